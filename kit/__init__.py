@@ -1,0 +1,3 @@
+"""The ensemble training kit: from reference clips to a verdict on a tiny VMAF ensemble."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,324 @@
+"""The command line: parse, resolve, call, show. Only this module prints errors and decides exit codes."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from kit import __version__, config, contract, exits, layout
+from kit.errors import KitError, Missing, Terminated
+
+RUNS = Path("runs")
+
+SETUP_NOTE = (
+    "Setting up: the first start makes an environment beside the kit. --torch-index URL takes torch from another "
+    "index (CPU builds), --wheels DIR installs without a network from a folder of wheels."
+)
+
+
+def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a command with the options of these names."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for name in reversed(names):
+            command = _OPTIONS[name](command)
+        return command
+
+    return decorate
+
+
+_CQS = ",".join(map(str, contract.DEFAULT_CQS))
+_SEEDS = ",".join(map(str, contract.DEFAULT_SEEDS))
+_OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
+    "ref_dir": click.option(
+        "--ref-dir", metavar="DIR",
+        help="Folder of reference clips (.yuv, .y4m, video files; sub-folders too). Without it: the demo clips."),
+    "encoders": click.option(
+        "--encoders", metavar="A,B", help="Encoders to use, each of which must work. Default: what the box calls for."),
+    "teacher": click.option(
+        "--teacher", metavar="MODEL", help=f"VMAF model whose score is the target. Default: {contract.DEFAULT_TEACHER}."),
+    "cqs": click.option("--cqs", metavar="N,N", help=f"Quality points, 0 to 51. Default: {_CQS}."),
+    "seeds": click.option("--seeds", metavar="N,N", help=f"Ensemble seeds. Default: {_SEEDS}."),
+    "epochs": click.option(
+        "--epochs", metavar="N",
+        help=f"Passes over the training rows. Default: {contract.DEFAULT_EPOCHS}; {contract.DEMO_EPOCHS} for the demo."),
+    "out_dir": click.option(
+        "--out-dir", metavar="DIR",
+        help="Run folder. Default: a new one under runs/, or the last one there if it is to be continued."),
+    "box": click.option("--box", metavar="NAME", help="Name of this box in the results. Default: a random tag."),
+    "ffmpeg": click.option(
+        "--ffmpeg", metavar="PATH", help="ffmpeg 7.1 or later with libvmaf. Environment: FFMPEG_BIN. Default: bundled."),
+    "vmaf_bin": click.option(
+        "--vmaf-bin", metavar="PATH", help="The vmaf tool. Environment: LIBVMAF_BIN. Refused by this version."),
+    "geometry": click.option(
+        "--geometry", metavar="WxH@FPS[:FMT]", help="Format of .yuv files that neither name nor sidecar tells."),
+    "anchor": click.option(
+        "--no-anchor", "anchor", is_flag=True, flag_value="false", default=None,
+        help=f"Leave out the cell that every box shares ({contract.ANCHOR_ENCODER}, cq {contract.ANCHOR_CQ})."),
+    "shard_only": click.option(
+        "--shard-only", "shard_only", is_flag=True, flag_value="true", default=None,
+        help="Only prereqs, corpus and bundle; no verdict is asked for."),
+    "config": click.option("--config", "config_file", metavar="FILE", help="TOML file with options."),
+    "json": click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
+}  # fmt: skip
+_PLACES = ("out_dir", "config", "json")
+_CORPUS_OPTIONS = ("ref_dir", "encoders", "teacher", "cqs", "box", "ffmpeg", "vmaf_bin", "geometry", "anchor")
+
+
+@click.group(name="vmaf-ensemble-kit", epilog=SETUP_NOTE, context_settings={"max_content_width": 100})
+@click.version_option(__version__, message="vmaf-ensemble-kit %(version)s")
+def cli() -> None:
+    """Build a VMAF corpus on this box, train the ensemble, and give a verdict: PROMOTE or HOLD."""
+
+
+@cli.command(epilog=SETUP_NOTE)
+@_options(*_CORPUS_OPTIONS, "seeds", "epochs", "shard_only", *_PLACES)
+@click.option("--from", "first", type=click.IntRange(1, 5), help="Start at step N from what the run folder holds.")
+@click.option("--only", type=click.IntRange(1, 5), help="Do step N alone.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and its cost; make nothing.")
+def run(first: int | None, only: int | None, dry_run: bool, as_json: bool, **given: str | None) -> int:  # noqa: FBT001
+    """All five steps: prereqs, corpus, train, verdict, bundle.
+
+    Exit codes: 0 PROMOTE, 1 HOLD, 2 bad input or set-up, 3 INVALID evidence, 4 disk full.
+    """
+    if only is not None and first is not None:
+        raise click.UsageError("--from and --only exclude each other.")
+    if dry_run:
+        if only or first:
+            raise click.UsageError("--dry-run shows the whole run; leave --from and --only out.")
+        return _dry_run(given, as_json=as_json)
+    return _execute(given, first=only or first or 1, last=only or 5, as_json=as_json, verdict_decides=True)
+
+
+@cli.command()
+@_options(*_CORPUS_OPTIONS, "shard_only", *_PLACES)
+def prereqs(as_json: bool, **given: str | None) -> int:  # noqa: FBT001
+    """Step 1: check what the run needs and what this box has."""
+    return _execute(given, first=1, last=1, as_json=as_json)
+
+
+@cli.command()
+@_options("cqs", "anchor", *_PLACES)
+def corpus(as_json: bool, **given: str | None) -> int:  # noqa: FBT001
+    """Step 2: encode and score every cell that is not there yet."""
+    return _execute(given, first=2, last=2, as_json=as_json)
+
+
+@cli.command()
+@_options("seeds", "epochs", *_PLACES)
+def train(as_json: bool, **given: str | None) -> int:  # noqa: FBT001
+    """Step 3: train every seed on every fold."""
+    return _execute(given, first=3, last=3, as_json=as_json)
+
+
+@cli.command()
+@_options(*_PLACES)
+def verdict(as_json: bool, **given: str | None) -> int:  # noqa: FBT001
+    """Step 4: apply the gate; exits as a run does (0 PROMOTE, 1 HOLD, 3 INVALID)."""
+    return _execute(given, first=4, last=4, as_json=as_json, verdict_decides=True)
+
+
+@cli.command()
+@_options(*_PLACES)
+def bundle(as_json: bool, **given: str | None) -> int:  # noqa: FBT001
+    """Step 5: pack the one file that goes back."""
+    return _execute(given, first=5, last=5, as_json=as_json)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
+def selftest(pytest_args: tuple[str, ...]) -> int:
+    """Run the kit's own tests here; what follows goes to pytest."""
+    import pytest
+
+    from kit.session import KIT_ROOT
+
+    os.chdir(KIT_ROOT)
+    return exits.OK if pytest.main(["-q", *pytest_args]) == pytest.ExitCode.OK else exits.INVALID
+
+
+def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConfig:
+    """Resolve the options of a command and settle its run folder.
+
+    Args:
+        continues: the command goes on with an existing run.
+    """
+    from kit import local, pipeline
+
+    named = {name: text for name, text in given.items() if text is not None and name != "config_file"}
+    file: config.Texts = {}
+    if path := given.get("config_file"):
+        try:
+            file = config.read_config_file(Path(path).read_text(encoding="utf-8"), path)
+        except OSError as error:
+            raise Missing(f"--config {path}: {error.strerror}") from error
+    place = named.get("out_dir") or file.get("out_dir")
+    if place is None and continues:
+        newest = pipeline.newest_run(RUNS)
+        if newest is None:
+            raise Missing("there is no run under runs/ to go on with", hint="Start with `run`, or give --out-dir.")
+        place = str(newest)
+    remembered = pipeline.remembered(Path(place)) if place else {}
+    found = config.gather(command_line=named, environ=os.environ, file=file, remembered=remembered)
+    values = config.parse(found)
+    tag, origin = local.box_tag() if "box" not in values else ("", "")
+    resolved = config.complete(
+        values, found.origins, out_dir=Path(place or RUNS), box=tag, box_origin=origin,
+    )  # fmt: skip
+    if place is not None:
+        return resolved
+    earlier = pipeline.unfinished_run(RUNS, config.as_texts(resolved))
+    new = RUNS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{resolved.box}"
+    return dataclasses.replace(resolved, out_dir=(earlier or new).absolute())
+
+
+def _execute(
+    given: dict[str, str | None], *, first: int, last: int, as_json: bool, verdict_decides: bool = False
+) -> int:
+    from kit import local, pipeline
+    from kit.session import open_session
+    from kit.ui import Ui
+
+    resolved = _resolve(given, continues=first > 1)
+    session = open_session(resolved, ui=Ui(), cache=local.cache_dir(), argv=sys.argv[1:])
+    _show_config(resolved, session.ui)
+    steps = pipeline.chosen_steps(first=first, last=last, shard_only=resolved.shard_only)
+    if not steps:
+        raise click.UsageError(f"step {pipeline.NAMES[first - 1]} is no part of a --shard-only run.")
+    results = pipeline.execute(resolved, steps, session)
+    if resolved.shard_only and first == 1 and last == len(pipeline.STEPS):
+        session.ui.say("Shard only: no verdict was asked for.")
+    if as_json:
+        _print_json(_result_json(resolved, steps[-1].name, results))
+    return pipeline.exit_code(results, results[steps[-1].name], verdict_decides=verdict_decides)
+
+
+def _show_config(resolved: config.RunConfig, ui: Any) -> None:
+    """Every option with its value and where it came from."""
+    from kit.ui import Row
+
+    if (resolved.out_dir / layout.CONFIG).is_file():
+        ui.say(f"Going on in {resolved.out_dir}; what is finished there stays. Another --out-dir starts anew.")
+    shown = {"ref_dir": "demo clips", "encoders": "what the platform calls for", "ffmpeg": "bundled"}
+    texts = shown | config.as_texts(resolved) | {"out_dir": str(resolved.out_dir)}
+    rows = [Row(cells=(name.replace("_", "-"), texts[name], resolved.origins.get(name, "default")))
+            for name in sorted(texts)]  # fmt: skip
+    ui.table("Options", ("option", "value", "from"), rows)
+
+
+def _result_json(resolved: config.RunConfig, last: str, results: dict[str, Any]) -> Any:
+    from kit import pipeline
+    from kit.fsio import read_json
+
+    run_dir = resolved.out_dir
+    left = {
+        "prereqs": layout.PREREQS,
+        "corpus": f"{layout.CORPUS}/shard.json",
+        "train": layout.TRAINING,
+        "verdict": next((layout.verdict_file(word) for word in layout.verdicts_in(run_dir)), ""),
+    }
+    if last != pipeline.NAMES[-1]:
+        return read_json(run_dir / left[last])
+    packed = results[last]
+    return {
+        "run": str(run_dir),
+        "bundle": {"path": str(packed.path), "size": packed.size, "sha256": packed.sha256},
+        "verdict": read_json(run_dir / left["verdict"]) if left["verdict"] and not resolved.shard_only else None,
+    }
+
+
+def _dry_run(given: dict[str, str | None], *, as_json: bool) -> int:
+    from kit import local
+    from kit.estimate import estimate
+    from kit.session import open_session
+    from kit.steps import step_01_prereqs
+    from kit.ui import Row, Ui, duration, size
+
+    resolved = _resolve(given, continues=False)
+    session = open_session(resolved, ui=Ui(), cache=local.cache_dir(), argv=sys.argv[1:])
+    found, checks, _ = step_01_prereqs.examine(resolved, session)
+    step_01_prereqs.show(checks, session)
+    if found is None:
+        return exits.BAD_INPUT
+    plan = estimate(resolved, found)
+    session.ui.table("Sources", ("source", "size", "format", "rate", "frames"), [
+        Row(cells=(f.label, f"{f.geometry.width}x{f.geometry.height}", f.geometry.pix_fmt, str(f.geometry.fps),
+                   str(f.geometry.frames))) for f in found.files])  # fmt: skip
+    session.ui.table("Plan", ("", ""), [
+        Row(cells=("encodes of each source", ", ".join(f"{name} cq {cq}" for name, cq in found.points))),
+        Row(cells=("cells", f"{plan.cells} ({plan.rows} rows)")),
+        Row(cells=("members to train", f"{plan.members} ({resolved.epochs} epochs)")),
+        Row(cells=("disk", f"about {size(plan.disk_bytes)}")),
+        Row(cells=("time", f"corpus about {duration(plan.corpus_seconds)}, training about "
+                           f"{duration(plan.training_seconds)} on {found.facts.cores} cores")),
+    ])  # fmt: skip
+    if as_json:
+        _print_json({"sources": [f.label for f in found.files], "points": list(map(list, found.points)),
+                     **dataclasses.asdict(plan)})  # fmt: skip
+    return exits.OK
+
+
+def _print_json(value: Any) -> None:
+    """JSON on stdout. A reader that has gone away changes no exit code."""
+    try:
+        sys.stdout.write(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command and turn whatever happens into its exit code; 1 comes from a written HOLD.json only."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - a closed stderr must not end in a crash
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = cli.main(list(argv), prog_name="python3 -m kit", standalone_mode=False)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("Interrupted; what was finished is kept.", "Start the same command to go on.", exits.INTERRUPTED)
+    except Terminated:
+        return _fail("Terminated; what was finished is kept.", "Start the same command to go on.", exits.TERMINATED)
+    except click.ClickException as error:
+        return _fail(error.format_message(), "--help shows what there is.", exits.BAD_INPUT)
+    except KitError as error:
+        return _fail(error.message, error.hint, error.exit_code)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f" at {error.filename}" if error.filename else ""
+            return _fail(f"The disk is full{where}; what was finished is kept.", "Make room and start the same command.",
+                         exits.DISK_FULL)  # fmt: skip
+        return _crashed()
+    except BaseException:  # noqa: BLE001 - also a SystemExit of a library: its 1 would read as HOLD
+        return _crashed()
+    # a command returns its exit code; --help and --version return 0
+    return code if isinstance(code, int) else exits.OK
+
+
+def _terminated(signum: int, frame: object) -> NoReturn:
+    raise Terminated("SIGTERM")
+
+
+def _fail(message: str, hint: str, code: int) -> int:
+    sys.stderr.write(f"\nError: {message}\n" + (f"Hint: {hint}\n" if hint else ""))
+    return code
+
+
+def _crashed() -> int:
+    traceback.print_exc()
+    return _fail("this is a fault of the kit, not of your input.", "Send the lines above to the lead.", exits.INTERNAL)
+
+
+def console() -> NoReturn:
+    """Entry point of an installed kit."""
+    sys.exit(main(sys.argv[1:]))

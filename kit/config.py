@@ -1,0 +1,270 @@
+"""The options of a run, resolved once: command line, then environment, then ``--config`` file, then what the run
+folder remembers, then the default. Every value is kept with where it came from. Pure: everything is passed in.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from kit import contract
+from kit.errors import BadInput, KitError, Several
+from kit.geometry import RawFormat, parse_option
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything a run was asked for.
+
+    Attributes:
+        ref_dir: folder of reference clips; None for the built-in demo clips.
+        encoders: encoders asked for by name; None for what the platform calls for.
+        cqs: quality points, ascending; seeds: ensemble seeds in the order given.
+        geometry: format of ``.yuv`` files that do not tell it themselves.
+        anchor: whether every source also gets the anchor cell.
+        shard_only: stop after the corpus and bundle it, no verdict.
+        origins: option name to where its value came from, in words.
+    """
+
+    ref_dir: Path | None
+    out_dir: Path
+    encoders: tuple[str, ...] | None
+    teacher: str
+    cqs: tuple[int, ...]
+    seeds: tuple[int, ...]
+    epochs: int
+    box: str
+    ffmpeg: Path | None
+    geometry: RawFormat | None
+    anchor: bool
+    shard_only: bool
+    origins: Mapping[str, str]
+
+    @property
+    def demo(self) -> bool:
+        """Whether the sources are the built-in demo clips."""
+        return self.ref_dir is None
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[,\s]+", text.strip()) if word]
+
+
+def _numbers(text: str, what: str, low: int, high: int) -> tuple[int, ...]:
+    """Whole numbers separated by commas, each once and within the range."""
+    words = _words(text)
+    if not words:
+        raise BadInput(f"--{what} is empty", hint=f"Give at least one number from {low} to {high}.")
+    bad = [word for word in words if not re.fullmatch(r"\d+", word) or not low <= int(word) <= high]
+    if bad:
+        raise BadInput(f"--{what}: {', '.join(bad)} not a whole number from {low} to {high}")
+    if len(set(map(int, words))) != len(words):
+        raise BadInput(f"--{what}: a number is given twice in {text!r}")
+    return tuple(int(word) for word in words)
+
+
+def _cqs(text: str) -> tuple[int, ...]:
+    return tuple(sorted(_numbers(text, "cqs", *contract.CQ_RANGE)))
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    return _numbers(text, "seeds", 0, 2**31 - 1)
+
+
+def _epochs(text: str) -> int:
+    if not re.fullmatch(r"\d{1,6}", text.strip()) or int(text) == 0:
+        raise BadInput(f"--epochs: {text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _encoders(text: str) -> tuple[str, ...]:
+    names = _words(text)
+    if not names:
+        raise BadInput("--encoders is empty", hint="Leave it out to use what the platform calls for.")
+    if unknown := [name for name in names if name not in contract.ENCODER_VOCAB]:
+        raise BadInput(
+            f"--encoders: unknown {', '.join(unknown)}", hint=f"Known are {', '.join(contract.ENCODER_VOCAB)}."
+        )
+    if len(set(names)) != len(names):
+        raise BadInput(f"--encoders: a name is given twice in {text!r}")
+    return tuple(names)
+
+
+def _label(text: str, what: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", text):
+        raise BadInput(f"--{what}: {text!r} is not 1 to 40 letters, digits, '.', '_' or '-'")
+    return text
+
+
+def _teacher(text: str) -> str:
+    return _label(text, "teacher")
+
+
+def _box(text: str) -> str:
+    return _label(text, "box")
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise BadInput(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
+def _vmaf_bin(text: str) -> None:
+    raise BadInput(
+        f"--vmaf-bin {text}: this version scores with ffmpeg's libvmaf filter only",
+        hint="Leave it out (also LIBVMAF_BIN): the filter's numbers are the tool's, to the last digit.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option: how its text is read, and the environment variable that may set it."""
+
+    name: str
+    parse: Callable[[str], object]
+    env: str = ""
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(name="ref_dir", parse=Path),
+    Option(name="out_dir", parse=Path),
+    Option(name="encoders", parse=_encoders),
+    Option(name="teacher", parse=_teacher),
+    Option(name="cqs", parse=_cqs),
+    Option(name="seeds", parse=_seeds),
+    Option(name="epochs", parse=_epochs),
+    Option(name="box", parse=_box),
+    Option(name="ffmpeg", parse=Path, env="FFMPEG_BIN"),
+    Option(name="vmaf_bin", parse=_vmaf_bin, env="LIBVMAF_BIN"),
+    Option(name="geometry", parse=parse_option),
+    Option(name="anchor", parse=_flag),
+    Option(name="shard_only", parse=_flag),
+)
+
+#: Texts a file or an earlier run gives, by option name.
+Texts = Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """Texts and origins of the options that were given somewhere."""
+
+    texts: Texts
+    origins: Mapping[str, str]
+
+
+def gather(*, command_line: Texts, environ: Mapping[str, str], file: Texts, remembered: Texts) -> Resolved:
+    """The text of each option by precedence, and where it came from. An empty environment variable is not set."""
+    texts, origins = {}, {}
+    for option in OPTIONS:
+        places = (
+            ("command line", command_line.get(option.name)),
+            (f"environment {option.env}", environ.get(option.env) or None if option.env else None),
+            ("config file", file.get(option.name)),
+            ("run folder", remembered.get(option.name)),
+        )
+        for origin, text in places:
+            if text is not None:
+                texts[option.name], origins[option.name] = text, origin
+                break
+    return Resolved(texts=texts, origins=origins)
+
+
+def parse(resolved: Resolved) -> dict[str, object]:
+    """Read every text.
+
+    Raises:
+        Several: one or more options cannot be read; all of them are named.
+        BadInput: just one.
+    """
+    values, problems = {}, []
+    for option in OPTIONS:
+        if option.name not in resolved.texts:
+            continue
+        try:
+            values[option.name] = option.parse(resolved.texts[option.name])
+        except KitError as error:
+            origin = resolved.origins[option.name]
+            where = "" if origin == "command line" else f" (from the {origin})"
+            problems.append(BadInput(error.message + where, hint=error.hint))
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise Several("options that cannot be used", problems)
+    return values
+
+
+def complete(
+    values: Mapping[str, object], origins: Mapping[str, str], *, out_dir: Path, box: str, box_origin: str
+) -> RunConfig:
+    """Fill in the defaults. The out-dir and the box are given because their defaults depend on clock and machine."""
+    demo = values.get("ref_dir") is None
+    defaults: dict[str, object] = {
+        "ref_dir": None, "out_dir": out_dir, "encoders": None, "teacher": contract.DEFAULT_TEACHER,
+        "cqs": contract.DEFAULT_CQS, "seeds": contract.DEFAULT_SEEDS, "box": box, "ffmpeg": None, "geometry": None,
+        "epochs": contract.DEMO_EPOCHS if demo else contract.DEFAULT_EPOCHS, "anchor": True, "shard_only": False,
+    }  # fmt: skip
+    words = dict.fromkeys(defaults, "default") | {"box": box_origin}
+    if demo:
+        words |= {"epochs": "default for demo clips"}
+    merged = defaults | dict(values)
+    merged["out_dir"] = Path(str(merged["out_dir"])).absolute()
+    for name in ("ref_dir", "ffmpeg"):
+        if merged[name] is not None:
+            merged[name] = Path(str(merged[name])).expanduser().absolute()
+    return RunConfig(**merged, origins=MappingProxyType(words | dict(origins)))  # type: ignore[arg-type]
+
+
+def as_texts(config: RunConfig) -> dict[str, str]:
+    """The options as texts that :func:`parse` reads again; those that are unset are left out."""
+    texts = {
+        "teacher": config.teacher,
+        "cqs": ",".join(map(str, config.cqs)),
+        "seeds": ",".join(map(str, config.seeds)),
+        "epochs": str(config.epochs),
+        "box": config.box,
+        "anchor": str(config.anchor).lower(),
+        "shard_only": str(config.shard_only).lower(),
+    }
+    if config.encoders is not None:
+        texts["encoders"] = ",".join(config.encoders)
+    if config.geometry is not None:
+        raw = config.geometry
+        texts["geometry"] = f"{raw.width}x{raw.height}@{raw.fps}:{raw.pix_fmt}"
+    for name, path in (("ref_dir", config.ref_dir), ("ffmpeg", config.ffmpeg)):
+        if path is not None:
+            texts[name] = str(path)
+    return texts
+
+
+def read_config_file(text: str, where: str) -> Texts:
+    """Read a TOML file whose keys are option names with ``_`` or ``-``; lists are joined with commas.
+
+    Raises:
+        BadInput: not TOML, or a key that is no option.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{where} is not valid TOML: {error}") from error
+    known = {option.name for option in OPTIONS}
+    texts = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise BadInput(f"{where}: {key!r} is no option", hint=f"Known are {', '.join(sorted(known))}.")
+        texts[name] = _text(value)
+    return texts
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(str(item) for item in value)
+    return str(value)

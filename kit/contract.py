@@ -1,0 +1,88 @@
+"""What must not drift: names, orders, numbers, thresholds. Each stands here once and nowhere else.
+
+Everything is plain data. A change of a value in this module changes what a verdict means; such a change
+needs a new version number beside it and a line in ``docs/adr/``.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+#: Version of the row schema, of ``shard.json`` and of the cell key.
+SCHEMA_VERSION = 1
+
+#: The six features in the order of every matrix, table and model input.
+FEATURES = ("adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2")
+
+#: Prefix of the features in a libvmaf log (fixed-point extractors of vmaf_v0.6.1).
+FEATURE_LOG_PREFIX = "integer_"
+
+#: Name of this set of features; part of the cell key.
+FEATURE_SET = "canonical-6"
+
+#: The model the six features belong to, whatever the teacher.
+CANONICAL_MODEL = "vmaf_v0.6.1"
+DEFAULT_TEACHER = CANONICAL_MODEL
+
+#: Range of every VMAF teacher, in VMAF points.
+SCORE_RANGE = (0.0, 100.0)
+
+#: Encoder vocabulary, append only: the index is the position in the one-hot block.
+ENCODER_VOCAB_VERSION = 3
+ENCODER_VOCAB = (
+    "libx264",
+    "libaom-av1",
+    "libx265",
+    "h264_nvenc",
+    "hevc_nvenc",
+    "av1_nvenc",
+    "h264_amf",
+    "hevc_amf",
+    "av1_amf",
+    "h264_qsv",
+    "hevc_qsv",
+    "av1_qsv",
+    "libvvenc",
+    "libsvtav1",
+    "h264_videotoolbox",
+    "hevc_videotoolbox",
+)
+
+#: Width of the codec block: one-hot, preset_norm, crf_norm.
+CODEC_DIM = len(ENCODER_VOCAB) + 2
+
+#: ``preset_norm`` = ordinal / PRESET_SCALE; ``crf_norm`` = cq / CRF_SCALE, absolute.
+PRESET_SCALE = 9
+CRF_SCALE = 63
+
+#: Requested quality points lie in this range, both ends included.
+CQ_RANGE = (0, 51)
+DEFAULT_CQS = (19, 25, 31, 37)
+
+#: One cell per source that every box encodes, so that any two boxes share something.
+ANCHOR_ENCODER = "libx264"
+ANCHOR_CQ = 31
+
+DEFAULT_SEEDS = (0, 1, 2, 3, 4)
+DEFAULT_EPOCHS = 200
+#: The demo shows the whole way within minutes; its verdict recommends nothing.
+DEMO_EPOCHS = 60
+
+#: Recipe of ``fr_regressor_v2``.
+ARCH = "fr_regressor_v2"
+HIDDEN = 64
+DROPOUT = 0.1
+LEARNING_RATE = 5e-4
+WEIGHT_DECAY = 1e-5
+BATCH_SIZE = 32
+
+#: The gate. The hash of this mapping goes into every verdict.
+GATE_THRESHOLDS = MappingProxyType(
+    {"mean_plcc_min": 0.95, "plcc_spread_max": 0.005, "per_seed_plcc_min": 0.95, "groups_min": 3}
+)
+
+#: The scorer's answers to the golden pairs may differ by this much, in VMAF points.
+GOLDEN_TOLERANCE = 2e-3
+
+#: Resolution and length below which a functional probe of an encoder proves nothing.
+PROBE_WIDTH, PROBE_HEIGHT, PROBE_FPS, PROBE_FRAMES = 640, 360, 30, 30

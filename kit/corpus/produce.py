@@ -1,0 +1,151 @@
+"""Making one cell: encode, decode and score in one process, then count, check and keep."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kit import __version__, contract
+from kit.corpus import cellfile
+from kit.corpus.shard import FailedCell, cell_path, observed_path
+from kit.errors import DiskFull, KitError, ToolFailed
+from kit.ffmpeg import (
+    DECODED_STATS, ENCODED_STATS, SCORE_LOG, STREAM_HASH, Ffmpeg, fused_command, model_option, remedy, stats_column,
+)  # fmt: skip
+from kit.fsio import TEMPORARY_PREFIX, free_bytes, write_json
+from kit.proc import Processes, excerpt
+from kit.scorers import log
+from kit.types import Cell, Geometry
+
+#: Free space below which a failed write is a full disk, whatever ffmpeg or libvmaf said of it.
+_ALMOST_FULL = 1 << 20
+#: Seconds a cell may take: a minute, and eight for every 1080p frame (the slowest encoder takes about two).
+_BASE_TIMEOUT, _TIMEOUT_PER_MEGAPIXEL = 60.0, 4.0
+
+
+class CellError(KitError):
+    """A cell came out wrong: counts that differ, a log that cannot be used, an option that was ignored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What every cell of a run is made with."""
+
+    ffmpeg: Ffmpeg
+    processes: Processes
+    folder: Path
+    box: str
+    platform: str
+    corpus: str
+
+
+def geometry_facts(geometry: Geometry) -> dict[str, object]:
+    """A geometry as JSON, its rate as ``num/den``."""
+    return {**asdict(geometry), "fps": f"{geometry.fps.numerator}/{geometry.fps.denominator}"}
+
+
+def produce(cell: Cell, bench: Bench) -> cellfile.CellRows | FailedCell:
+    """Make a cell and keep it. A failure is a value, not an exception: the others go on.
+
+    Raises:
+        DiskFull: nothing more can be written.
+        Stopped: the run is ending.
+    """
+    argv = fused_command(
+        bench.ffmpeg, cell.source.file, cell.settings,
+        model=model_option(cell.teacher, contract.CANONICAL_MODEL), device_args=cell.encoder.device_args,
+    )  # fmt: skip
+    try:
+        return _make(cell, argv, bench)
+    except (ToolFailed, CellError) as error:
+        if free_bytes(bench.folder) < _ALMOST_FULL:
+            raise DiskFull(f"the disk filled up at {cell.name}", hint="Make room and start again.") from error
+        failed_tool = isinstance(error, ToolFailed)
+        reason = f"{error.tried}: exit status {error.returncode}" if failed_tool else error.message
+        return FailedCell(
+            key=cell.key, source=cell.source.label, encoder=cell.settings.encoder, cq=cell.settings.cq,
+            reason=f"{reason}. {remedy(error.message)}".rstrip(" ."), command=bench.processes.describe(argv),
+            stderr_tail=error.stderr_tail if failed_tool else "",
+        )  # fmt: skip
+
+
+def _make(cell: Cell, argv: Sequence[str], bench: Bench) -> cellfile.CellRows:
+    geometry = cell.source.geometry
+    megapixels = geometry.width * geometry.height * geometry.frames / 1e6
+    started = datetime.now(UTC)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=bench.folder) as scratch:
+        clock = time.monotonic()
+        done = bench.processes.run(
+            argv, tried=f"encoding and scoring {cell.name}", cwd=Path(scratch),
+            timeout=_BASE_TIMEOUT + _TIMEOUT_PER_MEGAPIXEL * megapixels,
+        )  # fmt: skip
+        seconds = time.monotonic() - clock
+        if "has not been used for any stream" in done.stderr:
+            raise CellError(f"{cell.name}: ffmpeg ignored an option\n{excerpt(done.stderr)}")
+        rows, scorer_version, stream_sha256 = _collect(cell, bench, Path(scratch))
+    observed = {
+        "box": bench.box, "platform": bench.platform, "kit_version": __version__,
+        "ffmpeg_version": bench.ffmpeg.version, "scorer_version": scorer_version, "stream_sha256": stream_sha256,
+        "started_at_utc": started.strftime("%Y-%m-%dT%H:%M:%SZ"), "seconds": round(seconds, 3),
+    }  # fmt: skip
+    keep(cell, rows, [observed], bench.folder)
+    return rows
+
+
+def _collect(cell: Cell, bench: Bench, scratch: Path) -> tuple[cellfile.CellRows, str, str]:
+    """Read what the process left, and hold it against what it should have left.
+
+    Returns:
+        The rows, the scorer's version and the hash of the encoded stream.
+    """
+    try:
+        packets = stats_column((scratch / ENCODED_STATS).read_text(), 1)
+        decoded = len(stats_column((scratch / DECODED_STATS).read_text(), 0))
+        stream_sha256 = (scratch / STREAM_HASH).read_text().strip().rpartition("=")[2]
+        scores = log.parse((scratch / SCORE_LOG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, IndexError, log.LogError) as error:
+        raise CellError(f"{cell.name}: exit status 0, but its results cannot be used: {error}") from error
+    expected = cell.source.geometry.frames
+    counts = {"encoded": len(packets), "decoded": decoded, "scored": len(scores.vmaf)}
+    if set(counts.values()) != {expected}:
+        seen = ", ".join(f"{what} {count}" for what, count in counts.items())
+        raise CellError(f"{cell.name}: frame counts differ: source {expected}, {seen}")
+    rows = cellfile.CellRows(
+        labels={
+            "cell_key": cell.key, "src": cell.source.label, "src_sha256": cell.source.sha256,
+            "group": cell.source.group, "corpus": bench.corpus, "encoder": cell.settings.encoder,
+            "preset": cell.settings.preset,
+        },
+        cq=cell.settings.cq, features=scores.features, vmaf=scores.vmaf, facts={},
+    )  # fmt: skip
+    facts = _facts(cell, encoded_bytes=sum(packets), content_sha256=rows.content_sha256())
+    return replace(rows, facts=facts), scores.version, stream_sha256
+
+
+def _facts(cell: Cell, *, encoded_bytes: int, content_sha256: str) -> Mapping[str, object]:
+    """What holds for the cell wherever it is made again."""
+    settings = cell.settings
+    return {
+        "geometry": geometry_facts(cell.source.geometry),
+        "argv": ["-i", "<ref>", *settings.argv, "<out>"],
+        "encode_pix_fmt": settings.encode_pix_fmt,
+        "converted": settings.score_pix_fmt != cell.source.geometry.pix_fmt,
+        "encoder_build": cell.encoder.build,
+        "architecture": platform.machine(),
+        "teacher": {"id": cell.teacher, "sha256": None},
+        "encoded_bytes": encoded_bytes,
+        "content_sha256": content_sha256,
+    }
+
+
+def keep(cell: Cell, rows: cellfile.CellRows, observations: list[Mapping[str, object]], folder: Path) -> None:
+    """Write a cell and what was observed; the cell last, since its presence means that it is finished."""
+    relative = cell_path(cell)
+    value = {"schema_version": contract.SCHEMA_VERSION, "cell_key": cell.key, "observations": observations}
+    write_json(observed_path(folder, relative), value)
+    cellfile.write(folder / relative, rows)

@@ -1,0 +1,194 @@
+"""A shard: a folder of finished cells with a manifest, ``shard.json``, that is written last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from kit import __version__, contract
+from kit.canon import sha256_json
+from kit.corpus import cellfile
+from kit.errors import BadInput, Missing, Wanting
+from kit.fsio import read_json, write_json
+from kit.types import Cell
+
+MANIFEST = "shard.json"
+GROUPS = "groups.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellEntry:
+    """A finished cell as the manifest lists it; ``path`` is relative to the shard."""
+
+    key: str
+    source: str
+    src_sha256: str
+    group: str
+    encoder: str
+    preset: str
+    cq: int
+    rows: int
+    encoded_bytes: int
+    content_sha256: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedCell:
+    """A cell that could not be made, and why."""
+
+    key: str
+    source: str
+    encoder: str
+    cq: int
+    reason: str
+    command: str
+    stderr_tail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """The manifest of a shard.
+
+    Attributes:
+        folder: where the shard lies; not part of the manifest.
+        sources: label, sha256, group and geometry of each source.
+        encoders: encoder name to build.
+    """
+
+    folder: Path
+    box: str
+    platform: str
+    demo: bool
+    teacher: str
+    scorer: Mapping[str, object]
+    encoders: Mapping[str, str]
+    sources: tuple[Mapping[str, object], ...]
+    cells: tuple[CellEntry, ...]
+    failed: tuple[FailedCell, ...]
+
+    @property
+    def corpus_sha256(self) -> str:
+        """Hash of the sorted (key, content hash) list."""
+        return sha256_json(sorted([entry.key, entry.content_sha256] for entry in self.cells))
+
+    @property
+    def rows(self) -> int:
+        return sum(entry.rows for entry in self.cells)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Content groups that have at least one finished cell, sorted."""
+        return tuple(sorted({entry.group for entry in self.cells}))
+
+
+def cell_path(cell: Cell) -> str:
+    """Place of a cell's file in its shard."""
+    settings = cell.settings
+    return f"cells/{cell.source.label}/{settings.encoder}/cq{settings.cq:02d}-{cell.key[:12]}.parquet"
+
+
+def observed_path(folder: Path, relative: str) -> Path:
+    """Place of what was observed while the cell was made."""
+    return (folder / relative).with_suffix(".observed.json")
+
+
+def finished(folder: Path, cell: Cell) -> cellfile.CellRows | None:
+    """A cell that is there and whole; None when there is none.
+
+    Raises:
+        Wanting: a file is there, but it is damaged or holds another cell.
+    """
+    path = folder / cell_path(cell)
+    if not path.is_file():
+        return None
+    rows = cellfile.read(path)
+    if rows.labels["cell_key"] != cell.key:
+        raise Wanting(f"{cell.name}: holds the cell {rows.labels['cell_key'][:12]}, expected {cell.key[:12]}")
+    if len(rows.vmaf) != cell.source.geometry.frames:
+        raise Wanting(f"{cell.name}: {len(rows.vmaf)} rows, expected {cell.source.geometry.frames}")
+    if rows.content_sha256() != rows.facts.get("content_sha256"):
+        raise Wanting(f"{cell.name}: the rows do not match the hash in their own footer")
+    return rows
+
+
+def entry_for(cell: Cell, rows: cellfile.CellRows) -> CellEntry:
+    """The manifest's line for a finished cell."""
+    encoded = rows.facts["encoded_bytes"]
+    assert isinstance(encoded, int)
+    return CellEntry(
+        key=cell.key, source=cell.source.label, src_sha256=cell.source.sha256, group=cell.source.group,
+        encoder=cell.settings.encoder, preset=cell.settings.preset, cq=cell.settings.cq, rows=len(rows.vmaf),
+        encoded_bytes=encoded, content_sha256=rows.content_sha256(), path=cell_path(cell),
+    )  # fmt: skip
+
+
+def write_manifest(shard: Shard) -> None:
+    """Write ``groups.json`` and then ``shard.json``; cells in order of their keys."""
+    groups = {str(source["sha256"]): str(source["group"]) for source in shard.sources}
+    write_json(shard.folder / GROUPS, {"schema_version": contract.SCHEMA_VERSION, "groups": groups})
+    value = {
+        "schema_version": contract.SCHEMA_VERSION,
+        "kit_version": __version__,
+        "box": shard.box,
+        "platform": shard.platform,
+        "demo": shard.demo,
+        "feature_set": contract.FEATURE_SET,
+        "teacher": {"id": shard.teacher, "sha256": None},
+        "scorer": dict(shard.scorer),
+        "encoders": dict(shard.encoders),
+        "sources": list(shard.sources),
+        "cells": [asdict(entry) for entry in sorted(shard.cells, key=lambda entry: entry.key)],
+        "failed": [asdict(entry) for entry in sorted(shard.failed, key=lambda entry: entry.key)],
+        "corpus_sha256": shard.corpus_sha256,
+    }
+    write_json(shard.folder / MANIFEST, value)
+
+
+def read_manifest(folder: Path) -> Shard:
+    """Read ``shard.json``.
+
+    Raises:
+        Missing: no manifest.
+        BadInput: not a manifest of this schema version, or its corpus hash does not fit its cells.
+    """
+    path = folder / MANIFEST
+    value = read_json(path, left_by="corpus")
+    try:
+        assert isinstance(value, dict)
+        if value["schema_version"] != contract.SCHEMA_VERSION:
+            raise BadInput(f"{path}: schema version {value['schema_version']}, expected {contract.SCHEMA_VERSION}")
+        shard = Shard(
+            folder=folder, box=value["box"], platform=value["platform"], demo=value["demo"],
+            teacher=value["teacher"]["id"], scorer=value["scorer"], encoders=value["encoders"],
+            sources=tuple(value["sources"]), cells=tuple(CellEntry(**entry) for entry in value["cells"]),
+            failed=tuple(FailedCell(**entry) for entry in value["failed"]),
+        )  # fmt: skip
+        if shard.corpus_sha256 != value["corpus_sha256"]:
+            raise BadInput(f"{path}: corpus_sha256 does not fit the cells it lists", hint="Run `corpus` again.")
+    except (AssertionError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} is not a shard manifest: {error!r}", hint="Run `corpus` again.") from error
+    return shard
+
+
+def read_rows(shard: Shard) -> Iterator[tuple[CellEntry, cellfile.CellRows]]:
+    """Every finished cell with its rows, in order of keys.
+
+    Raises:
+        Missing: a listed cell is not there.
+        Wanting: a cell is damaged or differs from its line in the manifest.
+    """
+    for entry in sorted(shard.cells, key=lambda entry: entry.key):
+        path = shard.folder / entry.path
+        if not path.is_file():
+            raise Missing(f"{path} is listed in {MANIFEST} and not there", hint="Run `corpus` again.")
+        rows = cellfile.read(path)
+        if rows.content_sha256() != entry.content_sha256 or rows.labels["cell_key"] != entry.key:
+            raise Wanting(f"{entry.path} differs from its line in {MANIFEST}", hint="Run `corpus` again.")
+        yield entry, rows
+
+
+def failures_table(failed: Sequence[FailedCell]) -> list[tuple[str, str]]:
+    """(cell, first line of the reason) of each failed cell."""
+    return [(f"{f.source}/{f.encoder}/cq{f.cq:02d}", f.reason.splitlines()[0]) for f in failed]

@@ -1,0 +1,121 @@
+"""Errors the kit raises on purpose. Each class owns its exit code.
+
+    KitError                       70  never raised itself
+    ├── BadInput                    2  an option, a path or a clip the kit cannot work with
+    │   ├── Missing                 2  what an earlier step should have left is not there
+    │   └── Several                 2  more than one of these, collected and shown together
+    ├── PrerequisiteFailed          2  the box cannot do the run (no scorer, no encoder, no disk)
+    ├── SetupFailed                 2  the environment could not be made
+    ├── ToolFailed                  2  a process did not do what it was started for
+    ├── InvalidEvidence             3  the evidence allows neither PROMOTE nor HOLD
+    ├── Wanting                     3  something was checked and found wanting
+    ├── DiskFull                    4  no space left; what was finished is kept
+    └── Terminated                143  SIGTERM arrived
+
+A message says what was tried, what was found and what was expected; ``hint`` says what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kit import exits
+
+
+class KitError(Exception):
+    """Base of every error the kit raises on purpose.
+
+    Args:
+        message: what was tried, found and expected; one or more lines, no trailing full stop needed.
+        hint: what the reader can do next; empty when there is nothing to be done.
+    """
+
+    exit_code: int = exits.INTERNAL
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class BadInput(KitError):
+    exit_code = exits.BAD_INPUT
+
+
+class Missing(BadInput):
+    """A file that an earlier step should have left is not there."""
+
+
+class Several(BadInput):
+    """Several problems found in one pass, reported together."""
+
+    def __init__(self, title: str, problems: Sequence[KitError]) -> None:
+        lines = [f"{title} ({len(problems)})"]
+        for problem in problems:
+            lines.append(f"  - {problem.message}")
+            if problem.hint:
+                lines.append(f"    {problem.hint}")
+        super().__init__("\n".join(lines))
+        self.problems = tuple(problems)
+
+
+class PrerequisiteFailed(KitError):
+    exit_code = exits.BAD_INPUT
+
+
+class SetupFailed(KitError):
+    exit_code = exits.BAD_INPUT
+
+
+class ToolFailed(KitError):
+    """A process failed, or exited 0 without its result.
+
+    Args:
+        tried: what the process was meant to do, in words.
+        command: its command line with paths replaced by tokens.
+        returncode: the exit status; negative for a signal, None when it could not be started.
+        stderr_tail: the first and last lines it wrote to stderr.
+    """
+
+    exit_code = exits.BAD_INPUT
+
+    def __init__(self, tried: str, *, command: str, returncode: int | None, stderr_tail: str, hint: str = "") -> None:
+        status = "could not be started" if returncode is None else f"exit status {returncode}"
+        message = f"{tried}: {status}\n  command: {command}"
+        if stderr_tail:
+            message += "\n  " + "\n  ".join(stderr_tail.splitlines())
+        super().__init__(message, hint=hint)
+        self.tried = tried
+        self.command = command
+        self.returncode = returncode
+        self.stderr_tail = stderr_tail
+
+
+class InvalidEvidence(KitError):
+    """The evidence is incomplete or not finite: neither PROMOTE nor HOLD can be said.
+
+    Args:
+        problems: one line per finding.
+    """
+
+    exit_code = exits.INVALID
+
+    def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
+        super().__init__("\n".join(problems), hint=hint)
+        self.problems = tuple(problems)
+
+
+class Wanting(KitError):
+    """A check that ran to its end and found something wanting."""
+
+    exit_code = exits.INVALID
+
+
+class DiskFull(KitError):
+    exit_code = exits.DISK_FULL
+
+
+class Terminated(KitError):
+    """SIGTERM arrived; raised in the main thread so that everything unwinds."""
+
+    exit_code = exits.TERMINATED

@@ -1,0 +1,46 @@
+"""How long a plan will take and how much disk it needs: rough figures from what the probe saw. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kit.config import RunConfig
+from kit.contract import BATCH_SIZE
+from kit.plan import disk_bytes
+from kit.results import Prereqs
+
+#: Seconds of one training step of one member, measured on one core of a server CPU with the readable loop.
+SECONDS_PER_STEP = 0.75e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Size of a plan; seconds are rough."""
+
+    cells: int
+    rows: int
+    members: int
+    disk_bytes: int
+    corpus_seconds: float
+    training_seconds: float
+
+
+def estimate(config: RunConfig, prereqs: Prereqs) -> Estimate:
+    """The size of the run that these prerequisites allow."""
+    speed = {encoder.name: encoder.megapixels_per_second for encoder in prereqs.encoders}
+    frames = [file.geometry.frames for file in prereqs.files]
+    megapixels = sum(f.geometry.width * f.geometry.height * f.geometry.frames / 1e6 for f in prereqs.files)
+    busy = sum(megapixels / speed[encoder] for encoder, _ in prereqs.points)
+    rows, groups = sum(frames) * len(prereqs.points), len(frames)
+    members = 0 if config.shard_only else groups * len(config.seeds)
+    steps_per_epoch = rows * (groups - 1) / groups / BATCH_SIZE
+    return Estimate(
+        cells=len(frames) * len(prereqs.points),
+        rows=rows,
+        members=members,
+        disk_bytes=disk_bytes(
+            rows=rows, cells=len(frames) * len(prereqs.points), longest=max(frames), parallel=prereqs.facts.cores
+        ),
+        corpus_seconds=busy / prereqs.facts.cores,
+        training_seconds=members * config.epochs * steps_per_epoch * SECONDS_PER_STEP,
+    )

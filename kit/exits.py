@@ -1,0 +1,14 @@
+"""Exit codes of every command, in one place.
+
+Plain integers in old syntax: the bootstrap imports this module on interpreters too old for the rest of the kit.
+Code 1 means HOLD and nothing else; only a run that has written HOLD.json returns it.
+"""
+
+OK = 0
+HOLD = 1
+BAD_INPUT = 2
+INVALID = 3
+DISK_FULL = 4
+INTERNAL = 70
+INTERRUPTED = 130
+TERMINATED = 143

@@ -1,0 +1,193 @@
+"""The one door to ffmpeg: which one, what it can do, and the command lines the kit gives it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kit.errors import PrerequisiteFailed, ToolFailed
+from kit.proc import Processes
+from kit.types import EncodeSettings, Geometry, SourceFile
+
+#: Every command: no console, no banner, messages with their level, existing files replaced (without ``-y`` ffmpeg
+#: leaves an existing file alone and exits 0), and no conversion of pixel formats that is not written down.
+COMMON = ("-hide_banner", "-nostdin", "-y", "-loglevel", "level+warning", "-noauto_conversion_filters")
+
+#: swscale's reproducible path, for the conversions that are asked for.
+CONVERT = "scale=flags=bicubic+accurate_rnd+full_chroma_int+bitexact"
+
+#: Files a fused run leaves in its scratch folder.
+SCORE_LOG, STREAM_HASH, ENCODED_STATS, DECODED_STATS = "vmaf.json", "stream.sha256", "encoded.txt", "decoded.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ffmpeg:
+    """An ffmpeg that was found.
+
+    Attributes:
+        version: the word after "ffmpeg version", e.g. ``n9.0.2-17-g2a571b6068``.
+        origin: where it came from, in words.
+    """
+
+    path: Path
+    version: str
+    origin: str
+
+
+def locate(explicit: Path | None, *, origin: str, processes: Processes) -> Ffmpeg:
+    """The ffmpeg to use: the one asked for, else the one inside the pinned ``imageio-ffmpeg`` wheel.
+
+    Raises:
+        PrerequisiteFailed: it is not there or does not run.
+    """
+    if explicit is None:
+        explicit, origin = _bundled(), "imageio-ffmpeg wheel"
+    if not explicit.is_file():
+        raise PrerequisiteFailed(
+            f"ffmpeg ({origin}): {explicit} is not a file",
+            hint="Give the path of an ffmpeg program, or leave the option out to use the bundled one.",
+        )
+    try:
+        done = processes.run([str(explicit), "-version"], tried="asking ffmpeg for its version", timeout=30)
+    except ToolFailed as error:
+        raise PrerequisiteFailed(
+            f"ffmpeg ({origin}) does not run\n  {error.message}", hint="Give another one with --ffmpeg."
+        ) from error
+    found = re.match(rb"ffmpeg version (\S+)", done.stdout)
+    if not found:
+        raise PrerequisiteFailed(f"ffmpeg ({origin}): {explicit} answers -version like another program")
+    return Ffmpeg(path=explicit, version=found[1].decode("utf-8", "replace"), origin=origin)
+
+
+def _bundled() -> Path:
+    import imageio_ffmpeg
+
+    # IMAGEIO_FFMPEG_EXE would redirect get_ffmpeg_exe to another program; the wheel's own file is what is pinned
+    folder = Path(imageio_ffmpeg.__file__).parent / "binaries"
+    found = sorted(path for path in folder.glob("ffmpeg*") if path.is_file())
+    if not found:
+        raise PrerequisiteFailed(
+            "the imageio-ffmpeg package brings no ffmpeg for this system",
+            hint="Give an ffmpeg of 7.1 or later with libvmaf: --ffmpeg PATH.",
+        )
+    return found[0]
+
+
+def input_args(file: SourceFile) -> list[str]:
+    """How ffmpeg opens a source. Rotation stored in a container is not applied: the stored frames count."""
+    path = f"file:{file.path.resolve()}"
+    if file.kind != "yuv":
+        return ["-noautorotate", "-i", path]
+    geometry = file.geometry
+    return [
+        "-f", "rawvideo", "-pixel_format", geometry.pix_fmt, "-video_size", f"{geometry.width}x{geometry.height}",
+        "-framerate", f"{geometry.fps.numerator}/{geometry.fps.denominator}", "-i", path,
+    ]  # fmt: skip
+
+
+def normalise(geometry: Geometry) -> str:
+    """Filters after which a source looks the same whatever file it came from.
+
+    Containers round time stamps and carry colour, aspect and chroma-position tags; encoders write some of them
+    into their streams and x264 plans with durations. Only what is in the source's identity may stay.
+    """
+    fps = geometry.fps
+    return (
+        f"settb={fps.denominator}/{fps.numerator},setpts=N,setsar=1,"
+        f"setparams=range={geometry.range}:color_primaries=unknown:color_trc=unknown:colorspace=unknown"
+        ":chroma_location=unspecified:field_mode=prog"
+    )
+
+
+def model_option(teacher: str, canonical: str) -> str:
+    """The libvmaf filter's ``model`` value: one model, or the six features' own beside another teacher."""
+    if teacher == canonical:
+        return f"model='version={canonical}\\:name=teacher'"
+    return f"model='version={canonical}\\:name=canonical|version={teacher}\\:name=teacher'"
+
+
+def fused_command(
+    ffmpeg: Ffmpeg,
+    file: SourceFile,
+    settings: EncodeSettings,
+    *,
+    model: str,
+    device_args: Sequence[str] = (),
+    encoded_to: Sequence[str] = ("-f", "streamhash", "-hash", "sha256", STREAM_HASH),
+    scorer_threads: int = 1,
+) -> list[str]:
+    """One process that reads the source once, encodes it, decodes the stream again and scores every frame.
+
+    Nothing but logs touches the disk: the stream itself is only hashed. It is to be run inside a scratch folder
+    of its own, where it leaves ``SCORE_LOG``, ``STREAM_HASH``, ``ENCODED_STATS`` (one line a packet, its bytes)
+    and ``DECODED_STATS`` (one line a frame). Decoded frames are paired with the reference by their order, so that
+    an encoder that shifts time stamps is compared rightly; a surplus or a lack shows in the three counts.
+    """
+    geometry = file.geometry
+    time = f"settb={geometry.fps.denominator}/{geometry.fps.numerator},setpts=N"
+    converted = settings.score_pix_fmt != geometry.pix_fmt
+    to_score = f",{CONVERT},format={settings.score_pix_fmt}" if converted else ""
+    fed_as_scored = settings.encode_pix_fmt == settings.score_pix_fmt
+    to_encode = "" if fed_as_scored else f";[e0]{CONVERT},format={settings.encode_pix_fmt}[e]"
+    split = "[e][r]" if fed_as_scored else "[e0][r]"
+    return [
+        str(ffmpeg.path), *COMMON, *device_args, *input_args(file),
+        "-filter_complex", f"[0:V:0]{normalise(geometry)}{to_score},split{split}{to_encode}",
+        "-map", "[e]", "-fps_mode", "passthrough", *settings.argv,
+        "-stats_enc_post", ENCODED_STATS, "-stats_enc_post_fmt", "{n} {size}", *encoded_to,
+        "-dec", "0:0",
+        "-filter_complex",
+        f"[dec:0]{time},split[d][c];[d][r]libvmaf=log_fmt=json:log_path={SCORE_LOG}:{model}"
+        f":n_threads={scorer_threads}:shortest=1:repeatlast=0[o]",
+        "-map", "[o]", "-fps_mode", "passthrough", "-f", "null", "-",
+        "-map", "[c]", "-fps_mode", "passthrough",
+        "-stats_enc_pre", DECODED_STATS, "-stats_enc_pre_fmt", "{n}", "-f", "null", "-",
+    ]  # fmt: skip
+
+
+def y4m_command(ffmpeg: Ffmpeg, path: Path) -> list[str]:
+    """Decode a container's first real video stream to YUV4MPEG2 on stdout, every stored frame once."""
+    return [
+        str(ffmpeg.path), *COMMON, "-noautorotate", "-i", f"file:{path.resolve()}", "-map", "0:V:0",
+        "-fps_mode", "passthrough", "-strict", "-1", "-f", "yuv4mpegpipe", "pipe:1",
+    ]  # fmt: skip
+
+
+def packets_command(ffmpeg: Ffmpeg, path: Path) -> list[str]:
+    """List the packets of a container's first real video stream with their time stamps, without decoding."""
+    return [
+        str(ffmpeg.path), *COMMON, "-i", f"file:{path.resolve()}", "-map", "0:V:0",
+        "-c", "copy", "-f", "framecrc", "pipe:1",
+    ]  # fmt: skip
+
+
+#: What a demuxer says of a file that ends too early or is damaged, at the level of a warning.
+_DAMAGE = ("File ended prematurely", "partial file", "Packet corrupt", "corrupt input packet", "Truncating packet")
+
+
+def damage(stderr: str) -> str:
+    """The first line of ffmpeg's stderr that tells of a damaged input, empty if none does."""
+    for line in stderr.splitlines():
+        if "[error]" in line or "[fatal]" in line or any(text in line for text in _DAMAGE):
+            return re.sub(r"0x[0-9a-f]+", "0x…", line.strip())
+    return ""
+
+
+def stats_column(text: str, column: int) -> list[int]:
+    """One column of whole numbers from a statistics file written by :func:`fused_command`."""
+    return [int(line.split()[column]) for line in text.splitlines() if line.strip()]
+
+
+REMEDIES: Mapping[str, str] = {
+    "No space left on device": "The disk is full.",
+    "could not load libvmaf model": "This scorer does not have that teacher; see --teacher.",
+    "No such filter: 'libvmaf'": "This ffmpeg has no libvmaf; leave --ffmpeg out to use the bundled one.",
+    "Unrecognized option 'dec'": "This ffmpeg is older than 7.1; leave --ffmpeg out to use the bundled one.",
+}
+
+
+def remedy(stderr: str) -> str:
+    """What helps against a known message of ffmpeg, empty for an unknown one."""
+    return next((hint for text, hint in REMEDIES.items() if text in stderr), "")

@@ -1,0 +1,222 @@
+"""What the samples of a clip mean: pixel formats, file names, sidecars, Y4M headers. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from kit.canon import canonical_json
+from kit.errors import BadInput
+from kit.types import Geometry
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelFormat:
+    """A planar YUV format: bits of a sample, and log2 of the chroma subsampling in both directions."""
+
+    name: str
+    bits: int
+    chroma: int
+    log2_w: int
+    log2_h: int
+
+
+def _formats() -> dict[str, PixelFormat]:
+    shifts = {420: (1, 1), 422: (1, 0), 444: (0, 0)}
+    table = {}
+    for chroma, (log2_w, log2_h) in shifts.items():
+        for bits in (8, 10, 12):
+            name = f"yuv{chroma}p" + ("" if bits == 8 else f"{bits}le")
+            table[name] = PixelFormat(name=name, bits=bits, chroma=chroma, log2_w=log2_w, log2_h=log2_h)
+    return table
+
+
+#: Every format a source may have, by ffmpeg's name.
+PIXEL_FORMATS: Mapping[str, PixelFormat] = _formats()
+
+#: Rates that file names and containers round; SMPTE's 1000/1001 family.
+_NTSC = {"23.976": (24000, 1001), "23.98": (24000, 1001), "29.97": (30000, 1001), "47.952": (48000, 1001),
+         "59.94": (60000, 1001), "119.88": (120000, 1001)}  # fmt: skip
+
+MAX_SIDE = 16384
+MAX_FPS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawFormat:
+    """A geometry whose number of frames is not known yet."""
+
+    width: int
+    height: int
+    pix_fmt: str
+    fps: Fraction
+    range: str = "tv"
+
+    def with_frames(self, frames: int) -> Geometry:
+        return Geometry(
+            width=self.width, height=self.height, pix_fmt=self.pix_fmt, range=self.range,
+            fps=self.fps, frames=frames,
+        )  # fmt: skip
+
+
+def frame_bytes(width: int, height: int, pix_fmt: str) -> int:
+    """Bytes of one planar frame. Odd sizes round the chroma planes up, as ffmpeg does."""
+    fmt = PIXEL_FORMATS[pix_fmt]
+    chroma_w = -(-width >> fmt.log2_w)
+    chroma_h = -(-height >> fmt.log2_h)
+    samples = width * height + 2 * chroma_w * chroma_h
+    return samples * (1 if fmt.bits == 8 else 2)
+
+
+def identity_header(geometry: Geometry) -> bytes:
+    """The canonical JSON that precedes the frames in a source's identity.
+
+    Frames alone are not enough: the same bytes read as 640x360 and 360x640 hash alike, and an encoder's rate
+    control depends on the frame rate.
+    """
+    return canonical_json(
+        {
+            "width": geometry.width,
+            "height": geometry.height,
+            "pix_fmt": geometry.pix_fmt,
+            "range": geometry.range,
+            "fps": f"{geometry.fps.numerator}/{geometry.fps.denominator}",
+            "frames": geometry.frames,
+        }
+    )
+
+
+def parse_fps(text: str) -> Fraction:
+    """A frame rate from ``25``, ``29.97``, ``30000/1001`` or ``30000:1001``.
+
+    Decimal spellings of the 1000/1001 rates give the exact rate.
+
+    Raises:
+        BadInput: not a rate above 0 and up to 1000.
+    """
+    spelled = text.strip().replace(":", "/")
+    try:
+        fps = Fraction(*_NTSC[spelled]) if spelled in _NTSC else Fraction(spelled)
+    except (ValueError, ZeroDivisionError):
+        raise BadInput(f"frame rate {text!r} is not a number", hint="Write 25, 29.97 or 30000/1001.") from None
+    if not 0 < fps <= MAX_FPS:
+        raise BadInput(f"frame rate {text!r} is outside 0 to {MAX_FPS}")
+    return fps
+
+
+def checked_format(*, width: int, height: int, pix_fmt: str, fps: Fraction, range_: str = "tv") -> RawFormat:
+    """A :class:`RawFormat` whose every part is within what the kit reads.
+
+    Raises:
+        BadInput: a size outside 16 to 16384, an unsupported pixel format or an unknown range.
+    """
+    if not (16 <= width <= MAX_SIDE and 16 <= height <= MAX_SIDE):
+        raise BadInput(f"frame size {width}x{height} is outside 16x16 to {MAX_SIDE}x{MAX_SIDE}")
+    if pix_fmt not in PIXEL_FORMATS:
+        raise BadInput(
+            f"pixel format {pix_fmt!r} is not supported; expected one of {', '.join(PIXEL_FORMATS)}",
+            hint="Convert the clip losslessly first, e.g. ffmpeg -i IN -pix_fmt yuv420p -c:v ffv1 OUT.mkv",
+        )
+    if range_ not in ("tv", "pc"):
+        raise BadInput(f"range {range_!r} is neither tv (limited) nor pc (full)")
+    return RawFormat(width=width, height=height, pix_fmt=pix_fmt, fps=fps, range=range_)
+
+
+_NAME = re.compile(
+    r"^(?P<name>.+?)_(?P<w>\d+)x(?P<h>\d+)_(?P<fps>\d+(?:\.\d+)?)fps_(?P<bits>\d+)bit_(?P<chroma>\d{3})$"
+)
+_SHORT_NAME = re.compile(r"^(?P<name>.+)_(?P<fps>\d+(?:\.\d+)?)fps$")
+
+
+def parse_name(stem: str) -> tuple[str, RawFormat | None, Fraction | None]:
+    """Read ``Name_WxH_FPSfps_BITbit_420`` or ``Name_FPSfps``.
+
+    Returns:
+        The name proper; the format where the stem tells all of it; the frame rate where it tells that.
+
+    Raises:
+        BadInput: the pattern fits and a value in it does not.
+    """
+    if full := _NAME.match(stem):
+        bits, chroma = int(full["bits"]), full["chroma"]
+        fps = parse_fps(full["fps"])
+        fmt = checked_format(
+            width=int(full["w"]), height=int(full["h"]), fps=fps,
+            pix_fmt=f"yuv{chroma}p" + ("" if bits == 8 else f"{bits}le"),
+        )  # fmt: skip
+        return full["name"], fmt, fps
+    if short := _SHORT_NAME.match(stem):
+        return short["name"], None, parse_fps(short["fps"])
+    return stem, None, None
+
+
+def parse_option(text: str) -> RawFormat:
+    """Read the ``--geometry`` option: ``WxH@FPS`` or ``WxH@FPS:PIXFMT`` (default ``yuv420p``).
+
+    Raises:
+        BadInput: the text does not have this form or a value is out of range.
+    """
+    found = re.fullmatch(r"(\d+)x(\d+)@([\d./]+)(?::(\w+))?", text.strip())
+    if not found:
+        raise BadInput(f"geometry {text!r} is not WxH@FPS[:PIXFMT]", hint="For example 1920x1080@25:yuv420p10le.")
+    width, height, fps, pix_fmt = found.groups()
+    return checked_format(width=int(width), height=int(height), fps=parse_fps(fps), pix_fmt=pix_fmt or "yuv420p")
+
+
+def parse_sidecar(value: object, where: str) -> RawFormat:
+    """Read a ``.json`` sidecar: ``width``, ``height``, ``fps``; ``pix_fmt`` and ``range`` may be left out.
+
+    Raises:
+        BadInput: a key is missing, unknown or of the wrong type.
+    """
+    if not isinstance(value, dict):
+        raise BadInput(f"{where}: expected a JSON object, found {type(value).__name__}")
+    keys = set(value)
+    required, known = {"width", "height", "fps"}, {"width", "height", "fps", "pix_fmt", "range"}
+    if missing := sorted(required - keys):
+        raise BadInput(f"{where}: missing {', '.join(missing)}", hint='Write {"width": …, "height": …, "fps": …}.')
+    if unknown := sorted(keys - known):
+        raise BadInput(f"{where}: unknown {', '.join(unknown)}; expected {', '.join(sorted(known))}")
+    width, height = value["width"], value["height"]
+    if not (type(width) is int and type(height) is int):
+        raise BadInput(f"{where}: width and height must be whole numbers, found {width!r} and {height!r}")
+    return checked_format(
+        width=width, height=height, fps=parse_fps(str(value["fps"])),
+        pix_fmt=str(value.get("pix_fmt", "yuv420p")), range_=str(value.get("range", "tv")),
+    )  # fmt: skip
+
+
+_Y4M_CHROMA = {"420": "yuv420p", "420jpeg": "yuv420p", "420mpeg2": "yuv420p", "420paldv": "yuv420p"}
+
+
+def parse_y4m_header(line: bytes, where: str) -> RawFormat:
+    """Read the first line of a YUV4MPEG2 stream, without its newline.
+
+    Raises:
+        BadInput: not such a line, interlaced, or a colour space the kit does not read.
+    """
+    try:
+        words = line.decode("ascii").split()
+    except UnicodeDecodeError:
+        words = []
+    if not words or words[0] != "YUV4MPEG2":
+        raise BadInput(f"{where}: does not start with YUV4MPEG2", hint="The file is no Y4M, or it is damaged.")
+    tags = {word[0]: word[1:] for word in words[1:] if word[0] != "X"}
+    extra = dict(word[1:].split("=", 1) for word in words[1:] if word[0] == "X" and "=" in word)
+    if missing := [tag for tag in "WHF" if tag not in tags]:
+        raise BadInput(f"{where}: the Y4M header lacks {', '.join(missing)}")
+    if tags.get("I", "p") not in ("p", "?"):
+        raise BadInput(f"{where}: is interlaced (Y4M tag I{tags['I']}); VMAF compares progressive frames",
+                       hint="Deinterlace it first.")  # fmt: skip
+    if not (tags["W"].isdigit() and tags["H"].isdigit()):
+        raise BadInput(f"{where}: the Y4M size is W{tags['W']} H{tags['H']}")
+    colour = tags.get("C", "420")
+    depth = re.fullmatch(r"(420|422|444)p(10|12)", colour)
+    plain = _Y4M_CHROMA.get(colour, f"yuv{colour}p")
+    return checked_format(
+        width=int(tags["W"]), height=int(tags["H"]), fps=parse_fps(tags["F"]),
+        pix_fmt=f"yuv{depth[1]}p{depth[2]}le" if depth else plain,
+        range_="pc" if extra.get("COLORRANGE") == "FULL" else "tv",
+    )  # fmt: skip

@@ -1,0 +1,36 @@
+"""Where things lie in a run folder. Pure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CONFIG = "config.json"
+PREREQS = "prereqs.json"
+MANIFEST = "manifest.json"
+CORPUS = "corpus"
+LOSO = "loso"
+LOGS = "logs"
+PREDICTIONS = f"{LOSO}/predictions.parquet"
+TRAINING = f"{LOSO}/training.json"
+VERDICTS = ("PROMOTE", "HOLD", "INVALID")
+
+
+def seed_report(seed: int) -> str:
+    """Relative path of one seed's report."""
+    return f"{LOSO}/loso_seed{seed}.json"
+
+
+def verdict_file(verdict: str) -> str:
+    """Relative path of a verdict."""
+    return f"{verdict}.json"
+
+
+def verdicts_in(run: Path) -> list[str]:
+    """The verdicts whose files lie in a run folder; exactly one after the verdict step."""
+    return [verdict for verdict in VERDICTS if (run / verdict_file(verdict)).is_file()]
+
+
+def withdraw_verdict(run: Path) -> None:
+    """Remove verdicts of an earlier state of the run; each can be made again from what it was made from."""
+    for verdict in VERDICTS:
+        (run / verdict_file(verdict)).unlink(missing_ok=True)

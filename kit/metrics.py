@@ -1,0 +1,72 @@
+"""Agreement between predictions and teacher. Pure; every number is finite or an error with a name."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from kit.errors import InvalidEvidence
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How well ``n`` predictions agree with their targets.
+
+    Attributes:
+        plcc: Pearson's linear correlation, -1 to 1.
+        srocc: Spearman's rank correlation, ties by mean rank.
+        krocc: Kendall's tau-b.
+        rmse, mae: root mean square and mean absolute error in VMAF points, no mapping applied.
+        bias: mean of prediction minus target in VMAF points.
+    """
+
+    n: int
+    plcc: float
+    srocc: float
+    krocc: float
+    rmse: float
+    mae: float
+    bias: float
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+def agreement(prediction: Values, target: Values, *, what: str) -> Agreement:
+    """Compare two vectors of equal length.
+
+    Args:
+        prediction, target: float64 [n], VMAF points.
+        what: names the vectors in an error, e.g. ``seed 3, held out Highway``.
+
+    Raises:
+        InvalidEvidence: fewer than 3 values, a value that is not finite, or a constant vector, for which no
+            correlation exists.
+    """
+    if prediction.shape != target.shape or prediction.ndim != 1:
+        raise ValueError(f"{what}: shapes {prediction.shape} and {target.shape} differ or are not vectors")
+    problems = []
+    if len(target) < 3:
+        problems.append(f"{what}: {len(target)} rows, a correlation needs at least 3")
+    for name, values in (("prediction", prediction), ("target", target)):
+        if bad := int(np.count_nonzero(~np.isfinite(values))):
+            problems.append(f"{what}: {bad} of {len(values)} {name} values are not finite")
+        elif len(values) and np.ptp(values) == 0:
+            problems.append(f"{what}: the {name} is constant ({values[0]:.6g}), its correlation is undefined")
+    if problems:
+        raise InvalidEvidence(problems)
+    error = prediction - target
+    return Agreement(
+        n=len(target),
+        plcc=float(stats.pearsonr(prediction, target).statistic),
+        srocc=float(stats.spearmanr(prediction, target).statistic),
+        krocc=float(stats.kendalltau(prediction, target).statistic),
+        rmse=float(np.sqrt(np.mean(error**2))),
+        mae=float(np.mean(np.abs(error))),
+        bias=float(np.mean(error)),
+    )

@@ -1,0 +1,184 @@
+"""The run: a tuple of steps, each fed with the value of the one before it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kit import contract, exits, layout
+from kit.config import RunConfig, Texts, as_texts
+from kit.corpus.shard import Shard
+from kit.errors import BadInput, Missing
+from kit.fsio import locked, read_json, write_json
+from kit.privacy import Redactor
+from kit.results import Training
+from kit.session import Session
+from kit.steps import step_01_prereqs, step_02_corpus, step_03_train, step_04_verdict, step_05_bundle
+
+EXIT_OF_VERDICT = {"PROMOTE": exits.OK, "HOLD": exits.HOLD, "INVALID": exits.INVALID}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step: ``run`` makes its value, ``load`` reads what an earlier run of it left."""
+
+    name: str
+    run: Callable[[RunConfig, Any, Session], Any]
+    load: Callable[[RunConfig, Session], Any]
+
+
+def _nothing(config: RunConfig, session: Session) -> None:
+    return None
+
+
+STEPS: tuple[Step, ...] = (
+    Step(name=step_01_prereqs.NAME, run=step_01_prereqs.run, load=step_01_prereqs.load),
+    Step(name=step_02_corpus.NAME, run=step_02_corpus.run, load=step_02_corpus.load),
+    Step(name=step_03_train.NAME, run=step_03_train.run, load=step_03_train.load),
+    Step(name=step_04_verdict.NAME, run=step_04_verdict.run, load=step_04_verdict.load),
+    Step(name=step_05_bundle.NAME, run=step_05_bundle.run, load=_nothing),
+)
+NAMES = tuple(step.name for step in STEPS)
+#: What ``--shard-only`` does.
+SHARD_STEPS = (step_01_prereqs.NAME, step_02_corpus.NAME, step_05_bundle.NAME)
+
+
+def chosen_steps(*, first: int, last: int, shard_only: bool) -> tuple[Step, ...]:
+    """Steps ``first`` to ``last`` (1 to 5, both included)."""
+    picked = STEPS[first - 1 : last]
+    return tuple(step for step in picked if not shard_only or step.name in SHARD_STEPS)
+
+
+def execute(config: RunConfig, steps: tuple[Step, ...], session: Session) -> dict[str, Any]:
+    """Run steps in order in the run folder; returns each step's value by name.
+
+    Raises:
+        KitError: a step could not be done; what the steps before it left stays.
+    """
+    _prepare(config.out_dir)
+    with locked(config.out_dir), _logged(config.out_dir, session.redact):
+        write_json(config.out_dir / layout.CONFIG, _remembered(config))
+        if any(step.name in NAMES[:4] for step in steps) and not config.shard_only:
+            layout.withdraw_verdict(config.out_dir)
+        previous = _before(steps[0], config, session)
+        results = {}
+        for step in steps:
+            session.ui.say(f"Step {NAMES.index(step.name) + 1} of {len(NAMES)}: {step.name}")
+            if step.name == step_05_bundle.NAME and config.shard_only:
+                previous = None
+            previous = results[step.name] = step.run(config, previous, session)
+    return results
+
+
+def _prepare(out_dir: Path) -> None:
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        (out_dir / ".lock").touch()
+    except OSError as error:
+        raise BadInput(
+            f"cannot write into {out_dir}: {error.strerror}", hint="Give another folder with --out-dir."
+        ) from error
+
+
+def _before(step: Step, config: RunConfig, session: Session) -> Any:
+    """What the step before the first one left on disk."""
+    index = NAMES.index(step.name)
+    if index == 0 or (step.name == step_05_bundle.NAME and config.shard_only):
+        return None
+    return STEPS[index - 1].load(config, session)
+
+
+def exit_code(results: dict[str, Any], last: Any, *, verdict_decides: bool) -> int:
+    """Exit code of what was done. 1 needs a HOLD.json, which the verdict step has written.
+
+    Args:
+        verdict_decides: the command is about the verdict (``run``, ``verdict``); ``bundle`` alone only packs.
+    """
+    verdict = results.get(step_04_verdict.NAME)
+    word = verdict.word if verdict is not None else getattr(last, "verdict", None)
+    if verdict_decides and word is not None:
+        return EXIT_OF_VERDICT[word]
+    if isinstance(last, Training) and last.problems:
+        return exits.INVALID
+    if isinstance(last, Shard) and last.failed:
+        return exits.INVALID
+    return exits.OK
+
+
+def _remembered(config: RunConfig) -> dict[str, object]:
+    """``config.json``: stays in the run folder, is not bundled, and lets a step be run again alone."""
+    options = {name: {"value": text, "origin": config.origins.get(name, "default")}
+               for name, text in as_texts(config).items()}  # fmt: skip
+    return {"schema_version": contract.SCHEMA_VERSION, "options": options}
+
+
+def remembered(out_dir: Path) -> Texts:
+    """The options of an earlier run in this folder; none if there was none.
+
+    Raises:
+        BadInput: its ``config.json`` cannot be read.
+    """
+    path = out_dir / layout.CONFIG
+    try:
+        value: Any = read_json(path)
+    except Missing:
+        return {}
+    try:
+        return {name: str(option["value"]) for name, option in value["options"].items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{path} was not written by this version: {error!r}", hint="Give another --out-dir.") from error
+
+
+def newest_run(runs: Path) -> Path | None:
+    """The run folder below ``runs`` that was started last."""
+    folders = sorted(path.parent for path in runs.glob(f"*/{layout.CONFIG}"))
+    return folders[-1] if folders else None
+
+
+def unfinished_run(runs: Path, wanted: Texts) -> Path | None:
+    """The newest run, if it has the same options and has not come to its bundle."""
+    newest = newest_run(runs)
+    if newest is None or (newest / layout.MANIFEST).is_file():
+        return None
+    try:
+        return newest if remembered(newest) == dict(wanted) else None
+    except BadInput:
+        return None
+
+
+@contextlib.contextmanager
+def _logged(out_dir: Path, redact: Redactor) -> Iterator[None]:
+    """Log to ``logs/`` as long as the block runs; what would name this machine is replaced as it is written."""
+    logs = out_dir / layout.LOGS
+    logs.mkdir(exist_ok=True)
+    handler = logging.FileHandler(logs / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.log", encoding="utf-8")
+    formatter = _RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    formatter.redact = redact
+    handler.setFormatter(formatter)
+    logger = logging.getLogger("kit")
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    except BaseException:
+        logger.exception("ended by an error")
+        raise
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+        handler.close()
+
+
+class _RedactingFormatter(logging.Formatter):
+    """Formats a record, tracebacks included, and then redacts the whole text."""
+
+    redact: Callable[[str], str]
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self.redact(super().format(record))

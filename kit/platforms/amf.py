@@ -1,0 +1,40 @@
+"""AMD's Advanced Media Framework."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kit.platforms.base import HostFacts, score_format
+from kit.types import EncodeSettings
+
+
+class Amf:
+    """Constant QP. Never a default: its runtime is rarely installed on Linux."""
+
+    name = "amf"
+    encoders = ("h264_amf", "hevc_amf", "av1_amf")
+    remedies: Mapping[str, str] = {"libamfrt64.so.1 failed to open": "Install AMD's AMF runtime (amf-amdgpu-pro)."}
+
+    def settings(self, encoder: str, cq: int, pix_fmt: str) -> EncodeSettings:
+        """The same QP for every frame type; AV1's index scale is five times as fine."""
+        accepted = ("yuv420p",) if encoder == "h264_amf" else ("yuv420p", "yuv420p10le")
+        score = score_format(encoder, pix_fmt, accepted)
+        value = str(5 * cq if encoder == "av1_amf" else cq)
+        qps = ("-qp_i", value, "-qp_p", value) + (() if encoder == "hevc_amf" else ("-qp_b", value))
+        return EncodeSettings(
+            encoder=encoder, preset="balanced", cq=cq,
+            argv=("-c:v", encoder, "-usage", "transcoding", "-quality", "balanced", "-rc", "cqp", *qps),
+            encode_pix_fmt="p010le" if score == "yuv420p10le" else "nv12", score_pix_fmt=score,
+        )  # fmt: skip
+
+    def device_args(self, facts: HostFacts) -> tuple[str, ...]:
+        """None: the runtime finds the device."""
+        return ()
+
+    def max_parallel(self, facts: HostFacts) -> int | None:
+        """Two keep the device busy."""
+        return 2
+
+    def build(self, stream: bytes, ffmpeg_version: str, facts: HostFacts) -> str:
+        """ffmpeg's version; the runtime's is not known yet."""
+        return f"ffmpeg {ffmpeg_version}, AMF"

@@ -1,0 +1,94 @@
+"""The shape of an encoder family, and what all families share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from kit.errors import BadInput
+from kit.geometry import PIXEL_FORMATS
+from kit.types import EncodeSettings
+
+
+#: Where Linux shows DRM render nodes.
+RENDER_NODES = Path("/dev/dri")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostFacts:
+    """What was seen of the machine, without judgement.
+
+    Attributes:
+        system: ``Linux``, ``Darwin`` or another name that the operating system gives itself.
+        machine: ``x86_64``, ``aarch64`` or ``arm64``.
+        cores: how many this process may use.
+        memory_bytes: installed memory; None where it cannot be read.
+        gpus: one line per NVIDIA GPU, ``name, driver``.
+        nvidia_problem: why ``nvidia-smi`` gave nothing, empty if it answered.
+        render_nodes: names of DRM render nodes, e.g. ``renderD128``.
+        ihd_nodes: those whose VA-API driver is Intel's iHD.
+    """
+
+    system: str
+    machine: str
+    cores: int
+    memory_bytes: int | None
+    gpus: tuple[str, ...] = ()
+    nvidia_problem: str = ""
+    render_nodes: tuple[str, ...] = ()
+    ihd_nodes: tuple[str, ...] = ()
+
+
+class EncoderFamily(Protocol):
+    """One way of encoding. Everything that differs between families is said here and nowhere else."""
+
+    @property
+    def name(self) -> str:
+        """Name of the family, e.g. ``nvenc``."""
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """Entries of the vocabulary that belong to it."""
+
+    @property
+    def remedies(self) -> Mapping[str, str]:
+        """What ffmpeg says when an encoder fails, to what helps."""
+
+    def settings(self, encoder: str, cq: int, pix_fmt: str) -> EncodeSettings:
+        """Arguments for quality point ``cq`` (0–51) on a source of ``pix_fmt``."""
+
+    def device_args(self, facts: HostFacts) -> tuple[str, ...]:
+        """ffmpeg arguments that open the device, before the input."""
+
+    def max_parallel(self, facts: HostFacts) -> int | None:
+        """How many encodes may run at once; None for as many as there are cores."""
+
+    def build(self, stream: bytes, ffmpeg_version: str, facts: HostFacts) -> str:
+        """Identity of what encodes, from a stream it has written and the box's facts."""
+
+
+def score_format(encoder: str, pix_fmt: str, accepted: Sequence[str]) -> str:
+    """The accepted format nearest to the source's: itself, else the same bits with less chroma, else more bits.
+
+    Fewer bits come last, the most first. VMAF reads luma only, so chroma goes before bits.
+
+    Raises:
+        BadInput: ``accepted`` is empty.
+    """
+    source = PIXEL_FORMATS[pix_fmt]
+
+    def distance(name: str) -> tuple[bool, int, bool, int]:
+        fmt = PIXEL_FORMATS[name]
+        return (fmt.bits < source.bits, abs(fmt.bits - source.bits), fmt.chroma > source.chroma,
+                abs(fmt.chroma - source.chroma))  # fmt: skip
+
+    if not accepted:
+        raise BadInput(f"{encoder} cannot take {pix_fmt}")
+    return min(accepted, key=distance)
+
+
+def scale_63(cq: int) -> int:
+    """A quality point of the 0–51 scale on the 0–63 scale of AV1 encoders, never 0 (lossless or automatic)."""
+    return max(1, round(cq * 63 / 51))

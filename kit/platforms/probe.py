@@ -1,0 +1,122 @@
+"""The functional probe: an encoder is there when it has really encoded, and what it wrote could be decoded."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from kit.contract import CANONICAL_MODEL, PROBE_FPS, PROBE_FRAMES, PROBE_HEIGHT, PROBE_WIDTH
+from kit.errors import ToolFailed
+from kit.ffmpeg import DECODED_STATS, Ffmpeg, fused_command, model_option, remedy, stats_column
+from kit.geometry import PIXEL_FORMATS
+from kit.platforms.base import HostFacts
+from kit.platforms.registry import family_of
+from kit.proc import Processes
+from kit.types import Geometry, ReadyEncoder, SourceFile
+
+#: A quality point in the middle of the range.
+PROBE_CQ = 31
+_STREAM = "stream.mkv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """An encoder that does not work here, why, and what may help."""
+
+    name: str
+    reason: str
+    remedy: str
+
+
+def probe(
+    names: Sequence[str], pix_fmts: Sequence[str], *, ffmpeg: Ffmpeg, facts: HostFacts, processes: Processes
+) -> tuple[tuple[ReadyEncoder, ...], tuple[LeftOut, ...]]:
+    """Try every encoder on every pixel format with its production arguments, several at once.
+
+    Returns:
+        Those that work, and those that do not, both in the order of ``names``.
+    """
+    with tempfile.TemporaryDirectory(prefix="vmaf-kit-") as folder:
+        clips = [_clip(Path(folder), fmt) for fmt in pix_fmts]
+
+        def attempt(name: str) -> ReadyEncoder | LeftOut:
+            return _probe_one(name, clips, ffmpeg=ffmpeg, facts=facts, processes=processes)
+
+        with ThreadPoolExecutor(max_workers=max(2, facts.cores)) as pool:
+            results = list(pool.map(attempt, names))
+    ready = tuple(result for result in results if isinstance(result, ReadyEncoder))
+    return ready, tuple(result for result in results if isinstance(result, LeftOut))
+
+
+def _clip(folder: Path, pix_fmt: str) -> SourceFile:
+    """One second of moving gradients and noise, the size below which hardware encoders refuse."""
+    fmt = PIXEL_FORMATS[pix_fmt]
+    y, x = np.mgrid[0:PROBE_HEIGHT, 0:PROBE_WIDTH].astype(np.int64)
+    noise = np.random.Philox(key=1).random_raw(x.size).astype(np.int64).reshape(x.shape) & 15
+    chroma = np.full(
+        2 * (PROBE_WIDTH >> fmt.log2_w) * (PROBE_HEIGHT >> fmt.log2_h), 1 << (fmt.bits - 1), dtype=np.int64
+    )
+    path = folder / f"probe_{pix_fmt}.yuv"
+    dtype = "<u1" if fmt.bits == 8 else "<u2"
+    with path.open("wb") as stream:
+        for t in range(PROBE_FRAMES):
+            luma = (32 + ((x + 3 * t) // 4 + y // 3) % 160 + np.roll(noise, t, axis=1)) << (fmt.bits - 8)
+            stream.write(luma.astype(dtype).tobytes() + chroma.astype(dtype).tobytes())
+    geometry = Geometry(
+        width=PROBE_WIDTH, height=PROBE_HEIGHT, pix_fmt=pix_fmt, range="tv",
+        fps=Fraction(PROBE_FPS), frames=PROBE_FRAMES,
+    )  # fmt: skip
+    return SourceFile(path=path, kind="yuv", label="probe", geometry=geometry)
+
+
+def _probe_one(
+    name: str, clips: Sequence[SourceFile], *, ffmpeg: Ffmpeg, facts: HostFacts, processes: Processes
+) -> ReadyEncoder | LeftOut:
+    family = family_of(name)
+    stream, seconds = b"", 0.0
+    for clip in clips:
+        settings = family.settings(name, PROBE_CQ, clip.geometry.pix_fmt)
+        with tempfile.TemporaryDirectory(dir=clip.path.parent) as folder:
+            argv = fused_command(
+                ffmpeg, clip, settings, model=model_option(CANONICAL_MODEL, CANONICAL_MODEL),
+                device_args=family.device_args(facts), encoded_to=("-f", "matroska", _STREAM),
+            )  # fmt: skip
+            start = time.monotonic()
+            try:
+                done = processes.run(argv, tried=f"probing {name}", timeout=60, cwd=Path(folder))
+            except ToolFailed as error:
+                return _left_out(name, error.stderr_tail or error.message)
+            seconds = time.monotonic() - start
+            decoded = len(stats_column((Path(folder) / DECODED_STATS).read_text(), 0))
+            if "has not been used for any stream" in done.stderr:
+                return _left_out(name, done.stderr)
+            if decoded != PROBE_FRAMES:
+                return _left_out(name, f"{PROBE_FRAMES} frames in, {decoded} frames out")
+            stream = (Path(folder) / _STREAM).read_bytes()
+    return ReadyEncoder(
+        name=name, family=family.name, build=family.build(stream, ffmpeg.version, facts),
+        device_args=family.device_args(facts), max_parallel=family.max_parallel(facts),
+        megapixels_per_second=PROBE_WIDTH * PROBE_HEIGHT * PROBE_FRAMES / 1e6 / seconds,
+    )  # fmt: skip
+
+
+def _left_out(name: str, stderr: str) -> LeftOut:
+    """The reason is the line a remedy is known for, else the first error: what follows are its consequences."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    for text, hint in family_of(name).remedies.items():
+        if known := next((line for line in lines if text in line), ""):
+            return LeftOut(name=name, reason=_plain(known), remedy=hint)
+    first = next((line for line in lines if "[error]" in line or "[fatal]" in line), lines[0] if lines else "")
+    return LeftOut(name=name, reason=_plain(first), remedy=remedy(stderr))
+
+
+def _plain(line: str) -> str:
+    """A line of ffmpeg's without the component and level in brackets before it."""
+    return line.rsplit("] ", 1)[-1]

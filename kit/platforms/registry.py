@@ -1,0 +1,38 @@
+"""Every encoder family, one line each."""
+
+from __future__ import annotations
+
+from kit.contract import ENCODER_VOCAB
+from kit.errors import BadInput
+from kit.platforms.amf import Amf
+from kit.platforms.base import EncoderFamily
+from kit.platforms.nvenc import Nvenc
+from kit.platforms.qsv import Qsv
+from kit.platforms.software import Software
+from kit.platforms.videotoolbox import VideoToolbox
+from kit.types import EncodeSettings
+
+FAMILIES: tuple[EncoderFamily, ...] = (
+    Software(),
+    Nvenc(),
+    Qsv(),
+    Amf(),
+    VideoToolbox(),
+)
+
+
+def family_of(encoder: str) -> EncoderFamily:
+    """The family an encoder belongs to.
+
+    Raises:
+        BadInput: the name is not in the vocabulary.
+    """
+    for family in FAMILIES:
+        if encoder in family.encoders:
+            return family
+    raise BadInput(f"unknown encoder {encoder!r}", hint=f"Known are {', '.join(ENCODER_VOCAB)}.")
+
+
+def settings_for(encoder: str, cq: int, pix_fmt: str) -> EncodeSettings:
+    """The adapter's settings for one encode."""
+    return family_of(encoder).settings(encoder, cq, pix_fmt)

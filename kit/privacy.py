@@ -1,0 +1,32 @@
+"""What leaves the box names no user, host or absolute path. Pure; the facts to hide are passed in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: An absolute path: at the start or after a delimiter, two components at least, up to the next delimiter.
+_ABSOLUTE = re.compile(r"(?<![\w<>./])(?:file:)?/(?:[^\s/:'\"<>|,;()\[\]]+/)+([^\s/:'\"<>|,;()\[\]]*)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redactor:
+    """Replaces known folders by tokens, then every other absolute path by its last name.
+
+    Attributes:
+        folders: folder to token, e.g. the reference folder to ``<ref>``.
+        words: user and host names to token; only whole words are replaced.
+    """
+
+    folders: Mapping[Path, str] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
+
+    def __call__(self, text: str) -> str:
+        for folder, token in sorted(self.folders.items(), key=lambda item: -len(str(item[0]))):
+            text = re.sub(rf"(?:file:)?{re.escape(str(folder))}(?![\w-])", token, text)
+        text = _ABSOLUTE.sub(r"<path>/\1", text)
+        for word, token in self.words.items():
+            text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", token, text)
+        return text

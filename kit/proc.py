@@ -1,0 +1,198 @@
+"""The one door to other processes: a list of arguments, a time limit, a log, and nothing left running."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shlex
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from kit.errors import ToolFailed
+
+log = logging.getLogger(__name__)
+
+#: Lines of stderr kept in an error from either end: ffmpeg says the cause first and how it ended last.
+EXCERPT_LINES = 8
+#: Seconds a process gets between SIGTERM and SIGKILL.
+GRACE = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """A process that ended with exit status 0."""
+
+    stdout: bytes
+    stderr: str
+
+
+class Stopped(Exception):
+    """The processes were told to stop; not an error of the one that was running."""
+
+
+def excerpt(text: str) -> str:
+    """The first and the last lines of a process's stderr, blank ones left out."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    if len(lines) > 2 * EXCERPT_LINES:
+        lines = [*lines[:EXCERPT_LINES], "…", *lines[-EXCERPT_LINES:]]
+    return "\n".join(lines)
+
+
+def _unchanged(text: str) -> str:
+    return text
+
+
+class Processes:
+    """Starts processes and can stop all that run.
+
+    Args:
+        redact: applied to every command line and stderr text before it is logged or put into an error.
+    """
+
+    def __init__(self, redact: Callable[[str], str] = _unchanged) -> None:
+        self._redact = redact
+        self._live: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.Lock()
+        self._stopping = False
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        tried: str,
+        timeout: float,
+        cwd: Path | None = None,
+        accept: tuple[int, ...] = (0,),
+        hint: str = "",
+    ) -> Completed:
+        """Run to the end and collect the output.
+
+        Args:
+            tried: what the process is for, e.g. ``encoding Highway/libx264/cq31``.
+            timeout: seconds after which the process is stopped.
+            accept: exit statuses that are no failure.
+
+        Raises:
+            ToolFailed: it could not be started, exited otherwise, or took longer than ``timeout``.
+            Stopped: :meth:`stop` was called.
+        """
+        with self._started(argv, tried=tried, cwd=cwd, hint=hint) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                _end(process)
+                stdout, stderr = process.communicate()
+                hint = f"It was stopped after {timeout:.0f} seconds. {hint}".strip()
+        return self._judged(argv, process, stdout, stderr, tried=tried, accept=accept, hint=hint)
+
+    @contextlib.contextmanager
+    def stream(
+        self, argv: Sequence[str], *, tried: str, cwd: Path | None = None, hint: str = ""
+    ) -> Iterator[tuple[IO[bytes], list[str]]]:
+        """Run while the block reads the process's stdout; stderr's lines gather in the list.
+
+        The block reads stdout to its end; when it leaves with an exception, the process is ended.
+
+        Raises:
+            ToolFailed: it could not be started, or exited with another status than 0.
+            Stopped: :meth:`stop` was called.
+        """
+        with self._started(argv, tried=tried, cwd=cwd, hint=hint) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            lines: list[str] = []
+            reader = threading.Thread(target=_gather, args=(process.stderr, lines), daemon=True)
+            reader.start()
+            try:
+                yield process.stdout, lines
+            except BaseException:
+                _end(process)
+                raise
+            finally:
+                process.stdout.close()
+                process.wait()
+                reader.join()
+        self._judged(argv, process, b"", "\n".join(lines).encode(), tried=tried, accept=(0,), hint=hint)
+
+    def describe(self, argv: Sequence[str]) -> str:
+        """The command line as it may be shown and stored."""
+        return self._redact(shlex.join(argv))
+
+    def stop(self) -> None:
+        """End every running process and refuse new ones; safe to call from any thread, more than once."""
+        with self._lock:
+            self._stopping = True
+            live = tuple(self._live)
+        for process in live:
+            _end(process)
+
+    @contextlib.contextmanager
+    def _started(
+        self, argv: Sequence[str], *, tried: str, cwd: Path | None, hint: str
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        command = self.describe(argv)
+        log.debug("start: %s", command)
+        try:
+            with self._lock:
+                if self._stopping:
+                    raise Stopped
+                # a session of its own: Ctrl-C reaches the kit alone, which then ends its children in order
+                process = subprocess.Popen(
+                    argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    start_new_session=True,
+                )  # fmt: skip
+                self._live.add(process)
+        except OSError as error:
+            raise ToolFailed(
+                tried, command=command, returncode=None, stderr_tail=self._redact(str(error)), hint=hint
+            ) from error
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                _end(process)
+            with self._lock:
+                self._live.discard(process)
+            for pipe in (process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
+
+    def _judged(
+        self,
+        argv: Sequence[str],
+        process: subprocess.Popen[bytes],
+        stdout: bytes,
+        stderr: bytes,
+        *,
+        tried: str,
+        accept: tuple[int, ...],
+        hint: str,
+    ) -> Completed:
+        text = self._redact(stderr.decode("utf-8", "replace"))
+        log.debug("exit %s: %s", process.returncode, tried)
+        if process.returncode in accept:
+            return Completed(stdout=stdout, stderr=text)
+        if self._stopping:
+            raise Stopped
+        raise ToolFailed(
+            tried, command=self.describe(argv), returncode=process.returncode, stderr_tail=excerpt(text), hint=hint
+        )
+
+
+def _gather(pipe: IO[bytes], lines: list[str]) -> None:
+    lines.extend(line.decode("utf-8", "replace").rstrip("\n") for line in pipe)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, a grace, SIGKILL; a process that has ended is left alone."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()

@@ -1,0 +1,61 @@
+"""The provenance block of every JSON that leaves the box."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from kit import __version__
+from kit.config import RunConfig, as_texts
+from kit.fsio import sha256_file
+from kit.session import KIT_ROOT, Session
+
+_PACKAGES = ("numpy", "scipy", "torch", "pyarrow", "imageio-ffmpeg")
+
+
+def utc_now() -> str:
+    """The time as ``2026-01-31T12:00:00Z``."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def block(
+    config: RunConfig, session: Session, *, inputs: Mapping[str, Path], outputs: Sequence[str]
+) -> dict[str, object]:
+    """Who made a file, from what, with which options; paths as tokens or relative to the run folder.
+
+    Args:
+        inputs: name to file; a file that is not there is recorded as such.
+        outputs: paths relative to the run folder; not hashed, since the block stands inside one of them.
+    """
+    entrypoint = KIT_ROOT / "run_full_pipeline.py"
+    described = {}
+    for name, path in inputs.items():
+        exists = path.is_file()
+        described[name] = {
+            "path": session.redact(str(path)), "exists": exists, "kind": "file",
+            "sha256": sha256_file(path) if exists else None,
+        }  # fmt: skip
+    return {
+        "schema": "ai-run-provenance-v1",
+        "entrypoint": {
+            "path": entrypoint.name,
+            "sha256": sha256_file(entrypoint) if entrypoint.is_file() else None,
+        },
+        "argv": list(session.argv),
+        "args": {name: session.redact(text) for name, text in as_texts(config).items()},
+        "inputs": described,
+        "outputs": {path: {"path": path} for path in outputs},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "kit_version": __version__,
+        "utc": utc_now(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

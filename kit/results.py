@@ -1,0 +1,75 @@
+"""What each step hands to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kit.corpus.shard import Shard
+from kit.evidence import CellFacts
+from kit.ffmpeg import Ffmpeg
+from kit.platforms.base import HostFacts
+from kit.platforms.detect import Platform
+from kit.training.predictions import Predictions
+from kit.types import ReadyEncoder, Scorer, SourceFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prereqs:
+    """What the box has and is asked to do.
+
+    Attributes:
+        points: (encoder, cq) of every encode of one source.
+        files: the clips found, not hashed yet.
+    """
+
+    facts: HostFacts
+    platform: Platform
+    ffmpeg: Ffmpeg
+    scorer: Scorer
+    encoders: tuple[ReadyEncoder, ...]
+    points: tuple[tuple[str, int], ...]
+    files: tuple[SourceFile, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Out-of-fold predictions, or why there are none that can be judged.
+
+    Attributes:
+        predictions: None where nothing could be trained.
+        problems: one line for each reason why the evidence is not valid.
+    """
+
+    shard: Shard
+    seeds: tuple[int, ...]
+    predictions: Predictions | None
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The verdict as written: ``word`` is PROMOTE, HOLD or INVALID, ``document`` the whole JSON."""
+
+    word: str
+    document: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """The one file that goes back, read back and verified. ``verdict`` is None for a shard alone."""
+
+    path: Path
+    size: int
+    sha256: str
+    verdict: str | None
+
+
+def cell_facts(shard: Shard) -> dict[str, CellFacts]:
+    """Cell key to what the evidence needs to know."""
+    return {
+        entry.key: CellFacts(source=entry.source, group=entry.group, encoder=entry.encoder, rows=entry.rows)
+        for entry in shard.cells
+    }

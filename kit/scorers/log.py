@@ -1,0 +1,72 @@
+"""Reading libvmaf's JSON log. The tool and ffmpeg's filter write the same."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kit import contract
+from kit.errors import KitError
+
+
+class LogError(KitError):
+    """A log that is truncated, incomplete or not finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Frame scores in presentation order.
+
+    Attributes:
+        version: what libvmaf calls itself.
+        features: float64 [frames, 6] in the order of ``contract.FEATURES``.
+        vmaf: float64 [frames], the teacher's score in VMAF points.
+    """
+
+    version: str
+    features: NDArray[np.float64]
+    vmaf: NDArray[np.float64]
+
+
+def parse(text: str, *, teacher_name: str = "teacher") -> Scores:
+    """Read a log whose teacher was given the name ``teacher_name``.
+
+    Raises:
+        LogError: not JSON (a truncated log), a frame missing or out of order, a metric missing, not a number or
+            not finite, a score outside the teacher's range.
+    """
+    try:
+        log = json.loads(text)
+        frames = log["frames"]
+        version = str(log["version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise LogError(f"libvmaf's log is not complete ({len(text)} characters): {error!r}") from error
+    names = [contract.FEATURE_LOG_PREFIX + name for name in contract.FEATURES] + [teacher_name]
+    table = np.empty((len(frames), len(names)), dtype=np.float64)
+    for index, frame in enumerate(frames):
+        table[index] = _row(frame, index, names)
+    if not len(frames):
+        raise LogError("libvmaf's log holds no frame")
+    if not np.isfinite(table).all():
+        index, column = np.argwhere(~np.isfinite(table))[0]
+        raise LogError(f"frame {index}: {names[column]} is {table[index, column]}")
+    low, high = contract.SCORE_RANGE
+    vmaf = table[:, -1]
+    if (vmaf < low).any() or (vmaf > high).any():
+        raise LogError(f"a score lies outside {low} to {high}: {vmaf.min()} to {vmaf.max()}")
+    return Scores(version=version, features=table[:, :-1].copy(), vmaf=vmaf.copy())
+
+
+def _row(frame: object, index: int, names: list[str]) -> list[float]:
+    try:
+        number, metrics = frame["frameNum"], frame["metrics"]  # type: ignore[index]
+        if number != index:
+            raise LogError(f"frame {index} of libvmaf's log is numbered {number}")
+        return [float(metrics[name]) for name in names]
+    except KeyError as error:
+        raise LogError(f"frame {index} of libvmaf's log lacks {error}") from error
+    except (TypeError, ValueError) as error:
+        raise LogError(f"frame {index} of libvmaf's log: {error}") from error

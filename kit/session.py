@@ -1,0 +1,53 @@
+"""What a run works with besides its options: the screen, the processes, the cache, and what must not be told."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kit.config import RunConfig
+from kit.privacy import Redactor
+from kit.proc import Processes
+from kit.ui import Ui
+
+KIT_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One invocation of the kit.
+
+    Attributes:
+        argv: the command line after the program's name.
+        cache: folder for what can be made again.
+    """
+
+    ui: Ui
+    processes: Processes
+    redact: Redactor
+    cache: Path
+    argv: tuple[str, ...]
+
+
+def open_session(config: RunConfig, *, ui: Ui, cache: Path, argv: Sequence[str]) -> Session:
+    """Make a session whose processes and texts hide this machine's names and folders."""
+    folders = {config.out_dir: "<out>", cache: "<cache>", KIT_ROOT: "<kit>", Path.home(): "<home>",
+               Path(sys.prefix): "<venv>"}  # fmt: skip
+    for folder in (config.ref_dir, config.ref_dir.resolve() if config.ref_dir else None):
+        if folder is not None:
+            folders[folder] = "<ref>"
+    folders.setdefault(config.out_dir.resolve(), "<out>")
+    words = {platform.node(): "<host>", platform.node().split(".")[0]: "<host>", _user(): "<user>"}
+    redact = Redactor(folders=folders, words={word: token for word, token in words.items() if word})
+    return Session(ui=ui, processes=Processes(redact), redact=redact, cache=cache, argv=tuple(map(redact, argv)))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""

@@ -1,0 +1,126 @@
+"""What a source is, whatever file it came in: SHA-256 over its geometry and its decoded frames."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from kit.canon import sha256_chunks
+from kit.errors import BadInput, KitError, Several
+from kit.fsio import read_json, write_json
+from kit.geometry import identity_header
+from kit.sources.read import Tools, frames_of
+from kit.types import Geometry, Source, SourceFile
+
+_CACHE_VERSION = 1
+
+
+def identify(file: SourceFile, tools: Tools, cache: Path) -> Source:
+    """Hash a clip, or take the hash from the cache where path, size, time and geometry are the same.
+
+    The number of frames that a container's packets promise and the number that it decodes to may differ (an edit
+    list hides frames); the decoded number counts.
+
+    Raises:
+        BadInput: the clip cannot be decoded to its end.
+    """
+    stat = file.path.stat()
+    path = str(file.path.resolve())
+    facts: dict[str, object] = {
+        "version": _CACHE_VERSION, "path": path, "size": stat.st_size,
+        "mtime_ns": stat.st_mtime_ns, "promised": identity_header(file.geometry).decode(),
+    }  # fmt: skip
+    entry = cache / "identity" / f"{hashlib.sha256(path.encode()).hexdigest()}.json"
+    known = _cached(entry, facts)
+    if known is None:
+        known = _hash(file, tools)
+        write_json(entry, {"facts": facts, "frames": known[0], "sha256": known[1]})
+    frames, digest = known
+    found = replace(file, geometry=replace(file.geometry, frames=frames))
+    return Source(file=found, sha256=digest, group=file.label)
+
+
+def _cached(entry: Path, facts: dict[str, object]) -> tuple[int, str] | None:
+    """An entry that cannot be read is made again, like one that is not there."""
+    if not entry.is_file():
+        return None
+    try:
+        value = read_json(entry)
+    except BadInput:
+        return None
+    if not isinstance(value, dict) or value.get("facts") != facts:
+        return None
+    return int(value["frames"]), str(value["sha256"])
+
+
+def _hash(file: SourceFile, tools: Tools) -> tuple[int, str]:
+    geometry = file.geometry
+    while True:
+        counted, digest = _hash_once(file, geometry, tools)
+        if counted == geometry.frames:
+            return counted, digest
+        if file.kind != "container" or geometry.frames != file.geometry.frames:
+            raise BadInput(
+                f"{file.path.name}: decodes to {counted} frames, expected {geometry.frames}",
+                hint="It was changed while it was read, or it does not decode the same way twice.",
+            )
+        geometry = replace(geometry, frames=counted)
+
+
+def _hash_once(file: SourceFile, geometry: Geometry, tools: Tools) -> tuple[int, str]:
+    counted = 0
+
+    def counting() -> Iterator[bytes]:
+        nonlocal counted
+        for frame in frames_of(replace(file, geometry=geometry), tools):
+            counted += 1
+            yield frame
+
+    digest = sha256_chunks(identity_header(geometry), counting())
+    return counted, digest
+
+
+def identify_all(
+    files: Sequence[SourceFile],
+    tools: Tools,
+    cache: Path,
+    *,
+    workers: int,
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[Source, ...]:
+    """Hash every clip; two clips with the same content are refused, since they would leak between folds.
+
+    Raises:
+        Several: clips that cannot be decoded, or duplicates.
+    """
+
+    def attempt(file: SourceFile) -> Source | KitError:
+        try:
+            return identify(file, tools, cache)
+        except KitError as error:
+            return error
+        finally:
+            advance()
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        results = list(pool.map(attempt, files))
+    problems = [result for result in results if isinstance(result, KitError)]
+    sources = [result for result in results if isinstance(result, Source)]
+    by_content: defaultdict[str, list[Source]] = defaultdict(list)
+    for source in sources:
+        by_content[source.sha256].append(source)
+    problems += [
+        BadInput(
+            f"{' and '.join(source.file.path.name for source in same)} have the same content",
+            hint="They would stand on both sides of a fold; keep one of them.",
+        )
+        for same in by_content.values()
+        if len(same) > 1
+    ]
+    if problems:
+        raise Several(f"{len(problems)} problems with the clips", problems)
+    return tuple(sources)

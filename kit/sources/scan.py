@@ -1,0 +1,139 @@
+"""Finding the clips of a reference folder; every problem is collected before one error is raised."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from kit.errors import BadInput, KitError, Several
+from kit.fsio import read_json
+from kit.geometry import RawFormat, frame_bytes, parse_name, parse_sidecar
+from kit.sources.read import Tools, container_geometry, y4m_geometry
+from kit.types import Geometry, SourceFile
+
+#: Suffixes taken as clips; everything else in the folder is named and left alone.
+CONTAINERS = frozenset(
+    ".avi .flv .hevc .h264 .h265 .264 .265 .ivf .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .obu .ogv "
+    ".ts .webm .wmv".split()
+)
+_SHORTEST = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The clips of a folder, and the files that were not taken as clips (relative paths)."""
+
+    files: tuple[SourceFile, ...]
+    ignored: tuple[str, ...]
+
+
+def scan(folder: Path, *, assumed: RawFormat | None, tools: Tools, advance: Callable[[], None] = lambda: None) -> Found:
+    """Find every clip below ``folder`` and learn its geometry.
+
+    Args:
+        assumed: format of ``.yuv`` files whose name and sidecar do not tell it (``--geometry``).
+        advance: called after each clip.
+
+    Raises:
+        BadInput: the folder is missing or holds no clip.
+        Several: one or more clips cannot be used.
+    """
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise BadInput(f"reference folder {folder} {what}", hint="Give a folder of clips with --ref-dir.")
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
+    clips = [path for path in paths if path.suffix.lower() in CONTAINERS | {".yuv", ".y4m"}]
+    sidecars = {path.with_suffix(".json") for path in clips}
+    ignored = tuple(str(path.relative_to(folder)) for path in paths if path not in sidecars.union(clips))
+    if not clips:
+        raise BadInput(
+            f"reference folder {folder} holds no clip ({len(ignored)} other files)",
+            hint="Expected .yuv, .y4m or video files such as .mkv and .mp4, also in sub-folders.",
+        )
+    labels = _labels(clips, folder)
+
+    def attempt(path: Path) -> SourceFile | KitError:
+        try:
+            return _inspect(path, labels[path], assumed, tools)
+        except KitError as error:
+            return error
+        finally:
+            advance()
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        results = list(pool.map(attempt, clips))
+    if problems := [result for result in results if isinstance(result, KitError)]:
+        raise Several(f"{len(problems)} of {len(clips)} clips in {folder} cannot be used", problems)
+    return Found(files=tuple(r for r in results if isinstance(r, SourceFile)), ignored=ignored)
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _labels(clips: Sequence[Path], folder: Path) -> dict[Path, str]:
+    """Short names where they are unique, else stems, else relative paths; letters, digits, ``._-`` only."""
+    chosen: dict[Path, str] = {}
+    for spell in (_short_name, lambda path: path.stem, lambda path: str(path.relative_to(folder))):
+        rest = [path for path in clips if path not in chosen]
+        names = {path: re.sub(r"[^\w.-]+", "_", spell(path), flags=re.ASCII).strip("._") or "clip" for path in rest}
+        counts = Counter(name.lower() for name in [*names.values(), *chosen.values()])
+        chosen.update({path: name for path, name in names.items() if counts[name.lower()] == 1})
+    # relative paths that differ only in what was replaced or in case
+    for number, path in enumerate(path for path in clips if path not in chosen):
+        chosen[path] = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', path.stem)}-{number + 1}"
+    return chosen
+
+
+def _short_name(path: Path) -> str:
+    try:
+        return parse_name(path.stem)[0]
+    except BadInput:
+        return path.stem  # the inspection reports what is wrong with the name
+
+
+def _inspect(path: Path, label: str, assumed: RawFormat | None, tools: Tools) -> SourceFile:
+    if path.stat().st_size == 0:
+        raise BadInput(f"{path.name}: is empty (0 bytes)", hint="Copy the clip again, or remove it.")
+    suffix = path.suffix.lower()
+    if suffix == ".yuv":
+        kind, geometry = "yuv", _yuv_geometry(path, assumed)
+    elif suffix == ".y4m":
+        kind, geometry = "y4m", y4m_geometry(path)
+    else:
+        kind, geometry = "container", container_geometry(path, tools)
+    if geometry.frames < _SHORTEST:
+        raise BadInput(f"{path.name}: {geometry.frames} frames; motion needs at least {_SHORTEST}")
+    return SourceFile(path=path, kind=kind, label=label, geometry=geometry)
+
+
+def _yuv_geometry(path: Path, assumed: RawFormat | None) -> Geometry:
+    """Sidecar, else the full name, else ``--geometry``, else 1920x1080 8-bit 4:2:0 at the rate in the name."""
+    sidecar = path.with_suffix(".json")
+    _, named, fps = parse_name(path.stem)
+    if sidecar.is_file():
+        fmt, said_by = parse_sidecar(read_json(sidecar), sidecar.name), f"sidecar {sidecar.name}"
+    elif named is not None:
+        fmt, said_by = named, "its name"
+    elif assumed is not None:
+        fmt, said_by = assumed, "--geometry"
+    elif fps is not None:
+        fmt, said_by = RawFormat(width=1920, height=1080, pix_fmt="yuv420p", fps=fps), "the default for Name_FPSfps"
+    else:
+        raise BadInput(
+            f"{path.name}: nothing tells its geometry",
+            hint="Name it Name_WxH_FPSfps_8bit_420.yuv, add a .json sidecar, or give --geometry WxH@FPS.",
+        )
+    size = frame_bytes(fmt.width, fmt.height, fmt.pix_fmt)
+    frames, rest = divmod(path.stat().st_size, size)
+    if rest or not frames:
+        raise BadInput(
+            f"{path.name}: {path.stat().st_size} bytes are {frames} frames of {fmt.width}x{fmt.height} {fmt.pix_fmt} "
+            f"({size} bytes each, from {said_by}) and {rest} bytes more",
+            hint="The clip was cut short, or its geometry is another: say it in a .json sidecar.",
+        )
+    return fmt.with_frames(frames)

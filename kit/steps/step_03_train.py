@@ -1,0 +1,171 @@
+"""Step 3: leave-one-source-out training of every seed, and what each member predicts for what it never saw."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kit import contract, evidence, layout
+from kit.config import RunConfig
+from kit.corpus import shard as shards
+from kit.corpus.shard import Shard
+from kit.errors import BadInput, InvalidEvidence
+from kit.fsio import read_json, write_json
+from kit.metrics import Agreement
+from kit.provenance import block
+from kit.results import Training
+from kit.session import Session
+from kit.training import folds, predictions, table
+from kit.training.folds import Fold
+from kit.training.predictions import Predictions
+
+NAME = "train"
+
+
+def run(config: RunConfig, previous: Shard, session: Session) -> Training:
+    """Train every (seed, group), write predictions and one report a seed.
+
+    Evidence that cannot become valid (a failed cell, too few groups) is not trained on; it is passed on as such.
+    """
+    problems = [f"cell {name} failed: {why}" for name, why in shards.failures_table(previous.failed)]
+    found = None
+    if not problems:
+        try:
+            found, problems = _train(config, previous, session)
+        except InvalidEvidence as error:
+            problems = list(error.problems)
+    for seed in set(_reported_seeds(config)) - set(config.seeds):
+        (config.out_dir / layout.seed_report(seed)).unlink()
+    summary = {
+        "schema_version": contract.SCHEMA_VERSION,
+        "corpus_sha256": previous.corpus_sha256,
+        "seeds": list(config.seeds),
+        "problems": problems,
+    }
+    write_json(config.out_dir / layout.TRAINING, summary)
+    for line in problems:
+        session.ui.say(f"Evidence not valid: {line}")
+    return Training(shard=previous, seeds=config.seeds, predictions=found, problems=tuple(problems))
+
+
+def _reported_seeds(config: RunConfig) -> list[int]:
+    names = (config.out_dir / layout.LOSO).glob("loso_seed*.json")
+    return [int(path.stem.removeprefix("loso_seed")) for path in names]
+
+
+def _train(config: RunConfig, shard: Shard, session: Session) -> tuple[Predictions, list[str]]:
+    from kit.training.loop import Recipe, train_all
+
+    rows = table.load(shard)
+    parts = folds.leave_one_group_out(rows)
+    recipe = Recipe(epochs=config.epochs)
+    members: list[tuple[int, Fold, NDArray[np.float32]]] = []
+    seconds: dict[int, float] = {}
+    with session.ui.progress("Training", len(config.seeds) * len(parts), "members") as advance:
+        clock = time.monotonic()
+
+        def done(seed: int, fold: Fold, predicted: NDArray[np.float32]) -> None:
+            nonlocal clock
+            now = time.monotonic()
+            seconds[seed] = seconds.get(seed, 0.0) + now - clock
+            clock = now
+            members.append((seed, fold, predicted))
+            advance(f"seed {seed}, held out {fold.held_out}")
+
+        train_all(rows, parts, config.seeds, recipe, done)
+    problems = [f"seed {seed}, held out {fold.held_out}: predictions are not finite"
+                for seed, fold, predicted in members if not np.isfinite(predicted).all()]  # fmt: skip
+    finite = [member for member in members if np.isfinite(member[2]).all()]
+    found = _columns(shard, rows, finite)
+    predictions.write(config.out_dir / layout.PREDICTIONS, found)
+    try:
+        result = evidence.loso(found)
+    except InvalidEvidence as error:
+        return found, problems + list(error.problems)
+    for seed, agreements in result.members.items():
+        report = seed_report(config, shard, parts, seed, agreements, seconds[seed])
+        report["run_provenance"] = block(
+            config, session, inputs={"corpus": shard.folder / shards.MANIFEST}, outputs=[layout.seed_report(seed)]
+        )
+        write_json(config.out_dir / layout.seed_report(seed), report)
+    return found, problems
+
+
+def _columns(shard: Shard, rows: table.Table, members: list[tuple[int, Fold, NDArray[np.float32]]]) -> Predictions:
+    keys = np.array([entry.key for entry in rows.cells])
+    held = [fold.held for _, fold, _ in members]
+    every = np.concatenate(held) if held else np.empty(0, dtype=np.int64)
+    counts = [len(part) for part in held]
+    return predictions.from_columns(
+        shard.corpus_sha256,
+        {
+            "seed": np.repeat(np.array([seed for seed, _, _ in members], dtype=np.int32), counts),
+            "fold": np.repeat(np.array([fold.held_out for _, fold, _ in members], dtype=np.str_), counts),
+            "cell_key": keys[rows.cell[every]],
+            "frame_index": rows.frame[every],
+            "target": rows.target[every],
+            "prediction": np.concatenate([part for *_, part in members] or [np.empty(0, dtype=np.float32)]),
+        },
+    )
+
+
+def seed_report(
+    config: RunConfig, shard: Shard, parts: tuple[Fold, ...], seed: int, agreements: Mapping[str, Agreement],
+    seconds: float,
+) -> dict[str, object]:  # fmt: skip
+    """The content of ``loso_seed{N}.json``, without its provenance."""
+    rows_of = {fold.held_out: (len(fold.train), len(fold.held)) for fold in parts}
+    plccs = np.array([fold.plcc for fold in agreements.values()])
+    return {
+        "schema_version": contract.SCHEMA_VERSION,
+        "seed": seed,
+        "corpus": {"path": layout.CORPUS, "sha256": shard.corpus_sha256},
+        "n_folds": len(agreements),
+        "folds": [
+            {
+                "held_out": held_out, "n_train": rows_of[held_out][0], "n_val": rows_of[held_out][1],
+                "plcc": fold.plcc, "srocc": fold.srocc, "krocc": fold.krocc, "rmse": fold.rmse, "bias": fold.bias,
+            }
+            for held_out, fold in agreements.items()
+        ],
+        "mean_plcc": evidence.LosoResult(members={seed: agreements}).mean_plccs()[seed],
+        "std_plcc": float(plccs.std()),
+        "min_plcc": float(plccs.min()),
+        "max_plcc": float(plccs.max()),
+        "mean_srocc": float(np.mean([fold.srocc for fold in agreements.values()])),
+        "mean_rmse": float(np.mean([fold.rmse for fold in agreements.values()])),
+        "epochs": config.epochs,
+        "batch_size": contract.BATCH_SIZE,
+        "lr": contract.LEARNING_RATE,
+        "weight_decay": contract.WEIGHT_DECAY,
+        "num_codecs": len(contract.ENCODER_VOCAB),
+        "encoder_vocab_version": contract.ENCODER_VOCAB_VERSION,
+        "wall_time_s": round(seconds, 3),
+    }  # fmt: skip
+
+
+def load(config: RunConfig, session: Session) -> Training:
+    """What an earlier run of this step left.
+
+    Raises:
+        Missing: the step has not been run.
+        BadInput: it was run on another corpus, or with other seeds.
+    """
+    path = config.out_dir / layout.TRAINING
+    value: Any = read_json(path, left_by="train")
+    shard = shards.read_manifest(config.out_dir / layout.CORPUS)
+    try:
+        corpus, seeds, problems = value["corpus_sha256"], tuple(value["seeds"]), tuple(value["problems"])
+    except (KeyError, TypeError) as error:
+        raise BadInput(f"{path} was not written by this version: {error!r}", hint="Run `train` again.") from error
+    if corpus != shard.corpus_sha256:
+        raise BadInput("the corpus has changed since it was trained on", hint="Run `train` again.")
+    if set(seeds) != set(config.seeds):
+        raise BadInput(f"trained were the seeds {list(seeds)}, asked for are {list(config.seeds)}",
+                       hint="Run `train` again, or leave --seeds out.")  # fmt: skip
+    found = None if problems else predictions.read(config.out_dir / layout.PREDICTIONS)
+    return Training(shard=shard, seeds=seeds, predictions=found, problems=problems)

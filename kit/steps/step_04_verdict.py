@@ -1,0 +1,149 @@
+"""Step 4: the verdict. Exactly one of PROMOTE.json, HOLD.json and INVALID.json is there afterwards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from kit import contract, evidence, layout
+from kit.config import RunConfig
+from kit.errors import BadInput, InvalidEvidence, Missing
+from kit.fsio import read_json, sha256_file, write_json
+from kit.gate import GateReport, apply_gate, thresholds_sha256
+from kit.provenance import block, utc_now
+from kit.results import Training, Verdict, cell_facts
+from kit.session import Session
+from kit.ui import Row
+
+NAME = "verdict"
+
+_SAYS = {
+    "PROMOTE": "The gate is passed: the ensemble may ship after the lead has verified the bundle.",
+    "HOLD": "The gate is not passed: do not ship.",
+    "INVALID": "The evidence allows no verdict: mend what is listed and run again.",
+}
+_DEMO_SAYS = "Made from the built-in demo clips: it shows that the kit works and recommends nothing."
+
+
+def run(config: RunConfig, previous: Training, session: Session) -> Verdict:
+    """Apply the gate to the predictions and write the verdict; those of an earlier state go first."""
+    layout.withdraw_verdict(config.out_dir)
+    problems, gate, found = list(previous.problems), None, {}
+    if not problems:
+        try:
+            gate, found = judge(previous)
+        except InvalidEvidence as error:
+            problems = list(error.problems)
+    word = "INVALID" if gate is None else "PROMOTE" if gate.passed else "HOLD"
+    predictions_file = config.out_dir / layout.PREDICTIONS
+    document = {
+        "schema_version": contract.SCHEMA_VERSION,
+        "verdict": word,
+        "generated_at_utc": utc_now(),
+        "seeds": list(previous.seeds),
+        "gate": _gate_as_json(gate),
+        "corpus": corpus_summary(previous),
+        "evidence": {
+            "problems": problems,
+            "predictions_sha256": sha256_file(predictions_file) if predictions_file.is_file() else None,
+            **found,
+        },
+        "demo": previous.shard.demo,
+        "recommendation": _DEMO_SAYS if previous.shard.demo else _SAYS[word],
+        "run_provenance": block(
+            config, session, inputs={"predictions": predictions_file}, outputs=[layout.verdict_file(word)]
+        ),
+    }
+    write_json(config.out_dir / layout.verdict_file(word), document)
+    verdict = Verdict(word=word, document=document)
+    show(verdict, session)
+    return verdict
+
+
+def judge(training: Training) -> tuple[GateReport, dict[str, object]]:
+    """The gate and the evidence, from the predictions alone.
+
+    Raises:
+        InvalidEvidence: predictions are missing, doubled, in a wrong fold, not finite or constant.
+    """
+    predictions, cells = training.predictions, cell_facts(training.shard)
+    if predictions is None:
+        raise InvalidEvidence(["there are no predictions"])
+    problems = evidence.completeness_problems(predictions, cells, training.seeds)
+    if predictions.corpus_sha256 != training.shard.corpus_sha256:
+        problems.append("the predictions belong to another corpus")
+    if problems:
+        raise InvalidEvidence(problems)
+    result = evidence.loso(predictions)
+    return apply_gate(result.mean_plccs()), evidence.summary(predictions, cells)
+
+
+def _gate_as_json(gate: GateReport | None) -> dict[str, object]:
+    """The gate's report; without one, what it would have asked for and no figure."""
+    if gate is not None:
+        return asdict(gate) | {"failing_seeds": list(gate.failing_seeds)}
+    asked = contract.GATE_THRESHOLDS
+    empty = dict.fromkeys(GateReport.__dataclass_fields__) | {"passed": False, "per_seed_plccs": {}}
+    return empty | {
+        "mean_plcc_threshold": asked["mean_plcc_min"], "plcc_spread_max": asked["plcc_spread_max"],
+        "per_seed_min": asked["per_seed_plcc_min"], "failing_seeds": [], "thresholds_sha256": thresholds_sha256(asked),
+    }  # fmt: skip
+
+
+def corpus_summary(training: Training) -> dict[str, object]:
+    """The ``corpus`` object of a verdict."""
+    shard = training.shard
+    return {
+        "sha256": shard.corpus_sha256,
+        "teacher": shard.teacher,
+        "sources": len({entry.src_sha256 for entry in shard.cells}),
+        "groups": len(shard.groups),
+        "cells": len(shard.cells),
+        "failed_cells": len(shard.failed),
+        "rows": shard.rows,
+        "encoders": dict(sorted(Counter(entry.encoder for entry in shard.cells).items())),
+        "boxes": [{"box": shard.box, "platform": shard.platform}],
+    }
+
+
+def show(verdict: Verdict, session: Session) -> None:
+    """The verdict with its reasons."""
+    gate, found = verdict.document["gate"], verdict.document["evidence"]
+    rows = [Row(cells=("problem", problem), style="red") for problem in found["problems"][:20]]
+    if verdict.word != "INVALID":
+        seeds = ", ".join(f"{seed}: {value:.4f}" for seed, value in gate["per_seed_plccs"].items())
+        mean, worst = found["ensemble_mean"], found["worst_source"]
+        rows += [
+            Row(cells=("mean PLCC", f"{gate['mean_plcc']:.4f} (at least {gate['mean_plcc_threshold']})")),
+            Row(cells=("spread over seeds", f"{gate['plcc_spread']:.4f} (at most {gate['plcc_spread_max']})")),
+            Row(cells=("each seed", f"{seeds} (at least {gate['per_seed_min']})")),
+            Row(cells=("ensemble mean", f"RMSE {mean['rmse']:.2f}, bias {mean['bias']:+.2f} VMAF points")),
+            Row(cells=("worst source", f"{worst['name']}: RMSE {worst['rmse']:.2f}, bias {worst['bias']:+.2f}")),
+        ]
+    rows.append(Row(cells=("recommendation", verdict.document["recommendation"])))
+    session.ui.table(f"Verdict: {verdict.word}", ("", ""), rows)
+
+
+def load(config: RunConfig, session: Session) -> Verdict:
+    """The verdict an earlier run of this step left, if it still belongs to the predictions beside it.
+
+    Raises:
+        Missing: there is none.
+        BadInput: there are several, or the predictions have changed since.
+    """
+    words = layout.verdicts_in(config.out_dir)
+    if not words:
+        raise Missing(f"{config.out_dir} holds no verdict", hint="Run `verdict` first.")
+    if len(words) > 1:
+        raise BadInput(f"{config.out_dir} holds {' and '.join(words)}", hint="Run `verdict` again.")
+    document: Any = read_json(config.out_dir / layout.verdict_file(words[0]))
+    predictions_file = config.out_dir / layout.PREDICTIONS
+    actual = sha256_file(predictions_file) if predictions_file.is_file() else None
+    try:
+        stale = document["verdict"] != words[0] or document["evidence"]["predictions_sha256"] != actual
+    except (KeyError, TypeError) as error:
+        raise BadInput(f"{words[0]}.json is not a verdict: {error!r}", hint="Run `verdict` again.") from error
+    if stale:
+        raise BadInput(f"{words[0]}.json does not belong to the predictions beside it", hint="Run `verdict` again.")
+    return Verdict(word=words[0], document=document)

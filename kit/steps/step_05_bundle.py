@@ -1,0 +1,98 @@
+"""Step 5: the one file that goes back, read back and verified before it gets its name."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kit import __version__, contract, layout
+from kit.archive import Member, read_hashes, write_tar_gz
+from kit.config import RunConfig
+from kit.corpus import shard as shards
+from kit.errors import Missing, Wanting
+from kit.fsio import atomic_path, sha256_file, write_json
+from kit.provenance import utc_now
+from kit.results import Bundle, Verdict
+from kit.session import Session
+from kit.ui import size
+
+NAME = "bundle"
+
+
+def run(config: RunConfig, previous: Verdict | None, session: Session) -> Bundle:
+    """Pack verdict, reports, predictions, shard, prereqs and logs.
+
+    Args:
+        previous: the verdict; None for a shard alone.
+
+    Raises:
+        Missing: a file that belongs in the bundle is not there.
+        Wanting: the archive, read back, differs from what was put in.
+    """
+    word = previous.word if previous is not None else None
+    now = datetime.now(UTC)
+    members = [_member(config.out_dir, name) for name in contents(config, word)]
+    manifest = {
+        "schema_version": contract.SCHEMA_VERSION,
+        "kit_version": __version__,
+        "box": config.box,
+        "verdict": word,
+        "demo": config.demo,
+        "created_at_utc": utc_now(),
+        "files": [_described(member) for member in members],
+    }
+    write_json(config.out_dir / layout.MANIFEST, manifest)
+    members.insert(0, _member(config.out_dir, layout.MANIFEST))
+    target = config.out_dir.parent / f"ensemble-results-{config.box}-{now:%Y%m%dT%H%M%SZ}.tar.gz"
+    top = target.name.removesuffix(".tar.gz")
+    packed = [Member(name=f"{top}/{member.name}", data=member.data) for member in members]
+    with atomic_path(target) as temporary:
+        write_tar_gz(temporary, packed, mtime=int(now.timestamp()))
+        _verify(temporary, packed)
+    bundle = Bundle(path=target, size=target.stat().st_size, sha256=sha256_file(target), verdict=word)
+    session.ui.say(
+        f"Bundle: {bundle.path} ({size(bundle.size)}, {len(members)} files, SHA-256 {bundle.sha256[:16]}…)\n"
+        "This one file is what goes back to the lead."
+    )
+    return bundle
+
+
+def contents(config: RunConfig, word: str | None) -> list[str]:
+    """Relative paths of everything that belongs in the bundle, sorted, ``manifest.json`` not among them."""
+    run_dir = config.out_dir
+    shard = shards.read_manifest(run_dir / layout.CORPUS)
+    names = [layout.PREREQS, f"{layout.CORPUS}/{shards.MANIFEST}", f"{layout.CORPUS}/{shards.GROUPS}"]
+    for entry in shard.cells:
+        observed = shards.observed_path(run_dir / layout.CORPUS, entry.path)
+        names += [f"{layout.CORPUS}/{entry.path}", str(observed.relative_to(run_dir))]
+    if word is not None:
+        names.append(layout.verdict_file(word))
+        names.append(layout.TRAINING)
+        names += [str(path.relative_to(run_dir)) for path in (run_dir / layout.LOSO).glob("loso_seed*.json")]
+        if (run_dir / layout.PREDICTIONS).is_file():
+            names.append(layout.PREDICTIONS)
+    names += [str(path.relative_to(run_dir)) for path in (run_dir / layout.LOGS).glob("*.log")]
+    return sorted(names)
+
+
+def _member(run_dir: Path, name: str) -> Member:
+    """A file of the run, read now: a log may still grow while the bundle is written."""
+    path = run_dir / name
+    if not path.is_file():
+        raise Missing(f"{path} belongs in the bundle and is not there", hint="Run the step that writes it again.")
+    return Member(name=name, data=path.read_bytes() if path.suffix == ".log" else path)
+
+
+def _described(member: Member) -> dict[str, object]:
+    data = member.read()
+    return {"path": member.name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _verify(archive: Path, packed: list[Member]) -> None:
+    expected = []
+    for member in packed:
+        data = member.read()
+        expected.append((member.name, len(data), hashlib.sha256(data).hexdigest()))
+    if list(read_hashes(archive)) != expected:
+        raise Wanting("the bundle, read back, differs from the run folder", hint="Run `bundle` again.")

@@ -1,0 +1,55 @@
+"""A shard's rows as arrays, in one fixed order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kit.codec_block import codec_block
+from kit.corpus.shard import CellEntry, Shard, read_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """All rows of a corpus, cells in order of their keys, frames in order within a cell.
+
+    Attributes:
+        cells: the finished cells; ``cell`` [n] is the index of each row's cell.
+        frame: int32 [n], frame index within the cell.
+        features: float32 [n, 6] raw; codec: float32 [n, 18]; target: float32 [n], VMAF points.
+    """
+
+    cells: tuple[CellEntry, ...]
+    cell: NDArray[np.int32]
+    frame: NDArray[np.int32]
+    features: NDArray[np.float32]
+    codec: NDArray[np.float32]
+    target: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+
+def load(shard: Shard) -> Table:
+    """Read every finished cell.
+
+    Raises:
+        Missing, Wanting: a cell is not there or damaged.
+    """
+    entries, parts = [], []
+    for entry, rows in read_rows(shard):
+        block = np.array(codec_block(entry.encoder, entry.preset, entry.cq), dtype=np.float32)
+        parts.append((rows.features.astype(np.float32), np.tile(block, (entry.rows, 1)), rows.vmaf.astype(np.float32)))
+        entries.append(entry)
+    counts = [entry.rows for entry in entries]
+    empty = np.empty(0, dtype=np.int32)
+    return Table(
+        cells=tuple(entries),
+        cell=np.repeat(np.arange(len(entries), dtype=np.int32), counts),
+        frame=np.concatenate([np.arange(count, dtype=np.int32) for count in counts] or [empty]),
+        features=np.concatenate([part[0] for part in parts] or [np.empty((0, 6), dtype=np.float32)]),
+        codec=np.concatenate([part[1] for part in parts] or [np.empty((0, 18), dtype=np.float32)]),
+        target=np.concatenate([part[2] for part in parts] or [np.empty(0, dtype=np.float32)]),
+    )

@@ -1,0 +1,145 @@
+"""Values that cross from one module to another: frozen, keyword-only, without behaviour that needs the outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """What a raw frame means.
+
+    Attributes:
+        width, height: luma samples.
+        pix_fmt: ffmpeg's name of a planar YUV format, e.g. ``yuv420p10le``.
+        range: ``tv`` (limited) or ``pc`` (full); what is not declared is ``tv``.
+        fps: frames a second, constant over the clip.
+        frames: number of frames.
+    """
+
+    width: int
+    height: int
+    pix_fmt: str
+    range: str
+    fps: Fraction
+    frames: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """A reference clip that can be read; its content is not hashed yet.
+
+    Attributes:
+        path: where it lies.
+        kind: ``yuv`` (headerless), ``y4m`` or ``container``.
+        label: its name in this run, unique among the clips found together.
+    """
+
+    path: Path
+    kind: str
+    label: str
+    geometry: Geometry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A reference clip with its identity (``sha256``) and its content group."""
+
+    file: SourceFile
+    sha256: str
+    group: str
+
+    @property
+    def label(self) -> str:
+        return self.file.label
+
+    @property
+    def geometry(self) -> Geometry:
+        return self.file.geometry
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeSettings:
+    """How one encoder is asked for one quality point.
+
+    Attributes:
+        argv: the encoder's own arguments, ``-c:v NAME`` first; free of paths and devices.
+        encode_pix_fmt: what the encoder is fed with.
+        score_pix_fmt: the planar format of the same samples; reference and distorted are compared in it.
+    """
+
+    encoder: str
+    preset: str
+    cq: int
+    argv: tuple[str, ...]
+    encode_pix_fmt: str
+    score_pix_fmt: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadyEncoder:
+    """An encoder that has really encoded here.
+
+    Attributes:
+        build: identity of the code or device that encodes, e.g. ``x264 - core 165``.
+        device_args: ffmpeg arguments that open the device; local to the box and in no key.
+        max_parallel: how many encodes may run at once; None for no limit of its own.
+        megapixels_per_second: seen in the probe, encode and decode together; for estimates only.
+    """
+
+    name: str
+    family: str
+    build: str
+    device_args: tuple[str, ...]
+    max_parallel: int | None
+    megapixels_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scorer:
+    """What computes features and teacher.
+
+    Attributes:
+        id: backend and version of the golden table, e.g. ``cpu/golden-1``; part of the cell key.
+        version: what the scorer calls itself; recorded, never keyed.
+        golden: its answers to the golden pairs, pair name to mean VMAF.
+    """
+
+    id: str
+    version: str
+    golden: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One encode to be scored frame by frame: the unit of work, resume, merge and failure."""
+
+    key: str
+    source: Source
+    settings: EncodeSettings
+    encoder: ReadyEncoder
+    teacher: str
+
+    @property
+    def name(self) -> str:
+        """Readable place of the cell, e.g. ``Highway/libx264/cq31``."""
+        return f"{self.source.label}/{self.settings.encoder}/cq{self.settings.cq:02d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One result of the prerequisite check.
+
+    Attributes:
+        status: ``pass``, ``warning`` or ``failure``.
+        found: what the box shows.
+        remedy: what to do about it; empty for a pass.
+    """
+
+    check: str
+    status: str
+    found: str
+    remedy: str = ""

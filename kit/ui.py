@@ -1,0 +1,118 @@
+"""What a person sees: on stderr, with a progress bar on a terminal and spaced lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+log = logging.getLogger("kit")
+
+#: Seconds between two lines of progress where there is no terminal.
+LINE_EVERY = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a table; ``style`` only repeats what a cell says in words."""
+
+    cells: tuple[str, ...]
+    style: str = ""
+
+
+class Ui:
+    """Messages, tables and progress. Everything said is also logged."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+    def say(self, text: str) -> None:
+        """One message."""
+        log.info("%s", text)
+        self.console.print(escape(text))
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """A table with a title; cells wrap instead of being cut."""
+        table = Table(title=escape(title), title_justify="left", show_lines=False)
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row.cells), style=row.style)
+            log.info("%s: %s", title, " | ".join(row.cells))
+        self.console.print(table)
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int, unit: str) -> Iterator[Callable[[str], None]]:
+        """Count ``total`` pieces of work; call the value with a note after each of them."""
+        meter = _Meter(what, total, unit)
+        if not self.console.is_terminal:
+            yield self._lines(meter)
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                   TextColumn("{task.fields[note]}"))  # fmt: skip
+        with Progress(*columns, console=self.console) as bar:
+            task = bar.add_task(escape(what), total=total, note="")
+
+            def advance(note: str) -> None:
+                meter.advance()
+                bar.update(task, advance=1, note=escape(f"{meter.rate()}  {note}"))
+
+            yield advance
+
+    def _lines(self, meter: _Meter) -> Callable[[str], None]:
+        last = time.monotonic()
+
+        def advance(note: str) -> None:
+            nonlocal last
+            meter.advance()
+            now = time.monotonic()
+            if now - last >= LINE_EVERY or meter.done == meter.total:
+                last = now
+                self.say(f"{meter.what}: {meter.done}/{meter.total} {meter.rate()} {note}".rstrip())
+
+        return advance
+
+
+class _Meter:
+    """Rate and remaining time from the work done so far."""
+
+    def __init__(self, what: str, total: int, unit: str) -> None:
+        self.what, self.total, self.unit, self.done = what, total, unit, 0
+        self._start = time.monotonic()
+
+    def advance(self) -> None:
+        self.done += 1
+
+    def rate(self) -> str:
+        seconds = max(time.monotonic() - self._start, 1e-3)
+        left = (self.total - self.done) * seconds / max(self.done, 1)
+        speed = self.done / seconds
+        shown = f"{speed:.1f} {self.unit}/s" if speed >= 1 else f"{1 / speed:.1f} s a {self.unit.rstrip('s')}"
+        return f"{shown}, {duration(left)} left" if self.done < self.total else f"{shown}, {duration(seconds)} in all"
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    whole = round(seconds)
+    if whole < 90:
+        return f"{whole} s"
+    if whole < 5400:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(count: float) -> str:
+    """Bytes for people, decimal units."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
