@@ -47,18 +47,20 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "encoders": click.option(
         "--encoders", metavar="A,B", help="Encoders to use, each of which must work. Default: what the box calls for."),
     "teacher": click.option(
-        "--teacher", metavar="MODEL", help=f"VMAF model whose score is the target. Default: {contract.DEFAULT_TEACHER}."),
+        "--teacher", metavar="MODEL",
+        help=f"VMAF model whose score is the target. Default: {contract.DEFAULT_TEACHER}."),
     "cqs": click.option("--cqs", metavar="N,N", help=f"Quality points, 0 to 51. Default: {_CQS}."),
     "seeds": click.option("--seeds", metavar="N,N", help=f"Ensemble seeds. Default: {_SEEDS}."),
     "epochs": click.option(
         "--epochs", metavar="N",
-        help=f"Passes over the training rows. Default: {contract.DEFAULT_EPOCHS}; {contract.DEMO_EPOCHS} for the demo."),
+        help=f"Passes over the training rows. Default: {contract.DEFAULT_EPOCHS}, demo {contract.DEMO_EPOCHS}."),
     "out_dir": click.option(
         "--out-dir", metavar="DIR",
         help="Run folder. Default: a new one under runs/, or the last one there if it is to be continued."),
     "box": click.option("--box", metavar="NAME", help="Name of this box in the results. Default: a random tag."),
     "ffmpeg": click.option(
-        "--ffmpeg", metavar="PATH", help="ffmpeg 7.1 or later with libvmaf. Environment: FFMPEG_BIN. Default: bundled."),
+        "--ffmpeg", metavar="PATH",
+        help="ffmpeg 7.1 or later with libvmaf. Environment: FFMPEG_BIN. Default: bundled."),
     "vmaf_bin": click.option(
         "--vmaf-bin", metavar="PATH", help="The vmaf tool. Environment: LIBVMAF_BIN. Refused by this version."),
     "geometry": click.option(
@@ -241,14 +243,16 @@ def _result_json(resolved: config.RunConfig, last: str, results: dict[str, Any])
 def _dry_run(given: dict[str, str | None], *, as_json: bool) -> int:
     from kit import local
     from kit.estimate import estimate
+    from kit.examine import examine
     from kit.session import open_session
     from kit.steps import step_01_prereqs
     from kit.ui import Row, Ui, duration, size
 
     resolved = _resolve(given, continues=False)
     session = open_session(resolved, ui=Ui(), cache=local.cache_dir(), argv=sys.argv[1:])
-    found, checks, _ = step_01_prereqs.examine(resolved, session)
-    step_01_prereqs.show(checks, session)
+    seen = examine(resolved, session)
+    step_01_prereqs.show(seen)
+    found = seen.prereqs()
     if found is None:
         return exits.BAD_INPUT
     plan = estimate(resolved, found)
@@ -296,8 +300,8 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             where = f" at {error.filename}" if error.filename else ""
-            return _fail(f"The disk is full{where}; what was finished is kept.", "Make room and start the same command.",
-                         exits.DISK_FULL)  # fmt: skip
+            text = f"The disk is full{where}; what was finished is kept."
+            return _fail(text, "Make room and start the same command.", exits.DISK_FULL)
         return _crashed()
     except BaseException:  # noqa: BLE001 - also a SystemExit of a library: its 1 would read as HOLD
         return _crashed()
@@ -305,7 +309,7 @@ def main(argv: Sequence[str]) -> int:
     return code if isinstance(code, int) else exits.OK
 
 
-def _terminated(signum: int, frame: object) -> NoReturn:
+def _terminated(_signum: int, _frame: object) -> NoReturn:
     raise Terminated("SIGTERM")
 
 

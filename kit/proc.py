@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from kit.errors import ToolFailed
 
@@ -102,18 +102,17 @@ class Processes:
             Stopped: :meth:`stop` was called.
         """
         with self._started(argv, tried=tried, cwd=cwd, hint=hint) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
+            stdout, stderr = cast("IO[bytes]", process.stdout), cast("IO[bytes]", process.stderr)
             lines: list[str] = []
-            reader = threading.Thread(target=_gather, args=(process.stderr, lines), daemon=True)
+            reader = threading.Thread(target=_gather, args=(stderr, lines), daemon=True)
             reader.start()
             try:
-                yield process.stdout, lines
+                yield stdout, lines
             except BaseException:
                 _end(process)
                 raise
             finally:
-                process.stdout.close()
+                stdout.close()
                 process.wait()
                 reader.join()
         self._judged(argv, process, b"", "\n".join(lines).encode(), tried=tried, accept=(0,), hint=hint)

@@ -15,7 +15,15 @@ from kit.corpus import cellfile
 from kit.corpus.shard import FailedCell, cell_path, observed_path
 from kit.errors import DiskFull, KitError, ToolFailed
 from kit.ffmpeg import (
-    DECODED_STATS, ENCODED_STATS, SCORE_LOG, STREAM_HASH, Ffmpeg, fused_command, model_option, remedy, stats_column,
+    DECODED_STATS,
+    ENCODED_STATS,
+    SCORE_LOG,
+    STREAM_HASH,
+    Ffmpeg,
+    fused_command,
+    model_option,
+    remedy,
+    stats_column,
 )  # fmt: skip
 from kit.fsio import TEMPORARY_PREFIX, free_bytes, write_json
 from kit.proc import Processes, excerpt
@@ -65,13 +73,19 @@ def produce(cell: Cell, bench: Bench) -> cellfile.CellRows | FailedCell:
     except (ToolFailed, CellError) as error:
         if free_bytes(bench.folder) < _ALMOST_FULL:
             raise DiskFull(f"the disk filled up at {cell.name}", hint="Make room and start again.") from error
-        failed_tool = isinstance(error, ToolFailed)
-        reason = f"{error.tried}: exit status {error.returncode}" if failed_tool else error.message
+        reason, tail = _told(error)
         return FailedCell(
             key=cell.key, source=cell.source.label, encoder=cell.settings.encoder, cq=cell.settings.cq,
             reason=f"{reason}. {remedy(error.message)}".rstrip(" ."), command=bench.processes.describe(argv),
-            stderr_tail=error.stderr_tail if failed_tool else "",
+            stderr_tail=tail,
         )  # fmt: skip
+
+
+def _told(error: ToolFailed | CellError) -> tuple[str, str]:
+    """Why a cell failed, in one line, and the excerpt of stderr."""
+    if isinstance(error, ToolFailed):
+        return f"{error.tried}: exit status {error.returncode}", error.stderr_tail
+    return error.message, ""
 
 
 def _make(cell: Cell, argv: Sequence[str], bench: Bench) -> cellfile.CellRows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from kit import __version__, contract
 from kit.canon import sha256_json
@@ -115,12 +116,10 @@ def finished(folder: Path, cell: Cell) -> cellfile.CellRows | None:
 
 def entry_for(cell: Cell, rows: cellfile.CellRows) -> CellEntry:
     """The manifest's line for a finished cell."""
-    encoded = rows.facts["encoded_bytes"]
-    assert isinstance(encoded, int)
     return CellEntry(
         key=cell.key, source=cell.source.label, src_sha256=cell.source.sha256, group=cell.source.group,
         encoder=cell.settings.encoder, preset=cell.settings.preset, cq=cell.settings.cq, rows=len(rows.vmaf),
-        encoded_bytes=encoded, content_sha256=rows.content_sha256(), path=cell_path(cell),
+        encoded_bytes=int(str(rows.facts["encoded_bytes"])), content_sha256=rows.content_sha256(), path=cell_path(cell),
     )  # fmt: skip
 
 
@@ -154,9 +153,8 @@ def read_manifest(folder: Path) -> Shard:
         BadInput: not a manifest of this schema version, or its corpus hash does not fit its cells.
     """
     path = folder / MANIFEST
-    value = read_json(path, left_by="corpus")
+    value: Any = read_json(path, left_by="corpus")
     try:
-        assert isinstance(value, dict)
         if value["schema_version"] != contract.SCHEMA_VERSION:
             raise BadInput(f"{path}: schema version {value['schema_version']}, expected {contract.SCHEMA_VERSION}")
         shard = Shard(
@@ -167,7 +165,7 @@ def read_manifest(folder: Path) -> Shard:
         )  # fmt: skip
         if shard.corpus_sha256 != value["corpus_sha256"]:
             raise BadInput(f"{path}: corpus_sha256 does not fit the cells it lists", hint="Run `corpus` again.")
-    except (AssertionError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise BadInput(f"{path} is not a shard manifest: {error!r}", hint="Run `corpus` again.") from error
     return shard
 

@@ -11,7 +11,6 @@ from kit.errors import BadInput
 from kit.geometry import PIXEL_FORMATS
 from kit.types import EncodeSettings
 
-
 #: Where Linux shows DRM render nodes.
 RENDER_NODES = Path("/dev/dri")
 

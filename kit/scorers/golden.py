@@ -42,8 +42,8 @@ class Pair:
 
 
 def _checkerboard(frames: int, shift: int) -> Plane:
-    y, x = np.mgrid[0:1080, 0:1920].astype(np.int64)
-    boards = [((x + t + shift) // 10 + y // 10) % 2 * 255 for t in range(frames)]
+    y, x = np.arange(1080, dtype=np.int64)[:, None], np.arange(1920, dtype=np.int64)[None, :]
+    boards: list[Plane] = [((x + t + shift) // 10 + y // 10) % 2 * 255 for t in range(frames)]
     return np.stack(boards)
 
 
@@ -56,9 +56,10 @@ def _enlarged(lattice: Plane, factor: int, height: int, width: int) -> Plane:
     """Bilinear interpolation in integers; values keep the scale times ``factor`` squared."""
     y, x = np.arange(height, dtype=np.int64), np.arange(width, dtype=np.int64)
     row, col, fy, fx = y // factor, x // factor, (y % factor)[:, None], (x % factor)[None, :]
-    top = lattice[row][:, col] * (factor - fx) + lattice[row][:, col + 1] * fx
-    low = lattice[row + 1][:, col] * (factor - fx) + lattice[row + 1][:, col + 1] * fx
-    return top * (factor - fy) + low * fy
+    top: Plane = lattice[row][:, col] * (factor - fx) + lattice[row][:, col + 1] * fx
+    low: Plane = lattice[row + 1][:, col] * (factor - fx) + lattice[row + 1][:, col + 1] * fx
+    blended: Plane = top * (factor - fy) + low * fy
+    return blended
 
 
 def _natural(frames: int, bits: int) -> tuple[Plane, Plane]:
@@ -70,9 +71,10 @@ def _natural(frames: int, bits: int) -> tuple[Plane, Plane]:
         total += _enlarged(lattice, factor, height, width + margin) * factor // (factor * factor)
     # the sum of the factors is 62, values reach 255 * 62
     luma = (16 << (bits - 8)) + total * (219 << (bits - 8)) // (255 * 62)
-    reference = np.stack([luma[:, 2 * t : 2 * t + width] for t in range(frames)])
+    reference: Plane = np.stack([luma[:, 2 * t : 2 * t + width] for t in range(frames)])
     padded = np.pad(reference, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    blurred = sum(padded[:, dy : dy + height, dx : dx + width] for dy in range(3) for dx in range(3)) // 9
+    shifted = [padded[:, dy : dy + height, dx : dx + width] for dy in range(3) for dx in range(3)]
+    blurred = np.stack(shifted).sum(axis=0, dtype=np.int64) // 9
     step = 6 << (bits - 8)
     return reference, blurred // step * step + step // 2
 

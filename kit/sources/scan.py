@@ -17,8 +17,32 @@ from kit.types import Geometry, SourceFile
 
 #: Suffixes taken as clips; everything else in the folder is named and left alone.
 CONTAINERS = frozenset(
-    ".avi .flv .hevc .h264 .h265 .264 .265 .ivf .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .nut .obu .ogv "
-    ".ts .webm .wmv".split()
+    f".{suffix}"
+    for suffix in (
+        "264",
+        "265",
+        "avi",
+        "flv",
+        "h264",
+        "h265",
+        "hevc",
+        "ivf",
+        "m2ts",
+        "m4v",
+        "mkv",
+        "mov",
+        "mp4",
+        "mpeg",
+        "mpg",
+        "mts",
+        "mxf",
+        "nut",
+        "obu",
+        "ogv",
+        "ts",
+        "webm",
+        "wmv",
+    )
 )
 _SHORTEST = 3
 

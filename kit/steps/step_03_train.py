@@ -87,7 +87,7 @@ def _train(config: RunConfig, shard: Shard, session: Session) -> tuple[Predictio
     except InvalidEvidence as error:
         return found, problems + list(error.problems)
     for seed, agreements in result.members.items():
-        report = seed_report(config, shard, parts, seed, agreements, seconds[seed])
+        report = seed_report(config, shard, parts=parts, seed=seed, agreements=agreements, seconds=seconds[seed])
         report["run_provenance"] = block(
             config, session, inputs={"corpus": shard.folder / shards.MANIFEST}, outputs=[layout.seed_report(seed)]
         )
@@ -114,9 +114,14 @@ def _columns(shard: Shard, rows: table.Table, members: list[tuple[int, Fold, NDA
 
 
 def seed_report(
-    config: RunConfig, shard: Shard, parts: tuple[Fold, ...], seed: int, agreements: Mapping[str, Agreement],
+    config: RunConfig,
+    shard: Shard,
+    *,
+    parts: tuple[Fold, ...],
+    seed: int,
+    agreements: Mapping[str, Agreement],
     seconds: float,
-) -> dict[str, object]:  # fmt: skip
+) -> dict[str, object]:
     """The content of ``loso_seed{N}.json``, without its provenance."""
     rows_of = {fold.held_out: (len(fold.train), len(fold.held)) for fold in parts}
     plccs = np.array([fold.plcc for fold in agreements.values()])

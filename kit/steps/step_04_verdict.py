@@ -29,7 +29,8 @@ _DEMO_SAYS = "Made from the built-in demo clips: it shows that the kit works and
 def run(config: RunConfig, previous: Training, session: Session) -> Verdict:
     """Apply the gate to the predictions and write the verdict; those of an earlier state go first."""
     layout.withdraw_verdict(config.out_dir)
-    problems, gate, found = list(previous.problems), None, {}
+    problems, gate = list(previous.problems), None
+    found: dict[str, object] = {}
     if not problems:
         try:
             gate, found = judge(previous)

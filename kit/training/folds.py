@@ -53,6 +53,6 @@ def leave_one_group_out(table: Table) -> tuple[Fold, ...]:
             group_id=sha256_json(sorted(members[label])),
             train=np.flatnonzero(group_of_row != label),
             held=np.flatnonzero(group_of_row == label),
-        )  # fmt: skip
+        )
         for label in sorted(members)
     )

@@ -41,7 +41,7 @@ def fit(network: FrRegressor, inputs: Tensor, target: Tensor, recipe: Recipe, dr
     network.train()
     for _ in range(recipe.epochs):
         order = torch.from_numpy(draws.order(len(target)))
-        for batch in order.split(recipe.batch_size):
+        for batch in torch.split(order, recipe.batch_size):
             shape = (len(batch), contract.HIDDEN)
             masks = [torch.from_numpy(draws.mask(shape, recipe.dropout)) for _ in range(2)]
             optimizer.zero_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ class FrRegressor(torch.nn.Module):
     def __init__(self, draws: Draws, mean_target: float) -> None:
         super().__init__()
         weights, biases = [], []
-        for fan_in, fan_out in zip(WIDTHS[:-1], WIDTHS[1:], strict=True):
+        for fan_in, fan_out in pairwise(WIDTHS):
             bound = fan_in**-0.5
             weights.append(torch.nn.Parameter(torch.from_numpy(draws.uniform((fan_out, fan_in), bound))))
             biases.append(torch.nn.Parameter(torch.from_numpy(draws.uniform((fan_out,), bound))))
@@ -68,4 +69,5 @@ class FrRegressor(torch.nn.Module):
             hidden = gelu(hidden @ self.weights[layer].T + self.biases[layer])
             if masks:
                 hidden = hidden * masks[layer]
-        return (hidden @ self.weights[-1].T + self.biases[-1]).squeeze(1)
+        scores: Tensor = hidden @ self.weights[-1].T + self.biases[-1]
+        return scores.squeeze(1)

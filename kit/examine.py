@@ -1,0 +1,247 @@
+"""Looking at a box before a run: every check is made, whatever the others found."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from kit import bootstrap, bootstrap_pins, contract
+from kit.bootstrap_pins import BadPins
+from kit.config import RunConfig
+from kit.errors import KitError
+from kit.ffmpeg import Ffmpeg, locate
+from kit.fsio import free_bytes, write_bytes
+from kit.geometry import frame_bytes
+from kit.plan import disk_bytes, quality_points
+from kit.platforms.base import HostFacts
+from kit.platforms.detect import Platform, classify, probe_host
+from kit.platforms.probe import LeftOut, probe
+from kit.results import Prereqs
+from kit.scorers import ffmpeg_filter
+from kit.session import KIT_ROOT, Session
+from kit.sources import demo
+from kit.sources.read import Tools
+from kit.sources.scan import Found, scan
+from kit.types import Finding, ReadyEncoder, Scorer
+from kit.ui import size
+
+#: Bytes that must stay free besides what the plan needs.
+_SPARE = 100_000_000
+#: Bytes of memory one running cell takes besides its frames, and frames it holds (look-ahead and references).
+_CELL_MEMORY, _HELD_FRAMES = 200_000_000, 120
+
+_T = TypeVar("_T")
+
+
+@dataclass(kw_only=True)
+class Examined:
+    """What was found so far; a check whose tool is missing leaves its part empty and a failure."""
+
+    config: RunConfig
+    session: Session
+    facts: HostFacts
+    platform: Platform
+    ffmpeg: Ffmpeg | None = None
+    scorer: Scorer | None = None
+    found: Found | None = None
+    encoders: tuple[ReadyEncoder, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, check: str, status: str, found: str, remedy: str = "") -> None:
+        """Note a finding."""
+        self.findings.append(Finding(check=check, status=status, found=found, remedy=remedy))
+
+    def attempt(self, check: str, action: Callable[[], _T]) -> _T | None:
+        """Run an action; its error becomes a failure of ``check``."""
+        try:
+            return action()
+        except KitError as error:
+            self.add(check, "failure", error.message, error.hint)
+            return None
+
+    @property
+    def failed(self) -> list[str]:
+        """Names of the checks that failed."""
+        return [finding.check for finding in self.findings if finding.status == "failure"]
+
+    def prereqs(self) -> Prereqs | None:
+        """What the next step needs; None if a check failed."""
+        if self.failed or self.ffmpeg is None or self.scorer is None or self.found is None:
+            return None
+        return Prereqs(
+            facts=self.facts,
+            platform=self.platform,
+            ffmpeg=self.ffmpeg,
+            scorer=self.scorer,
+            encoders=self.encoders,
+            points=points_for(self.config, self.encoders),
+            files=self.found.files,
+        )
+
+
+def examine(config: RunConfig, session: Session) -> Examined:
+    """Make all checks. Nothing is left in the run folder."""
+    facts = probe_host(session.processes)
+    seen = Examined(config=config, session=session, facts=facts, platform=classify(facts))
+    _check_python(seen)
+    seen.add("platform", "pass", f"{seen.platform.tag}: {seen.platform.reason}")
+    _check_writable(seen)
+    _check_ffmpeg(seen)
+    if seen.ffmpeg is not None:
+        _check_scorer(seen, seen.ffmpeg)
+        _check_sources(seen, seen.ffmpeg)
+        _check_encoders(seen, seen.ffmpeg)
+        _check_gpu(seen)
+        _check_room(seen)
+    return seen
+
+
+def reference_folder(config: RunConfig, session: Session) -> Path:
+    """The folder of clips: the one given, or the demo clips, made where they are not there yet."""
+    if config.ref_dir is not None:
+        return config.ref_dir
+    folder = session.cache / f"demo-{demo.DEMO_VERSION}"
+    demo.write_demo_sources(folder)
+    return folder
+
+
+def points_for(config: RunConfig, ready: tuple[ReadyEncoder, ...]) -> tuple[tuple[str, int], ...]:
+    """(encoder, cq) of every encode of a source: the encoders asked for, else all that are ready.
+
+    libx264 that is there for the anchor alone does not get every quality point.
+    """
+    names = tuple(encoder.name for encoder in ready)
+    others = tuple(name for name in names if name != contract.ANCHOR_ENCODER)
+    return quality_points(config.encoders or others or names, config.cqs, anchor=config.anchor)
+
+
+def _check_python(seen: Examined) -> None:
+    supported = (3, 11) <= sys.version_info[:2] <= (3, 14)
+    remedy = "" if supported else "Use Python 3.11 to 3.14."
+    seen.add("python", "pass" if supported else "failure", platform.python_version(), remedy)
+    if wanting := _package_that_differs():
+        seen.add("packages", "warning", wanting, "Start with run_full_pipeline.py, which sets up the pinned ones.")
+    else:
+        seen.add("packages", "pass", "as pinned in requirements-frozen.txt")
+
+
+def _package_that_differs() -> str:
+    """The first package that is not as pinned, in words; empty when all are."""
+    try:
+        pins = bootstrap.read_requirements(KIT_ROOT).on(bootstrap.this_platform())
+    except BadPins as error:
+        return f"the pins cannot be read: {error}"
+    return bootstrap_pins.lacking(pins, bootstrap.installed_version)
+
+
+def _check_writable(seen: Examined) -> None:
+    out_dir = seen.config.out_dir
+    nearest = next(folder for folder in (out_dir, *out_dir.parents) if folder.is_dir())
+    try:
+        probe_file = nearest / ".vmaf-kit-write-test"
+        write_bytes(probe_file, b"")
+        probe_file.unlink()
+    except OSError as error:
+        seen.add("write permission", "failure", f"{nearest}: {error.strerror}", "Give another --out-dir.")
+    else:
+        seen.add("write permission", "pass", str(nearest))
+
+
+def _check_ffmpeg(seen: Examined) -> None:
+    config = seen.config
+    seen.ffmpeg = seen.attempt(
+        "ffmpeg",
+        lambda: locate(config.ffmpeg, origin=config.origins["ffmpeg"], processes=seen.session.processes),
+    )
+    if seen.ffmpeg is None:
+        seen.add("scorer, sources, encoders", "failure", "not checked: they need ffmpeg", "Mend ffmpeg first.")
+    else:
+        seen.add("ffmpeg", "pass", f"{seen.ffmpeg.version}, {seen.ffmpeg.origin}")
+
+
+def _check_scorer(seen: Examined, ffmpeg: Ffmpeg) -> None:
+    teacher = seen.config.teacher
+    seen.scorer = seen.attempt(
+        "scorer", lambda: ffmpeg_filter.check(ffmpeg, teacher=teacher, processes=seen.session.processes)
+    )
+    if seen.scorer is not None:
+        golden = f"{len(seen.scorer.golden)} golden pairs reproduced"
+        seen.add("scorer", "pass", f"libvmaf {seen.scorer.version}, {seen.scorer.id}, teacher {teacher}: {golden}")
+
+
+def _check_sources(seen: Examined, ffmpeg: Ffmpeg) -> None:
+    tools = Tools(ffmpeg=ffmpeg, processes=seen.session.processes)
+    seen.found = seen.attempt(
+        "sources",
+        lambda: scan(reference_folder(seen.config, seen.session), assumed=seen.config.geometry, tools=tools),
+    )
+    if seen.found is None:
+        return
+    files, ignored = seen.found.files, seen.found.ignored
+    least = int(contract.GATE_THRESHOLDS["groups_min"])
+    few = len(files) < least and not seen.config.shard_only
+    text = f"{len(files)} clips, {sum(file.geometry.frames for file in files)} frames"
+    if ignored:
+        text += f"; not taken as clips: {', '.join(ignored[:5])}" + (" …" if len(ignored) > 5 else "")
+    remedy = f"A verdict needs at least {least} clips that show different things." if few else ""
+    seen.add("sources", "warning" if few else "pass", text, remedy)
+
+
+def _check_encoders(seen: Examined, ffmpeg: Ffmpeg) -> None:
+    """Probe what is asked for, or what the platform calls for; a named encoder that fails is a failure."""
+    asked = seen.config.encoders or ()
+    wanted = asked or seen.platform.candidates
+    helper = (contract.ANCHOR_ENCODER,) if seen.config.anchor else ()
+    pix_fmts = sorted({file.geometry.pix_fmt for file in seen.found.files}) if seen.found else ["yuv420p"]
+
+    def try_out(names: tuple[str, ...]) -> None:
+        ready, left_out = probe(names, pix_fmts, ffmpeg=ffmpeg, facts=seen.facts, processes=seen.session.processes)
+        seen.encoders += ready
+        seen.left_out += left_out
+
+    names = tuple(dict.fromkeys((*wanted, *helper)))
+    try_out(names)
+    if not asked and not {encoder.name for encoder in seen.encoders}.intersection(wanted):
+        try_out(tuple(name for name in seen.platform.fallback if name not in names))
+    for encoder in seen.encoders:
+        seen.add(f"encoder {encoder.name}", "pass", encoder.build)
+    for lost in seen.left_out:
+        needed = lost.name in asked + helper
+        status = "failure" if needed else "warning"
+        seen.add(f"encoder {lost.name}", status, f"left out: {lost.reason}", lost.remedy)
+    if not seen.encoders:
+        seen.add("encoders", "failure", "none works here", "Give an ffmpeg that has libx264.")
+
+
+def _check_gpu(seen: Examined) -> None:
+    """Only where one is claimed."""
+    if seen.facts.gpus:
+        works = any(encoder.family == "nvenc" for encoder in seen.encoders)
+        text = seen.facts.gpus[0] + ("" if works else " is there, and NVENC does not work")
+        seen.add("GPU", "pass" if works else "warning", text, "" if works else "See its encoders above.")
+
+
+def _check_room(seen: Examined) -> None:
+    """Disk and memory against the plan."""
+    if seen.found is None or not seen.encoders:
+        return
+    files, cores = seen.found.files, seen.facts.cores
+    points = len(points_for(seen.config, seen.encoders))
+    frames = [file.geometry.frames for file in files]
+    need = _SPARE + disk_bytes(
+        rows=sum(frames) * points, cells=len(files) * points, longest=max(frames), parallel=cores
+    )
+    free = free_bytes(seen.config.out_dir)
+    remedy = "" if free >= need else "Make room, or give an --out-dir on another disk."
+    seen.add("disk", "failure" if remedy else "pass", f"{size(free)} free, the plan needs {size(need)}", remedy)
+    if seen.facts.memory_bytes is not None:
+        largest = max(frame_bytes(f.geometry.width, f.geometry.height, f.geometry.pix_fmt) for f in files)
+        wanted = cores * (_CELL_MEMORY + _HELD_FRAMES * largest)
+        remedy = "" if seen.facts.memory_bytes >= wanted else "The run may swap; close other programs."
+        text = f"{size(seen.facts.memory_bytes)} installed, {cores} cells at once take about {size(wanted)}"
+        seen.add("memory", "warning" if remedy else "pass", text, remedy)
