@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,7 +18,7 @@ from typing import Any, NoReturn
 import click
 
 from kit import __version__, config, contract, exits, layout
-from kit.errors import KitError, Missing, Terminated
+from kit.errors import BadInput, KitError, Missing, Terminated
 
 RUNS = Path("runs")
 
@@ -25,6 +26,13 @@ SETUP_NOTE = (
     "Setting up: the first start makes an environment beside the kit. --torch-index URL takes torch from another "
     "index (CPU builds), --wheels DIR installs without a network from a folder of wheels."
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a command ends with. A type of its own, since click hands its own exit codes back as plain numbers."""
+
+    code: int
 
 
 def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -89,7 +97,7 @@ def cli() -> None:
 @click.option("--from", "first", type=click.IntRange(1, 5), help="Start at step N from what the run folder holds.")
 @click.option("--only", type=click.IntRange(1, 5), help="Do step N alone.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost; make nothing.")
-def run(first: int | None, only: int | None, dry_run: bool, as_json: bool, **given: str | None) -> int:  # noqa: FBT001
+def run(first: int | None, only: int | None, dry_run: bool, as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
     """All five steps: prereqs, corpus, train, verdict, bundle.
 
     Exit codes: 0 PROMOTE, 1 HOLD, 2 bad input or set-up, 3 INVALID evidence, 4 disk full.
@@ -105,49 +113,50 @@ def run(first: int | None, only: int | None, dry_run: bool, as_json: bool, **giv
 
 @cli.command()
 @_options(*_CORPUS_OPTIONS, "shard_only", *_PLACES)
-def prereqs(as_json: bool, **given: str | None) -> int:  # noqa: FBT001
+def prereqs(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
     """Step 1: check what the run needs and what this box has."""
     return _execute(given, first=1, last=1, as_json=as_json)
 
 
 @cli.command()
 @_options("cqs", "anchor", *_PLACES)
-def corpus(as_json: bool, **given: str | None) -> int:  # noqa: FBT001
+def corpus(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
     """Step 2: encode and score every cell that is not there yet."""
     return _execute(given, first=2, last=2, as_json=as_json)
 
 
 @cli.command()
 @_options("seeds", "epochs", *_PLACES)
-def train(as_json: bool, **given: str | None) -> int:  # noqa: FBT001
+def train(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
     """Step 3: train every seed on every fold."""
     return _execute(given, first=3, last=3, as_json=as_json)
 
 
 @cli.command()
 @_options(*_PLACES)
-def verdict(as_json: bool, **given: str | None) -> int:  # noqa: FBT001
+def verdict(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
     """Step 4: apply the gate; exits as a run does (0 PROMOTE, 1 HOLD, 3 INVALID)."""
     return _execute(given, first=4, last=4, as_json=as_json, verdict_decides=True)
 
 
 @cli.command()
 @_options(*_PLACES)
-def bundle(as_json: bool, **given: str | None) -> int:  # noqa: FBT001
+def bundle(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
     """Step 5: pack the one file that goes back."""
     return _execute(given, first=5, last=5, as_json=as_json)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
-def selftest(pytest_args: tuple[str, ...]) -> int:
+def selftest(pytest_args: tuple[str, ...]) -> Outcome:
     """Run the kit's own tests here; what follows goes to pytest."""
     import pytest
 
     from kit.session import KIT_ROOT
 
     os.chdir(KIT_ROOT)
-    return exits.OK if pytest.main(["-q", *pytest_args]) == pytest.ExitCode.OK else exits.INVALID
+    passed = pytest.main(["-q", *pytest_args]) == pytest.ExitCode.OK
+    return Outcome(code=exits.OK if passed else exits.INVALID)
 
 
 def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConfig:
@@ -164,7 +173,7 @@ def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConf
         try:
             file = config.read_config_file(Path(path).read_text(encoding="utf-8"), path)
         except OSError as error:
-            raise Missing(f"--config {path}: {error.strerror}") from error
+            raise BadInput(f"--config {path}: {error.strerror}") from error
     place = named.get("out_dir") or file.get("out_dir")
     if place is None and continues:
         newest = pipeline.newest_run(RUNS)
@@ -187,7 +196,7 @@ def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConf
 
 def _execute(
     given: dict[str, str | None], *, first: int, last: int, as_json: bool, verdict_decides: bool = False
-) -> int:
+) -> Outcome:
     from kit import local, pipeline
     from kit.session import open_session
     from kit.ui import Ui
@@ -203,7 +212,7 @@ def _execute(
         session.ui.say("Shard only: no verdict was asked for.")
     if as_json:
         _print_json(_result_json(resolved, steps[-1].name, results))
-    return pipeline.exit_code(results, results[steps[-1].name], verdict_decides=verdict_decides)
+    return Outcome(code=pipeline.exit_code(results, results[steps[-1].name], verdict_decides=verdict_decides))
 
 
 def _show_config(resolved: config.RunConfig, ui: Any) -> None:
@@ -240,7 +249,7 @@ def _result_json(resolved: config.RunConfig, last: str, results: dict[str, Any])
     }
 
 
-def _dry_run(given: dict[str, str | None], *, as_json: bool) -> int:
+def _dry_run(given: dict[str, str | None], *, as_json: bool) -> Outcome:
     from kit import local
     from kit.estimate import estimate
     from kit.examine import examine
@@ -254,7 +263,7 @@ def _dry_run(given: dict[str, str | None], *, as_json: bool) -> int:
     step_01_prereqs.show(seen)
     found = seen.prereqs()
     if found is None:
-        return exits.BAD_INPUT
+        raise step_01_prereqs.failure(seen)
     plan = estimate(resolved, found)
     session.ui.table("Sources", ("source", "size", "format", "rate", "frames"), [
         Row(cells=(f.label, f"{f.geometry.width}x{f.geometry.height}", f.geometry.pix_fmt, str(f.geometry.fps),
@@ -270,7 +279,7 @@ def _dry_run(given: dict[str, str | None], *, as_json: bool) -> int:
     if as_json:
         _print_json({"sources": [f.label for f in found.files], "points": list(map(list, found.points)),
                      **dataclasses.asdict(plan)})  # fmt: skip
-    return exits.OK
+    return Outcome(code=exits.OK)
 
 
 def _print_json(value: Any) -> None:
@@ -288,7 +297,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - a closed stderr must not end in a crash
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        code = cli.main(list(argv), prog_name="python3 -m kit", standalone_mode=False)
+        result = cli.main(list(argv), prog_name="python3 -m kit", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
         return _fail("Interrupted; what was finished is kept.", "Start the same command to go on.", exits.INTERRUPTED)
     except Terminated:
@@ -296,7 +305,7 @@ def main(argv: Sequence[str]) -> int:
     except click.ClickException as error:
         return _fail(error.format_message(), "--help shows what there is.", exits.BAD_INPUT)
     except KitError as error:
-        return _fail(error.message, error.hint, error.exit_code)
+        return _fail(error.message, error.hint or error.default_hint, error.exit_code)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             where = f" at {error.filename}" if error.filename else ""
@@ -305,8 +314,10 @@ def main(argv: Sequence[str]) -> int:
         return _crashed()
     except BaseException:  # noqa: BLE001 - also a SystemExit of a library: its 1 would read as HOLD
         return _crashed()
-    # a command returns its exit code; --help and --version return 0
-    return code if isinstance(code, int) else exits.OK
+    if isinstance(result, Outcome):
+        return result.code
+    # anything else is an exit of click's own: 0 after --help, and nothing else may pass for a verdict
+    return exits.OK if result in (None, exits.OK) else exits.BAD_INPUT
 
 
 def _terminated(_signum: int, _frame: object) -> NoReturn:

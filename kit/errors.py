@@ -27,10 +27,11 @@ class KitError(Exception):
 
     Args:
         message: what was tried, found and expected; one or more lines, no trailing full stop needed.
-        hint: what the reader can do next; empty when there is nothing to be done.
+        hint: what the reader can do next, where that is more than ``default_hint`` of the class says.
     """
 
     exit_code: int = exits.INTERNAL
+    default_hint: str = "Send the lines above to the lead."
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -40,14 +41,19 @@ class KitError(Exception):
 
 class BadInput(KitError):
     exit_code = exits.BAD_INPUT
+    default_hint = "--help shows what is expected."
 
 
 class Missing(BadInput):
     """A file that an earlier step should have left is not there."""
 
+    default_hint = "Run the step that writes it first."
+
 
 class Several(BadInput):
     """Several problems found in one pass, reported together."""
+
+    default_hint = "Mend what is listed and start again."
 
     def __init__(self, title: str, problems: Sequence[KitError]) -> None:
         lines = [f"{title} ({len(problems)})"]
@@ -61,10 +67,12 @@ class Several(BadInput):
 
 class PrerequisiteFailed(KitError):
     exit_code = exits.BAD_INPUT
+    default_hint = "Mend what is named and start again."
 
 
 class SetupFailed(KitError):
     exit_code = exits.BAD_INPUT
+    default_hint = "Delete the environment that is named and start again."
 
 
 class ToolFailed(KitError):
@@ -99,6 +107,7 @@ class InvalidEvidence(KitError):
     """
 
     exit_code = exits.INVALID
+    default_hint = "Mend what is listed and start again."
 
     def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
         super().__init__("\n".join(problems), hint=hint)
@@ -109,13 +118,16 @@ class Wanting(KitError):
     """A check that ran to its end and found something wanting."""
 
     exit_code = exits.INVALID
+    default_hint = "Run the step that made it again."
 
 
 class DiskFull(KitError):
     exit_code = exits.DISK_FULL
+    default_hint = "Make room and start the same command; what was finished is kept."
 
 
 class Terminated(KitError):
     """SIGTERM arrived; raised in the main thread so that everything unwinds."""
 
     exit_code = exits.TERMINATED
+    default_hint = "Start the same command to go on."

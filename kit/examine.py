@@ -65,9 +65,9 @@ class Examined:
             return None
 
     @property
-    def failed(self) -> list[str]:
-        """Names of the checks that failed."""
-        return [finding.check for finding in self.findings if finding.status == "failure"]
+    def failed(self) -> bool:
+        """Whether any check failed."""
+        return any(finding.status == "failure" for finding in self.findings)
 
     def prereqs(self) -> Prereqs | None:
         """What the next step needs; None if a check failed."""

@@ -156,7 +156,7 @@ def _logged(out_dir: Path, redact: Redactor) -> Iterator[None]:
     """Log to ``logs/`` as long as the block runs; what would name this machine is replaced as it is written."""
     logs = out_dir / layout.LOGS
     logs.mkdir(exist_ok=True)
-    handler = logging.FileHandler(logs / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.log", encoding="utf-8")
+    handler = _LogFile(logs / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.log", encoding="utf-8")
     formatter = _RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     formatter.redact = redact
     handler.setFormatter(formatter)
@@ -173,6 +173,13 @@ def _logged(out_dir: Path, redact: Redactor) -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(before)
         handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written (the disk is full) must not hide the error that is being logged."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        return
 
 
 class _RedactingFormatter(logging.Formatter):

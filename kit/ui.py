@@ -16,6 +16,8 @@ from rich.table import Table
 
 log = logging.getLogger("kit")
 
+#: Columns where there is no terminal to ask.
+OFF_TERMINAL_WIDTH = 120
 #: Seconds between two lines of progress where there is no terminal.
 LINE_EVERY = 15.0
 
@@ -32,12 +34,13 @@ class Ui:
     """Messages, tables and progress. Everything said is also logged."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+        width = None if sys.stderr.isatty() else OFF_TERMINAL_WIDTH
+        self.console = console or Console(stderr=True, highlight=False, width=width)
 
     def say(self, text: str) -> None:
         """One message."""
         log.info("%s", text)
-        self.console.print(escape(text))
+        self.console.print(escape(text), soft_wrap=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """A table with a title; cells wrap instead of being cut."""

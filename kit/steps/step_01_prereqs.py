@@ -37,11 +37,18 @@ def run(config: RunConfig, previous: None, session: Session) -> Prereqs:
     write_json(config.out_dir / layout.PREREQS, as_json(seen))
     prereqs = seen.prereqs()
     if prereqs is None:
-        raise PrerequisiteFailed(
-            f"{len(seen.failed)} of {len(seen.findings)} prerequisites failed: {', '.join(seen.failed)}",
-            hint="The table above says what to do about each.",
-        )
+        raise failure(seen)
     return prereqs
+
+
+def failure(seen: Examined) -> PrerequisiteFailed:
+    """The failed checks as one error."""
+    failed = [finding for finding in seen.findings if finding.status == "failure"]
+    lines = [f"{len(failed)} of {len(seen.findings)} prerequisites failed"]
+    for finding in failed:
+        lines.append(f"  {finding.check}: {finding.found}")
+        lines += [f"    {finding.remedy}"] if finding.remedy else []
+    return PrerequisiteFailed("\n".join(lines))
 
 
 def as_json(seen: Examined) -> dict[str, object]:

@@ -1,0 +1,79 @@
+"""Every chore of the project: ``nox -s lint types tests tarball``, or one of ``bench``, ``freeze``, ``help``."""
+
+from __future__ import annotations
+
+import filecmp
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+nox.options.sessions = ["lint", "types", "tests", "tarball"]
+nox.options.default_venv_backend = "venv"
+DEV = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "dev")
+
+
+def kit_python(session: nox.Session) -> str:
+    """The interpreter of the kit's own environment, set up if need be."""
+    session.run(sys.executable, "-m", "kit", "selftest", "--version", external=True, silent=True)
+    made = ROOT / ".venv" / "bin" / "python"
+    return str(made) if made.exists() else sys.executable
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and the usual mistakes."""
+    session.install(*DEV)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types, strictly, against the pinned packages."""
+    session.install(*DEV)
+    session.run("mypy", "--python-executable", kit_python(session))
+
+
+@nox.session(venv_backend="none")
+def tests(session: nox.Session) -> None:
+    """The kit's own tests, the way a stranger runs them."""
+    session.run(sys.executable, "-m", "kit", "selftest", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
+def bench(session: nox.Session) -> None:
+    """Every benchmark; each prints a table."""
+    for script in sorted((ROOT / "benchmarks").glob("bench_*.py")):
+        session.run(kit_python(session), str(script), *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
+def tarball(session: nox.Session) -> None:
+    """Pack twice: same bytes, small enough. That the extracted kit runs is one of the tests."""
+    packed = []
+    for turn in ("first", "second"):
+        folder = Path(session.create_tmp()) / turn
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with session.chdir(folder):
+            session.run(sys.executable, str(ROOT / "make_tarball.py"), external=True)
+        packed.append(next(folder.glob("*.tar.gz")))
+    if not filecmp.cmp(*packed, shallow=False):
+        session.error("two tarballs of the same commit differ")
+    session.log("the two tarballs are the same")
+
+
+@nox.session
+def freeze(session: nox.Session) -> None:
+    """Write requirements-frozen.txt from pyproject.toml."""
+    session.install("uv==0.13.8")
+    session.run("python", "tools/freeze.py")
+
+
+@nox.session(venv_backend="none", name="help")
+def help_texts(session: nox.Session) -> None:
+    """Write kit/help.json from the commands."""
+    session.run(kit_python(session), "tools/help_texts.py", external=True)

@@ -1,0 +1,96 @@
+"""Fixtures: the real ffmpeg, clips made with it, and the kit started as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import FRAMES, PICTURES, QUICK, Kit, MakeClip
+
+from kit.ffmpeg import Ffmpeg, locate
+from kit.proc import Processes
+from kit.session import KIT_ROOT
+from kit.sources.read import Tools
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> Ffmpeg:
+    """The ffmpeg inside the pinned wheel."""
+    return locate(None, origin="", processes=Processes())
+
+
+@pytest.fixture(scope="session")
+def tools(ffmpeg: Ffmpeg) -> Tools:
+    return Tools(ffmpeg=ffmpeg, processes=Processes())
+
+
+@pytest.fixture(scope="session")
+def make_clip(ffmpeg: Ffmpeg) -> MakeClip:
+    """Write a clip: ``make_clip(path, picture, *ffmpeg_output_args, frames=10)``; the suffix decides the container."""
+
+    def make(path: Path, picture: str, *args: str, frames: int = FRAMES) -> Path:
+        source = PICTURES.get(picture, picture)
+        codec = args if "-c:v" in args or "-c" in args or path.suffix in (".yuv", ".y4m") else (*args, "-c:v", "ffv1")
+        pix_fmt = () if "-pix_fmt" in args else ("-pix_fmt", "yuv420p")
+        form = ("-f", "rawvideo") if path.suffix == ".yuv" else ()
+        subprocess.run(
+            [str(ffmpeg.path), "-hide_banner", "-loglevel", "error", "-y", "-f", "lavfi", "-i", source,
+             "-frames:v", str(frames), *pix_fmt, *codec, *form, str(path)],
+            check=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
+    """A folder of four sources in three kinds of file, one of them in a sub-folder."""
+    folder = tmp_path_factory.mktemp("clips")
+    (folder / "more").mkdir()
+    make_clip(folder / "Bars_320x180_25fps_8bit_420.yuv", "Bars")
+    make_clip(folder / "Fractal.mkv", "Fractal")
+    make_clip(folder / "Cells.y4m", "Cells")
+    make_clip(folder / "more" / "Life.mkv", "Life")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which nothing of the user's is read or written."""
+    place = tmp_path_factory.mktemp("home")
+    kept = {name: value for name, value in os.environ.items() if name not in ("FFMPEG_BIN", "LIBVMAF_BIN")}
+    return kept | {"HOME": str(place), "XDG_CACHE_HOME": str(place / "cache"), "XDG_STATE_HOME": str(place / "state")}
+
+
+@pytest.fixture(scope="session")
+def kit(home: dict[str, str]) -> Kit:
+    """Run ``python3 -m kit ARGS`` as a process: ``kit("run", "--epochs", "2", cwd=folder, env={...})``."""
+
+    def start(*args: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), *args],
+            cwd=cwd, env=home | (env or {}), capture_output=True, text=True, timeout=600, check=False,
+        )  # fmt: skip
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, kit: Kit, clips: Path) -> Iterator[Path]:
+    """The folder of a finished run on ``clips``; copy it before changing it."""
+    place = tmp_path_factory.mktemp("finished")
+    done = kit("run", "--ref-dir", str(clips), "--out-dir", str(place / "run"), *QUICK, cwd=place)
+    assert done.returncode in (0, 1), done.stderr
+    yield place / "run"
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def run_copy(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run that a test may change."""
+    return shutil.copytree(finished, tmp_path / "run")

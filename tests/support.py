@@ -1,0 +1,24 @@
+"""What several test modules share besides fixtures."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+#: Pictures that differ in content and in how hard they are to encode.
+PICTURES = {
+    "Bars": "testsrc2=size=320x180:rate=25",
+    "Fractal": "mandelbrot=size=320x180:rate=25",
+    "Cells": "cellauto=size=320x180:rate=25:rule=110:seed=3,format=gray,boxblur=2",
+    "Life": "life=size=320x180:rate=25:seed=7:mold=10:life_color=0xc0ff40:death_color=0x204060",
+}
+FRAMES = 10
+
+#: ``kit("run", "--epochs", "2", cwd=folder, env={...})`` runs the kit as a process.
+Kit = Callable[..., "subprocess.CompletedProcess[str]"]
+#: ``make_clip(path, picture, *ffmpeg_output_args, frames=10)`` writes a clip.
+MakeClip = Callable[..., Path]
+
+#: Options of a run that is over quickly.
+QUICK = ("--cqs", "25,37", "--seeds", "0,1", "--epochs", "3", "--box", "testbox")

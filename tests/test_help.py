@@ -1,0 +1,57 @@
+"""The stored help is the commands' own, and needs nothing to be shown."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from kit.session import KIT_ROOT
+
+
+def tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, KIT_ROOT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_stored_help_is_that_of_the_commands() -> None:
+    stored = json.loads((KIT_ROOT / "kit" / "help.json").read_text(encoding="utf-8"))
+    assert stored == tool("help_texts").help_texts(), "run `nox -s help`"
+
+
+def test_every_option_of_the_issue_is_there() -> None:
+    text = json.loads((KIT_ROOT / "kit" / "help.json").read_text(encoding="utf-8"))["run"]
+    for option in (
+        "--ref-dir", "--encoders", "--teacher", "--cqs", "--seeds", "--epochs", "--out-dir", "--box", "--ffmpeg",
+        "--vmaf-bin", "--no-anchor", "--shard-only", "--json", "--from", "--only", "--dry-run", "--config",
+        "--geometry", "--torch-index", "--wheels",
+    ):  # fmt: skip
+        assert option in text
+
+
+@pytest.mark.parametrize("argv", [["-m", "kit", "--help"], ["run_full_pipeline.py", "--help"], ["-m", "kit", "corpus", "--help"]])
+def test_help_imports_nothing_heavy_and_leaves_no_trace(argv: list[str], tmp_path: Path) -> None:
+    # an interpreter that sees no installed package at all
+    before = sorted(path.name for path in KIT_ROOT.iterdir())
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-X", "importtime", "-c",
+         "import runpy, sys; sys.path.insert(0, sys.argv[1]); sys.argv = sys.argv[2:];"
+         "runpy.run_module('kit', run_name='__main__', alter_sys=True) if sys.argv[0] == '-m' else "
+         "runpy.run_path(sys.argv[0], run_name='__main__')",
+         str(KIT_ROOT), *(["-m", *argv[2:]] if argv[0] == "-m" else [str(KIT_ROOT / argv[0]), *argv[1:]])],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+    imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+    assert not imported & {"torch", "numpy", "click", "rich", "pyarrow", "scipy", "pandas", "onnx"}
+    assert sorted(path.name for path in KIT_ROOT.iterdir()) == before

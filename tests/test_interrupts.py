@@ -1,0 +1,109 @@
+"""Real signals to real processes: the right exit code, no child left, nothing finished lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import Kit, MakeClip
+
+from kit import exits, layout
+from kit.fsio import TEMPORARY_PREFIX
+from kit.session import KIT_ROOT
+
+pytestmark = pytest.mark.ffmpeg
+
+ARGS = ("--cqs", "19,25,31,37", "--seeds", "0", "--epochs", "2", "--box", "testbox")
+
+
+@pytest.fixture(scope="module")
+def long_clips(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
+    """Three sources that keep two cores busy for some seconds."""
+    folder = tmp_path_factory.mktemp("long")
+    for name in ("Bars", "Fractal", "Life"):
+        make_clip(folder / f"{name}.mkv", name, frames=75)
+    return folder
+
+
+@pytest.fixture
+def started(long_clips: Path, tmp_path: Path, home: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A run that has finished its first cell and is making others."""
+    process = subprocess.Popen(
+        [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), "run", "--ref-dir", str(long_clips), "--out-dir", "run",
+         *ARGS],
+        cwd=tmp_path, env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "run").rglob("cells/**/*.parquet")) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
+
+
+def children_below(folder: Path) -> list[str]:
+    """Command lines of processes that work in a folder below ``folder``."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            if Path(os.readlink(place / "cwd")).is_relative_to(folder):
+                found.append((place / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return [line for line in found if "ffmpeg" in line]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc, which Linux alone has")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, exits.INTERRUPTED), (signal.SIGTERM, exits.TERMINATED)], ids=lambda v: str(v)
+)
+def test_a_signal(
+    number: signal.Signals, code: int, started: subprocess.Popen[str], tmp_path: Path, kit: Kit
+) -> None:
+    run = tmp_path / "run"
+    started.send_signal(number)
+    _, stderr = started.communicate(timeout=30)
+    assert started.returncode == code, stderr
+    assert "what was finished is kept" in stderr
+    assert "Traceback" not in stderr
+    assert children_below(tmp_path) == []
+    assert layout.verdicts_in(run) == []
+    kept = {path: path.stat().st_mtime_ns for path in run.rglob("cells/**/*.parquet")}
+    assert kept
+    assert len(kept) < 12
+    done = kit("run", "--out-dir", "run", cwd=tmp_path)
+    assert done.returncode in (0, 1), done.stderr
+    assert f"{len(kept)} of 12 cells are there already" in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert not list(run.rglob(TEMPORARY_PREFIX + "*"))
+
+
+def test_after_a_kill_the_same_command_goes_on(started: subprocess.Popen[str], tmp_path: Path, kit: Kit) -> None:
+    started.kill()
+    started.wait(timeout=30)
+    kept = len(list((tmp_path / "run").rglob("cells/**/*.parquet")))
+    done = kit("run", "--out-dir", "run", cwd=tmp_path)
+    assert done.returncode in (0, 1), done.stderr
+    assert f"{kept} of 12 cells are there already" in done.stderr
+    assert not list((tmp_path / "run").rglob(TEMPORARY_PREFIX + "*"))
+
+
+def test_an_unfinished_run_is_gone_on_with(long_clips: Path, tmp_path: Path, kit: Kit) -> None:
+    """Without --out-dir the same options find the run that has not come to its bundle, others start a new one."""
+    options = ("--ref-dir", str(long_clips), "--cqs", "31", "--box", "testbox", "--shard-only")
+    assert kit("prereqs", *options, cwd=tmp_path).returncode == 0
+    (first,) = (tmp_path / "runs").iterdir()
+    assert kit("run", *options, cwd=tmp_path).returncode == 0
+    assert (first / layout.MANIFEST).is_file()
+    assert [path for path in (tmp_path / "runs").iterdir() if path.is_dir()] == [first]
+    time.sleep(1.1)  # run folders carry the second they were started in
+    assert kit("prereqs", *options, cwd=tmp_path).returncode == 0
+    assert len([path for path in (tmp_path / "runs").iterdir() if path.is_dir()]) == 2

@@ -1,0 +1,269 @@
+"""Whole runs, as processes, on clips made here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tarfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from support import FRAMES, QUICK, Kit
+
+from kit import contract, layout
+from kit.gate import apply_gate, thresholds_sha256
+from kit.pipeline import NAMES
+
+pytestmark = pytest.mark.ffmpeg
+
+
+def cell_files(run: Path) -> dict[Path, bytes]:
+    return {path.relative_to(run): path.read_bytes() for path in sorted((run / "corpus" / "cells").rglob("*.parquet"))}
+
+
+def verdict_of(run: Path) -> dict[str, object]:
+    words = layout.verdicts_in(run)
+    assert len(words) == 1
+    value = json.loads((run / f"{words[0]}.json").read_text())
+    assert value["verdict"] == words[0]
+    return dict(value)
+
+
+def test_a_run_leaves_every_row_of_every_cell(finished: Path) -> None:
+    shard = json.loads((finished / "corpus" / "shard.json").read_text())
+    # two quality points, and the anchor at cq 31 beside them
+    assert Counter((cell["encoder"], cell["cq"]) for cell in shard["cells"]) == {
+        ("libx264", 25): 4,
+        ("libx264", 31): 4,
+        ("libx264", 37): 4,
+    }
+    assert shard["failed"] == []
+    tables = [pq.read_table(finished / "corpus" / cell["path"]) for cell in shard["cells"]]
+    assert [table.num_rows for table in tables] == [FRAMES] * 12
+    for table in tables:
+        assert table.column("frame_index").to_pylist() == list(range(FRAMES))
+        scores = table.column("vmaf").to_numpy()
+        assert np.isfinite(scores).all()
+        assert 0 <= scores.min() <= scores.max() <= 100
+
+
+def test_quality_falls_with_the_quality_point(finished: Path) -> None:
+    shard = json.loads((finished / "corpus" / "shard.json").read_text())
+    means: dict[str, dict[int, float]] = {}
+    for cell in shard["cells"]:
+        rows = pq.read_table(finished / "corpus" / cell["path"])
+        means.setdefault(cell["source"], {})[cell["cq"]] = float(rows.column("vmaf").to_numpy().mean())
+    for by_cq in means.values():
+        assert by_cq[25] > by_cq[31] > by_cq[37]
+
+
+def test_the_verdict_has_the_fields_of_the_contract(finished: Path) -> None:
+    value = verdict_of(finished)
+    assert set(value) == {
+        "schema_version", "verdict", "generated_at_utc", "seeds", "gate", "corpus", "evidence", "demo",
+        "recommendation", "run_provenance",
+    }  # fmt: skip
+    gate = value["gate"]
+    assert isinstance(gate, dict)
+    assert set(gate) == {
+        "passed", "mean_plcc", "mean_plcc_threshold", "mean_plcc_pass", "plcc_spread", "plcc_spread_max",
+        "plcc_spread_pass", "per_seed_plccs", "per_seed_min", "per_seed_pass", "failing_seeds", "thresholds_sha256",
+    }  # fmt: skip
+    assert gate["thresholds_sha256"] == thresholds_sha256(contract.GATE_THRESHOLDS)
+    assert value["corpus"]["rows"] == 12 * FRAMES  # type: ignore[index]
+    assert value["demo"] is False
+
+
+def test_the_verdict_can_be_replayed_from_the_predictions(finished: Path) -> None:
+    table = pq.read_table(finished / layout.PREDICTIONS).to_pandas()
+    per_seed = {}
+    for seed, rows in table.groupby("seed"):
+        folds = [float(np.corrcoef(fold["prediction"].astype(float), fold["target"].astype(float))[0, 1])
+                 for _, fold in rows.groupby("fold")]  # fmt: skip
+        assert len(folds) == 4
+        per_seed[int(seed)] = float(np.mean(folds))
+    value = verdict_of(finished)
+    again = apply_gate(per_seed)
+    assert value["gate"]["mean_plcc"] == pytest.approx(again.mean_plcc, abs=1e-12)  # type: ignore[index]
+    assert value["verdict"] == ("PROMOTE" if again.passed else "HOLD")
+    for seed, plcc in per_seed.items():
+        report = json.loads((finished / layout.seed_report(seed)).read_text())
+        assert report["mean_plcc"] == pytest.approx(plcc, abs=1e-12)
+        assert report["n_folds"] == 4
+
+
+def test_no_member_has_seen_what_it_predicts(finished: Path) -> None:
+    table = pq.read_table(finished / layout.PREDICTIONS).to_pandas()
+    shard = json.loads((finished / "corpus" / "shard.json").read_text())
+    group = {cell["key"]: cell["group"] for cell in shard["cells"]}
+    assert (table["fold"] == table["cell_key"].map(group)).all()
+    assert len(table) == 2 * 12 * FRAMES
+
+
+def test_the_bundle_holds_what_its_manifest_says(finished: Path) -> None:
+    (bundle,) = finished.parent.glob("ensemble-results-testbox-*.tar.gz")
+    with tarfile.open(bundle) as tar:
+        top = bundle.name.removesuffix(".tar.gz")
+        content = {}
+        for member in tar:
+            assert member.isfile()
+            assert member.name.startswith(f"{top}/")
+            content[member.name.removeprefix(f"{top}/")] = tar.extractfile(member).read()  # type: ignore[union-attr]
+    manifest = json.loads(content.pop("manifest.json"))
+    assert {entry["path"]: (entry["size"], entry["sha256"]) for entry in manifest["files"]} == {
+        name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in content.items()
+    }
+    for needed in ("prereqs.json", "corpus/shard.json", layout.PREDICTIONS, layout.seed_report(0), layout.seed_report(1)):
+        assert needed in content
+    assert len([name for name in content if name.endswith(".parquet")]) == 12 + 1
+    assert len([name for name in content if name.startswith("logs/")]) == 1
+
+
+def test_the_bundle_names_no_folder_of_this_machine(finished: Path, home: dict[str, str]) -> None:
+    (bundle,) = finished.parent.glob("ensemble-results-testbox-*.tar.gz")
+    with tarfile.open(bundle) as tar:
+        for member in tar:
+            data = tar.extractfile(member).read()  # type: ignore[union-attr]
+            assert str(finished.parent).encode() not in data, member.name
+            assert home["HOME"].encode() not in data, member.name
+
+
+def test_each_step_can_be_run_again_alone(run_copy: Path, kit: Kit) -> None:
+    before = verdict_of(run_copy)
+    cells = cell_files(run_copy)
+    for name in NAMES:
+        done = kit(name, "--out-dir", str(run_copy), cwd=run_copy.parent)
+        expected = (0, 1) if name == "verdict" else (0,)
+        assert done.returncode in expected, f"{name}: {done.stderr}"
+    assert cell_files(run_copy) == cells
+    after = verdict_of(run_copy)
+    assert after["gate"] == before["gate"]
+    assert after["corpus"] == before["corpus"]
+
+
+def test_the_same_run_again_makes_no_cell_twice_and_trains_the_same_bits(run_copy: Path, kit: Kit) -> None:
+    stamps = {path: path.stat().st_mtime_ns for path in (run_copy / "corpus" / "cells").rglob("*.parquet")}
+    predictions = (run_copy / layout.PREDICTIONS).read_bytes()
+    done = kit("run", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    assert done.returncode in (0, 1), done.stderr
+    assert "12 of 12 cells are there already" in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert (run_copy / layout.PREDICTIONS).read_bytes() == predictions
+
+
+def test_a_fresh_run_gives_the_same_cells_to_the_byte(finished: Path, clips: Path, tmp_path: Path, kit: Kit) -> None:
+    done = kit("run", "--shard-only", "--ref-dir", str(clips), "--out-dir", str(tmp_path / "again"), *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert cell_files(tmp_path / "again") == cell_files(finished)
+    assert "no verdict was asked for" in done.stderr
+    assert layout.verdicts_in(tmp_path / "again") == []
+    (bundle,) = tmp_path.glob("ensemble-results-*.tar.gz")
+    with tarfile.open(bundle) as tar:
+        assert not [name for name in tar.getnames() if "loso" in name]
+
+
+def test_a_damaged_cell_is_made_again_and_said(run_copy: Path, kit: Kit) -> None:
+    cells = cell_files(run_copy)
+    victim = sorted(cells)[0]
+    (run_copy / victim).write_bytes(cells[victim][:-40])
+    done = kit("corpus", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    assert done.returncode == 0, done.stderr
+    assert "again: cell" in done.stderr
+    assert cell_files(run_copy) == cells
+
+
+def test_seeds_mean_what_they_say(run_copy: Path, kit: Kit) -> None:
+    done = kit("train", "--seeds", "7", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in (run_copy / "loso").glob("loso_seed*.json")] == ["loso_seed7.json"]
+    assert set(pq.read_table(run_copy / layout.PREDICTIONS).column("seed").to_pylist()) == {7}
+    assert kit("verdict", "--out-dir", str(run_copy), cwd=run_copy.parent).returncode in (0, 1)
+    assert verdict_of(run_copy)["seeds"] == [7]
+
+
+def test_more_quality_points_keep_the_cells_there_are(run_copy: Path, kit: Kit) -> None:
+    cells = cell_files(run_copy)
+    done = kit("corpus", "--cqs", "25,31,37,43", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    assert done.returncode == 0, done.stderr
+    after = cell_files(run_copy)
+    assert len(after) == 16
+    assert {path: after[path] for path in cells} == cells
+    # what was trained on the smaller corpus is no evidence for the larger one
+    done = kit("verdict", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    assert done.returncode == 2
+    assert "corpus has changed" in done.stderr
+    assert layout.verdicts_in(run_copy) == []
+
+
+def test_a_failed_cell_makes_the_evidence_invalid_and_is_bundled(run_copy: Path, kit: Kit) -> None:
+    manifest = run_copy / "corpus" / "shard.json"
+    value = json.loads(manifest.read_text())
+    lost = value["cells"].pop()
+    value["failed"] = [{key: lost[key] for key in ("key", "source", "encoder", "cq")}
+                       | {"reason": "planted", "command": "ffmpeg", "stderr_tail": ""}]  # fmt: skip
+    from kit.canon import sha256_json
+
+    value["corpus_sha256"] = sha256_json(sorted([cell["key"], cell["content_sha256"]] for cell in value["cells"]))
+    manifest.write_text(json.dumps(value))
+    done = kit("run", "--from", "3", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    assert done.returncode == 3, done.stderr
+    found = verdict_of(run_copy)
+    assert found["verdict"] == "INVALID"
+    assert found["evidence"]["problems"] == [  # type: ignore[index]
+        f"cell {lost['source']}/libx264/cq{lost['cq']} failed: planted"
+    ]
+    (bundle,) = run_copy.parent.glob("ensemble-results-*.tar.gz")
+    with tarfile.open(bundle) as tar:
+        assert [name for name in tar.getnames() if name.endswith("/INVALID.json")]
+
+
+def test_two_groups_are_no_evidence(clips: Path, tmp_path: Path, kit: Kit) -> None:
+    (tmp_path / "two").mkdir()
+    for name in ("Fractal.mkv", "Cells.y4m"):
+        shutil.copy(clips / name, tmp_path / "two")
+    done = kit("run", "--ref-dir", "two", "--cqs", "31", "--epochs", "1", "--out-dir", "out", cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "needs at least 3" in done.stderr
+    assert verdict_of(tmp_path / "out")["verdict"] == "INVALID"
+
+
+def test_a_forged_verdict_is_not_bundled(run_copy: Path, kit: Kit) -> None:
+    word = layout.verdicts_in(run_copy)[0]
+    shutil.copy(run_copy / f"{word}.json", run_copy / "INVALID.json")
+    done = kit("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    assert done.returncode == 2
+    assert "holds" in done.stderr
+    (run_copy / "INVALID.json").unlink()
+    (run_copy / layout.PREDICTIONS).write_bytes(b"other predictions")
+    done = kit("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    assert done.returncode == 2
+    assert "does not belong to the predictions" in done.stderr
+
+
+def test_hold_is_1_and_only_with_its_file(run_copy: Path, kit: Kit) -> None:
+    # noise instead of predictions: the gate cannot pass
+    path = run_copy / layout.PREDICTIONS
+    from dataclasses import replace
+
+    from kit.training import predictions
+
+    found = predictions.read(path)
+    noise = np.random.default_rng(0).uniform(0, 100, len(found)).astype(np.float32)
+    predictions.write(path, replace(found, prediction=noise))
+    done = kit("verdict", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    assert done.returncode == 1, done.stderr
+    assert layout.verdicts_in(run_copy) == ["HOLD"]
+    assert kit("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent).returncode == 0
+    assert kit("run", "--only", "5", "--out-dir", str(run_copy), cwd=run_copy.parent).returncode == 1
+
+
+def test_json_goes_to_stdout_and_everything_else_to_stderr(run_copy: Path, kit: Kit) -> None:
+    done = kit("run", "--from", "4", "--json", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    value = json.loads(done.stdout)
+    assert value["verdict"] == verdict_of(run_copy)
+    assert Path(value["bundle"]["path"]).is_file()
+    assert kit("verdict", "--out-dir", str(run_copy), cwd=run_copy.parent).stdout == ""
