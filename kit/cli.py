@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import click
 
 from kit import __version__, config, contract, exits, layout
-from kit.errors import BadInput, KitError, Missing, Terminated
+from kit.errors import BadInput, DiskFull, KitError, Missing, Terminated
 
 RUNS = Path("runs")
 
@@ -298,40 +298,37 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _terminated)
     try:
         result = cli.main(list(argv), prog_name="python3 -m kit", standalone_mode=False)
-    except (click.Abort, KeyboardInterrupt):
-        return _fail("Interrupted; what was finished is kept.", "Start the same command to go on.", exits.INTERRUPTED)
-    except Terminated:
-        return _fail("Terminated; what was finished is kept.", "Start the same command to go on.", exits.TERMINATED)
-    except click.ClickException as error:
-        return _fail(error.format_message(), "--help shows what there is.", exits.BAD_INPUT)
-    except KitError as error:
-        return _fail(error.message, error.hint or error.default_hint, error.exit_code)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            where = f" at {error.filename}" if error.filename else ""
-            text = f"The disk is full{where}; what was finished is kept."
-            return _fail(text, "Make room and start the same command.", exits.DISK_FULL)
-        return _crashed()
-    except BaseException:  # noqa: BLE001 - also a SystemExit of a library: its 1 would read as HOLD
-        return _crashed()
+    except BaseException as error:  # noqa: BLE001 - also a SystemExit of a library: its 1 would read as HOLD
+        message, hint, code = _told(error)
+        if code == exits.INTERNAL:
+            traceback.print_exc()
+        sys.stderr.write(f"\nError: {message}\nHint: {hint}\n")
+        return code
     if isinstance(result, Outcome):
         return result.code
     # anything else is an exit of click's own: 0 after --help, and nothing else may pass for a verdict
     return exits.OK if result in (None, exits.OK) else exits.BAD_INPUT
 
 
+def _told(error: BaseException) -> tuple[str, str, int]:
+    """What to say of an error, what to do about it, and the exit code."""
+    match error:
+        case click.Abort() | KeyboardInterrupt():
+            return "Interrupted; what was finished is kept.", "Start the same command to go on.", exits.INTERRUPTED
+        case Terminated():
+            return "Terminated; what was finished is kept.", error.default_hint, error.exit_code
+        case click.ClickException():
+            return error.format_message(), "--help shows what there is.", exits.BAD_INPUT
+        case KitError():
+            return error.message, error.hint or error.default_hint, error.exit_code
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            where = f" at {error.filename}" if error.filename else ""
+            return f"The disk is full{where}; what was finished is kept.", DiskFull.default_hint, exits.DISK_FULL
+    return "This is a fault of the kit, not of your input.", KitError.default_hint, exits.INTERNAL
+
+
 def _terminated(_signum: int, _frame: object) -> NoReturn:
     raise Terminated("SIGTERM")
-
-
-def _fail(message: str, hint: str, code: int) -> int:
-    sys.stderr.write(f"\nError: {message}\n" + (f"Hint: {hint}\n" if hint else ""))
-    return code
-
-
-def _crashed() -> int:
-    traceback.print_exc()
-    return _fail("this is a fault of the kit, not of your input.", "Send the lines above to the lead.", exits.INTERNAL)
 
 
 def console() -> NoReturn:

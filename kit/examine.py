@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 import sys
 from collections.abc import Callable
@@ -89,9 +90,11 @@ def examine(config: RunConfig, session: Session) -> Examined:
     facts = probe_host(session.processes)
     seen = Examined(config=config, session=session, facts=facts, platform=classify(facts))
     _check_python(seen)
+    _check_torch(seen)
     seen.add("platform", "pass", f"{seen.platform.tag}: {seen.platform.reason}")
     _check_writable(seen)
     _check_ffmpeg(seen)
+    _check_vmaf_tool(seen)
     if seen.ffmpeg is not None:
         _check_scorer(seen, seen.ffmpeg)
         _check_sources(seen, seen.ffmpeg)
@@ -128,6 +131,21 @@ def _check_python(seen: Examined) -> None:
         seen.add("packages", "warning", wanting, "Start with run_full_pipeline.py, which sets up the pinned ones.")
     else:
         seen.add("packages", "pass", "as pinned in requirements-frozen.txt")
+
+
+def _check_torch(seen: Examined) -> None:
+    """Training needs torch, which has no build for some machines (Intel Macs since 2.3)."""
+    if seen.config.shard_only or importlib.util.find_spec("torch") is not None:
+        return
+    remedy = "Give your shard without a verdict: --shard-only."
+    seen.add("torch", "failure", f"there is none for {sys.platform} on {seen.facts.machine}", remedy)
+
+
+def _check_vmaf_tool(seen: Examined) -> None:
+    """An operator's own tool that lies where it belongs is not passed over in silence."""
+    tool = Path("binaries") / seen.platform.tag / "vmaf"
+    if (KIT_ROOT / tool).is_file():
+        seen.add("vmaf tool", "warning", f"{tool} is there and not used", "This version scores with ffmpeg's filter.")
 
 
 def _package_that_differs() -> str:

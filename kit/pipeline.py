@@ -178,7 +178,7 @@ def _logged(out_dir: Path, redact: Redactor) -> Iterator[None]:
 class _LogFile(logging.FileHandler):
     """A log that cannot be written (the disk is full) must not hide the error that is being logged."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the library's own names
         return
 
 

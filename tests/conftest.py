@@ -17,6 +17,7 @@ from kit.proc import Processes
 from kit.session import KIT_ROOT
 from kit.sources.read import Tools
 
+
 @pytest.fixture(scope="session")
 def ffmpeg() -> Ffmpeg:
     """The ffmpeg inside the pinned wheel."""

@@ -38,7 +38,9 @@ def test_every_option_of_the_issue_is_there() -> None:
         assert option in text
 
 
-@pytest.mark.parametrize("argv", [["-m", "kit", "--help"], ["run_full_pipeline.py", "--help"], ["-m", "kit", "corpus", "--help"]])
+@pytest.mark.parametrize(
+    "argv", [["-m", "kit", "--help"], ["run_full_pipeline.py", "--help"], ["-m", "kit", "corpus", "--help"]]
+)
 def test_help_imports_nothing_heavy_and_leaves_no_trace(argv: list[str], tmp_path: Path) -> None:
     # an interpreter that sees no installed package at all
     before = sorted(path.name for path in KIT_ROOT.iterdir())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -54,7 +53,7 @@ def children_below(folder: Path) -> list[str]:
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            if Path(os.readlink(place / "cwd")).is_relative_to(folder):
+            if (place / "cwd").readlink().is_relative_to(folder):
                 found.append((place / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except OSError:
             continue
@@ -63,11 +62,9 @@ def children_below(folder: Path) -> list[str]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc, which Linux alone has")
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, exits.INTERRUPTED), (signal.SIGTERM, exits.TERMINATED)], ids=lambda v: str(v)
+    ("number", "code"), [(signal.SIGINT, exits.INTERRUPTED), (signal.SIGTERM, exits.TERMINATED)], ids=str
 )
-def test_a_signal(
-    number: signal.Signals, code: int, started: subprocess.Popen[str], tmp_path: Path, kit: Kit
-) -> None:
+def test_a_signal(number: signal.Signals, code: int, started: subprocess.Popen[str], tmp_path: Path, kit: Kit) -> None:
     run = tmp_path / "run"
     started.send_signal(number)
     _, stderr = started.communicate(timeout=30)

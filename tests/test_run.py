@@ -117,7 +117,8 @@ def test_the_bundle_holds_what_its_manifest_says(finished: Path) -> None:
     assert {entry["path"]: (entry["size"], entry["sha256"]) for entry in manifest["files"]} == {
         name: (len(data), hashlib.sha256(data).hexdigest()) for name, data in content.items()
     }
-    for needed in ("prereqs.json", "corpus/shard.json", layout.PREDICTIONS, layout.seed_report(0), layout.seed_report(1)):
+    reports = (layout.seed_report(0), layout.seed_report(1))
+    for needed in ("prereqs.json", "corpus/shard.json", layout.PREDICTIONS, *reports):
         assert needed in content
     assert len([name for name in content if name.endswith(".parquet")]) == 12 + 1
     assert len([name for name in content if name.startswith("logs/")]) == 1
@@ -156,7 +157,7 @@ def test_the_same_run_again_makes_no_cell_twice_and_trains_the_same_bits(run_cop
 
 
 def test_a_fresh_run_gives_the_same_cells_to_the_byte(finished: Path, clips: Path, tmp_path: Path, kit: Kit) -> None:
-    done = kit("run", "--shard-only", "--ref-dir", str(clips), "--out-dir", str(tmp_path / "again"), *QUICK, cwd=tmp_path)
+    done = kit("run", "--shard-only", "--ref-dir", str(clips), "--out-dir", "again", *QUICK, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert cell_files(tmp_path / "again") == cell_files(finished)
     assert "no verdict was asked for" in done.stderr
@@ -168,7 +169,7 @@ def test_a_fresh_run_gives_the_same_cells_to_the_byte(finished: Path, clips: Pat
 
 def test_a_damaged_cell_is_made_again_and_said(run_copy: Path, kit: Kit) -> None:
     cells = cell_files(run_copy)
-    victim = sorted(cells)[0]
+    victim = min(cells)
     (run_copy / victim).write_bytes(cells[victim][:-40])
     done = kit("corpus", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 0, done.stderr
