@@ -317,6 +317,9 @@ def _told(error: BaseException) -> tuple[str, str, int]:
             return "Interrupted; what was finished is kept.", "Start the same command to go on.", exits.INTERRUPTED
         case Terminated():
             return "Terminated; what was finished is kept.", error.default_hint, error.exit_code
+        case click.exceptions.NoArgsIsHelpError():
+            names = ", ".join(cli.commands)
+            return f"No command was given; expected one of {names}.", "--help tells more.", exits.BAD_INPUT
         case click.ClickException():
             return error.format_message(), "--help shows what there is.", exits.BAD_INPUT
         case KitError():

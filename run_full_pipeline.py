@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+"""Start the whole run: ``python3 run_full_pipeline.py ARGS`` is ``python3 -m kit run ARGS``.
+
+Old syntax without annotations: any Python from 2.7 on can read this file, look for a fitting Python and start it,
+or say which one is missing. Exit codes are those of ``kit/exits.py``, written out here for the case that ``kit``
+itself cannot be imported.
+"""
+
+import os
+import sys
+
+INTERNAL = 70
+INTERRUPTED = 130
+
+
+def main():
+    # type: () -> int
+    root = os.path.dirname(os.path.abspath(__file__))
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    try:
+        from kit.__main__ import main as start
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as exc:  # noqa: BLE001 - a cut-off file fails in any way, and an exit status of 1 is a verdict
+        if sys.stderr is not None:
+            sys.stderr.write("Error: the kit is incomplete or damaged: " + str(exc) + "\nHint: unpack it again\n")
+        return INTERNAL
+    return start(["run"] + sys.argv[1:])  # noqa: RUF005 - old syntax
+
+
+if __name__ == "__main__":
+    sys.exit(main())
