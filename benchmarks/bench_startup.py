@@ -29,7 +29,8 @@ def seconds(python: str, arguments: list[str]) -> float:
 def main() -> None:
     """Print a table; the interpreter is the first argument, else the running one's base."""
     python = sys.argv[1] if len(sys.argv) > 1 else str(Path(sys.base_prefix) / "bin" / "python3")
-    seconds(python, CASES["python3 -m kit (second start, to the command line's answer)"])  # the environment is there now
+    # the environment is there afterwards
+    seconds(python, CASES["python3 -m kit (second start, to the command line's answer)"])
     times: dict[str, list[float]] = {name: [] for name in CASES}
     for _ in range(RUNS):
         for name, arguments in CASES.items():

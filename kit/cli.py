@@ -174,18 +174,18 @@ def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConf
             file = config.read_config_file(Path(path).read_text(encoding="utf-8"), path)
         except OSError as error:
             raise BadInput(f"--config {path}: {error.strerror}") from error
-    place = named.get("out_dir") or file.get("out_dir")
+    asked = named.get("out_dir", file.get("out_dir"))
+    place = None if asked is None else config.out_dir(asked)
     if place is None and continues:
-        newest = pipeline.newest_run(RUNS)
-        if newest is None:
+        place = pipeline.newest_run(RUNS)
+        if place is None:
             raise Missing("there is no run under runs/ to go on with", hint="Start with `run`, or give --out-dir.")
-        place = str(newest)
-    remembered = pipeline.remembered(Path(place)) if place else {}
+    remembered = pipeline.remembered(place) if place else {}
     found = config.gather(command_line=named, environ=os.environ, file=file, remembered=remembered)
     values = config.parse(found)
     tag, origin = local.box_tag() if "box" not in values else ("", "")
     resolved = config.complete(
-        values, found.origins, out_dir=Path(place or RUNS), box=tag, box_origin=origin,
+        values, found.origins, out_dir=place or RUNS, box=tag, box_origin=origin,
     )  # fmt: skip
     if place is not None:
         return resolved

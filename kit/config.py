@@ -59,7 +59,7 @@ def _numbers(text: str, what: str, low: int, high: int) -> tuple[int, ...]:
     words = _words(text)
     if not words:
         raise BadInput(f"--{what} is empty", hint=f"Give at least one number from {low} to {high}.")
-    bad = [word for word in words if not re.fullmatch(r"\d+", word) or not low <= int(word) <= high]
+    bad = [word[:20] for word in words if not re.fullmatch(r"\d{1,10}", word) or not low <= int(word) <= high]
     if bad:
         raise BadInput(f"--{what}: {', '.join(bad)} not a whole number from {low} to {high}")
     if len(set(map(int, words))) != len(words):
@@ -108,10 +108,37 @@ def _box(text: str) -> str:
     return _label(text, "box")
 
 
-def _flag(text: str) -> bool:
+def _flag(text: str, what: str) -> bool:
     if text.lower() not in ("true", "false"):
-        raise BadInput(f"{text!r} is neither true nor false")
+        raise BadInput(f"--{what}: {text!r} is neither true nor false")
     return text.lower() == "true"
+
+
+def _anchor(text: str) -> bool:
+    return _flag(text, "anchor")
+
+
+def _shard_only(text: str) -> bool:
+    return _flag(text, "shard-only")
+
+
+def _path(text: str, what: str) -> Path:
+    if not text.strip():
+        raise BadInput(f"--{what} is empty", hint="Give a path, or leave the option out.")
+    return Path(text).expanduser().absolute()
+
+
+def _ref_dir(text: str) -> Path:
+    return _path(text, "ref-dir")
+
+
+def out_dir(text: str) -> Path:
+    """The run folder an option names, absolute."""
+    return _path(text, "out-dir")
+
+
+def _ffmpeg(text: str) -> Path:
+    return _path(text, "ffmpeg")
 
 
 def _vmaf_bin(text: str) -> None:
@@ -131,19 +158,19 @@ class Option:
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option(name="ref_dir", parse=Path),
-    Option(name="out_dir", parse=Path),
+    Option(name="ref_dir", parse=_ref_dir),
+    Option(name="out_dir", parse=out_dir),
     Option(name="encoders", parse=_encoders),
     Option(name="teacher", parse=_teacher),
     Option(name="cqs", parse=_cqs),
     Option(name="seeds", parse=_seeds),
     Option(name="epochs", parse=_epochs),
     Option(name="box", parse=_box),
-    Option(name="ffmpeg", parse=Path, env="FFMPEG_BIN"),
+    Option(name="ffmpeg", parse=_ffmpeg, env="FFMPEG_BIN"),
     Option(name="vmaf_bin", parse=_vmaf_bin, env="LIBVMAF_BIN"),
     Option(name="geometry", parse=parse_option),
-    Option(name="anchor", parse=_flag),
-    Option(name="shard_only", parse=_flag),
+    Option(name="anchor", parse=_anchor),
+    Option(name="shard_only", parse=_shard_only),
 )
 
 #: Texts a file or an earlier run gives, by option name.
@@ -214,9 +241,6 @@ def complete(
         words |= {"epochs": "default for demo clips"}
     merged = defaults | dict(values)
     merged["out_dir"] = Path(str(merged["out_dir"])).absolute()
-    for name in ("ref_dir", "ffmpeg"):
-        if merged[name] is not None:
-            merged[name] = Path(str(merged[name])).expanduser().absolute()
     return RunConfig(**merged, origins=MappingProxyType(words | dict(origins)))  # type: ignore[arg-type]
 
 
@@ -258,6 +282,10 @@ def read_config_file(text: str, where: str) -> Texts:
         name = key.replace("-", "_")
         if name not in known:
             raise BadInput(f"{where}: {key!r} is no option", hint=f"Known are {', '.join(sorted(known))}.")
+        if name in texts:
+            raise BadInput(f"{where}: {name} is given twice, with - and with _")
+        if isinstance(value, dict):
+            raise BadInput(f"{where}: {key!r} is a table, expected a value")
         texts[name] = _text(value)
     return texts
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import mean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ class LosoResult:
 
     def mean_plccs(self) -> dict[int, float]:
         """Mean over folds of PLCC, for each seed."""
-        return {seed: fmean(fold.plcc for fold in folds.values()) for seed, folds in self.members.items()}
+        return {seed: mean(fold.plcc for fold in folds.values()) for seed, folds in self.members.items()}
 
 
 def completeness_problems(predictions: Predictions, cells: Mapping[str, CellFacts], seeds: Sequence[int]) -> list[str]:
@@ -101,14 +101,14 @@ def summary(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[st
 
     RMSE, MAE and bias are in VMAF points with no mapping applied; rows of one encode are not independent.
     """
-    mean = ensemble_mean(predictions)
-    sources = np.array([cells[key].source for key in mean.cell])
-    encoders = np.array([cells[key].encoder for key in mean.cell])
-    by_source = dict(_errors(mean, sources))
-    by_pair = dict(_errors(mean, np.char.add(np.char.add(sources, " x "), encoders)))
-    everything = np.ones(len(mean), dtype=np.bool_)
+    averaged = ensemble_mean(predictions)
+    sources = np.array([cells[key].source for key in averaged.cell])
+    encoders = np.array([cells[key].encoder for key in averaged.cell])
+    by_source = dict(_errors(averaged, sources))
+    by_pair = dict(_errors(averaged, np.char.add(np.char.add(sources, " x "), encoders)))
+    everything = np.ones(len(averaged), dtype=np.bool_)
     return {
-        "ensemble_mean": _agree(mean, everything, "ensemble mean").as_dict(),
+        "ensemble_mean": _agree(averaged, everything, "ensemble mean").as_dict(),
         "per_seed": {
             str(seed): _agree(predictions, predictions.seed == seed, f"seed {seed}").as_dict()
             for seed in np.unique(predictions.seed).tolist()
@@ -119,9 +119,9 @@ def summary(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[st
     }
 
 
-def _errors(mean: Predictions, labels: NDArray[np.str_]) -> Iterator[tuple[str, dict[str, float]]]:
+def _errors(averaged: Predictions, labels: NDArray[np.str_]) -> Iterator[tuple[str, dict[str, float]]]:
     """RMSE, MAE and bias of the ensemble mean for each label; defined also where a correlation is not."""
-    error = mean.prediction.astype(np.float64) - mean.target.astype(np.float64)
+    error = averaged.prediction.astype(np.float64) - averaged.target.astype(np.float64)
     for label in np.unique(labels).tolist():
         chosen = error[labels == label]
         yield (

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -45,12 +46,19 @@ def write_json(target: Path, value: object) -> None:
     Raises:
         ValueError: the value holds NaN or an infinity.
     """
-    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
     write_bytes(target, (text + "\n").encode())
 
 
 def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is too large for a number")
+    return value
 
 
 def read_json(path: Path, *, left_by: str = "") -> object:
@@ -71,7 +79,7 @@ def read_json(path: Path, *, left_by: str = "") -> object:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} cannot be read: {error}") from error
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path} is not valid JSON: {error}") from error
 

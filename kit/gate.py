@@ -7,6 +7,7 @@ A tie with a threshold passes.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -51,7 +52,8 @@ def apply_gate(per_seed_plccs: Mapping[int, float], thresholds: Mapping[str, flo
     if bad:
         raise InvalidEvidence(bad)
     values = list(per_seed_plccs.values())
-    mean = math.fsum(values) / len(values)
+    # exact: a sum rounded before the division can push a tie below its threshold
+    mean = statistics.mean(values)
     spread = max(values) - min(values)
     failing = tuple(s for s, v in sorted(per_seed_plccs.items()) if v < thresholds["per_seed_plcc_min"])
     mean_pass = mean >= thresholds["mean_plcc_min"]

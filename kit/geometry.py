@@ -98,6 +98,8 @@ def parse_fps(text: str) -> Fraction:
     """
     spelled = text.strip().replace(":", "/")
     try:
+        if not re.fullmatch(r"\d{1,9}(\.\d{1,9}|/\d{1,9})?", spelled):
+            raise ValueError
         fps = Fraction(*_NTSC[spelled]) if spelled in _NTSC else Fraction(spelled)
     except (ValueError, ZeroDivisionError):
         raise BadInput(f"frame rate {text!r} is not a number", hint="Write 25, 29.97 or 30000/1001.") from None
@@ -158,7 +160,7 @@ def parse_option(text: str) -> RawFormat:
     Raises:
         BadInput: the text does not have this form or a value is out of range.
     """
-    found = re.fullmatch(r"(\d+)x(\d+)@([\d./]+)(?::(\w+))?", text.strip())
+    found = re.fullmatch(r"(\d{1,6})x(\d{1,6})@([\d./]+)(?::(\w+))?", text.strip())
     if not found:
         raise BadInput(f"geometry {text!r} is not WxH@FPS[:PIXFMT]", hint="For example 1920x1080@25:yuv420p10le.")
     width, height, fps, pix_fmt = found.groups()
@@ -210,7 +212,7 @@ def parse_y4m_header(line: bytes, where: str) -> RawFormat:
     if tags.get("I", "p") not in ("p", "?"):
         raise BadInput(f"{where}: is interlaced (Y4M tag I{tags['I']}); VMAF compares progressive frames",
                        hint="Deinterlace it first.")  # fmt: skip
-    if not (tags["W"].isdigit() and tags["H"].isdigit()):
+    if not (re.fullmatch(r"\d{1,6}", tags["W"]) and re.fullmatch(r"\d{1,6}", tags["H"])):
         raise BadInput(f"{where}: the Y4M size is W{tags['W']} H{tags['H']}")
     colour = tags.get("C", "420")
     depth = re.fullmatch(r"(420|422|444)p(10|12)", colour)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -61,7 +62,7 @@ def agreement(prediction: Values, target: Values, *, what: str) -> Agreement:
     if problems:
         raise InvalidEvidence(problems)
     error = prediction - target
-    return Agreement(
+    found = Agreement(
         n=len(target),
         plcc=float(stats.pearsonr(prediction, target).statistic),
         srocc=float(stats.spearmanr(prediction, target).statistic),
@@ -70,3 +71,6 @@ def agreement(prediction: Values, target: Values, *, what: str) -> Agreement:
         mae=float(np.mean(np.abs(error))),
         bias=float(np.mean(error)),
     )
+    if strange := [name for name, value in found.as_dict().items() if not math.isfinite(value)]:
+        raise InvalidEvidence([f"{what}: {', '.join(strange)} not finite"])
+    return found

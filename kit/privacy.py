@@ -25,7 +25,7 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         for folder, token in sorted(self.folders.items(), key=lambda item: -len(str(item[0]))):
-            text = re.sub(rf"(?:file:)?{re.escape(str(folder))}(?![\w-])", token, text)
+            text = re.sub(rf"(?<![\w.>-])(?:file:)?{re.escape(str(folder))}(?![\w-]|\.\w)", token, text)
         text = _ABSOLUTE.sub(r"<path>/\1", text)
         for word, token in self.words.items():
             text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", token, text)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shlex
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -187,11 +189,14 @@ def _gather(pipe: IO[bytes], lines: list[str]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, a grace, SIGKILL; a process that has ended is left alone."""
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
+    """SIGTERM, a grace, SIGKILL, to the process and all that it has started: its session is its own."""
+    _signal(process, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
+    _signal(process, signal.SIGKILL)
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    # a group that is gone, or one that holds nothing but a zombie (macOS), has nothing left to be told
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)

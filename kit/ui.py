@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 log = logging.getLogger("kit")
 
@@ -40,15 +40,15 @@ class Ui:
     def say(self, text: str) -> None:
         """One message."""
         log.info("%s", text)
-        self.console.print(escape(text), soft_wrap=True)
+        self.console.print(Text(text), soft_wrap=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """A table with a title; cells wrap instead of being cut."""
-        table = Table(title=escape(title), title_justify="left", show_lines=False)
+        table = Table(title=Text(title), title_justify="left", show_lines=False)
         for column in columns:
-            table.add_column(column, overflow="fold")
+            table.add_column(Text(column), overflow="fold")
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row.cells), style=row.style)
+            table.add_row(*(Text(cell) for cell in row.cells), style=row.style)
             log.info("%s: %s", title, " | ".join(row.cells))
         self.console.print(table)
 
@@ -59,14 +59,14 @@ class Ui:
         if not self.console.is_terminal:
             yield self._lines(meter)
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                   TextColumn("{task.fields[note]}"))  # fmt: skip
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+                   TimeElapsedColumn(), TextColumn("{task.fields[note]}", markup=False))  # fmt: skip
         with Progress(*columns, console=self.console) as bar:
-            task = bar.add_task(escape(what), total=total, note="")
+            task = bar.add_task(what, total=total, note="")
 
             def advance(note: str) -> None:
                 meter.advance()
-                bar.update(task, advance=1, note=escape(f"{meter.rate()}  {note}"))
+                bar.update(task, advance=1, note=f"{meter.rate()}  {note}")
 
             yield advance
 
@@ -115,7 +115,7 @@ def duration(seconds: float) -> str:
 def size(count: float) -> str:
     """Bytes for people, decimal units."""
     for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
+        if count < 999.95:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"

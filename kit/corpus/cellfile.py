@@ -93,8 +93,10 @@ def read(path: Path) -> CellRows:
     try:
         table = pq.ParquetFile(io.BytesIO(path.read_bytes())).read()
         facts = json.loads((table.schema.metadata or {})[_FACTS_KEY])
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError, RecursionError) as error:
         raise Wanting(f"cell {path.name} cannot be read: {error}") from error
+    if not isinstance(facts, dict):
+        raise Wanting(f"cell {path.name}: the facts in its footer are no JSON object")
     if not table.schema.remove_metadata().equals(row_schema()):
         raise Wanting(f"cell {path.name} has other columns than the schema: {table.schema.names}")
     if facts.get("schema_version") != contract.SCHEMA_VERSION:

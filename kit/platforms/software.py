@@ -66,4 +66,4 @@ def _knobs(encoder: str, cq: int) -> tuple[str, tuple[str, ...]]:
     if encoder == "libaom-av1":
         return "6", ("-cpu-used", "6", "-crf", str(round(cq * 63 / 51)))
     # libvvenc has no -crf: given one it warns, exits 0, and every point is the same
-    return "faster", ("-preset", "faster", "-qp", str(cq))
+    return "faster", ("-preset", "faster", "-qp", str(cq), "-pix_fmt", "yuv420p10le")

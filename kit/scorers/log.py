@@ -42,7 +42,9 @@ def parse(text: str, *, teacher_name: str = "teacher") -> Scores:
         log = json.loads(text)
         frames = log["frames"]
         version = str(log["version"])
-    except (ValueError, KeyError, TypeError) as error:
+        if not isinstance(frames, list):
+            raise TypeError(f"frames is a {type(frames).__name__}")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LogError(f"libvmaf's log is not complete ({len(text)} characters): {error!r}") from error
     names = [contract.FEATURE_LOG_PREFIX + name for name in contract.FEATURES] + [teacher_name]
     table = np.empty((len(frames), len(names)), dtype=np.float64)
@@ -65,8 +67,11 @@ def _row(frame: object, index: int, names: list[str]) -> list[float]:
         number, metrics = frame["frameNum"], frame["metrics"]  # type: ignore[index]
         if number != index:
             raise LogError(f"frame {index} of libvmaf's log is numbered {number}")
-        return [float(metrics[name]) for name in names]
+        values = [metrics[name] for name in names]
+        if any(type(value) not in (int, float) for value in values):
+            raise TypeError("a metric is no number")
+        return [float(value) for value in values]
     except KeyError as error:
         raise LogError(f"frame {index} of libvmaf's log lacks {error}") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise LogError(f"frame {index} of libvmaf's log: {error}") from error

@@ -1,0 +1,77 @@
+"""The codec block, its vocabulary and its scales, pinned literally."""
+
+from __future__ import annotations
+
+import pytest
+
+from kit import contract
+from kit.codec_block import PRESETS, codec_block, preset_ordinal
+from kit.errors import BadInput
+
+VOCABULARY = [
+    "libx264", "libaom-av1", "libx265", "h264_nvenc", "hevc_nvenc", "av1_nvenc", "h264_amf", "hevc_amf", "av1_amf",
+    "h264_qsv", "hevc_qsv", "av1_qsv", "libvvenc", "libsvtav1", "h264_videotoolbox", "hevc_videotoolbox",
+]  # fmt: skip
+
+X26X = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"]
+#: A preset each encoder knows; the others have none.
+KNOWN = {"libx264": "medium", "libx265": "medium", "h264_nvenc": "p4", "hevc_nvenc": "p4", "av1_nvenc": "p4",
+         "h264_qsv": "medium", "hevc_qsv": "medium", "av1_qsv": "medium", "libvvenc": "medium",
+         "libsvtav1": "5"}  # fmt: skip
+
+
+def test_the_vocabulary_is_version_3_in_its_order() -> None:
+    assert list(contract.ENCODER_VOCAB) == VOCABULARY
+    assert len(VOCABULARY) == 16
+    assert contract.ENCODER_VOCAB_VERSION == 3
+    assert contract.CODEC_DIM == 18
+
+
+@pytest.mark.parametrize(("index", "encoder"), list(enumerate(VOCABULARY)))
+def test_each_encoder_has_one_slot_of_its_own(index: int, encoder: str) -> None:
+    block = codec_block(encoder, KNOWN.get(encoder, "anything"), 0)
+    assert block == (*(float(slot == index) for slot in range(16)), 5 / 9, 0.0)
+
+
+@pytest.mark.parametrize("encoder", ["libx266", "", "LIBX264", "h264_vaapi", "libx264 "])
+def test_an_encoder_outside_the_vocabulary_is_all_zeros(encoder: str) -> None:
+    assert codec_block(encoder, "medium", 31) == (*[0.0] * 16, 5 / 9, 31 / 63)
+
+
+@pytest.mark.parametrize(("cq", "norm"), [(0, 0.0), (21, 1 / 3), (51, 51 / 63), (63, 1.0)])
+def test_crf_norm_is_absolute(cq: int, norm: float) -> None:
+    assert codec_block("libx264", "medium", cq)[-1] == norm
+
+
+@pytest.mark.parametrize(
+    ("encoders", "ordinals"),
+    [
+        (["libx264", "libx265"], dict(zip(X26X, range(10), strict=True))),
+        (["h264_nvenc", "hevc_nvenc", "av1_nvenc"], {"p1": 0, "p2": 2, "p3": 3, "p4": 5, "p5": 6, "p6": 7, "p7": 9}),
+        (
+            ["h264_qsv", "hevc_qsv", "av1_qsv"],
+            {"veryfast": 2, "faster": 3, "fast": 4, "medium": 5, "slow": 6, "slower": 7, "veryslow": 8},
+        ),
+        (["libvvenc"], {"faster": 1, "fast": 3, "medium": 5, "slow": 7, "slower": 8}),
+        (["libsvtav1"], {"0": 0, "1": 1, "8": 8, "9": 9, "10": 9, "13": 9}),
+        (["libaom-av1", "h264_amf", "hevc_amf", "av1_amf", "h264_videotoolbox", "unheard-of"], {"": 5, "6": 5}),
+    ],
+)
+def test_presets(encoders: list[str], ordinals: dict[str, int]) -> None:
+    for encoder in encoders:
+        assert {preset: preset_ordinal(encoder, preset) for preset in ordinals} == ordinals
+        assert codec_block(encoder, next(iter(ordinals)), 31)[16] == next(iter(ordinals.values())) / 9
+
+
+@pytest.mark.parametrize("encoder", sorted(PRESETS))
+def test_an_unknown_preset_is_refused_and_the_known_ones_are_named(encoder: str) -> None:
+    with pytest.raises(BadInput, match=f"{encoder} has no preset 'best'; expected one of ") as error:
+        codec_block(encoder, "best", 31)
+    assert all(preset in error.value.message for preset in PRESETS[encoder])
+
+
+@pytest.mark.parametrize("encoder", sorted(PRESETS))
+def test_ordinals_rise_from_fastest_to_slowest_within_0_to_9(encoder: str) -> None:
+    ordinals = list(PRESETS[encoder].values())
+    assert ordinals == sorted(ordinals)
+    assert set(ordinals) <= set(range(10))

@@ -1,0 +1,230 @@
+"""Completeness of predictions, agreement of every member, and the figures a verdict shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kit.errors import InvalidEvidence
+from kit.evidence import CellFacts, completeness_problems, ensemble_mean, loso, summary
+from kit.metrics import agreement
+from kit.training.predictions import Predictions, from_columns
+
+ROWS = 6
+SEEDS = (0, 1)
+#: Three groups; the first has two sources, and every source two encoders.
+CELLS = {
+    f"{source}-{encoder}": CellFacts(source=source, group=group, encoder=encoder, rows=ROWS)
+    for source, group in (("Fuente1", "Fuente"), ("Fuente2", "Fuente"), ("Highway", "Highway"), ("Tango", "Tango"))
+    for encoder in ("libx264", "libx265")
+}
+
+Row = tuple[int, str, str, int, float, float]
+
+
+def rows(seeds: tuple[int, ...] = SEEDS) -> list[Row]:
+    """(seed, fold, cell, frame, target, prediction) of complete predictions, different for each seed."""
+    found: list[Row] = []
+    for seed in seeds:
+        for number, (key, cell) in enumerate(CELLS.items()):
+            for frame in range(cell.rows):
+                target = 20.0 + 9 * number + 2 * frame
+                found.append((seed, cell.group, key, frame, target, target + (frame % 3) - seed + number / 4))
+    return found
+
+
+def table(content: list[Row]) -> Predictions:
+    seed, fold, cell, frame, target, prediction = map(list, zip(*content, strict=True))
+    return from_columns(
+        "0" * 64,
+        {
+            "seed": np.array(seed, dtype=np.int32), "fold": np.array(fold), "cell_key": np.array(cell),
+            "frame_index": np.array(frame, dtype=np.int32), "target": np.array(target, dtype=np.float32),
+            "prediction": np.array(prediction, dtype=np.float32),
+        },
+    )  # fmt: skip
+
+
+def problems(content: list[Row], seeds: tuple[int, ...] = SEEDS) -> list[str]:
+    return completeness_problems(table(content), CELLS, seeds)
+
+
+def test_complete_predictions_have_no_problem() -> None:
+    assert problems(rows()) == []
+    assert problems(list(reversed(rows()))) == []
+
+
+def keep(test: Callable[[Row], bool]) -> list[Row]:
+    return [row for row in rows() if test(row)]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (keep(lambda row: not (row[0] == 1 and row[1] == "Tango")), ["seed 1: fold Tango lacks predictions"]),
+        (keep(lambda row: row[0] == 0), ["seed 1 has no prediction"]),
+        (
+            keep(lambda row: row[:4] != (0, "Fuente", "Fuente2-libx265", 3)),
+            ["seed 0: fold Fuente lacks predictions"],
+        ),
+        (
+            keep(lambda row: row[1] not in ("Highway", "Tango")),
+            [f"seed {seed}: fold {fold} lacks predictions" for seed in SEEDS for fold in ("Highway", "Tango")],
+        ),
+        ([*rows(), rows()[-1]], ["seed 1: rows are predicted more than once"]),
+        (
+            [*rows(), (0, "Tango", "Tango-libx264", ROWS, 50.0, 50.0), (0, "Tango", "other", 0, 50.0, 50.0)],
+            ["seed 0: 2 predictions belong to no row of the corpus"],
+        ),
+        (
+            [*rows(), *[(7, *row[1:]) for row in rows((0,))]],
+            ["predictions of seeds that were not asked for: [7]"],
+        ),
+    ],
+    ids=["fold", "seed", "row", "two-folds", "twice", "foreign", "other-seed"],
+)
+def test_each_lack_is_told(content: list[Row], told: list[str]) -> None:
+    assert problems(content) == told
+
+
+def test_a_row_replaced_by_its_neighbour_is_both_lacking_and_doubled() -> None:
+    content = rows()
+    content[0] = content[1]
+    assert problems(content) == [
+        "seed 0: fold Fuente lacks predictions",
+        "seed 0: rows are predicted more than once",
+    ]
+
+
+def test_a_cell_predicted_by_a_member_that_saw_its_group_is_told() -> None:
+    content = [(s, "Highway" if cell == "Tango-libx264" else fold, cell, *rest) for s, fold, cell, *rest in rows()]
+    assert problems(content) == ["1 cells are predicted in a fold that does not hold out their group"]  # type: ignore[arg-type]
+
+
+def test_one_seed_alone_may_be_asked_for() -> None:
+    assert problems(rows((3,)), (3,)) == []
+
+
+def test_loso_is_the_agreement_of_each_member_and_its_mean_over_folds() -> None:
+    found = loso(table(rows()))
+    assert {seed: list(folds) for seed, folds in found.members.items()} == {
+        seed: ["Fuente", "Highway", "Tango"] for seed in SEEDS
+    }
+    for seed in SEEDS:
+        plccs = []
+        for fold, result in found.members[seed].items():
+            own = [row for row in rows() if row[0] == seed and row[1] == fold]
+            target = np.array([row[4] for row in own], dtype=np.float32).astype(np.float64)
+            prediction = np.array([row[5] for row in own], dtype=np.float32).astype(np.float64)
+            assert result == agreement(prediction, target, what="x")
+            assert result.n == (24 if fold == "Fuente" else 12)
+            plccs.append(float(np.corrcoef(prediction, target)[0, 1]))
+        assert found.mean_plccs()[seed] == pytest.approx(math.fsum(plccs) / 3, abs=1e-12)
+
+
+def test_folds_count_alike_whatever_their_number_of_rows() -> None:
+    content = [
+        (s, fold, cell, frame, target, 100 - prediction if fold == "Fuente" else prediction)
+        for s, fold, cell, frame, target, prediction in rows((0,))
+    ]
+    members = loso(table(content)).members[0]
+    assert members["Fuente"].plcc < 0 < members["Tango"].plcc
+    assert loso(table(content)).mean_plccs()[0] == pytest.approx(sum(m.plcc for m in members.values()) / 3, abs=1e-15)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_planted_value_is_invalid_and_its_members_are_all_named(bad: float) -> None:
+    content = [
+        (*row[:5], bad if row[:2] in ((0, "Tango"), (1, "Highway")) and row[3] == 2 else row[5]) for row in rows()
+    ]
+    with pytest.raises(InvalidEvidence) as error:
+        loso(table(content))
+    assert error.value.problems == (
+        "seed 0, held out Tango: 2 of 12 prediction values are not finite",
+        "seed 1, held out Highway: 2 of 12 prediction values are not finite",
+    )
+
+
+def test_a_constant_member_is_invalid() -> None:
+    content = [(*row[:5], 50.0 if row[:2] == (1, "Fuente") else row[5]) for row in rows()]
+    with pytest.raises(InvalidEvidence, match="seed 1, held out Fuente: the prediction is constant"):
+        loso(table(content))
+
+
+def test_the_ensemble_mean_is_taken_row_by_row() -> None:
+    whole = table(rows((0, 1, 5)))
+    mean = ensemble_mean(whole)
+    by_row = {(row[2], row[3]): row for row in rows((0,))}
+    assert len(mean) == len(CELLS) * ROWS
+    assert set(mean.seed.tolist()) == {-1}
+    for cell, frame, fold, target, prediction in zip(
+        mean.cell, mean.frame, mean.fold, mean.target, mean.prediction, strict=True
+    ):
+        row = by_row[(str(cell), int(frame))]
+        assert (fold, target) == (row[1], np.float32(row[4]))
+        # seeds 0, 1 and 5 are off by 0, -1 and -5
+        assert prediction == pytest.approx(row[5] - 2, abs=1e-5)
+    assert mean.prediction.dtype == np.float32
+
+
+def errors(key: str) -> list[float]:
+    """Errors of the ensemble mean in one cell, by hand."""
+    return [row[5] - 0.5 - row[4] for row in rows((0,)) if row[2] == key]
+
+
+def test_the_summary_by_hand() -> None:
+    found = summary(table(rows()), CELLS)
+    assert set(found) == {"ensemble_mean", "per_seed", "per_source", "worst_source", "worst_source_encoder"}
+    per_source = found["per_source"]
+    assert isinstance(per_source, dict)
+    assert list(per_source) == ["Fuente1", "Fuente2", "Highway", "Tango"]
+    for source, figures in per_source.items():
+        own = errors(f"{source}-libx264") + errors(f"{source}-libx265")
+        assert figures == pytest.approx(
+            {
+                "rows": 12.0,
+                "rmse": math.sqrt(sum(e * e for e in own) / 12),
+                "mae": sum(map(abs, own)) / 12,
+                "bias": sum(own) / 12,
+            },
+            abs=1e-5,
+        )
+    # the error grows from cell to cell, so the last source and its last encoder are worst
+    assert found["worst_source"] == {"name": "Tango", **per_source["Tango"]}
+    worst = found["worst_source_encoder"]
+    assert isinstance(worst, dict)
+    assert worst["name"] == "Tango x libx265"
+    assert worst["rmse"] == pytest.approx(math.sqrt(sum(e * e for e in errors("Tango-libx265")) / 6), abs=1e-5)
+    per_seed = found["per_seed"]
+    assert isinstance(per_seed, dict)
+    assert list(per_seed) == ["0", "1"]
+    assert per_seed["0"]["bias"] - per_seed["1"]["bias"] == pytest.approx(1, abs=1e-5)
+    whole = found["ensemble_mean"]
+    assert isinstance(whole, dict)
+    assert whole["bias"] == pytest.approx(sum(sum(errors(key)) for key in CELLS) / 48, abs=1e-5)
+
+
+def test_the_worst_source_is_found_by_its_error_not_by_its_place() -> None:
+    content = [(*row[:5], row[5] + 30 if row[2].startswith("Fuente2") else row[5]) for row in rows()]
+    worst = summary(table(content), CELLS)["worst_source"]
+    assert isinstance(worst, dict)
+    assert worst["name"] == "Fuente2"
+    assert worst["bias"] > 29
+
+
+def test_a_source_whose_teacher_never_changes_still_has_its_errors() -> None:
+    content = [(*row[:4], 97.0 if row[2].startswith("Tango") else row[4], row[5]) for row in rows()]
+    per_source = summary(table(content), CELLS)["per_source"]
+    assert isinstance(per_source, dict)
+    assert math.isfinite(per_source["Tango"]["rmse"])
+
+
+def test_nan_in_the_summary_is_invalid() -> None:
+    found = table(rows())
+    found = replace(found, prediction=np.where(np.arange(len(found)) == 5, np.float32(np.nan), found.prediction))
+    with pytest.raises(InvalidEvidence, match="ensemble mean: 1 of 48 prediction values are not finite"):
+        summary(found, CELLS)

@@ -1,0 +1,130 @@
+"""The gate: ties pass, spread, failing seeds, what is no figure, and the hash of the thresholds."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+
+import pytest
+
+from kit.contract import GATE_THRESHOLDS
+from kit.errors import InvalidEvidence
+from kit.gate import GateReport, apply_gate, thresholds_sha256
+
+#: Thresholds that binary fractions meet exactly.
+EXACT = {"mean_plcc_min": 0.9375, "plcc_spread_max": 0.03125, "per_seed_plcc_min": 0.875, "groups_min": 3}
+
+
+def gate(*values: float, thresholds: dict[str, float] | None = None) -> GateReport:
+    return apply_gate(dict(enumerate(values)), thresholds or GATE_THRESHOLDS)
+
+
+def test_the_thresholds_are_those_of_the_design() -> None:
+    assert dict(GATE_THRESHOLDS) == {
+        "mean_plcc_min": 0.95,
+        "plcc_spread_max": 0.005,
+        "per_seed_plcc_min": 0.95,
+        "groups_min": 3,
+    }
+
+
+def test_a_good_ensemble_passes() -> None:
+    report = gate(0.980, 0.981, 0.982, 0.983, 0.984)
+    assert report.passed
+    assert report.mean_plcc == pytest.approx(0.982, abs=1e-15)
+    assert report.plcc_spread == 0.984 - 0.980
+    assert report.per_seed_plccs == {"0": 0.980, "1": 0.981, "2": 0.982, "3": 0.983, "4": 0.984}
+    assert (report.mean_plcc_pass, report.plcc_spread_pass, report.per_seed_pass) == (True, True, True)
+    assert report.failing_seeds == ()
+
+
+def test_the_fields_are_those_of_a_verdict() -> None:
+    assert [field.name for field in dataclasses.fields(GateReport)] == [
+        "passed", "mean_plcc", "mean_plcc_threshold", "mean_plcc_pass", "plcc_spread", "plcc_spread_max",
+        "plcc_spread_pass", "per_seed_plccs", "per_seed_min", "per_seed_pass", "failing_seeds", "thresholds_sha256",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seeds", range(1, 25))
+def test_ties_with_mean_and_seed_thresholds_pass_whatever_the_number_of_seeds(seeds: int) -> None:
+    report = gate(*[0.95] * seeds)
+    assert (report.passed, report.mean_plcc_pass, report.failing_seeds) == (True, True, ())
+
+
+def test_just_below_the_threshold_fails() -> None:
+    low = math.nextafter(0.95, 0)
+    report = gate(low, low, low)
+    assert (report.passed, report.mean_plcc_pass, report.per_seed_pass) == (False, False, False)
+    assert report.failing_seeds == (0, 1, 2)
+
+
+def test_a_tie_with_the_spread_passes_and_a_little_more_fails() -> None:
+    assert gate(0.96875, 0.9375, 0.953125, thresholds=EXACT).passed
+    wider = gate(math.nextafter(0.96875, 1), 0.9375, 0.953125, thresholds=EXACT)
+    assert (wider.passed, wider.plcc_spread_pass, wider.mean_plcc_pass, wider.per_seed_pass) == (
+        False,
+        False,
+        True,
+        True,
+    )
+
+
+def test_a_planted_spread_holds_although_all_seeds_are_good() -> None:
+    report = gate(0.990, 0.984, 0.985, 0.986, 0.987)
+    assert (report.passed, report.plcc_spread_pass, report.per_seed_pass) == (False, False, True)
+
+
+def test_one_failing_seed_holds_although_mean_and_spread_pass() -> None:
+    report = apply_gate({7: 0.9499, 3: 0.953, 5: 0.953, 1: 0.953})
+    assert (report.mean_plcc_pass, report.plcc_spread_pass) == (True, True)
+    assert (report.passed, report.per_seed_pass, report.failing_seeds) == (False, False, (7,))
+
+
+def test_failing_seeds_are_all_named_in_order() -> None:
+    assert apply_gate({9: 0.90, 2: 0.901, 4: 0.99}).failing_seeds == (2, 9)
+
+
+def test_a_low_mean_alone_holds() -> None:
+    report = gate(0.91, 0.92, thresholds=EXACT)
+    assert (report.passed, report.mean_plcc_pass, report.plcc_spread_pass, report.per_seed_pass) == (
+        False,
+        False,
+        True,
+        True,
+    )
+
+
+def test_the_order_of_the_seeds_changes_nothing() -> None:
+    values = {0: 0.951, 1: 0.9525, 2: 0.9537, 3: 0.9501, 4: 0.9544}
+    assert apply_gate(values) == apply_gate(dict(reversed(values.items())))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1.0000001, -1.5])
+def test_what_is_no_correlation_is_invalid_and_named(bad: float) -> None:
+    with pytest.raises(InvalidEvidence) as error:
+        apply_gate({0: 0.99, 3: bad, 4: math.nan})
+    assert [problem.split(":")[0] for problem in error.value.problems] == ["seed 3", "seed 4"]
+    assert error.value.exit_code == 3
+
+
+def test_no_seed_is_invalid() -> None:
+    with pytest.raises(InvalidEvidence, match="no seed"):
+        apply_gate({})
+
+
+def test_the_hash_of_the_thresholds_is_over_their_canonical_json() -> None:
+    text = b'{"groups_min":3,"mean_plcc_min":0.95,"per_seed_plcc_min":0.95,"plcc_spread_max":0.005}'
+    assert thresholds_sha256(GATE_THRESHOLDS) == hashlib.sha256(text).hexdigest()
+    assert gate(0.99).thresholds_sha256 == hashlib.sha256(text).hexdigest()
+
+
+@pytest.mark.parametrize("name", sorted(GATE_THRESHOLDS))
+def test_an_altered_threshold_shows(name: str) -> None:
+    altered = dict(GATE_THRESHOLDS) | {name: math.nextafter(GATE_THRESHOLDS[name], 0)}
+    assert gate(0.99, thresholds=altered).thresholds_sha256 != thresholds_sha256(GATE_THRESHOLDS)
+
+
+def test_a_threshold_that_is_there_under_another_name_only_is_no_threshold() -> None:
+    with pytest.raises(KeyError):
+        gate(0.99, thresholds={"mean": 0.95})

@@ -1,0 +1,117 @@
+"""Agreement against scipy and against arithmetic by hand; what is undefined is an error with a name."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from kit.errors import InvalidEvidence
+from kit.metrics import Agreement, agreement
+
+
+def vector(*values: float) -> NDArray[np.float64]:
+    return np.array(values, dtype=np.float64)
+
+
+def test_by_hand() -> None:
+    found = agreement(vector(1, 2, 3, 5), vector(1, 3, 2, 4), what="x")
+    # deviations from the means 2.75 and 2.5: sums of squares 8.75 and 5, of products 5.5
+    assert found.n == 4
+    assert found.plcc == pytest.approx(5.5 / math.sqrt(8.75 * 5), abs=1e-15)
+    assert found.srocc == pytest.approx(1 - 6 * 2 / (4 * 15), abs=1e-15)
+    assert found.krocc == pytest.approx((5 - 1) / 6, abs=1e-15)
+    assert found.rmse == pytest.approx(math.sqrt(3 / 4), abs=1e-15)
+    assert found.mae == 0.75
+    assert found.bias == 0.25
+
+
+def test_bias_is_prediction_minus_target() -> None:
+    found = agreement(vector(12, 22, 33), vector(10, 20, 30), what="x")
+    assert found.bias == pytest.approx(7 / 3, abs=1e-15)
+
+
+def pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    da, db = a - a.mean(), b - b.mean()
+    return float((da * db).sum() / math.sqrt((da**2).sum() * (db**2).sum()))
+
+
+def tau_b(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Kendall 1945, over all pairs."""
+    first, second = np.triu_indices(len(a), k=1)
+    sa, sb = np.sign(a[first] - a[second]), np.sign(b[first] - b[second])
+    return float((sa * sb).sum() / math.sqrt((sa != 0).sum() * (sb != 0).sum()))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_random_vectors(seed: int, ties: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    generator = np.random.default_rng(seed)
+    target = generator.uniform(0, 100, 150)
+    prediction = target + generator.normal(0, 15, 150)
+    if ties:
+        target, prediction = target.round(-1), prediction.round(-1)
+    found = agreement(prediction, target, what="x")
+    ranks = stats.rankdata(prediction), stats.rankdata(target)
+    assert found.plcc == pytest.approx(pearson(prediction, target), abs=1e-12)
+    assert found.srocc == pytest.approx(pearson(*ranks), abs=1e-12)
+    assert found.krocc == pytest.approx(tau_b(prediction, target), abs=1e-12)
+    assert found.plcc == stats.pearsonr(prediction, target)[0]
+    assert found.srocc == pytest.approx(stats.spearmanr(prediction, target)[0], abs=1e-15)
+    assert found.krocc == stats.kendalltau(prediction, target)[0]
+    assert found.rmse == pytest.approx(math.sqrt(np.square(prediction - target).mean()), abs=1e-12)
+    assert found.mae == pytest.approx(np.abs(prediction - target).mean(), abs=1e-12)
+    assert found.bias == pytest.approx(prediction.mean() - target.mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize(("sign", "expected"), [(1.0, 1.0), (-1.0, -1.0)])
+def test_a_line_correlates_fully_whatever_its_error(sign: float, expected: float) -> None:
+    target = np.linspace(10, 90, 40)
+    found = agreement(sign * 0.1 * target + 50, target, what="x")
+    assert (found.plcc, found.srocc, found.krocc) == pytest.approx((expected, expected, expected), abs=1e-15)
+    assert found.rmse > 20
+
+
+def test_figures_are_plain_numbers() -> None:
+    found = agreement(vector(1, 2, 4), vector(1, 3, 4), what="x")
+    assert isinstance(found, Agreement)
+    assert {name: type(value) for name, value in found.as_dict().items()} == {
+        "n": int, "plcc": float, "srocc": float, "krocc": float, "rmse": float, "mae": float, "bias": float,
+    }  # fmt: skip
+
+
+GOOD = (1.0, 2.0, 4.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target", "told"),
+    [
+        ((1, math.nan, 3, 4), GOOD, "1 of 4 prediction values are not finite"),
+        ((1, math.inf, -math.inf, 4), GOOD, "2 of 4 prediction values are not finite"),
+        (GOOD, (math.nan,) * 4, "4 of 4 target values are not finite"),
+        ((50, 50, 50, 50), GOOD, "the prediction is constant (50)"),
+        (GOOD, (97.4,) * 4, "the target is constant (97.4)"),
+        ((1, 2), (2, 1), "2 rows, a correlation needs at least 3"),
+        ((), (), "0 rows, a correlation needs at least 3"),
+    ],
+)
+def test_what_is_undefined_is_named(prediction: tuple[float, ...], target: tuple[float, ...], told: str) -> None:
+    with pytest.raises(InvalidEvidence) as error:
+        agreement(vector(*prediction), vector(*target), what="seed 3, held out Highway")
+    assert any(told in problem for problem in error.value.problems)
+    assert all(problem.startswith("seed 3, held out Highway: ") for problem in error.value.problems)
+
+
+def test_all_that_is_wrong_is_named() -> None:
+    with pytest.raises(InvalidEvidence) as error:
+        agreement(vector(math.nan, 1, 2), vector(5, 5, 5), what="x")
+    assert len(error.value.problems) == 2
+
+
+@pytest.mark.parametrize("shapes", [((3,), (4,)), ((3, 1), (3, 1)), ((), ())])
+def test_other_shapes_are_a_fault_of_the_caller(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+    with pytest.raises(ValueError, match="shapes"):
+        agreement(np.zeros(shapes[0]), np.zeros(shapes[1]), what="x")

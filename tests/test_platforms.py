@@ -1,0 +1,243 @@
+"""What a box is called, and what each encoder is asked for."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from kit.contract import ENCODER_VOCAB
+from kit.errors import BadInput
+from kit.geometry import PIXEL_FORMATS
+from kit.platforms.base import HostFacts, score_format
+from kit.platforms.detect import classify
+from kit.platforms.registry import FAMILIES, family_of, settings_for
+
+NVENC = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
+QSV = ("h264_qsv", "hevc_qsv", "av1_qsv")
+APPLE = ("h264_videotoolbox", "hevc_videotoolbox")
+GPU = {"gpus": ("NVIDIA GeForce RTX 4070, 580.1",), "nvidia_problem": ""}
+IHD = {"render_nodes": ("renderD128", "renderD129"), "ihd_nodes": ("renderD129",)}
+
+
+def facts(system: str = "Linux", machine: str = "x86_64", **seen: Any) -> HostFacts:
+    known: dict[str, Any] = {"cores": 4, "memory_bytes": None, "nvidia_problem": "nvidia-smi is not installed"}
+    return HostFacts(system=system, machine=machine, **(known | seen))
+
+
+@pytest.mark.parametrize(
+    ("seen", "tag", "candidates", "reason"),
+    [
+        (facts(), "linux-x86_64-vulkan", ("libx264",), "nvidia-smi is not installed"),
+        (facts(render_nodes=("renderD128",)), "linux-x86_64-vulkan", ("libx264",), "no NVIDIA GPU"),
+        (facts(**GPU), "linux-x86_64-cuda", NVENC, "RTX 4070"),
+        (facts(**GPU, render_nodes=("renderD128",)), "linux-x86_64-cuda", NVENC, "RTX 4070"),
+        (facts(**GPU, **IHD), "linux-x86_64-cuda", NVENC + QSV, "iHD"),
+        (facts(**IHD), "linux-x86_64-sycl", QSV, "renderD129"),
+        (facts("Darwin", "arm64"), "darwin-arm64-cpu", APPLE, "macOS on arm64"),
+        (facts("Darwin", "x86_64"), "darwin-x86_64-cpu", APPLE, "macOS on x86_64"),
+        (facts(machine="aarch64"), "linux-aarch64-cpu", ("libx264",), "Arm"),
+        (facts(machine="aarch64", **GPU, **IHD), "linux-aarch64-cpu", ("libx264",), "Arm"),
+        (facts(machine="arm64"), "linux-aarch64-cpu", ("libx264",), "Arm"),
+    ],
+    ids=["nothing", "amd", "nvidia", "nvidia-amd", "nvidia-ihd", "ihd", "apple-arm", "apple-intel", "arm", "arm-gpu",
+         "arm64"],
+)  # fmt: skip
+def test_a_platform_and_why(seen: HostFacts, tag: str, candidates: tuple[str, ...], reason: str) -> None:
+    found = classify(seen)
+    assert (found.tag, found.candidates, found.fallback) == (tag, candidates, ("libx264",))
+    assert reason in found.reason
+
+
+def test_every_entry_of_the_vocabulary_is_of_one_family() -> None:
+    by_family = [name for family in FAMILIES for name in family.encoders]
+    assert sorted(by_family) == sorted(ENCODER_VOCAB)
+    assert len({family.name for family in FAMILIES}) == len(FAMILIES)
+    for family in FAMILIES:
+        for name in family.encoders:
+            assert family_of(name) is family
+
+
+@pytest.mark.parametrize("name", ["", "x264", "LIBX264", "h264_vaapi"])
+def test_an_unknown_encoder_is_refused(name: str) -> None:
+    with pytest.raises(BadInput, match="unknown encoder") as error:
+        family_of(name)
+    assert "libx264" in error.value.hint
+
+
+#: Arguments at the lowest, the anchor's and the highest quality point, ``{}`` for the knob's value.
+ARGV = {
+    "libx264": ("-preset medium -crf {} -threads 1", (0, 31, 51)),
+    "libx265": ("-preset medium -crf {} -threads 1", (0, 31, 51)),
+    "libaom-av1": ("-cpu-used 6 -crf {} -threads 1", (0, 38, 63)),
+    "libsvtav1": ("-preset 8 -crf {} -threads 1", (1, 38, 63)),
+    "libvvenc": ("-preset faster -qp {} -pix_fmt yuv420p10le -threads 1", (0, 31, 51)),
+    "h264_nvenc": ("-rc vbr -cq {} -b:v 0 -preset p4", (1, 31, 51)),
+    "hevc_nvenc": ("-rc vbr -cq {} -b:v 0 -preset p4", (1, 31, 51)),
+    "av1_nvenc": ("-rc vbr -cq {} -b:v 0 -preset p4", (1, 38, 63)),
+    "h264_qsv": ("-global_quality {} -preset medium", (1, 31, 51)),
+    "hevc_qsv": ("-global_quality {} -preset medium", (1, 31, 51)),
+    "av1_qsv": ("-global_quality {} -preset medium", (1, 31, 51)),
+    "h264_amf": ("-usage transcoding -quality balanced -rc cqp -qp_i {} -qp_p {} -qp_b {}", (0, 31, 51)),
+    "hevc_amf": ("-usage transcoding -quality balanced -rc cqp -qp_i {} -qp_p {}", (0, 31, 51)),
+    "av1_amf": ("-usage transcoding -quality balanced -rc cqp -qp_i {} -qp_p {} -qp_b {}", (0, 155, 255)),
+    "h264_videotoolbox": ("-q:v {} -realtime 0 -allow_sw 0", (99, 38, 1)),
+    "hevc_videotoolbox": ("-q:v {} -realtime 0 -allow_sw 0", (99, 38, 1)),
+}
+#: The knob, and the native values it takes: 0 is "automatic" for nvenc, and no constant quality for svt.
+KNOB = {
+    "libx264": ("-crf", 0, 51), "libx265": ("-crf", 0, 51), "libaom-av1": ("-crf", 0, 63), "libsvtav1": ("-crf", 1, 63),
+    "libvvenc": ("-qp", 0, 63), "h264_nvenc": ("-cq", 1, 51), "hevc_nvenc": ("-cq", 1, 51),
+    "av1_nvenc": ("-cq", 1, 63), "h264_qsv": ("-global_quality", 1, 51), "hevc_qsv": ("-global_quality", 1, 51),
+    "av1_qsv": ("-global_quality", 1, 51), "h264_amf": ("-qp_i", 0, 51), "hevc_amf": ("-qp_i", 0, 51),
+    "av1_amf": ("-qp_i", 0, 255), "h264_videotoolbox": ("-q:v", 1, 99), "hevc_videotoolbox": ("-q:v", 1, 99),
+}  # fmt: skip
+
+
+def test_the_tables_of_this_test_are_whole() -> None:
+    assert set(ARGV) == set(KNOB) == set(ENCODER_VOCAB)
+
+
+@pytest.mark.parametrize("encoder", ENCODER_VOCAB)
+@pytest.mark.parametrize(("place", "cq"), list(enumerate((0, 31, 51))))
+def test_arguments(encoder: str, place: int, cq: int) -> None:
+    text, values = ARGV[encoder]
+    found = settings_for(encoder, cq, "yuv420p")
+    assert " ".join(found.argv) == f"-c:v {encoder} " + text.replace("{}", str(values[place]))
+    assert (found.encoder, found.cq) == (encoder, cq)
+
+
+@pytest.mark.parametrize("encoder", ENCODER_VOCAB)
+def test_more_cq_never_means_more_quality_and_stays_within_the_range(encoder: str) -> None:
+    knob, low, high = KNOB[encoder]
+    values = []
+    for cq in range(52):
+        argv = settings_for(encoder, cq, "yuv420p").argv
+        values.append(int(argv[argv.index(knob) + 1]))
+    assert low <= min(values) <= max(values) <= high
+    falling = "videotoolbox" in encoder
+    assert values == sorted(values, reverse=falling)
+    # only the ends, where a range is left, may give one value twice
+    inner = values[1:51]
+    assert len(set(inner)) == len(inner)
+
+
+@pytest.mark.parametrize("encoder", ENCODER_VOCAB)
+def test_the_preset_stands_in_the_arguments(encoder: str) -> None:
+    found = settings_for(encoder, 31, "yuv420p")
+    assert found.preset == "" or found.preset in found.argv
+
+
+@pytest.mark.parametrize("encoder", ["libx264", "libx265", "libaom-av1", "libsvtav1", "libvvenc"])
+def test_software_encoders_run_with_one_thread(encoder: str) -> None:
+    argv = settings_for(encoder, 31, "yuv420p").argv
+    assert argv[argv.index("-threads") + 1] == "1"
+
+
+def test_vvenc_is_never_given_a_crf() -> None:
+    assert "-crf" not in settings_for("libvvenc", 31, "yuv420p").argv
+
+
+def test_arguments_hold_no_device_and_no_path() -> None:
+    for encoder, cq, pix_fmt in itertools.product(ENCODER_VOCAB, (0, 51), PIXEL_FORMATS):
+        text = " ".join(settings_for(encoder, cq, pix_fmt).argv)
+        assert "/" not in text
+        assert "device" not in text
+
+
+EIGHT_TEN = {f"yuv{c}p{d}": "yuv420p10le" if d else "yuv420p" for c in (420, 422, 444) for d in ("", "10le", "12le")}
+EIGHT = dict.fromkeys(PIXEL_FORMATS, "yuv420p")
+#: Which format each encoder is scored in, for every format a source may have.
+SCORED = {
+    "libx264": {name: name.replace("12le", "10le") for name in PIXEL_FORMATS},
+    "libx265": {name: name for name in PIXEL_FORMATS},
+    "libaom-av1": {name: name for name in PIXEL_FORMATS},
+    "libsvtav1": EIGHT_TEN,
+    "libvvenc": dict.fromkeys(PIXEL_FORMATS, "yuv420p10le"),
+    **dict.fromkeys(("h264_nvenc", "h264_qsv", "h264_amf", APPLE[0]), EIGHT),
+    **dict.fromkeys(("hevc_nvenc", "av1_nvenc", "hevc_qsv", "av1_qsv", "hevc_amf", "av1_amf", APPLE[1]), EIGHT_TEN),
+}
+P010 = {"yuv420p10le": "p010le"}
+NV12_P010 = {"yuv420p": "nv12", **P010}
+#: Semi-planar formats that hardware is fed with: the same samples as the planar format they are scored in.
+FED = {
+    **dict.fromkeys(("h264_qsv", "hevc_qsv", "av1_qsv", "h264_amf", "hevc_amf", "av1_amf"), NV12_P010),
+    **dict.fromkeys(("h264_nvenc", "hevc_nvenc", "av1_nvenc", *APPLE), P010),
+}
+
+
+@pytest.mark.parametrize("encoder", ENCODER_VOCAB)
+def test_pixel_formats(encoder: str) -> None:
+    for pix_fmt in PIXEL_FORMATS:
+        found = settings_for(encoder, 31, pix_fmt)
+        scored = SCORED[encoder][pix_fmt]
+        assert found.score_pix_fmt == scored
+        assert found.encode_pix_fmt == FED.get(encoder, {}).get(scored, scored)
+
+
+@pytest.mark.parametrize(
+    ("pix_fmt", "accepted", "expected"),
+    [
+        ("yuv420p10le", ("yuv420p", "yuv420p12le"), "yuv420p12le"),
+        ("yuv420p12le", ("yuv420p", "yuv420p10le"), "yuv420p10le"),
+        ("yuv422p", ("yuv444p", "yuv420p"), "yuv420p"),
+        ("yuv422p10le", ("yuv422p", "yuv420p10le"), "yuv420p10le"),
+        ("yuv420p", ("yuv444p12le",), "yuv444p12le"),
+    ],
+)
+def test_the_nearest_format_keeps_bits_before_chroma(pix_fmt: str, accepted: tuple[str, ...], expected: str) -> None:
+    assert score_format("x", pix_fmt, accepted) == expected
+    assert score_format("x", pix_fmt, accepted[::-1]) == expected
+
+
+def test_no_format_at_all_is_refused() -> None:
+    with pytest.raises(BadInput, match="x cannot take yuv420p"):
+        score_format("x", "yuv420p", ())
+
+
+def test_ten_bits_from_videotoolbox_need_their_profile() -> None:
+    assert settings_for("hevc_videotoolbox", 31, "yuv422p12le").argv[-2:] == ("-profile:v", "main10")
+    assert "-profile:v" not in settings_for("hevc_videotoolbox", 31, "yuv422p").argv
+
+
+@pytest.mark.parametrize(
+    ("seen", "device"),
+    [
+        (facts(**IHD), "qsv=hw,child_device=/dev/dri/renderD129"),
+        (facts(render_nodes=("renderD128",)), "qsv=hw,child_device=/dev/dri/renderD128"),
+        (facts(), "qsv=hw"),
+    ],
+)
+def test_quick_sync_opens_intels_node(seen: HostFacts, device: str) -> None:
+    assert family_of("h264_qsv").device_args(seen) == ("-init_hw_device", device)
+
+
+@pytest.mark.parametrize("encoder", ["libx264", "hevc_nvenc", "av1_amf", "hevc_videotoolbox"])
+def test_the_others_need_no_device_arguments(encoder: str) -> None:
+    assert family_of(encoder).device_args(facts(**GPU, **IHD)) == ()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "stream", "build"),
+    [
+        ("libx264", b"\x00x264 - core 165 r3222 b35605a - H.264/MPEG-4 AVC", "x264 - core 165 r3222 b35605a"),
+        ("libx264", b"..x264 - core 165 - H.264/MPEG-4 AVC codec", "x264 - core 165"),
+        ("libx265", b"..x265 (build 217) - 4.3+49-abc:[Linux]", "x265 (build 217) - 4.3+49-abc"),
+        ("libsvtav1", b"\x00\x01", "ffmpeg 9"),
+        ("libx264", b"", "ffmpeg 9"),
+        ("hevc_nvenc", b"", "ffmpeg 9, NVIDIA GeForce RTX 4070, 580.1"),
+        ("hevc_qsv", b"", "ffmpeg 9, iHD"),
+        ("hevc_amf", b"", "ffmpeg 9, AMF"),
+        ("hevc_videotoolbox", b"", "ffmpeg 9, VideoToolbox x86_64"),
+    ],
+)
+def test_builds(encoder: str, stream: bytes, build: str) -> None:
+    assert family_of(encoder).build(stream, "9", facts(**GPU)) == build
+
+
+def test_hardware_sessions_are_limited_and_software_is_not() -> None:
+    for family in FAMILIES:
+        limit = family.max_parallel(facts())
+        assert (limit is None) == (family.name == "software")
+        assert limit is None or limit >= 1

@@ -1,0 +1,130 @@
+"""The file of out-of-fold predictions: sorted, the same bytes, and refused when it is something else."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from kit.errors import BadInput, Missing
+from kit.training.predictions import Predictions, from_columns, read, write
+
+CORPUS = "c" * 64
+
+
+def columns() -> dict[str, NDArray[np.generic]]:
+    """Two seeds, two folds, two cells each, three frames, in a fixed disorder."""
+    rows = [
+        (seed, fold, f"{fold}-{cell}", frame, 50.0 + frame, 40.0 + seed + frame / 3)
+        for seed in (10, 9) for fold in ("Tango", "Highway") for cell in ("b", "a") for frame in (2, 0, 1)
+    ]  # fmt: skip
+    kinds = (np.int32, np.str_, np.str_, np.int32, np.float32, np.float32)
+    names = ("seed", "fold", "cell_key", "frame_index", "target", "prediction")
+    return {
+        name: np.array(values, dtype=kind)
+        for name, kind, values in zip(names, kinds, zip(*rows, strict=True), strict=True)
+    }
+
+
+def shuffled(seed: int) -> Predictions:
+    order = np.random.default_rng(seed).permutation(24)
+    return from_columns(CORPUS, {name: values[order] for name, values in columns().items()})
+
+
+def same(first: Predictions, second: Predictions) -> bool:
+    return all(np.array_equal(getattr(first, f.name), getattr(second, f.name)) for f in fields(Predictions))
+
+
+def test_rows_are_sorted_by_seed_fold_cell_and_frame() -> None:
+    found = shuffled(0)
+    keys = list(zip(found.seed.tolist(), found.fold.tolist(), found.cell.tolist(), found.frame.tolist(), strict=True))
+    assert keys == sorted(keys)
+    assert len(set(keys)) == 24
+    # each prediction went with its row
+    assert found.prediction.tolist() == [float(np.float32(40.0 + seed + frame / 3)) for seed, _, _, frame in keys]
+    assert found.target.tolist() == [50.0 + frame for _, _, _, frame in keys]
+
+
+def test_the_order_they_come_in_changes_no_byte(tmp_path: Path) -> None:
+    for number in range(3):
+        write(tmp_path / f"{number}.parquet", shuffled(number))
+    data = {path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(data) == 1
+
+
+def test_what_is_written_reads_back(tmp_path: Path) -> None:
+    write(tmp_path / "p.parquet", shuffled(1))
+    found = read(tmp_path / "p.parquet")
+    assert same(found, shuffled(1))
+    assert found.corpus_sha256 == CORPUS
+    assert (found.target.dtype, found.prediction.dtype, found.seed.dtype) == (np.float32, np.float32, np.int32)
+
+
+def test_the_columns_are_those_of_the_design(tmp_path: Path) -> None:
+    write(tmp_path / "p.parquet", shuffled(1))
+    schema = pq.read_schema(tmp_path / "p.parquet")
+    assert schema.names == ["seed", "fold", "cell_key", "frame_index", "target", "prediction"]
+    assert [str(schema.field(name).type) for name in ("target", "prediction")] == ["float", "float"]
+
+
+def test_not_finite_predictions_are_kept_as_they_are(tmp_path: Path) -> None:
+    given = columns()
+    given["prediction"] = np.where(given["seed"] == 9, np.float32(np.nan), given["prediction"])  # type: ignore[call-overload]
+    write(tmp_path / "p.parquet", from_columns(CORPUS, given))
+    found = read(tmp_path / "p.parquet")
+    assert np.isnan(found.prediction).tolist() == (found.seed == 9).tolist()
+
+
+def test_members_in_order_with_their_rows() -> None:
+    found = list(shuffled(2).members())
+    assert [(seed, fold) for seed, fold, _ in found] == [(9, "Highway"), (9, "Tango"), (10, "Highway"), (10, "Tango")]
+    assert [int(rows.sum()) for _, _, rows in found] == [6, 6, 6, 6]
+    assert np.sum([rows for _, _, rows in found], axis=0).tolist() == [1] * 24
+
+
+def test_a_file_that_is_not_there_says_what_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(Missing) as error:
+        read(tmp_path / "p.parquet")
+    assert error.value.hint == "Run `train` first."
+
+
+def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    write(path, shuffled(1))
+    data = path.read_bytes()
+    for end in {*range(0, len(data), 61), len(data) - 1}:
+        path.write_bytes(data[:end])
+        with pytest.raises(BadInput, match="cannot be read") as error:
+            read(path)
+        assert error.value.hint == "Run `train` again."
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda table: table.drop_columns(["target"]), "has the columns"),
+        (lambda table: table.append_column("more", table.column("seed")), "has the columns"),
+        (lambda table: table.rename_columns(["a", "b", "c", "d", "e", "f"]), "has the columns"),
+        (lambda table: table.cast(pa.schema(
+            [field.with_type(pa.float64()) if field.name == "target" else field for field in table.schema],
+            metadata=table.schema.metadata)), "has the columns"),
+        (lambda table: table.replace_schema_metadata({}), "schema version None, expected 1"),
+        (lambda table: table.replace_schema_metadata({b"vmaf_kit.schema_version": b"2"}), "schema version b'2'"),
+    ],
+    ids=["lacking", "extra", "renamed", "type", "no-version", "other-version"],
+)  # fmt: skip
+def test_another_schema_is_refused(tmp_path: Path, change: Callable[[pa.Table], pa.Table], told: str) -> None:
+    path, buffer = tmp_path / "p.parquet", io.BytesIO()
+    write(path, shuffled(1))
+    pq.write_table(change(pq.read_table(path)), buffer)
+    path.write_bytes(buffer.getvalue())
+    with pytest.raises(BadInput) as error:
+        read(path)
+    assert told in error.value.message
