@@ -24,7 +24,7 @@ from kit.ffmpeg import Ffmpeg
 pytestmark = pytest.mark.ffmpeg
 
 
-def said(done: subprocess.CompletedProcess[str], code: int, *texts: str) -> None:
+def check_said(done: subprocess.CompletedProcess[str], code: int, *texts: str) -> None:
     """The process ended with this code, said these texts and a hint, and showed no traceback."""
     assert done.returncode == code, done.stderr
     for text in texts:
@@ -58,7 +58,7 @@ def said(done: subprocess.CompletedProcess[str], code: int, *texts: str) -> None
 )
 def test_options(args: tuple[str, ...], texts: tuple[str, ...], clips: Path, tmp_path: Path, kit: Kit) -> None:
     done = kit("run", "--ref-dir", str(clips), "--out-dir", str(tmp_path / "out"), *args, cwd=tmp_path)
-    said(done, exits.BAD_INPUT, *texts)
+    check_said(done, exits.BAD_INPUT, *texts)
 
 
 @pytest.mark.parametrize("argv", [("no-such-command",), ("run", "left-over"), ()])
@@ -71,7 +71,7 @@ def test_usage(argv: tuple[str, ...], tmp_path: Path, kit: Kit) -> None:
 
 def test_several_wrong_options_are_told_together(tmp_path: Path, kit: Kit) -> None:
     done = kit("run", "--cqs", "99", "--seeds", "", "--epochs", "none", cwd=tmp_path)
-    said(done, exits.BAD_INPUT, "--cqs: 99", "--seeds is empty", "--epochs: 'none'")
+    check_said(done, exits.BAD_INPUT, "--cqs: 99", "--seeds is empty", "--epochs: 'none'")
 
 
 def write_nothing(folder: Path, make_clip: MakeClip, ffmpeg: Ffmpeg) -> None:
@@ -170,7 +170,7 @@ def test_clips(  # noqa: PLR0917 - fixtures
     assert failure["check"] == "sources"
     for text in texts:
         assert text in failure["found"] + failure["remedy"]
-    said(done, exits.BAD_INPUT, "prerequisites failed")
+    check_said(done, exits.BAD_INPUT, "prerequisites failed")
 
 
 def test_every_bad_clip_is_told_at_once(tmp_path: Path, make_clip: MakeClip, ffmpeg: Ffmpeg, kit: Kit) -> None:
@@ -192,7 +192,7 @@ def test_every_bad_clip_is_told_at_once(tmp_path: Path, make_clip: MakeClip, ffm
 
 def test_no_such_folder(tmp_path: Path, kit: Kit) -> None:
     done = kit("run", "--ref-dir", "nowhere", "--out-dir", "out", cwd=tmp_path)
-    said(done, exits.BAD_INPUT, "nowhere does not exist")
+    check_said(done, exits.BAD_INPUT, "nowhere does not exist")
 
 
 def test_the_same_content_under_two_names(tmp_path: Path, make_clip: MakeClip, kit: Kit) -> None:
@@ -202,51 +202,51 @@ def test_the_same_content_under_two_names(tmp_path: Path, make_clip: MakeClip, k
     make_clip(folder / "Two_320x180_25fps_8bit_420.yuv", "Bars")
     make_clip(folder / "Three.mkv", "Fractal")
     done = kit("run", "--ref-dir", "ref", "--out-dir", "out", cwd=tmp_path)
-    said(done, exits.BAD_INPUT, "One.mkv and Two_320x180_25fps_8bit_420.yuv have the same content")
+    check_said(done, exits.BAD_INPUT, "One.mkv and Two_320x180_25fps_8bit_420.yuv have the same content")
 
 
 def test_a_named_encoder_that_is_not_there(clips: Path, tmp_path: Path, kit: Kit) -> None:
     if shutil.which("nvidia-smi"):
         pytest.skip("an NVIDIA driver is here, so h264_nvenc may work")
     done = kit("run", "--ref-dir", str(clips), "--encoders", "h264_nvenc", "--out-dir", "out", cwd=tmp_path)
-    said(done, exits.BAD_INPUT, "encoder h264_nvenc")
+    check_said(done, exits.BAD_INPUT, "encoder h264_nvenc")
     left_out = json.loads((tmp_path / "out" / "prereqs.json").read_text())["left_out"]
     assert [(lost["name"], bool(lost["reason"])) for lost in left_out] == [("h264_nvenc", True)]
 
 
 def test_an_unknown_teacher(clips: Path, tmp_path: Path, kit: Kit) -> None:
     done = kit("run", "--ref-dir", str(clips), "--teacher", "vmaf_v9", "--out-dir", "out", cwd=tmp_path)
-    said(done, exits.BAD_INPUT, "vmaf_v9", "does not have that teacher")
+    check_said(done, exits.BAD_INPUT, "vmaf_v9", "does not have that teacher")
 
 
 def test_something_that_is_no_ffmpeg(clips: Path, tmp_path: Path, kit: Kit) -> None:
     done = kit("run", "--ref-dir", str(clips), "--ffmpeg", shutil.which("true") or "", "--out-dir", "o", cwd=tmp_path)
-    said(done, exits.BAD_INPUT, "answers -version like another program")
+    check_said(done, exits.BAD_INPUT, "answers -version like another program")
 
 
 def test_the_environment_variable_is_named_when_it_is_wrong(clips: Path, tmp_path: Path, kit: Kit) -> None:
     done = kit(
         "run", "--ref-dir", str(clips), "--out-dir", "o", cwd=tmp_path, env={"FFMPEG_BIN": str(tmp_path / "gone")}
     )
-    said(done, exits.BAD_INPUT, "environment FFMPEG_BIN", "is not a file")
+    check_said(done, exits.BAD_INPUT, "environment FFMPEG_BIN", "is not a file")
 
 
 def test_an_out_dir_that_is_a_file(clips: Path, tmp_path: Path, kit: Kit) -> None:
     (tmp_path / "file").touch()
     done = kit("run", "--ref-dir", str(clips), "--out-dir", "file/run", cwd=tmp_path)
-    said(done, exits.BAD_INPUT, "cannot write into")
+    check_said(done, exits.BAD_INPUT, "cannot write into")
 
 
 def test_an_out_dir_that_is_not_writable(clips: Path, tmp_path: Path, kit: Kit) -> None:
     if sys.platform != "linux":
         pytest.skip("there is no /proc here, the one place where even root may not write")
     done = kit("run", "--ref-dir", str(clips), "--out-dir", "/proc/kit-run", cwd=tmp_path)
-    said(done, exits.BAD_INPUT, "cannot write into /proc/kit-run")
+    check_said(done, exits.BAD_INPUT, "cannot write into /proc/kit-run")
 
 
 def test_steps_without_a_run(tmp_path: Path, kit: Kit) -> None:
-    said(kit("train", cwd=tmp_path), exits.BAD_INPUT, "no run under runs/")
-    said(kit("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "prereqs.json is not there")
+    check_said(kit("train", cwd=tmp_path), exits.BAD_INPUT, "no run under runs/")
+    check_said(kit("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "prereqs.json is not there")
 
 
 def test_a_run_folder_in_use(run_copy: Path, kit: Kit) -> None:
@@ -255,7 +255,7 @@ def test_a_run_folder_in_use(run_copy: Path, kit: Kit) -> None:
     with (run_copy / ".lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         done = kit("verdict", "--out-dir", str(run_copy), cwd=run_copy.parent)
-    said(done, exits.BAD_INPUT, "another run is working")
+    check_said(done, exits.BAD_INPUT, "another run is working")
     assert layout.verdicts_in(run_copy) != []
 
 
@@ -290,14 +290,14 @@ def test_a_full_disk(unmounted: Path, finished: Path, tmp_path: Path, kit: Kit) 
     run = shutil.copytree(finished, unmounted / "run")
     done = kit("run", "--out-dir", str(run), cwd=tmp_path)
     # that the plan does not fit is known before anything is made
-    said(done, exits.BAD_INPUT, "disk: ", "free, the plan needs")
+    check_said(done, exits.BAD_INPUT, "disk: ", "free, the plan needs")
     shutil.copy(finished / "prereqs.json", run / "prereqs.json")
     victim = min((run / "corpus" / "cells").rglob("*.parquet"))
     victim.unlink()
     kept = sorted(path.name for path in (run / "corpus" / "cells").rglob("*.parquet"))
     fill(unmounted / "ballast")
     done = kit("corpus", "--out-dir", str(run), cwd=tmp_path)
-    said(done, exits.DISK_FULL, "full")
+    check_said(done, exits.DISK_FULL, "full")
     assert sorted(path.name for path in (run / "corpus" / "cells").rglob("*.parquet")) == kept
     (unmounted / "ballast").unlink()
     assert kit("corpus", "--out-dir", str(run), cwd=tmp_path).returncode == 0
