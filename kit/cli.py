@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -46,6 +47,11 @@ def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return decorate
 
 
+def _flag_text(_context: click.Context, _parameter: click.Parameter, value: bool | None) -> str | None:  # noqa: FBT001
+    """A flag as the text that the configuration reads."""
+    return None if value is None else str(value).lower()
+
+
 _CQS = ",".join(map(str, contract.DEFAULT_CQS))
 _SEEDS = ",".join(map(str, contract.DEFAULT_SEEDS))
 _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
@@ -74,16 +80,18 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "geometry": click.option(
         "--geometry", metavar="WxH@FPS[:FMT]", help="Format of .yuv files that neither name nor sidecar tells."),
     "anchor": click.option(
-        "--no-anchor", "anchor", is_flag=True, flag_value="false", default=None,
-        help=f"Leave out the cell that every box shares ({contract.ANCHOR_ENCODER}, cq {contract.ANCHOR_CQ})."),
+        "--anchor/--no-anchor", default=None, callback=_flag_text,
+        help=f"The cell that every box shares ({contract.ANCHOR_ENCODER}, cq {contract.ANCHOR_CQ}). Default: with it."),
     "shard_only": click.option(
-        "--shard-only", "shard_only", is_flag=True, flag_value="true", default=None,
+        "--shard-only/--with-verdict", default=None, callback=_flag_text,
         help="Only prereqs, corpus and bundle; no verdict is asked for."),
     "config": click.option("--config", "config_file", metavar="FILE", help="TOML file with options."),
     "json": click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
 }  # fmt: skip
 _PLACES = ("out_dir", "config", "json")
 _CORPUS_OPTIONS = ("ref_dir", "encoders", "teacher", "cqs", "box", "ffmpeg", "vmaf_bin", "geometry", "anchor")
+#: Options that take effect in each step.
+_STEP_OPTIONS = ({*_CORPUS_OPTIONS, "shard_only"}, {"cqs", "anchor"}, {"seeds", "epochs"}, set[str](), set[str]())
 
 
 @click.group(name="vmaf-ensemble-kit", epilog=SETUP_NOTE, context_settings={"max_content_width": 100})
@@ -108,7 +116,12 @@ def run(first: int | None, only: int | None, dry_run: bool, as_json: bool, **giv
         if only or first:
             raise click.UsageError("--dry-run shows the whole run; leave --from and --only out.")
         return _dry_run(given, as_json=as_json)
-    return _execute(given, first=only or first or 1, last=only or 5, as_json=as_json, verdict_decides=True)
+    start, end = only or first or 1, only or 5
+    effective = set().union(*_STEP_OPTIONS[start - 1 : end], {"out_dir", "config_file"})
+    if idle := [name for name, text in given.items() if text is not None and name not in effective]:
+        shown = ", ".join("--" + name.replace("_", "-") for name in idle)
+        raise click.UsageError(f"{shown}: no effect on steps {start} to {end}; leave it out.")
+    return _execute(given, first=start, last=end, as_json=as_json, verdict_decides=True)
 
 
 @cli.command()
@@ -172,8 +185,8 @@ def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConf
     if path := given.get("config_file"):
         try:
             file = config.read_config_file(Path(path).read_text(encoding="utf-8"), path)
-        except OSError as error:
-            raise BadInput(f"--config {path}: {error.strerror}") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"--config {path} cannot be read: {error}") from error
     asked = named.get("out_dir", file.get("out_dir"))
     place = None if asked is None else config.out_dir(asked)
     if place is None and continues:
@@ -202,7 +215,7 @@ def _execute(
     from kit.ui import Ui
 
     resolved = _resolve(given, continues=first > 1)
-    session = open_session(resolved, ui=Ui(), cache=local.cache_dir(), argv=sys.argv[1:])
+    session = open_session(resolved, ui=Ui(), cache=local.usable_cache(resolved.out_dir), argv=sys.argv[1:])
     _show_config(resolved, session.ui)
     steps = pipeline.chosen_steps(first=first, last=last, shard_only=resolved.shard_only)
     if not steps:
@@ -258,7 +271,7 @@ def _dry_run(given: dict[str, str | None], *, as_json: bool) -> Outcome:
     from kit.ui import Row, Ui, duration, size
 
     resolved = _resolve(given, continues=False)
-    session = open_session(resolved, ui=Ui(), cache=local.cache_dir(), argv=sys.argv[1:])
+    session = open_session(resolved, ui=Ui(), cache=local.usable_cache(resolved.out_dir), argv=sys.argv[1:])
     seen = examine(resolved, session)
     step_01_prereqs.show(seen)
     found = seen.prereqs()
@@ -283,12 +296,20 @@ def _dry_run(given: dict[str, str | None], *, as_json: bool) -> Outcome:
 
 
 def _print_json(value: Any) -> None:
-    """JSON on stdout. A reader that has gone away changes no exit code."""
+    """JSON on stdout. A reader that has gone away or a full disk behind it changes no exit code."""
+    if sys.stdout is None:
+        return
     try:
         sys.stdout.write(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        _complain(f"The JSON could not be written: {error.strerror}", "What it says stands in the run folder.")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(message: str, hint: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"\nError: {message}\nHint: {hint}\n")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -296,13 +317,16 @@ def main(argv: Sequence[str]) -> int:
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - a closed stderr must not end in a crash
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        # a connection that drops ends the run in order; nohup's wish to be left alone is kept
+        signal.signal(signal.SIGHUP, _terminated)
     try:
         result = cli.main(list(argv), prog_name="python3 -m kit", standalone_mode=False)
     except BaseException as error:  # noqa: BLE001 - also a SystemExit of a library: its 1 would read as HOLD
         message, hint, code = _told(error)
         if code == exits.INTERNAL:
             traceback.print_exc()
-        sys.stderr.write(f"\nError: {message}\nHint: {hint}\n")
+        _complain(message, hint)
         return code
     if isinstance(result, Outcome):
         return result.code
@@ -324,6 +348,11 @@ def _told(error: BaseException) -> tuple[str, str, int]:
             return error.format_message(), "--help shows what there is.", exits.BAD_INPUT
         case KitError():
             return error.message, error.hint or error.default_hint, error.exit_code
+        case ImportError() | SyntaxError():
+            from kit import bootstrap
+
+            damage = bootstrap.damaged(error, Path(__file__).resolve().parent.parent)
+            return damage.message, damage.hint or damage.default_hint, damage.exit_code
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             where = f" at {error.filename}" if error.filename else ""
             return f"The disk is full{where}; what was finished is kept.", DiskFull.default_hint, exits.DISK_FULL

@@ -11,6 +11,9 @@ from types import MappingProxyType
 #: Version of the row schema, of ``shard.json`` and of the cell key.
 SCHEMA_VERSION = 1
 
+#: The filter in front of every conversion of pixel format: swscale's reproducible path. Part of a cell's key.
+CONVERT = "scale=flags=bicubic+accurate_rnd+full_chroma_int+bitexact"
+
 #: The six features in the order of every matrix, table and model input.
 FEATURES = ("adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2")
 

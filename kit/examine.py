@@ -13,11 +13,11 @@ from typing import TypeVar
 from kit import bootstrap, bootstrap_pins, contract
 from kit.bootstrap_pins import BadPins
 from kit.config import RunConfig
-from kit.errors import KitError
+from kit.errors import KitError, Terminated
 from kit.ffmpeg import Ffmpeg, locate
 from kit.fsio import free_bytes, write_bytes
-from kit.geometry import frame_bytes
-from kit.plan import disk_bytes, quality_points
+from kit.geometry import largest_frame
+from kit.plan import cells_at_once, disk_bytes, quality_points
 from kit.platforms.base import HostFacts
 from kit.platforms.detect import Platform, classify, probe_host
 from kit.platforms.probe import LeftOut, probe
@@ -32,9 +32,6 @@ from kit.ui import size
 
 #: Bytes that must stay free besides what the plan needs.
 _SPARE = 100_000_000
-#: Bytes of memory one running cell takes besides its frames, and frames it holds (look-ahead and references).
-_CELL_MEMORY, _HELD_FRAMES = 200_000_000, 120
-
 _T = TypeVar("_T")
 
 
@@ -61,6 +58,8 @@ class Examined:
         """Run an action; its error becomes a failure of ``check``."""
         try:
             return action()
+        except Terminated:
+            raise
         except KitError as error:
             self.add(check, "failure", error.message, error.hint)
             return None
@@ -158,16 +157,17 @@ def _package_that_differs() -> str:
 
 
 def _check_writable(seen: Examined) -> None:
+    """The run folder, and the folder beside it that the bundle goes into."""
     out_dir = seen.config.out_dir
-    nearest = next(folder for folder in (out_dir, *out_dir.parents) if folder.is_dir())
-    try:
-        probe_file = nearest / ".vmaf-kit-write-test"
-        write_bytes(probe_file, b"")
-        probe_file.unlink()
-    except OSError as error:
-        seen.add("write permission", "failure", f"{nearest}: {error.strerror}", "Give another --out-dir.")
-    else:
-        seen.add("write permission", "pass", str(nearest))
+    existing = [folder for folder in (out_dir, *out_dir.parents) if folder.is_dir()]
+    for folder in existing[:2] if out_dir.is_dir() else existing[:1]:
+        try:
+            write_bytes(folder / ".vmaf-kit-write-test", b"")
+            (folder / ".vmaf-kit-write-test").unlink()
+        except OSError as error:
+            seen.add("write permission", "failure", f"{folder}: {error.strerror}", "Give another --out-dir.")
+            return
+    seen.add("write permission", "pass", str(out_dir))
 
 
 def _check_ffmpeg(seen: Examined) -> None:
@@ -258,8 +258,7 @@ def _check_room(seen: Examined) -> None:
     remedy = "" if free >= need else "Make room, or give an --out-dir on another disk."
     seen.add("disk", "failure" if remedy else "pass", f"{size(free)} free, the plan needs {size(need)}", remedy)
     if seen.facts.memory_bytes is not None:
-        largest = max(frame_bytes(f.geometry.width, f.geometry.height, f.geometry.pix_fmt) for f in files)
-        wanted = cores * (_CELL_MEMORY + _HELD_FRAMES * largest)
-        remedy = "" if seen.facts.memory_bytes >= wanted else "The run may swap; close other programs."
-        text = f"{size(seen.facts.memory_bytes)} installed, {cores} cells at once take about {size(wanted)}"
+        fit = cells_at_once(cores=cores, memory_bytes=seen.facts.memory_bytes, largest_frame=largest_frame(files))
+        remedy = "" if fit == cores else "More memory would let all cores work."
+        text = f"{size(seen.facts.memory_bytes)} installed, enough for {fit} cells at once on {cores} cores"
         seen.add("memory", "warning" if remedy else "pass", text, remedy)

@@ -7,16 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kit.contract import CONVERT
 from kit.errors import PrerequisiteFailed, ToolFailed
+from kit.plan import conversion
 from kit.proc import Processes
 from kit.types import EncodeSettings, Geometry, SourceFile
 
 #: Every command: no console, no banner, messages with their level, existing files replaced (without ``-y`` ffmpeg
 #: leaves an existing file alone and exits 0), and no conversion of pixel formats that is not written down.
 COMMON = ("-hide_banner", "-nostdin", "-y", "-loglevel", "level+warning", "-noauto_conversion_filters")
-
-#: swscale's reproducible path, for the conversions that are asked for.
-CONVERT = "scale=flags=bicubic+accurate_rnd+full_chroma_int+bitexact"
 
 #: Files a fused run leaves in its scratch folder.
 SCORE_LOG, STREAM_HASH, ENCODED_STATS, DECODED_STATS = "vmaf.json", "stream.sha256", "encoded.txt", "decoded.txt"
@@ -77,7 +76,7 @@ def _bundled() -> Path:
 
 def input_args(file: SourceFile) -> list[str]:
     """How ffmpeg opens a source. Rotation stored in a container is not applied: the stored frames count."""
-    path = f"file:{file.path.resolve()}"
+    path = f"file:{file.path.absolute()}"
     if file.kind != "yuv":
         return ["-noautorotate", "-i", path]
     geometry = file.geometry
@@ -127,19 +126,24 @@ def fused_command(
     """
     geometry = file.geometry
     time = f"settb={geometry.fps.denominator}/{geometry.fps.numerator},setpts=N"
-    converted = settings.score_pix_fmt != geometry.pix_fmt
-    to_score = f",{CONVERT},format={settings.score_pix_fmt}" if converted else ""
+    # full-range 8-bit frames travel under names of their own (yuvj420p), which encoders and libvmaf do not take
+    head, loop_head = "", ""
+    if geometry.range == "pc":
+        renamed = "scale=in_range=pc:out_range=pc,format="
+        head, loop_head = f"{renamed}{geometry.pix_fmt},", f"{renamed}{settings.score_pix_fmt},"
+    converted = conversion(settings, geometry.pix_fmt)
+    to_score = f",{converted}" if converted else ""
     fed_as_scored = settings.encode_pix_fmt == settings.score_pix_fmt
     to_encode = "" if fed_as_scored else f";[e0]{CONVERT},format={settings.encode_pix_fmt}[e]"
     split = "[e][r]" if fed_as_scored else "[e0][r]"
     return [
         str(ffmpeg.path), *COMMON, *device_args, *input_args(file),
-        "-filter_complex", f"[0:V:0]{normalise(geometry)}{to_score},split{split}{to_encode}",
+        "-filter_complex", f"[0:V:0]{head}{normalise(geometry)}{to_score},split{split}{to_encode}",
         "-map", "[e]", "-fps_mode", "passthrough", *settings.argv,
         "-stats_enc_post", ENCODED_STATS, "-stats_enc_post_fmt", "{n} {size}", *encoded_to,
         "-dec", "0:0",
         "-filter_complex",
-        f"[dec:0]{time},split[d][c];[d][r]libvmaf=log_fmt=json:log_path={SCORE_LOG}:{model}"
+        f"[dec:0]{loop_head}{time},split[d][c];[d][r]libvmaf=log_fmt=json:log_path={SCORE_LOG}:{model}"
         f":n_threads={scorer_threads}:shortest=1:repeatlast=0[o]",
         "-map", "[o]", "-fps_mode", "passthrough", "-f", "null", "-",
         "-map", "[c]", "-fps_mode", "passthrough",
@@ -150,7 +154,7 @@ def fused_command(
 def y4m_command(ffmpeg: Ffmpeg, path: Path) -> list[str]:
     """Decode a container's first real video stream to YUV4MPEG2 on stdout, every stored frame once."""
     return [
-        str(ffmpeg.path), *COMMON, "-noautorotate", "-i", f"file:{path.resolve()}", "-map", "0:V:0",
+        str(ffmpeg.path), *COMMON, "-noautorotate", "-i", f"file:{path.absolute()}", "-map", "0:V:0",
         "-fps_mode", "passthrough", "-strict", "-1", "-f", "yuv4mpegpipe", "pipe:1",
     ]  # fmt: skip
 
@@ -158,7 +162,7 @@ def y4m_command(ffmpeg: Ffmpeg, path: Path) -> list[str]:
 def packets_command(ffmpeg: Ffmpeg, path: Path) -> list[str]:
     """List the packets of a container's first real video stream with their time stamps, without decoding."""
     return [
-        str(ffmpeg.path), *COMMON, "-i", f"file:{path.resolve()}", "-map", "0:V:0",
+        str(ffmpeg.path), *COMMON, "-i", f"file:{path.absolute()}", "-map", "0:V:0",
         "-c", "copy", "-f", "framecrc", "pipe:1",
     ]  # fmt: skip
 
@@ -173,6 +177,18 @@ def damage(stderr: str) -> str:
         if "[error]" in line or "[fatal]" in line or any(text in line for text in _DAMAGE):
             return re.sub(r"0x[0-9a-f]+", "0x…", line.strip())
     return ""
+
+
+def first_error(stderr: str) -> str:
+    """The first line that tells of an error, without the component and level before it: the cause of the others."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    marked = next((line for line in lines if "[error]" in line or "[fatal]" in line), lines[0] if lines else "")
+    return plain(marked)
+
+
+def plain(line: str) -> str:
+    """A line of ffmpeg's without the component and level in brackets before it."""
+    return line.rsplit("] ", 1)[-1]
 
 
 def stats_column(text: str, column: int) -> list[int]:

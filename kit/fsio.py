@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
+import logging
 import math
 import os
 import secrets
@@ -14,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kit.errors import BadInput, Missing
+
+log = logging.getLogger(__name__)
 
 #: Temporary names start with this, so that what a killed process left can be told from what is meant to stay.
 TEMPORARY_PREFIX = ".tmp-"
@@ -46,8 +50,12 @@ def write_json(target: Path, value: object) -> None:
     Raises:
         ValueError: the value holds NaN or an infinity.
     """
-    text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
-    write_bytes(target, (text + "\n").encode())
+    write_bytes(target, json_bytes(value))
+
+
+def json_bytes(value: object) -> bytes:
+    """Indented ASCII JSON with sorted keys and a final newline, as every file of the kit has it."""
+    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
 
 
 def _refuse_constant(name: str) -> float:
@@ -123,4 +131,9 @@ def locked(folder: Path) -> Iterator[None]:
             raise BadInput(
                 f"another run is working in {folder}", hint="Wait for it, or give another --out-dir."
             ) from None
+        except OSError as error:
+            # some network file systems have no locks; the run is as safe there as its user makes it
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            log.warning("%s has no locks: %s", folder, error.strerror)
         yield

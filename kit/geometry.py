@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
 from kit.canon import canonical_json
 from kit.errors import BadInput
-from kit.types import Geometry
+from kit.types import Geometry, SourceFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,8 @@ PIXEL_FORMATS: Mapping[str, PixelFormat] = _formats()
 _NTSC = {"23.976": (24000, 1001), "23.98": (24000, 1001), "29.97": (30000, 1001), "47.952": (48000, 1001),
          "59.94": (60000, 1001), "119.88": (120000, 1001)}  # fmt: skip
 
+#: libvmaf ends in a segmentation fault below 17 samples; its pyramid needs about 32.
+MIN_SIDE = 32
 MAX_SIDE = 16384
 MAX_FPS = 1000
 
@@ -68,6 +70,11 @@ def frame_bytes(width: int, height: int, pix_fmt: str) -> int:
     chroma_h = -(-height >> fmt.log2_h)
     samples = width * height + 2 * chroma_w * chroma_h
     return samples * (1 if fmt.bits == 8 else 2)
+
+
+def largest_frame(files: Iterable[SourceFile]) -> int:
+    """Bytes of the largest frame among the clips."""
+    return max(frame_bytes(f.geometry.width, f.geometry.height, f.geometry.pix_fmt) for f in files)
 
 
 def identity_header(geometry: Geometry) -> bytes:
@@ -112,14 +119,21 @@ def checked_format(*, width: int, height: int, pix_fmt: str, fps: Fraction, rang
     """A :class:`RawFormat` whose every part is within what the kit reads.
 
     Raises:
-        BadInput: a size outside 16 to 16384, an unsupported pixel format or an unknown range.
+        BadInput: a size outside 32 to 16384 or odd where chroma is subsampled, an unsupported pixel format, an
+            unknown range.
     """
-    if not (16 <= width <= MAX_SIDE and 16 <= height <= MAX_SIDE):
-        raise BadInput(f"frame size {width}x{height} is outside 16x16 to {MAX_SIDE}x{MAX_SIDE}")
+    if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
+        raise BadInput(f"frame size {width}x{height} is outside {MIN_SIDE}x{MIN_SIDE} to {MAX_SIDE}x{MAX_SIDE}")
     if pix_fmt not in PIXEL_FORMATS:
         raise BadInput(
             f"pixel format {pix_fmt!r} is not supported; expected one of {', '.join(PIXEL_FORMATS)}",
             hint="Convert the clip losslessly first, e.g. ffmpeg -i IN -pix_fmt yuv420p -c:v ffv1 OUT.mkv",
+        )
+    fmt = PIXEL_FORMATS[pix_fmt]
+    if width % (1 << fmt.log2_w) or height % (1 << fmt.log2_h):
+        raise BadInput(
+            f"frame size {width}x{height} is odd, which encoders do not take with subsampled chroma ({pix_fmt})",
+            hint="Crop it first, e.g. ffmpeg -i IN -vf crop=iw-mod(iw\\,2):ih-mod(ih\\,2) -c:v ffv1 OUT.mkv",
         )
     if range_ not in ("tv", "pc"):
         raise BadInput(f"range {range_!r} is neither tv (limited) nor pc (full)")

@@ -18,6 +18,18 @@ def cache_dir() -> Path:
     return platformdirs.user_cache_path(APP)
 
 
+def usable_cache(out_dir: Path) -> Path:
+    """The cache, or a folder in the run folder where the user's own cannot be written."""
+    place = cache_dir()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        write_bytes(place / ".write-test", b"")
+        (place / ".write-test").unlink()
+    except OSError:
+        return out_dir / ".cache"
+    return place
+
+
 def box_tag() -> tuple[str, str]:
     """A random tag that stays the same for this user on this machine, and where it came from.
 

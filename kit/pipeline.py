@@ -60,12 +60,16 @@ def execute(config: RunConfig, steps: tuple[Step, ...], session: Session) -> dic
     Raises:
         KitError: a step could not be done; what the steps before it left stays.
     """
+    if steps[0].name != NAMES[0] and not config.out_dir.is_dir():
+        raise Missing(f"there is no run folder {config.out_dir}", hint="Start with `run`, or give its --out-dir.")
     _prepare(config.out_dir)
     with locked(config.out_dir), _logged(config.out_dir, session.redact):
-        write_json(config.out_dir / layout.CONFIG, _remembered(config))
-        if any(step.name in NAMES[:4] for step in steps) and not config.shard_only:
-            layout.withdraw_verdict(config.out_dir)
+        # a command that is refused here has changed nothing
         previous = _before(steps[0], config, session)
+        write_json(config.out_dir / layout.CONFIG, _remembered(config))
+        (config.out_dir / layout.MANIFEST).unlink(missing_ok=True)
+        if steps[0].name != step_05_bundle.NAME:
+            layout.withdraw_verdict(config.out_dir)
         results = {}
         for step in steps:
             session.ui.say(f"Step {NAMES.index(step.name) + 1} of {len(NAMES)}: {step.name}")
@@ -103,11 +107,9 @@ def exit_code(results: dict[str, Any], last: Any, *, verdict_decides: bool) -> i
     word = verdict.word if verdict is not None else getattr(last, "verdict", None)
     if verdict_decides and word is not None:
         return EXIT_OF_VERDICT[word]
-    if isinstance(last, Training) and last.problems:
-        return exits.INVALID
-    if isinstance(last, Shard) and last.failed:
-        return exits.INVALID
-    return exits.OK
+    unsound = (isinstance(value, Training) and value.problems for value in results.values())
+    lacking = (isinstance(value, Shard) and value.failed for value in results.values())
+    return exits.INVALID if any(unsound) or any(lacking) else exits.OK
 
 
 def _remembered(config: RunConfig) -> dict[str, object]:
@@ -117,8 +119,8 @@ def _remembered(config: RunConfig) -> dict[str, object]:
     return {"schema_version": contract.SCHEMA_VERSION, "options": options}
 
 
-def remembered(out_dir: Path) -> Texts:
-    """The options of an earlier run in this folder; none if there was none.
+def _stored(out_dir: Path) -> dict[str, tuple[str, str]]:
+    """Option name to (text, origin) of an earlier run in this folder; none if there was none.
 
     Raises:
         BadInput: its ``config.json`` cannot be read.
@@ -129,9 +131,18 @@ def remembered(out_dir: Path) -> Texts:
     except Missing:
         return {}
     try:
-        return {name: str(option["value"]) for name, option in value["options"].items()}
+        return {name: (str(given["value"]), str(given["origin"])) for name, given in value["options"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{path} was not written by this version: {error!r}", hint="Give another --out-dir.") from error
+
+
+def remembered(out_dir: Path) -> Texts:
+    """The options that an earlier run in this folder was given; defaults are resolved anew.
+
+    Raises:
+        BadInput: its ``config.json`` cannot be read.
+    """
+    return {name: text for name, (text, origin) in _stored(out_dir).items() if not origin.startswith("default")}
 
 
 def newest_run(runs: Path) -> Path | None:
@@ -141,14 +152,18 @@ def newest_run(runs: Path) -> Path | None:
 
 
 def unfinished_run(runs: Path, wanted: Texts) -> Path | None:
-    """The newest run, if it has the same options and has not come to its bundle."""
+    """The newest run, if it has the same options and has not come to a bundle with a verdict that can stand."""
     newest = newest_run(runs)
-    if newest is None or (newest / layout.MANIFEST).is_file():
+    if newest is None:
+        return None
+    ended = (newest / layout.MANIFEST).is_file()
+    if ended and "INVALID" not in layout.verdicts_in(newest):
         return None
     try:
-        return newest if remembered(newest) == dict(wanted) else None
+        stored = {name: text for name, (text, _) in _stored(newest).items()}
     except BadInput:
         return None
+    return newest if stored == dict(wanted) else None
 
 
 @contextlib.contextmanager
@@ -156,7 +171,7 @@ def _logged(out_dir: Path, redact: Redactor) -> Iterator[None]:
     """Log to ``logs/`` as long as the block runs; what would name this machine is replaced as it is written."""
     logs = out_dir / layout.LOGS
     logs.mkdir(exist_ok=True)
-    handler = _LogFile(logs / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.log", encoding="utf-8")
+    handler = _LogFile(logs / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.log", encoding="utf-8", errors="backslashreplace")
     formatter = _RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     formatter.redact = redact
     handler.setFormatter(formatter)

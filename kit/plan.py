@@ -12,9 +12,23 @@ from kit.types import Cell, EncodeSettings, ReadyEncoder, Source
 SettingsFor = Callable[[str, int, str], EncodeSettings]
 
 
+def conversion(settings: EncodeSettings, pix_fmt: str) -> str:
+    """The filters that turn a source of ``pix_fmt`` into what is encoded and scored; empty where nothing changes."""
+    if settings.score_pix_fmt == pix_fmt:
+        return ""
+    return f"{contract.CONVERT},format={settings.score_pix_fmt}"
+
+
+def encode_argv(settings: EncodeSettings, pix_fmt: str) -> tuple[str, ...]:
+    """What decides an encode, as arguments with ``<ref>`` and ``<out>`` for its ends."""
+    filters = conversion(settings, pix_fmt)
+    return ("-i", "<ref>", *(("-vf", filters) if filters else ()), *settings.argv, "<out>")
+
+
 def cell_key(
     *,
     src_sha256: str,
+    pix_fmt: str,
     settings: EncodeSettings,
     encoder_build: str,
     architecture: str,
@@ -24,6 +38,9 @@ def cell_key(
     """SHA-256 over everything that decides a cell's numbers, 64 hex digits; same key, same numbers.
 
     Paths, labels, device names and version strings that change no number are left out.
+
+    Args:
+        pix_fmt: the source's own format.
     """
     return sha256_json(
         {
@@ -31,7 +48,7 @@ def cell_key(
             "encoder": settings.encoder,
             "preset": settings.preset,
             "cq": settings.cq,
-            "argv": ["-i", "<ref>", *settings.argv, "<out>"],
+            "argv": list(encode_argv(settings, pix_fmt)),
             "encode_pix_fmt": settings.encode_pix_fmt,
             "encoder_build": encoder_build,
             "architecture": architecture,
@@ -69,6 +86,7 @@ def plan_cells(
             settings = settings_for(name, cq, source.geometry.pix_fmt)
             key = cell_key(
                 src_sha256=source.sha256,
+                pix_fmt=source.geometry.pix_fmt,
                 settings=settings,
                 encoder_build=by_name[name].build,
                 architecture=architecture,
@@ -77,6 +95,17 @@ def plan_cells(
             )
             cells.append(Cell(key=key, source=source, settings=settings, encoder=by_name[name], teacher=teacher))
     return tuple(cells)
+
+
+#: Bytes of memory a running cell takes besides its frames, and frames it holds (look-ahead and references).
+CELL_MEMORY, HELD_FRAMES = 200_000_000, 120
+
+
+def cells_at_once(*, cores: int, memory_bytes: int | None, largest_frame: int) -> int:
+    """How many cells run at once: one a core, fewer where memory would not hold them, at least one."""
+    if memory_bytes is None:
+        return cores
+    return max(1, min(cores, memory_bytes // (CELL_MEMORY + HELD_FRAMES * largest_frame)))
 
 
 #: Bytes a finished run keeps per frame row (Parquet, predictions of five seeds, the same again in the bundle).

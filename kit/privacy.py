@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+#: What may stand before a path: nothing that belongs to a longer one, unless it is an escape or an option's letter.
+_BEFORE = r"(?:(?<![\w<>./-])|(?<=\\[nrt])|(?<=\s-[A-Za-z]))"
 #: An absolute path: at the start or after a delimiter, two components at least, up to the next delimiter.
-_ABSOLUTE = re.compile(r"(?<![\w<>./])(?:file:)?/(?:[^\s/:'\"<>|,;()\[\]]+/)+([^\s/:'\"<>|,;()\[\]]*)")
+_ABSOLUTE = re.compile(rf"{_BEFORE}(?:file:)?(?:/|(?<!:)//+)(?:[^\s/:'\"<>|,;()\[\]]+/)+([^\s/:'\"<>|,;()\[\]]*)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         for folder, token in sorted(self.folders.items(), key=lambda item: -len(str(item[0]))):
-            text = re.sub(rf"(?<![\w.>-])(?:file:)?{re.escape(str(folder))}(?![\w-]|\.\w)", token, text)
+            text = re.sub(rf"{_BEFORE}(?:file:)?{re.escape(str(folder))}(?![\w-]|\.\w)", token, text)
         text = _ABSOLUTE.sub(r"<path>/\1", text)
         for word, token in self.words.items():
             text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", token, text)

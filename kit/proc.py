@@ -56,7 +56,7 @@ class Processes:
     """
 
     def __init__(self, redact: Callable[[str], str] = _unchanged) -> None:
-        self._redact = redact
+        self.redact = redact
         self._live: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._stopping = False
@@ -68,7 +68,6 @@ class Processes:
         tried: str,
         timeout: float,
         cwd: Path | None = None,
-        accept: tuple[int, ...] = (0,),
         hint: str = "",
     ) -> Completed:
         """Run to the end and collect the output.
@@ -76,7 +75,6 @@ class Processes:
         Args:
             tried: what the process is for, e.g. ``encoding Highway/libx264/cq31``.
             timeout: seconds after which the process is stopped.
-            accept: exit statuses that are no failure.
 
         Raises:
             ToolFailed: it could not be started, exited otherwise, or took longer than ``timeout``.
@@ -89,7 +87,7 @@ class Processes:
                 _end(process)
                 stdout, stderr = process.communicate()
                 hint = f"It was stopped after {timeout:.0f} seconds. {hint}".strip()
-        return self._judged(argv, process, stdout, stderr, tried=tried, accept=accept, hint=hint)
+        return self._judged(argv, process, stdout, stderr, tried=tried, hint=hint)
 
     @contextlib.contextmanager
     def stream(
@@ -117,11 +115,17 @@ class Processes:
                 stdout.close()
                 process.wait()
                 reader.join()
-        self._judged(argv, process, b"", "\n".join(lines).encode(), tried=tried, accept=(0,), hint=hint)
+        self._judged(argv, process, b"", "\n".join(lines).encode(), tried=tried, hint=hint)
 
     def describe(self, argv: Sequence[str]) -> str:
-        """The command line as it may be shown and stored."""
-        return self._redact(shlex.join(argv))
+        """The command line as it may be shown and stored; redacted first, since quoting changes what stands in it."""
+        return shlex.join([self._shown(word) for word in argv])
+
+    def _shown(self, word: str) -> str:
+        path = word.removeprefix("file:")
+        shown = self.redact(path)
+        # a whole argument may be a path with spaces, of which the redactor sees the first part only
+        return f"<path>/{path.rsplit('/', 1)[-1]}" if path.startswith("/") and shown.startswith("<path>") else shown
 
     def stop(self) -> None:
         """End every running process and refuse new ones; safe to call from any thread, more than once."""
@@ -129,7 +133,14 @@ class Processes:
             self._stopping = True
             live = tuple(self._live)
         for process in live:
+            _signal(process, signal.SIGTERM)
+        for process in live:
             _end(process)
+
+    def check(self) -> None:
+        """Raise :class:`Stopped` once :meth:`stop` was called; for work that goes on without a process."""
+        if self._stopping:
+            raise Stopped
 
     @contextlib.contextmanager
     def _started(
@@ -149,7 +160,7 @@ class Processes:
                 self._live.add(process)
         except OSError as error:
             raise ToolFailed(
-                tried, command=command, returncode=None, stderr_tail=self._redact(str(error)), hint=hint
+                tried, command=command, returncode=None, stderr_tail=self.redact(str(error)), hint=hint
             ) from error
         try:
             yield process
@@ -170,12 +181,11 @@ class Processes:
         stderr: bytes,
         *,
         tried: str,
-        accept: tuple[int, ...],
         hint: str,
     ) -> Completed:
-        text = self._redact(stderr.decode("utf-8", "replace"))
+        text = self.redact(stderr.decode("utf-8", "replace"))
         log.debug("exit %s: %s", process.returncode, tried)
-        if process.returncode in accept:
+        if process.returncode == 0:
             return Completed(stdout=stdout, stderr=text)
         if self._stopping:
             raise Stopped

@@ -37,10 +37,12 @@ def open_session(config: RunConfig, *, ui: Ui, cache: Path, argv: Sequence[str])
     """Make a session whose processes and texts hide this machine's names and folders."""
     folders = {config.out_dir: "<out>", cache: "<cache>", KIT_ROOT: "<kit>", Path.home(): "<home>",
                Path(sys.prefix): "<venv>"}  # fmt: skip
-    for folder in (config.ref_dir, config.ref_dir.resolve() if config.ref_dir else None):
-        if folder is not None:
-            folders[folder] = "<ref>"
-    folders.setdefault(config.out_dir.resolve(), "<out>")
+    if config.ref_dir is not None:
+        folders |= {config.ref_dir: "<ref>", config.ref_dir.resolve(): "<ref>"}
+    if config.ffmpeg is not None:
+        folders |= {config.ffmpeg: "<ffmpeg>", config.ffmpeg.resolve(): "<ffmpeg>"}
+    for folder, token in ((config.out_dir.resolve(), "<out>"), (config.out_dir.parent, "<runs>")):
+        folders.setdefault(folder, token)
     words = {platform.node(): "<host>", platform.node().split(".")[0]: "<host>", _user(): "<user>"}
     redact = Redactor(folders=folders, words={word: token for word, token in words.items() if word})
     return Session(ui=ui, processes=Processes(redact), redact=redact, cache=cache, argv=tuple(map(redact, argv)))

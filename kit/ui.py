@@ -40,7 +40,14 @@ class Ui:
     def say(self, text: str) -> None:
         """One message."""
         log.info("%s", text)
-        self.console.print(Text(text), soft_wrap=True)
+        self._print(Text(text), soft_wrap=True)
+
+    def _print(self, what: Text | Table, *, soft_wrap: bool = False) -> None:
+        """Show something; a screen that has gone away (a dead ``tee``) must not end hours of work."""
+        try:
+            self.console.print(what, soft_wrap=soft_wrap)
+        except (OSError, ValueError, SystemExit) as error:  # rich leaves a broken pipe with SystemExit
+            log.warning("cannot be shown: %r", error)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """A table with a title; cells wrap instead of being cut."""
@@ -50,7 +57,7 @@ class Ui:
         for row in rows:
             table.add_row(*(Text(cell) for cell in row.cells), style=row.style)
             log.info("%s: %s", title, " | ".join(row.cells))
-        self.console.print(table)
+        self._print(table)
 
     @contextlib.contextmanager
     def progress(self, what: str, total: int, unit: str) -> Iterator[Callable[[str], None]]:

@@ -54,11 +54,122 @@ def check_said(done: subprocess.CompletedProcess[str], code: int, *texts: str) -
         (("--config", "not-there.toml"), ("not-there.toml",)),
         (("--ffmpeg", "not-there"), ("not-there", "is not a file")),
         (("--vmaf-bin", "vmaf"), ("--vmaf-bin", "libvmaf filter")),
+        (("--out-dir", ""), ("--out-dir is empty",)),
+        (("--ffmpeg", ""), ("--ffmpeg is empty",)),
+        (("--seeds", "9" * 5000), ("--seeds",)),
     ],
 )
 def test_options(args: tuple[str, ...], texts: tuple[str, ...], clips: Path, tmp_path: Path, kit: Kit) -> None:
     done = kit("run", "--ref-dir", str(clips), "--out-dir", str(tmp_path / "out"), *args, cwd=tmp_path)
     check_said(done, exits.BAD_INPUT, *texts)
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (("--only", "4", "--epochs", "9"), "--epochs: no effect on steps 4 to 4"),
+        (("--from", "3", "--ref-dir", "x", "--cqs", "31"), "--ref-dir, --cqs: no effect on steps 3 to 5"),
+        (("--only", "1", "--seeds", "3"), "--seeds: no effect on steps 1 to 1"),
+    ],
+)
+def test_an_option_without_effect_is_refused(args: tuple[str, ...], told: str, tmp_path: Path, kit: Kit) -> None:
+    check_said(kit("run", "--out-dir", "out", *args, cwd=tmp_path), exits.BAD_INPUT, told)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_command_changes_nothing(run_copy: Path, kit: Kit) -> None:
+    before = {path: path.read_bytes() for path in run_copy.rglob("*.json")}
+    check_said(
+        kit("run", "--only", "4", "--config", "odd.toml", "--out-dir", str(run_copy), cwd=run_copy.parent),
+        2,
+        "odd.toml",
+    )
+    (run_copy.parent / "seeds.toml").write_text("seeds = [7]")
+    done = kit("verdict", "--config", "seeds.toml", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    check_said(done, exits.BAD_INPUT, "trained were the seeds [0, 1], asked for are [7]")
+    (run_copy.parent / "epochs.toml").write_text("epochs = 99")
+    done = kit("verdict", "--config", "epochs.toml", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    check_said(done, exits.BAD_INPUT, "trained were 3 epochs, asked for are 99")
+    assert {path: path.read_bytes() for path in run_copy.rglob("*.json")} == before
+    check_said(kit("verdict", "--out-dir", "nowhere", cwd=run_copy.parent), exits.BAD_INPUT, "no run folder")
+    assert not (run_copy.parent / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"passed": False}, "the prerequisites failed"),
+        ({"ffmpeg": {"version": "n1", "origin": "x"}}, "were checked with n1"),
+        ({"teacher": "vmaf_4k_v0.6.1"}, "checked with the teacher vmaf_4k_v0.6.1"),
+        ({"facts": {"system": "Linux", "machine": "x86_64", "cores": 1, "memory_bytes": 1, "gpus": ["H100, 590"]}},
+         "changed since its prerequisites were checked: gpus"),
+        ({"facts": {}}, "not written by this version"),
+        ({"encoders": []}, "not probed"),
+    ],
+)  # fmt: skip
+def test_prerequisites_of_another_box_or_time(change: dict[str, object], told: str, run_copy: Path, kit: Kit) -> None:
+    path = run_copy / "prereqs.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    check_said(kit("corpus", "--out-dir", str(run_copy), cwd=run_copy.parent), exits.BAD_INPUT, told)
+
+
+def test_a_bundle_of_what_has_changed_is_refused(run_copy: Path, kit: Kit) -> None:
+    word = layout.verdicts_in(run_copy)[0]
+    verdict = run_copy / f"{word}.json"
+    honest = verdict.read_bytes()
+    value = json.loads(honest)
+    value["gate"]["mean_plcc"] = 0.99999
+    verdict.write_text(json.dumps(value))
+    done = kit("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    check_said(done, exits.BAD_INPUT, "does not belong to the predictions")
+    verdict.write_bytes(honest)
+    report = run_copy / layout.seed_report(1)
+    kept = report.read_bytes()
+    report.unlink()
+    check_said(kit("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent), exits.BAD_INPUT, "loso_seed1.json")
+    report.write_bytes(kept)
+    cell = min((run_copy / "corpus" / "cells").rglob("*.parquet"))
+    cell.write_bytes(cell.read_bytes()[:500])
+    done = kit("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    check_said(done, exits.INVALID, cell.name, "cannot be read")
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(clips: Path, tmp_path: Path, kit: Kit) -> None:
+    (tmp_path / "file").touch()
+    env = {"XDG_CACHE_HOME": str(tmp_path / "file" / "cache"), "XDG_STATE_HOME": str(tmp_path / "file" / "state")}
+    done = kit("run", "--shard-only", "--ref-dir", str(clips), "--cqs", "31", "--out-dir", "o", cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+
+
+def test_names_that_are_no_text(clips: Path, tmp_path: Path, kit: Kit) -> None:
+    if sys.platform == "darwin":
+        pytest.skip("the file system of macOS refuses such names itself")
+    folder = tmp_path / os.fsdecode(b"ref\xff\xfe")
+    folder.mkdir()
+    for number in range(3):
+        shutil.copy(clips / "Fractal.mkv", folder / os.fsdecode(b"bad\xff%d.mkv" % number))
+    done = kit("run", "--ref-dir", str(folder), "--cqs", "31", "--out-dir", "o", cwd=tmp_path)
+    check_said(done, exits.BAD_INPUT, "have the same content")
+    for number, name in enumerate(("Cells.y4m", "Fractal.mkv")):
+        shutil.copy(clips / name, folder / os.fsdecode(b"bad\xff%d.mkv" % number))
+    (folder / os.fsdecode(b"bad\xff2.mkv")).unlink()
+    done = kit("run", "--shard-only", "--ref-dir", str(folder), "--cqs", "31", "--out-dir", "o", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_screen_that_has_gone_away_does_not_end_the_run(run_copy: Path, home: dict[str, str]) -> None:
+    from kit.session import KIT_ROOT
+
+    argv = [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), "run", "--from", "4", "--out-dir", str(run_copy)]
+    word = layout.verdicts_in(run_copy)[0]
+    with subprocess.Popen(argv, cwd=run_copy.parent, env=home, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        process.stderr.close()
+        code = process.wait(timeout=60)
+    assert code == {"PROMOTE": exits.OK, "HOLD": exits.HOLD}[word]
+    closed = subprocess.run(["/bin/sh", "-c", 'exec "$@" --json >&-', "sh", *argv], cwd=run_copy.parent, env=home,
+                            capture_output=True, check=False)  # fmt: skip
+    assert closed.returncode == code, closed.stderr
 
 
 @pytest.mark.parametrize("argv", [("no-such-command",), ("run", "left-over"), ()])
@@ -135,6 +246,18 @@ def write_bad_sidecar(folder: Path, make_clip: MakeClip, ffmpeg: Ffmpeg) -> None
     (folder / "clip.json").write_text('{"width": 320, "height": "180"}')
 
 
+def write_odd_size(folder: Path, make_clip: MakeClip, ffmpeg: Ffmpeg) -> None:
+    make_clip(folder / "odd.mkv", "color=red:size=321x181:rate=25,format=yuv420p")
+
+
+def write_tiny(folder: Path, make_clip: MakeClip, ffmpeg: Ffmpeg) -> None:
+    make_clip(folder / "tiny.mkv", "testsrc2=size=24x24:rate=25")
+
+
+def write_elementary(folder: Path, make_clip: MakeClip, ffmpeg: Ffmpeg) -> None:
+    make_clip(folder / "raw.264", "Bars", "-c:v", "libx264", "-bf", "2")
+
+
 Write = Callable[[Path, MakeClip, Ffmpeg], None]
 
 
@@ -154,6 +277,9 @@ Write = Callable[[Path, MakeClip, Ffmpeg], None]
         (write_rgb, ("rgb.mkv", "pixel format")),
         (write_interlaced, ("tff.mkv", "interlaced")),
         (write_short, ("short.mkv", "at least 3")),
+        (write_odd_size, ("odd.mkv", "321x181 is odd", "crop")),
+        (write_tiny, ("tiny.mkv", "24x24 is outside")),
+        (write_elementary, ("raw.264", "without time stamps")),
         (write_bad_sidecar, ("clip.json", "missing fps")),
     ],
 )
@@ -246,6 +372,8 @@ def test_an_out_dir_that_is_not_writable(clips: Path, tmp_path: Path, kit: Kit) 
 
 def test_steps_without_a_run(tmp_path: Path, kit: Kit) -> None:
     check_said(kit("train", cwd=tmp_path), exits.BAD_INPUT, "no run under runs/")
+    check_said(kit("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "there is no run folder")
+    (tmp_path / "new").mkdir()
     check_said(kit("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "prereqs.json is not there")
 
 

@@ -223,9 +223,21 @@ def test_a_finished_cell_is_found(tmp_path: Path) -> None:
     cell = make_cell()
     assert finished(tmp_path, cell) is None
     cellfile.write(tmp_path / cell_path(cell), make_rows())
+    with pytest.raises(Wanting, match="observed"):
+        finished(tmp_path, cell)
+    observed_path(tmp_path, cell_path(cell)).write_text("{}")
     found = finished(tmp_path, cell)
     assert found is not None
     assert same(found, make_rows())
+
+
+def test_a_footer_without_encoded_bytes_is_no_finished_cell(tmp_path: Path) -> None:
+    cell, rows = make_cell(), make_rows()
+    facts = {key: value for key, value in rows.facts.items() if key != "encoded_bytes"}
+    cellfile.write(tmp_path / cell_path(cell), replace(rows, facts=facts))
+    observed_path(tmp_path, cell_path(cell)).write_text("{}")
+    with pytest.raises(Wanting, match="encoded_bytes"):
+        finished(tmp_path, cell)
 
 
 @pytest.mark.parametrize(

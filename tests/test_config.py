@@ -222,7 +222,7 @@ def test_several_problems_are_told_together() -> None:
     assert "Give at least one number from 0 to" in error.value.message
 
 
-@pytest.mark.parametrize("given", [{}, GOOD, {"geometry": "16x16@25"}])
+@pytest.mark.parametrize("given", [{}, GOOD, {"geometry": "32x32@25"}])
 def test_what_is_remembered_reads_back_the_same(given: dict[str, str]) -> None:
     config = resolve(command_line=given)
     texts = as_texts(config)

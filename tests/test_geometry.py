@@ -116,7 +116,7 @@ def test_rates_that_are_none(text: str) -> None:
             "El_Fuente_1920x1080_59.94fps_10bit_422",
             ("El_Fuente", raw(1920, 1080, Fraction(60000, 1001), "yuv422p10le"), Fraction(60000, 1001)),
         ),
-        ("A_16x17_24fps_12bit_444", ("A", raw(16, 17, 24, "yuv444p12le"), Fraction(24))),
+        ("A_32x33_24fps_12bit_444", ("A", raw(32, 33, 24, "yuv444p12le"), Fraction(24))),
         ("OldTownCross_25fps", ("OldTownCross", None, Fraction(25))),
         ("Tango_29.97fps", ("Tango", None, NTSC_30)),
         ("Netflix_Crowd", ("Netflix_Crowd", None, None)),
@@ -154,7 +154,7 @@ def test_names_whose_values_are_out_of_range(stem: str, told: str) -> None:
         (" 640x360@25 ", raw(640, 360, 25)),
         ("640x360@29.97", raw(640, 360, NTSC_30)),
         ("640x360@30000/1001:yuv420p10le", raw(640, 360, NTSC_30, "yuv420p10le")),
-        ("16x16384@1000:yuv444p", raw(16, 16384, 1000, "yuv444p")),
+        ("32x16384@1000:yuv444p", raw(32, 16384, 1000, "yuv444p")),
     ],
 )
 def test_options(text: str, expected: RawFormat) -> None:

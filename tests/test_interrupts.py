@@ -62,7 +62,9 @@ def children_below(folder: Path) -> list[str]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc, which Linux alone has")
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, exits.INTERRUPTED), (signal.SIGTERM, exits.TERMINATED)], ids=str
+    ("number", "code"),
+    [(signal.SIGINT, exits.INTERRUPTED), (signal.SIGTERM, exits.TERMINATED), (signal.SIGHUP, exits.TERMINATED)],
+    ids=str,
 )
 def test_a_signal(number: signal.Signals, code: int, started: subprocess.Popen[str], tmp_path: Path, kit: Kit) -> None:
     run = tmp_path / "run"
@@ -83,6 +85,27 @@ def test_a_signal(number: signal.Signals, code: int, started: subprocess.Popen[s
     assert not list(run.rglob(TEMPORARY_PREFIX + "*"))
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=str)
+def test_a_signal_while_the_box_is_examined(
+    number: signal.Signals, code: int, long_clips: Path, tmp_path: Path, home: dict[str, str]
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), "prereqs", "--ref-dir", str(long_clips),
+         "--out-dir", "run", "--encoders", "libaom-av1,libx265,libvvenc"],
+        cwd=tmp_path, env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while "scoring the golden pair" not in "".join(p.read_text() for p in tmp_path.rglob("*.log")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(number)
+    begin = time.monotonic()
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == code, stderr
+    assert time.monotonic() - begin < 8
+    assert not (tmp_path / "run" / "prereqs.json").exists()
+
+
 def test_after_a_kill_the_same_command_goes_on(started: subprocess.Popen[str], tmp_path: Path, kit: Kit) -> None:
     started.kill()
     started.wait(timeout=30)
@@ -100,6 +123,12 @@ def test_an_unfinished_run_is_gone_on_with(long_clips: Path, tmp_path: Path, kit
     (first,) = (tmp_path / "runs").iterdir()
     assert kit("run", *options, cwd=tmp_path).returncode == 0
     assert (first / layout.MANIFEST).is_file()
+    assert [path for path in (tmp_path / "runs").iterdir() if path.is_dir()] == [first]
+    # a bundle that failed leaves no manifest, and an INVALID run is to be mended: both are gone on with
+    (first / layout.MANIFEST).rename(first / "kept")
+    assert kit("run", *options, cwd=tmp_path).returncode == 0
+    (first / "INVALID.json").write_text("{}")
+    assert kit("run", *options, cwd=tmp_path).returncode == 0
     assert [path for path in (tmp_path / "runs").iterdir() if path.is_dir()] == [first]
     time.sleep(1.1)  # run folders carry the second they were started in
     assert kit("prereqs", *options, cwd=tmp_path).returncode == 0

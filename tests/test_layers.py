@@ -30,8 +30,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "adapters",
         (
-            "kit.proc", "kit.fsio", "kit.archive", "kit.local", "kit.ui", "kit.ffmpeg", "kit.scorers.", "kit.sources.",
-            "kit.platforms.", "kit.corpus.",
+            "kit.proc", "kit.pool", "kit.fsio", "kit.archive", "kit.local", "kit.ui", "kit.ffmpeg", "kit.scorers.",
+            "kit.sources.", "kit.platforms.", "kit.corpus.",
         ),
     ),
     ("training", ("kit.training.",)),
@@ -50,7 +50,18 @@ EXCEPTIONS = (
 )
 
 #: What a pure module may not touch.
-IMPURE = ("subprocess", "os", "shutil", "tempfile", "socket", "kit.proc", "kit.fsio", "kit.cli", "kit.session")
+IMPURE = (
+    "subprocess",
+    "os",
+    "shutil",
+    "tempfile",
+    "socket",
+    "kit.proc",
+    "kit.pool",
+    "kit.fsio",
+    "kit.cli",
+    "kit.session",
+)
 #: What ``--help`` and a wrong option are answered without.
 HEAVY = ("torch", "numpy", "scipy", "pyarrow", "pandas", "onnx", "onnxruntime", "imageio_ffmpeg")
 

@@ -20,8 +20,8 @@ SETTINGS = EncodeSettings(
     score_pix_fmt="yuv420p",
 )  # fmt: skip
 FACTS: dict[str, Any] = {
-    "src_sha256": "a" * 64, "settings": SETTINGS, "encoder_build": "x264 - core 165", "architecture": "x86_64",
-    "teacher": "vmaf_v0.6.1", "scorer_id": "cpu/golden-1",
+    "src_sha256": "a" * 64, "pix_fmt": "yuv420p", "settings": SETTINGS, "encoder_build": "x264 - core 165",
+    "architecture": "x86_64", "teacher": "vmaf_v0.6.1", "scorer_id": "cpu/golden-1",
 }  # fmt: skip
 
 
@@ -40,6 +40,7 @@ def test_the_key_is_the_hash_of_these_facts() -> None:
     "change",
     [
         {"src_sha256": "b" * 64},
+        {"pix_fmt": "yuv422p"},
         {"encoder_build": "x264 - core 164"},
         {"architecture": "aarch64"},
         {"teacher": "vmaf_v0.6.1neg"},

@@ -85,12 +85,6 @@ def test_a_failure_says_everything(processes: Processes, status: int) -> None:
     assert found.exit_code == 2
 
 
-def test_statuses_that_are_accepted(processes: Processes) -> None:
-    assert processes.run(shell("echo x; exit 3"), tried="x", timeout=10, accept=(0, 3)).stdout == b"x\n"
-    with pytest.raises(ToolFailed):
-        processes.run(shell("exit 0"), tried="x", timeout=10, accept=(3,))
-
-
 def test_a_process_that_kills_itself_is_a_failure(processes: Processes) -> None:
     with pytest.raises(ToolFailed) as error:
         processes.run(shell("kill -SEGV $$"), tried="x", timeout=10)

@@ -15,6 +15,8 @@ import pytest
 from support import FRAMES, QUICK, Kit
 
 from kit import contract, layout
+from kit.canon import sha256_json
+from kit.ffmpeg import Ffmpeg
 from kit.gate import apply_gate, thresholds_sha256
 from kit.pipeline import NAMES
 
@@ -206,8 +208,6 @@ def test_a_failed_cell_makes_the_evidence_invalid_and_is_bundled(run_copy: Path,
     lost = value["cells"].pop()
     value["failed"] = [{key: lost[key] for key in ("key", "source", "encoder", "cq")}
                        | {"reason": "planted", "command": "ffmpeg", "stderr_tail": ""}]  # fmt: skip
-    from kit.canon import sha256_json
-
     value["corpus_sha256"] = sha256_json(sorted([cell["key"], cell["content_sha256"]] for cell in value["cells"]))
     manifest.write_text(json.dumps(value))
     done = kit("run", "--from", "3", "--out-dir", str(run_copy), cwd=run_copy.parent)
@@ -220,6 +220,37 @@ def test_a_failed_cell_makes_the_evidence_invalid_and_is_bundled(run_copy: Path,
     (bundle,) = run_copy.parent.glob("ensemble-results-*.tar.gz")
     with tarfile.open(bundle) as tar:
         assert [name for name in tar.getnames() if name.endswith("/INVALID.json")]
+
+
+def test_evidence_that_turned_invalid_is_not_bundled_with_the_old_predictions(run_copy: Path, kit: Kit) -> None:
+    for source in ("Bars", "Life"):
+        shutil.rmtree(run_copy / "corpus" / "cells" / source)
+    manifest = json.loads((run_copy / "corpus" / "shard.json").read_text())
+    manifest["cells"] = [cell for cell in manifest["cells"] if cell["source"] not in ("Bars", "Life")]
+    manifest["corpus_sha256"] = sha256_json(sorted([c["key"], c["content_sha256"]] for c in manifest["cells"]))
+    (run_copy / "corpus" / "shard.json").write_text(json.dumps(manifest))
+    done = kit("run", "--from", "3", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    assert done.returncode == 3, done.stderr
+    assert verdict_of(run_copy)["evidence"]["predictions_sha256"] is None  # type: ignore[index]
+    assert sorted(path.name for path in (run_copy / "loso").iterdir()) == ["training.json"]
+
+
+def test_a_shard_with_a_failed_cell_is_found_wanting(run_copy: Path, kit: Kit, ffmpeg: Ffmpeg) -> None:
+    """An ffmpeg that fails on one quality point, everything else real."""
+    script = run_copy.parent / "ffmpeg"
+    script.write_text(
+        '#!/bin/sh\ncase "$*" in *streamhash*"-crf 43"*) ;; *"-crf 43"*streamhash*) '
+        f'echo "[x @ 0x1] [error] planted" >&2; exit 9;; esac\nexec "{ffmpeg.path}" "$@"\n'
+    )
+    script.chmod(0o755)
+    shutil.rmtree(run_copy / "loso")
+    options = ("--cqs", "37,43", "--ffmpeg", str(script), "--shard-only", "--out-dir", str(run_copy))
+    done = kit("run", *options, cwd=run_copy.parent)
+    assert done.returncode == 3, done.stderr
+    assert "planted" in done.stderr
+    shard = json.loads((run_copy / "corpus" / "shard.json").read_text())
+    assert len(shard["failed"]) == 4
+    assert str(run_copy) not in json.dumps(shard["failed"])
 
 
 def test_two_groups_are_no_evidence(clips: Path, tmp_path: Path, kit: Kit) -> None:
@@ -255,6 +286,12 @@ def test_hold_is_1_and_only_with_its_file(run_copy: Path, kit: Kit) -> None:
     found = predictions.read(path)
     noise = np.random.default_rng(0).uniform(0, 100, len(found)).astype(np.float32)
     predictions.write(path, replace(found, prediction=noise))
+    done = kit("verdict", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    assert done.returncode == 2
+    assert "is not what was trained" in done.stderr
+    training = json.loads((run_copy / layout.TRAINING).read_text())
+    training["predictions_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (run_copy / layout.TRAINING).write_text(json.dumps(training))
     done = kit("verdict", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 1, done.stderr
     assert layout.verdicts_in(run_copy) == ["HOLD"]

@@ -105,6 +105,41 @@ def test_every_pixel_format_in_every_kind_of_file(
     assert rows.facts["converted"] is (fmt.bits == 12)
 
 
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le"])
+@pytest.mark.parametrize("encoder", ["libx264", "libsvtav1"])
+def test_full_range_in_every_kind_of_file(  # noqa: PLR0917 - fixtures
+    pix_fmt: str, encoder: str, tmp_path: Path, make_clip: MakeClip, tools: Tools, ffmpeg: Ffmpeg
+) -> None:
+    folder = tmp_path / "ref"
+    folder.mkdir()
+    full = f"testsrc2=size=320x180:rate=25,scale=out_range=pc,format={pix_fmt}"
+    args = ("-pix_fmt", pix_fmt, "-strict", "-1", "-color_range", "pc")
+    make_clip(folder / "ffv1.mkv", full, *args, "-c:v", "ffv1")
+    make_clip(folder / "y4m.y4m", full, *args)
+    make_clip(folder / "raw.yuv", full, *args)
+    (folder / "raw.json").write_text(
+        json.dumps({"width": 320, "height": 180, "fps": 25, "pix_fmt": pix_fmt, "range": "pc"})
+    )
+    sources = sources_in(folder, tools, tmp_path / "cache")
+    assert {source.geometry.range for source in sources} == {"pc"}
+    assert len({source.sha256 for source in sources}) == 1
+    contents = set()
+    for number, cell in enumerate(cells_of(sources, encoder=encoder)):
+        rows = produce(cell, bench_in(tmp_path / f"bench{number}", ffmpeg))
+        assert not isinstance(rows, FailedCell), rows
+        contents.add(rows.content_sha256())
+    assert len(contents) == 1
+
+
+def test_motion_jpeg_is_full_range(tmp_path: Path, make_clip: MakeClip, tools: Tools, ffmpeg: Ffmpeg) -> None:
+    (tmp_path / "ref").mkdir()
+    make_clip(tmp_path / "ref" / "a.mkv", "Bars", "-pix_fmt", "yuvj420p", "-c:v", "mjpeg", "-q:v", "2")
+    (source,) = sources_in(tmp_path / "ref", tools, tmp_path / "cache")
+    assert (source.geometry.pix_fmt, source.geometry.range) == ("yuv420p", "pc")
+    rows = produce(cells_of((source,))[0], bench_in(tmp_path / "bench", ffmpeg))
+    assert not isinstance(rows, FailedCell), rows
+
+
 def test_an_undeclared_conversion_is_an_error(
     tmp_path: Path, make_clip: MakeClip, tools: Tools, ffmpeg: Ffmpeg
 ) -> None:
@@ -238,6 +273,52 @@ def test_names_that_a_shell_or_a_filter_would_misread(
     rows = produce(cell, bench)
     assert not isinstance(rows, FailedCell), rows
     assert observed_path(bench.folder, f"cells/{source.label}/libx264/cq31-{cell.key[:12]}.parquet").is_file()
+
+
+def test_links_are_followed_once_and_dangling_ones_are_told(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:
+    folder, outside = tmp_path / "ref", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    make_clip(outside / "a.mkv", "Bars")
+    (folder / "linked").symlink_to(outside)
+    (outside / "loop").symlink_to(folder)
+    (folder / "gone.mkv").symlink_to(tmp_path / "nowhere.mkv")
+    found = scan(folder, assumed=None, tools=tools)
+    assert [file.label for file in found.files] == ["a"]
+    assert found.ignored == ("gone.mkv",)
+
+
+def test_a_long_name_becomes_a_short_label(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:
+    for end in "xy":
+        make_clip(tmp_path / f"{'long' * 40}{end}.mkv", "Bars")
+    labels = {file.label for file in scan(tmp_path, assumed=None, tools=tools).files}
+    assert len(labels) == 2
+    assert all(len(label) <= 60 for label in labels)
+
+
+def test_an_edit_list_hides_frames_from_the_count(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:
+    """The packets promise more frames than are decoded; the decoded number counts."""
+    whole = make_clip(tmp_path / "whole.mp4", "Bars", "-c:v", "libx264", "-qp", "0", "-g", "5", "-bf", "0", frames=20)
+    folder = tmp_path / "ref"
+    folder.mkdir()
+    subprocess.run(
+        [
+            str(tools.ffmpeg.path),
+            "-loglevel",
+            "error",
+            "-ss",
+            "0.28",
+            "-i",
+            str(whole),
+            "-c",
+            "copy",
+            folder / "cut.mp4",
+        ],
+        check=True,
+    )
+    (file,) = scan(folder, assumed=None, tools=tools).files
+    source = identify(file, tools, tmp_path / "cache")
+    assert source.geometry.frames == len(list(frames_of(source.file, tools))) < file.geometry.frames
 
 
 def test_all_duplicates_are_named(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:

@@ -20,18 +20,22 @@ from kit.ffmpeg import (
     SCORE_LOG,
     STREAM_HASH,
     Ffmpeg,
+    first_error,
     fused_command,
     model_option,
     remedy,
     stats_column,
 )  # fmt: skip
 from kit.fsio import TEMPORARY_PREFIX, free_bytes, write_json
+from kit.plan import encode_argv
 from kit.proc import Processes, excerpt
 from kit.scorers import log
 from kit.types import Cell, Geometry
 
 #: Free space below which a failed write is a full disk, whatever ffmpeg or libvmaf said of it.
 _ALMOST_FULL = 1 << 20
+#: What the system says of a full disk or a used-up quota.
+_FULL = ("No space left on device", "Disk quota exceeded")
 #: Seconds a cell may take: a minute, and eight for every 1080p frame (the slowest encoder takes about two).
 _BASE_TIMEOUT, _TIMEOUT_PER_MEGAPIXEL = 60.0, 4.0
 
@@ -71,12 +75,13 @@ def produce(cell: Cell, bench: Bench) -> cellfile.CellRows | FailedCell:
     try:
         return _make(cell, argv, bench)
     except (ToolFailed, CellError) as error:
-        if free_bytes(bench.folder) < _ALMOST_FULL:
+        if free_bytes(bench.folder) < _ALMOST_FULL or any(text in error.message for text in _FULL):
             raise DiskFull(f"the disk filled up at {cell.name}", hint="Make room and start again.") from error
         reason, tail = _told(error)
+        reason = bench.processes.redact(f"{reason}. {remedy(error.message)}".rstrip(" ."))
         return FailedCell(
             key=cell.key, source=cell.source.label, encoder=cell.settings.encoder, cq=cell.settings.cq,
-            reason=f"{reason}. {remedy(error.message)}".rstrip(" ."), command=bench.processes.describe(argv),
+            reason=reason, command=bench.processes.describe(argv),
             stderr_tail=tail,
         )  # fmt: skip
 
@@ -84,7 +89,7 @@ def produce(cell: Cell, bench: Bench) -> cellfile.CellRows | FailedCell:
 def _told(error: ToolFailed | CellError) -> tuple[str, str]:
     """Why a cell failed, in one line, and the excerpt of stderr."""
     if isinstance(error, ToolFailed):
-        return f"{error.tried}: exit status {error.returncode}", error.stderr_tail
+        return f"{error.tried}: exit status {error.returncode}: {first_error(error.stderr_tail)}", error.stderr_tail
     return error.message, ""
 
 
@@ -122,7 +127,9 @@ def _collect(cell: Cell, bench: Bench, scratch: Path) -> tuple[cellfile.CellRows
         decoded = len(stats_column((scratch / DECODED_STATS).read_text(), 0))
         stream_sha256 = (scratch / STREAM_HASH).read_text().strip().rpartition("=")[2]
         scores = log.parse((scratch / SCORE_LOG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, IndexError, log.LogError) as error:
+    except OSError as error:
+        raise CellError(f"{cell.name}: exit status 0, but {Path(str(error.filename)).name} is missing") from error
+    except (ValueError, IndexError, log.LogError) as error:
         raise CellError(f"{cell.name}: exit status 0, but its results cannot be used: {error}") from error
     expected = cell.source.geometry.frames
     counts = {"encoded": len(packets), "decoded": decoded, "scored": len(scores.vmaf)}
@@ -146,7 +153,7 @@ def _facts(cell: Cell, *, encoded_bytes: int, content_sha256: str) -> Mapping[st
     settings = cell.settings
     return {
         "geometry": geometry_facts(cell.source.geometry),
-        "argv": ["-i", "<ref>", *settings.argv, "<out>"],
+        "argv": list(encode_argv(settings, cell.source.geometry.pix_fmt)),
         "encode_pix_fmt": settings.encode_pix_fmt,
         "converted": settings.score_pix_fmt != cell.source.geometry.pix_fmt,
         "encoder_build": cell.encoder.build,

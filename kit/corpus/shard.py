@@ -111,6 +111,10 @@ def finished(folder: Path, cell: Cell) -> cellfile.CellRows | None:
         raise Wanting(f"{cell.name}: {len(rows.vmaf)} rows, expected {cell.source.geometry.frames}")
     if rows.content_sha256() != rows.facts.get("content_sha256"):
         raise Wanting(f"{cell.name}: the rows do not match the hash in their own footer")
+    if type(rows.facts.get("encoded_bytes")) is not int:
+        raise Wanting(f"{cell.name}: its footer lacks encoded_bytes")
+    if not observed_path(folder, cell_path(cell)).is_file():
+        raise Wanting(f"{cell.name}: what was observed while it was made is missing")
     return rows
 
 

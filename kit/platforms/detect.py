@@ -12,6 +12,13 @@ from kit.proc import Processes
 
 _NVENC = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
 _QSV = ("h264_qsv", "hevc_qsv", "av1_qsv")
+#: What nvidia-smi is known to say when it cannot answer.
+_NVIDIA_SAYS = (
+    "couldn't communicate with the NVIDIA driver",
+    "Driver/library version mismatch",
+    "No devices were found",
+    "is not a valid field to query",
+)
 _VIDEOTOOLBOX = ("h264_videotoolbox", "hevc_videotoolbox")
 
 
@@ -81,8 +88,11 @@ def _nvidia(processes: Processes) -> tuple[tuple[str, ...], str]:
     try:
         done = processes.run(argv, tried="asking nvidia-smi for GPUs", timeout=20)
     except ToolFailed as error:
-        why = "nvidia-smi is not installed" if error.returncode is None else error.stderr_tail or "nvidia-smi failed"
-        return (), why.splitlines()[-1]
+        if error.returncode is None:
+            return (), "nvidia-smi is not installed"
+        # its own words may name PCI addresses, which stay here
+        known = next((phrase for phrase in _NVIDIA_SAYS if phrase in error.message), "")
+        return (), f"nvidia-smi failed: {known}" if known else f"nvidia-smi failed with exit status {error.returncode}"
     lines = [line.strip() for line in done.stdout.decode("utf-8", "replace").splitlines() if line.strip()]
     return (tuple(lines), "") if lines else ((), "nvidia-smi lists no GPU")
 

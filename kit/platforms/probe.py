@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,10 +13,20 @@ import numpy as np
 
 from kit.contract import CANONICAL_MODEL, PROBE_FPS, PROBE_FRAMES, PROBE_HEIGHT, PROBE_WIDTH
 from kit.errors import ToolFailed
-from kit.ffmpeg import DECODED_STATS, Ffmpeg, fused_command, model_option, remedy, stats_column
+from kit.ffmpeg import (
+    DECODED_STATS,
+    Ffmpeg,
+    first_error,
+    fused_command,
+    model_option,
+    plain,
+    remedy,
+    stats_column,
+)
 from kit.geometry import PIXEL_FORMATS
 from kit.platforms.base import HostFacts
 from kit.platforms.registry import family_of
+from kit.pool import Lane, run_lanes
 from kit.proc import Processes
 from kit.types import Geometry, ReadyEncoder, SourceFile
 
@@ -49,8 +58,7 @@ def probe(
         def attempt(name: str) -> ReadyEncoder | LeftOut:
             return _probe_one(name, clips, ffmpeg=ffmpeg, facts=facts, processes=processes)
 
-        with ThreadPoolExecutor(max_workers=max(2, facts.cores)) as pool:
-            results = list(pool.map(attempt, names))
+        results = run_lanes(attempt, [Lane(workers=max(2, facts.cores), items=names)], stop=processes.stop)
     ready = tuple(result for result in results if isinstance(result, ReadyEncoder))
     return ready, tuple(result for result in results if isinstance(result, LeftOut))
 
@@ -94,12 +102,15 @@ def _probe_one(
             except ToolFailed as error:
                 return _left_out(name, error.stderr_tail or error.message)
             seconds = time.monotonic() - start
-            decoded = len(stats_column((Path(folder) / DECODED_STATS).read_text(), 0))
+            try:
+                decoded = len(stats_column((Path(folder) / DECODED_STATS).read_text(), 0))
+                stream = (Path(folder) / _STREAM).read_bytes()
+            except (OSError, ValueError) as error:
+                return _left_out(name, f"exit status 0, but no result: {error}")
             if "has not been used for any stream" in done.stderr:
                 return _left_out(name, done.stderr)
             if decoded != PROBE_FRAMES:
                 return _left_out(name, f"{PROBE_FRAMES} frames in, {decoded} frames out")
-            stream = (Path(folder) / _STREAM).read_bytes()
     return ReadyEncoder(
         name=name, family=family.name, build=family.build(stream, ffmpeg.version, facts),
         device_args=family.device_args(facts), max_parallel=family.max_parallel(facts),
@@ -109,14 +120,7 @@ def _probe_one(
 
 def _left_out(name: str, stderr: str) -> LeftOut:
     """The reason is the line a remedy is known for, else the first error: what follows are its consequences."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     for text, hint in family_of(name).remedies.items():
-        if known := next((line for line in lines if text in line), ""):
-            return LeftOut(name=name, reason=_plain(known), remedy=hint)
-    first = next((line for line in lines if "[error]" in line or "[fatal]" in line), lines[0] if lines else "")
-    return LeftOut(name=name, reason=_plain(first), remedy=remedy(stderr))
-
-
-def _plain(line: str) -> str:
-    """A line of ffmpeg's without the component and level in brackets before it."""
-    return line.rsplit("] ", 1)[-1]
+        if known := next((line.strip() for line in stderr.splitlines() if text in line), ""):
+            return LeftOut(name=name, reason=plain(known), remedy=hint)
+    return LeftOut(name=name, reason=first_error(stderr), remedy=remedy(stderr))

@@ -72,7 +72,8 @@ def check(ffmpeg: Ffmpeg, *, teacher: str, processes: Processes) -> Scorer:
                 if np.abs(found - expected).max() > contract.GOLDEN_TOLERANCE:
                     wrong.append(f"{pair.name}: found {found.round(6)}, expected {expected}")
             if teacher != contract.CANONICAL_MODEL:
-                score_pair(ffmpeg, pair, teacher=teacher, processes=processes, scratch=Path(folder))
+                other = score_pair(ffmpeg, pair, teacher=teacher, processes=processes, scratch=Path(folder))
+                answers[f"{pair.name} {teacher}"] = float(other.vmaf.mean())
         except (ToolFailed, log.LogError) as error:
             raise PrerequisiteFailed(
                 f"the scorer (ffmpeg {ffmpeg.version}, {ffmpeg.origin}) cannot score with {teacher}\n  {error.message}",

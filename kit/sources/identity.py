@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,11 @@ from kit.canon import sha256_chunks
 from kit.errors import BadInput, KitError, Several
 from kit.fsio import read_json, write_json
 from kit.geometry import identity_header
+from kit.pool import Lane, run_lanes
 from kit.sources.read import Tools, frames_of
 from kit.types import Geometry, Source, SourceFile
+
+log = logging.getLogger(__name__)
 
 _CACHE_VERSION = 1
 
@@ -34,11 +38,14 @@ def identify(file: SourceFile, tools: Tools, cache: Path) -> Source:
         "version": _CACHE_VERSION, "path": path, "size": stat.st_size,
         "mtime_ns": stat.st_mtime_ns, "promised": identity_header(file.geometry).decode(),
     }  # fmt: skip
-    entry = cache / "identity" / f"{hashlib.sha256(path.encode()).hexdigest()}.json"
+    entry = cache / "identity" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()}.json"
     known = _cached(entry, facts)
     if known is None:
         known = _hash(file, tools)
-        write_json(entry, {"facts": facts, "frames": known[0], "sha256": known[1]})
+        try:
+            write_json(entry, {"facts": facts, "frames": known[0], "sha256": known[1]})
+        except OSError as error:
+            log.warning("the hash of %s is not kept: %s", file.path.name, error)  # it is made again next time
     frames, digest = known
     found = replace(file, geometry=replace(file.geometry, frames=frames))
     return Source(file=found, sha256=digest, group=file.label)
@@ -78,6 +85,7 @@ def _hash_once(file: SourceFile, geometry: Geometry, tools: Tools) -> tuple[int,
         nonlocal counted
         for frame in frames_of(replace(file, geometry=geometry), tools):
             counted += 1
+            tools.processes.check()
             yield frame
 
     digest = sha256_chunks(identity_header(geometry), counting())
@@ -103,11 +111,15 @@ def identify_all(
             return identify(file, tools, cache)
         except KitError as error:
             return error
-        finally:
-            advance()
+        except OSError as error:
+            return BadInput(f"{file.path.name}: cannot be read: {error.strerror}")
 
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        results = list(pool.map(attempt, files))
+    results = run_lanes(
+        attempt,
+        [Lane(workers=workers, items=files)],
+        stop=tools.processes.stop,
+        done=lambda _file, _result: advance(),
+    )
     problems = [result for result in results if isinstance(result, KitError)]
     sources = [result for result in results if isinstance(result, Source)]
     by_content: defaultdict[str, list[Source]] = defaultdict(list)

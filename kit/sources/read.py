@@ -17,6 +17,8 @@ from kit.types import Geometry, SourceFile
 
 #: Longest header line a Y4M stream may have.
 _LINE_LIMIT = 1024
+#: How ffmpeg writes a time that is not known (AV_NOPTS_VALUE).
+_NO_TIME = -(1 << 63)
 _READ_AGAIN = "Get the clip again; it is damaged or was not copied to its end."
 
 
@@ -116,10 +118,13 @@ def _packets(path: Path, tools: Tools) -> tuple[list[int], Fraction]:
     rows = [line.split(",") for line in text.splitlines() if line and not line.startswith("#")]
     if tick is None or not rows:
         raise BadInput(f"{path.name}: holds no video packet", hint=_READ_AGAIN)
-    try:
-        return sorted(int(row[2]) for row in rows), Fraction(tick[1])
-    except ValueError:
-        raise BadInput(f"{path.name}: packets without time stamps", hint="Put it into .mkv or .mp4.") from None
+    stamps = sorted(int(row[2]) for row in rows)
+    if stamps[0] == _NO_TIME:
+        raise BadInput(
+            f"{path.name}: holds packets without time stamps, so its frame rate cannot be checked",
+            hint="Decode it into a lossless file, e.g. ffmpeg -r RATE -i IN -c:v ffv1 OUT.mkv",
+        )
+    return stamps, Fraction(tick[1])
 
 
 def _cause(stderr: str) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from kit.errors import BadInput, KitError, Several
 from kit.fsio import read_json
 from kit.geometry import RawFormat, frame_bytes, parse_name, parse_sidecar
+from kit.pool import Lane, run_lanes
 from kit.sources.read import Tools, container_geometry, y4m_geometry
 from kit.types import Geometry, SourceFile
 
@@ -45,6 +47,7 @@ CONTAINERS = frozenset(
     )
 )
 _SHORTEST = 3
+_LONGEST_LABEL = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +72,8 @@ def scan(folder: Path, *, assumed: RawFormat | None, tools: Tools, advance: Call
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise BadInput(f"reference folder {folder} {what}", hint="Give a folder of clips with --ref-dir.")
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
-    clips = [path for path in paths if path.suffix.lower() in CONTAINERS | {".yuv", ".y4m"}]
+    paths = _all_files(folder)
+    clips = [path for path in paths if path.is_file() and path.suffix.lower() in CONTAINERS | {".yuv", ".y4m"}]
     sidecars = {path.with_suffix(".json") for path in clips}
     ignored = tuple(str(path.relative_to(folder)) for path in paths if path not in sidecars.union(clips))
     if not clips:
@@ -84,19 +87,32 @@ def scan(folder: Path, *, assumed: RawFormat | None, tools: Tools, advance: Call
         try:
             return _inspect(path, labels[path], assumed, tools)
         except KitError as error:
-            return error
-        finally:
-            advance()
+            named = path.name in error.message or path.with_suffix(".json").name in error.message
+            return error if named else BadInput(f"{path.name}: {error.message}", hint=error.hint)
+        except OSError as error:
+            return BadInput(f"{path.name}: cannot be read: {error.strerror}")
 
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        results = list(pool.map(attempt, clips))
+    results = run_lanes(
+        attempt, [Lane(workers=2, items=clips)], stop=tools.processes.stop, done=lambda _path, _result: advance()
+    )
     if problems := [result for result in results if isinstance(result, KitError)]:
         raise Several(f"{len(problems)} of {len(clips)} clips in {folder} cannot be used", problems)
     return Found(files=tuple(r for r in results if isinstance(r, SourceFile)), ignored=ignored)
 
 
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+def _all_files(folder: Path) -> list[Path]:
+    """Everything below ``folder`` that is no folder and not hidden, links followed, each folder once."""
+
+    def refuse(error: OSError) -> None:
+        raise BadInput(f"folder {error.filename} cannot be read: {error.strerror}", hint="Mend its permissions.")
+
+    found, seen = [], set()
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
+        found += [] if real in seen else [Path(place) / name for name in names if not name.startswith(".")]
+        seen.add(real)
+    return sorted(found)
 
 
 def _labels(clips: Sequence[Path], folder: Path) -> dict[Path, str]:
@@ -104,13 +120,20 @@ def _labels(clips: Sequence[Path], folder: Path) -> dict[Path, str]:
     chosen: dict[Path, str] = {}
     for spell in (_short_name, lambda path: path.stem, lambda path: str(path.relative_to(folder))):
         rest = [path for path in clips if path not in chosen]
-        names = {path: re.sub(r"[^\w.-]+", "_", spell(path), flags=re.ASCII).strip("._") or "clip" for path in rest}
+        names = {path: _shortened(re.sub(r"[^\w.-]+", "_", spell(path), flags=re.ASCII).strip("._")) for path in rest}
         counts = Counter(name.lower() for name in [*names.values(), *chosen.values()])
         chosen.update({path: name for path, name in names.items() if counts[name.lower()] == 1})
     # relative paths that differ only in what was replaced or in case
     for number, path in enumerate(path for path in clips if path not in chosen):
-        chosen[path] = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', path.stem)}-{number + 1}"
+        chosen[path] = f"clip-{number + 1}"
     return chosen
+
+
+def _shortened(label: str) -> str:
+    """At most 60 characters; the rest of a longer one becomes a hash. Labels name folders and members of archives."""
+    if len(label) <= _LONGEST_LABEL:
+        return label or "clip"
+    return f"{label[: _LONGEST_LABEL - 9]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
 
 
 def _short_name(path: Path) -> str:

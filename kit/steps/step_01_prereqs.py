@@ -13,7 +13,7 @@ from kit.examine import Examined, examine, points_for, reference_folder
 from kit.ffmpeg import locate
 from kit.fsio import read_json, write_json
 from kit.platforms.base import HostFacts
-from kit.platforms.detect import classify
+from kit.platforms.detect import classify, probe_host
 from kit.platforms.registry import family_of
 from kit.results import Prereqs
 from kit.session import Session
@@ -24,6 +24,8 @@ from kit.ui import Row
 
 NAME = "prereqs"
 _AGAIN = "Run `prereqs` again."
+#: Facts that encoder builds and cell keys depend on.
+_DECIDING = ("system", "machine", "gpus", "ihd_nodes")
 
 
 def run(config: RunConfig, previous: None, session: Session) -> Prereqs:
@@ -58,6 +60,7 @@ def as_json(seen: Examined) -> dict[str, object]:
         "schema_version": contract.SCHEMA_VERSION,
         "kit_version": __version__,
         "box": seen.config.box,
+        "teacher": seen.config.teacher,
         "platform": {"tag": seen.platform.tag, "reason": seen.platform.reason},
         "facts": asdict(seen.facts),
         "ffmpeg": None if ffmpeg is None else {"version": ffmpeg.version, "origin": ffmpeg.origin},
@@ -103,8 +106,13 @@ def _from_json(value: Any, config: RunConfig, session: Session) -> Prereqs:
             f"ffmpeg is {ffmpeg.version}, the prerequisites were checked with {value['ffmpeg']['version']}",
             hint=_AGAIN,
         )
+    if config.teacher != value["teacher"]:
+        raise BadInput(f"the scorer was checked with the teacher {value['teacher']}, not {config.teacher}", hint=_AGAIN)
     stored: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in value["facts"].items()}
-    facts = HostFacts(**stored)
+    facts = probe_host(session.processes)
+    before = HostFacts(**stored)
+    if changed := [name for name in _DECIDING if getattr(facts, name) != getattr(before, name)]:
+        raise BadInput(f"this box has changed since its prerequisites were checked: {', '.join(changed)}", hint=_AGAIN)
     encoders = tuple(
         ReadyEncoder(**encoder, device_args=family_of(encoder["name"]).device_args(facts))
         for encoder in value["encoders"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import platform
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Sequence
 
 from kit import layout
 from kit.config import RunConfig
@@ -14,8 +12,10 @@ from kit.corpus.produce import Bench, geometry_facts, produce
 from kit.corpus.shard import CellEntry, FailedCell, Shard
 from kit.errors import BadInput, Wanting
 from kit.fsio import remove_temporaries
-from kit.plan import plan_cells
+from kit.geometry import largest_frame
+from kit.plan import cells_at_once, plan_cells
 from kit.platforms.registry import settings_for
+from kit.pool import Lane, run_lanes
 from kit.results import Prereqs
 from kit.session import Session
 from kit.sources.identity import identify_all
@@ -46,7 +46,9 @@ def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
         platform=previous.platform.tag, corpus="demo" if config.demo else "local",
     )  # fmt: skip
     done, missing = _sort_out(cells, bench, session)
-    made, failed = _produce_all(missing, bench, session, workers=previous.facts.cores) if missing else ([], [])
+    facts, largest = previous.facts, largest_frame(previous.files)
+    at_once = cells_at_once(cores=facts.cores, memory_bytes=facts.memory_bytes, largest_frame=largest)
+    made, failed = _produce_all(missing, bench, session, workers=at_once) if missing else ([], [])
     used = {cell.encoder.name: cell.encoder.build for cell in cells}
     shard = Shard(
         folder=folder, box=config.box, platform=previous.platform.tag, demo=config.demo, teacher=config.teacher,
@@ -116,51 +118,28 @@ def _sort_out(cells: Sequence[Cell], bench: Bench, session: Session) -> tuple[li
 def _produce_all(
     cells: Sequence[Cell], bench: Bench, session: Session, *, workers: int
 ) -> tuple[list[CellEntry], list[FailedCell]]:
-    """Make cells, as many at once as there are cores, each family within its own limit; longest first."""
-    limits = {cell.encoder.name: threading.BoundedSemaphore(cell.encoder.max_parallel or workers) for cell in cells}
-
-    def make(cell: Cell) -> CellEntry | FailedCell:
-        with limits[cell.encoder.name]:
-            result = produce(cell, bench)
-        return result if isinstance(result, FailedCell) else shards.entry_for(cell, result)
+    """Make cells, longest first: each family of encoders in a lane of its own, within its limit."""
 
     def cost(cell: Cell) -> float:
         geometry = cell.source.geometry
         return geometry.width * geometry.height * geometry.frames / cell.encoder.megapixels_per_second
 
-    made: list[CellEntry] = []
-    failed: list[FailedCell] = []
+    families: dict[str, list[Cell]] = {}
+    for cell in sorted(cells, key=cost, reverse=True):
+        families.setdefault(cell.encoder.family, []).append(cell)
+    lanes = [
+        Lane(workers=min(workers, family[0].encoder.max_parallel or workers), items=family)
+        for family in families.values()
+    ]
+
+    def make(cell: Cell) -> CellEntry | FailedCell:
+        result = produce(cell, bench)
+        return result if isinstance(result, FailedCell) else shards.entry_for(cell, result)
+
     with session.ui.progress("Corpus", len(cells), "cells") as advance:
-        pool = ThreadPoolExecutor(max_workers=workers)
-        waiting = {pool.submit(make, cell): cell for cell in sorted(cells, key=cost, reverse=True)}
-        try:
-            _gather(waiting, made, failed, advance)
-        except BaseException:
-            # also Ctrl-C: end what runs, start nothing more, keep what is finished
-            for future in waiting:
-                future.cancel()
-            session.processes.stop()
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-    return made, failed
-
-
-def _gather(
-    waiting: dict[Future[CellEntry | FailedCell], Cell], made: list[CellEntry], failed: list[FailedCell],
-    advance: Callable[[str], None],
-) -> None:  # fmt: skip
-    rest = set(waiting)
-    while rest:
-        # a finite wait, so that signals are handled while cells are made
-        finished, rest = wait(rest, timeout=0.5, return_when=FIRST_COMPLETED)
-        for future in finished:
-            result = future.result()
-            if isinstance(result, FailedCell):
-                failed.append(result)
-            else:
-                made.append(result)
-            advance(waiting[future].name)
+        results = run_lanes(make, lanes, stop=session.processes.stop, done=lambda cell, _result: advance(cell.name))
+    made = [result for result in results if isinstance(result, CellEntry)]
+    return made, [result for result in results if isinstance(result, FailedCell)]
 
 
 def _report(shard: Shard, session: Session) -> None:

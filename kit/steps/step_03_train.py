@@ -14,7 +14,7 @@ from kit.config import RunConfig
 from kit.corpus import shard as shards
 from kit.corpus.shard import Shard
 from kit.errors import BadInput, InvalidEvidence
-from kit.fsio import read_json, write_json
+from kit.fsio import read_json, sha256_file, write_json
 from kit.metrics import Agreement
 from kit.provenance import block
 from kit.results import Training
@@ -31,6 +31,7 @@ def run(config: RunConfig, previous: Shard, session: Session) -> Training:
 
     Evidence that cannot become valid (a failed cell, too few groups) is not trained on; it is passed on as such.
     """
+    _forget(config)
     problems = [f"cell {name} failed: {why}" for name, why in shards.failures_table(previous.failed)]
     found = None
     if not problems:
@@ -38,12 +39,13 @@ def run(config: RunConfig, previous: Shard, session: Session) -> Training:
             found, problems = _train(config, previous, session)
         except InvalidEvidence as error:
             problems = list(error.problems)
-    for seed in set(_reported_seeds(config)) - set(config.seeds):
-        (config.out_dir / layout.seed_report(seed)).unlink()
+    predictions_file = config.out_dir / layout.PREDICTIONS
     summary = {
         "schema_version": contract.SCHEMA_VERSION,
         "corpus_sha256": previous.corpus_sha256,
         "seeds": list(config.seeds),
+        "epochs": config.epochs,
+        "predictions_sha256": sha256_file(predictions_file) if predictions_file.is_file() else None,
         "problems": problems,
     }
     write_json(config.out_dir / layout.TRAINING, summary)
@@ -52,9 +54,11 @@ def run(config: RunConfig, previous: Shard, session: Session) -> Training:
     return Training(shard=previous, seeds=config.seeds, predictions=found, problems=tuple(problems))
 
 
-def _reported_seeds(config: RunConfig) -> list[int]:
-    names = (config.out_dir / layout.LOSO).glob("loso_seed*.json")
-    return [int(path.stem.removeprefix("loso_seed")) for path in names]
+def _forget(config: RunConfig) -> None:
+    """Remove what an earlier training left: predictions and reports of two trainings must not lie side by side."""
+    folder = config.out_dir / layout.LOSO
+    for path in (*folder.glob("*.json"), *folder.glob("*.parquet")):
+        path.unlink()
 
 
 def _train(config: RunConfig, shard: Shard, session: Session) -> tuple[Predictions, list[str]]:
@@ -165,6 +169,7 @@ def load(config: RunConfig, session: Session) -> Training:
     shard = shards.read_manifest(config.out_dir / layout.CORPUS)
     try:
         corpus, seeds, problems = value["corpus_sha256"], tuple(value["seeds"]), tuple(value["problems"])
+        epochs, digest = value["epochs"], value["predictions_sha256"]
     except (KeyError, TypeError) as error:
         raise BadInput(f"{path} was not written by this version: {error!r}", hint="Run `train` again.") from error
     if corpus != shard.corpus_sha256:
@@ -172,5 +177,11 @@ def load(config: RunConfig, session: Session) -> Training:
     if set(seeds) != set(config.seeds):
         raise BadInput(f"trained were the seeds {list(seeds)}, asked for are {list(config.seeds)}",
                        hint="Run `train` again, or leave --seeds out.")  # fmt: skip
-    found = None if problems else predictions.read(config.out_dir / layout.PREDICTIONS)
+    if epochs != config.epochs:
+        raise BadInput(f"trained were {epochs} epochs, asked for are {config.epochs}",
+                       hint="Run `train` again, or leave --epochs out.")  # fmt: skip
+    predictions_file = config.out_dir / layout.PREDICTIONS
+    if digest is not None and (not predictions_file.is_file() or sha256_file(predictions_file) != digest):
+        raise BadInput(f"{predictions_file} is not what was trained", hint="Run `train` again.")
+    found = None if problems else predictions.read(predictions_file)
     return Training(shard=shard, seeds=seeds, predictions=found, problems=problems)

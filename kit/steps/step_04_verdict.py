@@ -8,12 +8,14 @@ from typing import Any
 
 from kit import contract, evidence, layout
 from kit.config import RunConfig
+from kit.corpus import shard as shards
 from kit.errors import BadInput, InvalidEvidence, Missing
 from kit.fsio import read_json, sha256_file, write_json
 from kit.gate import GateReport, apply_gate, thresholds_sha256
 from kit.provenance import block, utc_now
 from kit.results import Training, Verdict, cell_facts
 from kit.session import Session
+from kit.training import predictions
 from kit.ui import Row
 
 NAME = "verdict"
@@ -68,16 +70,16 @@ def judge(training: Training) -> tuple[GateReport, dict[str, object]]:
     Raises:
         InvalidEvidence: predictions are missing, doubled, in a wrong fold, not finite or constant.
     """
-    predictions, cells = training.predictions, cell_facts(training.shard)
-    if predictions is None:
+    found, cells = training.predictions, cell_facts(training.shard)
+    if found is None:
         raise InvalidEvidence(["there are no predictions"])
-    problems = evidence.completeness_problems(predictions, cells, training.seeds)
-    if predictions.corpus_sha256 != training.shard.corpus_sha256:
+    problems = evidence.completeness_problems(found, cells, training.seeds)
+    if found.corpus_sha256 != training.shard.corpus_sha256:
         problems.append("the predictions belong to another corpus")
     if problems:
         raise InvalidEvidence(problems)
-    result = evidence.loso(predictions)
-    return apply_gate(result.mean_plccs()), evidence.summary(predictions, cells)
+    result = evidence.loso(found)
+    return apply_gate(result.mean_plccs()), evidence.summary(found, cells)
 
 
 def _gate_as_json(gate: GateReport | None) -> dict[str, object]:
@@ -127,11 +129,11 @@ def show(verdict: Verdict, session: Session) -> None:
 
 
 def load(config: RunConfig, session: Session) -> Verdict:
-    """The verdict an earlier run of this step left, if it still belongs to the predictions beside it.
+    """The verdict an earlier run of this step left, if the gate still says so of the predictions beside it.
 
     Raises:
         Missing: there is none.
-        BadInput: there are several, or the predictions have changed since.
+        BadInput: there are several, or verdict and predictions do not belong together.
     """
     words = layout.verdicts_in(config.out_dir)
     if not words:
@@ -145,6 +147,11 @@ def load(config: RunConfig, session: Session) -> Verdict:
         stale = document["verdict"] != words[0] or document["evidence"]["predictions_sha256"] != actual
     except (KeyError, TypeError) as error:
         raise BadInput(f"{words[0]}.json is not a verdict: {error!r}", hint="Run `verdict` again.") from error
+    if not stale and words[0] != "INVALID":
+        shard = shards.read_manifest(config.out_dir / layout.CORPUS)
+        stored = predictions.read(predictions_file)
+        training = Training(shard=shard, seeds=tuple(document["seeds"]), predictions=stored, problems=())
+        stale = _gate_as_json(judge(training)[0]) != document["gate"]
     if stale:
         raise BadInput(f"{words[0]}.json does not belong to the predictions beside it", hint="Run `verdict` again.")
     return Verdict(word=words[0], document=document)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from kit.archive import Member, read_hashes, write_tar_gz
 from kit.config import RunConfig
 from kit.corpus import shard as shards
 from kit.errors import Missing, Wanting
-from kit.fsio import atomic_path, sha256_file, write_json
+from kit.fsio import atomic_path, json_bytes, sha256_file, write_json
 from kit.provenance import utc_now
 from kit.results import Bundle, Verdict
 from kit.session import Session
@@ -31,25 +32,30 @@ def run(config: RunConfig, previous: Verdict | None, session: Session) -> Bundle
         Wanting: the archive, read back, differs from what was put in.
     """
     word = previous.word if previous is not None else None
+    seeds = previous.document["seeds"] if previous is not None else ()
     now = datetime.now(UTC)
-    members = [_member(config.out_dir, name) for name in contents(config, word)]
+    members = [_member(config.out_dir, name) for name in contents(config, word, seeds)]
+    described = [_described(member) for member in members]
     manifest = {
         "schema_version": contract.SCHEMA_VERSION,
         "kit_version": __version__,
         "box": config.box,
         "verdict": word,
-        "demo": config.demo,
+        "demo": shards.read_manifest(config.out_dir / layout.CORPUS).demo,
         "created_at_utc": utc_now(),
-        "files": [_described(member) for member in members],
+        "files": described,
     }
-    write_json(config.out_dir / layout.MANIFEST, manifest)
-    members.insert(0, _member(config.out_dir, layout.MANIFEST))
+    members.insert(0, Member(name=layout.MANIFEST, data=json_bytes(manifest)))
     target = config.out_dir.parent / f"ensemble-results-{config.box}-{now:%Y%m%dT%H%M%SZ}.tar.gz"
     top = target.name.removesuffix(".tar.gz")
     packed = [Member(name=f"{top}/{member.name}", data=member.data) for member in members]
+    expected = [(f"{top}/{name}", *rest) for name, *rest in (_told(_described(members[0])), *map(_told, described))]
     with atomic_path(target) as temporary:
         write_tar_gz(temporary, packed, mtime=int(now.timestamp()))
-        _verify(temporary, packed)
+        if list(read_hashes(temporary)) != expected:
+            raise Wanting("the bundle, read back, differs from the run folder", hint="Run `bundle` again.")
+    # last: a run with a manifest has come to its end
+    write_json(config.out_dir / layout.MANIFEST, manifest)
     bundle = Bundle(path=target, size=target.stat().st_size, sha256=sha256_file(target), verdict=word)
     session.ui.say(
         f"Bundle: {bundle.path} ({size(bundle.size)}, {len(members)} files, SHA-256 {bundle.sha256[:16]}…)\n"
@@ -58,20 +64,19 @@ def run(config: RunConfig, previous: Verdict | None, session: Session) -> Bundle
     return bundle
 
 
-def contents(config: RunConfig, word: str | None) -> list[str]:
+def contents(config: RunConfig, word: str | None, seeds: Sequence[int]) -> list[str]:
     """Relative paths of everything that belongs in the bundle, sorted, ``manifest.json`` not among them."""
     run_dir = config.out_dir
     shard = shards.read_manifest(run_dir / layout.CORPUS)
     names = [layout.PREREQS, f"{layout.CORPUS}/{shards.MANIFEST}", f"{layout.CORPUS}/{shards.GROUPS}"]
-    for entry in shard.cells:
+    for entry, _ in shards.read_rows(shard):  # raises where a cell is not what the manifest says
         observed = shards.observed_path(run_dir / layout.CORPUS, entry.path)
         names += [f"{layout.CORPUS}/{entry.path}", str(observed.relative_to(run_dir))]
     if word is not None:
         names.append(layout.verdict_file(word))
         names.append(layout.TRAINING)
-        names += [str(path.relative_to(run_dir)) for path in (run_dir / layout.LOSO).glob("loso_seed*.json")]
-        if (run_dir / layout.PREDICTIONS).is_file():
-            names.append(layout.PREDICTIONS)
+        there = [path for path in (layout.PREDICTIONS, *map(layout.seed_report, seeds)) if (run_dir / path).is_file()]
+        names += there if word == "INVALID" else [layout.PREDICTIONS, *map(layout.seed_report, seeds)]
     names += [str(path.relative_to(run_dir)) for path in (run_dir / layout.LOGS).glob("*.log")]
     return sorted(names)
 
@@ -89,10 +94,5 @@ def _described(member: Member) -> dict[str, object]:
     return {"path": member.name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _verify(archive: Path, packed: list[Member]) -> None:
-    expected = []
-    for member in packed:
-        data = member.read()
-        expected.append((member.name, len(data), hashlib.sha256(data).hexdigest()))
-    if list(read_hashes(archive)) != expected:
-        raise Wanting("the bundle, read back, differs from the run folder", hint="Run `bundle` again.")
+def _told(described: dict[str, object]) -> tuple[object, ...]:
+    return described["path"], described["size"], described["sha256"]
