@@ -134,5 +134,5 @@ def identify_all(
         if len(same) > 1
     ]
     if problems:
-        raise Several(f"{len(problems)} problems with the clips", problems)
+        raise Several("clips that cannot be used together", problems)
     return tuple(sources)
