@@ -83,11 +83,14 @@ class ToolFailed(KitError):
         command: its command line with paths replaced by tokens.
         returncode: the exit status; negative for a signal, None when it could not be started.
         stderr_tail: the first and last lines it wrote to stderr.
+        stdout: what it wrote there, where some tools explain themselves; in no message.
     """
 
     exit_code = exits.BAD_INPUT
 
-    def __init__(self, tried: str, *, command: str, returncode: int | None, stderr_tail: str, hint: str = "") -> None:
+    def __init__(
+        self, tried: str, *, command: str, returncode: int | None, stderr_tail: str, stdout: str = "", hint: str = ""
+    ) -> None:
         status = "could not be started" if returncode is None else f"exit status {returncode}"
         message = f"{tried}: {status}\n  command: {command}"
         if stderr_tail:
@@ -97,6 +100,7 @@ class ToolFailed(KitError):
         self.command = command
         self.returncode = returncode
         self.stderr_tail = stderr_tail
+        self.stdout = stdout
 
 
 class InvalidEvidence(KitError):

@@ -190,7 +190,12 @@ class Processes:
         if self._stopping:
             raise Stopped
         raise ToolFailed(
-            tried, command=self.describe(argv), returncode=process.returncode, stderr_tail=excerpt(text), hint=hint
+            tried,
+            command=self.describe(argv),
+            returncode=process.returncode,
+            stderr_tail=excerpt(text),
+            stdout=stdout.decode("utf-8", "replace"),
+            hint=hint,
         )
 
 
