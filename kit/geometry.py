@@ -115,6 +115,16 @@ def parse_fps(text: str) -> Fraction:
     return fps
 
 
+def exact_rate(fps: Fraction) -> Fraction:
+    """The rate of the 1000/1001 family that a container's rounded one stands for; any other rate as it is.
+
+    Matroska keeps the duration of a frame in nanoseconds and ffmpeg makes a fraction of it whose parts are at most
+    30000: 60000/1001 comes back as 19001/317, off by 5e-8. Two rates that are really different are off by 1e-3.
+    """
+    near = Fraction(round(fps * 1001 / 1000) * 1000, 1001)
+    return near if abs(near - fps) <= fps / 1_000_000 else fps
+
+
 def checked_format(*, width: int, height: int, pix_fmt: str, fps: Fraction, range_: str = "tv") -> RawFormat:
     """A :class:`RawFormat` whose every part is within what the kit reads.
 

@@ -36,12 +36,19 @@ class SourceFile:
         path: where it lies.
         kind: ``yuv`` (headerless), ``y4m`` or ``container``.
         label: its name in this run, unique among the clips found together.
+        group: its content group where the data set or ``groups.json`` tells one; None for a group of its own.
     """
 
     path: Path
     kind: str
     label: str
     geometry: Geometry
+    group: str | None = None
+
+    @property
+    def content_group(self) -> str:
+        """The group it is held out with."""
+        return self.group or self.label
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,23 +32,50 @@ def identify(file: SourceFile, tools: Tools, cache: Path) -> Source:
     Raises:
         BadInput: the clip cannot be decoded to its end.
     """
+    entry, facts = _entry(file, cache)
+    if (known := _cached(entry, facts)) is not None:
+        return _source(file, *known)
+    source = measure(file, tools)
+    remember(file, source, cache)
+    return source
+
+
+def measure(file: SourceFile, tools: Tools) -> Source:
+    """Hash a clip, whatever the cache says.
+
+    Raises:
+        BadInput: the clip cannot be decoded to its end.
+    """
+    return _source(file, *_hash(file, tools))
+
+
+def remember(file: SourceFile, source: Source, cache: Path) -> None:
+    """Note that ``file``, as it lies there now, holds ``source``: it was hashed under the name it was written to.
+
+    Args:
+        file: the clip as an inspection finds it, not hashed.
+    """
+    entry, facts = _entry(file, cache)
+    try:
+        write_json(entry, {"facts": facts, "frames": source.geometry.frames, "sha256": source.sha256})
+    except OSError as error:
+        log.warning("the hash of %s is not kept: %s", file.path.name, error)  # it is made again next time
+
+
+def _entry(file: SourceFile, cache: Path) -> tuple[Path, dict[str, object]]:
+    """Where the cache keeps a clip's hash, and the facts under which it holds."""
     stat = file.path.stat()
     path = str(file.path.resolve())
     facts: dict[str, object] = {
         "version": _CACHE_VERSION, "path": path, "size": stat.st_size,
         "mtime_ns": stat.st_mtime_ns, "promised": identity_header(file.geometry).decode(),
     }  # fmt: skip
-    entry = cache / "identity" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()}.json"
-    known = _cached(entry, facts)
-    if known is None:
-        known = _hash(file, tools)
-        try:
-            write_json(entry, {"facts": facts, "frames": known[0], "sha256": known[1]})
-        except OSError as error:
-            log.warning("the hash of %s is not kept: %s", file.path.name, error)  # it is made again next time
-    frames, digest = known
+    return cache / "identity" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()}.json", facts
+
+
+def _source(file: SourceFile, frames: int, digest: str) -> Source:
     found = replace(file, geometry=replace(file.geometry, frames=frames))
-    return Source(file=found, sha256=digest, group=file.label)
+    return Source(file=found, sha256=digest, group=file.content_group)
 
 
 def _cached(entry: Path, facts: dict[str, object]) -> tuple[int, str] | None:
@@ -122,10 +149,18 @@ def identify_all(
     )
     problems = [result for result in results if isinstance(result, KitError)]
     sources = [result for result in results if isinstance(result, Source)]
+    problems += duplicates(sources)
+    if problems:
+        raise Several(f"{len(problems)} problems with the clips", problems)
+    return tuple(sources)
+
+
+def duplicates(sources: Sequence[Source]) -> list[KitError]:
+    """One error for each content that more than one clip has."""
     by_content: defaultdict[str, list[Source]] = defaultdict(list)
     for source in sources:
         by_content[source.sha256].append(source)
-    problems += [
+    return [
         BadInput(
             f"{' and '.join(source.file.path.name for source in same)} have the same content",
             hint="They would stand on both sides of a fold; keep one of them.",
@@ -133,6 +168,3 @@ def identify_all(
         for same in by_content.values()
         if len(same) > 1
     ]
-    if problems:
-        raise Several("clips that cannot be used together", problems)
-    return tuple(sources)

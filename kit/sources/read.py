@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import IO
 
 from kit.errors import BadInput, ToolFailed
 from kit.ffmpeg import Ffmpeg, damage, packets_command, y4m_command
-from kit.geometry import RawFormat, frame_bytes, parse_y4m_header
+from kit.geometry import RawFormat, exact_rate, frame_bytes, parse_y4m_header
 from kit.proc import Processes
 from kit.types import Geometry, SourceFile
 
@@ -146,7 +146,8 @@ def _first_header(path: Path, tools: Tools) -> RawFormat:
             hint="Convert it losslessly first, e.g. ffmpeg -i IN -pix_fmt yuv420p -c:v ffv1 OUT.mkv"
             if wrong_format else _READ_AGAIN,
         ) from error  # fmt: skip
-    return parse_y4m_header(done.stdout.split(b"\n", 1)[0], path.name)
+    fmt = parse_y4m_header(done.stdout.split(b"\n", 1)[0], path.name)
+    return replace(fmt, fps=exact_rate(fmt.fps))
 
 
 def check_constant_rate(stamps: list[int], tick: Fraction, fps: Fraction, where: str) -> None:
@@ -178,6 +179,7 @@ def container_frames(path: Path, geometry: Geometry, tools: Tools) -> Iterator[b
     try:
         with tools.processes.stream(y4m_command(tools.ffmpeg, path), tried=f"decoding {path.name}") as (stdout, stderr):
             fmt, frames = y4m_frames(stdout, path.name)
+            fmt = replace(fmt, fps=exact_rate(fmt.fps))
             if fmt.with_frames(geometry.frames) != geometry:
                 raise BadInput(f"{path.name}: changed while it was read: {fmt}, expected {geometry}")
             yield from frames

@@ -58,34 +58,79 @@ class Found:
     ignored: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The files below a folder by what their names say; nothing is opened.
+
+    Attributes:
+        clips: files whose suffix says that they are clips.
+        others: all others, sidecars of clips left out.
+    """
+
+    folder: Path
+    clips: tuple[Path, ...]
+    others: tuple[Path, ...]
+
+    def relative(self, path: Path) -> str:
+        """A path as it is shown and stored: from the folder on, with ``/``."""
+        return path.relative_to(self.folder).as_posix()
+
+
+def list_folder(folder: Path) -> Listing:
+    """Find every clip below ``folder``.
+
+    Raises:
+        BadInput: the folder is missing or holds no clip.
+    """
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise BadInput(f"reference folder {folder} {what}", hint="Give a folder of clips with --ref-dir.")
+    paths = all_files(folder)
+    clips = tuple(path for path in paths if path.is_file() and path.suffix.lower() in CONTAINERS | {".yuv", ".y4m"})
+    sidecars = {path.with_suffix(".json") for path in clips}
+    others = tuple(path for path in paths if path not in sidecars.union(clips))
+    if not clips:
+        raise BadInput(
+            f"reference folder {folder} holds no clip ({len(others)} other files)",
+            hint="Expected .yuv, .y4m or video files such as .mkv and .mp4, also in sub-folders.",
+        )
+    return Listing(folder=folder, clips=clips, others=others)
+
+
 def scan(folder: Path, *, assumed: RawFormat | None, tools: Tools, advance: Callable[[], None] = lambda: None) -> Found:
-    """Find every clip below ``folder`` and learn its geometry.
+    """Find every clip below ``folder`` and learn its geometry; see :func:`inspect_all`.
+
+    Raises:
+        BadInput: the folder is missing or holds no clip.
+        Several: one or more clips cannot be used.
+    """
+    listing = list_folder(folder)
+    files = inspect_all(listing.clips, folder, assumed=assumed, tools=tools, advance=advance)
+    return Found(files=files, ignored=tuple(map(listing.relative, listing.others)))
+
+
+def inspect_all(
+    clips: Sequence[Path],
+    folder: Path,
+    *,
+    assumed: RawFormat | None,
+    tools: Tools,
+    advance: Callable[[], None] = lambda: None,
+) -> tuple[SourceFile, ...]:
+    """Learn the geometry of clips below ``folder`` and give each a label of its own.
 
     Args:
         assumed: format of ``.yuv`` files whose name and sidecar do not tell it (``--geometry``).
         advance: called after each clip.
 
     Raises:
-        BadInput: the folder is missing or holds no clip.
         Several: one or more clips cannot be used.
     """
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise BadInput(f"reference folder {folder} {what}", hint="Give a folder of clips with --ref-dir.")
-    paths = _all_files(folder)
-    clips = [path for path in paths if path.is_file() and path.suffix.lower() in CONTAINERS | {".yuv", ".y4m"}]
-    sidecars = {path.with_suffix(".json") for path in clips}
-    ignored = tuple(str(path.relative_to(folder)) for path in paths if path not in sidecars.union(clips))
-    if not clips:
-        raise BadInput(
-            f"reference folder {folder} holds no clip ({len(ignored)} other files)",
-            hint="Expected .yuv, .y4m or video files such as .mkv and .mp4, also in sub-folders.",
-        )
     labels = _labels(clips, folder)
 
     def attempt(path: Path) -> SourceFile | KitError:
         try:
-            return _inspect(path, labels[path], assumed, tools)
+            return inspect(path, labels[path], assumed=assumed, tools=tools)
         except KitError as error:
             named = path.name in error.message or path.with_suffix(".json").name in error.message
             return error if named else BadInput(f"{path.name}: {error.message}", hint=error.hint)
@@ -97,10 +142,10 @@ def scan(folder: Path, *, assumed: RawFormat | None, tools: Tools, advance: Call
     )
     if problems := [result for result in results if isinstance(result, KitError)]:
         raise Several(f"{len(problems)} of {len(clips)} clips in {folder} cannot be used", problems)
-    return Found(files=tuple(r for r in results if isinstance(r, SourceFile)), ignored=ignored)
+    return tuple(result for result in results if isinstance(result, SourceFile))
 
 
-def _all_files(folder: Path) -> list[Path]:
+def all_files(folder: Path) -> list[Path]:
     """Everything below ``folder`` that is no folder and not hidden, links followed, each folder once."""
 
     def refuse(error: OSError) -> None:
@@ -143,12 +188,17 @@ def _short_name(path: Path) -> str:
         return path.stem  # the inspection reports what is wrong with the name
 
 
-def _inspect(path: Path, label: str, assumed: RawFormat | None, tools: Tools) -> SourceFile:
+def inspect(path: Path, label: str, *, assumed: RawFormat | None, tools: Tools) -> SourceFile:
+    """One clip with its geometry; frames are counted, not decoded.
+
+    Raises:
+        BadInput: it cannot be used.
+    """
     if path.stat().st_size == 0:
         raise BadInput(f"{path.name}: is empty (0 bytes)", hint="Copy the clip again, or remove it.")
     suffix = path.suffix.lower()
     if suffix == ".yuv":
-        kind, geometry = "yuv", _yuv_geometry(path, assumed)
+        kind, geometry = "yuv", yuv_geometry(path, assumed)
     elif suffix == ".y4m":
         kind, geometry = "y4m", y4m_geometry(path)
     else:
@@ -158,8 +208,12 @@ def _inspect(path: Path, label: str, assumed: RawFormat | None, tools: Tools) ->
     return SourceFile(path=path, kind=kind, label=label, geometry=geometry)
 
 
-def _yuv_geometry(path: Path, assumed: RawFormat | None) -> Geometry:
-    """Sidecar, else the full name, else ``--geometry``, else 1920x1080 8-bit 4:2:0 at the rate in the name."""
+def yuv_geometry(path: Path, assumed: RawFormat | None) -> Geometry:
+    """Sidecar, else the full name, else ``--geometry``, else 1920x1080 8-bit 4:2:0 at the rate in the name.
+
+    Raises:
+        BadInput: nothing tells it, or the size of the file does not fit it.
+    """
     sidecar = path.with_suffix(".json")
     _, named, fps = parse_name(path.stem)
     if sidecar.is_file():
