@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import errno
-import json
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +16,8 @@ from typing import Any, NoReturn
 import click
 
 from kit import __version__, config, contract, exits, layout
+from kit.cli_common import Outcome, complain, print_json
+from kit.cli_dataset import dataset
 from kit.errors import BadInput, DiskFull, KitError, Missing, Terminated
 
 RUNS = Path("runs")
@@ -27,13 +26,6 @@ SETUP_NOTE = (
     "Setting up: the first start makes an environment beside the kit. --torch-index URL takes torch from another "
     "index (CPU builds), --wheels DIR installs without a network from a folder of wheels."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a command ends with. A type of its own, since click hands its own exit codes back as plain numbers."""
-
-    code: int
 
 
 def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -58,6 +50,10 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "ref_dir": click.option(
         "--ref-dir", metavar="DIR",
         help="Folder of reference clips (.yuv, .y4m, video files; sub-folders too). Without it: the demo clips."),
+    "dataset": click.option(
+        "--dataset", metavar="NAME",
+        help=f"What --ref-dir holds: {', '.join(contract.DATASETS)}. A data set named without --ref-dir is looked for "
+             "in ${VMAF_DATA_ROOT:-~/.cache/vmaf-train}/datasets/NAME. Default: auto."),
     "encoders": click.option(
         "--encoders", metavar="A,B", help="Encoders to use, each of which must work. Default: what the box calls for."),
     "teacher": click.option(
@@ -89,7 +85,9 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "json": click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
 }  # fmt: skip
 _PLACES = ("out_dir", "config", "json")
-_CORPUS_OPTIONS = ("ref_dir", "encoders", "teacher", "cqs", "box", "ffmpeg", "vmaf_bin", "geometry", "anchor")
+_CORPUS_OPTIONS = (
+    "ref_dir", "dataset", "encoders", "teacher", "cqs", "box", "ffmpeg", "vmaf_bin", "geometry", "anchor",
+)  # fmt: skip
 #: Options that take effect in each step.
 _STEP_OPTIONS = ({*_CORPUS_OPTIONS, "shard_only"}, {"cqs", "anchor"}, {"seeds", "epochs"}, set[str](), set[str]())
 
@@ -172,6 +170,9 @@ def selftest(pytest_args: tuple[str, ...]) -> Outcome:
     return Outcome(code=exits.OK if passed else exits.INVALID)
 
 
+cli.add_command(dataset)
+
+
 def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConfig:
     """Resolve the options of a command and settle its run folder.
 
@@ -224,7 +225,7 @@ def _execute(
     if resolved.shard_only and first == 1 and last == len(pipeline.STEPS):
         session.ui.say("Shard only: no verdict was asked for.")
     if as_json:
-        _print_json(_result_json(resolved, steps[-1].name, results))
+        print_json(_result_json(resolved, steps[-1].name, results))
     return Outcome(code=pipeline.exit_code(results, results[steps[-1].name], verdict_decides=verdict_decides))
 
 
@@ -235,6 +236,8 @@ def _show_config(resolved: config.RunConfig, ui: Any) -> None:
     if (resolved.out_dir / layout.CONFIG).is_file():
         ui.say(f"Going on in {resolved.out_dir}; what is finished there stays. Another --out-dir starts anew.")
     shown = {"ref_dir": "demo clips", "encoders": "what the platform calls for", "ffmpeg": "bundled"}
+    if resolved.ref_dir is not None:
+        shown["ref_dir"] = str(resolved.ref_dir)
     texts = shown | config.as_texts(resolved) | {"out_dir": str(resolved.out_dir)}
     rows = [Row(cells=(name.replace("_", "-"), texts[name], resolved.origins.get(name, "default")))
             for name in sorted(texts)]  # fmt: skip
@@ -290,26 +293,9 @@ def _dry_run(given: dict[str, str | None], *, as_json: bool) -> Outcome:
                            f"{duration(plan.training_seconds)} on {found.facts.cores} cores")),
     ])  # fmt: skip
     if as_json:
-        _print_json({"sources": [f.label for f in found.files], "points": list(map(list, found.points)),
+        print_json({"sources": [f.label for f in found.files], "points": list(map(list, found.points)),
                      **dataclasses.asdict(plan)})  # fmt: skip
     return Outcome(code=exits.OK)
-
-
-def _print_json(value: Any) -> None:
-    """JSON on stdout. A reader that has gone away or a full disk behind it changes no exit code."""
-    if sys.stdout is None:
-        return
-    try:
-        sys.stdout.write(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
-        sys.stdout.flush()
-    except OSError as error:
-        _complain(f"The JSON could not be written: {error.strerror}", "What it says stands in the run folder.")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _complain(message: str, hint: str) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        sys.stderr.write(f"\nError: {message}\nHint: {hint}\n")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -321,12 +307,12 @@ def main(argv: Sequence[str]) -> int:
         # a connection that drops ends the run in order; nohup's wish to be left alone is kept
         signal.signal(signal.SIGHUP, _terminated)
     try:
-        result = cli.main(list(argv), prog_name="python3 -m kit", standalone_mode=False)
+        result = cli.main(list(argv), prog_name="python3 -m kit", standalone_mode=False, obj=os.environ)
     except BaseException as error:  # noqa: BLE001 - also a SystemExit of a library: its 1 would read as HOLD
         message, hint, code = _told(error)
         if code == exits.INTERNAL:
             traceback.print_exc()
-        _complain(message, hint)
+        complain(message, hint)
         return code
     if isinstance(result, Outcome):
         return result.code

@@ -22,6 +22,8 @@ class RunConfig:
 
     Attributes:
         ref_dir: folder of reference clips; None for the built-in demo clips.
+        dataset: which data set the folder holds, one of ``contract.DATASETS``.
+        data_root: where data sets lie that are asked for by name alone.
         encoders: encoders asked for by name; None for what the platform calls for.
         cqs: quality points, ascending; seeds: ensemble seeds in the order given.
         geometry: format of ``.yuv`` files that do not tell it themselves.
@@ -31,6 +33,8 @@ class RunConfig:
     """
 
     ref_dir: Path | None
+    dataset: str
+    data_root: Path
     out_dir: Path
     encoders: tuple[str, ...] | None
     teacher: str
@@ -132,6 +136,16 @@ def _ref_dir(text: str) -> Path:
     return _path(text, "ref-dir")
 
 
+def _dataset(text: str) -> str:
+    if text not in contract.DATASETS:
+        raise BadInput(f"--dataset: unknown {text!r}", hint=f"Known are {', '.join(contract.DATASETS)}.")
+    return text
+
+
+def _data_root(text: str) -> Path:
+    return _path(text, "data-root")
+
+
 def out_dir(text: str) -> Path:
     """The run folder an option names, absolute."""
     return _path(text, "out-dir")
@@ -159,6 +173,8 @@ class Option:
 
 OPTIONS: tuple[Option, ...] = (
     Option(name="ref_dir", parse=_ref_dir),
+    Option(name="dataset", parse=_dataset),
+    Option(name="data_root", parse=_data_root, env="VMAF_DATA_ROOT"),
     Option(name="out_dir", parse=out_dir),
     Option(name="encoders", parse=_encoders),
     Option(name="teacher", parse=_teacher),
@@ -229,14 +245,20 @@ def parse(resolved: Resolved) -> dict[str, object]:
 def complete(
     values: Mapping[str, object], origins: Mapping[str, str], *, out_dir: Path, box: str, box_origin: str
 ) -> RunConfig:
-    """Fill in the defaults. The out-dir and the box are given because their defaults depend on clock and machine."""
+    """Fill in the defaults. The out-dir and the box are given because their defaults depend on clock and machine.
+
+    Raises:
+        BadInput: ``--dataset dir`` without a folder.
+    """
+    values, words = _with_data_set(values)
     demo = values.get("ref_dir") is None
     defaults: dict[str, object] = {
-        "ref_dir": None, "out_dir": out_dir, "encoders": None, "teacher": contract.DEFAULT_TEACHER,
+        "ref_dir": None, "dataset": "auto", "data_root": default_data_root(), "out_dir": out_dir, "encoders": None,
+        "teacher": contract.DEFAULT_TEACHER,
         "cqs": contract.DEFAULT_CQS, "seeds": contract.DEFAULT_SEEDS, "box": box, "ffmpeg": None, "geometry": None,
         "epochs": contract.DEMO_EPOCHS if demo else contract.DEFAULT_EPOCHS, "anchor": True, "shard_only": False,
     }  # fmt: skip
-    words = dict.fromkeys(defaults, "default") | {"box": box_origin}
+    words = dict.fromkeys(defaults, "default") | {"box": box_origin} | words
     if demo:
         words |= {"epochs": "default for demo clips"}
     merged = defaults | dict(values)
@@ -244,9 +266,30 @@ def complete(
     return RunConfig(**merged, origins=MappingProxyType(words | dict(origins)))  # type: ignore[arg-type]
 
 
+def default_data_root() -> Path:
+    """Where data sets lie unless ``VMAF_DATA_ROOT`` or the config file says otherwise."""
+    return Path("~/.cache/vmaf-train").expanduser()
+
+
+def _with_data_set(values: Mapping[str, object]) -> tuple[dict[str, object], dict[str, str]]:
+    """The values with the folder of a data set that is asked for by name alone, and where that comes from."""
+    name = values.get("dataset", "auto")
+    if name == "auto" or values.get("ref_dir") is not None:
+        return dict(values), {}
+    if name == "dir":
+        raise BadInput("--dataset dir says nothing without a folder", hint="Give it with --ref-dir.")
+    root = Path(str(values.get("data_root", default_data_root())))
+    return {**values, "ref_dir": root / "datasets" / str(name)}, {"ref_dir": f"{_FROM_DATASET} {name}"}
+
+
+#: Origin of a reference folder that follows from the data set's name; such a folder is not remembered.
+_FROM_DATASET = "--dataset"
+
+
 def as_texts(config: RunConfig) -> dict[str, str]:
     """The options as texts that :func:`parse` reads again; those that are unset are left out."""
     texts = {
+        "dataset": config.dataset,
         "teacher": config.teacher,
         "cqs": ",".join(map(str, config.cqs)),
         "seeds": ",".join(map(str, config.seeds)),
@@ -260,7 +303,10 @@ def as_texts(config: RunConfig) -> dict[str, str]:
     if config.geometry is not None:
         raw = config.geometry
         texts["geometry"] = f"{raw.width}x{raw.height}@{raw.fps}:{raw.pix_fmt}"
-    for name, path in (("ref_dir", config.ref_dir), ("ffmpeg", config.ffmpeg)):
+    if config.data_root != default_data_root():
+        texts["data_root"] = str(config.data_root)
+    derived = config.origins.get("ref_dir", "").startswith(_FROM_DATASET)
+    for name, path in (("ref_dir", None if derived else config.ref_dir), ("ffmpeg", config.ffmpeg)):
         if path is not None:
             texts[name] = str(path)
     return texts

@@ -58,6 +58,9 @@ CODEC_DIM = len(ENCODER_VOCAB) + 2
 PRESET_SCALE = 9
 CRF_SCALE = 63
 
+#: What ``--dataset`` takes: recognise it, one of the known ones, or any folder of clips.
+DATASETS = ("auto", "npd", "bvi-dvc", "konvid-1k", "dir")
+
 #: Requested quality points lie in this range, both ends included.
 CQ_RANGE = (0, 51)
 DEFAULT_CQS = (19, 25, 31, 37)

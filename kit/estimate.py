@@ -33,7 +33,8 @@ def estimate(config: RunConfig, prereqs: Prereqs) -> Estimate:
     frames = [file.geometry.frames for file in prereqs.files]
     megapixels = sum(f.geometry.width * f.geometry.height * f.geometry.frames / 1e6 for f in prereqs.files)
     busy = sum(megapixels / speed[encoder] for encoder, _ in prereqs.points)
-    rows, groups = sum(frames) * len(prereqs.points), len(frames)
+    rows = sum(frames) * len(prereqs.points)
+    groups = len({file.content_group for file in prereqs.files})
     members = 0 if config.shard_only else groups * len(config.seeds)
     steps_per_epoch = rows * (groups - 1) / groups / BATCH_SIZE
     return Estimate(

@@ -13,6 +13,7 @@ from typing import TypeVar
 from kit import bootstrap, bootstrap_pins, contract
 from kit.bootstrap_pins import BadPins
 from kit.config import RunConfig
+from kit.datasets.load import Opened, open_folder
 from kit.errors import KitError, Terminated
 from kit.ffmpeg import Ffmpeg, locate
 from kit.fsio import free_bytes, write_bytes
@@ -26,7 +27,6 @@ from kit.scorers import ffmpeg_filter
 from kit.session import KIT_ROOT, Session
 from kit.sources import demo
 from kit.sources.read import Tools
-from kit.sources.scan import Found, scan
 from kit.types import Finding, ReadyEncoder, Scorer
 from kit.ui import size
 
@@ -45,7 +45,7 @@ class Examined:
     platform: Platform
     ffmpeg: Ffmpeg | None = None
     scorer: Scorer | None = None
-    found: Found | None = None
+    found: Opened | None = None
     encoders: tuple[ReadyEncoder, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     findings: list[Finding] = field(default_factory=list)
@@ -192,22 +192,47 @@ def _check_scorer(seen: Examined, ffmpeg: Ffmpeg) -> None:
         seen.add("scorer", "pass", f"libvmaf {seen.scorer.version}, {seen.scorer.id}, teacher {teacher}: {golden}")
 
 
+def open_sources(config: RunConfig, session: Session, ffmpeg: Ffmpeg) -> Opened:
+    """The clips of the run, with their content groups.
+
+    Raises:
+        Several: clips that cannot be used, or clips of the data set asked for that are not there.
+    """
+    return open_folder(
+        reference_folder(config, session), asked="dir" if config.demo else config.dataset, assumed=config.geometry,
+        tools=Tools(ffmpeg=ffmpeg, processes=session.processes), cache=session.cache,
+    )  # fmt: skip
+
+
 def _check_sources(seen: Examined, ffmpeg: Ffmpeg) -> None:
-    tools = Tools(ffmpeg=ffmpeg, processes=seen.session.processes)
-    seen.found = seen.attempt(
-        "sources",
-        lambda: scan(reference_folder(seen.config, seen.session), assumed=seen.config.geometry, tools=tools),
-    )
+    seen.found = seen.attempt("sources", lambda: open_sources(seen.config, seen.session, ffmpeg))
     if seen.found is None:
         return
-    files, ignored = seen.found.files, seen.found.ignored
+    files, ignored, groups = seen.found.files, seen.found.ignored, len(seen.found.groups)
     least = int(contract.GATE_THRESHOLDS["groups_min"])
-    few = len(files) < least and not seen.config.shard_only
+    few = groups < least and not seen.config.shard_only
     text = f"{len(files)} clips, {sum(file.geometry.frames for file in files)} frames"
+    if groups != len(files):
+        text += f", {groups} content groups"
     if ignored:
         text += f"; not taken as clips: {', '.join(ignored[:5])}" + (" …" if len(ignored) > 5 else "")
     remedy = f"A verdict needs at least {least} clips that show different things." if few else ""
     seen.add("sources", "warning" if few else "pass", text, remedy)
+    if not seen.config.demo:
+        _tell_data_set(seen, seen.found)
+
+
+def _tell_data_set(seen: Examined, found: Opened) -> None:
+    """Which data set it is and why; what is missing of one that was not asked for by name is no failure."""
+    seen.add("data set", "pass", f"{found.name}: {found.reason}")
+    if found.missing:
+        text = f"{len(found.missing)} clips are not there: {', '.join(found.missing)}"
+        seen.add(f"data set {found.name}", "warning", text, "Get them, or go on without them.")
+    if found.wanting:
+        text = found.wanting[0] + (f", and {len(found.wanting) - 1} more" if len(found.wanting) > 1 else "")
+        seen.add(f"data set {found.name}", "warning", text, "A corpus does not need them; `dataset show` lists all.")
+    for line in found.notes:
+        seen.add(f"data set {found.name}", "warning", line, "Go on if you expected this.")
 
 
 def _check_encoders(seen: Examined, ffmpeg: Ffmpeg) -> None:

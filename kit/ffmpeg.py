@@ -159,6 +159,21 @@ def y4m_command(ffmpeg: Ffmpeg, path: Path) -> list[str]:
     ]  # fmt: skip
 
 
+def lossless_command(ffmpeg: Ffmpeg, file: SourceFile, codec: Sequence[str], target: Path) -> list[str]:
+    """Copy a source without loss into Matroska: its frames, rate and range, nothing else of the file.
+
+    The range has to be said to the encoder too: FFV1 takes limited range only, unless it is told otherwise. Some
+    decoders call 8-bit full range by a pixel format of its own (``yuvj420p``); the same samples get their usual name.
+    """
+    geometry = file.geometry
+    renamed = f",scale=in_range=pc:out_range=pc,format={geometry.pix_fmt}" if geometry.range == "pc" else ""
+    return [
+        str(ffmpeg.path), *COMMON, *input_args(file), "-map", "0:V:0", "-map_metadata", "-1", "-map_chapters", "-1",
+        "-vf", normalise(geometry) + renamed, "-fps_mode", "passthrough", *codec, "-color_range", geometry.range,
+        "-fflags", "+bitexact", "-flags:v", "+bitexact", "-f", "matroska", f"file:{target}",
+    ]  # fmt: skip
+
+
 def packets_command(ffmpeg: Ffmpeg, path: Path) -> list[str]:
     """List the packets of a container's first real video stream with their time stamps, without decoding."""
     return [

@@ -16,6 +16,8 @@ from kit.geometry import RawFormat
 #: One good text for every option that has one.
 GOOD = {
     "ref_dir": "/clips",
+    "dataset": "npd",
+    "data_root": "/data",
     "out_dir": "/runs/one",
     "encoders": "libx264,hevc_nvenc",
     "teacher": "vmaf_v1.0.16_3d0h",
@@ -96,7 +98,8 @@ def test_every_option_has_an_origin() -> None:
 def test_defaults() -> None:
     config = resolve(command_line={"ref_dir": "/clips"})
     assert config == RunConfig(
-        ref_dir=Path("/clips"), out_dir=Path("/runs/new"), encoders=None, teacher="vmaf_v0.6.1", cqs=(19, 25, 31, 37),
+        ref_dir=Path("/clips"), dataset="auto", data_root=Path.home() / ".cache/vmaf-train",
+        out_dir=Path("/runs/new"), encoders=None, teacher="vmaf_v0.6.1", cqs=(19, 25, 31, 37),
         seeds=(0, 1, 2, 3, 4), epochs=200, box="box-1", ffmpeg=None, geometry=None, anchor=True, shard_only=False,
         origins=config.origins,
     )  # fmt: skip
@@ -139,6 +142,8 @@ def test_paths_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
+        ("dataset", "netflix", "--dataset: unknown 'netflix'"),
+        ("data_root", "", "--data-root is empty"),
         ("encoders", "", "--encoders is empty"),
         ("encoders", "libx264,x264", "--encoders: unknown x264"),
         ("encoders", "libx264 libx264", "--encoders: a name is given twice"),
@@ -274,3 +279,27 @@ def test_an_empty_list_in_a_file_is_no_default() -> None:
 @pytest.mark.parametrize("name", ["ref_dir", "out_dir", "ffmpeg"])
 def test_an_empty_path_is_not_the_current_folder(name: str) -> None:
     assert f"--{name.replace('_', '-')}" in refusal(name, "").message
+
+
+def test_a_data_set_named_alone_is_looked_for_below_the_data_root() -> None:
+    usual = resolve(command_line={"dataset": "bvi-dvc"})
+    assert usual.ref_dir == Path.home() / ".cache/vmaf-train/datasets/bvi-dvc"
+    assert (usual.origins["ref_dir"], usual.demo, usual.epochs) == ("--dataset bvi-dvc", False, 200)
+    moved = resolve(command_line={"dataset": "npd"}, environ={"VMAF_DATA_ROOT": "/data"})
+    assert moved.ref_dir == Path("/data/datasets/npd")
+    assert moved.origins["data_root"] == "environment VMAF_DATA_ROOT"
+    both = resolve(command_line={"dataset": "npd", "ref_dir": "/clips"}, environ={"VMAF_DATA_ROOT": "/data"})
+    assert (both.ref_dir, both.dataset) == (Path("/clips"), "npd")
+    assert resolve(environ={"VMAF_DATA_ROOT": "/data"}).demo
+
+
+def test_a_folder_that_follows_from_a_name_is_not_remembered() -> None:
+    texts = as_texts(resolve(command_line={"dataset": "npd"}, environ={"VMAF_DATA_ROOT": "/data"}))
+    assert "ref_dir" not in texts
+    assert resolve(remembered=texts).ref_dir == Path("/data/datasets/npd")
+    assert resolve(command_line={"dataset": "bvi-dvc"}, remembered=texts).ref_dir == Path("/data/datasets/bvi-dvc")
+
+
+def test_any_folder_needs_a_folder() -> None:
+    with pytest.raises(BadInput, match="--dataset dir says nothing without a folder"):
+        resolve(command_line={"dataset": "dir"})

@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "adapters",
         (
             "kit.proc", "kit.pool", "kit.fsio", "kit.archive", "kit.local", "kit.ui", "kit.ffmpeg", "kit.scorers.",
-            "kit.sources.", "kit.platforms.", "kit.corpus.",
+            "kit.sources.", "kit.platforms.", "kit.corpus.", "kit.datasets.",
         ),
     ),
     ("training", ("kit.training.",)),
@@ -39,7 +39,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("between steps", ("kit.session", "kit.results", "kit.provenance", "kit.examine")),
     ("steps", ("kit.steps.",)),
     ("pipeline", ("kit.pipeline",)),
-    ("command line", ("kit.cli", "kit.__main__")),
+    ("command line", ("kit.cli", "kit.cli_common", "kit.cli_dataset", "kit.__main__")),
 )  # fmt: skip
 
 #: (module, what it imports, why that is allowed although it lies above).

@@ -9,7 +9,7 @@ from typing import Any
 from kit import __version__, contract, layout
 from kit.config import RunConfig
 from kit.errors import BadInput, PrerequisiteFailed
-from kit.examine import Examined, examine, points_for, reference_folder
+from kit.examine import Examined, examine, open_sources, points_for
 from kit.ffmpeg import locate
 from kit.fsio import read_json, write_json
 from kit.platforms.base import HostFacts
@@ -17,8 +17,6 @@ from kit.platforms.detect import classify, probe_host
 from kit.platforms.registry import family_of
 from kit.results import Prereqs
 from kit.session import Session
-from kit.sources.read import Tools
-from kit.sources.scan import scan
 from kit.types import ReadyEncoder, Scorer
 from kit.ui import Row
 
@@ -120,8 +118,6 @@ def _from_json(value: Any, config: RunConfig, session: Session) -> Prereqs:
     points = points_for(config, encoders)
     if lacking := {name for name, _ in points} - {encoder.name for encoder in encoders}:
         raise BadInput(f"{', '.join(sorted(lacking))}: not probed when the prerequisites were checked", hint=_AGAIN)
-    tools = Tools(ffmpeg=ffmpeg, processes=session.processes)
-    files = scan(reference_folder(config, session), assumed=config.geometry, tools=tools).files
     return Prereqs(
         facts=facts,
         platform=classify(facts),
@@ -129,5 +125,5 @@ def _from_json(value: Any, config: RunConfig, session: Session) -> Prereqs:
         scorer=Scorer(**value["scorer"]),
         encoders=encoders,
         points=points,
-        files=files,
+        files=open_sources(config, session, ffmpeg).files,
     )

@@ -1,0 +1,260 @@
+"""Commands about data sets: what a folder holds, its manifest, and how it is sent."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kit import config, contract, exits
+from kit.cli_common import Outcome, print_json
+
+if TYPE_CHECKING:
+    from kit.datasets.load import Opened
+    from kit.datasets.pack import Done
+    from kit.ffmpeg import Ffmpeg
+    from kit.session import Session
+
+_CODECS = ("ffv1", "x265")
+
+_folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+_name = click.option(
+    "--dataset", "name", metavar="NAME", help=f"What DIR holds: {', '.join(contract.DATASETS)}. Default: auto."
+)
+_geometry = click.option(
+    "--geometry", metavar="WxH@FPS[:FMT]", help="Format of .yuv files that neither name nor sidecar tells."
+)
+_ffmpeg = click.option("--ffmpeg", metavar="PATH", help="Another ffmpeg. Environment: FFMPEG_BIN. Default: bundled.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+
+
+@click.group()
+def dataset() -> None:
+    """Data sets: what a folder holds, its manifest, lossless copies to send."""
+
+
+@dataset.command()
+@_folder
+@_name
+@_geometry
+@_ffmpeg
+@_json
+@click.pass_obj
+def show(environ: Mapping[str, str], /, folder: Path, as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
+    """What DIR holds: clips and groups, distorted pairs, and what is missing, clip by clip.
+
+    Exit codes: 0 complete, 3 something is missing or cannot be used.
+    """
+    from kit.ui import Row
+
+    resolved = _resolve(environ, folder, Path(), given)
+    session, ffmpeg = _session(resolved)
+    opened = _open(folder, resolved, session, ffmpeg, whole=False)
+    session.ui.say(f"{opened.name}: {opened.reason}")
+    session.ui.table("Clips", ("label", "group", "file", "size", "format", "rate", "frames"), [
+        Row(cells=(f.label, f.content_group, f.path.name, f"{f.geometry.width}x{f.geometry.height}",
+                   f.geometry.pix_fmt, str(f.geometry.fps), str(f.geometry.frames)))
+        for f in opened.files])  # fmt: skip
+    if opened.pairs:
+        session.ui.table("Pairs", ("distorted", "reference", "quality", "encoded at", "kbit/s", "stored at"), [
+            Row(cells=(p.distorted.label, p.reference.label, str(p.quality), f"{p.height} lines", str(p.bitrate),
+                       f"{p.distorted.geometry.width}x{p.distorted.geometry.height}"))
+            for p in opened.pairs])  # fmt: skip
+    lacking = [*(f"{name} is not there" for name in opened.missing), *opened.wanting]
+    if lacking:
+        session.ui.table("Missing", ("clip",), [Row(cells=(line,), style="red") for line in lacking])
+    for note in opened.notes:
+        session.ui.say(note)
+    if as_json:
+        print_json(_shown(opened))
+    return Outcome(code=exits.INVALID if lacking else exits.OK)
+
+
+@dataset.command()
+@_folder
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Default: DIR/NAME.yaml.")
+@_name
+@_json
+def manifest(folder: Path, out: Path | None, name: str | None, as_json: bool) -> Outcome:  # noqa: FBT001
+    """Write NAME.yaml: path, size and SHA-256 of every file in DIR."""
+    from kit.datasets import manifest as manifests
+    from kit.platforms.detect import usable_cores
+    from kit.ui import Ui, size
+
+    ui = Ui()
+    called = _called(folder, name)
+    target = out or folder / f"{called}.yaml"
+    paths = manifests.files_of(folder, without=(target,))
+    with ui.progress("Hashing", len(paths), "files") as advance:
+        entries = manifests.describe(folder, without=(target,), workers=usable_cores(), advance=advance)
+    manifests.write(target, called, entries)
+    total = sum(entry.size for entry in entries)
+    ui.say(f"{target}: {len(entries)} files, {size(total)}")
+    if as_json:
+        print_json({"manifest": str(target), "dataset": called, "files": len(entries), "bytes": total})
+    return Outcome(code=exits.OK)
+
+
+@dataset.command()
+@_folder
+@click.option("--manifest", "path", metavar="FILE", type=click.Path(path_type=Path),
+              help="Default: the manifest in DIR, or the list of a packed folder.")  # fmt: skip
+@_json
+def verify(folder: Path, path: Path | None, as_json: bool) -> Outcome:  # noqa: FBT001
+    """Compare DIR with its manifest: missing and extra files, sizes, hashes.
+
+    Exit codes: 0 as it should be, 3 found wanting.
+    """
+    from kit.datasets import manifest as manifests
+    from kit.platforms.detect import usable_cores
+    from kit.ui import Row, Ui
+
+    ui = Ui()
+    against = path or manifests.find(folder)
+    with ui.progress("Checking", len(manifests.expected_by(against)), "files") as advance:
+        entries, faults = manifests.verify(folder, against, workers=usable_cores(), advance=advance)
+    if faults:
+        ui.table("Found wanting", ("file", "problem", "expected", "found"), [
+            Row(cells=(fault.path, fault.problem, fault.expected, fault.found), style="red")
+            for fault in faults])  # fmt: skip
+    ui.say(f"{against.name}: {len(entries)} files listed, {len(faults)} found wanting")
+    if as_json:
+        print_json({"manifest": str(against), "passed": not faults, "files": len(entries),
+                    "problems": [vars(fault) for fault in faults]})  # fmt: skip
+    return Outcome(code=exits.INVALID if faults else exits.OK)
+
+
+@dataset.command()
+@_folder
+@click.option("--out", metavar="DIR2", type=click.Path(path_type=Path), required=True, help="Where the copies go.")
+@click.option("--codec", type=click.Choice(_CODECS), default=_CODECS[0], show_default=True, help="Both are lossless.")
+@_name
+@_geometry
+@_ffmpeg
+@_json
+@click.pass_obj
+def pack(
+    environ: Mapping[str, str], /, folder: Path, out: Path, codec: str, as_json: bool, **given: str | None  # noqa: FBT001
+) -> Outcome:  # fmt: skip
+    """Make lossless copies of the reference clips in DIR, with their identities and groups, to be sent.
+
+    The kit reads DIR2 as it is (--ref-dir DIR2). The same command goes on where it was stopped.
+    """
+    from kit.datasets.pack import pack as pack_folder
+
+    resolved = _resolve(environ, folder, out, given)
+    session, ffmpeg = _session(resolved)
+    opened = _open(folder, resolved, session, ffmpeg)
+    if opened.pairs:
+        session.ui.say(f"{len(opened.pairs)} distorted clips are not packed: a corpus is made from references.")
+    with _workshop(session, ffmpeg, "Packing", len(opened.files)) as shop:
+        done = pack_folder(opened, resolved.out_dir, codec=codec, shop=shop)
+    return _told(session, done, "packed", out, as_json=as_json)
+
+
+@dataset.command()
+@_folder
+@click.option("--out", metavar="DIR3", type=click.Path(path_type=Path), required=True, help="Where the .yuv go.")
+@_ffmpeg
+@_json
+@click.pass_obj
+def unpack(environ: Mapping[str, str], /, folder: Path, out: Path, as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
+    """Give back the .yuv of a packed folder, bit for bit, each checked against its identity.
+
+    The same command goes on where it was stopped. Exit code 3: clips are missing, damaged or others.
+    """
+    from kit.datasets.packed import read_pack
+    from kit.datasets.unpack import unpack as unpack_folder
+
+    resolved = _resolve(environ, folder, out, given)
+    clips = len(read_pack(folder).clips)
+    session, ffmpeg = _session(resolved)
+    with _workshop(session, ffmpeg, "Unpacking", clips) as shop:
+        done = unpack_folder(folder, resolved.out_dir, shop=shop)
+    return _told(session, done, "unpacked", out, as_json=as_json)
+
+
+def _resolve(
+    environ: Mapping[str, str], folder: Path, out: Path, given: Mapping[str, str | None]
+) -> config.RunConfig:  # fmt: skip
+    """The options of one of these commands, by the rules of a run; only ``FFMPEG_BIN`` counts of the environment."""
+    texts = {"dataset": given.get("name"), "geometry": given.get("geometry"), "ffmpeg": given.get("ffmpeg")}
+    named = {"ref_dir": str(folder), **{name: text for name, text in texts.items() if text is not None}}
+    asked = {name: text for name, text in environ.items() if name == "FFMPEG_BIN"}
+    found = config.gather(command_line=named, environ=asked, file={}, remembered={})
+    return config.complete(config.parse(found), found.origins, out_dir=out, box="", box_origin="not used")
+
+
+def _session(resolved: config.RunConfig) -> tuple[Session, Ffmpeg]:
+    from kit import local
+    from kit.ffmpeg import locate
+    from kit.session import open_session
+    from kit.ui import Ui
+
+    session = open_session(resolved, ui=Ui(), cache=local.usable_cache(resolved.out_dir), argv=sys.argv[1:])
+    origin = resolved.origins["ffmpeg"]
+    return session, locate(resolved.ffmpeg, origin=origin, processes=session.processes)
+
+
+def _open(folder: Path, resolved: config.RunConfig, session: Session, ffmpeg: Ffmpeg, *, whole: bool = True) -> Opened:
+    from kit.datasets.load import open_folder
+    from kit.sources.read import Tools
+
+    return open_folder(
+        folder, asked=resolved.dataset, assumed=resolved.geometry, cache=session.cache, whole=whole,
+        tools=Tools(ffmpeg=ffmpeg, processes=session.processes),
+    )  # fmt: skip
+
+
+@contextmanager
+def _workshop(session: Session, ffmpeg: Ffmpeg, what: str, clips: int) -> Iterator[Any]:
+    from kit.datasets.pack import Workshop
+    from kit.platforms.detect import usable_cores
+    from kit.sources.read import Tools
+
+    tools = Tools(ffmpeg=ffmpeg, processes=session.processes)
+    with session.ui.progress(what, clips, "clips") as advance:
+        yield Workshop(tools=tools, cache=session.cache, workers=usable_cores(), advance=advance)
+
+
+def _called(folder: Path, name: str | None) -> str:
+    """The data set's name; for a plain folder the folder's own."""
+    from kit.datasets.registry import choose
+    from kit.errors import BadInput
+    from kit.sources.scan import list_folder
+
+    if name is not None and name not in contract.DATASETS:
+        raise BadInput(f"--dataset: unknown {name!r}", hint=f"Known are {', '.join(contract.DATASETS)}.")
+    chosen = choose(list_folder(folder), name or "auto")[0].name
+    own = re.sub(r"[^A-Za-z0-9._-]+", "_", folder.resolve().name).strip("._") or "dataset"
+    return own if chosen == "dir" else chosen
+
+
+def _told(session: Session, done: Done, what: str, out: Path, *, as_json: bool) -> Outcome:
+    from kit.ui import size
+
+    clips = len(done.made) + len(done.kept)
+    kept = f", {len(done.kept)} of them were there already" if done.kept else ""
+    session.ui.say(f"{clips} clips {what} in {out}{kept}; {size(done.bytes)} in all")
+    if as_json:
+        print_json({"out": str(out), "made": list(done.made), "kept": list(done.kept), "bytes": done.bytes})
+    return Outcome(code=exits.OK)
+
+
+def _shown(opened: Opened) -> dict[str, object]:
+    from kit.corpus.produce import geometry_facts
+
+    return {
+        "dataset": opened.name, "reason": opened.reason, "missing": list(opened.missing),
+        "wanting": list(opened.wanting), "notes": list(opened.notes),
+        "clips": [{"label": f.label, "group": f.content_group, "file": f.path.relative_to(opened.folder).as_posix(),
+                   "geometry": geometry_facts(f.geometry)} for f in opened.files],
+        "pairs": [{"distorted": p.distorted.path.name, "reference": p.reference.label, "quality": p.quality,
+                   "height": p.height, "bitrate": p.bitrate, "geometry": geometry_facts(p.distorted.geometry)}
+                  for p in opened.pairs],
+    }  # fmt: skip

@@ -1,0 +1,88 @@
+"""Content groups that somebody wrote down: ``groups.json`` in a folder of clips."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kit import contract
+from kit.errors import BadInput, KitError, Several
+from kit.fsio import read_json
+from kit.types import SourceFile
+
+FILE = "groups.json"
+
+_IDENTITY = re.compile(r"[0-9a-f]{64}")
+_GROUP = re.compile(r"[A-Za-z0-9][\w.-]{0,79}", re.ASCII)
+
+
+def read(path: Path) -> dict[str, str]:
+    """What ``groups.json`` says: label, file name, relative path or ``src_sha256`` of a clip, to its group.
+
+    A shard's ``corpus/groups.json`` has the same form.
+
+    Raises:
+        BadInput: it is not of this form.
+    """
+    value: Any = read_json(path)
+    if not isinstance(value, dict) or set(value) != {"schema_version", "groups"}:
+        raise BadInput(
+            f'{path}: expected {{"schema_version": {contract.SCHEMA_VERSION}, "groups": {{"<clip>": "<group>"}}}}'
+        )
+    if value["schema_version"] != contract.SCHEMA_VERSION:
+        raise BadInput(f"{path}: schema version {value['schema_version']!r}, expected {contract.SCHEMA_VERSION}")
+    groups = value["groups"]
+    if not isinstance(groups, dict):
+        raise BadInput(f"{path}: groups is a {type(groups).__name__}, expected clip names and their groups")
+    bad = [clip for clip, group in groups.items() if not isinstance(group, str) or not _GROUP.fullmatch(group)]
+    if bad:
+        raise BadInput(f"{path}: the group of {', '.join(bad)} is not 1 to 80 letters, digits, '.', '_' or '-'")
+    return groups
+
+
+def assign(
+    files: Sequence[SourceFile],
+    named: Mapping[str, str],
+    *,
+    folder: Path,
+    where: str,
+    identity: Callable[[SourceFile], str],
+) -> tuple[SourceFile, ...]:
+    """Give clips the groups that are written down; the others keep theirs.
+
+    Args:
+        identity: gives a clip's ``src_sha256``; called only where a key is one.
+
+    Raises:
+        Several: a key names no clip or more than one, or a clip is put into two groups.
+    """
+    by_name: defaultdict[str, set[Path]] = defaultdict(set)
+    for file in files:
+        for name in (file.label, file.path.name, file.path.relative_to(folder).as_posix()):
+            by_name[name].add(file.path)
+    if any(_IDENTITY.fullmatch(key) for key in named):
+        for file in files:
+            by_name[identity(file)].add(file.path)
+    problems: list[KitError] = []
+    chosen: dict[Path, str] = {}
+    for key, group in named.items():
+        clips = by_name.get(key, set())
+        if len(clips) != 1:
+            problems.append(_not_one(key, clips, where))
+            continue
+        (path,) = clips
+        if chosen.setdefault(path, group) != group:
+            problems.append(BadInput(f"{where}: {path.name} is put into {chosen[path]} and into {group}"))
+    if problems:
+        raise Several(f"{where} cannot be used", problems)
+    return tuple(replace(file, group=chosen.get(file.path, file.group)) for file in files)
+
+
+def _not_one(key: str, clips: set[Path], where: str) -> BadInput:
+    if not clips:
+        return BadInput(f"{where}: {key} is no clip here", hint="Write its label, its file name or its src_sha256.")
+    return BadInput(f"{where}: {key} names {len(clips)} clips", hint="Write their paths from this folder on.")

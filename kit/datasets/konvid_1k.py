@@ -1,0 +1,61 @@
+"""KoNViD-1k: 1200 clips of eight seconds, 960x540, each its own source.
+
+Hosu and others, "The Konstanz natural video database (KoNViD-1k)", QoMEX 2017. The clips are ``<Flickr id>.mp4`` in
+``KoNViD_1k_videos/``; the metadata lists every id in the column ``flickr_id`` of ``KoNViD_1k_attributes.csv``. Many
+were filmed with telephones: a clip whose frame rate varies is refused like any other, by name.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from kit.datasets.base import Contents, strangers
+from kit.sources.scan import Listing
+
+CLIPS = 1200
+#: Files of its metadata that list every clip.
+LISTS = ("KoNViD_1k_attributes.csv", "KoNViD_1k_mos.csv")
+
+#: Flickr's ids have ten or eleven digits; shorter numbers would be anybody's 1.mp4.
+_NAME = re.compile(r"^\d{8,12}$")
+
+
+class Konvid1k:
+    """The folder of clips, or the one above it that holds the metadata too."""
+
+    name = "konvid-1k"
+
+    def recognise(self, listing: Listing) -> str:
+        """Most of the clips are named by a Flickr id."""
+        own = [path for path in listing.clips if _is_own(path)]
+        return f"{len(own)} clips named by a Flickr id" if 2 * len(own) > len(listing.clips) else ""
+
+    def contents(self, listing: Listing) -> Contents:
+        """Every clip is a source and a group of its own; what is missing can be told where the metadata is there."""
+        own = [path for path in listing.clips if _is_own(path)]
+        others = [path for path in listing.clips if not _is_own(path)]
+        listed = _listed(listing)
+        there = {path.stem for path in own}
+        notes = strangers(listing, others, self.name)
+        if not listed and len(own) < CLIPS:
+            notes += (f"{len(own)} of its {CLIPS} clips are there; {LISTS[0]} would tell which are not",)
+        return Contents(
+            references=dict.fromkeys((*own, *others)),
+            missing=tuple(f"{name}.mp4" for name in sorted(listed) if name not in there),
+            notes=notes,
+        )
+
+
+def _is_own(path: Path) -> bool:
+    return path.suffix.lower() in (".mp4", ".mkv") and _NAME.match(path.stem) is not None
+
+
+def _listed(listing: Listing) -> set[str]:
+    """The ids of the metadata, where it lies in the folder."""
+    for path in listing.others:
+        if path.name in LISTS:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                return {row["flickr_id"].strip() for row in csv.DictReader(file) if row.get("flickr_id")}
+    return set()

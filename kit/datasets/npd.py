@@ -1,0 +1,112 @@
+"""The Netflix Public Dataset: nine references in ``ref/``, seventy encodes of them in ``dis/``.
+
+Names and pairs are those of ``resource/dataset/NFLX_dataset_public.py`` in Netflix/vmaf; the meaning of the names is in
+its ``resource/doc/datasets.md``: ``{content name}_{expert score}_{height in pixels}_{bitrate in Kbps}.yuv``. All
+references are 1920x1080, 8 bits, 4:2:0, at the rate in their names.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from kit.datasets.base import Contents, Distorted, strangers
+from kit.sources.scan import Listing
+
+#: Stems of the references, each to its content group: both ElFuente clips are scenes of one film.
+REFERENCES = {
+    "BigBuckBunny_25fps": "BigBuckBunny",
+    "BirdsInCage_30fps": "BirdsInCage",
+    "CrowdRun_25fps": "CrowdRun",
+    "ElFuente1_30fps": "ElFuente",
+    "ElFuente2_30fps": "ElFuente",
+    "FoxBird_25fps": "FoxBird",
+    "OldTownCross_25fps": "OldTownCross",
+    "Seeking_25fps": "Seeking",
+    "Tennis_24fps": "Tennis",
+}
+
+#: Every encode of a reference, ``quality_height_bitrate``.
+LADDER = {
+    "BigBuckBunny": "20_288_375 30_384_550 40_384_750 50_480_1050 55_480_1750 75_720_3050 80_720_4250 85_1080_3800 "
+    "90_1080_4300 95_1080_5800",
+    "BirdsInCage": "40_288_375 50_288_550 60_384_550 65_384_750 80_480_750 85_720_1050 90_1080_1800 95_1080_3000",
+    "CrowdRun": "03_288_375 40_480_2350 50_1080_4300 65_1080_5800 75_1080_7500 80_1080_10000 90_1080_15000",
+    "ElFuente1": "10_288_375 25_384_750 50_480_1750 60_720_2350 70_1080_4300 85_1080_5800 90_1080_7500",
+    "ElFuente2": "05_288_375 30_480_1750 50_720_3050 60_1080_4300 65_720_4250 70_1080_5800 80_1080_10000 "
+    "85_1080_15000 90_1080_20000",
+    "FoxBird": "20_288_375 40_384_750 55_480_750 65_480_1750 80_1080_2300 95_1080_5800",
+    "OldTownCross": "20_288_375 45_384_750 55_480_750 60_480_1750 80_720_2350 85_720_2950 90_1080_4300",
+    "Seeking": "10_288_375 30_480_1050 45_480_1750 50_720_2350 60_720_3050 65_1080_4300 75_1080_5800 85_1080_7500 "
+    "90_1080_15000 95_1080_20000",
+    "Tennis": "20_288_375 40_384_750 60_480_1050 70_480_1750 80_720_3050 90_1080_4300",
+}
+
+_DISTORTED = re.compile(rf"^({'|'.join(LADDER)})_(\d{{2}})_(\d{{3,4}})_(\d{{3,5}})$")
+
+
+class Npd:
+    """Given as the folder that holds ``ref/`` and ``dis/``, or as ``ref/`` itself."""
+
+    name = "npd"
+
+    def recognise(self, listing: Listing) -> str:
+        """Most of the clips outside ``dis/`` have the names of its references."""
+        own, others, _ = _sorted_out(listing)
+        names = {path.stem for path in own}
+        return f"{len(names)} of its {len(REFERENCES)} reference clips are there" if len(own) > len(others) else ""
+
+    def contents(self, listing: Listing) -> Contents:
+        """References with their groups, and the distorted clips whose reference is there."""
+        own, others, encodes = _sorted_out(listing)
+        by_source = {path.stem.rpartition("_")[0]: path for path in own}
+        distorted, wanting = _distorted(encodes, by_source)
+        if encodes:
+            there = {path.stem for path in encodes}
+            wanting += [f"dis/{stem}.yuv is not there" for stem in _ladder_stems() if stem not in there]
+        notes = strangers(listing, others, self.name)
+        return Contents(
+            references={path: REFERENCES.get(path.stem) for path in (*own, *others)},
+            distorted=tuple(distorted),
+            missing=tuple(f"{stem}.yuv" for stem in REFERENCES if stem not in {path.stem for path in own}),
+            wanting=tuple(wanting),
+            notes=notes if encodes else (*notes, "dis/ is not there: no distorted clips to pair"),
+        )
+
+
+def _ladder_stems() -> list[str]:
+    return [f"{source}_{rung}" for source, rungs in LADDER.items() for rung in rungs.split()]
+
+
+def _sorted_out(listing: Listing) -> tuple[list[Path], list[Path], list[Path]]:
+    """References, clips that are none of its, and the distorted clips in ``dis/``, inside or beside ``ref/``."""
+    encodes = [path for path in listing.clips if _is_encode(path)]
+    beside = listing.folder.parent / "dis"
+    if not encodes and listing.folder.name == "ref" and beside.is_dir():
+        encodes = sorted(path for path in beside.iterdir() if path.suffix == ".yuv" and not path.name.startswith("."))
+    rest = [path for path in listing.clips if not _is_encode(path)]
+    own = [path for path in rest if path.stem in REFERENCES]
+    return own, [path for path in rest if path.stem not in REFERENCES], encodes
+
+
+def _is_encode(path: Path) -> bool:
+    return path.parent.name == "dis" or _DISTORTED.match(path.stem) is not None
+
+
+def _distorted(encodes: list[Path], by_source: dict[str, Path]) -> tuple[list[Distorted], list[str]]:
+    """Every encode with its reference, and a line for each that has none."""
+    pairs, wanting = [], []
+    for path in encodes:
+        found = _DISTORTED.match(path.stem)
+        if found is None or path.suffix != ".yuv":
+            wanting.append(f"dis/{path.name}: is not named <source>_<quality>_<height>_<bitrate>.yuv")
+        elif found[1] not in by_source:
+            wanting.append(f"dis/{path.name}: its reference {found[1]} is not there")
+        else:
+            pairs.append(
+                Distorted(
+                    path=path, reference=by_source[found[1]], quality=int(found[2]), height=int(found[3]),
+                    bitrate=int(found[4]),
+                )
+            )  # fmt: skip
+    return pairs, wanting

@@ -1,0 +1,97 @@
+"""``pack.json``: what a packed folder holds, clip by clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from kit import __version__, contract
+from kit.errors import BadInput
+from kit.fsio import read_json, write_json
+from kit.geometry import checked_format
+from kit.types import Geometry
+
+PACK = "pack.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedClip:
+    """One lossless copy.
+
+    Attributes:
+        path: of the copy, relative to the folder, with ``/``; size, sha256: of its bytes.
+        src_sha256: identity of the source, which the copy keeps.
+        original: file name that the clip had; its suffix tells what it was.
+    """
+
+    path: str
+    size: int
+    sha256: str
+    src_sha256: str
+    label: str
+    group: str
+    original: str
+    geometry: Geometry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pack:
+    """A packed folder."""
+
+    dataset: str
+    codec: str
+    clips: tuple[PackedClip, ...]
+
+
+def write_pack(folder: Path, pack: Pack) -> None:
+    """Write ``pack.json``."""
+    clips = [
+        {**vars(clip), "geometry": {**vars(clip.geometry), "fps": _rate(clip.geometry.fps)}} for clip in pack.clips
+    ]
+    value = {"schema_version": contract.SCHEMA_VERSION, "kit_version": __version__, "dataset": pack.dataset,
+             "codec": pack.codec, "clips": clips}  # fmt: skip
+    write_json(folder / PACK, value)
+
+
+def _rate(fps: Fraction) -> str:
+    return f"{fps.numerator}/{fps.denominator}"
+
+
+def read_pack(folder: Path) -> Pack:
+    """Read ``pack.json``.
+
+    Raises:
+        Missing: the folder has none.
+        BadInput: it is not of this form, or names a file outside the folder.
+    """
+    path = folder / PACK
+    value: Any = read_json(path, left_by="dataset pack")
+    try:
+        if value["schema_version"] != contract.SCHEMA_VERSION:
+            raise BadInput(f"{path}: schema version {value['schema_version']!r}, expected {contract.SCHEMA_VERSION}")
+        clips = tuple(_clip(item) for item in value["clips"])
+        pack = Pack(dataset=str(value["dataset"]), codec=str(value["codec"]), clips=clips)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise BadInput(f"{path} is not the list of a packed folder: {error!r}") from error
+    if outside := [clip.path for clip in clips if not is_inside(clip.path) or "/" in clip.original]:
+        raise BadInput(f"{path}: not inside the folder: {', '.join(outside)}")
+    return pack
+
+
+def _clip(item: Mapping[str, Any]) -> PackedClip:
+    stored = item["geometry"]
+    raw = checked_format(
+        width=int(stored["width"]), height=int(stored["height"]), pix_fmt=str(stored["pix_fmt"]),
+        fps=Fraction(str(stored["fps"])), range_=str(stored["range"]),
+    )  # fmt: skip
+    texts = {name: str(item[name]) for name in ("path", "sha256", "src_sha256", "label", "group", "original")}
+    return PackedClip(**texts, size=int(item["size"]), geometry=raw.with_frames(int(stored["frames"])))
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative path stays inside its folder."""
+    path = PurePosixPath(name)
+    return bool(name) and not path.is_absolute() and ".." not in path.parts
