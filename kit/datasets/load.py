@@ -83,6 +83,8 @@ def open_folder(
                 tuple(contents.references), folder, assumed=assumed, tools=tools, advance=advance
             )  # fmt: skip
         except Several as error:
+            if not problems:
+                raise
             problems += error.problems
     elif not problems:
         problems.append(BadInput(f"none of the clips is a reference of {dataset.name}"))
