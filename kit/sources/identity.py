@@ -151,7 +151,7 @@ def identify_all(
     sources = [result for result in results if isinstance(result, Source)]
     problems += duplicates(sources)
     if problems:
-        raise Several(f"{len(problems)} problems with the clips", problems)
+        raise Several("clips that cannot be used together", problems)
     return tuple(sources)
 
 
