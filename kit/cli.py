@@ -18,6 +18,7 @@ import click
 from kit import __version__, config, contract, exits, layout
 from kit.cli_common import Outcome, complain, print_json
 from kit.cli_dataset import dataset
+from kit.cli_platform import platform
 from kit.errors import BadInput, DiskFull, KitError, Missing, Terminated
 
 RUNS = Path("runs")
@@ -171,6 +172,7 @@ def selftest(pytest_args: tuple[str, ...]) -> Outcome:
 
 
 cli.add_command(dataset)
+cli.add_command(platform)
 
 
 def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConfig:

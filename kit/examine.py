@@ -19,8 +19,8 @@ from kit.ffmpeg import Ffmpeg, locate
 from kit.fsio import free_bytes, write_bytes
 from kit.geometry import largest_frame
 from kit.plan import cells_at_once, disk_bytes, quality_points
-from kit.platforms.base import HostFacts
 from kit.platforms.detect import Platform, classify, probe_host
+from kit.platforms.facts import HostFacts
 from kit.platforms.probe import LeftOut, probe
 from kit.results import Prereqs
 from kit.scorers import ffmpeg_filter
@@ -265,7 +265,7 @@ def _check_gpu(seen: Examined) -> None:
     """Only where one is claimed."""
     if seen.facts.gpus:
         works = any(encoder.family == "nvenc" for encoder in seen.encoders)
-        text = seen.facts.gpus[0] + ("" if works else " is there, and NVENC does not work")
+        text = str(seen.facts.gpus[0]) + ("" if works else " is there, and NVENC does not work")
         seen.add("GPU", "pass" if works else "warning", text, "" if works else "See its encoders above.")
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from kit.corpus.shard import Shard
 from kit.evidence import CellFacts
 from kit.ffmpeg import Ffmpeg
-from kit.platforms.base import HostFacts
 from kit.platforms.detect import Platform
+from kit.platforms.facts import HostFacts
 from kit.training.predictions import Predictions
 from kit.types import ReadyEncoder, Scorer, SourceFile
 

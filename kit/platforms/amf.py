@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kit.platforms.base import HostFacts, score_format
+from kit.platforms.base import score_format
+from kit.platforms.facts import HostFacts
 from kit.types import EncodeSettings
 
 

@@ -3,41 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from kit.errors import BadInput
 from kit.geometry import PIXEL_FORMATS
+from kit.platforms.facts import HostFacts
 from kit.types import EncodeSettings
-
-#: Where Linux shows DRM render nodes.
-RENDER_NODES = Path("/dev/dri")
-
-
-@dataclass(frozen=True, kw_only=True)
-class HostFacts:
-    """What was seen of the machine, without judgement.
-
-    Attributes:
-        system: ``Linux``, ``Darwin`` or another name that the operating system gives itself.
-        machine: ``x86_64``, ``aarch64`` or ``arm64``.
-        cores: how many this process may use.
-        memory_bytes: installed memory; None where it cannot be read.
-        gpus: one line per NVIDIA GPU, ``name, driver``.
-        nvidia_problem: why ``nvidia-smi`` gave nothing, empty if it answered.
-        render_nodes: names of DRM render nodes, e.g. ``renderD128``.
-        ihd_nodes: those whose VA-API driver is Intel's iHD.
-    """
-
-    system: str
-    machine: str
-    cores: int
-    memory_bytes: int | None
-    gpus: tuple[str, ...] = ()
-    nvidia_problem: str = ""
-    render_nodes: tuple[str, ...] = ()
-    ihd_nodes: tuple[str, ...] = ()
 
 
 class EncoderFamily(Protocol):

@@ -5,21 +5,27 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 
 from kit.errors import ToolFailed
-from kit.platforms.base import RENDER_NODES, HostFacts
+from kit.platforms.facts import (
+    NVIDIA_FIELDS,
+    NVIDIA_SAYS,
+    RENDER_NODES,
+    HostFacts,
+    NvidiaGpu,
+    RenderNode,
+    parse_chip,
+    parse_nvidia_smi,
+    parse_sysctl,
+    parse_vainfo,
+)
 from kit.proc import Processes
 
 _NVENC = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
 _QSV = ("h264_qsv", "hevc_qsv", "av1_qsv")
-#: What nvidia-smi is known to say when it cannot answer.
-_NVIDIA_SAYS = (
-    "couldn't communicate with the NVIDIA driver",
-    "Driver/library version mismatch",
-    "No devices were found",
-    "is not a valid field to query",
-)
 _VIDEOTOOLBOX = ("h264_videotoolbox", "hevc_videotoolbox")
+_SOFTWARE = ("libx264",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,43 +35,70 @@ class Platform:
     Attributes:
         candidates: encoders to try by default, in order; those that fail the probe are left out.
         fallback: encoders to use when no candidate works.
-        reason: why this tag.
+        reason: why this tag, and what is known to be missing.
     """
 
     tag: str
     candidates: tuple[str, ...]
-    fallback: tuple[str, ...] = ("libx264",)
+    fallback: tuple[str, ...] = _SOFTWARE
     reason: str
 
 
 def classify(facts: HostFacts) -> Platform:
-    """The platform tag of a machine."""
+    """The platform tag of a machine, by operating system first, then by what encodes."""
     if facts.system == "Darwin":
-        return Platform(tag=f"darwin-{facts.machine}-cpu", candidates=_VIDEOTOOLBOX, reason=f"macOS on {facts.machine}")
+        return _mac(facts)
+    if facts.system != "Linux":
+        system = facts.system or "unknown"
+        reason = f"{system} on {facts.machine}: not one the kit was made for"
+        return Platform(tag=f"{system.lower()}-{facts.machine}-cpu", candidates=_SOFTWARE, reason=reason)
     if facts.machine in ("aarch64", "arm64"):
-        return Platform(tag=f"{facts.system.lower()}-aarch64-cpu", candidates=("libx264",), reason="Linux on Arm")
-    prefix = f"{facts.system.lower()}-{facts.machine}"
+        return Platform(tag="linux-aarch64-cpu", candidates=_SOFTWARE, reason="Linux on Arm")
+    prefix = f"linux-{facts.machine}"
     if facts.gpus:
         qsv = _QSV if facts.ihd_nodes else ()
-        reason = f"nvidia-smi shows {facts.gpus[0]}" + (", and an Intel node with iHD is there" if qsv else "")
-        return Platform(tag=f"{prefix}-cuda", candidates=_NVENC + qsv, reason=reason)
+        reason = f"nvidia-smi shows {_listed(facts.gpus)}" + (f"; iHD on {facts.ihd_nodes[0].name}" if qsv else "")
+        return Platform(tag=f"{prefix}-cuda", candidates=_NVENC + qsv, reason=reason + _where(facts))
     if facts.ihd_nodes:
-        return Platform(tag=f"{prefix}-sycl", candidates=_QSV, reason=f"vainfo shows iHD on {facts.ihd_nodes[0]}")
-    return Platform(
-        tag=f"{prefix}-vulkan", candidates=("libx264",),
-        reason=f"no NVIDIA GPU ({facts.nvidia_problem}), no Intel render node",
-    )  # fmt: skip
+        reason = f"vainfo shows iHD on {', '.join(node.name for node in facts.ihd_nodes)}"
+        return Platform(tag=f"{prefix}-sycl", candidates=_QSV, reason=reason + _where(facts))
+    reason = f"no NVIDIA GPU ({facts.nvidia_problem or 'none listed'}), {_no_intel(facts)}{_where(facts)}"
+    return Platform(tag=f"{prefix}-vulkan", candidates=_SOFTWARE, reason=reason)
+
+
+def _mac(facts: HostFacts) -> Platform:
+    chip = f", {facts.chip}" if facts.chip else ""
+    note = "; under Rosetta, where constant quality is not to be had" if facts.translated else ""
+    reason = f"macOS on {facts.machine}{chip}{note}"
+    return Platform(tag=f"darwin-{facts.machine}-cpu", candidates=_VIDEOTOOLBOX, reason=reason)
+
+
+def _listed(gpus: tuple[NvidiaGpu, ...]) -> str:
+    return "; ".join(f"{gpu.index}: {gpu}" for gpu in gpus) if len(gpus) > 1 else str(gpus[0])
+
+
+def _no_intel(facts: HostFacts) -> str:
+    if not facts.nodes:
+        return "no /dev/dri in this container" if facts.container else "no render node"
+    told = (f"{node.name}: {node.driver or node.problem}" for node in facts.nodes)
+    return f"no node with Intel's iHD ({', '.join(told)})"
+
+
+def _where(facts: HostFacts) -> str:
+    return "; inside WSL" if facts.wsl else "; inside a container" if facts.container else ""
 
 
 def probe_host(processes: Processes) -> HostFacts:
     """Look at the machine. What is missing is no error; the reason is kept."""
     system, machine = platform.system(), platform.machine()
-    gpus, problem = _nvidia(processes) if system == "Linux" else ((), "macOS")
-    nodes = tuple(sorted(path.name for path in RENDER_NODES.glob("renderD*")))
+    if system == "Darwin":
+        return _probe_mac(machine, processes)
+    gpus, problem = _nvidia(processes) if system == "Linux" else ((), "not looked for")
+    names = sorted(path.name for path in RENDER_NODES.glob("renderD*"))
     return HostFacts(
-        system=system, machine=machine, cores=usable_cores(), memory_bytes=_memory(), gpus=gpus,
-        nvidia_problem=problem, render_nodes=nodes,
-        ihd_nodes=tuple(node for node in nodes if _has_ihd(node, processes)),
+        system=system, machine=machine, cores=usable_cores(), memory_bytes=_memory(),
+        wsl="microsoft" in platform.release().lower(), container=_in_container(), gpus=gpus, nvidia_problem=problem,
+        nodes=tuple(_node(name, processes) for name in names),
     )  # fmt: skip
 
 
@@ -83,24 +116,56 @@ def _memory() -> int | None:
         return None
 
 
-def _nvidia(processes: Processes) -> tuple[tuple[str, ...], str]:
-    argv = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+def _in_container() -> bool:
+    return any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv"))
+
+
+def _probe_mac(machine: str, processes: Processes) -> HostFacts:
+    keys = ("hw.optional.arm64", "sysctl.proc_translated")
+    facts = {key: _output(["sysctl", key], processes) for key in keys}
+    known = parse_sysctl("\n".join(facts.values()))
+    chip = parse_chip(_output(["system_profiler", "SPHardwareDataType", "-json"], processes))
+    return HostFacts(
+        system="Darwin", machine=machine, cores=usable_cores(), memory_bytes=_memory(), chip=chip,
+        translated=known.get("sysctl.proc_translated") == "1", nvidia_problem="macOS",
+    )  # fmt: skip
+
+
+def _output(argv: list[str], processes: Processes) -> str:
+    """What a tool prints, nothing where it fails: an unknown key of sysctl exits 1."""
+    try:
+        return processes.run(argv, tried=f"asking {argv[0]}", timeout=20).stdout.decode("utf-8", "replace")
+    except ToolFailed:
+        return ""
+
+
+def _nvidia(processes: Processes) -> tuple[tuple[NvidiaGpu, ...], str]:
+    """The GPUs, or why there are none; asked again without the field that drivers up to 470 do not know."""
+    gpus, problem = _ask_nvidia(NVIDIA_FIELDS, processes)
+    if "is not a valid field" in problem:
+        return _ask_nvidia(tuple(field for field in NVIDIA_FIELDS if field != "compute_cap"), processes)
+    return gpus, problem
+
+
+def _ask_nvidia(fields: tuple[str, ...], processes: Processes) -> tuple[tuple[NvidiaGpu, ...], str]:
+    argv = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
     try:
         done = processes.run(argv, tried="asking nvidia-smi for GPUs", timeout=20)
     except ToolFailed as error:
         if error.returncode is None:
             return (), "nvidia-smi is not installed"
-        # its own words may name PCI addresses, which stay here
-        known = next((phrase for phrase in _NVIDIA_SAYS if phrase in error.message), "")
-        return (), f"nvidia-smi failed: {known}" if known else f"nvidia-smi failed with exit status {error.returncode}"
-    lines = [line.strip() for line in done.stdout.decode("utf-8", "replace").splitlines() if line.strip()]
-    return (tuple(lines), "") if lines else ((), "nvidia-smi lists no GPU")
+        said = next((phrase for phrase in NVIDIA_SAYS if phrase in error.message + error.stdout), "")
+        return (), f"nvidia-smi failed: {said}" if said else f"nvidia-smi failed with exit status {error.returncode}"
+    gpus = parse_nvidia_smi(done.stdout.decode("utf-8", "replace"), fields)
+    return gpus, "" if gpus else "nvidia-smi lists no GPU"
 
 
-def _has_ihd(node: str, processes: Processes) -> bool:
-    argv = ["vainfo", "--display", "drm", "--device", str(RENDER_NODES / node)]
+def _node(name: str, processes: Processes) -> RenderNode:
+    argv = ["vainfo", "--display", "drm", "--device", str(RENDER_NODES / name)]
     try:
-        done = processes.run(argv, tried=f"asking vainfo about {node}", timeout=20)
-    except ToolFailed:
-        return False
-    return "iHD" in done.stdout.decode("utf-8", "replace") + done.stderr
+        done = processes.run(argv, tried=f"asking vainfo about {name}", timeout=20)
+    except ToolFailed as error:
+        if error.returncode is None:
+            return RenderNode(name=name, problem="vainfo is not installed")
+        return parse_vainfo(name, error.stdout + error.message)
+    return parse_vainfo(name, done.stdout.decode("utf-8", "replace") + done.stderr)

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kit.platforms.base import HostFacts, scale_63, score_format
+from kit.platforms.base import scale_63, score_format
+from kit.platforms.facts import HostFacts
 from kit.types import EncodeSettings
+
+#: GeForce driver version from which on so many sessions are allowed.
+_SESSIONS = (((591, 59), 12), ((550,), 8), ((530,), 5), ((0,), 3))
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
 
 
 class Nvenc:
@@ -43,8 +51,14 @@ class Nvenc:
         return ()
 
     def max_parallel(self, facts: HostFacts) -> int | None:
-        """Three: what every driver since 2020 allows on consumer cards."""
-        return 3
+        """Sessions a GeForce driver allows system-wide; professional cards have no fixed cap.
+
+        The steps are hints from the community, so a box that allows fewer is met at run time.
+        """
+        if not facts.gpus or "GeForce" not in facts.gpus[0].name:
+            return 3 if not facts.gpus else None
+        driver = _version(facts.gpus[0].driver)
+        return next((limit for since, limit in _SESSIONS if driver >= since), _SESSIONS[-1][1])
 
     def build(self, stream: bytes, ffmpeg_version: str, facts: HostFacts) -> str:
         """GPU and driver."""

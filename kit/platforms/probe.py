@@ -24,7 +24,7 @@ from kit.ffmpeg import (
     stats_column,
 )
 from kit.geometry import PIXEL_FORMATS
-from kit.platforms.base import HostFacts
+from kit.platforms.facts import HostFacts
 from kit.platforms.registry import family_of
 from kit.pool import Lane, run_lanes
 from kit.proc import Processes

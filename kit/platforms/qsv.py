@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kit.platforms.base import RENDER_NODES, HostFacts, score_format
+from kit.platforms.base import score_format
+from kit.platforms.facts import RENDER_NODES, HostFacts
 from kit.types import EncodeSettings
 
 
@@ -34,13 +35,14 @@ class Qsv:
 
     def device_args(self, facts: HostFacts) -> tuple[str, ...]:
         """The first node with Intel's driver, else the first render node there is."""
-        nodes = facts.ihd_nodes or facts.render_nodes
-        return ("-init_hw_device", f"qsv=hw,child_device={RENDER_NODES / nodes[0]}" if nodes else "qsv=hw")
+        nodes = facts.ihd_nodes or facts.nodes
+        return ("-init_hw_device", f"qsv=hw,child_device={RENDER_NODES / nodes[0].name}" if nodes else "qsv=hw")
 
     def max_parallel(self, facts: HostFacts) -> int | None:
         """Two keep the device busy."""
         return 2
 
     def build(self, stream: bytes, ffmpeg_version: str, facts: HostFacts) -> str:
-        """ffmpeg's version; the media driver's is not known yet."""
-        return f"ffmpeg {ffmpeg_version}, iHD"
+        """ffmpeg's version and the media driver's."""
+        version = facts.ihd_nodes[0].version if facts.ihd_nodes else "unknown"
+        return f"ffmpeg {ffmpeg_version}, iHD {version}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from kit.platforms.base import HostFacts, scale_63, score_format
+from kit.platforms.base import scale_63, score_format
+from kit.platforms.facts import HostFacts
 from kit.types import EncodeSettings
 
 _PLANAR_10 = tuple(f"yuv{chroma}p{bits}" for bits in ("", "10le") for chroma in (420, 422, 444))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +13,6 @@ from kit.errors import BadInput, PrerequisiteFailed
 from kit.examine import Examined, examine, open_sources, points_for
 from kit.ffmpeg import locate
 from kit.fsio import read_json, write_json
-from kit.platforms.base import HostFacts
 from kit.platforms.detect import classify, probe_host
 from kit.platforms.registry import family_of
 from kit.results import Prereqs
@@ -23,7 +23,7 @@ from kit.ui import Row
 NAME = "prereqs"
 _AGAIN = "Run `prereqs` again."
 #: Facts that encoder builds and cell keys depend on.
-_DECIDING = ("system", "machine", "gpus", "ihd_nodes")
+_DECIDING = ("system", "machine", "gpus", "nodes")
 
 
 def run(config: RunConfig, previous: None, session: Session) -> Prereqs:
@@ -95,6 +95,11 @@ def load(config: RunConfig, session: Session) -> Prereqs:
         raise BadInput(f"{path} was not written by this version: {error!r}", hint=_AGAIN) from error
 
 
+def _lasting(fact: Any) -> Any:
+    """A fact without what changes from minute to minute."""
+    return [{**item, "sessions": None} for item in fact] if isinstance(fact, list) else fact
+
+
 def _from_json(value: Any, config: RunConfig, session: Session) -> Prereqs:
     if not value["passed"]:
         raise BadInput("the prerequisites failed when they were checked", hint=_AGAIN)
@@ -106,10 +111,9 @@ def _from_json(value: Any, config: RunConfig, session: Session) -> Prereqs:
         )
     if config.teacher != value["teacher"]:
         raise BadInput(f"the scorer was checked with the teacher {value['teacher']}, not {config.teacher}", hint=_AGAIN)
-    stored: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in value["facts"].items()}
     facts = probe_host(session.processes)
-    before = HostFacts(**stored)
-    if changed := [name for name in _DECIDING if getattr(facts, name) != getattr(before, name)]:
+    now = json.loads(json.dumps(asdict(facts)))
+    if changed := [name for name in _DECIDING if _lasting(now[name]) != _lasting(value["facts"][name])]:
         raise BadInput(f"this box has changed since its prerequisites were checked: {', '.join(changed)}", hint=_AGAIN)
     encoders = tuple(
         ReadyEncoder(**encoder, device_args=family_of(encoder["name"]).device_args(facts))

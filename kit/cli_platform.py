@@ -1,0 +1,85 @@
+"""``kit platform``: what this box is and what it can encode with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kit import config, exits
+from kit.cli_common import Outcome, print_json
+
+if TYPE_CHECKING:
+    from kit.ffmpeg import Ffmpeg
+    from kit.session import Session
+
+
+@click.command()
+@click.option("--options", "options", is_flag=True, help="Hold every adapter's arguments against ffmpeg's own help.")
+@click.option("--ffmpeg", metavar="PATH", help="Another ffmpeg. Environment: FFMPEG_BIN. Default: bundled.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+@click.pass_obj
+def platform(environ: Mapping[str, str], /, options: bool, ffmpeg: str | None, as_json: bool) -> Outcome:  # noqa: FBT001
+    """What this box is, which encoders work here, and why the others do not.
+
+    With --options every encoder that ffmpeg has compiled in is checked, hardware or not; exit code 3 if any
+    argument is unknown or out of range.
+    """
+    session, found = _open(ffmpeg, environ)
+    return _show_options(session, found, as_json=as_json) if options else _show_box(session, found, as_json=as_json)
+
+
+def _open(ffmpeg: str | None, environ: Mapping[str, str]) -> tuple[Session, Ffmpeg]:
+    from kit import local
+    from kit.ffmpeg import locate
+    from kit.session import open_session
+    from kit.ui import Ui
+
+    given = {} if ffmpeg is None else {"ffmpeg": ffmpeg}
+    asked = {name: text for name, text in environ.items() if name == "FFMPEG_BIN"}
+    found = config.gather(command_line=given, environ=asked, file={}, remembered={})
+    here = config.complete(config.parse(found), found.origins, out_dir=Path.cwd(), box="", box_origin="")
+    session = open_session(here, ui=Ui(), cache=local.usable_cache(here.out_dir), argv=sys.argv[1:])
+    return session, locate(here.ffmpeg, origin=here.origins["ffmpeg"], processes=session.processes)
+
+
+def _show_box(session: Session, ffmpeg: Ffmpeg, *, as_json: bool) -> Outcome:
+    from kit.contract import ENCODER_VOCAB
+    from kit.platforms.detect import classify, probe_host
+    from kit.platforms.probe import probe
+    from kit.ui import Row
+
+    facts = probe_host(session.processes)
+    found = classify(facts)
+    ready, left_out = probe(ENCODER_VOCAB, ["yuv420p"], ffmpeg=ffmpeg, facts=facts, processes=session.processes)
+    session.ui.say(f"{found.tag}: {found.reason}")
+    rows = [Row(cells=(encoder.name, "works", encoder.build, "")) for encoder in ready]
+    rows += [Row(cells=(lost.name, "left out", lost.reason, lost.remedy), style="yellow") for lost in left_out]
+    session.ui.table(f"Encoders of ffmpeg {ffmpeg.version}, {ffmpeg.origin}", ("encoder", "", "build or reason",
+                     "what to do"), rows)  # fmt: skip
+    session.ui.say(f"Used by default: {', '.join(found.candidates)}, as far as they work; else libx264.")
+    if as_json:
+        print_json(
+            {"tag": found.tag, "reason": found.reason, "candidates": list(found.candidates), "facts": asdict(facts),
+             "ffmpeg": {"version": ffmpeg.version, "origin": ffmpeg.origin},
+             "encoders": [asdict(encoder) for encoder in ready], "left_out": [asdict(lost) for lost in left_out]}
+        )  # fmt: skip
+    return Outcome(code=exits.OK)
+
+
+def _show_options(session: Session, ffmpeg: Ffmpeg, *, as_json: bool) -> Outcome:
+    from kit.platforms.options import check_options, table
+    from kit.ui import Row
+
+    checks = check_options(ffmpeg, session.processes)
+    rows = [Row(cells=tuple(row.values()), style="red" if check.problem else "")
+            for row, check in zip(table(checks), checks, strict=True)]  # fmt: skip
+    session.ui.table(f"Arguments against ffmpeg {ffmpeg.version}", ("encoder", "option", "values", "allowed", "result"),
+                     rows)  # fmt: skip
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    return Outcome(code=exits.INVALID if any(check.problem for check in checks) else exits.OK)

@@ -1,0 +1,137 @@
+"""Holding the adapters' arguments against ffmpeg's own help: a misspelled option is found without a device."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kit.contract import CQ_RANGE, ENCODER_VOCAB
+from kit.ffmpeg import Ffmpeg
+from kit.geometry import PIXEL_FORMATS
+from kit.platforms.registry import settings_for
+from kit.proc import Processes
+
+#: ``(from 0 to 51)``, with the names ffmpeg gives to the ends of an integer's range.
+_RANGE = re.compile(r"\(from (\S+) to ([^\s)]+)\)")
+_LIMITS = {"INT_MIN": -(2.0**31), "INT_MAX": 2.0**31 - 1, "I64_MAX": 2.0**63, "-I64_MAX": -(2.0**63), "FLT_MAX": 3.4e38,
+           "-FLT_MAX": -3.4e38, "UINT32_MAX": 2.0**32 - 1}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionHelp:
+    """An option as ffmpeg's help has it: the range of a number, or the names a value may have."""
+
+    low: float | None = None
+    high: float | None = None
+    names: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionCheck:
+    """One argument of one encoder.
+
+    Attributes:
+        values: every value it takes over all quality points and pixel formats.
+        allowed: what ffmpeg's help says; problem: what is wrong, empty if nothing.
+    """
+
+    encoder: str
+    option: str
+    values: tuple[str, ...]
+    allowed: str
+    problem: str
+
+
+def parse_help(text: str) -> dict[str, OptionHelp]:
+    """Options of ``ffmpeg -h encoder=NAME`` or ``-h full``, by name with its dash; the first of equal names counts."""
+    found: dict[str, OptionHelp] = {}
+    current = ""
+    for line in text.splitlines():
+        if option := re.match(r"^ {0,2}(-[\w-]+)(?:\[:\S*\])?\s", line):
+            current = option[1]
+            limits = _RANGE.search(line)
+            low, high = (_limit(limits[1]), _limit(limits[2])) if limits else (None, None)
+            found.setdefault(current, OptionHelp(low=low, high=high))
+        elif current and (name := re.match(r"^ {5}(\w+) +(?:-?\d+ +)?[E.]", line)):
+            known = found[current]
+            found[current] = OptionHelp(low=known.low, high=known.high, names=known.names | {name[1]})
+    return found
+
+
+def _limit(text: str) -> float | None:
+    try:
+        return _LIMITS[text] if text in _LIMITS else float(text)
+    except ValueError:
+        return None
+
+
+def used_values(encoder: str) -> dict[str, list[str]]:
+    """Every option an adapter gives to an encoder, with all values over quality points and pixel formats."""
+    values: dict[str, list[str]] = {}
+    for cq in range(CQ_RANGE[0], CQ_RANGE[1] + 1):
+        for pix_fmt in PIXEL_FORMATS:
+            argv = settings_for(encoder, cq, pix_fmt).argv[2:]
+            for option, value in zip(argv[::2], argv[1::2], strict=True):
+                seen = values.setdefault(option, [])
+                if value not in seen:
+                    seen.append(value)
+    return values
+
+
+def check_options(ffmpeg: Ffmpeg, processes: Processes) -> tuple[OptionCheck, ...]:
+    """Check every adapter of the vocabulary against this ffmpeg.
+
+    An encoder that is not compiled in gets one line that says so; it is no problem of the adapter's.
+    """
+    generic = parse_help(_help(ffmpeg, "full", processes))
+    checks: list[OptionCheck] = []
+    for encoder in ENCODER_VOCAB:
+        text = _help(ffmpeg, f"encoder={encoder}", processes)
+        if f"Encoder {encoder} " not in text:
+            checks.append(OptionCheck(encoder=encoder, option="", values=(), allowed="not in this ffmpeg", problem=""))
+            continue
+        own = parse_help(text)
+        checks += [
+            _check(encoder, option, values, own.get(option) or generic.get(option.split(":")[0]))
+            for option, values in used_values(encoder).items()
+        ]
+    return tuple(checks)
+
+
+def _help(ffmpeg: Ffmpeg, topic: str, processes: Processes) -> str:
+    done = processes.run(
+        [str(ffmpeg.path), "-hide_banner", "-h", topic], tried=f"asking for help on {topic}", timeout=60
+    )
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _check(encoder: str, option: str, values: Sequence[str], known: OptionHelp | None) -> OptionCheck:
+    if known is None:
+        return OptionCheck(encoder=encoder, option=option, values=tuple(values), allowed="", problem="no such option")
+    allowed = ", ".join(sorted(known.names)) or ("" if known.low is None else f"{known.low:g} to {known.high:g}")
+    wrong = [value for value in values if not _fits(value, known)]
+    problem = f"not allowed: {', '.join(wrong[:5])}" if wrong else ""
+    return OptionCheck(encoder=encoder, option=option, values=tuple(values), allowed=allowed, problem=problem)
+
+
+def _fits(value: str, known: OptionHelp) -> bool:
+    if value in known.names:
+        return True
+    try:
+        number = float(value)
+    except ValueError:
+        # a text option, such as x264's preset or a pixel format, has neither names nor a range
+        return not known.names and known.low is None
+    return known.low is None or known.high is None or known.low <= number <= known.high
+
+
+def table(checks: Sequence[OptionCheck]) -> list[dict[str, str]]:
+    """The checks as rows of texts; long lists of values by their ends."""
+    rows = []
+    for check in checks:
+        shown = ", ".join(check.values) if len(check.values) < 5 else f"{check.values[0]} … {check.values[-1]}"
+        result = check.problem or ("left out" if not check.option else "pass")
+        rows.append({"encoder": check.encoder, "option": check.option, "values": shown, "allowed": check.allowed,
+                     "result": result})  # fmt: skip
+    return rows
