@@ -18,12 +18,14 @@ from kit import contract
 from kit import ffmpeg as ffmpeg_module
 from kit.corpus import produce as produce_module
 from kit.corpus.cellfile import CellRows
+from kit.corpus.limit import Limit, produce_within
 from kit.corpus.produce import Bench, produce
 from kit.corpus.shard import FailedCell
 from kit.errors import DiskFull
 from kit.ffmpeg import Ffmpeg
 from kit.plan import plan_cells
-from kit.platforms.registry import settings_for
+from kit.platforms.registry import family_of, settings_for
+from kit.pool import Lane, run_lanes
 from kit.privacy import Redactor
 from kit.proc import Processes
 from kit.sources.identity import identify
@@ -120,3 +122,44 @@ def test_no_room_left_is_a_full_disk_whatever_ffmpeg_said(
     monkeypatch.setattr(produce_module, "free_bytes", lambda _folder: 1000)
     with pytest.raises(DiskFull):
         produce(cell, bench(tmp_path / "out", ffmpeg, "rm vmaf.json"))
+
+
+FULL = "OpenEncodeSessionEx failed: out of memory (10): (no details)"
+
+
+def sessions(folder: Path, most: int) -> str:
+    """Shell that refuses, in NVENC's words, when more than ``most`` of its kind run at once."""
+    return (
+        f'mkdir -p "{folder}"; touch "{folder}/$$"; sleep 0.2; '
+        f'if [ $(ls "{folder}" | wc -l) -gt {most} ]; then rm "{folder}/$$"; '
+        f'echo "[h264_nvenc @ 0x1] [error] {FULL}" >&2; exit 187; fi; sleep 0.3; rm "{folder}/$$"'
+    )
+
+
+def test_a_full_device_is_met_with_fewer_at_once(cell: Cell, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    place = bench(tmp_path / "out", ffmpeg, sessions(tmp_path / "sessions", 2))
+    limit = Limit(4)
+    cells = [replace(cell, key=f"{number}" * 64) for number in range(6)]
+    results = run_lanes(
+        lambda one: produce_within(one, place, limit, family_of("h264_nvenc").busy, pause=0.3),
+        [Lane(workers=4, items=cells)],
+        stop=place.processes.stop,
+    )
+    assert [result for result in results if isinstance(result, FailedCell)] == []
+    assert 1 <= limit.places <= 2
+
+
+def test_a_device_that_stays_full_fails_the_cell_in_the_end(cell: Cell, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    place = bench(tmp_path / "out", ffmpeg, sessions(tmp_path / "sessions", 0))
+    result = produce_within(cell, place, Limit(3), family_of("h264_nvenc").busy, pause=0.01)
+    assert isinstance(result, FailedCell)
+    assert FULL in result.reason
+
+
+def test_another_failure_is_not_tried_again(cell: Cell, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    count = tmp_path / "count"
+    place = bench(tmp_path / "out", ffmpeg, f"echo x >> '{count}'; exit 9")
+    limit = Limit(3)
+    assert isinstance(produce_within(cell, place, limit, family_of("h264_nvenc").busy, pause=0.01), FailedCell)
+    assert count.read_text() == "x\n"
+    assert limit.places == 3

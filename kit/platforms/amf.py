@@ -14,6 +14,7 @@ class Amf:
 
     name = "amf"
     encoders = ("h264_amf", "hevc_amf", "av1_amf")
+    busy: tuple[str, ...] = ()
     remedies: Mapping[str, str] = {"libamfrt64.so.1 failed to open": "Install AMD's AMF runtime (amf-amdgpu-pro)."}
 
     def settings(self, encoder: str, cq: int, pix_fmt: str) -> EncodeSettings:

@@ -26,6 +26,10 @@ class EncoderFamily(Protocol):
     def remedies(self) -> Mapping[str, str]:
         """What ffmpeg says when an encoder fails, to what helps."""
 
+    @property
+    def busy(self) -> tuple[str, ...]:
+        """What ffmpeg says when the device takes no further encode at once."""
+
     def settings(self, encoder: str, cq: int, pix_fmt: str) -> EncodeSettings:
         """Arguments for quality point ``cq`` (0–51) on a source of ``pix_fmt``."""
 

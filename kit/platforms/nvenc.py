@@ -21,6 +21,7 @@ class Nvenc:
 
     name = "nvenc"
     encoders = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
+    busy: tuple[str, ...] = ("out of memory (10)", "incompatible client key")
     remedies: Mapping[str, str] = {
         "Cannot load libcuda.so.1": "No NVIDIA driver here; on WSL put /usr/lib/wsl/lib on the library path.",
         "Cannot load libnvidia-encode.so.1": "Install the driver's encode library; in a container set "

@@ -14,6 +14,7 @@ class Qsv:
 
     name = "qsv"
     encoders = ("h264_qsv", "hevc_qsv", "av1_qsv")
+    busy: tuple[str, ...] = ()
     remedies: Mapping[str, str] = {
         "Error creating a MFX session: -9": "Install libmfx-gen1.2 (11th generation and later) or libmfx1, and "
         "intel-media-va-driver-non-free; the user must be in the group render.",

@@ -29,6 +29,7 @@ class Software:
 
     name = "software"
     encoders = tuple(_ACCEPTED)
+    busy: tuple[str, ...] = ()
     remedies: Mapping[str, str] = {
         "Unknown encoder": "This ffmpeg was built without it; leave --ffmpeg out to use the bundled one.",
     }

@@ -14,6 +14,7 @@ class VideoToolbox:
 
     name = "videotoolbox"
     encoders = ("h264_videotoolbox", "hevc_videotoolbox")
+    busy: tuple[str, ...] = ("cannot create compression session",)
     remedies: Mapping[str, str] = {
         "qscale not available for encoder": "Constant quality needs an arm64 ffmpeg on Apple silicon, not Rosetta.",
         "cannot create compression session": "The encoder is busy: close other encodes and try again.",

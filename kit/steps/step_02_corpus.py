@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from kit import layout
 from kit.config import RunConfig
 from kit.corpus import shard as shards
-from kit.corpus.produce import Bench, geometry_facts, produce
+from kit.corpus.limit import Limit, produce_within
+from kit.corpus.produce import Bench, geometry_facts
 from kit.corpus.shard import CellEntry, FailedCell, Shard
 from kit.errors import BadInput, Wanting
 from kit.fsio import remove_temporaries
 from kit.geometry import largest_frame
 from kit.plan import cells_at_once, plan_cells
-from kit.platforms.registry import settings_for
+from kit.platforms.registry import family_of, settings_for
 from kit.pool import Lane, run_lanes
 from kit.results import Prereqs
 from kit.session import Session
@@ -132,12 +133,18 @@ def _produce_all(
         for family in families.values()
     ]
 
+    limits = {name: Limit(lane.workers) for name, lane in zip(families, lanes, strict=True)}
+
     def make(cell: Cell) -> CellEntry | FailedCell:
-        result = produce(cell, bench)
+        family = cell.encoder.family
+        result = produce_within(cell, bench, limits[family], family_of(cell.encoder.name).busy)
         return result if isinstance(result, FailedCell) else shards.entry_for(cell, result)
 
     with session.ui.progress("Corpus", len(cells), "cells") as advance:
         results = run_lanes(make, lanes, stop=session.processes.stop, done=lambda cell, _result: advance(cell.name))
+    for name, lane in zip(families, lanes, strict=True):
+        if limits[name].places < lane.workers:
+            session.ui.say(f"{name}: the device took {limits[name].places} encodes at once, not {lane.workers}")
     made = [result for result in results if isinstance(result, CellEntry)]
     return made, [result for result in results if isinstance(result, FailedCell)]
 
