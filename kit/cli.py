@@ -71,7 +71,7 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "box": click.option("--box", metavar="NAME", help="Name of this box in the results. Default: a random tag."),
     "ffmpeg": click.option(
         "--ffmpeg", metavar="PATH",
-        help="ffmpeg 7.1 or later with libvmaf. Environment: FFMPEG_BIN. Default: bundled."),
+        help="The ffmpeg that encodes; if it cannot score, the bundled one does. Environment: FFMPEG_BIN."),
     "vmaf_bin": click.option(
         "--vmaf-bin", metavar="PATH", help="The vmaf tool. Environment: LIBVMAF_BIN. Refused by this version."),
     "geometry": click.option(

@@ -6,7 +6,7 @@ import importlib.util
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,14 +14,15 @@ from kit import bootstrap, bootstrap_pins, contract
 from kit.bootstrap_pins import BadPins
 from kit.config import RunConfig
 from kit.datasets.load import Opened, open_folder
-from kit.errors import KitError, Terminated
-from kit.ffmpeg import Ffmpeg, locate
+from kit.errors import KitError, PrerequisiteFailed, Terminated
+from kit.ffmpeg import Ffmpeg, locate, on_path, scoring_partner
 from kit.fsio import free_bytes, write_bytes
 from kit.geometry import largest_frame
 from kit.plan import cells_at_once, disk_bytes, quality_points
 from kit.platforms.detect import Platform, classify, probe_host
 from kit.platforms.facts import HostFacts
 from kit.platforms.probe import LeftOut, probe
+from kit.platforms.registry import family_of
 from kit.results import Prereqs
 from kit.scorers import ffmpeg_filter
 from kit.session import KIT_ROOT, Session
@@ -37,13 +38,21 @@ _T = TypeVar("_T")
 
 @dataclass(kw_only=True)
 class Examined:
-    """What was found so far; a check whose tool is missing leaves its part empty and a failure."""
+    """What was found so far; a check whose tool is missing leaves its part empty and a failure.
+
+    Attributes:
+        ffmpeg: reads and scores.
+        encoding: encodes; mostly the same one.
+        path_ffmpeg: the one on PATH, once an encoder was found to work with it only.
+    """
 
     config: RunConfig
     session: Session
     facts: HostFacts
     platform: Platform
     ffmpeg: Ffmpeg | None = None
+    encoding: Ffmpeg | None = None
+    path_ffmpeg: Ffmpeg | None = None
     scorer: Scorer | None = None
     found: Opened | None = None
     encoders: tuple[ReadyEncoder, ...] = ()
@@ -71,7 +80,7 @@ class Examined:
 
     def prereqs(self) -> Prereqs | None:
         """What the next step needs; None if a check failed."""
-        if self.failed or self.ffmpeg is None or self.scorer is None or self.found is None:
+        if self.failed or self.ffmpeg is None or self.encoding is None or self.scorer is None or self.found is None:
             return None
         return Prereqs(
             facts=self.facts,
@@ -81,6 +90,8 @@ class Examined:
             encoders=self.encoders,
             points=points_for(self.config, self.encoders),
             files=self.found.files,
+            encoding=self.encoding,
+            path_ffmpeg=self.path_ffmpeg,
         )
 
 
@@ -172,14 +183,20 @@ def _check_writable(seen: Examined) -> None:
 
 def _check_ffmpeg(seen: Examined) -> None:
     config = seen.config
-    seen.ffmpeg = seen.attempt(
-        "ffmpeg",
-        lambda: locate(config.ffmpeg, origin=config.origins["ffmpeg"], processes=seen.session.processes),
+    processes = seen.session.processes
+    encoding = seen.attempt(
+        "ffmpeg", lambda: locate(config.ffmpeg, origin=config.origins["ffmpeg"], processes=processes)
     )
-    if seen.ffmpeg is None:
+    if encoding is not None:
+        seen.encoding, seen.ffmpeg = encoding, seen.attempt("ffmpeg", lambda: scoring_partner(encoding, processes))
+    if encoding is None or seen.ffmpeg is None:
         seen.add("scorer, sources, encoders", "failure", "not checked: they need ffmpeg", "Mend ffmpeg first.")
+    elif encoding is seen.ffmpeg:
+        seen.add("ffmpeg", "pass", f"{encoding.version}, {encoding.origin}")
     else:
-        seen.add("ffmpeg", "pass", f"{seen.ffmpeg.version}, {seen.ffmpeg.origin}")
+        seen.add("ffmpeg", "pass", f"{encoding.version}, {encoding.origin}: encodes; "
+                 f"{seen.ffmpeg.version}, {seen.ffmpeg.origin}: decodes and scores what comes through a pipe, since "
+                 f"the first lacks {', '.join(encoding.lacks)}")  # fmt: skip
 
 
 def _check_scorer(seen: Examined, ffmpeg: Ffmpeg) -> None:
@@ -243,15 +260,21 @@ def _check_encoders(seen: Examined, ffmpeg: Ffmpeg) -> None:
     pix_fmts = sorted({file.geometry.pix_fmt for file in seen.found.files}) if seen.found else ["yuv420p"]
 
     def try_out(names: tuple[str, ...]) -> None:
-        ready, left_out = probe(names, pix_fmts, ffmpeg=ffmpeg, facts=seen.facts, processes=seen.session.processes)
-        seen.encoders += ready
-        seen.left_out += left_out
+        ready, left_out = probe(
+            names, pix_fmts, ffmpeg=seen.encoding or ffmpeg, scoring=ffmpeg, facts=seen.facts,
+            processes=seen.session.processes,
+        )  # fmt: skip
+        more, lost = _try_path(seen, left_out, pix_fmts, ffmpeg)
+        seen.encoders += tuple(sorted(ready + more, key=lambda encoder: names.index(encoder.name)))
+        seen.left_out += lost
 
     names = tuple(dict.fromkeys((*wanted, *helper)))
     try_out(names)
     if not asked and not {encoder.name for encoder in seen.encoders}.intersection(wanted):
         try_out(tuple(name for name in seen.platform.fallback if name not in names))
     for encoder in seen.encoders:
+        if encoder.on_path:
+            continue
         seen.add(f"encoder {encoder.name}", "pass", encoder.build)
     for lost in seen.left_out:
         needed = lost.name in asked + helper
@@ -259,6 +282,42 @@ def _check_encoders(seen: Examined, ffmpeg: Ffmpeg) -> None:
         seen.add(f"encoder {lost.name}", status, f"left out: {lost.reason}", lost.remedy)
     if not seen.encoders:
         seen.add("encoders", "failure", "none works here", "Give an ffmpeg that has libx264.")
+
+
+def _try_path(
+    seen: Examined, left_out: tuple[LeftOut, ...], pix_fmts: list[str], scoring: Ffmpeg
+) -> tuple[tuple[ReadyEncoder, ...], tuple[LeftOut, ...]]:
+    """Try the hardware encoders that the bundled ffmpeg cannot open with the one on PATH.
+
+    Returns:
+        Those that work so, and those that are left out still.
+    """
+    why = {lost.name: lost for lost in left_out if family_of(lost.name).name != "software"}
+    if not why or seen.config.ffmpeg is not None:
+        return (), left_out
+    try:
+        other = on_path(seen.session.processes)
+    except PrerequisiteFailed as error:
+        seen.add("ffmpeg on PATH", "warning", error.message, "It could stand in for the bundled one if it ran.")
+        return (), left_out
+    if other is None:
+        return (), left_out
+    ready, again = probe(
+        tuple(why), pix_fmts, ffmpeg=other, scoring=scoring, facts=seen.facts, processes=seen.session.processes
+    )
+    if ready:
+        seen.path_ffmpeg = other
+    for encoder in ready:
+        seen.add(f"encoder {encoder.name}", "pass", f"{encoder.build}; encoded by the ffmpeg on PATH "
+                 f"({other.version}), since the bundled one says: {why[encoder.name].reason}")  # fmt: skip
+    said = {lost.name: lost.reason for lost in again}
+    works = {encoder.name for encoder in ready}
+    still = (
+        replace(lost, reason=f"{lost.reason}; with the ffmpeg on PATH ({other.version}): {said[lost.name]}")
+        if lost.name in said else lost
+        for lost in left_out if lost.name not in works
+    )  # fmt: skip
+    return tuple(replace(encoder, on_path=True) for encoder in ready), tuple(still)
 
 
 def _check_gpu(seen: Examined) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ COMMON = ("-hide_banner", "-nostdin", "-y", "-loglevel", "level+warning", "-noau
 
 #: Files a fused run leaves in its scratch folder.
 SCORE_LOG, STREAM_HASH, ENCODED_STATS, DECODED_STATS = "vmaf.json", "stream.sha256", "encoded.txt", "decoded.txt"
+#: Where a stream goes that nobody needs: its hash stays.
+STREAM_HASHED = ("-f", "streamhash", "-hash", "sha256", STREAM_HASH)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +31,13 @@ class Ffmpeg:
     Attributes:
         version: the word after "ffmpeg version", e.g. ``n9.0.2-17-g2a571b6068``.
         origin: where it came from, in words.
+        lacks: what scoring in the process that encodes needs and this one has not, of :data:`FUSED_NEEDS`.
     """
 
     path: Path
     version: str
     origin: str
+    lacks: tuple[str, ...] = ()
 
 
 def locate(explicit: Path | None, *, origin: str, processes: Processes) -> Ffmpeg:
@@ -57,7 +62,49 @@ def locate(explicit: Path | None, *, origin: str, processes: Processes) -> Ffmpe
     found = re.match(rb"ffmpeg version (\S+)", done.stdout)
     if not found:
         raise PrerequisiteFailed(f"ffmpeg ({origin}): {explicit} answers -version like another program")
-    return Ffmpeg(path=explicit, version=found[1].decode("utf-8", "replace"), origin=origin)
+    return Ffmpeg(
+        path=explicit, version=found[1].decode("utf-8", "replace"), origin=origin,
+        lacks=_lacking(explicit, processes),
+    )  # fmt: skip
+
+
+def scoring_partner(encoding: Ffmpeg, processes: Processes) -> Ffmpeg:
+    """The ffmpeg that reads, decodes and scores what ``encoding`` encodes: itself, or the bundled one.
+
+    Raises:
+        PrerequisiteFailed: it lacks something, and there is no bundled one.
+    """
+    return locate(None, origin="", processes=processes) if encoding.lacks else encoding
+
+
+def on_path(processes: Processes) -> Ffmpeg | None:
+    """The ffmpeg on PATH; None where there is none.
+
+    Raises:
+        PrerequisiteFailed: it does not run.
+    """
+    found = shutil.which("ffmpeg")
+    return None if found is None else locate(Path(found).absolute(), origin="on PATH", processes=processes)
+
+
+#: What one process for encoding, decoding and scoring takes: the filter, the loopback decoder (7.1), and removing the
+#: position of chroma samples by a filter (7.1).
+FUSED_NEEDS = ("libvmaf", "-dec", "setparams=chroma_location")
+
+
+def _lacking(path: Path, processes: Processes) -> tuple[str, ...]:
+    """Which of :data:`FUSED_NEEDS` an ffmpeg has not; asked of itself, since versions of own builds tell nothing."""
+    ask = [str(path), "-hide_banner", "-nostdin"]
+    tried = "asking ffmpeg what it can do"
+    scores = processes.run([*ask, "-h", "filter=libvmaf"], tried=tried, timeout=30)
+    params = processes.run([*ask, "-h", "filter=setparams"], tried=tried, timeout=30)
+    try:
+        processes.run([*ask, "-dec", "0:0"], tried=tried, timeout=30)
+        loopback = True
+    except ToolFailed as error:
+        loopback = "Unrecognized option 'dec'" not in error.stderr_tail
+    has = (b"Filter libvmaf" in scores.stdout, loopback, b"chroma_location" in params.stdout)
+    return tuple(need for need, there in zip(FUSED_NEEDS, has, strict=True) if not there)
 
 
 def _bundled() -> Path:
@@ -86,17 +133,20 @@ def input_args(file: SourceFile) -> list[str]:
     ]  # fmt: skip
 
 
-def normalise(geometry: Geometry) -> str:
+def normalise(geometry: Geometry, *, chroma_location: bool = True) -> str:
     """Filters after which a source looks the same whatever file it came from.
 
     Containers round time stamps and carry colour, aspect and chroma-position tags; encoders write some of them
     into their streams and x264 plans with durations. Only what is in the source's identity may stay.
+
+    Args:
+        chroma_location: remove the position of chroma samples too; an ffmpeg before 7.1 cannot.
     """
     fps = geometry.fps
     return (
         f"settb={fps.denominator}/{fps.numerator},setpts=N,setsar=1,"
         f"setparams=range={geometry.range}:color_primaries=unknown:color_trc=unknown:colorspace=unknown"
-        ":chroma_location=unspecified:field_mode=prog"
+        f"{':chroma_location=unspecified' if chroma_location else ''}:field_mode=prog"
     )
 
 
@@ -114,7 +164,7 @@ def fused_command(
     *,
     model: str,
     device_args: Sequence[str] = (),
-    encoded_to: Sequence[str] = ("-f", "streamhash", "-hash", "sha256", STREAM_HASH),
+    encoded_to: Sequence[str] = STREAM_HASHED,
     scorer_threads: int = 1,
 ) -> list[str]:
     """One process that reads the source once, encodes it, decodes the stream again and scores every frame.
@@ -125,30 +175,51 @@ def fused_command(
     an encoder that shifts time stamps is compared rightly; a surplus or a lack shows in the three counts.
     """
     geometry = file.geometry
-    time = f"settb={geometry.fps.denominator}/{geometry.fps.numerator},setpts=N"
-    # full-range 8-bit frames travel under names of their own (yuvj420p), which encoders and libvmaf do not take
-    head, loop_head = "", ""
-    if geometry.range == "pc":
-        renamed = "scale=in_range=pc:out_range=pc,format="
-        head, loop_head = f"{renamed}{geometry.pix_fmt},", f"{renamed}{settings.score_pix_fmt},"
-    converted = conversion(settings, geometry.pix_fmt)
-    to_score = f",{converted}" if converted else ""
     fed_as_scored = settings.encode_pix_fmt == settings.score_pix_fmt
     to_encode = "" if fed_as_scored else f";[e0]{CONVERT},format={settings.encode_pix_fmt}[e]"
     split = "[e][r]" if fed_as_scored else "[e0][r]"
     return [
         str(ffmpeg.path), *COMMON, *device_args, *input_args(file),
-        "-filter_complex", f"[0:V:0]{head}{normalise(geometry)}{to_score},split{split}{to_encode}",
+        "-filter_complex", f"[0:V:0]{reference_filters(geometry, settings)},split{split}{to_encode}",
         "-map", "[e]", "-fps_mode", "passthrough", *settings.argv,
         "-stats_enc_post", ENCODED_STATS, "-stats_enc_post_fmt", "{n} {size}", *encoded_to,
         "-dec", "0:0",
         "-filter_complex",
-        f"[dec:0]{loop_head}{time},split[d][c];[d][r]libvmaf=log_fmt=json:log_path={SCORE_LOG}:{model}"
-        f":n_threads={scorer_threads}:shortest=1:repeatlast=0[o]",
-        "-map", "[o]", "-fps_mode", "passthrough", "-f", "null", "-",
-        "-map", "[c]", "-fps_mode", "passthrough",
-        "-stats_enc_pre", DECODED_STATS, "-stats_enc_pre_fmt", "{n}", "-f", "null", "-",
+        f"[dec:0]{distorted_filters(geometry, settings)},split[d][c];{scoring_filter(model, scorer_threads)}",
+        *SCORING_OUTPUTS,
     ]  # fmt: skip
+
+
+#: What follows the filters that score: nothing is written but the log and one line for every decoded frame.
+SCORING_OUTPUTS = (
+    "-map", "[o]", "-fps_mode", "passthrough", "-f", "null", "-",
+    "-map", "[c]", "-fps_mode", "passthrough",
+    "-stats_enc_pre", DECODED_STATS, "-stats_enc_pre_fmt", "{n}", "-f", "null", "-",
+)  # fmt: skip
+
+
+def scoring_filter(model: str, threads: int) -> str:
+    """The filter that compares ``[d]`` with ``[r]``; it stops at the end of the shorter one."""
+    return f"[d][r]libvmaf=log_fmt=json:log_path={SCORE_LOG}:{model}:n_threads={threads}:shortest=1:repeatlast=0[o]"
+
+
+def _renamed(geometry: Geometry, pix_fmt: str) -> str:
+    # full-range 8-bit frames travel under names of their own (yuvj420p), which encoders and libvmaf do not take
+    return f"scale=in_range=pc:out_range=pc,format={pix_fmt}," if geometry.range == "pc" else ""
+
+
+def reference_filters(geometry: Geometry, settings: EncodeSettings, *, chroma_location: bool = True) -> str:
+    """Filters between a source and what is encoded and compared."""
+    converted = conversion(settings, geometry.pix_fmt)
+    to_score = f",{converted}" if converted else ""
+    cleared = normalise(geometry, chroma_location=chroma_location)
+    return f"{_renamed(geometry, geometry.pix_fmt)}{cleared}{to_score}"
+
+
+def distorted_filters(geometry: Geometry, settings: EncodeSettings) -> str:
+    """Filters between the decoder and the comparison: frames count by their order."""
+    time = f"settb={geometry.fps.denominator}/{geometry.fps.numerator},setpts=N"
+    return f"{_renamed(geometry, settings.score_pix_fmt)}{time}"
 
 
 def y4m_command(ffmpeg: Ffmpeg, path: Path) -> list[str]:

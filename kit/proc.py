@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 EXCERPT_LINES = 8
 #: Seconds a process gets between SIGTERM and SIGKILL.
 GRACE = 2.0
+#: Seconds the others get to end once the last one of several processes has ended well.
+LAST_GRACE = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,18 @@ class Completed:
 
     stdout: bytes
     stderr: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One of several processes that work together.
+
+    Attributes:
+        feeds: its stdout is the stdin of the command after it.
+    """
+
+    argv: Sequence[str]
+    feeds: bool = False
 
 
 class Stopped(Exception):
@@ -69,12 +83,14 @@ class Processes:
         timeout: float,
         cwd: Path | None = None,
         hint: str = "",
+        any_status: bool = False,
     ) -> Completed:
         """Run to the end and collect the output.
 
         Args:
             tried: what the process is for, e.g. ``encoding Highway/libx264/cq31``.
             timeout: seconds after which the process is stopped.
+            any_status: take what it said whatever its exit status.
 
         Raises:
             ToolFailed: it could not be started, exited otherwise, or took longer than ``timeout``.
@@ -87,7 +103,50 @@ class Processes:
                 _end(process)
                 stdout, stderr = process.communicate()
                 hint = f"It was stopped after {timeout:.0f} seconds. {hint}".strip()
+        if any_status and process.returncode > 0:
+            return Completed(stdout=stdout, stderr=self.redact(stderr.decode("utf-8", "replace")))
         return self._judged(argv, process, stdout, stderr, tried=tried, hint=hint)
+
+    def run_together(self, commands: Sequence[Command], *, tried: str, timeout: float, cwd: Path | None = None) -> str:
+        """Run processes side by side to their end; returns what all of them wrote to stderr, in order.
+
+        The last one takes in what the others make. When it has ended, or one has failed, the others are given a
+        little time and then ended, since they may wait for one that is gone. The error is that of
+        the process that failed by itself, not of one whose reader went away.
+
+        Raises:
+            ToolFailed: one could not be started or exited otherwise, or the time was up.
+            Stopped: :meth:`stop` was called.
+        """
+        with contextlib.ExitStack() as stack:
+            started: list[subprocess.Popen[bytes]] = []
+            for index, command in enumerate(commands):
+                feeder = started[-1].stdout if index and commands[index - 1].feeds else None
+                started.append(
+                    stack.enter_context(self._started(command.argv, tried=tried, cwd=cwd, hint="", stdin=feeder))
+                )
+                if feeder is not None:
+                    # the reader alone holds the pipe: its end is the writer's end
+                    feeder.close()
+                    started[-2].stdout = None
+            said, stopped = _wait_for_all(started, timeout)
+            failed = [index for index, process in enumerate(started) if process.returncode or index in stopped]
+            own = [index for index in failed if index not in stopped and not _reader_gone(started[index], said[index])]
+            last = len(started) - 1
+            if not own and failed and last not in stopped and started[last].returncode == 0:
+                raise ToolFailed(
+                    tried, command=self.describe(commands[-1].argv), returncode=0, hint="It ended before the others.",
+                    stderr_tail=excerpt(self.redact(said[-1].decode("utf-8", "replace"))),
+                )  # fmt: skip
+            hint = f"They were stopped after {timeout:.0f} seconds." if failed and not own else ""
+            for index in own or failed:
+                self._judged(commands[index].argv, started[index], b"", said[index], tried=tried, hint=hint)
+            if failed:
+                # the ones that were stopped took it as a reason to end well
+                raise ToolFailed(
+                    tried, command=self.describe(commands[failed[0]].argv), returncode=0, stderr_tail="", hint=hint
+                )
+            return self.redact("\n".join(text.decode("utf-8", "replace") for text in said))
 
     @contextlib.contextmanager
     def stream(
@@ -144,7 +203,7 @@ class Processes:
 
     @contextlib.contextmanager
     def _started(
-        self, argv: Sequence[str], *, tried: str, cwd: Path | None, hint: str
+        self, argv: Sequence[str], *, tried: str, cwd: Path | None, hint: str, stdin: IO[bytes] | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
         command = self.describe(argv)
         log.debug("start: %s", command)
@@ -154,7 +213,7 @@ class Processes:
                     raise Stopped
                 # a session of its own: Ctrl-C reaches the kit alone, which then ends its children in order
                 process = subprocess.Popen(
-                    argv, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    argv, cwd=cwd, stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                     start_new_session=True,
                 )  # fmt: skip
                 self._live.add(process)
@@ -201,6 +260,45 @@ class Processes:
 
 def _gather(pipe: IO[bytes], lines: list[str]) -> None:
     lines.extend(line.decode("utf-8", "replace").rstrip("\n") for line in pipe)
+
+
+def _wait_for_all(started: Sequence[subprocess.Popen[bytes]], timeout: float) -> tuple[list[bytes], set[int]]:
+    """Wait until all have ended, or the last or a failed one has and the others had their grace, or the time is up.
+
+    Returns:
+        What each has written to stderr, and those that had to be ended.
+    """
+    said = [b""] * len(started)
+    ended = threading.Condition()
+
+    def collect(index: int) -> None:
+        _, said[index] = started[index].communicate()
+        with ended:
+            ended.notify_all()
+
+    readers = [threading.Thread(target=collect, args=(index,), daemon=True) for index in range(len(started))]
+    for reader in readers:
+        reader.start()
+
+    def over() -> bool:
+        return all(process.returncode is not None for process in started)
+
+    with ended:
+        if ended.wait_for(
+            lambda: started[-1].returncode is not None or any(process.returncode for process in started), timeout
+        ):
+            ended.wait_for(over, GRACE if any(process.returncode for process in started) else LAST_GRACE)
+    stopped = {index for index, process in enumerate(started) if process.returncode is None}
+    for index in stopped:
+        _end(started[index])
+    for reader in readers:
+        reader.join()
+    return said, stopped
+
+
+def _reader_gone(process: subprocess.Popen[bytes], stderr: bytes) -> bool:
+    """Whether a process failed only because the one that reads from it did."""
+    return process.returncode == -signal.SIGPIPE or b"Broken pipe" in stderr
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

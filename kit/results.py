@@ -21,6 +21,8 @@ class Prereqs:
     """What the box has and is asked to do.
 
     Attributes:
+        ffmpeg: reads and scores; ``encoding`` encodes and is mostly the same one.
+        path_ffmpeg: the one on PATH, where an encoder works with no other.
         points: (encoder, cq) of every encode of one source.
         files: the clips found, not hashed yet.
     """
@@ -32,6 +34,8 @@ class Prereqs:
     encoders: tuple[ReadyEncoder, ...]
     points: tuple[tuple[str, int], ...]
     files: tuple[SourceFile, ...]
+    encoding: Ffmpeg
+    path_ffmpeg: Ffmpeg | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

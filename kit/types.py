@@ -95,6 +95,7 @@ class ReadyEncoder:
         device_args: ffmpeg arguments that open the device; local to the box and in no key.
         max_parallel: how many encodes may run at once; None for no limit of its own.
         megapixels_per_second: seen in the probe, encode and decode together; for estimates only.
+        on_path: works with the ffmpeg on PATH only, which then encodes.
     """
 
     name: str
@@ -103,6 +104,7 @@ class ReadyEncoder:
     device_args: tuple[str, ...]
     max_parallel: int | None
     megapixels_per_second: float
+    on_path: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "adapters",
         (
-            "kit.proc", "kit.pool", "kit.fsio", "kit.archive", "kit.local", "kit.ui", "kit.ffmpeg", "kit.scorers.",
+            "kit.proc", "kit.pool", "kit.fsio", "kit.archive", "kit.local", "kit.ui", "kit.ffmpeg", "kit.relay",
+            "kit.scorers.",
             "kit.sources.", "kit.platforms.", "kit.corpus.", "kit.datasets.",
         ),
     ),

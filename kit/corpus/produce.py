@@ -1,11 +1,11 @@
-"""Making one cell: encode, decode and score in one process, then count, check and keep."""
+"""Making one cell: encode, decode and score without a raw file, then count, check and keep."""
 
 from __future__ import annotations
 
 import platform
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,22 +14,13 @@ from kit import __version__, contract
 from kit.corpus import cellfile
 from kit.corpus.shard import FailedCell, cell_path, observed_path
 from kit.errors import DiskFull, KitError, ToolFailed
-from kit.ffmpeg import (
-    DECODED_STATS,
-    ENCODED_STATS,
-    SCORE_LOG,
-    STREAM_HASH,
-    Ffmpeg,
-    first_error,
-    fused_command,
-    model_option,
-    remedy,
-    stats_column,
-)  # fmt: skip
+from kit.ffmpeg import Ffmpeg, first_error, remedy
 from kit.fsio import TEMPORARY_PREFIX, free_bytes, write_json
 from kit.plan import encode_argv
 from kit.proc import Processes, excerpt
-from kit.scorers import log
+from kit.scorers import base, log
+from kit.scorers.base import CellScorer, Work
+from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.types import Cell, Geometry
 
 #: Free space below which a failed write is a full disk, whatever ffmpeg or libvmaf said of it.
@@ -46,7 +37,13 @@ class CellError(KitError):
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What every cell of a run is made with."""
+    """What every cell of a run is made with.
+
+    Attributes:
+        ffmpeg: encodes, unless the encoder needs the one on PATH.
+        path_ffmpeg: the one on PATH, for encoders that were found to work with it only.
+        scorer: decodes and scores; None for the filter of ``ffmpeg``.
+    """
 
     ffmpeg: Ffmpeg
     processes: Processes
@@ -54,6 +51,17 @@ class Bench:
     box: str
     platform: str
     corpus: str
+    path_ffmpeg: Ffmpeg | None = None
+    scorer: CellScorer | None = None
+
+    @property
+    def scored_by(self) -> CellScorer:
+        """What scores."""
+        return self.scorer or FilterScorer(ffmpeg=self.ffmpeg)
+
+    def encodes(self, cell: Cell) -> Ffmpeg:
+        """The ffmpeg that encodes a cell."""
+        return self.path_ffmpeg if cell.encoder.on_path and self.path_ffmpeg is not None else self.ffmpeg
 
 
 def geometry_facts(geometry: Geometry) -> dict[str, object]:
@@ -68,22 +76,27 @@ def produce(cell: Cell, bench: Bench) -> cellfile.CellRows | FailedCell:
         DiskFull: nothing more can be written.
         Stopped: the run is ending.
     """
-    argv = fused_command(
-        bench.ffmpeg, cell.source.file, cell.settings,
-        model=model_option(cell.teacher, contract.CANONICAL_MODEL), device_args=cell.encoder.device_args,
-    )  # fmt: skip
+    work = Work(
+        file=cell.source.file, settings=cell.settings, teacher=cell.teacher, device_args=cell.encoder.device_args
+    )
     try:
-        return _make(cell, argv, bench)
+        return _make(cell, work, bench)
     except (ToolFailed, CellError) as error:
         if free_bytes(bench.folder) < _ALMOST_FULL or any(text in error.message for text in _FULL):
             raise DiskFull(f"the disk filled up at {cell.name}", hint="Make room and start again.") from error
         reason, tail = _told(error)
+        command = error.command if isinstance(error, ToolFailed) else _described(work, cell, bench)
         reason = bench.processes.redact(f"{reason}. {remedy(error.message)}".rstrip(" ."))
         return FailedCell(
             key=cell.key, source=cell.source.label, encoder=cell.settings.encoder, cq=cell.settings.cq,
-            reason=reason, command=bench.processes.describe(argv),
-            stderr_tail=tail,
+            reason=reason, command=command, stderr_tail=tail,
         )  # fmt: skip
+
+
+def _described(work: Work, cell: Cell, bench: Bench) -> str:
+    """The command lines of a cell."""
+    commands = bench.scored_by.commands(work, bench.encodes(cell), bench.folder)
+    return " | ".join(bench.processes.describe(command.argv) for command in commands)
 
 
 def _told(error: ToolFailed | CellError) -> tuple[str, str]:
@@ -93,46 +106,43 @@ def _told(error: ToolFailed | CellError) -> tuple[str, str]:
     return error.message, ""
 
 
-def _make(cell: Cell, argv: Sequence[str], bench: Bench) -> cellfile.CellRows:
+def _make(cell: Cell, work: Work, bench: Bench) -> cellfile.CellRows:
     geometry = cell.source.geometry
     megapixels = geometry.width * geometry.height * geometry.frames / 1e6
     started = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=bench.folder) as scratch:
         clock = time.monotonic()
-        done = bench.processes.run(
-            argv, tried=f"encoding and scoring {cell.name}", cwd=Path(scratch),
-            timeout=_BASE_TIMEOUT + _TIMEOUT_PER_MEGAPIXEL * megapixels,
+        stderr = base.run(
+            bench.scored_by, work, bench.encodes(cell), processes=bench.processes, scratch=Path(scratch),
+            tried=f"encoding and scoring {cell.name}", timeout=_BASE_TIMEOUT + _TIMEOUT_PER_MEGAPIXEL * megapixels,
         )  # fmt: skip
         seconds = time.monotonic() - clock
-        if "has not been used for any stream" in done.stderr:
-            raise CellError(f"{cell.name}: ffmpeg ignored an option\n{excerpt(done.stderr)}")
-        rows, scorer_version, stream_sha256 = _collect(cell, bench, Path(scratch))
+        if "has not been used for any stream" in stderr:
+            raise CellError(f"{cell.name}: ffmpeg ignored an option\n{excerpt(stderr)}")
+        rows, scorer_version, stream_sha256 = _collect(cell, bench, Path(scratch), stderr)
     observed = {
         "box": bench.box, "platform": bench.platform, "kit_version": __version__,
-        "ffmpeg_version": bench.ffmpeg.version, "scorer_version": scorer_version, "stream_sha256": stream_sha256,
+        "ffmpeg_version": bench.encodes(cell).version, "scorer_version": scorer_version, "stream_sha256": stream_sha256,
         "started_at_utc": started.strftime("%Y-%m-%dT%H:%M:%SZ"), "seconds": round(seconds, 3),
     }  # fmt: skip
     keep(cell, rows, [observed], bench.folder)
     return rows
 
 
-def _collect(cell: Cell, bench: Bench, scratch: Path) -> tuple[cellfile.CellRows, str, str]:
+def _collect(cell: Cell, bench: Bench, scratch: Path, stderr: str) -> tuple[cellfile.CellRows, str, str]:
     """Read what the process left, and hold it against what it should have left.
 
     Returns:
         The rows, the scorer's version and the hash of the encoded stream.
     """
     try:
-        packets = stats_column((scratch / ENCODED_STATS).read_text(), 1)
-        decoded = len(stats_column((scratch / DECODED_STATS).read_text(), 0))
-        stream_sha256 = (scratch / STREAM_HASH).read_text().strip().rpartition("=")[2]
-        scores = log.parse((scratch / SCORE_LOG).read_text(encoding="utf-8"))
+        left = bench.scored_by.collect(scratch, stderr)
     except OSError as error:
         raise CellError(f"{cell.name}: exit status 0, but {Path(str(error.filename)).name} is missing") from error
     except (ValueError, IndexError, log.LogError) as error:
         raise CellError(f"{cell.name}: exit status 0, but its results cannot be used: {error}") from error
     expected = cell.source.geometry.frames
-    counts = {"encoded": len(packets), "decoded": decoded, "scored": len(scores.vmaf)}
+    counts = {"encoded": len(left.packets), "decoded": left.decoded, "scored": len(left.scores.vmaf)}
     if set(counts.values()) != {expected}:
         seen = ", ".join(f"{what} {count}" for what, count in counts.items())
         raise CellError(f"{cell.name}: frame counts differ: source {expected}, {seen}")
@@ -142,10 +152,10 @@ def _collect(cell: Cell, bench: Bench, scratch: Path) -> tuple[cellfile.CellRows
             "group": cell.source.group, "corpus": bench.corpus, "encoder": cell.settings.encoder,
             "preset": cell.settings.preset,
         },
-        cq=cell.settings.cq, features=scores.features, vmaf=scores.vmaf, facts={},
+        cq=cell.settings.cq, features=left.scores.features, vmaf=left.scores.vmaf, facts={},
     )  # fmt: skip
-    facts = _facts(cell, encoded_bytes=sum(packets), content_sha256=rows.content_sha256())
-    return replace(rows, facts=facts), scores.version, stream_sha256
+    facts = _facts(cell, encoded_bytes=sum(left.packets), content_sha256=rows.content_sha256())
+    return replace(rows, facts=facts), left.scores.version, left.stream_sha256
 
 
 def _facts(cell: Cell, *, encoded_bytes: int, content_sha256: str) -> Mapping[str, object]:

@@ -17,8 +17,6 @@ from kit.ffmpeg import (
     DECODED_STATS,
     Ffmpeg,
     first_error,
-    fused_command,
-    model_option,
     plain,
     remedy,
     stats_column,
@@ -28,6 +26,8 @@ from kit.platforms.facts import HostFacts
 from kit.platforms.registry import family_of
 from kit.pool import Lane, run_lanes
 from kit.proc import Processes
+from kit.scorers import base
+from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.types import Geometry, ReadyEncoder, SourceFile
 
 #: A quality point in the middle of the range.
@@ -45,9 +45,19 @@ class LeftOut:
 
 
 def probe(
-    names: Sequence[str], pix_fmts: Sequence[str], *, ffmpeg: Ffmpeg, facts: HostFacts, processes: Processes
+    names: Sequence[str],
+    pix_fmts: Sequence[str],
+    *,
+    ffmpeg: Ffmpeg,
+    facts: HostFacts,
+    processes: Processes,
+    scoring: Ffmpeg | None = None,
 ) -> tuple[tuple[ReadyEncoder, ...], tuple[LeftOut, ...]]:
     """Try every encoder on every pixel format with its production arguments, several at once.
+
+    Args:
+        ffmpeg: encodes.
+        scoring: decodes and scores; None for the one that encodes.
 
     Returns:
         Those that work, and those that do not, both in the order of ``names``.
@@ -56,7 +66,7 @@ def probe(
         clips = [_clip(Path(folder), fmt) for fmt in pix_fmts]
 
         def attempt(name: str) -> ReadyEncoder | LeftOut:
-            return _probe_one(name, clips, ffmpeg=ffmpeg, facts=facts, processes=processes)
+            return _probe_one(name, clips, ffmpeg=ffmpeg, scoring=scoring or ffmpeg, facts=facts, processes=processes)
 
         results = run_lanes(attempt, [Lane(workers=max(2, facts.cores), items=names)], stop=processes.stop)
     ready = tuple(result for result in results if isinstance(result, ReadyEncoder))
@@ -85,20 +95,23 @@ def _clip(folder: Path, pix_fmt: str) -> SourceFile:
 
 
 def _probe_one(
-    name: str, clips: Sequence[SourceFile], *, ffmpeg: Ffmpeg, facts: HostFacts, processes: Processes
+    name: str, clips: Sequence[SourceFile], *, ffmpeg: Ffmpeg, scoring: Ffmpeg, facts: HostFacts, processes: Processes
 ) -> ReadyEncoder | LeftOut:
     family = family_of(name)
     stream, seconds = b"", 0.0
     for clip in clips:
         settings = family.settings(name, PROBE_CQ, clip.geometry.pix_fmt)
         with tempfile.TemporaryDirectory(dir=clip.path.parent) as folder:
-            argv = fused_command(
-                ffmpeg, clip, settings, model=model_option(CANONICAL_MODEL, CANONICAL_MODEL),
-                device_args=family.device_args(facts), encoded_to=("-f", "matroska", _STREAM),
+            work = base.Work(
+                file=clip, settings=settings, teacher=CANONICAL_MODEL, device_args=family.device_args(facts),
+                keep=_STREAM,
             )  # fmt: skip
             start = time.monotonic()
             try:
-                done = processes.run(argv, tried=f"probing {name}", timeout=60, cwd=Path(folder))
+                said = base.run(
+                    FilterScorer(ffmpeg=scoring), work, ffmpeg, processes=processes, scratch=Path(folder),
+                    tried=f"probing {name}", timeout=60,
+                )  # fmt: skip
             except ToolFailed as error:
                 return _left_out(name, error.stderr_tail or error.message)
             seconds = time.monotonic() - start
@@ -107,8 +120,8 @@ def _probe_one(
                 stream = (Path(folder) / _STREAM).read_bytes()
             except (OSError, ValueError) as error:
                 return _left_out(name, f"exit status 0, but no result: {error}")
-            if "has not been used for any stream" in done.stderr:
-                return _left_out(name, done.stderr)
+            if "has not been used for any stream" in said:
+                return _left_out(name, said)
             if decoded != PROBE_FRAMES:
                 return _left_out(name, f"{PROBE_FRAMES} frames in, {decoded} frames out")
     return ReadyEncoder(

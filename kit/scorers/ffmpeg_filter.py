@@ -3,19 +3,52 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from kit import contract
-from kit.errors import PrerequisiteFailed, ToolFailed
-from kit.ffmpeg import COMMON, SCORE_LOG, Ffmpeg, input_args, model_option, remedy
-from kit.proc import Processes
-from kit.scorers import golden, log
+from kit.ffmpeg import COMMON, SCORE_LOG, STREAM_HASHED, Ffmpeg, fused_command, input_args, model_option
+from kit.proc import Command, Processes
+from kit.relay import encode_command, score_command
+from kit.scorers import golden, log, proof
+from kit.scorers.base import Left, Work, left_in
 from kit.types import Scorer, SourceFile
 
 BACKEND = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterScorer:
+    """The libvmaf filter of an ffmpeg.
+
+    Attributes:
+        fused: encode, decode and score in one process where the encoding ffmpeg is this one and lacks nothing.
+    """
+
+    ffmpeg: Ffmpeg
+    fused: bool = True
+
+    @property
+    def name(self) -> str:
+        """Which ffmpeg's filter."""
+        return f"libvmaf filter of ffmpeg {self.ffmpeg.version}, {self.ffmpeg.origin}"
+
+    def commands(self, work: Work, encoding: Ffmpeg, scratch: Path) -> tuple[Command, ...]:  # noqa: ARG002
+        """One process where one can do it, else two with a pipe between them."""
+        model = model_option(work.teacher, contract.CANONICAL_MODEL)
+        if self.fused and encoding == self.ffmpeg and not encoding.lacks:
+            encoded_to = ("-f", "matroska", work.keep) if work.keep else STREAM_HASHED
+            argv = fused_command(
+                encoding, work.file, work.settings, model=model, device_args=work.device_args, encoded_to=encoded_to
+            )
+            return (Command(argv=argv),)
+        encode = encode_command(encoding, work.file, work.settings, device_args=work.device_args, keep=work.keep)
+        score = score_command(self.ffmpeg, work.file, work.settings, model=model)
+        return Command(argv=encode, feeds=True), Command(argv=score)
+
+    def collect(self, scratch: Path, stderr: str) -> Left:  # noqa: ARG002
+        """Read the log and the counts."""
+        return left_in(scratch, log.parse((scratch / SCORE_LOG).read_text(encoding="utf-8")))
 
 
 def scorer_id() -> str:
@@ -47,11 +80,6 @@ def score_pair(ffmpeg: Ffmpeg, pair: golden.Pair, *, teacher: str, processes: Pr
     return log.parse((scratch / SCORE_LOG).read_text(encoding="utf-8"))
 
 
-def means(scores: log.Scores) -> NDArray[np.float64]:
-    """Mean over frames of the six features and the score, float64 [7]."""
-    return np.append(scores.features.mean(axis=0), scores.vmaf.mean())
-
-
 def check(ffmpeg: Ffmpeg, *, teacher: str, processes: Processes) -> Scorer:
     """Prove that this ffmpeg scores as expected and knows the teacher.
 
@@ -59,30 +87,12 @@ def check(ffmpeg: Ffmpeg, *, teacher: str, processes: Processes) -> Scorer:
         PrerequisiteFailed: it cannot score, an answer differs from the golden table by more than the tolerance,
             or the teacher is unknown.
     """
-    answers: dict[str, float] = {}
-    wrong = []
     with tempfile.TemporaryDirectory(prefix="vmaf-kit-") as folder:
-        try:
-            for pair in golden.pairs():
-                scores = score_pair(
-                    ffmpeg, pair, teacher=contract.CANONICAL_MODEL, processes=processes, scratch=Path(folder)
-                )
-                found, expected = means(scores), np.array(golden.EXPECTED[pair.name])
-                answers[pair.name] = float(found[-1])
-                if np.abs(found - expected).max() > contract.GOLDEN_TOLERANCE:
-                    wrong.append(f"{pair.name}: found {found.round(6)}, expected {expected}")
-            if teacher != contract.CANONICAL_MODEL:
-                other = score_pair(ffmpeg, pair, teacher=teacher, processes=processes, scratch=Path(folder))
-                answers[f"{pair.name} {teacher}"] = float(other.vmaf.mean())
-        except (ToolFailed, log.LogError) as error:
-            raise PrerequisiteFailed(
-                f"the scorer (ffmpeg {ffmpeg.version}, {ffmpeg.origin}) cannot score with {teacher}\n  {error.message}",
-                hint=remedy(error.message) or "Leave --ffmpeg out to use the bundled one.",
-            ) from error
-    if wrong:
-        raise PrerequisiteFailed(
-            "the scorer does not reproduce the golden table within "
-            f"{contract.GOLDEN_TOLERANCE} VMAF\n  " + "\n  ".join(wrong),
-            hint="This libvmaf computes something else; use the bundled ffmpeg.",
-        )
-    return Scorer(id=scorer_id(), version=scores.version, golden=answers)
+
+        def score(pair: golden.Pair, model: str) -> log.Scores:
+            return score_pair(ffmpeg, pair, teacher=model, processes=processes, scratch=Path(folder))
+
+        return proof.prove(
+            score, name=f"ffmpeg {ffmpeg.version}, {ffmpeg.origin}", backend=BACKEND, teacher=teacher,
+            hint="Leave --ffmpeg out to use the bundled one.",
+        )  # fmt: skip

@@ -11,7 +11,7 @@ from kit import __version__, contract, layout
 from kit.config import RunConfig
 from kit.errors import BadInput, PrerequisiteFailed
 from kit.examine import Examined, examine, open_sources, points_for
-from kit.ffmpeg import locate
+from kit.ffmpeg import Ffmpeg, locate, on_path, scoring_partner
 from kit.fsio import read_json, write_json
 from kit.platforms.detect import classify, probe_host
 from kit.platforms.registry import family_of
@@ -61,13 +61,29 @@ def as_json(seen: Examined) -> dict[str, object]:
         "teacher": seen.config.teacher,
         "platform": {"tag": seen.platform.tag, "reason": seen.platform.reason},
         "facts": asdict(seen.facts),
-        "ffmpeg": None if ffmpeg is None else {"version": ffmpeg.version, "origin": ffmpeg.origin},
+        "ffmpeg": _told(ffmpeg),
+        "encoding_ffmpeg": _told(seen.encoding),
+        "path_ffmpeg": _told(seen.path_ffmpeg),
         "scorer": None if scorer is None else asdict(scorer),
         "encoders": [{k: v for k, v in asdict(encoder).items() if k != "device_args"} for encoder in seen.encoders],
         "left_out": [{k: redact(v) for k, v in asdict(lost).items()} for lost in seen.left_out],
         "findings": [{k: redact(v) for k, v in asdict(finding).items()} for finding in seen.findings],
         "passed": not seen.failed,
     }
+
+
+def _told(ffmpeg: Ffmpeg | None) -> dict[str, object] | None:
+    if ffmpeg is None:
+        return None
+    return {"version": ffmpeg.version, "origin": ffmpeg.origin, "lacks": list(ffmpeg.lacks)}
+
+
+def _same(what: str, found: Ffmpeg | None, stored: Any) -> None:
+    version = None if found is None else found.version
+    if version != (stored and stored["version"]):
+        raise BadInput(
+            f"{what} is {version}, the prerequisites were checked with {stored and stored['version']}", hint=_AGAIN
+        )
 
 
 def show(seen: Examined) -> None:
@@ -103,12 +119,12 @@ def _lasting(fact: Any) -> Any:
 def _from_json(value: Any, config: RunConfig, session: Session) -> Prereqs:
     if not value["passed"]:
         raise BadInput("the prerequisites failed when they were checked", hint=_AGAIN)
-    ffmpeg = locate(config.ffmpeg, origin=config.origins["ffmpeg"], processes=session.processes)
-    if ffmpeg.version != value["ffmpeg"]["version"]:
-        raise BadInput(
-            f"ffmpeg is {ffmpeg.version}, the prerequisites were checked with {value['ffmpeg']['version']}",
-            hint=_AGAIN,
-        )
+    encoding = locate(config.ffmpeg, origin=config.origins["ffmpeg"], processes=session.processes)
+    ffmpeg = scoring_partner(encoding, session.processes)
+    path_ffmpeg = on_path(session.processes) if value["path_ffmpeg"] else None
+    _same("ffmpeg", ffmpeg, value["ffmpeg"])
+    _same("the ffmpeg that encodes", encoding, value["encoding_ffmpeg"])
+    _same("the ffmpeg on PATH", path_ffmpeg, value["path_ffmpeg"])
     if config.teacher != value["teacher"]:
         raise BadInput(f"the scorer was checked with the teacher {value['teacher']}, not {config.teacher}", hint=_AGAIN)
     facts = probe_host(session.processes)
@@ -130,4 +146,6 @@ def _from_json(value: Any, config: RunConfig, session: Session) -> Prereqs:
         encoders=encoders,
         points=points,
         files=open_sources(config, session, ffmpeg).files,
+        encoding=encoding,
+        path_ffmpeg=path_ffmpeg,
     )

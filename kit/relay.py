@@ -1,0 +1,73 @@
+"""Command lines for an ffmpeg that encodes and another one that decodes and scores, with a pipe between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kit.contract import CONVERT
+from kit.ffmpeg import (
+    COMMON,
+    SCORING_OUTPUTS,
+    STREAM_HASH,
+    Ffmpeg,
+    distorted_filters,
+    input_args,
+    reference_filters,
+    scoring_filter,
+)  # fmt: skip
+from kit.types import EncodeSettings, SourceFile
+
+#: One line a packet, written by the encoding ffmpeg (``-stats_enc_post`` came with 6.0).
+PACKETS = "packets.crc"
+
+
+def _container(encoder: str) -> str:
+    """What the stream travels in; NUT takes every codec of the vocabulary but H.266."""
+    return "vvc" if encoder == "libvvenc" else "nut"
+
+
+def encode_command(
+    encoding: Ffmpeg, file: SourceFile, settings: EncodeSettings, *, device_args: Sequence[str] = (), keep: str = ""
+) -> list[str]:
+    """Encode a source to stdout; beside it the stream's hash and the packets' sizes.
+
+    The ``tee`` muxer asks for no global header, so the packets are those that the fused command hashes.
+
+    Args:
+        keep: name of a file that gets the stream too.
+    """
+    # before 7.1 no filter removes the position of chroma samples; the encoder is told not to write it
+    filtered = "setparams=chroma_location" not in encoding.lacks
+    filters = reference_filters(file.geometry, settings, chroma_location=filtered)
+    if settings.encode_pix_fmt != settings.score_pix_fmt:
+        filters += f",{CONVERT},format={settings.encode_pix_fmt}"
+    ends = [f"[f=streamhash:hash=sha256]{STREAM_HASH}", f"[f=framecrc]{PACKETS}"]
+    ends += [f"[f={_container(settings.encoder)}]{end}" for end in (keep, "pipe\\:1") if end]
+    return [
+        str(encoding.path), *COMMON, *device_args, *input_args(file),
+        "-filter_complex", f"[0:V:0]{filters}[e]", "-map", "[e]", "-fps_mode", "passthrough", *settings.argv,
+        *(() if filtered else ("-chroma_sample_location", "unknown")), "-f", "tee", "|".join(ends),
+    ]  # fmt: skip
+
+
+def stream_input(settings: EncodeSettings) -> list[str]:
+    """How the scoring side opens what :func:`encode_command` writes."""
+    return ["-f", _container(settings.encoder), "-i", "pipe:0"]
+
+
+def score_command(
+    scoring: Ffmpeg, file: SourceFile, settings: EncodeSettings, *, model: str, scorer_threads: int = 1
+) -> list[str]:
+    """Decode a stream from stdin and score it against the source, which is read a second time."""
+    geometry = file.geometry
+    return [
+        str(scoring.path), *COMMON, *input_args(file), *stream_input(settings), "-filter_complex",
+        f"[0:V:0]{reference_filters(geometry, settings)}[r];"
+        f"[1:v:0]{distorted_filters(geometry, settings)},split[d][c];{scoring_filter(model, scorer_threads)}",
+        *SCORING_OUTPUTS,
+    ]  # fmt: skip
+
+
+def packet_sizes(text: str) -> list[int]:
+    """Bytes of every packet in a list of the ``framecrc`` muxer."""
+    return [int(line.split(",")[4]) for line in text.splitlines() if line.strip() and not line.startswith("#")]

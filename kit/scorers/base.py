@@ -1,0 +1,90 @@
+"""The shape of a scorer, and what a cell's processes are given and leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from kit.ffmpeg import DECODED_STATS, ENCODED_STATS, STREAM_HASH, Ffmpeg, stats_column
+from kit.proc import Command, Processes
+from kit.relay import PACKETS, packet_sizes
+from kit.scorers import log
+from kit.types import EncodeSettings, SourceFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One encode to be scored.
+
+    Attributes:
+        teacher: name of the model whose score is the target.
+        keep: name of a file that gets the encoded stream; empty to keep none.
+    """
+
+    file: SourceFile
+    settings: EncodeSettings
+    teacher: str
+    device_args: Sequence[str] = ()
+    keep: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """What the processes left: sizes of packets, number of decoded frames, hash of the stream, scores."""
+
+    packets: tuple[int, ...]
+    decoded: int
+    stream_sha256: str
+    scores: log.Scores
+
+
+class CellScorer(Protocol):
+    """One way of scoring. Whatever the way, the same rows."""
+
+    @property
+    def name(self) -> str:
+        """What it is, in words."""
+
+    @property
+    def ffmpeg(self) -> Ffmpeg:
+        """The ffmpeg that reads sources and decodes for it."""
+
+    def commands(self, work: Work, encoding: Ffmpeg, scratch: Path) -> tuple[Command, ...]:
+        """The processes that encode with ``encoding`` and score, to be run together in ``scratch``."""
+
+    def collect(self, scratch: Path, stderr: str) -> Left:
+        """Read what they left.
+
+        Raises:
+            OSError: a file is missing.
+            ValueError, IndexError: a file cannot be read.
+            LogError: the log cannot be used, or the scorer did not do what it was told.
+        """
+
+
+def run(
+    scorer: CellScorer, work: Work, encoding: Ffmpeg, *, processes: Processes, scratch: Path, tried: str, timeout: float
+) -> str:
+    """Run the processes of one encode; returns their stderr.
+
+    Raises:
+        ToolFailed: one of them failed.
+    """
+    commands = scorer.commands(work, encoding, scratch)
+    return processes.run_together(commands, tried=tried, timeout=timeout, cwd=scratch)
+
+
+def left_in(scratch: Path, scores: log.Scores) -> Left:
+    """Packets, decoded frames and stream hash from the files of either path, beside the scores."""
+    crcs = scratch / PACKETS
+    packets = (
+        packet_sizes(crcs.read_text()) if crcs.exists() else stats_column((scratch / ENCODED_STATS).read_text(), 1)
+    )
+    return Left(
+        packets=tuple(packets),
+        decoded=len(stats_column((scratch / DECODED_STATS).read_text(), 0)),
+        stream_sha256=(scratch / STREAM_HASH).read_text().strip().rpartition("=")[2],
+        scores=scores,
+    )
