@@ -73,7 +73,8 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         "--ffmpeg", metavar="PATH",
         help="The ffmpeg that encodes; if it cannot score, the bundled one does. Environment: FFMPEG_BIN."),
     "vmaf_bin": click.option(
-        "--vmaf-bin", metavar="PATH", help="The vmaf tool. Environment: LIBVMAF_BIN. Refused by this version."),
+        "--vmaf-bin", metavar="PATH",
+        help="The vmaf tool. Environment: LIBVMAF_BIN. Default: binaries/<platform>/vmaf, else ffmpeg's filter."),
     "geometry": click.option(
         "--geometry", metavar="WxH@FPS[:FMT]", help="Format of .yuv files that neither name nor sidecar tells."),
     "anchor": click.option(
@@ -237,7 +238,12 @@ def _show_config(resolved: config.RunConfig, ui: Any) -> None:
 
     if (resolved.out_dir / layout.CONFIG).is_file():
         ui.say(f"Going on in {resolved.out_dir}; what is finished there stays. Another --out-dir starts anew.")
-    shown = {"ref_dir": "demo clips", "encoders": "what the platform calls for", "ffmpeg": "bundled"}
+    shown = {
+        "ref_dir": "demo clips",
+        "encoders": "what the platform calls for",
+        "ffmpeg": "bundled",
+        "vmaf_bin": "what the platform calls for",
+    }
     if resolved.ref_dir is not None:
         shown["ref_dir"] = str(resolved.ref_dir)
     texts = shown | config.as_texts(resolved) | {"out_dir": str(resolved.out_dir)}

@@ -46,6 +46,7 @@ class RunConfig:
     geometry: RawFormat | None
     anchor: bool
     shard_only: bool
+    vmaf_bin: Path | None = None
     origins: Mapping[str, str]
 
     @property
@@ -155,11 +156,8 @@ def _ffmpeg(text: str) -> Path:
     return _path(text, "ffmpeg")
 
 
-def _vmaf_bin(text: str) -> None:
-    raise BadInput(
-        f"--vmaf-bin {text}: this version scores with ffmpeg's libvmaf filter only",
-        hint="Leave it out (also LIBVMAF_BIN): the filter's numbers are the tool's, to the last digit.",
-    )
+def _vmaf_bin(text: str) -> Path:
+    return _path(text, "vmaf-bin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +254,7 @@ def complete(
         "ref_dir": None, "dataset": "auto", "data_root": default_data_root(), "out_dir": out_dir, "encoders": None,
         "teacher": contract.DEFAULT_TEACHER,
         "cqs": contract.DEFAULT_CQS, "seeds": contract.DEFAULT_SEEDS, "box": box, "ffmpeg": None, "geometry": None,
+        "vmaf_bin": None,
         "epochs": contract.DEMO_EPOCHS if demo else contract.DEFAULT_EPOCHS, "anchor": True, "shard_only": False,
     }  # fmt: skip
     words = dict.fromkeys(defaults, "default") | {"box": box_origin} | words
@@ -306,7 +305,11 @@ def as_texts(config: RunConfig) -> dict[str, str]:
     if config.data_root != default_data_root():
         texts["data_root"] = str(config.data_root)
     derived = config.origins.get("ref_dir", "").startswith(_FROM_DATASET)
-    for name, path in (("ref_dir", None if derived else config.ref_dir), ("ffmpeg", config.ffmpeg)):
+    for name, path in (
+        ("ref_dir", None if derived else config.ref_dir),
+        ("ffmpeg", config.ffmpeg),
+        ("vmaf_bin", config.vmaf_bin),
+    ):
         if path is not None:
             texts[name] = str(path)
     return texts

@@ -24,7 +24,8 @@ from kit.platforms.facts import HostFacts
 from kit.platforms.probe import LeftOut, probe
 from kit.platforms.registry import family_of
 from kit.results import Prereqs
-from kit.scorers import ffmpeg_filter
+from kit.scorers import choose
+from kit.scorers.base import CellScorer
 from kit.session import KIT_ROOT, Session
 from kit.sources import demo
 from kit.sources.read import Tools
@@ -54,6 +55,7 @@ class Examined:
     encoding: Ffmpeg | None = None
     path_ffmpeg: Ffmpeg | None = None
     scorer: Scorer | None = None
+    scored_by: CellScorer | None = None
     found: Opened | None = None
     encoders: tuple[ReadyEncoder, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
@@ -80,7 +82,9 @@ class Examined:
 
     def prereqs(self) -> Prereqs | None:
         """What the next step needs; None if a check failed."""
-        if self.failed or self.ffmpeg is None or self.encoding is None or self.scorer is None or self.found is None:
+        if self.failed or self.ffmpeg is None or self.encoding is None or self.found is None:
+            return None
+        if self.scorer is None or self.scored_by is None:
             return None
         return Prereqs(
             facts=self.facts,
@@ -91,6 +95,7 @@ class Examined:
             points=points_for(self.config, self.encoders),
             files=self.found.files,
             encoding=self.encoding,
+            scored_by=self.scored_by,
             path_ffmpeg=self.path_ffmpeg,
         )
 
@@ -104,7 +109,6 @@ def examine(config: RunConfig, session: Session) -> Examined:
     seen.add("platform", "pass", f"{seen.platform.tag}: {seen.platform.reason}")
     _check_writable(seen)
     _check_ffmpeg(seen)
-    _check_vmaf_tool(seen)
     if seen.ffmpeg is not None:
         _check_scorer(seen, seen.ffmpeg)
         _check_sources(seen, seen.ffmpeg)
@@ -151,13 +155,6 @@ def _check_torch(seen: Examined) -> None:
     seen.add("torch", "failure", f"there is none for {sys.platform} on {seen.facts.machine}", remedy)
 
 
-def _check_vmaf_tool(seen: Examined) -> None:
-    """An operator's own tool that lies where it belongs is not passed over in silence."""
-    tool = Path("binaries") / seen.platform.tag / "vmaf"
-    if (KIT_ROOT / tool).is_file():
-        seen.add("vmaf tool", "warning", f"{tool} is there and not used", "This version scores with ffmpeg's filter.")
-
-
 def _package_that_differs() -> str:
     """The first package that is not as pinned, in words; empty when all are."""
     try:
@@ -199,14 +196,34 @@ def _check_ffmpeg(seen: Examined) -> None:
                  f"the first lacks {', '.join(encoding.lacks)}")  # fmt: skip
 
 
+def scorer_for(config: RunConfig, tag: str, ffmpeg: Ffmpeg, session: Session) -> CellScorer:
+    """The scorer that these options and this platform call for, not proven yet.
+
+    Raises:
+        PrerequisiteFailed: it does not run.
+    """
+    return choose.located(
+        config.vmaf_bin, origin=config.origins.get("vmaf_bin", ""), own=choose.own_tool(KIT_ROOT, tag), ffmpeg=ffmpeg,
+        processes=session.processes,
+    )  # fmt: skip
+
+
 def _check_scorer(seen: Examined, ffmpeg: Ffmpeg) -> None:
-    teacher = seen.config.teacher
-    seen.scorer = seen.attempt(
-        "scorer", lambda: ffmpeg_filter.check(ffmpeg, teacher=teacher, processes=seen.session.processes)
-    )
-    if seen.scorer is not None:
-        golden = f"{len(seen.scorer.golden)} golden pairs reproduced"
-        seen.add("scorer", "pass", f"libvmaf {seen.scorer.version}, {seen.scorer.id}, teacher {teacher}: {golden}")
+    teacher, tag = seen.config.teacher, seen.platform.tag
+
+    def prove() -> choose.Chosen:
+        scorer = scorer_for(seen.config, tag, ffmpeg, seen.session)
+        return choose.proven(scorer, cuda=tag.endswith("-cuda"), teacher=teacher, processes=seen.session.processes)
+
+    chosen = seen.attempt("scorer", prove)
+    if chosen is None:
+        return
+    seen.scorer, seen.scored_by = chosen.proof, chosen.scorer
+    golden = f"{len(seen.scorer.golden)} golden pairs reproduced"
+    found = f"{chosen.scorer.name}: libvmaf {seen.scorer.version}, {seen.scorer.id}, teacher {teacher}: {golden}"
+    seen.add("scorer", "pass", found)
+    if chosen.why_not_cuda:
+        seen.add("scorer backend", "warning", f"the CPU scores: {chosen.why_not_cuda}", "Nothing, if that is right.")
 
 
 def open_sources(config: RunConfig, session: Session, ffmpeg: Ffmpeg) -> Opened:

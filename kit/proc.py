@@ -23,7 +23,7 @@ EXCERPT_LINES = 8
 #: Seconds a process gets between SIGTERM and SIGKILL.
 GRACE = 2.0
 #: Seconds the others get to end once the last one of several processes has ended well.
-LAST_GRACE = 10.0
+LAST_GRACE = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)

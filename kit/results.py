@@ -12,6 +12,7 @@ from kit.evidence import CellFacts
 from kit.ffmpeg import Ffmpeg
 from kit.platforms.detect import Platform
 from kit.platforms.facts import HostFacts
+from kit.scorers.base import CellScorer
 from kit.training.predictions import Predictions
 from kit.types import ReadyEncoder, Scorer, SourceFile
 
@@ -35,6 +36,7 @@ class Prereqs:
     points: tuple[tuple[str, int], ...]
     files: tuple[SourceFile, ...]
     encoding: Ffmpeg
+    scored_by: CellScorer
     path_ffmpeg: Ffmpeg | None = None
 
 

@@ -41,6 +41,8 @@ def open_session(config: RunConfig, *, ui: Ui, cache: Path, argv: Sequence[str])
         folders |= {config.ref_dir: "<ref>", config.ref_dir.resolve(): "<ref>"}
     if config.ffmpeg is not None:
         folders |= {config.ffmpeg: "<ffmpeg>", config.ffmpeg.resolve(): "<ffmpeg>"}
+    if config.vmaf_bin is not None:
+        folders |= {config.vmaf_bin: "<vmaf>", config.vmaf_bin.resolve(): "<vmaf>"}
     for folder, token in ((config.out_dir.resolve(), "<out>"), (config.out_dir.parent, "<runs>")):
         folders.setdefault(folder, token)
     words = {platform.node(): "<host>", platform.node().split(".")[0]: "<host>", _user(): "<user>"}

@@ -53,7 +53,7 @@ def check_said(done: subprocess.CompletedProcess[str], code: int, *texts: str) -
         (("--from", "2", "--only", "3"), ("exclude each other",)),
         (("--config", "not-there.toml"), ("not-there.toml",)),
         (("--ffmpeg", "not-there"), ("not-there", "is not a file")),
-        (("--vmaf-bin", "vmaf"), ("--vmaf-bin", "libvmaf filter")),
+        (("--vmaf-bin", "vmaf"), ("vmaf tool (command line)", "is not a file")),
         (("--out-dir", ""), ("--out-dir is empty",)),
         (("--ffmpeg", ""), ("--ffmpeg is empty",)),
         (("--seeds", "9" * 5000), ("--seeds",)),

@@ -95,7 +95,7 @@ def produce(cell: Cell, bench: Bench) -> cellfile.CellRows | FailedCell:
 
 def _described(work: Work, cell: Cell, bench: Bench) -> str:
     """The command lines of a cell."""
-    commands = bench.scored_by.commands(work, bench.encodes(cell), bench.folder)
+    commands = bench.scored_by.commands(work, bench.encodes(cell))
     return " | ".join(bench.processes.describe(command.argv) for command in commands)
 
 

@@ -51,8 +51,11 @@ class CellScorer(Protocol):
     def ffmpeg(self) -> Ffmpeg:
         """The ffmpeg that reads sources and decodes for it."""
 
-    def commands(self, work: Work, encoding: Ffmpeg, scratch: Path) -> tuple[Command, ...]:
-        """The processes that encode with ``encoding`` and score, to be run together in ``scratch``."""
+    def prepare(self, scratch: Path) -> None:
+        """Make what the processes need to find in their scratch folder."""
+
+    def commands(self, work: Work, encoding: Ffmpeg) -> tuple[Command, ...]:
+        """The processes that encode with ``encoding`` and score, to be run together in a scratch folder."""
 
     def collect(self, scratch: Path, stderr: str) -> Left:
         """Read what they left.
@@ -72,8 +75,8 @@ def run(
     Raises:
         ToolFailed: one of them failed.
     """
-    commands = scorer.commands(work, encoding, scratch)
-    return processes.run_together(commands, tried=tried, timeout=timeout, cwd=scratch)
+    scorer.prepare(scratch)
+    return processes.run_together(scorer.commands(work, encoding), tried=tried, timeout=timeout, cwd=scratch)
 
 
 def left_in(scratch: Path, scores: log.Scores) -> Left:

@@ -33,7 +33,10 @@ class FilterScorer:
         """Which ffmpeg's filter."""
         return f"libvmaf filter of ffmpeg {self.ffmpeg.version}, {self.ffmpeg.origin}"
 
-    def commands(self, work: Work, encoding: Ffmpeg, scratch: Path) -> tuple[Command, ...]:  # noqa: ARG002
+    def prepare(self, scratch: Path) -> None:
+        """Nothing is needed."""
+
+    def commands(self, work: Work, encoding: Ffmpeg) -> tuple[Command, ...]:
         """One process where one can do it, else two with a pipe between them."""
         model = model_option(work.teacher, contract.CANONICAL_MODEL)
         if self.fused and encoding == self.ffmpeg and not encoding.lacks:

@@ -10,12 +10,13 @@ from typing import Any
 from kit import __version__, contract, layout
 from kit.config import RunConfig
 from kit.errors import BadInput, PrerequisiteFailed
-from kit.examine import Examined, examine, open_sources, points_for
+from kit.examine import Examined, examine, open_sources, points_for, scorer_for
 from kit.ffmpeg import Ffmpeg, locate, on_path, scoring_partner
 from kit.fsio import read_json, write_json
 from kit.platforms.detect import classify, probe_host
 from kit.platforms.registry import family_of
 from kit.results import Prereqs
+from kit.scorers import choose
 from kit.session import Session
 from kit.types import ReadyEncoder, Scorer
 from kit.ui import Row
@@ -65,6 +66,7 @@ def as_json(seen: Examined) -> dict[str, object]:
         "encoding_ffmpeg": _told(seen.encoding),
         "path_ffmpeg": _told(seen.path_ffmpeg),
         "scorer": None if scorer is None else asdict(scorer),
+        "scored_by": None if seen.scored_by is None else choose.described(seen.scored_by),
         "encoders": [{k: v for k, v in asdict(encoder).items() if k != "device_args"} for encoder in seen.encoders],
         "left_out": [{k: redact(v) for k, v in asdict(lost).items()} for lost in seen.left_out],
         "findings": [{k: redact(v) for k, v in asdict(finding).items()} for finding in seen.findings],
@@ -125,6 +127,11 @@ def _from_json(value: Any, config: RunConfig, session: Session) -> Prereqs:
     _same("ffmpeg", ffmpeg, value["ffmpeg"])
     _same("the ffmpeg that encodes", encoding, value["encoding_ffmpeg"])
     _same("the ffmpeg on PATH", path_ffmpeg, value["path_ffmpeg"])
+    scored_by = choose.with_backend(
+        scorer_for(config, value["platform"]["tag"], ffmpeg, session), value["scored_by"]["backend"]
+    )
+    if choose.described(scored_by) != value["scored_by"]:
+        raise BadInput("the scorer is another one than when the prerequisites were checked", hint=_AGAIN)
     if config.teacher != value["teacher"]:
         raise BadInput(f"the scorer was checked with the teacher {value['teacher']}, not {config.teacher}", hint=_AGAIN)
     facts = probe_host(session.processes)
@@ -147,5 +154,6 @@ def _from_json(value: Any, config: RunConfig, session: Session) -> Prereqs:
         points=points,
         files=open_sources(config, session, ffmpeg).files,
         encoding=encoding,
+        scored_by=scored_by,
         path_ffmpeg=path_ffmpeg,
     )

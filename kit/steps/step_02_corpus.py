@@ -18,7 +18,6 @@ from kit.plan import cells_at_once, plan_cells
 from kit.platforms.registry import family_of, settings_for
 from kit.pool import Lane, run_lanes
 from kit.results import Prereqs
-from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.session import Session
 from kit.sources.identity import identify_all
 from kit.sources.read import Tools
@@ -44,7 +43,7 @@ def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
     cells = plan(config, previous, sources)
     report_conversions(cells, session)
     bench = Bench(
-        ffmpeg=previous.encoding, path_ffmpeg=previous.path_ffmpeg, scorer=FilterScorer(ffmpeg=previous.ffmpeg),
+        ffmpeg=previous.encoding, path_ffmpeg=previous.path_ffmpeg, scorer=previous.scored_by,
         processes=session.processes, folder=folder, box=config.box,
         platform=previous.platform.tag, corpus="demo" if config.demo else "local",
     )  # fmt: skip
