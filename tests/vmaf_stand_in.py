@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-RECORDED = Path(__file__).resolve().parent / "data" / "vmaf_3.2.0_usage.txt"
 VALUES = {
     "--reference", "--distorted", "--width", "--height", "--pixel_format", "--bitdepth", "--model", "--output",
     "--threads", "--feature", "--cpumask", "--gpumask", "--frame_cnt", "--frame_skip_ref", "--frame_skip_dist",
@@ -31,9 +30,8 @@ def options(words: list[str], mode: str) -> dict[str, list[str]]:
         elif word in FLAGS:
             found[word] = []
         else:
-            usage = RECORDED.read_text()
-            if mode == "no-gpu":
-                usage = "\n".join(line for line in usage.splitlines() if "gpumask" not in line)
+            names = sorted(VALUES | FLAGS) if mode != "no-gpu" else sorted((VALUES | FLAGS) - {"--gpumask"})
+            usage = "\n".join(["", "Usage: vmaf [options]", "", "Supported options:", *(f" {name}:" for name in names)])
             print(f"vmaf: unrecognized option '{word}'\n{usage}", file=sys.stderr)  # noqa: T201
             sys.exit(0)
     return found
