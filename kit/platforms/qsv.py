@@ -21,7 +21,7 @@ class Qsv:
         "No VA display found for device": "No such render node, or no permission for it (group render).",
         "No device available": "No Intel GPU's render node is there; the user must be in the group render.",
         "Selected ratecontrol mode is unsupported": "The low-power mode of this GPU has no ICQ.",
-        "Device creation failed": "No Intel GPU answers: its render node is not there, or the user is not in the group render.",
+        "Device creation failed": "No Intel GPU answers: no render node, or the user is not in the group render.",
         "libva-drm.so.2: failed to load": "Install libva2 and libva-drm2.",
     }
 
