@@ -242,7 +242,7 @@ def _show_config(resolved: config.RunConfig, ui: Any) -> None:
         "ref_dir": "demo clips",
         "encoders": "what the platform calls for",
         "ffmpeg": "bundled",
-        "vmaf_bin": "what the platform calls for",
+        "vmaf_bin": "none: ffmpeg's filter, or binaries/<tag>/vmaf",
     }
     if resolved.ref_dir is not None:
         shown["ref_dir"] = str(resolved.ref_dir)
