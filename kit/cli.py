@@ -75,6 +75,11 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "vmaf_bin": click.option(
         "--vmaf-bin", metavar="PATH",
         help="The vmaf tool. Environment: LIBVMAF_BIN. Default: binaries/<platform>/vmaf, else ffmpeg's filter."),
+    "gpu": click.option(
+        "--gpu", metavar="INDEX", help="NVIDIA GPU that encodes, as nvidia-smi counts. Default: the first."),
+    "render_node": click.option(
+        "--render-node", metavar="NAME",
+        help="Render node of the Intel GPU that encodes, e.g. renderD129. Default: the first with Intel's driver."),
     "geometry": click.option(
         "--geometry", metavar="WxH@FPS[:FMT]", help="Format of .yuv files that neither name nor sidecar tells."),
     "anchor": click.option(
@@ -88,7 +93,8 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
 }  # fmt: skip
 _PLACES = ("out_dir", "config", "json")
 _CORPUS_OPTIONS = (
-    "ref_dir", "dataset", "encoders", "teacher", "cqs", "box", "ffmpeg", "vmaf_bin", "geometry", "anchor",
+    "ref_dir", "dataset", "encoders", "teacher", "cqs", "box", "ffmpeg", "vmaf_bin", "gpu", "render_node", "geometry",
+    "anchor",
 )  # fmt: skip
 #: Options that take effect in each step.
 _STEP_OPTIONS = ({*_CORPUS_OPTIONS, "shard_only"}, {"cqs", "anchor"}, {"seeds", "epochs"}, set[str](), set[str]())
@@ -315,6 +321,8 @@ def main(argv: Sequence[str]) -> int:
         # a connection that drops ends the run in order; nohup's wish to be left alone is kept
         signal.signal(signal.SIGHUP, _terminated)
     try:
+        # nvidia-smi and CUDA are to count GPUs alike
+        os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
         result = cli.main(list(argv), prog_name="python3 -m kit", standalone_mode=False, obj=os.environ)
     except BaseException as error:  # noqa: BLE001 - also a SystemExit of a library: its 1 would read as HOLD
         message, hint, code = _told(error)

@@ -21,52 +21,64 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--options", "options", is_flag=True, help="Hold every adapter's arguments against ffmpeg's own help.")
 @click.option("--ffmpeg", metavar="PATH", help="Another ffmpeg. Environment: FFMPEG_BIN. Default: bundled.")
+@click.option("--gpu", metavar="INDEX", help="Only this NVIDIA GPU, as nvidia-smi counts.")
+@click.option("--render-node", metavar="NAME", help="Only this render node, e.g. renderD129.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.pass_obj
-def platform(environ: Mapping[str, str], /, options: bool, ffmpeg: str | None, as_json: bool) -> Outcome:  # noqa: FBT001
+def platform(environ: Mapping[str, str], /, options: bool, as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
     """What this box is, which encoders work here, and why the others do not.
 
     With --options every encoder that ffmpeg has compiled in is checked, hardware or not; exit code 3 if any
     argument is unknown or out of range.
     """
-    session, found = _open(ffmpeg, environ)
-    return _show_options(session, found, as_json=as_json) if options else _show_box(session, found, as_json=as_json)
+    if options and (given["gpu"] or given["render_node"]):
+        raise click.UsageError("--options needs no device; leave --gpu and --render-node out.")
+    here, session, found = _open({name: text for name, text in given.items() if text is not None}, environ)
+    if options:
+        return _show_options(session, found, as_json=as_json)
+    return _show_box(here, session, found, as_json=as_json)
 
 
-def _open(ffmpeg: str | None, environ: Mapping[str, str]) -> tuple[Session, Ffmpeg]:
+def _open(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[config.RunConfig, Session, Ffmpeg]:
     from kit import local
     from kit.ffmpeg import locate
     from kit.session import open_session
     from kit.ui import Ui
 
-    given = {} if ffmpeg is None else {"ffmpeg": ffmpeg}
-    asked = {name: text for name, text in environ.items() if name == "FFMPEG_BIN"}
+    asked = {name: text for name, text in environ.items() if name in ("FFMPEG_BIN", "CUDA_VISIBLE_DEVICES")}
     found = config.gather(command_line=given, environ=asked, file={}, remembered={})
     here = config.complete(config.parse(found), found.origins, out_dir=Path.cwd(), box="", box_origin="")
     session = open_session(here, ui=Ui(), cache=local.usable_cache(here.out_dir), argv=sys.argv[1:])
-    return session, locate(here.ffmpeg, origin=here.origins["ffmpeg"], processes=session.processes)
+    return here, session, locate(here.ffmpeg, origin=here.origins["ffmpeg"], processes=session.processes)
 
 
-def _show_box(session: Session, ffmpeg: Ffmpeg, *, as_json: bool) -> Outcome:
+def _show_box(here: config.RunConfig, session: Session, ffmpeg: Ffmpeg, *, as_json: bool) -> Outcome:
     from kit.contract import ENCODER_VOCAB
-    from kit.platforms.detect import classify, probe_host
+    from kit.examine import facts_for
+    from kit.platforms.detect import classify
     from kit.platforms.probe import probe
+    from kit.platforms.registry import device_findings
     from kit.ui import Row
 
-    facts = probe_host(session.processes)
+    facts = facts_for(here, session)
     found = classify(facts)
-    ready, left_out = probe(ENCODER_VOCAB, ["yuv420p"], ffmpeg=ffmpeg, facts=facts, processes=session.processes)
+    probed = probe(ENCODER_VOCAB, ["yuv420p"], ffmpeg=ffmpeg, facts=facts, processes=session.processes)
     session.ui.say(f"{found.tag}: {found.reason}")
-    rows = [Row(cells=(encoder.name, "works", encoder.build, "")) for encoder in ready]
-    rows += [Row(cells=(lost.name, "left out", lost.reason, lost.remedy), style="yellow") for lost in left_out]
+    rows = [Row(cells=(encoder.name, "works", encoder.build, "")) for encoder in probed.ready]
+    rows += [Row(cells=(lost.name, "left out", lost.reason, lost.remedy), style="yellow") for lost in probed.left_out]
     session.ui.table(f"Encoders of ffmpeg {ffmpeg.version}, {ffmpeg.origin}", ("encoder", "", "build or reason",
                      "what to do"), rows)  # fmt: skip
+    findings = device_findings(facts, probed.ready)
+    for finding in findings:
+        session.ui.say(" ".join(filter(None, (f"{finding.check}: {finding.found}.", finding.remedy))))
     session.ui.say(f"Used by default: {', '.join(found.candidates)}, as far as they work; else libx264.")
     if as_json:
         print_json(
             {"tag": found.tag, "reason": found.reason, "candidates": list(found.candidates), "facts": asdict(facts),
              "ffmpeg": {"version": ffmpeg.version, "origin": ffmpeg.origin},
-             "encoders": [asdict(encoder) for encoder in ready], "left_out": [asdict(lost) for lost in left_out]}
+             "encoders": [asdict(encoder) for encoder in probed.ready],
+             "left_out": [asdict(lost) for lost in probed.left_out],
+             "findings": [asdict(finding) for finding in findings]}
         )  # fmt: skip
     return Outcome(code=exits.OK)
 

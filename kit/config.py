@@ -29,6 +29,8 @@ class RunConfig:
         geometry: format of ``.yuv`` files that do not tell it themselves.
         anchor: whether every source also gets the anchor cell.
         shard_only: stop after the corpus and bundle it, no verdict.
+        gpu: index of the NVIDIA GPU that encodes; render_node: name of the Intel one's node; None for the first.
+        cuda_visible: value of ``CUDA_VISIBLE_DEVICES``.
         origins: option name to where its value came from, in words.
     """
 
@@ -47,6 +49,9 @@ class RunConfig:
     anchor: bool
     shard_only: bool
     vmaf_bin: Path | None = None
+    gpu: int | None = None
+    render_node: str | None = None
+    cuda_visible: str = ""
     origins: Mapping[str, str]
 
     @property
@@ -127,6 +132,21 @@ def _shard_only(text: str) -> bool:
     return _flag(text, "shard-only")
 
 
+def _gpu(text: str) -> int:
+    if not re.fullmatch(r"\d{1,3}", text):
+        raise BadInput(
+            f"--gpu: {text!r} is not one index", hint="Another run in its own --out-dir may use another GPU."
+        )
+    return int(text)
+
+
+def _render_node(text: str) -> str:
+    name = text.removeprefix("/dev/dri/")
+    if not re.fullmatch(r"renderD\d{1,4}", name):
+        raise BadInput(f"--render-node: {text!r} is not a name such as renderD128")
+    return name
+
+
 def _path(text: str, what: str) -> Path:
     if not text.strip():
         raise BadInput(f"--{what} is empty", hint="Give a path, or leave the option out.")
@@ -185,6 +205,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="geometry", parse=parse_option),
     Option(name="anchor", parse=_anchor),
     Option(name="shard_only", parse=_shard_only),
+    Option(name="gpu", parse=_gpu),
+    Option(name="render_node", parse=_render_node),
+    Option(name="cuda_visible", parse=str, env="CUDA_VISIBLE_DEVICES"),
 )
 
 #: Texts a file or an earlier run gives, by option name.
@@ -256,6 +279,7 @@ def complete(
         "cqs": contract.DEFAULT_CQS, "seeds": contract.DEFAULT_SEEDS, "box": box, "ffmpeg": None, "geometry": None,
         "vmaf_bin": None,
         "epochs": contract.DEMO_EPOCHS if demo else contract.DEFAULT_EPOCHS, "anchor": True, "shard_only": False,
+        "gpu": None, "render_node": None, "cuda_visible": "",
     }  # fmt: skip
     words = dict.fromkeys(defaults, "default") | {"box": box_origin} | words
     if demo:
@@ -302,6 +326,10 @@ def as_texts(config: RunConfig) -> dict[str, str]:
     if config.geometry is not None:
         raw = config.geometry
         texts["geometry"] = f"{raw.width}x{raw.height}@{raw.fps}:{raw.pix_fmt}"
+    if config.gpu is not None:
+        texts["gpu"] = str(config.gpu)
+    if config.render_node is not None:
+        texts["render_node"] = config.render_node
     if config.data_root != default_data_root():
         texts["data_root"] = str(config.data_root)
     derived = config.origins.get("ref_dir", "").startswith(_FROM_DATASET)

@@ -19,10 +19,10 @@ from kit.ffmpeg import Ffmpeg, locate, on_path, scoring_partner
 from kit.fsio import free_bytes, write_bytes
 from kit.geometry import largest_frame
 from kit.plan import cells_at_once, disk_bytes, quality_points
-from kit.platforms.detect import Platform, classify, probe_host
+from kit.platforms.detect import Platform, classify, narrowed, probe_host
 from kit.platforms.facts import HostFacts
 from kit.platforms.probe import LeftOut, probe
-from kit.platforms.registry import family_of
+from kit.platforms.registry import device_findings, family_of
 from kit.results import Prereqs
 from kit.scorers import choose
 from kit.scorers.base import CellScorer
@@ -102,7 +102,7 @@ class Examined:
 
 def examine(config: RunConfig, session: Session) -> Examined:
     """Make all checks. Nothing is left in the run folder."""
-    facts = probe_host(session.processes)
+    facts = facts_for(config, session)
     seen = Examined(config=config, session=session, facts=facts, platform=classify(facts))
     _check_python(seen)
     _check_torch(seen)
@@ -113,9 +113,20 @@ def examine(config: RunConfig, session: Session) -> Examined:
         _check_scorer(seen, seen.ffmpeg)
         _check_sources(seen, seen.ffmpeg)
         _check_encoders(seen, seen.ffmpeg)
-        _check_gpu(seen)
+        seen.findings += device_findings(seen.facts, seen.encoders)
         _check_room(seen)
     return seen
+
+
+def facts_for(config: RunConfig, session: Session) -> HostFacts:
+    """The machine, with the devices that the options choose.
+
+    Raises:
+        BadInput: there is no such device.
+    """
+    return narrowed(
+        probe_host(session.processes), gpu=config.gpu, render_node=config.render_node, cuda_visible=config.cuda_visible
+    )
 
 
 def reference_folder(config: RunConfig, session: Session) -> Path:
@@ -277,12 +288,15 @@ def _check_encoders(seen: Examined, ffmpeg: Ffmpeg) -> None:
     pix_fmts = sorted({file.geometry.pix_fmt for file in seen.found.files}) if seen.found else ["yuv420p"]
 
     def try_out(names: tuple[str, ...]) -> None:
-        ready, left_out = probe(
+        probed = probe(
             names, pix_fmts, ffmpeg=seen.encoding or ffmpeg, scoring=ffmpeg, facts=seen.facts,
-            processes=seen.session.processes,
+            processes=seen.session.processes, cache=seen.session.cache,
         )  # fmt: skip
-        more, lost = _try_path(seen, left_out, pix_fmts, ffmpeg)
-        seen.encoders += tuple(sorted(ready + more, key=lambda encoder: names.index(encoder.name)))
+        if probed.remembered:
+            text = f"{', '.join(probed.remembered)}: remembered from less than a day ago, same ffmpeg and driver"
+            seen.add("probe", "pass", text)
+        more, lost = _try_path(seen, probed.left_out, pix_fmts, ffmpeg)
+        seen.encoders += tuple(sorted(probed.ready + more, key=lambda encoder: names.index(encoder.name)))
         seen.left_out += lost
 
     names = tuple(dict.fromkeys((*wanted, *helper)))
@@ -292,7 +306,7 @@ def _check_encoders(seen: Examined, ffmpeg: Ffmpeg) -> None:
     for encoder in seen.encoders:
         if encoder.on_path:
             continue
-        seen.add(f"encoder {encoder.name}", "pass", encoder.build)
+        seen.add(f"encoder {encoder.name}", "pass", _in_words(encoder))
     for lost in seen.left_out:
         needed = lost.name in asked + helper
         status = "failure" if needed else "warning"
@@ -319,30 +333,29 @@ def _try_path(
         return (), left_out
     if other is None:
         return (), left_out
-    ready, again = probe(
-        tuple(why), pix_fmts, ffmpeg=other, scoring=scoring, facts=seen.facts, processes=seen.session.processes
-    )
-    if ready:
+    probed = probe(
+        tuple(why), pix_fmts, ffmpeg=other, scoring=scoring, facts=seen.facts, processes=seen.session.processes,
+        cache=seen.session.cache,
+    )  # fmt: skip
+    if probed.ready:
         seen.path_ffmpeg = other
-    for encoder in ready:
-        seen.add(f"encoder {encoder.name}", "pass", f"{encoder.build}; encoded by the ffmpeg on PATH "
+    for encoder in probed.ready:
+        seen.add(f"encoder {encoder.name}", "pass", f"{_in_words(encoder)}; encoded by the ffmpeg on PATH "
                  f"({other.version}), since the bundled one says: {why[encoder.name].reason}")  # fmt: skip
-    said = {lost.name: lost.reason for lost in again}
-    works = {encoder.name for encoder in ready}
+    said = {lost.name: lost.reason for lost in probed.left_out}
+    works = {encoder.name for encoder in probed.ready}
     still = (
         replace(lost, reason=f"{lost.reason}; with the ffmpeg on PATH ({other.version}): {said[lost.name]}")
         if lost.name in said else lost
         for lost in left_out if lost.name not in works
     )  # fmt: skip
-    return tuple(replace(encoder, on_path=True) for encoder in ready), tuple(still)
+    return tuple(replace(encoder, on_path=True) for encoder in probed.ready), tuple(still)
 
 
-def _check_gpu(seen: Examined) -> None:
-    """Only where one is claimed."""
-    if seen.facts.gpus:
-        works = any(encoder.family == "nvenc" for encoder in seen.encoders)
-        text = str(seen.facts.gpus[0]) + ("" if works else " is there, and NVENC does not work")
-        seen.add("GPU", "pass" if works else "warning", text, "" if works else "See its encoders above.")
+def _in_words(encoder: ReadyEncoder) -> str:
+    """What encodes, and what its device could not do."""
+    best = family_of(encoder.name).variants[0]
+    return encoder.build + (f"; {encoder.variant}, since the device has no {best}" if encoder.variant != best else "")
 
 
 def _check_room(seen: Examined) -> None:

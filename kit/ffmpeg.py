@@ -12,7 +12,7 @@ from kit.contract import CONVERT
 from kit.errors import PrerequisiteFailed, ToolFailed
 from kit.plan import conversion
 from kit.proc import Processes
-from kit.types import EncodeSettings, Geometry, SourceFile
+from kit.types import NO_DEVICE, Device, EncodeSettings, Geometry, SourceFile
 
 #: Every command: no console, no banner, messages with their level, existing files replaced (without ``-y`` ffmpeg
 #: leaves an existing file alone and exits 0), and no conversion of pixel formats that is not written down.
@@ -163,7 +163,7 @@ def fused_command(
     settings: EncodeSettings,
     *,
     model: str,
-    device_args: Sequence[str] = (),
+    device: Device = NO_DEVICE,
     encoded_to: Sequence[str] = STREAM_HASHED,
     scorer_threads: int = 1,
 ) -> list[str]:
@@ -179,9 +179,9 @@ def fused_command(
     to_encode = "" if fed_as_scored else f";[e0]{CONVERT},format={settings.encode_pix_fmt}[e]"
     split = "[e][r]" if fed_as_scored else "[e0][r]"
     return [
-        str(ffmpeg.path), *COMMON, *device_args, *input_args(file),
+        str(ffmpeg.path), *COMMON, *device.opened, *input_args(file),
         "-filter_complex", f"[0:V:0]{reference_filters(geometry, settings)},split{split}{to_encode}",
-        "-map", "[e]", "-fps_mode", "passthrough", *settings.argv,
+        "-map", "[e]", "-fps_mode", "passthrough", *settings.argv, *device.chosen,
         "-stats_enc_post", ENCODED_STATS, "-stats_enc_post_fmt", "{n} {size}", *encoded_to,
         "-dec", "0:0",
         "-filter_complex",

@@ -9,7 +9,7 @@ from kit.canon import sha256_json
 from kit.types import Cell, EncodeSettings, ReadyEncoder, Source
 
 #: Gives the settings of an encoder for a quality point on a source's pixel format.
-SettingsFor = Callable[[str, int, str], EncodeSettings]
+SettingsFor = Callable[[ReadyEncoder, int, str], EncodeSettings]
 
 
 def conversion(settings: EncodeSettings, pix_fmt: str) -> str:
@@ -83,7 +83,7 @@ def plan_cells(
     cells = []
     for source in sources:
         for name, cq in points:
-            settings = settings_for(name, cq, source.geometry.pix_fmt)
+            settings = settings_for(by_name[name], cq, source.geometry.pix_fmt)
             key = cell_key(
                 src_sha256=source.sha256,
                 pix_fmt=source.geometry.pix_fmt,

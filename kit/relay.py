@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from kit.contract import CONVERT
 from kit.ffmpeg import (
     COMMON,
@@ -15,7 +13,7 @@ from kit.ffmpeg import (
     reference_filters,
     scoring_filter,
 )  # fmt: skip
-from kit.types import EncodeSettings, SourceFile
+from kit.types import NO_DEVICE, Device, EncodeSettings, SourceFile
 
 #: One line a packet, written by the encoding ffmpeg (``-stats_enc_post`` came with 6.0).
 PACKETS = "packets.crc"
@@ -27,7 +25,7 @@ def _container(encoder: str) -> str:
 
 
 def encode_command(
-    encoding: Ffmpeg, file: SourceFile, settings: EncodeSettings, *, device_args: Sequence[str] = (), keep: str = ""
+    encoding: Ffmpeg, file: SourceFile, settings: EncodeSettings, *, device: Device = NO_DEVICE, keep: str = ""
 ) -> list[str]:
     """Encode a source to stdout; beside it the stream's hash and the packets' sizes.
 
@@ -44,8 +42,9 @@ def encode_command(
     ends = [f"[f=streamhash:hash=sha256]{STREAM_HASH}", f"[f=framecrc]{PACKETS}"]
     ends += [f"[f={_container(settings.encoder)}]{end}" for end in (keep, "pipe\\:1") if end]
     return [
-        str(encoding.path), *COMMON, *device_args, *input_args(file),
-        "-filter_complex", f"[0:V:0]{filters}[e]", "-map", "[e]", "-fps_mode", "passthrough", *settings.argv,
+        str(encoding.path), *COMMON, *device.opened, *input_args(file),
+        "-filter_complex", f"[0:V:0]{filters}[e]", "-map", "[e]", "-fps_mode", "passthrough",
+        *settings.argv, *device.chosen,
         *(() if filtered else ("-chroma_sample_location", "unknown")), "-f", "tee", "|".join(ends),
     ]  # fmt: skip
 

@@ -87,12 +87,30 @@ class EncodeSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Device:
+    """ffmpeg arguments that name a device; local to the box and in no key.
+
+    Attributes:
+        opened: stand before the input and open it.
+        chosen: stand behind the encoder's own arguments and choose among several.
+    """
+
+    opened: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
+
+
+#: An encoder that runs on the processor.
+NO_DEVICE = Device()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReadyEncoder:
     """An encoder that has really encoded here.
 
     Attributes:
         build: identity of the code or device that encodes, e.g. ``x264 - core 165``.
-        device_args: ffmpeg arguments that open the device; local to the box and in no key.
+        variant: which of its family's ways of encoding the device takes, e.g. ``icq``.
+        device: how ffmpeg finds the device.
         max_parallel: how many encodes may run at once; None for no limit of its own.
         megapixels_per_second: seen in the probe, encode and decode together; for estimates only.
         on_path: works with the ffmpeg on PATH only, which then encodes.
@@ -101,7 +119,8 @@ class ReadyEncoder:
     name: str
     family: str
     build: str
-    device_args: tuple[str, ...]
+    variant: str
+    device: Device
     max_parallel: int | None
     megapixels_per_second: float
     on_path: bool = False

@@ -5,6 +5,9 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from kit.types import NO_DEVICE, ReadyEncoder
 
 #: Pictures that differ in content and in how hard they are to encode.
 PICTURES = {
@@ -14,6 +17,16 @@ PICTURES = {
     "Life": "life=size=320x180:rate=25:seed=7:mold=10:life_color=0xc0ff40:death_color=0x204060",
 }
 FRAMES = 10
+
+
+def ready(name: str = "libx264", **facts: Any) -> ReadyEncoder:
+    """An encoder as a probe leaves it, with facts of one's own."""
+    values: dict[str, Any] = {
+        "name": name, "family": "software", "build": f"{name} 1", "variant": "", "device": NO_DEVICE,
+        "max_parallel": None, "megapixels_per_second": 1.0,
+    }  # fmt: skip
+    return ReadyEncoder(**(values | facts))
+
 
 #: ``kit("run", "--epochs", "2", cwd=folder, env={...})`` runs the kit as a process.
 Kit = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support import ready
 
 from kit.corpus import cellfile
 from kit.corpus.cellfile import CellRows
@@ -31,7 +32,7 @@ from kit.corpus.shard import (
     write_manifest,
 )
 from kit.errors import BadInput, Missing, Wanting
-from kit.types import Cell, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile
+from kit.types import Cell, EncodeSettings, Geometry, Source, SourceFile
 
 FRAMES = 5
 COLUMNS = [
@@ -63,10 +64,7 @@ def make_cell(key: str = "k" * 64) -> Cell:
             encoder="libx264", preset="medium", cq=5, argv=("-c:v", "libx264"), encode_pix_fmt="yuv420p",
             score_pix_fmt="yuv420p",
         ),
-        encoder=ReadyEncoder(
-            name="libx264", family="software", build="x264 - core 165", device_args=(), max_parallel=None,
-            megapixels_per_second=1.0,
-        ),
+        encoder=ready(build="x264 - core 165"),
         teacher="vmaf_v0.6.1",
     )  # fmt: skip
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support import Kit
 
+from kit.contract import ENCODER_VOCAB
 from kit.ffmpeg import Ffmpeg
-from kit.platforms import options
+from kit.platforms.nvenc import Nvenc
 from kit.platforms.options import OptionHelp, check_options, parse_help, used_values
-from kit.platforms.registry import family_of
 from kit.proc import Processes
 from kit.types import EncodeSettings
 
@@ -61,13 +62,13 @@ def test_every_argument_is_one_that_ffmpeg_has(ffmpeg: Ffmpeg) -> None:
 def test_a_planted_mistake_is_found(
     argv: tuple[str, str], problem: str, ffmpeg: Ffmpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def planted(encoder: str, cq: int, pix_fmt: str) -> EncodeSettings:
-        honest = family_of(encoder).settings(encoder, cq, pix_fmt)
-        if encoder != "h264_nvenc":
-            return honest
-        return EncodeSettings(**{**vars(honest), "argv": ("-c:v", encoder, *argv)})
+    honest = Nvenc.settings
 
-    monkeypatch.setattr(options, "settings_for", planted)
+    def planted(self: Nvenc, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
+        settings = honest(self, encoder, cq, pix_fmt, variant)
+        return replace(settings, argv=("-c:v", encoder, *argv)) if encoder == "h264_nvenc" else settings
+
+    monkeypatch.setattr(Nvenc, "settings", planted)
     wrong = [check for check in check_options(ffmpeg, Processes()) if check.problem]
     assert [(check.encoder, check.option, check.problem) for check in wrong] == [("h264_nvenc", argv[0], problem)]
 
@@ -79,7 +80,7 @@ def test_the_command(tmp_path: Path, kit: Kit) -> None:
     value = json.loads(done.stdout)
     assert "libx264" in {encoder["name"] for encoder in value["encoders"]}
     assert all(lost["reason"] for lost in value["left_out"])
-    assert {encoder["name"] for encoder in value["encoders"] + value["left_out"]} == set(options.ENCODER_VOCAB)
+    assert {encoder["name"] for encoder in value["encoders"] + value["left_out"]} == set(ENCODER_VOCAB)
     done = kit("platform", "--options", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == []

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import ready
 
 from kit.plan import cell_key, disk_bytes, plan_cells, quality_points
 from kit.platforms.registry import settings_for
-from kit.types import EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile
+from kit.types import Device, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile
 
 SETTINGS = EncodeSettings(
     encoder="libx264", preset="medium", cq=31, argv=("-c:v", "libx264", "-crf", "31"), encode_pix_fmt="yuv420p",
@@ -87,14 +88,6 @@ def source(label: str, sha256: str, pix_fmt: str = "yuv420p", group: str = "") -
     return Source(file=file, sha256=sha256, group=group or label)
 
 
-def ready(name: str, **facts: Any) -> ReadyEncoder:
-    values: dict[str, Any] = {
-        "name": name, "family": "f", "build": f"{name} 1", "device_args": (), "max_parallel": None,
-        "megapixels_per_second": 1.0,
-    }  # fmt: skip
-    return ReadyEncoder(**(values | facts))
-
-
 def plan(sources: list[Source], encoders: list[ReadyEncoder]) -> list[tuple[str, str]]:
     """(name, key) of every planned cell."""
     cells = plan_cells(
@@ -124,7 +117,8 @@ def test_labels_groups_paths_devices_and_speed_are_in_no_key() -> None:
     elsewhere = replace(source("Other", "t" * 64, group="G").file, path=Path("/x.mkv"), kind="container")
     other = replace(source("Other", "t" * 64, group="G"), file=elsewhere)
     encoders = [
-        ready(e.name, family="g", device_args=("-x",), max_parallel=3, megapixels_per_second=9.0) for e in ENCODERS
+        ready(e.name, family="g", device=Device(opened=("-x",)), max_parallel=3, megapixels_per_second=9.0)
+        for e in ENCODERS
     ]
     assert [key for _, key in plan([other], encoders)] == keys
 
@@ -140,7 +134,7 @@ def test_the_settings_are_those_for_the_sources_format() -> None:
         [source("Tango", "t" * 64, "yuv420p10le")], [("hevc_nvenc", 19)], encoders=ENCODERS,
         settings_for=settings_for, architecture="x86_64", teacher="t", scorer_id="s",
     )  # fmt: skip
-    assert cells[0].settings == settings_for("hevc_nvenc", 19, "yuv420p10le")
+    assert cells[0].settings == settings_for(ENCODERS[1], 19, "yuv420p10le")
 
 
 def test_a_point_without_its_encoder_is_a_fault() -> None:

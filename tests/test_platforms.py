@@ -6,13 +6,16 @@ import itertools
 from typing import Any
 
 import pytest
+from support import ready
 
 from kit.contract import ENCODER_VOCAB
 from kit.errors import BadInput
 from kit.geometry import PIXEL_FORMATS
 from kit.platforms.base import score_format
-from kit.platforms.facts import HostFacts, NvidiaGpu, RenderNode
-from kit.platforms.registry import FAMILIES, family_of, settings_for
+from kit.platforms.detect import narrowed
+from kit.platforms.facts import HostFacts, NvidiaGpu, RenderNode, parse_nvidia_smi
+from kit.platforms.registry import FAMILIES, device_findings, family_of
+from kit.types import NO_DEVICE, Device, EncodeSettings
 
 NVENC = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
 QSV = ("h264_qsv", "hevc_qsv", "av1_qsv")
@@ -25,6 +28,12 @@ IHD = {"nodes": (RenderNode(name="renderD128", driver="Mesa"), ARC)}
 def facts(system: str = "Linux", machine: str = "x86_64", **seen: Any) -> HostFacts:
     known: dict[str, Any] = {"cores": 4, "memory_bytes": None, "nvidia_problem": "nvidia-smi is not installed"}
     return HostFacts(system=system, machine=machine, **(known | seen))
+
+
+def settings_for(encoder: str, cq: int, pix_fmt: str, place: int = 0) -> EncodeSettings:
+    """Settings of an encoder's variant, the best one first."""
+    family = family_of(encoder)
+    return family.settings(encoder, cq, pix_fmt, family.variants[place])
 
 
 def test_every_entry_of_the_vocabulary_is_of_one_family() -> None:
@@ -85,12 +94,18 @@ def test_arguments(encoder: str, place: int, cq: int) -> None:
     assert (found.encoder, found.cq) == (encoder, cq)
 
 
-@pytest.mark.parametrize("encoder", ENCODER_VOCAB)
-def test_more_cq_never_means_more_quality_and_stays_within_the_range(encoder: str) -> None:
-    knob, low, high = KNOB[encoder]
+#: Where the device has no ICQ: the knob and its ends.
+CQP = {"h264_qsv": ("-q:v", 1, 51), "hevc_qsv": ("-q:v", 1, 51), "av1_qsv": ("-q:v", 5, 255)}
+
+
+@pytest.mark.parametrize(
+    ("encoder", "place"), [*((name, 0) for name in ENCODER_VOCAB), *((name, 1) for name in (*NVENC, *QSV))]
+)
+def test_more_cq_never_means_more_quality_and_stays_within_the_range(encoder: str, place: int) -> None:
+    knob, low, high = CQP[encoder] if place and encoder in CQP else KNOB[encoder]
     values = []
     for cq in range(52):
-        argv = settings_for(encoder, cq, "yuv420p").argv
+        argv = settings_for(encoder, cq, "yuv420p", place).argv
         values.append(int(argv[argv.index(knob) + 1]))
     assert low <= min(values) <= max(values) <= high
     falling = "videotoolbox" in encoder
@@ -132,8 +147,10 @@ SCORED = {
     "libaom-av1": {name: name for name in PIXEL_FORMATS},
     "libsvtav1": EIGHT_TEN,
     "libvvenc": dict.fromkeys(PIXEL_FORMATS, "yuv420p10le"),
-    **dict.fromkeys(("h264_nvenc", "h264_qsv", "h264_amf", APPLE[0]), EIGHT),
-    **dict.fromkeys(("hevc_nvenc", "av1_nvenc", "hevc_qsv", "av1_qsv", "hevc_amf", "av1_amf", APPLE[1]), EIGHT_TEN),
+    **dict.fromkeys(("h264_qsv", "h264_amf", APPLE[0]), EIGHT),
+    **dict.fromkeys(
+        ("h264_nvenc", "hevc_nvenc", "av1_nvenc", "hevc_qsv", "av1_qsv", "hevc_amf", "av1_amf", APPLE[1]), EIGHT_TEN
+    ),
 }
 P010 = {"yuv420p10le": "p010le"}
 NV12_P010 = {"yuv420p": "nv12", **P010}
@@ -187,12 +204,109 @@ def test_ten_bits_from_videotoolbox_need_their_profile() -> None:
     ],
 )
 def test_quick_sync_opens_intels_node(seen: HostFacts, device: str) -> None:
-    assert family_of("h264_qsv").device_args(seen) == ("-init_hw_device", device)
+    assert family_of("h264_qsv").device(seen) == Device(opened=("-init_hw_device", device))
 
 
 @pytest.mark.parametrize("encoder", ["libx264", "hevc_nvenc", "av1_amf", "hevc_videotoolbox"])
-def test_the_others_need_no_device_arguments(encoder: str) -> None:
-    assert family_of(encoder).device_args(facts(**GPU, **IHD)) == ()
+def test_the_others_need_no_device_arguments_where_nothing_is_to_be_chosen(encoder: str) -> None:
+    assert family_of(encoder).device(facts(**GPU, **IHD)) == NO_DEVICE
+
+
+def test_a_gpu_that_has_only_eight_bits_is_asked_for_no_more() -> None:
+    for encoder in NVENC:
+        assert settings_for(encoder, 31, "yuv420p10le", 1).score_pix_fmt == "yuv420p"
+        assert settings_for(encoder, 31, "yuv420p", 1) == settings_for(encoder, 31, "yuv420p", 0)
+
+
+TWO = parse_nvidia_smi(
+    "0, NVIDIA GeForce RTX 4080 SUPER, 595.71.05, 8.9, 16376 MiB, 0, [N/A]\n"
+    "1, NVIDIA H100 80GB HBM3, 590.48.01, 9.0, 81559 MiB, 2, Enabled"
+)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "visible", "index", "chosen"),
+    [
+        (None, "", 0, ("-gpu", "0")),
+        (0, "", 0, ("-gpu", "0")),
+        (1, "", 1, ("-gpu", "1")),
+        (None, "1", 1, ("-gpu", "0")),
+        (1, "1,0", 1, ("-gpu", "0")),
+        (0, "1,0", 0, ("-gpu", "1")),
+        (None, "GPU-8f4c", 0, ()),
+    ],
+)
+def test_a_gpu_is_chosen_by_cudas_number(gpu: int | None, visible: str, index: int, chosen: tuple[str, ...]) -> None:
+    seen = narrowed(facts(gpus=TWO, nvidia_problem=""), gpu=gpu, render_node=None, cuda_visible=visible)
+    assert seen.gpus[0].index == index
+    assert family_of("hevc_nvenc").device(seen).chosen == chosen
+    assert str(TWO[index]) in family_of("hevc_nvenc").build(b"", "9", seen)
+
+
+def test_a_render_node_is_chosen_by_name() -> None:
+    two = facts(nodes=(ARC, RenderNode(name="renderD130", driver="iHD", version="24.1")))
+    seen = narrowed(two, gpu=None, render_node="renderD130")
+    assert family_of("av1_qsv").device(seen).opened == ("-init_hw_device", "qsv=hw,child_device=/dev/dri/renderD130")
+    assert family_of("av1_qsv").build(b"", "9", seen) == "ffmpeg 9, iHD 24.1"
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"gpu": 7, "render_node": None}, ("--gpu 7: no such GPU", "1: NVIDIA H100")),
+        ({"gpu": 0, "render_node": None, "cuda_visible": "1"}, ("hides it", "0: NVIDIA GeForce")),
+        ({"gpu": None, "render_node": "renderD200"}, ("renderD200: no such node", "renderD129 (iHD)")),
+    ],
+)
+def test_a_device_that_is_not_there_is_named_with_those_that_are(asked: dict[str, Any], told: tuple[str, str]) -> None:
+    with pytest.raises(BadInput) as error:
+        narrowed(facts(gpus=TWO, nodes=(ARC,)), **asked)
+    assert told[0] in error.value.message
+    assert told[1] in error.value.hint
+
+
+OLD = {"gpus": (NvidiaGpu(index=0, name="NVIDIA L4", driver="570.10"),)}
+NO_DRIVER = {"nodes": (RenderNode(name="renderD128", problem="vainfo is not installed"),)}
+
+
+@pytest.mark.parametrize(
+    ("seen", "works", "expected"),
+    [
+        (facts(), False, []),
+        (facts(**GPU), True, [("GPU", "pass", "RTX 4070, driver 580.1", "")]),
+        (facts(**OLD), False, [("GPU", "warning", "NVENC does not work", "driver 610 or later")]),
+        (facts(gpus=TWO), True, [("GPU", "pass", "the first of 0: NVIDIA GeForce RTX 4080 SUPER; 1: NVIDIA H100", "")]),
+        (facts(gpus=TWO[1:]), False, [("GPU", "warning", "NVENC does not work", "driver 610"),
+                                      ("GPU partitions", "warning", "split (MIG)", "MIG off"),
+                                      ("NVENC sessions", "warning", "2 encode sessions", "Close them")]),
+        (facts(**IHD), True, [("Intel GPU", "pass", "renderD129: iHD 23.4", "")]),
+        (facts(**IHD), False, [("Intel GPU", "warning", "Quick Sync does not work", "encoders above")]),
+        (facts(**NO_DRIVER), False, [("render nodes", "warning", "vainfo is not installed", "group render")]),
+        (facts(**NO_DRIVER, **GPU), True, [("GPU", "pass", "RTX 4070", "")]),
+        (facts("Darwin", "arm64", chip="Apple M4"), True, [("VideoToolbox", "pass", "Apple M4", "")]),
+        (facts("Darwin", "x86_64", chip="Apple M2", translated=True), False,
+         [("VideoToolbox", "warning", "Apple M2: does not work", "arm64 Python")]),
+        (facts("Darwin", "x86_64"), False, [("VideoToolbox", "warning", "x86_64", "libx264 is used")]),
+    ],
+)  # fmt: skip
+def test_what_each_family_says_of_a_box(
+    seen: HostFacts,
+    works: bool,  # noqa: FBT001
+    expected: list[tuple[str, str, str, str]],
+) -> None:
+    found = [finding for family in FAMILIES for finding in family.findings(seen, works=works)]
+    assert len(found) == len(expected)
+    for finding, (check, status, text, remedy) in zip(found, expected, strict=True):
+        assert (finding.check, finding.status) == (check, status)
+        assert text in finding.found
+        assert remedy in finding.remedy
+        assert bool(finding.remedy) == (status != "pass")
+
+
+def test_a_family_is_told_whether_one_of_its_encoders_works() -> None:
+    encoder = ready("hevc_nvenc", family="nvenc")
+    assert [finding.status for finding in device_findings(facts(**GPU), [encoder])] == ["pass"]
+    assert [finding.status for finding in device_findings(facts(**GPU), [])] == ["warning"]
 
 
 @pytest.mark.parametrize(

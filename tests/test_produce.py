@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support import MakeClip
+from support import MakeClip, ready
 
 from kit import contract
 from kit import ffmpeg as ffmpeg_module
@@ -31,7 +31,7 @@ from kit.proc import Processes
 from kit.sources.identity import identify
 from kit.sources.read import Tools
 from kit.sources.scan import scan
-from kit.types import Cell, ReadyEncoder
+from kit.types import Cell
 
 pytestmark = pytest.mark.ffmpeg
 
@@ -41,9 +41,7 @@ def cell(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip, tools: T
     folder = tmp_path_factory.mktemp("produce")
     make_clip(folder / "a.mkv", "Bars")
     (file,) = scan(folder, assumed=None, tools=tools).files
-    encoder = ReadyEncoder(
-        name="libx264", family="software", build="x264", device_args=(), max_parallel=None, megapixels_per_second=1.0
-    )
+    encoder = ready(build="x264")
     (found,) = plan_cells(
         [identify(file, tools, folder / "cache")], [("libx264", 31)], encoders=[encoder], settings_for=settings_for,
         architecture="x86_64", teacher=contract.DEFAULT_TEACHER, scorer_id="cpu/golden-1",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import Kit, MakeClip
+from support import Kit, MakeClip, ready
 
 from kit import contract
 from kit import ffmpeg as ffmpeg_module
@@ -31,7 +31,7 @@ from kit.session import open_session
 from kit.sources.identity import identify
 from kit.sources.read import Tools
 from kit.sources.scan import scan
-from kit.types import Cell, ReadyEncoder
+from kit.types import Cell
 from kit.ui import Ui
 
 pytestmark = pytest.mark.ffmpeg
@@ -51,11 +51,8 @@ def old() -> Ffmpeg:
 
 def cell_of(path: Path, tools: Tools, encoder: str = "libx264") -> Cell:
     (file,) = scan(path.parent, assumed=None, tools=tools).files
-    ready = ReadyEncoder(
-        name=encoder, family="software", build="b", device_args=(), max_parallel=None, megapixels_per_second=1.0
-    )
     (cell,) = plan_cells(
-        [identify(file, tools, path.parent.parent / "cache")], [(encoder, 31)], encoders=[ready],
+        [identify(file, tools, path.parent.parent / "cache")], [(encoder, 31)], encoders=[ready(encoder)],
         settings_for=settings_for, architecture="x86_64", teacher=contract.DEFAULT_TEACHER, scorer_id="cpu/golden-1",
     )  # fmt: skip
     return cell

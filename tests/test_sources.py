@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from support import MakeClip
+from support import MakeClip, ready
 
 from kit import contract
 from kit.corpus.produce import Bench, produce
@@ -28,9 +28,7 @@ from kit.types import Cell, ReadyEncoder, Source
 
 pytestmark = pytest.mark.ffmpeg
 
-X264 = ReadyEncoder(
-    name="libx264", family="software", build="x264", device_args=(), max_parallel=None, megapixels_per_second=1.0
-)
+X264 = ready(build="x264")
 
 
 def sources_in(folder: Path, tools: Tools, cache: Path) -> tuple[Source, ...]:
@@ -41,7 +39,7 @@ def sources_in(folder: Path, tools: Tools, cache: Path) -> tuple[Source, ...]:
 def cells_of(sources: tuple[Source, ...], cq: int = 31, encoder: str = "libx264") -> tuple[Cell, ...]:
     ready = ReadyEncoder(**{**vars(X264), "name": encoder})
     return plan_cells(
-        sources, [(encoder, cq)], encoders=[ready], settings_for=settings_for, architecture="x86_64",
+        sources, [(encoder, cq)], encoders=[ready(encoder)], settings_for=settings_for, architecture="x86_64",
         teacher=contract.DEFAULT_TEACHER, scorer_id="cpu/golden-1",
     )  # fmt: skip
 

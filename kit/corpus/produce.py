@@ -76,9 +76,7 @@ def produce(cell: Cell, bench: Bench) -> cellfile.CellRows | FailedCell:
         DiskFull: nothing more can be written.
         Stopped: the run is ending.
     """
-    work = Work(
-        file=cell.source.file, settings=cell.settings, teacher=cell.teacher, device_args=cell.encoder.device_args
-    )
+    work = Work(file=cell.source.file, settings=cell.settings, teacher=cell.teacher, device=cell.encoder.device)
     try:
         return _make(cell, work, bench)
     except (ToolFailed, CellError) as error:

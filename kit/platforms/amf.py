@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kit.platforms.base import score_format
+from kit.platforms.base import ONLY, score_format
 from kit.platforms.facts import HostFacts
-from kit.types import EncodeSettings
+from kit.types import NO_DEVICE, Device, EncodeSettings, Finding
 
 
 class Amf:
@@ -14,10 +14,12 @@ class Amf:
 
     name = "amf"
     encoders = ("h264_amf", "hevc_amf", "av1_amf")
+    variants = (ONLY,)
+    lacking: tuple[str, ...] = ()
     busy: tuple[str, ...] = ()
     remedies: Mapping[str, str] = {"libamfrt64.so.1 failed to open": "Install AMD's AMF runtime (amf-amdgpu-pro)."}
 
-    def settings(self, encoder: str, cq: int, pix_fmt: str) -> EncodeSettings:
+    def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
         """The same QP for every frame type; AV1's index scale is five times as fine."""
         accepted = ("yuv420p",) if encoder == "h264_amf" else ("yuv420p", "yuv420p10le")
         score = score_format(encoder, pix_fmt, accepted)
@@ -29,9 +31,9 @@ class Amf:
             encode_pix_fmt="p010le" if score == "yuv420p10le" else "nv12", score_pix_fmt=score,
         )  # fmt: skip
 
-    def device_args(self, facts: HostFacts) -> tuple[str, ...]:
-        """None: the runtime finds the device."""
-        return ()
+    def device(self, facts: HostFacts) -> Device:
+        """Nothing to say: the runtime finds the device."""
+        return NO_DEVICE
 
     def max_parallel(self, facts: HostFacts) -> int | None:
         """Two keep the device busy."""
@@ -40,3 +42,7 @@ class Amf:
     def build(self, stream: bytes, ffmpeg_version: str, facts: HostFacts) -> str:
         """ffmpeg's version; the runtime's is not known yet."""
         return f"ffmpeg {ffmpeg_version}, AMF"
+
+    def findings(self, facts: HostFacts, *, works: bool) -> tuple[Finding, ...]:
+        """None: it is never a default, and its encoders' own findings tell of the runtime."""
+        return ()

@@ -8,7 +8,10 @@ from typing import Protocol
 from kit.errors import BadInput
 from kit.geometry import PIXEL_FORMATS
 from kit.platforms.facts import HostFacts
-from kit.types import EncodeSettings
+from kit.types import Device, EncodeSettings, Finding
+
+#: The variant of a family that has but one.
+ONLY = ""
 
 
 class EncoderFamily(Protocol):
@@ -30,11 +33,26 @@ class EncoderFamily(Protocol):
     def busy(self) -> tuple[str, ...]:
         """What ffmpeg says when the device takes no further encode at once."""
 
-    def settings(self, encoder: str, cq: int, pix_fmt: str) -> EncodeSettings:
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Ways of encoding, the best first; the probe takes the first that the device has."""
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """What ffmpeg says when the device has not the way it was asked for, so that the next one is tried."""
+
+    def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
         """Arguments for quality point ``cq`` (0–51) on a source of ``pix_fmt``."""
 
-    def device_args(self, facts: HostFacts) -> tuple[str, ...]:
-        """ffmpeg arguments that open the device, before the input."""
+    def device(self, facts: HostFacts) -> Device:
+        """How ffmpeg finds the device."""
+
+    def findings(self, facts: HostFacts, *, works: bool) -> tuple[Finding, ...]:
+        """What there is to say of the box's devices and drivers, nothing on a box that has none of this family.
+
+        Args:
+            works: whether one of its encoders has passed the probe.
+        """
 
     def max_parallel(self, facts: HostFacts) -> int | None:
         """How many encodes may run at once; None for as many as there are cores."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kit.errors import ToolFailed
+from kit.errors import BadInput, ToolFailed
 from kit.platforms.facts import (
     NVIDIA_FIELDS,
     NVIDIA_SAYS,
@@ -20,11 +20,11 @@ from kit.platforms.facts import (
     parse_sysctl,
     parse_vainfo,
 )
+from kit.platforms.nvenc import Nvenc
+from kit.platforms.qsv import Qsv
+from kit.platforms.videotoolbox import VideoToolbox
 from kit.proc import Processes
 
-_NVENC = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
-_QSV = ("h264_qsv", "hevc_qsv", "av1_qsv")
-_VIDEOTOOLBOX = ("h264_videotoolbox", "hevc_videotoolbox")
 _SOFTWARE = ("libx264",)
 
 
@@ -56,21 +56,60 @@ def classify(facts: HostFacts) -> Platform:
         return Platform(tag="linux-aarch64-cpu", candidates=_SOFTWARE, reason="Linux on Arm")
     prefix = f"linux-{facts.machine}"
     if facts.gpus:
-        qsv = _QSV if facts.ihd_nodes else ()
+        qsv = Qsv.encoders if facts.ihd_nodes else ()
         reason = f"nvidia-smi shows {_listed(facts.gpus)}" + (f"; iHD on {facts.ihd_nodes[0].name}" if qsv else "")
-        return Platform(tag=f"{prefix}-cuda", candidates=_NVENC + qsv, reason=reason + _where(facts))
+        return Platform(tag=f"{prefix}-cuda", candidates=Nvenc.encoders + qsv, reason=reason + _where(facts))
     if facts.ihd_nodes:
         reason = f"vainfo shows iHD on {', '.join(node.name for node in facts.ihd_nodes)}"
-        return Platform(tag=f"{prefix}-sycl", candidates=_QSV, reason=reason + _where(facts))
+        return Platform(tag=f"{prefix}-sycl", candidates=Qsv.encoders, reason=reason + _where(facts))
     reason = f"no NVIDIA GPU ({facts.nvidia_problem or 'none listed'}), {_no_intel(facts)}{_where(facts)}"
     return Platform(tag=f"{prefix}-vulkan", candidates=_SOFTWARE, reason=reason)
+
+
+def narrowed(facts: HostFacts, *, gpu: int | None, render_node: str | None, cuda_visible: str = "") -> HostFacts:
+    """The facts with the one GPU and the one render node that were asked for, if any were.
+
+    Args:
+        gpu: index as nvidia-smi counts.
+        render_node: e.g. ``renderD129``.
+        cuda_visible: value of ``CUDA_VISIBLE_DEVICES``; CUDA counts only the GPUs that it names.
+
+    Raises:
+        BadInput: there is no such device.
+    """
+    gpus, nodes = _visible(facts.gpus, cuda_visible), facts.nodes
+    if gpu is not None:
+        gpus = tuple(seen for seen in gpus if seen.index == gpu)
+        if not gpus:
+            hidden = any(seen.index == gpu for seen in facts.gpus)
+            there = "; ".join(f"{seen.index}: {seen}" for seen in facts.gpus) or facts.nvidia_problem
+            raise BadInput(f"--gpu {gpu}: {'CUDA_VISIBLE_DEVICES hides it' if hidden else 'no such GPU'}",
+                           hint=f"nvidia-smi: {there}.")  # fmt: skip
+    if render_node is not None:
+        nodes = tuple(node for node in nodes if node.name == render_node)
+        if not nodes:
+            there = ", ".join(f"{node.name} ({node.driver or node.problem})" for node in facts.nodes) or "none"
+            raise BadInput(f"--render-node {render_node}: no such node", hint=f"Under {RENDER_NODES}: {there}.")
+    return replace(facts, gpus=gpus, nodes=nodes)
+
+
+def _visible(gpus: tuple[NvidiaGpu, ...], cuda_visible: str) -> tuple[NvidiaGpu, ...]:
+    """The GPUs in CUDA's order with CUDA's numbers; names of other kinds than an index (UUIDs) tell the kit nothing."""
+    if len(gpus) < 2:
+        return gpus
+    named = [word.strip() for word in cuda_visible.split(",") if word.strip()]
+    if not named or not all(word.isdigit() for word in named):
+        return gpus if named else tuple(replace(gpu, ordinal=number) for number, gpu in enumerate(gpus))
+    by_index = {gpu.index: gpu for gpu in gpus}
+    seen = [by_index[int(word)] for word in named if int(word) in by_index]
+    return tuple(replace(gpu, ordinal=number) for number, gpu in enumerate(seen))
 
 
 def _mac(facts: HostFacts) -> Platform:
     chip = f", {facts.chip}" if facts.chip else ""
     note = "; under Rosetta, where constant quality is not to be had" if facts.translated else ""
     reason = f"macOS on {facts.machine}{chip}{note}"
-    return Platform(tag=f"darwin-{facts.machine}-cpu", candidates=_VIDEOTOOLBOX, reason=reason)
+    return Platform(tag=f"darwin-{facts.machine}-cpu", candidates=VideoToolbox.encoders, reason=reason)
 
 
 def _listed(gpus: tuple[NvidiaGpu, ...]) -> str:

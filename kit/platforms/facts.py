@@ -30,6 +30,7 @@ class NvidiaGpu:
 
     Attributes:
         index: nvidia-smi's, in the order of PCI addresses.
+        ordinal: CUDA's number of it in this process; None where nothing has to be chosen.
         compute_cap: e.g. ``8.9``; unknown up to driver 470.
         memory_mib: installed memory; sessions: encode sessions open now; mig: whether it is split (MIG).
     """
@@ -41,6 +42,7 @@ class NvidiaGpu:
     memory_mib: int | None = None
     sessions: int | None = None
     mig: bool = False
+    ordinal: int | None = None
 
     def __str__(self) -> str:
         return f"{self.name}, driver {self.driver}"

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kit.platforms.base import scale_63, score_format
-from kit.platforms.facts import HostFacts
-from kit.types import EncodeSettings
+from kit.platforms.facts import HostFacts, NvidiaGpu
+from kit.types import NO_DEVICE, Device, EncodeSettings, Finding
 
 #: GeForce driver version from which on so many sessions are allowed.
 _SESSIONS = (((591, 59), 12), ((550,), 8), ((530,), 5), ((0,), 3))
+#: Driver that the bundled ffmpeg's NVENC interface (13.1) asks for.
+_DRIVER_OF_BUNDLED = (610,)
+
+_TEN_BIT, _EIGHT_BIT = "10 bit", "8 bit"
 
 
 def _version(text: str) -> tuple[int, ...]:
@@ -17,10 +21,15 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 class Nvenc:
-    """Constant quality; ``-cq 0`` would mean "automatic", so 1 is the lowest."""
+    """Constant quality; ``-cq 0`` would mean "automatic", so 1 is the lowest.
+
+    h264 has 10 bits since Blackwell only; what a device lacks shows when it is asked.
+    """
 
     name = "nvenc"
     encoders = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
+    variants = (_TEN_BIT, _EIGHT_BIT)
+    lacking: tuple[str, ...] = ("10 bit encode not supported",)
     busy: tuple[str, ...] = ("out of memory (10)", "incompatible client key")
     remedies: Mapping[str, str] = {
         "Cannot load libcuda.so.1": "No NVIDIA driver here; on WSL put /usr/lib/wsl/lib on the library path.",
@@ -32,13 +41,13 @@ class Nvenc:
         "incompatible client key": "Probably the session limit: close other encodes and try again.",
         "Codec not supported": "This GPU does not encode that codec.",
         "10 bit encode not supported": "This GPU encodes that codec in 8 bit only.",
-        "No capable devices found": "Another GPU may be meant.",
+        "No capable devices found": "Another GPU may be meant: --gpu.",
         "CUDA_ERROR_NO_DEVICE": "The driver shows no GPU to this process.",
     }
 
-    def settings(self, encoder: str, cq: int, pix_fmt: str) -> EncodeSettings:
+    def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
         """``-rc vbr -cq N -b:v 0 -preset p4``; av1's scale ends at 63."""
-        accepted = ("yuv420p",) if encoder == "h264_nvenc" else ("yuv420p", "yuv420p10le")
+        accepted = ("yuv420p",) if variant == _EIGHT_BIT else ("yuv420p", "yuv420p10le")
         score = score_format(encoder, pix_fmt, accepted)
         value = scale_63(cq) if encoder == "av1_nvenc" else max(1, cq)
         return EncodeSettings(
@@ -47,9 +56,10 @@ class Nvenc:
             encode_pix_fmt="p010le" if score == "yuv420p10le" else score, score_pix_fmt=score,
         )  # fmt: skip
 
-    def device_args(self, facts: HostFacts) -> tuple[str, ...]:
-        """None: ffmpeg takes the first GPU."""
-        return ()
+    def device(self, facts: HostFacts) -> Device:
+        """The GPU by CUDA's number; without several there is nothing to choose."""
+        gpu = facts.gpus[0] if facts.gpus else None
+        return NO_DEVICE if gpu is None or gpu.ordinal is None else Device(chosen=("-gpu", str(gpu.ordinal)))
 
     def max_parallel(self, facts: HostFacts) -> int | None:
         """Sessions a GeForce driver allows system-wide; professional cards have no fixed cap.
@@ -64,3 +74,33 @@ class Nvenc:
     def build(self, stream: bytes, ffmpeg_version: str, facts: HostFacts) -> str:
         """GPU and driver."""
         return f"ffmpeg {ffmpeg_version}, {facts.gpus[0] if facts.gpus else 'unknown GPU'}"
+
+    def findings(self, facts: HostFacts, *, works: bool) -> tuple[Finding, ...]:
+        """The GPU that encodes, and what is known to be wrong with it."""
+        if not facts.gpus:
+            return ()
+        gpu = facts.gpus[0]
+        told = [_used(facts)] if works else [_unused(gpu)]
+        if gpu.mig:
+            told.append(Finding(check="GPU partitions", status="warning", found=f"{gpu.name} is split (MIG)",
+                                remedy="Switch MIG off if its encoder is wanted."))  # fmt: skip
+        if gpu.sessions:
+            text = f"{gpu.sessions} encode sessions of other programs are open"
+            told.append(
+                Finding(check="NVENC sessions", status="warning", found=text, remedy="Close them to go faster.")
+            )
+        return tuple(told)
+
+
+def _used(facts: HostFacts) -> Finding:
+    several = "; the first of " + "; ".join(f"{gpu.index}: {gpu.name}" for gpu in facts.gpus) + ", see --gpu"
+    return Finding(check="GPU", status="pass", found=f"{facts.gpus[0]}" + (several if len(facts.gpus) > 1 else ""))
+
+
+def _unused(gpu: NvidiaGpu) -> Finding:
+    old = _version(gpu.driver) < _DRIVER_OF_BUNDLED
+    remedy = (
+        "The bundled ffmpeg's NVENC asks for driver 610 or later: install it, or an ffmpeg of the system on PATH."
+        if old else "See its encoders above."
+    )  # fmt: skip
+    return Finding(check="GPU", status="warning", found=f"{gpu} is there, and NVENC does not work", remedy=remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from kit.contract import CQ_RANGE, ENCODER_VOCAB
 from kit.ffmpeg import Ffmpeg
 from kit.geometry import PIXEL_FORMATS
-from kit.platforms.registry import settings_for
+from kit.platforms.registry import family_of
 from kit.proc import Processes
 
 #: ``(from 0 to 51)``, with the names ffmpeg gives to the ends of an integer's range.
@@ -67,15 +68,15 @@ def _limit(text: str) -> float | None:
 
 
 def used_values(encoder: str) -> dict[str, list[str]]:
-    """Every option an adapter gives to an encoder, with all values over quality points and pixel formats."""
+    """Every option an adapter gives to an encoder, with all values over variants, quality points and pixel formats."""
+    family, cqs = family_of(encoder), range(CQ_RANGE[0], CQ_RANGE[1] + 1)
     values: dict[str, list[str]] = {}
-    for cq in range(CQ_RANGE[0], CQ_RANGE[1] + 1):
-        for pix_fmt in PIXEL_FORMATS:
-            argv = settings_for(encoder, cq, pix_fmt).argv[2:]
-            for option, value in zip(argv[::2], argv[1::2], strict=True):
-                seen = values.setdefault(option, [])
-                if value not in seen:
-                    seen.append(value)
+    for variant, cq, pix_fmt in itertools.product(family.variants, cqs, PIXEL_FORMATS):
+        argv = family.settings(encoder, cq, pix_fmt, variant).argv[2:]
+        for option, value in zip(argv[::2], argv[1::2], strict=True):
+            seen = values.setdefault(option, [])
+            if value not in seen:
+                seen.append(value)
     return values
 
 

@@ -24,6 +24,7 @@ from kit.ffmpeg import (
 from kit.geometry import PIXEL_FORMATS
 from kit.platforms.facts import HostFacts
 from kit.platforms.registry import family_of
+from kit.platforms.remembered import Memory
 from kit.pool import Lane, run_lanes
 from kit.proc import Processes
 from kit.scorers import base
@@ -44,6 +45,19 @@ class LeftOut:
     remedy: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """What came of a probe, in the order of the names.
+
+    Attributes:
+        remembered: names among ``ready`` that an earlier probe answered for.
+    """
+
+    ready: tuple[ReadyEncoder, ...]
+    left_out: tuple[LeftOut, ...]
+    remembered: tuple[str, ...] = ()
+
+
 def probe(
     names: Sequence[str],
     pix_fmts: Sequence[str],
@@ -52,25 +66,46 @@ def probe(
     facts: HostFacts,
     processes: Processes,
     scoring: Ffmpeg | None = None,
-) -> tuple[tuple[ReadyEncoder, ...], tuple[LeftOut, ...]]:
+    cache: Path | None = None,
+) -> Probed:
     """Try every encoder on every pixel format with its production arguments, several at once.
 
     Args:
         ffmpeg: encodes.
         scoring: decodes and scores; None for the one that encodes.
-
-    Returns:
-        Those that work, and those that do not, both in the order of ``names``.
+        cache: folder of what earlier probes found; None to try everything.
     """
-    with tempfile.TemporaryDirectory(prefix="vmaf-kit-") as folder:
-        clips = [_clip(Path(folder), fmt) for fmt in pix_fmts]
+    bench = _Bench(ffmpeg=ffmpeg, scoring=scoring or ffmpeg, facts=facts, processes=processes)
+    memory = cache and Memory(
+        folder=cache / "probes", pix_fmts=pix_fmts, ffmpeg=ffmpeg, scoring=bench.scoring, facts=facts
+    )
+    recalled = {name: memory.recall(name) for name in names} if memory else {}
+    known = {name: encoder for name, encoder in recalled.items() if encoder is not None}
+    rest = [name for name in names if name not in known]
+    results: dict[str, ReadyEncoder | LeftOut] = dict(known)
+    if rest:
+        with tempfile.TemporaryDirectory(prefix="vmaf-kit-") as folder:
+            clips = [_clip(Path(folder), fmt) for fmt in pix_fmts]
+            lane = Lane(workers=max(2, facts.cores), items=rest)
+            results |= zip(rest, run_lanes(lambda name: _probe_one(name, clips, bench), [lane], stop=processes.stop),
+                           strict=True)  # fmt: skip
+    found = [results[name] for name in names]
+    ready = tuple(result for result in found if isinstance(result, ReadyEncoder))
+    for encoder in ready:
+        if memory and encoder.name not in known:
+            memory.keep(encoder)
+    left_out = tuple(result for result in found if isinstance(result, LeftOut))
+    return Probed(ready=ready, left_out=left_out, remembered=tuple(known))
 
-        def attempt(name: str) -> ReadyEncoder | LeftOut:
-            return _probe_one(name, clips, ffmpeg=ffmpeg, scoring=scoring or ffmpeg, facts=facts, processes=processes)
 
-        results = run_lanes(attempt, [Lane(workers=max(2, facts.cores), items=names)], stop=processes.stop)
-    ready = tuple(result for result in results if isinstance(result, ReadyEncoder))
-    return ready, tuple(result for result in results if isinstance(result, LeftOut))
+@dataclass(frozen=True, kw_only=True)
+class _Bench:
+    """What every probe of a box is made with."""
+
+    ffmpeg: Ffmpeg
+    scoring: Ffmpeg
+    facts: HostFacts
+    processes: Processes
 
 
 def _clip(folder: Path, pix_fmt: str) -> SourceFile:
@@ -94,23 +129,30 @@ def _clip(folder: Path, pix_fmt: str) -> SourceFile:
     return SourceFile(path=path, kind="yuv", label="probe", geometry=geometry)
 
 
-def _probe_one(
-    name: str, clips: Sequence[SourceFile], *, ffmpeg: Ffmpeg, scoring: Ffmpeg, facts: HostFacts, processes: Processes
-) -> ReadyEncoder | LeftOut:
+def _probe_one(name: str, clips: Sequence[SourceFile], bench: _Bench) -> ReadyEncoder | LeftOut:
+    """The best variant that the device has."""
     family = family_of(name)
-    stream, seconds = b"", 0.0
+    *better, last = family.variants
+    for variant in better:
+        result = _try_variant(name, variant, clips, bench)
+        if isinstance(result, ReadyEncoder) or not any(text in result.reason for text in family.lacking):
+            return result
+    return _try_variant(name, last, clips, bench)
+
+
+def _try_variant(name: str, variant: str, clips: Sequence[SourceFile], bench: _Bench) -> ReadyEncoder | LeftOut:
+    """Encode every clip, decode it, count the frames."""
+    family, stream, seconds = family_of(name), b"", 0.0
+    device = family.device(bench.facts)
     for clip in clips:
-        settings = family.settings(name, PROBE_CQ, clip.geometry.pix_fmt)
+        settings = family.settings(name, PROBE_CQ, clip.geometry.pix_fmt, variant)
         with tempfile.TemporaryDirectory(dir=clip.path.parent) as folder:
-            work = base.Work(
-                file=clip, settings=settings, teacher=CANONICAL_MODEL, device_args=family.device_args(facts),
-                keep=_STREAM,
-            )  # fmt: skip
+            work = base.Work(file=clip, settings=settings, teacher=CANONICAL_MODEL, device=device, keep=_STREAM)
             start = time.monotonic()
             try:
                 said = base.run(
-                    FilterScorer(ffmpeg=scoring), work, ffmpeg, processes=processes, scratch=Path(folder),
-                    tried=f"probing {name}", timeout=60,
+                    FilterScorer(ffmpeg=bench.scoring), work, bench.ffmpeg, processes=bench.processes,
+                    scratch=Path(folder), tried=f"probing {name}", timeout=60,
                 )  # fmt: skip
             except ToolFailed as error:
                 return _left_out(name, error.stderr_tail or error.message)
@@ -125,8 +167,8 @@ def _probe_one(
             if decoded != PROBE_FRAMES:
                 return _left_out(name, f"{PROBE_FRAMES} frames in, {decoded} frames out")
     return ReadyEncoder(
-        name=name, family=family.name, build=family.build(stream, ffmpeg.version, facts),
-        device_args=family.device_args(facts), max_parallel=family.max_parallel(facts),
+        name=name, family=family.name, build=family.build(stream, bench.ffmpeg.version, bench.facts), variant=variant,
+        device=device, max_parallel=family.max_parallel(bench.facts),
         megapixels_per_second=PROBE_WIDTH * PROBE_HEIGHT * PROBE_FRAMES / 1e6 / seconds,
     )  # fmt: skip
 

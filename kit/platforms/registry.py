@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from kit.contract import ENCODER_VOCAB
 from kit.errors import BadInput
 from kit.platforms.amf import Amf
 from kit.platforms.base import EncoderFamily
+from kit.platforms.facts import HostFacts
 from kit.platforms.nvenc import Nvenc
 from kit.platforms.qsv import Qsv
 from kit.platforms.software import Software
 from kit.platforms.videotoolbox import VideoToolbox
-from kit.types import EncodeSettings
+from kit.types import EncodeSettings, Finding, ReadyEncoder
 
 FAMILIES: tuple[EncoderFamily, ...] = (
     Software(),
@@ -33,6 +36,12 @@ def family_of(encoder: str) -> EncoderFamily:
     raise BadInput(f"unknown encoder {encoder!r}", hint=f"Known are {', '.join(ENCODER_VOCAB)}.")
 
 
-def settings_for(encoder: str, cq: int, pix_fmt: str) -> EncodeSettings:
+def device_findings(facts: HostFacts, ready: Sequence[ReadyEncoder]) -> tuple[Finding, ...]:
+    """What each family says of its devices and drivers on this box."""
+    working = {encoder.family for encoder in ready}
+    return tuple(finding for family in FAMILIES for finding in family.findings(facts, works=family.name in working))
+
+
+def settings_for(encoder: ReadyEncoder, cq: int, pix_fmt: str) -> EncodeSettings:
     """The adapter's settings for one encode."""
-    return family_of(encoder).settings(encoder, cq, pix_fmt)
+    return family_of(encoder.name).settings(encoder.name, cq, pix_fmt, encoder.variant)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from kit.platforms.base import scale_63, score_format
+from kit.platforms.base import ONLY, scale_63, score_format
 from kit.platforms.facts import HostFacts
-from kit.types import EncodeSettings
+from kit.types import NO_DEVICE, Device, EncodeSettings, Finding
 
 _PLANAR_10 = tuple(f"yuv{chroma}p{bits}" for bits in ("", "10le") for chroma in (420, 422, 444))
 _PLANAR_12 = (*_PLANAR_10, "yuv420p12le", "yuv422p12le", "yuv444p12le")
@@ -29,12 +29,14 @@ class Software:
 
     name = "software"
     encoders = tuple(_ACCEPTED)
+    variants = (ONLY,)
+    lacking: tuple[str, ...] = ()
     busy: tuple[str, ...] = ()
     remedies: Mapping[str, str] = {
         "Unknown encoder": "This ffmpeg was built without it; leave --ffmpeg out to use the bundled one.",
     }
 
-    def settings(self, encoder: str, cq: int, pix_fmt: str) -> EncodeSettings:
+    def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
         """One thread, the preset of the contract, constant quality."""
         fmt = score_format(encoder, pix_fmt, _ACCEPTED[encoder])
         preset, knobs = _knobs(encoder, cq)
@@ -43,9 +45,9 @@ class Software:
             encode_pix_fmt=fmt, score_pix_fmt=fmt,
         )  # fmt: skip
 
-    def device_args(self, facts: HostFacts) -> tuple[str, ...]:
-        """None: there is no device."""
-        return ()
+    def device(self, facts: HostFacts) -> Device:
+        """Nothing to say: there is no device."""
+        return NO_DEVICE
 
     def max_parallel(self, facts: HostFacts) -> int | None:
         """No limit of its own."""
@@ -57,6 +59,10 @@ class Software:
             if found := re.search(pattern, stream):
                 return found[0].decode("ascii")
         return f"ffmpeg {ffmpeg_version}"
+
+    def findings(self, facts: HostFacts, *, works: bool) -> tuple[Finding, ...]:
+        """None: no device, no driver."""
+        return ()
 
 
 def _knobs(encoder: str, cq: int) -> tuple[str, tuple[str, ...]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kit.platforms.base import score_format
+from kit.platforms.base import ONLY, score_format
 from kit.platforms.facts import HostFacts
-from kit.types import EncodeSettings
+from kit.types import NO_DEVICE, Device, EncodeSettings, Finding
 
 
 class VideoToolbox:
@@ -14,6 +14,8 @@ class VideoToolbox:
 
     name = "videotoolbox"
     encoders = ("h264_videotoolbox", "hevc_videotoolbox")
+    variants = (ONLY,)
+    lacking: tuple[str, ...] = ()
     busy: tuple[str, ...] = ("cannot create compression session",)
     remedies: Mapping[str, str] = {
         "qscale not available for encoder": "Constant quality needs an arm64 ffmpeg on Apple silicon, not Rosetta.",
@@ -21,7 +23,7 @@ class VideoToolbox:
         "Unrecognized option 'realtime'": "VideoToolbox exists on macOS only.",
     }
 
-    def settings(self, encoder: str, cq: int, pix_fmt: str) -> EncodeSettings:
+    def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
         """``-q:v`` = 100 − 2N within 1–99; software fallback refused."""
         accepted = ("yuv420p",) if encoder == "h264_videotoolbox" else ("yuv420p", "yuv420p10le")
         score = score_format(encoder, pix_fmt, accepted)
@@ -33,9 +35,9 @@ class VideoToolbox:
             encode_pix_fmt="p010le" if score == "yuv420p10le" else score, score_pix_fmt=score,
         )  # fmt: skip
 
-    def device_args(self, facts: HostFacts) -> tuple[str, ...]:
-        """None: there is one media engine."""
-        return ()
+    def device(self, facts: HostFacts) -> Device:
+        """Nothing to say: there is one media engine."""
+        return NO_DEVICE
 
     def max_parallel(self, facts: HostFacts) -> int | None:
         """Two: no limit is documented, and more bring nothing."""
@@ -44,3 +46,18 @@ class VideoToolbox:
     def build(self, stream: bytes, ffmpeg_version: str, facts: HostFacts) -> str:
         """ffmpeg's version and the architecture."""
         return f"ffmpeg {ffmpeg_version}, VideoToolbox {facts.machine}"
+
+    def findings(self, facts: HostFacts, *, works: bool) -> tuple[Finding, ...]:
+        """Whether this Mac's media engine can be asked for constant quality."""
+        if facts.system != "Darwin":
+            return ()
+        chip = facts.chip or facts.machine
+        if works:
+            return (Finding(check="VideoToolbox", status="pass", found=chip),)
+        if facts.translated:
+            remedy = "Start the kit with an arm64 Python; under Rosetta constant quality is not to be had."
+        elif facts.machine == "x86_64":
+            remedy = "Nothing: constant quality needs Apple silicon; libx264 is used."
+        else:
+            remedy = "See its encoders above."
+        return (Finding(check="VideoToolbox", status="warning", found=f"{chip}: does not work", remedy=remedy),)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +10,7 @@ from kit.ffmpeg import DECODED_STATS, ENCODED_STATS, STREAM_HASH, Ffmpeg, stats_
 from kit.proc import Command, Processes
 from kit.relay import PACKETS, packet_sizes
 from kit.scorers import log
-from kit.types import EncodeSettings, SourceFile
+from kit.types import NO_DEVICE, Device, EncodeSettings, SourceFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +25,7 @@ class Work:
     file: SourceFile
     settings: EncodeSettings
     teacher: str
-    device_args: Sequence[str] = ()
+    device: Device = NO_DEVICE
     keep: str = ""
 
 

@@ -42,10 +42,10 @@ class FilterScorer:
         if self.fused and encoding == self.ffmpeg and not encoding.lacks:
             encoded_to = ("-f", "matroska", work.keep) if work.keep else STREAM_HASHED
             argv = fused_command(
-                encoding, work.file, work.settings, model=model, device_args=work.device_args, encoded_to=encoded_to
+                encoding, work.file, work.settings, model=model, device=work.device, encoded_to=encoded_to
             )
             return (Command(argv=argv),)
-        encode = encode_command(encoding, work.file, work.settings, device_args=work.device_args, keep=work.keep)
+        encode = encode_command(encoding, work.file, work.settings, device=work.device, keep=work.keep)
         score = score_command(self.ffmpeg, work.file, work.settings, model=model)
         return Command(argv=encode, feeds=True), Command(argv=score)
 

@@ -87,7 +87,7 @@ class VmafTool:
             *ffmpeg, *input_args(work.file), "-filter_complex",
             f"[0:V:0]{reference_filters(geometry, settings)}[r]", "-map", "[r]", *y4m, REFERENCE,
         ]  # fmt: skip
-        encode = encode_command(encoding, work.file, settings, device_args=work.device_args, keep=work.keep)
+        encode = encode_command(encoding, work.file, settings, device=work.device, keep=work.keep)
         return (
             Command(argv=encode, feeds=True), Command(argv=decode), Command(argv=read),
             Command(argv=self._argv(work.teacher, "--reference", REFERENCE, "--distorted", DISTORTED)),

@@ -10,10 +10,10 @@ from typing import Any
 from kit import __version__, contract, layout
 from kit.config import RunConfig
 from kit.errors import BadInput, PrerequisiteFailed
-from kit.examine import Examined, examine, open_sources, points_for, scorer_for
+from kit.examine import Examined, examine, facts_for, open_sources, points_for, scorer_for
 from kit.ffmpeg import Ffmpeg, locate, on_path, scoring_partner
 from kit.fsio import read_json, write_json
-from kit.platforms.detect import classify, probe_host
+from kit.platforms.detect import classify
 from kit.platforms.registry import family_of
 from kit.results import Prereqs
 from kit.scorers import choose
@@ -53,7 +53,7 @@ def failure(seen: Examined) -> PrerequisiteFailed:
 
 
 def as_json(seen: Examined) -> dict[str, object]:
-    """The content of ``prereqs.json``; device arguments are left out, since they are local to the box."""
+    """The content of ``prereqs.json``; devices' arguments are left out, since they are local to the box."""
     redact, ffmpeg, scorer = seen.session.redact, seen.ffmpeg, seen.scorer
     return {
         "schema_version": contract.SCHEMA_VERSION,
@@ -67,7 +67,7 @@ def as_json(seen: Examined) -> dict[str, object]:
         "path_ffmpeg": _told(seen.path_ffmpeg),
         "scorer": None if scorer is None else asdict(scorer),
         "scored_by": None if seen.scored_by is None else choose.described(seen.scored_by),
-        "encoders": [{k: v for k, v in asdict(encoder).items() if k != "device_args"} for encoder in seen.encoders],
+        "encoders": [{k: v for k, v in asdict(encoder).items() if k != "device"} for encoder in seen.encoders],
         "left_out": [{k: redact(v) for k, v in asdict(lost).items()} for lost in seen.left_out],
         "findings": [{k: redact(v) for k, v in asdict(finding).items()} for finding in seen.findings],
         "passed": not seen.failed,
@@ -134,13 +134,12 @@ def _from_json(value: Any, config: RunConfig, session: Session) -> Prereqs:
         raise BadInput("the scorer is another one than when the prerequisites were checked", hint=_AGAIN)
     if config.teacher != value["teacher"]:
         raise BadInput(f"the scorer was checked with the teacher {value['teacher']}, not {config.teacher}", hint=_AGAIN)
-    facts = probe_host(session.processes)
+    facts = facts_for(config, session)
     now = json.loads(json.dumps(asdict(facts)))
     if changed := [name for name in _DECIDING if _lasting(now[name]) != _lasting(value["facts"][name])]:
         raise BadInput(f"this box has changed since its prerequisites were checked: {', '.join(changed)}", hint=_AGAIN)
     encoders = tuple(
-        ReadyEncoder(**encoder, device_args=family_of(encoder["name"]).device_args(facts))
-        for encoder in value["encoders"]
+        ReadyEncoder(**encoder, device=family_of(encoder["name"]).device(facts)) for encoder in value["encoders"]
     )
     points = points_for(config, encoders)
     if lacking := {name for name, _ in points} - {encoder.name for encoder in encoders}:
