@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support import ready
 
+from kit.codec_block import preset_ordinal
 from kit.contract import ENCODER_VOCAB
 from kit.errors import BadInput
 from kit.geometry import PIXEL_FORMATS
@@ -119,6 +120,8 @@ def test_more_cq_never_means_more_quality_and_stays_within_the_range(encoder: st
 def test_the_preset_stands_in_the_arguments(encoder: str) -> None:
     found = settings_for(encoder, 31, "yuv420p")
     assert found.preset == "" or found.preset in found.argv
+    # and has its place on the scale of presets that the network is told
+    assert 0 <= preset_ordinal(encoder, found.preset) <= 9
 
 
 @pytest.mark.parametrize("encoder", ["libx264", "libx265", "libaom-av1", "libsvtav1", "libvvenc"])
