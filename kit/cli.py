@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from kit import __version__, config, contract, exits, layout
+from kit.cli_binaries import binaries
 from kit.cli_common import Outcome, complain, print_json
 from kit.cli_dataset import dataset
 from kit.cli_platform import platform
@@ -59,7 +60,8 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         "--encoders", metavar="A,B", help="Encoders to use, each of which must work. Default: what the box calls for."),
     "teacher": click.option(
         "--teacher", metavar="MODEL",
-        help=f"VMAF model whose score is the target. Default: {contract.DEFAULT_TEACHER}."),
+        help="VMAF model whose score is the target: a built-in one by name, or a model file (.json) by path. "
+             f"Default: {contract.DEFAULT_TEACHER}."),
     "cqs": click.option("--cqs", metavar="N,N", help=f"Quality points, 0 to 51. Default: {_CQS}."),
     "seeds": click.option("--seeds", metavar="N,N", help=f"Ensemble seeds. Default: {_SEEDS}."),
     "epochs": click.option(
@@ -75,6 +77,10 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "vmaf_bin": click.option(
         "--vmaf-bin", metavar="PATH",
         help="The vmaf tool. Environment: LIBVMAF_BIN. Default: binaries/<platform>/vmaf, else ffmpeg's filter."),
+    "scorer_backend": click.option(
+        "--scorer-backend", metavar="NAME",
+        help=f"What the vmaf tool computes with: {' or '.join(contract.SCORER_BACKENDS)}. Cells of different backends "
+             f"never go into one corpus. Default: {contract.DEFAULT_SCORER_BACKEND}."),
     "gpu": click.option(
         "--gpu", metavar="INDEX", help="NVIDIA GPU that encodes, as nvidia-smi counts. Default: the first."),
     "render_node": click.option(
@@ -93,8 +99,8 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
 }  # fmt: skip
 _PLACES = ("out_dir", "config", "json")
 _CORPUS_OPTIONS = (
-    "ref_dir", "dataset", "encoders", "teacher", "cqs", "box", "ffmpeg", "vmaf_bin", "gpu", "render_node", "geometry",
-    "anchor",
+    "ref_dir", "dataset", "encoders", "teacher", "cqs", "box", "ffmpeg", "vmaf_bin", "scorer_backend", "gpu",
+    "render_node", "geometry", "anchor",
 )  # fmt: skip
 #: Options that take effect in each step.
 _STEP_OPTIONS = ({*_CORPUS_OPTIONS, "shard_only"}, {"cqs", "anchor"}, {"seeds", "epochs"}, set[str](), set[str]())
@@ -178,6 +184,7 @@ def selftest(pytest_args: tuple[str, ...]) -> Outcome:
     return Outcome(code=exits.OK if passed else exits.INVALID)
 
 
+cli.add_command(binaries)
 cli.add_command(dataset)
 cli.add_command(platform)
 

@@ -6,8 +6,16 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kit import config
+
+if TYPE_CHECKING:
+    from kit.ffmpeg import Ffmpeg
+    from kit.session import Session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +23,24 @@ class Outcome:
     """What a command ends with. A type of its own, since click hands its own exit codes back as plain numbers."""
 
     code: int
+
+
+def opened(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[config.RunConfig, Session, Ffmpeg]:
+    """What a command about this box works with, where there is no run: options, session, ffmpeg.
+
+    Args:
+        given: texts of the options on the command line.
+    """
+    from kit import local
+    from kit.ffmpeg import locate
+    from kit.session import open_session
+    from kit.ui import Ui
+
+    asked = {name: text for name, text in environ.items() if name in ("FFMPEG_BIN", "CUDA_VISIBLE_DEVICES")}
+    found = config.gather(command_line=given, environ=asked, file={}, remembered={})
+    here = config.complete(config.parse(found), found.origins, out_dir=Path.cwd(), box="", box_origin="")
+    session = open_session(here, ui=Ui(), cache=local.usable_cache(here.out_dir), argv=sys.argv[1:])
+    return here, session, locate(here.ffmpeg, origin=here.origins["ffmpeg"], processes=session.processes)
 
 
 def print_json(value: Any) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from kit import config, exits
-from kit.cli_common import Outcome, print_json
+from kit.cli_common import Outcome, opened, print_json
 
 if TYPE_CHECKING:
     from kit.ffmpeg import Ffmpeg
@@ -33,23 +31,10 @@ def platform(environ: Mapping[str, str], /, options: bool, as_json: bool, **give
     """
     if options and (given["gpu"] or given["render_node"]):
         raise click.UsageError("--options needs no device; leave --gpu and --render-node out.")
-    here, session, found = _open({name: text for name, text in given.items() if text is not None}, environ)
+    here, session, found = opened({name: text for name, text in given.items() if text is not None}, environ)
     if options:
         return _show_options(session, found, as_json=as_json)
     return _show_box(here, session, found, as_json=as_json)
-
-
-def _open(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[config.RunConfig, Session, Ffmpeg]:
-    from kit import local
-    from kit.ffmpeg import locate
-    from kit.session import open_session
-    from kit.ui import Ui
-
-    asked = {name: text for name, text in environ.items() if name in ("FFMPEG_BIN", "CUDA_VISIBLE_DEVICES")}
-    found = config.gather(command_line=given, environ=asked, file={}, remembered={})
-    here = config.complete(config.parse(found), found.origins, out_dir=Path.cwd(), box="", box_origin="")
-    session = open_session(here, ui=Ui(), cache=local.usable_cache(here.out_dir), argv=sys.argv[1:])
-    return here, session, locate(here.ffmpeg, origin=here.origins["ffmpeg"], processes=session.processes)
 
 
 def _show_box(here: config.RunConfig, session: Session, ffmpeg: Ffmpeg, *, as_json: bool) -> Outcome:

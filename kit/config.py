@@ -25,6 +25,7 @@ class RunConfig:
         dataset: which data set the folder holds, one of ``contract.DATASETS``.
         data_root: where data sets lie that are asked for by name alone.
         encoders: encoders asked for by name; None for what the platform calls for.
+        teacher: name of a built-in model, or absolute path of a model file.
         cqs: quality points, ascending; seeds: ensemble seeds in the order given.
         geometry: format of ``.yuv`` files that do not tell it themselves.
         anchor: whether every source also gets the anchor cell.
@@ -39,7 +40,7 @@ class RunConfig:
     data_root: Path
     out_dir: Path
     encoders: tuple[str, ...] | None
-    teacher: str
+    teacher: str | Path
     cqs: tuple[int, ...]
     seeds: tuple[int, ...]
     epochs: int
@@ -49,6 +50,7 @@ class RunConfig:
     anchor: bool
     shard_only: bool
     vmaf_bin: Path | None = None
+    scorer_backend: str = contract.DEFAULT_SCORER_BACKEND
     gpu: int | None = None
     render_node: str | None = None
     cuda_visible: str = ""
@@ -110,8 +112,20 @@ def _label(text: str, what: str) -> str:
     return text
 
 
-def _teacher(text: str) -> str:
-    return _label(text, "teacher")
+def _teacher(text: str) -> str | Path:
+    """The name of a built-in model, or the path of a model file: what has a slash or ends with ``.json``."""
+    if "/" in text or text.endswith(".json"):
+        return _path(text, "teacher")
+    try:
+        return _label(text, "teacher")
+    except BadInput as error:
+        raise BadInput(error.message, hint="Give the name of a model, or the path of a model file (.json).") from error
+
+
+def _scorer_backend(text: str) -> str:
+    if text not in contract.SCORER_BACKENDS:
+        raise BadInput(f"--scorer-backend: unknown {text!r}", hint=f"Known are {', '.join(contract.SCORER_BACKENDS)}.")
+    return text
 
 
 def _box(text: str) -> str:
@@ -202,6 +216,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="box", parse=_box),
     Option(name="ffmpeg", parse=_ffmpeg, env="FFMPEG_BIN"),
     Option(name="vmaf_bin", parse=_vmaf_bin, env="LIBVMAF_BIN"),
+    Option(name="scorer_backend", parse=_scorer_backend),
     Option(name="geometry", parse=parse_option),
     Option(name="anchor", parse=_anchor),
     Option(name="shard_only", parse=_shard_only),
@@ -277,7 +292,7 @@ def complete(
         "ref_dir": None, "dataset": "auto", "data_root": default_data_root(), "out_dir": out_dir, "encoders": None,
         "teacher": contract.DEFAULT_TEACHER,
         "cqs": contract.DEFAULT_CQS, "seeds": contract.DEFAULT_SEEDS, "box": box, "ffmpeg": None, "geometry": None,
-        "vmaf_bin": None,
+        "vmaf_bin": None, "scorer_backend": contract.DEFAULT_SCORER_BACKEND,
         "epochs": contract.DEMO_EPOCHS if demo else contract.DEFAULT_EPOCHS, "anchor": True, "shard_only": False,
         "gpu": None, "render_node": None, "cuda_visible": "",
     }  # fmt: skip
@@ -313,7 +328,8 @@ def as_texts(config: RunConfig) -> dict[str, str]:
     """The options as texts that :func:`parse` reads again; those that are unset are left out."""
     texts = {
         "dataset": config.dataset,
-        "teacher": config.teacher,
+        "teacher": str(config.teacher),
+        "scorer_backend": config.scorer_backend,
         "cqs": ",".join(map(str, config.cqs)),
         "seeds": ",".join(map(str, config.seeds)),
         "epochs": str(config.epochs),

@@ -27,6 +27,20 @@ FEATURE_SET = "canonical-6"
 CANONICAL_MODEL = "vmaf_v0.6.1"
 DEFAULT_TEACHER = CANONICAL_MODEL
 
+#: What computes features and teacher. The CPU is the reference; part of the scorer's id, so never mixed.
+SCORER_BACKENDS = ("cpu", "cuda")
+DEFAULT_SCORER_BACKEND = "cpu"
+
+#: Platform tags that ``binaries/`` may have a folder for.
+PLATFORM_TAGS = (
+    "linux-x86_64-cuda",
+    "linux-x86_64-sycl",
+    "linux-x86_64-vulkan",
+    "linux-aarch64-cpu",
+    "darwin-arm64-cpu",
+    "darwin-x86_64-cpu",
+)
+
 #: Range of every VMAF teacher, in VMAF points.
 SCORE_RANGE = (0.0, 100.0)
 

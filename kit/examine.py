@@ -24,12 +24,12 @@ from kit.platforms.facts import HostFacts
 from kit.platforms.probe import LeftOut, probe
 from kit.platforms.registry import device_findings, family_of
 from kit.results import Prereqs
-from kit.scorers import choose
+from kit.scorers import choose, own, teachers
 from kit.scorers.base import CellScorer
 from kit.session import KIT_ROOT, Session
 from kit.sources import demo
 from kit.sources.read import Tools
-from kit.types import Finding, ReadyEncoder, Scorer
+from kit.types import Finding, ReadyEncoder, Scorer, Teacher
 from kit.ui import size
 
 #: Bytes that must stay free besides what the plan needs.
@@ -54,6 +54,7 @@ class Examined:
     ffmpeg: Ffmpeg | None = None
     encoding: Ffmpeg | None = None
     path_ffmpeg: Ffmpeg | None = None
+    teacher: Teacher | None = None
     scorer: Scorer | None = None
     scored_by: CellScorer | None = None
     found: Opened | None = None
@@ -84,12 +85,13 @@ class Examined:
         """What the next step needs; None if a check failed."""
         if self.failed or self.ffmpeg is None or self.encoding is None or self.found is None:
             return None
-        if self.scorer is None or self.scored_by is None:
+        if self.teacher is None or self.scorer is None or self.scored_by is None:
             return None
         return Prereqs(
             facts=self.facts,
             platform=self.platform,
             ffmpeg=self.ffmpeg,
+            teacher=self.teacher,
             scorer=self.scorer,
             encoders=self.encoders,
             points=points_for(self.config, self.encoders),
@@ -214,27 +216,24 @@ def scorer_for(config: RunConfig, tag: str, ffmpeg: Ffmpeg, session: Session) ->
         PrerequisiteFailed: it does not run.
     """
     return choose.located(
-        config.vmaf_bin, origin=config.origins.get("vmaf_bin", ""), own=choose.own_tool(KIT_ROOT, tag), ffmpeg=ffmpeg,
-        processes=session.processes,
+        config.vmaf_bin, origin=config.origins.get("vmaf_bin", ""), folder=own.folder(KIT_ROOT, tag),
+        backend=config.scorer_backend, ffmpeg=ffmpeg, processes=session.processes,
     )  # fmt: skip
 
 
 def _check_scorer(seen: Examined, ffmpeg: Ffmpeg) -> None:
-    teacher, tag = seen.config.teacher, seen.platform.tag
-
-    def prove() -> choose.Chosen:
-        scorer = scorer_for(seen.config, tag, ffmpeg, seen.session)
-        return choose.proven(scorer, cuda=tag.endswith("-cuda"), teacher=teacher, processes=seen.session.processes)
-
-    chosen = seen.attempt("scorer", prove)
-    if chosen is None:
+    teacher = seen.attempt("teacher", lambda: teachers.resolve(seen.config.teacher))
+    scorer = seen.attempt("scorer", lambda: scorer_for(seen.config, seen.platform.tag, ffmpeg, seen.session))
+    if teacher is None or scorer is None:
         return
-    seen.scorer, seen.scored_by = chosen.proof, chosen.scorer
-    golden = f"{len(seen.scorer.golden)} golden pairs reproduced"
-    found = f"{chosen.scorer.name}: libvmaf {seen.scorer.version}, {seen.scorer.id}, teacher {teacher}: {golden}"
+    processes = seen.session.processes
+    proof = seen.attempt("scorer", lambda: choose.proven(scorer, teacher=teacher, processes=processes))
+    if proof is None:
+        return
+    seen.teacher, seen.scorer, seen.scored_by = teacher, proof, scorer
+    golden = f"{len(proof.golden)} golden pairs reproduced"
+    found = f"{scorer.name}: libvmaf {proof.version}, {proof.id}, teacher {teacher}: {golden}"
     seen.add("scorer", "pass", found)
-    if chosen.why_not_cuda:
-        seen.add("scorer backend", "warning", f"the CPU scores: {chosen.why_not_cuda}", "Nothing, if that is right.")
 
 
 def open_sources(config: RunConfig, session: Session, ffmpeg: Ffmpeg) -> Opened:

@@ -150,13 +150,6 @@ def normalise(geometry: Geometry, *, chroma_location: bool = True) -> str:
     )
 
 
-def model_option(teacher: str, canonical: str) -> str:
-    """The libvmaf filter's ``model`` value: one model, or the six features' own beside another teacher."""
-    if teacher == canonical:
-        return f"model='version={canonical}\\:name=teacher'"
-    return f"model='version={canonical}\\:name=canonical|version={teacher}\\:name=teacher'"
-
-
 def fused_command(
     ffmpeg: Ffmpeg,
     file: SourceFile,

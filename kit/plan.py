@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from kit import contract
 from kit.canon import sha256_json
-from kit.types import Cell, EncodeSettings, ReadyEncoder, Source
+from kit.types import Cell, EncodeSettings, ReadyEncoder, Source, Teacher
 
 #: Gives the settings of an encoder for a quality point on a source's pixel format.
 SettingsFor = Callable[[ReadyEncoder, int, str], EncodeSettings]
@@ -32,7 +32,7 @@ def cell_key(
     settings: EncodeSettings,
     encoder_build: str,
     architecture: str,
-    teacher: str,
+    teacher: Teacher,
     scorer_id: str,
 ) -> str:
     """SHA-256 over everything that decides a cell's numbers, 64 hex digits; same key, same numbers.
@@ -52,7 +52,7 @@ def cell_key(
             "encode_pix_fmt": settings.encode_pix_fmt,
             "encoder_build": encoder_build,
             "architecture": architecture,
-            "teacher": {"id": teacher, "sha256": None},
+            "teacher": teacher.identity,
             "scorer_id": scorer_id,
             "feature_set": contract.FEATURE_SET,
             "schema_version": contract.SCHEMA_VERSION,
@@ -75,7 +75,7 @@ def plan_cells(
     encoders: Sequence[ReadyEncoder],
     settings_for: SettingsFor,
     architecture: str,
-    teacher: str,
+    teacher: Teacher,
     scorer_id: str,
 ) -> tuple[Cell, ...]:
     """Every cell of the run, sources in order, quality points in order."""

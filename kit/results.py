@@ -14,7 +14,7 @@ from kit.platforms.detect import Platform
 from kit.platforms.facts import HostFacts
 from kit.scorers.base import CellScorer
 from kit.training.predictions import Predictions
-from kit.types import ReadyEncoder, Scorer, SourceFile
+from kit.types import ReadyEncoder, Scorer, SourceFile, Teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +26,13 @@ class Prereqs:
         path_ffmpeg: the one on PATH, where an encoder works with no other.
         points: (encoder, cq) of every encode of one source.
         files: the clips found, not hashed yet.
+        scorer, scored_by: the proof of what scores, and what scores.
     """
 
     facts: HostFacts
     platform: Platform
     ffmpeg: Ffmpeg
+    teacher: Teacher
     scorer: Scorer
     encoders: tuple[ReadyEncoder, ...]
     points: tuple[tuple[str, int], ...]

@@ -43,6 +43,8 @@ def open_session(config: RunConfig, *, ui: Ui, cache: Path, argv: Sequence[str])
         folders |= {config.ffmpeg: "<ffmpeg>", config.ffmpeg.resolve(): "<ffmpeg>"}
     if config.vmaf_bin is not None:
         folders |= {config.vmaf_bin: "<vmaf>", config.vmaf_bin.resolve(): "<vmaf>"}
+    if isinstance(config.teacher, Path):
+        folders |= {config.teacher: "<teacher>", config.teacher.resolve(): "<teacher>"}
     for folder, token in ((config.out_dir.resolve(), "<out>"), (config.out_dir.parent, "<runs>")):
         folders.setdefault(folder, token)
     words = {platform.node(): "<host>", platform.node().split(".")[0]: "<host>", _user(): "<user>"}

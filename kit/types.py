@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -142,6 +142,34 @@ class Scorer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """The model whose score is the target.
+
+    Attributes:
+        id: name of a model that the scorer has built in, or the stem of a model file, which is a local label only.
+        sha256: hash of the model file; None for a built-in model.
+        path: where the file lies; in no key, no output and no comparison.
+    """
+
+    id: str
+    sha256: str | None = None
+    path: Path | None = field(default=None, compare=False)
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """What tells it from other teachers, as keys and footers hold it: a file is its content, whatever its name."""
+        return {"id": None if self.sha256 else self.id, "sha256": self.sha256}
+
+    @property
+    def described(self) -> dict[str, str | None]:
+        """What a manifest says of it."""
+        return {"id": self.id, "sha256": self.sha256}
+
+    def __str__(self) -> str:
+        return f"{self.id} (file, SHA-256 {self.sha256[:12]})" if self.sha256 else self.id
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One encode to be scored frame by frame: the unit of work, resume, merge and failure."""
 
@@ -149,7 +177,7 @@ class Cell:
     source: Source
     settings: EncodeSettings
     encoder: ReadyEncoder
-    teacher: str
+    teacher: Teacher
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -35,3 +36,15 @@ MakeClip = Callable[..., Path]
 
 #: Options of a run that is over quickly.
 QUICK = ("--cqs", "25,37", "--seeds", "0,1", "--epochs", "3", "--box", "testbox")
+
+
+def write_model(path: Path, weight: float = 0.5) -> Path:
+    """Write a model file that libvmaf loads: a linear machine with one support vector, 100 * ``weight`` * adm2."""
+    machine = f"svm_type nu_svr\nkernel_type linear\nnr_class 2\ntotal_sv 1\nrho 0\nSV\n{weight} 1:1 2:0\n"
+    model = {
+        "model": machine, "model_type": "LIBSVMNUSVR", "norm_type": "linear_rescale", "score_clip": [0, 100],
+        "feature_names": ["VMAF_integer_feature_adm2_score", "VMAF_integer_feature_motion2_score"],
+        "slopes": [0.01, 1, 1], "intercepts": [0, 0, 0],
+    }  # fmt: skip
+    path.write_text(json.dumps({"param_dict": {}, "model_dict": model}))
+    return path

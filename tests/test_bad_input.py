@@ -100,7 +100,7 @@ def test_a_refused_command_changes_nothing(run_copy: Path, kit: Kit) -> None:
     [
         ({"passed": False}, "the prerequisites failed"),
         ({"ffmpeg": {"version": "n1", "origin": "x"}}, "were checked with n1"),
-        ({"teacher": "vmaf_4k_v0.6.1"}, "checked with the teacher vmaf_4k_v0.6.1"),
+        ({"teacher": {"id": "vmaf_4k_v0.6.1", "sha256": None}}, "checked with the teacher vmaf_4k_v0.6.1"),
         ({"facts": {"system": "Linux", "machine": "x86_64", "gpus": [{"index": 9, "name": "H100"}], "nodes": []}},
          "changed since its prerequisites were checked: "),
         ({"facts": {}}, "not written by this version"),

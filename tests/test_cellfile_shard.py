@@ -32,7 +32,7 @@ from kit.corpus.shard import (
     write_manifest,
 )
 from kit.errors import BadInput, Missing, Wanting
-from kit.types import Cell, EncodeSettings, Geometry, Source, SourceFile
+from kit.types import Cell, EncodeSettings, Geometry, Source, SourceFile, Teacher
 
 FRAMES = 5
 COLUMNS = [
@@ -65,7 +65,7 @@ def make_cell(key: str = "k" * 64) -> Cell:
             score_pix_fmt="yuv420p",
         ),
         encoder=ready(build="x264 - core 165"),
-        teacher="vmaf_v0.6.1",
+        teacher=Teacher(id="vmaf_v0.6.1"),
     )  # fmt: skip
 
 
@@ -278,7 +278,7 @@ def make_shard(folder: Path) -> Shard:
     )  # fmt: skip
     source: dict[str, object] = {"label": "Highway", "sha256": "a" * 64, "group": "Road", "geometry": {"fps": "25/1"}}
     shard = Shard(
-        folder=folder, box="box-1", platform="linux-x86_64-vulkan", demo=False, teacher="vmaf_v0.6.1",
+        folder=folder, box="box-1", platform="linux-x86_64-vulkan", demo=False, teacher=Teacher(id="vmaf_v0.6.1"),
         scorer={"id": "cpu/golden-1", "version": "3", "golden": {"flat": 97.428}},
         encoders={"libx264": "x264 - core 165"}, sources=(source,), cells=tuple(entries), failed=(failed,),
     )  # fmt: skip

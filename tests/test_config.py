@@ -28,6 +28,7 @@ GOOD = {
     "box": "attic.2",
     "ffmpeg": "/usr/bin/ffmpeg",
     "vmaf_bin": "/usr/bin/vmaf",
+    "scorer_backend": "cuda",
     "geometry": "640x360@29.97:yuv420p10le",
     "anchor": "false",
     "shard_only": "true",
@@ -180,6 +181,7 @@ def test_paths_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         ("box", "a\n", "--box"),
         ("geometry", "640x360", "geometry '640x360' is not WxH@FPS"),
         ("vmaf_bin", "", "--vmaf-bin is empty"),
+        ("scorer_backend", "gpu", "--scorer-backend: unknown 'gpu'"),
         ("anchor", "maybe", "--anchor"),
         ("shard_only", "1", "--shard-only"),
     ],
@@ -233,7 +235,20 @@ def test_several_problems_are_told_together() -> None:
     assert "Give at least one number from 0 to" in error.value.message
 
 
-@pytest.mark.parametrize("given", [{}, GOOD, {"geometry": "32x32@25"}])
+@pytest.mark.parametrize(
+    ("text", "teacher"),
+    [
+        ("vmaf_v0.6.1", "vmaf_v0.6.1"),
+        ("/models/a b.json", Path("/models/a b.json")),
+        ("mine.json", Path.cwd() / "mine.json"),
+        ("models/mine", Path.cwd() / "models/mine"),
+    ],
+)
+def test_a_teacher_is_a_name_or_a_path(text: str, teacher: str | Path) -> None:
+    assert resolve(command_line={"teacher": text}).teacher == teacher
+
+
+@pytest.mark.parametrize("given", [{}, GOOD, {"geometry": "32x32@25"}, {"teacher": "mine.json"}])
 def test_what_is_remembered_reads_back_the_same(given: dict[str, str]) -> None:
     config = resolve(command_line=given)
     texts = as_texts(config)

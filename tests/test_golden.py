@@ -14,6 +14,8 @@ from kit.ffmpeg import Ffmpeg
 from kit.geometry import frame_bytes
 from kit.proc import Processes
 from kit.scorers import ffmpeg_filter, golden
+from kit.scorers.teachers import CANONICAL
+from kit.types import Teacher
 
 #: SHA-256 over each pair's two clips as they are written, reference first. A change needs a new GOLDEN_VERSION.
 BYTES = {
@@ -82,7 +84,7 @@ def test_the_scorers_identity_names_the_table() -> None:
 
 @pytest.mark.ffmpeg
 def test_the_real_scorer_reproduces_the_table(ffmpeg: Ffmpeg) -> None:
-    scorer = ffmpeg_filter.check(ffmpeg, teacher="vmaf_v0.6.1", processes=Processes())
+    scorer = ffmpeg_filter.check(ffmpeg, teacher=CANONICAL, processes=Processes())
     assert scorer.id == "cpu/golden-1"
     assert scorer.version
     assert list(scorer.golden) == list(golden.EXPECTED)
@@ -92,7 +94,7 @@ def test_the_real_scorer_reproduces_the_table(ffmpeg: Ffmpeg) -> None:
 
 @pytest.mark.ffmpeg
 def test_another_known_teacher_is_accepted(ffmpeg: Ffmpeg) -> None:
-    scorer = ffmpeg_filter.check(ffmpeg, teacher="vmaf_v0.6.1neg", processes=Processes())
+    scorer = ffmpeg_filter.check(ffmpeg, teacher=Teacher(id="vmaf_v0.6.1neg"), processes=Processes())
     # the table is about the canonical model whatever the teacher
     assert scorer.golden["natural-8bit"] == pytest.approx(golden.EXPECTED["natural-8bit"][-1], abs=2e-3)
 
@@ -100,7 +102,7 @@ def test_another_known_teacher_is_accepted(ffmpeg: Ffmpeg) -> None:
 @pytest.mark.ffmpeg
 def test_an_unknown_teacher_is_refused(ffmpeg: Ffmpeg) -> None:
     with pytest.raises(PrerequisiteFailed, match="cannot score with vmaf_v9") as error:
-        ffmpeg_filter.check(ffmpeg, teacher="vmaf_v9", processes=Processes())
+        ffmpeg_filter.check(ffmpeg, teacher=Teacher(id="vmaf_v9"), processes=Processes())
     assert "--teacher" in error.value.hint
 
 
@@ -117,6 +119,6 @@ def test_a_planted_answer_is_refused(
     answer[column] += sign * 0.0025
     monkeypatch.setattr(golden, "EXPECTED", dict(golden.EXPECTED) | {"natural-8bit": tuple(answer)})
     with pytest.raises(PrerequisiteFailed, match="does not reproduce the golden table") as error:
-        ffmpeg_filter.check(ffmpeg, teacher="vmaf_v0.6.1", processes=Processes())
+        ffmpeg_filter.check(ffmpeg, teacher=CANONICAL, processes=Processes())
     assert "natural-8bit: found" in error.value.message
     assert "flat: found" not in error.value.message

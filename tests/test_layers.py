@@ -40,7 +40,10 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("between steps", ("kit.session", "kit.results", "kit.provenance", "kit.examine")),
     ("steps", ("kit.steps.",)),
     ("pipeline", ("kit.pipeline",)),
-    ("command line", ("kit.cli", "kit.cli_common", "kit.cli_dataset", "kit.cli_platform", "kit.__main__")),
+    (
+        "command line",
+        ("kit.cli", "kit.cli_binaries", "kit.cli_common", "kit.cli_dataset", "kit.cli_platform", "kit.__main__"),
+    ),
 )  # fmt: skip
 
 #: (module, what it imports, why that is allowed although it lies above).

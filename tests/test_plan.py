@@ -14,15 +14,16 @@ from support import ready
 
 from kit.plan import cell_key, disk_bytes, plan_cells, quality_points
 from kit.platforms.registry import settings_for
-from kit.types import Device, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile
+from kit.types import Device, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile, Teacher
 
 SETTINGS = EncodeSettings(
     encoder="libx264", preset="medium", cq=31, argv=("-c:v", "libx264", "-crf", "31"), encode_pix_fmt="yuv420p",
     score_pix_fmt="yuv420p",
 )  # fmt: skip
+TEACHER = Teacher(id="vmaf_v0.6.1")
 FACTS: dict[str, Any] = {
     "src_sha256": "a" * 64, "pix_fmt": "yuv420p", "settings": SETTINGS, "encoder_build": "x264 - core 165",
-    "architecture": "x86_64", "teacher": "vmaf_v0.6.1", "scorer_id": "cpu/golden-1",
+    "architecture": "x86_64", "teacher": TEACHER, "scorer_id": "cpu/golden-1",
 }  # fmt: skip
 
 
@@ -44,7 +45,8 @@ def test_the_key_is_the_hash_of_these_facts() -> None:
         {"pix_fmt": "yuv422p"},
         {"encoder_build": "x264 - core 164"},
         {"architecture": "aarch64"},
-        {"teacher": "vmaf_v0.6.1neg"},
+        {"teacher": Teacher(id="vmaf_v0.6.1neg")},
+        {"teacher": Teacher(id="vmaf_v0.6.1", sha256="c" * 64)},
         {"scorer_id": "cuda/golden-1"},
         {"settings": replace(SETTINGS, encoder="libx265")},
         {"settings": replace(SETTINGS, preset="slow")},
@@ -56,6 +58,14 @@ def test_the_key_is_the_hash_of_these_facts() -> None:
 )
 def test_each_fact_is_in_the_key(change: dict[str, object]) -> None:
     assert cell_key(**(FACTS | change)) != cell_key(**FACTS)
+
+
+def test_a_model_file_is_its_content_wherever_it_lies_and_whatever_its_name() -> None:
+    def key(name: str, sha256: str) -> str:
+        return cell_key(**(FACTS | {"teacher": Teacher(id=name, sha256=sha256, path=Path(f"/{name}.json"))}))
+
+    assert key("mine", "c" * 64) == key("yours", "c" * 64)
+    assert key("mine", "c" * 64) != key("mine", "d" * 64)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +102,11 @@ def plan(sources: list[Source], encoders: list[ReadyEncoder]) -> list[tuple[str,
     """(name, key) of every planned cell."""
     cells = plan_cells(
         sources, [("hevc_nvenc", 19), ("hevc_nvenc", 37), ("libx264", 31)], encoders=encoders,
-        settings_for=settings_for, architecture="x86_64", teacher="vmaf_v0.6.1", scorer_id="cpu/golden-1",
+        settings_for=settings_for, architecture="x86_64", teacher=TEACHER, scorer_id="cpu/golden-1",
     )  # fmt: skip
     for cell in cells:
         assert cell.encoder.name == cell.settings.encoder
-        assert cell.teacher == "vmaf_v0.6.1"
+        assert cell.teacher == TEACHER
     return [(cell.name, cell.key) for cell in cells]
 
 
@@ -132,7 +142,7 @@ def test_a_build_changes_the_keys_of_its_own_encoder_only() -> None:
 def test_the_settings_are_those_for_the_sources_format() -> None:
     cells = plan_cells(
         [source("Tango", "t" * 64, "yuv420p10le")], [("hevc_nvenc", 19)], encoders=ENCODERS,
-        settings_for=settings_for, architecture="x86_64", teacher="t", scorer_id="s",
+        settings_for=settings_for, architecture="x86_64", teacher=TEACHER, scorer_id="s",
     )  # fmt: skip
     assert cells[0].settings == settings_for(ENCODERS[1], 19, "yuv420p10le")
 

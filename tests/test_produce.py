@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from support import MakeClip, ready
 
-from kit import contract
 from kit import ffmpeg as ffmpeg_module
 from kit.corpus import produce as produce_module
 from kit.corpus.cellfile import CellRows
@@ -28,6 +27,7 @@ from kit.platforms.registry import family_of, settings_for
 from kit.pool import Lane, run_lanes
 from kit.privacy import Redactor
 from kit.proc import Processes
+from kit.scorers.teachers import CANONICAL
 from kit.sources.identity import identify
 from kit.sources.read import Tools
 from kit.sources.scan import scan
@@ -44,7 +44,7 @@ def cell(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip, tools: T
     encoder = ready(build="x264")
     (found,) = plan_cells(
         [identify(file, tools, folder / "cache")], [("libx264", 31)], encoders=[encoder], settings_for=settings_for,
-        architecture="x86_64", teacher=contract.DEFAULT_TEACHER, scorer_id="cpu/golden-1",
+        architecture="x86_64", teacher=CANONICAL, scorer_id="cpu/golden-1",
     )  # fmt: skip
     return found
 

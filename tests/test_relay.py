@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from support import Kit, MakeClip, ready
 
-from kit import contract
 from kit import ffmpeg as ffmpeg_module
 from kit.config import complete
 from kit.corpus.cellfile import CellRows
@@ -27,6 +26,7 @@ from kit.platforms.detect import classify, probe_host
 from kit.platforms.registry import settings_for
 from kit.proc import Command, Processes
 from kit.scorers.ffmpeg_filter import FilterScorer
+from kit.scorers.teachers import CANONICAL
 from kit.session import open_session
 from kit.sources.identity import identify
 from kit.sources.read import Tools
@@ -53,7 +53,7 @@ def cell_of(path: Path, tools: Tools, encoder: str = "libx264") -> Cell:
     (file,) = scan(path.parent, assumed=None, tools=tools).files
     (cell,) = plan_cells(
         [identify(file, tools, path.parent.parent / "cache")], [(encoder, 31)], encoders=[ready(encoder)],
-        settings_for=settings_for, architecture="x86_64", teacher=contract.DEFAULT_TEACHER, scorer_id="cpu/golden-1",
+        settings_for=settings_for, architecture="x86_64", teacher=CANONICAL, scorer_id="cpu/golden-1",
     )  # fmt: skip
     return cell
 

@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 from support import MakeClip, ready
 
-from kit import contract
 from kit.corpus.produce import Bench, produce
 from kit.corpus.shard import FailedCell, observed_path
 from kit.errors import Several
-from kit.ffmpeg import Ffmpeg, fused_command, model_option
+from kit.ffmpeg import Ffmpeg, fused_command
 from kit.geometry import PIXEL_FORMATS, parse_option
 from kit.plan import plan_cells
 from kit.platforms.registry import settings_for
 from kit.proc import Processes
 from kit.scorers import log
+from kit.scorers.ffmpeg_filter import model_option
+from kit.scorers.teachers import CANONICAL
 from kit.sources.identity import identify, identify_all
 from kit.sources.read import Tools, frames_of
 from kit.sources.scan import scan
@@ -40,7 +41,7 @@ def cells_of(sources: tuple[Source, ...], cq: int = 31, encoder: str = "libx264"
     ready = ReadyEncoder(**{**vars(X264), "name": encoder})
     return plan_cells(
         sources, [(encoder, cq)], encoders=[ready(encoder)], settings_for=settings_for, architecture="x86_64",
-        teacher=contract.DEFAULT_TEACHER, scorer_id="cpu/golden-1",
+        teacher=CANONICAL, scorer_id="cpu/golden-1",
     )  # fmt: skip
 
 
@@ -148,9 +149,7 @@ def test_an_undeclared_conversion_is_an_error(
     (cell,) = cells_of((source,), encoder="libsvtav1")
     assert cell.settings.score_pix_fmt == "yuv420p10le"
     silent = {**vars(cell.settings), "score_pix_fmt": "yuv444p12le", "encode_pix_fmt": "yuv444p12le"}
-    argv = fused_command(
-        ffmpeg, source.file, type(cell.settings)(**silent), model=model_option("vmaf_v0.6.1", "vmaf_v0.6.1")
-    )
+    argv = fused_command(ffmpeg, source.file, type(cell.settings)(**silent), model=model_option(CANONICAL))
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "do not have a common format" in done.stderr

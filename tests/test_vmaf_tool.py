@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support import Kit, MakeClip
+from support import Kit, MakeClip, write_model
 from test_relay import cell_of, made
 
 from kit.corpus.produce import Bench, produce
@@ -20,10 +21,12 @@ from kit.corpus.shard import FailedCell
 from kit.errors import PrerequisiteFailed
 from kit.ffmpeg import Ffmpeg
 from kit.proc import Processes
-from kit.scorers import golden, log, vmaf_tool
+from kit.scorers import choose, golden, log, teachers, vmaf_tool
 from kit.scorers.ffmpeg_filter import FilterScorer
+from kit.scorers.teachers import CANONICAL
 from kit.scorers.vmaf_tool import VmafTool
 from kit.sources.read import Tools
+from kit.types import Teacher
 
 pytestmark = pytest.mark.ffmpeg
 
@@ -90,7 +93,7 @@ def test_a_tool_that_does_something_else_fails_the_cell(  # noqa: PLR0917 - fixt
     cell = cell_of(make_clip(tmp_path / "ref" / "a.mkv", "Life"), tools)
     asked = tool("cuda" if mode == "cuda-stays" else mode)
     if mode == "cuda-stays":
-        asked = vmaf_tool.replace(asked, masks_gpu=False)
+        asked = replace(asked, masks_gpu=False)
     found = produce(cell, bench(tmp_path / "out", tools.ffmpeg, asked))
     assert isinstance(found, FailedCell)
     assert any(text in found.reason for text in told.split("|")), found.reason
@@ -98,38 +101,63 @@ def test_a_tool_that_does_something_else_fails_the_cell(  # noqa: PLR0917 - fixt
 
 
 def test_the_tool_proves_itself(tool: ToolOf) -> None:
-    found, proof, why = vmaf_tool.choose_backend(
-        tool("cpu"), cuda=False, teacher="vmaf_v0.6.1neg", processes=Processes()
-    )
-    assert (found.version, found.masks_gpu, found.backend, why) == ("3.2.0", True, "cpu", "")
+    found = tool("cpu")
+    proof = vmaf_tool.check(found, teacher=Teacher(id="vmaf_v0.6.1neg"), processes=Processes())
+    assert (found.version, found.masks_gpu, found.backend) == ("3.2.0", True, "cpu")
     assert (proof.id, proof.version) == ("cpu/golden-1", "3.2.0")
     assert list(proof.golden) == [*golden.EXPECTED, "natural-10bit vmaf_v0.6.1neg"]
 
 
+def test_cuda_is_used_where_it_was_asked_for(tool: ToolOf, few: None) -> None:
+    proof = vmaf_tool.check(replace(tool("cuda"), backend="cuda"), teacher=CANONICAL, processes=Processes())
+    assert proof.id == "cuda/golden-1"
+    # the same tool, not asked: it is told to leave the GPU alone, and does
+    assert vmaf_tool.check(tool("cuda"), teacher=CANONICAL, processes=Processes()).id == "cpu/golden-1"
+
+
 @pytest.mark.parametrize(
-    ("mode", "backend", "why"),
+    ("mode", "told"),
     [
-        ("cuda", "cuda", ""),
-        ("cuda-wrong", "cpu", "does not reproduce the golden table"),
-        ("cuda-absent", "cpu", "was to use cuda and used cpu"),
-        ("cpu", "cpu", "was to use cuda and used cpu"),
-        ("3.1", "cpu", "was to use cuda and used cpu"),
-        ("no-gpu", "cpu", ""),
+        ("cuda-wrong", "does not reproduce the golden table"),
+        ("cuda-absent", "was to use cuda and used cpu"),
+        ("cpu", "was to use cuda and used cpu"),
+        ("3.1", "3.1.0 does not tell whether it used CUDA"),
+        ("no-gpu", "was to use cuda and used cpu"),
     ],
 )
-def test_the_backend_is_told_from_what_it_did(mode: str, backend: str, why: str, tool: ToolOf, few: None) -> None:
-    found, proof, told = vmaf_tool.choose_backend(tool(mode), cuda=True, teacher="vmaf_v0.6.1", processes=Processes())
-    assert found.backend == backend
-    assert proof.id == f"{backend}/golden-1"
-    assert why in told
-    assert bool(why) == bool(told)
+def test_cuda_that_was_asked_for_and_not_used_is_an_error(mode: str, told: str, tool: ToolOf, few: None) -> None:
+    with pytest.raises(PrerequisiteFailed, match=told) as error:
+        vmaf_tool.check(replace(tool(mode), backend="cuda"), teacher=CANONICAL, processes=Processes())
+    assert "--scorer-backend" in error.value.hint
+
+
+def test_the_filter_has_no_cuda(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    with pytest.raises(PrerequisiteFailed, match="ffmpeg's filter scores on the CPU"):
+        choose.located(None, origin="", folder=tmp_path, backend="cuda", ffmpeg=ffmpeg, processes=Processes())
+
+
+@pytest.mark.parametrize("mode", ["cpu", "3.1"])
+def test_another_teacher_goes_beside_the_features_own_model(
+    mode: str, tmp_path: Path, make_clip: MakeClip, tools: Tools, tool: ToolOf
+) -> None:
+    """Two models in one pass, built in or a file; a log from before 3.2.0 lacks three metrics that nobody needs."""
+    (tmp_path / "ref").mkdir()
+    clip = make_clip(tmp_path / "ref" / "a.mkv", "Life")
+    model = teachers.resolve(write_model(tmp_path / "odd: name, it's.json"))
+    for index, teacher in enumerate((Teacher(id="vmaf_v0.6.1neg"), model)):
+        cell = replace(cell_of(clip, tools), teacher=teacher)
+        one, _ = made(cell, bench(tmp_path / f"one{index}", tools.ffmpeg, FilterScorer(ffmpeg=tools.ffmpeg)))
+        two, _ = made(cell, bench(tmp_path / f"two{index}", tools.ffmpeg, tool(mode)))
+        assert np.array_equal(one.features, two.features)
+        assert np.array_equal(one.vmaf, two.vmaf)
+        assert one.facts == two.facts
 
 
 def test_an_ignored_option_and_an_unknown_teacher_are_refused(tool: ToolOf, few: None) -> None:
     with pytest.raises(PrerequisiteFailed, match="ignored an option: vmaf: unrecognized option '--threads'"):
-        vmaf_tool.check(tool("refuses"), teacher="vmaf_v0.6.1", processes=Processes())
+        vmaf_tool.check(tool("refuses"), teacher=CANONICAL, processes=Processes())
     with pytest.raises(PrerequisiteFailed, match="cannot score with vmaf_v9") as error:
-        vmaf_tool.check(tool("cpu"), teacher="vmaf_v9", processes=Processes())
+        vmaf_tool.check(tool("cpu"), teacher=Teacher(id="vmaf_v9"), processes=Processes())
     assert "--teacher" in error.value.hint
 
 

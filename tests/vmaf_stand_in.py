@@ -65,14 +65,15 @@ def main(ffmpeg: str, mode: str, words: list[str]) -> int:
         print("could not load libvmaf model" if "model" in done.stderr else done.stderr, file=sys.stderr)  # noqa: T201
         return 255
     value = json.loads(Path(log).read_text())
-    value["version"] = "3.2.0"
+    value["version"] = "3.1.0" if mode == "3.1" else "3.2.0"
     masked = given.get("--gpumask") == ["-1"]
-    if mode.startswith("cuda") and not masked:
-        for frame in value["frames"]:
+    on_gpu = mode.startswith("cuda") and not masked
+    for frame in value["frames"]:
+        if on_gpu or mode == "3.1":
             for name in CPU_ONLY:
                 del frame["metrics"][name]
-            if mode == "cuda-wrong":
-                frame["metrics"]["teacher"] = max(0, frame["metrics"]["teacher"] - 1.2)
+        if (on_gpu and mode == "cuda-wrong") or mode == "wrong":
+            frame["metrics"]["teacher"] = max(0, frame["metrics"]["teacher"] - 1.2)
     if mode == "cuda-absent" and not masked:
         print("problem during vmaf_cuda_state_init, using CPU", file=sys.stderr)  # noqa: T201
     Path(log).write_text(json.dumps(value))

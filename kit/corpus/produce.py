@@ -166,7 +166,7 @@ def _facts(cell: Cell, *, encoded_bytes: int, content_sha256: str) -> Mapping[st
         "converted": settings.score_pix_fmt != cell.source.geometry.pix_fmt,
         "encoder_build": cell.encoder.build,
         "architecture": platform.machine(),
-        "teacher": {"id": cell.teacher, "sha256": None},
+        "teacher": cell.teacher.identity,
         "encoded_bytes": encoded_bytes,
         "content_sha256": content_sha256,
     }

@@ -12,7 +12,7 @@ from kit.canon import sha256_json
 from kit.corpus import cellfile
 from kit.errors import BadInput, Missing, Wanting
 from kit.fsio import read_json, write_json
-from kit.types import Cell
+from kit.types import Cell, Teacher
 
 MANIFEST = "shard.json"
 GROUPS = "groups.json"
@@ -62,7 +62,7 @@ class Shard:
     box: str
     platform: str
     demo: bool
-    teacher: str
+    teacher: Teacher
     scorer: Mapping[str, object]
     encoders: Mapping[str, str]
     sources: tuple[Mapping[str, object], ...]
@@ -138,7 +138,7 @@ def write_manifest(shard: Shard) -> None:
         "platform": shard.platform,
         "demo": shard.demo,
         "feature_set": contract.FEATURE_SET,
-        "teacher": {"id": shard.teacher, "sha256": None},
+        "teacher": shard.teacher.described,
         "scorer": dict(shard.scorer),
         "encoders": dict(shard.encoders),
         "sources": list(shard.sources),
@@ -163,7 +163,7 @@ def read_manifest(folder: Path) -> Shard:
             raise BadInput(f"{path}: schema version {value['schema_version']}, expected {contract.SCHEMA_VERSION}")
         shard = Shard(
             folder=folder, box=value["box"], platform=value["platform"], demo=value["demo"],
-            teacher=value["teacher"]["id"], scorer=value["scorer"], encoders=value["encoders"],
+            teacher=Teacher(**value["teacher"]), scorer=value["scorer"], encoders=value["encoders"],
             sources=tuple(value["sources"]), cells=tuple(CellEntry(**entry) for entry in value["cells"]),
             failed=tuple(FailedCell(**entry) for entry in value["failed"]),
         )  # fmt: skip

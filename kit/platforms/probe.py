@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.contract import CANONICAL_MODEL, PROBE_FPS, PROBE_FRAMES, PROBE_HEIGHT, PROBE_WIDTH
+from kit.contract import PROBE_FPS, PROBE_FRAMES, PROBE_HEIGHT, PROBE_WIDTH
 from kit.errors import ToolFailed
 from kit.ffmpeg import (
     DECODED_STATS,
@@ -27,7 +27,7 @@ from kit.platforms.registry import family_of
 from kit.platforms.remembered import Memory
 from kit.pool import Lane, run_lanes
 from kit.proc import Processes
-from kit.scorers import base
+from kit.scorers import base, teachers
 from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.types import Geometry, ReadyEncoder, SourceFile
 
@@ -147,7 +147,7 @@ def _try_variant(name: str, variant: str, clips: Sequence[SourceFile], bench: _B
     for clip in clips:
         settings = family.settings(name, PROBE_CQ, clip.geometry.pix_fmt, variant)
         with tempfile.TemporaryDirectory(dir=clip.path.parent) as folder:
-            work = base.Work(file=clip, settings=settings, teacher=CANONICAL_MODEL, device=device, keep=_STREAM)
+            work = base.Work(file=clip, settings=settings, teacher=teachers.CANONICAL, device=device, keep=_STREAM)
             start = time.monotonic()
             try:
                 said = base.run(

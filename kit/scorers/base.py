@@ -9,8 +9,8 @@ from typing import Protocol
 from kit.ffmpeg import DECODED_STATS, ENCODED_STATS, STREAM_HASH, Ffmpeg, stats_column
 from kit.proc import Command, Processes
 from kit.relay import PACKETS, packet_sizes
-from kit.scorers import log
-from kit.types import NO_DEVICE, Device, EncodeSettings, SourceFile
+from kit.scorers import log, teachers
+from kit.types import NO_DEVICE, Device, EncodeSettings, SourceFile, Teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,13 +18,12 @@ class Work:
     """One encode to be scored.
 
     Attributes:
-        teacher: name of the model whose score is the target.
         keep: name of a file that gets the encoded stream; empty to keep none.
     """
 
     file: SourceFile
     settings: EncodeSettings
-    teacher: str
+    teacher: Teacher
     device: Device = NO_DEVICE
     keep: str = ""
 
@@ -73,7 +72,9 @@ def run(
 
     Raises:
         ToolFailed: one of them failed.
+        BadInput: the teacher's file is not what it was.
     """
+    teachers.place(work.teacher, scratch)
     scorer.prepare(scratch)
     return processes.run_together(scorer.commands(work, encoding), tried=tried, timeout=timeout, cwd=scratch)
 

@@ -2,64 +2,53 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kit.errors import PrerequisiteFailed
 from kit.ffmpeg import Ffmpeg
 from kit.fsio import sha256_file
 from kit.proc import Processes
-from kit.scorers import ffmpeg_filter, vmaf_tool
+from kit.scorers import ffmpeg_filter, own, vmaf_tool
 from kit.scorers.base import CellScorer
 from kit.scorers.ffmpeg_filter import FilterScorer
-from kit.types import Scorer
+from kit.types import Scorer, Teacher
 
 
-@dataclass(frozen=True, kw_only=True)
-class Chosen:
-    """A scorer that has proven itself.
-
-    Attributes:
-        why_not_cuda: why a box with CUDA is scored on its CPU; empty where the question does not arise.
-    """
-
-    scorer: CellScorer
-    proof: Scorer
-    why_not_cuda: str = ""
-
-
-def own_tool(kit_root: Path, tag: str) -> Path:
-    """Where an operator's own build for a platform lies."""
-    return kit_root / "binaries" / tag / "vmaf"
-
-
-def located(explicit: Path | None, *, origin: str, own: Path, ffmpeg: Ffmpeg, processes: Processes) -> CellScorer:
+def located(
+    explicit: Path | None, *, origin: str, folder: Path, backend: str, ffmpeg: Ffmpeg, processes: Processes
+) -> CellScorer:
     """The scorer to use, not proven yet.
 
     Args:
         origin: where ``explicit`` came from, in words.
-        own: where an operator's own build would lie.
+        folder: where an operator's own build would lie.
+        backend: what it is to compute with, one of ``contract.SCORER_BACKENDS``.
 
     Raises:
-        PrerequisiteFailed: a tool that was asked for, or that lies in its place, does not run.
+        PrerequisiteFailed: a tool that was asked for, or that lies in its place, does not run or is not the one that
+            was added; or CUDA was asked for and there is no tool.
     """
     if explicit is not None:
-        return vmaf_tool.locate(explicit, origin=origin, ffmpeg=ffmpeg, processes=processes)
-    if own.is_file():
-        origin = f"binaries/{own.parent.name}"
-        return vmaf_tool.locate(own, origin=origin, ffmpeg=ffmpeg, processes=processes)
+        return vmaf_tool.locate(explicit, origin=origin, ffmpeg=ffmpeg, processes=processes, backend=backend)
+    if tool := own.tool_in(folder):
+        return own.locate(tool, ffmpeg=ffmpeg, processes=processes, backend=backend)
+    if backend != ffmpeg_filter.BACKEND:
+        raise PrerequisiteFailed(
+            f"--scorer-backend {backend}: no vmaf tool is there, and ffmpeg's filter scores on the CPU",
+            hint="Give a tool with --vmaf-bin, or leave --scorer-backend out.",
+        )
     return FilterScorer(ffmpeg=ffmpeg)
 
 
-def proven(scorer: CellScorer, *, cuda: bool, teacher: str, processes: Processes) -> Chosen:
-    """Have a scorer prove itself; a tool with CUDA first where asked for.
+def proven(scorer: CellScorer, *, teacher: Teacher, processes: Processes) -> Scorer:
+    """Have a scorer prove itself.
 
     Raises:
-        PrerequisiteFailed: it does not compute what it should.
+        PrerequisiteFailed: it does not compute what it should, or not with what it was told to.
     """
     if isinstance(scorer, vmaf_tool.VmafTool):
-        tool, proof, why = vmaf_tool.choose_backend(scorer, cuda=cuda, teacher=teacher, processes=processes)
-        return Chosen(scorer=tool, proof=proof, why_not_cuda=why)
-    return Chosen(scorer=scorer, proof=ffmpeg_filter.check(scorer.ffmpeg, teacher=teacher, processes=processes))
+        return vmaf_tool.check(scorer, teacher=teacher, processes=processes)
+    return ffmpeg_filter.check(scorer.ffmpeg, teacher=teacher, processes=processes)
 
 
 def described(scorer: CellScorer) -> dict[str, object]:
@@ -69,10 +58,3 @@ def described(scorer: CellScorer) -> dict[str, object]:
                 "sha256": sha256_file(scorer.path)}  # fmt: skip
     return {"kind": "ffmpeg filter", "version": scorer.ffmpeg.version, "origin": scorer.ffmpeg.origin,
             "backend": ffmpeg_filter.BACKEND, "sha256": None}  # fmt: skip
-
-
-def with_backend(scorer: CellScorer, backend: str) -> CellScorer:
-    """The scorer with the backend that it was proven with."""
-    if isinstance(scorer, vmaf_tool.VmafTool):
-        return replace(scorer, backend=backend)
-    return scorer

@@ -6,13 +6,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit import contract
-from kit.ffmpeg import COMMON, SCORE_LOG, STREAM_HASHED, Ffmpeg, fused_command, input_args, model_option
+from kit.ffmpeg import COMMON, SCORE_LOG, STREAM_HASHED, Ffmpeg, fused_command, input_args
 from kit.proc import Command, Processes
 from kit.relay import encode_command, score_command
-from kit.scorers import golden, log, proof
+from kit.scorers import golden, log, proof, teachers
 from kit.scorers.base import Left, Work, left_in
-from kit.types import Scorer, SourceFile
+from kit.types import Scorer, SourceFile, Teacher
 
 BACKEND = "cpu"
 
@@ -38,7 +37,7 @@ class FilterScorer:
 
     def commands(self, work: Work, encoding: Ffmpeg) -> tuple[Command, ...]:
         """One process where one can do it, else two with a pipe between them."""
-        model = model_option(work.teacher, contract.CANONICAL_MODEL)
+        model = model_option(work.teacher)
         if self.fused and encoding == self.ffmpeg and not encoding.lacks:
             encoded_to = ("-f", "matroska", work.keep) if work.keep else STREAM_HASHED
             argv = fused_command(
@@ -54,18 +53,26 @@ class FilterScorer:
         return left_in(scratch, log.parse((scratch / SCORE_LOG).read_text(encoding="utf-8")))
 
 
+def model_option(teacher: Teacher) -> str:
+    """The ``model`` option of the filter, quoted for a filter graph."""
+    return "model='" + "|".join(model.replace(":", "\\:") for model in teachers.models(teacher)) + "'"
+
+
 def scorer_id() -> str:
     """Backend and version of the golden table."""
     return f"{BACKEND}/golden-{golden.GOLDEN_VERSION}"
 
 
-def score_pair(ffmpeg: Ffmpeg, pair: golden.Pair, *, teacher: str, processes: Processes, scratch: Path) -> log.Scores:
+def score_pair(
+    ffmpeg: Ffmpeg, pair: golden.Pair, *, teacher: Teacher, processes: Processes, scratch: Path
+) -> log.Scores:
     """Score a generated pair.
 
     Raises:
         ToolFailed: ffmpeg failed, for example because it does not know the teacher.
         LogError: it left no usable log.
     """
+    teachers.place(teacher, scratch)
     files = []
     for role, luma in (("distorted", pair.distorted), ("reference", pair.reference)):
         path = scratch / f"{pair.name}-{role}.yuv"
@@ -74,7 +81,7 @@ def score_pair(ffmpeg: Ffmpeg, pair: golden.Pair, *, teacher: str, processes: Pr
     argv = [
         str(ffmpeg.path), *COMMON, *input_args(files[0]), *input_args(files[1]), "-filter_complex",
         f"[0:v][1:v]libvmaf=log_fmt=json:log_path={SCORE_LOG}"
-        f":{model_option(teacher, contract.CANONICAL_MODEL)}:n_threads=1:shortest=1:repeatlast=0",
+        f":{model_option(teacher)}:n_threads=1:shortest=1:repeatlast=0",
         "-f", "null", "-",
     ]  # fmt: skip
     processes.run(argv, tried=f"scoring the golden pair {pair.name}", timeout=120, cwd=scratch)
@@ -83,7 +90,7 @@ def score_pair(ffmpeg: Ffmpeg, pair: golden.Pair, *, teacher: str, processes: Pr
     return log.parse((scratch / SCORE_LOG).read_text(encoding="utf-8"))
 
 
-def check(ffmpeg: Ffmpeg, *, teacher: str, processes: Processes) -> Scorer:
+def check(ffmpeg: Ffmpeg, *, teacher: Teacher, processes: Processes) -> Scorer:
     """Prove that this ffmpeg scores as expected and knows the teacher.
 
     Raises:
@@ -92,7 +99,7 @@ def check(ffmpeg: Ffmpeg, *, teacher: str, processes: Processes) -> Scorer:
     """
     with tempfile.TemporaryDirectory(prefix="vmaf-kit-") as folder:
 
-        def score(pair: golden.Pair, model: str) -> log.Scores:
+        def score(pair: golden.Pair, model: Teacher) -> log.Scores:
             return score_pair(ffmpeg, pair, teacher=model, processes=processes, scratch=Path(folder))
 
         return proof.prove(

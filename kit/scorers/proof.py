@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from kit import contract
 from kit.errors import PrerequisiteFailed, ToolFailed
 from kit.ffmpeg import remedy
-from kit.scorers import golden, log
-from kit.types import Scorer
+from kit.scorers import golden, log, teachers
+from kit.types import Scorer, Teacher
 
+_NO_MODEL = "This scorer does not take that file as a model; see --teacher."
 #: Scores a generated pair with a teacher.
-ScorePair = Callable[[golden.Pair, str], log.Scores]
+ScorePair = Callable[[golden.Pair, Teacher], log.Scores]
 
 
 class Mismatch(PrerequisiteFailed):
@@ -26,7 +27,7 @@ def means(scores: log.Scores) -> NDArray[np.float64]:
     return np.append(scores.features.mean(axis=0), scores.vmaf.mean())
 
 
-def prove(score: ScorePair, *, name: str, backend: str, teacher: str, hint: str) -> Scorer:
+def prove(score: ScorePair, *, name: str, backend: str, teacher: Teacher, hint: str) -> Scorer:
     """Have a scorer answer every golden pair.
 
     Args:
@@ -39,19 +40,21 @@ def prove(score: ScorePair, *, name: str, backend: str, teacher: str, hint: str)
     """
     answers: dict[str, float] = {}
     wrong = []
+    asked = teachers.CANONICAL
     try:
         for pair in golden.pairs():
-            scores = score(pair, contract.CANONICAL_MODEL)
+            scores = score(pair, asked)
             found, expected = means(scores), np.array(golden.EXPECTED[pair.name])
             answers[pair.name] = float(found[-1])
             if np.abs(found - expected).max() > contract.GOLDEN_TOLERANCE:
                 wrong.append(f"{pair.name}: found {found.round(6)}, expected {expected}")
-        if teacher != contract.CANONICAL_MODEL:
-            answers[f"{pair.name} {teacher}"] = float(score(pair, teacher).vmaf.mean())
+        if teacher != teachers.CANONICAL:
+            asked = teacher
+            answers[f"{pair.name} {teacher.sha256 or teacher.id}"] = float(score(pair, teacher).vmaf.mean())
     except (ToolFailed, log.LogError) as error:
         raise PrerequisiteFailed(
-            f"the scorer ({name}) cannot score with {teacher}\n  {error.message}",
-            hint=remedy(error.message) or hint,
+            f"the scorer ({name}) cannot score with {asked}\n  {error.message}",
+            hint=_NO_MODEL if asked.sha256 else remedy(error.message) or hint,
         ) from error
     if wrong:
         raise Mismatch(

@@ -11,17 +11,16 @@ import json
 import os
 import re
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from kit import contract
 from kit.errors import PrerequisiteFailed, ToolFailed
 from kit.ffmpeg import COMMON, DECODED_STATS, SCORE_LOG, Ffmpeg, distorted_filters, input_args, reference_filters
 from kit.proc import Command, Processes
 from kit.relay import encode_command, stream_input
-from kit.scorers import golden, log, proof
+from kit.scorers import golden, log, proof, teachers
 from kit.scorers.base import Left, Work, left_in
-from kit.types import Scorer
+from kit.types import Scorer, Teacher
 
 REFERENCE, DISTORTED = "reference.y4m", "distorted.y4m"
 #: What a CPU log has since 3.2.0 and a CUDA log has not.
@@ -41,7 +40,8 @@ class VmafTool:
         origin: where it came from, in words.
         ffmpeg: reads sources and decodes for it.
         masks_gpu: its help lists ``--gpumask``.
-        backend: ``cpu`` or ``cuda``, what it is to use.
+        backend: one of ``contract.SCORER_BACKENDS``, what it is to use.
+        instead: what to do without it, for errors.
     """
 
     path: Path
@@ -50,16 +50,15 @@ class VmafTool:
     ffmpeg: Ffmpeg
     masks_gpu: bool
     backend: str = "cpu"
+    instead: str = _HINT
 
     @property
     def name(self) -> str:
         """Which tool."""
         return f"vmaf tool {self.version}, {self.origin}, {self.backend}"
 
-    def _argv(self, teacher: str, *inputs: str) -> list[str]:
-        models = ["--model", f"version={teacher}:name=teacher"]
-        if teacher != contract.CANONICAL_MODEL:
-            models = ["--model", f"version={contract.CANONICAL_MODEL}:name=canonical", *models]
+    def _argv(self, teacher: Teacher, *inputs: str) -> list[str]:
+        models = [word for model in teachers.models(teacher) for word in ("--model", model)]
         # 0, the default, leaves CUDA on where it is built in; -1 skips it
         mask = ["--gpumask", "-1"] if self.masks_gpu and self.backend == "cpu" else []
         return [str(self.path), *inputs, *models, "--json", "--output", SCORE_LOG, "--threads", "1", *mask]
@@ -99,13 +98,14 @@ class VmafTool:
         check_used(self, text, stderr)
         return left_in(scratch, log.parse(text))
 
-    def score_pair(self, pair: golden.Pair, teacher: str, *, processes: Processes, scratch: Path) -> log.Scores:
+    def score_pair(self, pair: golden.Pair, teacher: Teacher, *, processes: Processes, scratch: Path) -> log.Scores:
         """Score a generated pair from two headerless files.
 
         Raises:
             ToolFailed: the tool failed.
             LogError: it left no usable log, or did not do what it was told.
         """
+        teachers.place(teacher, scratch)
         geometry, inputs = pair.geometry, []
         for option, luma in (("--reference", pair.reference), ("--distorted", pair.distorted)):
             name = f"{option.lstrip('-')}.yuv"
@@ -165,29 +165,32 @@ def check_used(tool: VmafTool, log_text: str, stderr: str) -> None:
         raise log.LogError(f"the vmaf tool was to use {tool.backend} and used {used}")
 
 
-def locate(path: Path, *, origin: str, ffmpeg: Ffmpeg, processes: Processes) -> VmafTool:
+def locate(
+    path: Path, *, origin: str, ffmpeg: Ffmpeg, processes: Processes, backend: str = "cpu", instead: str = _HINT
+) -> VmafTool:
     """The tool at ``path``.
 
     Raises:
         PrerequisiteFailed: it is not there, does not run, or is another program.
     """
     if not path.is_file():
-        raise PrerequisiteFailed(f"vmaf tool ({origin}): {path} is not a file", hint=_HINT)
+        raise PrerequisiteFailed(f"vmaf tool ({origin}): {path} is not a file", hint=instead)
     tried = "asking the vmaf tool what it is"
     try:
         version = processes.run([str(path), "--version"], tried=tried, timeout=30)
         # it has no --help: it reports the unknown option, lists the known ones and exits with 0 or not
         usage = processes.run([str(path), "--help"], tried=tried, timeout=30, any_status=True)
     except ToolFailed as error:
-        raise PrerequisiteFailed(f"vmaf tool ({origin}) does not run\n  {error.message}", hint=_HINT) from error
+        raise PrerequisiteFailed(f"vmaf tool ({origin}) does not run\n  {error.message}", hint=instead) from error
     word = (version.stdout.decode("utf-8", "replace") + version.stderr).strip()
     listed = usage.stdout.decode("utf-8", "replace") + usage.stderr
     if not re.fullmatch(r"[\w.+-]{1,60}", word) or "--distorted" not in listed:
-        raise PrerequisiteFailed(f"vmaf tool ({origin}): {path} answers like another program", hint=_HINT)
-    return VmafTool(path=path, version=word, origin=origin, ffmpeg=ffmpeg, masks_gpu="--gpumask" in listed)
+        raise PrerequisiteFailed(f"vmaf tool ({origin}): {path} answers like another program", hint=instead)
+    return VmafTool(path=path, version=word, origin=origin, ffmpeg=ffmpeg, masks_gpu="--gpumask" in listed,
+                    backend=backend, instead=instead)  # fmt: skip
 
 
-def check(tool: VmafTool, *, teacher: str, processes: Processes) -> Scorer:
+def check(tool: VmafTool, *, teacher: Teacher, processes: Processes) -> Scorer:
     """Prove that the tool scores as expected with its backend, and knows the teacher.
 
     Raises:
@@ -196,23 +199,8 @@ def check(tool: VmafTool, *, teacher: str, processes: Processes) -> Scorer:
     """
     with tempfile.TemporaryDirectory(prefix="vmaf-kit-") as folder:
 
-        def score(pair: golden.Pair, model: str) -> log.Scores:
+        def score(pair: golden.Pair, model: Teacher) -> log.Scores:
             return tool.score_pair(pair, model, processes=processes, scratch=Path(folder))
 
-        return proof.prove(score, name=tool.name, backend=tool.backend, teacher=teacher, hint=_HINT)
-
-
-def choose_backend(tool: VmafTool, *, cuda: bool, teacher: str, processes: Processes) -> tuple[VmafTool, Scorer, str]:
-    """The tool with CUDA where asked for and right, else with the CPU.
-
-    Returns:
-        The tool, its proof, and why CUDA was not used (empty if it was, or was not asked for).
-    """
-    why = ""
-    if cuda and tool.masks_gpu:
-        on_gpu = replace(tool, backend="cuda")
-        try:
-            return on_gpu, check(on_gpu, teacher=teacher, processes=processes), ""
-        except PrerequisiteFailed as error:
-            why = error.message
-    return tool, check(tool, teacher=teacher, processes=processes), why
+        hint = tool.instead if tool.backend == "cpu" else "Leave --scorer-backend out to score on the CPU."
+        return proof.prove(score, name=tool.name, backend=tool.backend, teacher=teacher, hint=hint)

@@ -17,8 +17,9 @@ from kit.platforms.detect import classify
 from kit.platforms.registry import family_of
 from kit.results import Prereqs
 from kit.scorers import choose
+from kit.scorers.teachers import resolve
 from kit.session import Session
-from kit.types import ReadyEncoder, Scorer
+from kit.types import ReadyEncoder, Scorer, Teacher
 from kit.ui import Row
 
 NAME = "prereqs"
@@ -59,7 +60,7 @@ def as_json(seen: Examined) -> dict[str, object]:
         "schema_version": contract.SCHEMA_VERSION,
         "kit_version": __version__,
         "box": seen.config.box,
-        "teacher": seen.config.teacher,
+        "teacher": None if seen.teacher is None else seen.teacher.described,
         "platform": {"tag": seen.platform.tag, "reason": seen.platform.reason},
         "facts": asdict(seen.facts),
         "ffmpeg": _told(ffmpeg),
@@ -127,13 +128,12 @@ def _from_json(value: Any, config: RunConfig, session: Session) -> Prereqs:
     _same("ffmpeg", ffmpeg, value["ffmpeg"])
     _same("the ffmpeg that encodes", encoding, value["encoding_ffmpeg"])
     _same("the ffmpeg on PATH", path_ffmpeg, value["path_ffmpeg"])
-    scored_by = choose.with_backend(
-        scorer_for(config, value["platform"]["tag"], ffmpeg, session), value["scored_by"]["backend"]
-    )
+    scored_by = scorer_for(config, value["platform"]["tag"], ffmpeg, session)
     if choose.described(scored_by) != value["scored_by"]:
         raise BadInput("the scorer is another one than when the prerequisites were checked", hint=_AGAIN)
-    if config.teacher != value["teacher"]:
-        raise BadInput(f"the scorer was checked with the teacher {value['teacher']}, not {config.teacher}", hint=_AGAIN)
+    teacher, checked = resolve(config.teacher), Teacher(**value["teacher"])
+    if teacher.identity != checked.identity:
+        raise BadInput(f"the scorer was checked with the teacher {checked}, not {teacher}", hint=_AGAIN)
     facts = facts_for(config, session)
     now = json.loads(json.dumps(asdict(facts)))
     if changed := [name for name in _DECIDING if _lasting(now[name]) != _lasting(value["facts"][name])]:
@@ -148,6 +148,7 @@ def _from_json(value: Any, config: RunConfig, session: Session) -> Prereqs:
         facts=facts,
         platform=classify(facts),
         ffmpeg=ffmpeg,
+        teacher=teacher,
         scorer=Scorer(**value["scorer"]),
         encoders=encoders,
         points=points,

@@ -18,6 +18,7 @@ from kit.plan import cells_at_once, plan_cells
 from kit.platforms.registry import family_of, settings_for
 from kit.pool import Lane, run_lanes
 from kit.results import Prereqs
+from kit.scorers import teachers
 from kit.session import Session
 from kit.sources.identity import identify_all
 from kit.sources.read import Tools
@@ -53,7 +54,7 @@ def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
     made, failed = _produce_all(missing, bench, session, workers=at_once) if missing else ([], [])
     used = {cell.encoder.name: cell.encoder.build for cell in cells}
     shard = Shard(
-        folder=folder, box=config.box, platform=previous.platform.tag, demo=config.demo, teacher=config.teacher,
+        folder=folder, box=config.box, platform=previous.platform.tag, demo=config.demo, teacher=previous.teacher,
         scorer={"id": previous.scorer.id, "version": previous.scorer.version, "golden": dict(previous.scorer.golden)},
         encoders=used, sources=tuple(_described(source) for source in sources),
         cells=tuple(done + made), failed=tuple(failed),
@@ -76,7 +77,7 @@ def plan(config: RunConfig, previous: Prereqs, sources: Sequence[Source]) -> tup
     """The cells of the run."""
     return plan_cells(
         sources, previous.points, encoders=previous.encoders, settings_for=settings_for,
-        architecture=platform.machine(), teacher=config.teacher, scorer_id=previous.scorer.id,
+        architecture=platform.machine(), teacher=previous.teacher, scorer_id=previous.scorer.id,
     )  # fmt: skip
 
 
@@ -168,9 +169,10 @@ def load(config: RunConfig, session: Session) -> Shard:
         BadInput: it was made for another teacher.
     """
     shard = shards.read_manifest(config.out_dir / layout.CORPUS)
-    if shard.teacher != config.teacher:
+    teacher = teachers.resolve(config.teacher)
+    if shard.teacher.identity != teacher.identity:
         raise BadInput(
-            f"the corpus has the teacher {shard.teacher}, asked for is {config.teacher}",
-            hint="Run `corpus` again, or leave --teacher out.",
+            f"the corpus has the teacher {shard.teacher}, asked for is {teacher}",
+            hint="Run `prereqs` and `corpus` again, or leave --teacher out.",
         )
     return shard

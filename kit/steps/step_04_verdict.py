@@ -99,7 +99,7 @@ def corpus_summary(training: Training) -> dict[str, object]:
     shard = training.shard
     return {
         "sha256": shard.corpus_sha256,
-        "teacher": shard.teacher,
+        "teacher": shard.teacher.described,
         "sources": len({entry.src_sha256 for entry in shard.cells}),
         "groups": len(shard.groups),
         "cells": len(shard.cells),

@@ -1,0 +1,98 @@
+"""``kit binaries``: the operator's own builds of the ``vmaf`` tool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kit import contract, exits
+from kit.cli_common import Outcome, opened, print_json
+from kit.errors import BadInput
+
+if TYPE_CHECKING:
+    from kit.ffmpeg import Ffmpeg
+    from kit.session import Session
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+
+
+@click.group()
+def binaries() -> None:
+    """An own build of the vmaf tool: adopt it, check it again."""
+
+
+@binaries.command()
+@click.argument("path", metavar="PATH", type=click.Path(path_type=Path))
+@click.option("--platform", "tag", metavar="TAG", help="Platform tag to add it for. Default: this box's.")
+@_json
+@click.pass_obj
+def add(environ: Mapping[str, str], /, path: Path, tag: str | None, as_json: bool) -> Outcome:  # noqa: FBT001
+    """Copy the vmaf tool at PATH to binaries/TAG/vmaf, once it has reproduced the golden table.
+
+    It has to prove itself on the CPU; CUDA is tried too and recorded if it was really used. What was there before is
+    replaced only then.
+    """
+    from kit.scorers import own
+    from kit.session import KIT_ROOT
+
+    session, ffmpeg, here = _here(environ)
+    tag = _fitting(tag or here, here)
+    record = own.add(path, own.folder(KIT_ROOT, tag), ffmpeg=ffmpeg, processes=session.processes)
+    session.ui.say(f"binaries/{tag}/{own.TOOL}: vmaf {record.version}, {record.size} bytes, SHA-256 {record.sha256}")
+    for backend, answers in record.backends.items():
+        session.ui.say(f"{backend}: {len(answers)} golden pairs reproduced")
+    for backend, reason in record.not_proven.items():
+        session.ui.say(f"{backend}: not proven: {reason}")
+    if as_json:
+        print_json(asdict(record))
+    return Outcome(code=exits.OK)
+
+
+@binaries.command()
+@_json
+@click.pass_obj
+def check(environ: Mapping[str, str], /, as_json: bool) -> Outcome:  # noqa: FBT001
+    """Hold every tool under binaries/ against its record, and have it reproduce the golden table again.
+
+    Exit codes: 0 all as they should be, or none there; 3 one is not.
+    """
+    from kit.scorers import own
+    from kit.session import KIT_ROOT
+    from kit.ui import Row
+
+    session, ffmpeg, here = _here(environ)
+    found = own.check_all(KIT_ROOT, here, ffmpeg=ffmpeg, processes=session.processes)
+    if found:
+        session.ui.table("Own builds", ("platform", "record", "proven now", "result", "what to do"), [
+            Row(cells=(tool.platform, "yes" if tool.recorded else "none: put there by hand",
+                       ", ".join(tool.backends) or "not run here", tool.problem or "right", tool.remedy),
+                style="red" if tool.problem else "") for tool in found])  # fmt: skip
+    else:
+        session.ui.say("There is no vmaf tool under binaries/; ffmpeg's filter scores.")
+    if as_json:
+        print_json({"platform": here, "tools": [asdict(tool) for tool in found]})
+    return Outcome(code=exits.INVALID if any(tool.problem for tool in found) else exits.OK)
+
+
+def _here(environ: Mapping[str, str]) -> tuple[Session, Ffmpeg, str]:
+    """A session, an ffmpeg and this box's platform tag, as a run would find it."""
+    from kit.examine import facts_for
+    from kit.platforms.detect import classify
+
+    options, session, ffmpeg = opened({}, environ)
+    return session, ffmpeg, classify(facts_for(options, session)).tag
+
+
+def _fitting(tag: str, here: str) -> str:
+    """The tag, if a tool that has been run here can be one for it."""
+    from kit.scorers.own import runs_on
+
+    fitting = [known for known in {*contract.PLATFORM_TAGS, here} if runs_on(known, here)]
+    if tag not in fitting:
+        raise BadInput(f"--platform: {tag!r} is none that this box can prove a tool for",
+                       hint=f"Here: {', '.join(sorted(fitting))}.")  # fmt: skip
+    return tag
