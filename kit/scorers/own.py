@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -17,7 +19,7 @@ from typing import Any
 from kit import __version__, contract
 from kit.errors import BadInput, PrerequisiteFailed
 from kit.ffmpeg import Ffmpeg
-from kit.fsio import atomic_path, json_bytes, read_json, sha256_file, write_bytes
+from kit.fsio import TEMPORARY_PREFIX, atomic_path, json_bytes, read_json, sha256_file, write_bytes
 from kit.proc import Processes
 from kit.scorers import golden, vmaf_tool
 from kit.scorers.teachers import CANONICAL
@@ -88,7 +90,7 @@ def tool_in(place: Path) -> Path | None:
     record = read_record(place)
     hint = f"Add the tool again with `binaries add PATH`, or remove binaries/{place.name}/{RECORD}."
     if not tool.is_file():
-        if tool.is_symlink() or tool.exists():
+        if os.path.lexists(tool):
             raise PrerequisiteFailed(
                 f"binaries/{place.name}/{TOOL} is no regular file", hint="Put the tool itself there."
             )
@@ -114,12 +116,14 @@ def read_record(place: Path) -> Record | None:
     path = place / RECORD
     if not path.is_file():
         return None
-    value: Any = read_json(path)
-    hint = "Add the tool again with `binaries add PATH`, or remove the record."
+    hint = f"Add the tool again with `binaries add PATH`, or remove binaries/{place.name}/{RECORD}."
     try:
+        value: Any = read_json(path)
         if value.pop("schema_version") != contract.SCHEMA_VERSION:
-            raise BadInput(f"{path} has another schema version than {contract.SCHEMA_VERSION}", hint=hint)
+            raise BadInput(f"{path} has another schema version than {contract.SCHEMA_VERSION}")
         return Record(**value)
+    except BadInput as error:
+        raise BadInput(error.message, hint=hint) from error
     except (KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{path} is no record of a vmaf tool: {error!r}", hint=hint) from error
 
@@ -149,19 +153,28 @@ def add(path: Path, place: Path, *, ffmpeg: Ffmpeg, processes: Processes) -> Rec
     _readable(path)
     _writable(place)
     try:
-        # renamed in reverse order: the tool first, so that a record never stands beside a tool that is still to come
-        with atomic_path(place / RECORD) as record_file, atomic_path(place / TOOL) as copy:
-            shutil.copyfile(path, copy)
-            copy.chmod(0o755)
+        # in the folder it will lie in: what may be run elsewhere need not be allowed here
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=place) as scratch:
+            copy = _copied(path, Path(scratch) / TOOL)
             tool = vmaf_tool.locate(
                 copy, origin=f"copy of {path.name}", ffmpeg=ffmpeg, processes=processes, instead=_COPY
             )
             record = _proven(tool, place.name, processes)
-            record_file.write_bytes(json_bytes({"schema_version": contract.SCHEMA_VERSION, **asdict(record)}))
+            stored = json_bytes({"schema_version": contract.SCHEMA_VERSION, **asdict(record)})
+            # renamed in reverse order: no record ever stands beside a tool that is still to come
+            with atomic_path(place / RECORD) as record_file, atomic_path(place / TOOL) as tool_file:
+                record_file.write_bytes(stored)
+                _copied(copy, tool_file)
     finally:
         with contextlib.suppress(OSError):  # not empty: it holds an earlier tool, or this one
             place.rmdir()
     return record
+
+
+def _copied(path: Path, target: Path) -> Path:
+    shutil.copyfile(path, target)
+    target.chmod(0o755)
+    return target
 
 
 def _readable(path: Path) -> None:
@@ -221,7 +234,8 @@ def check_all(kit_root: Path, here: str, *, ffmpeg: Ffmpeg, processes: Processes
         here: this box's platform tag.
     """
     root = folder(kit_root, here).parent
-    places = sorted({path.parent for name in (TOOL, RECORD) for path in root.glob(f"*/{name}")})
+    places = sorted(root.iterdir()) if root.is_dir() else []
+    places = [place for place in places if os.path.lexists(place / TOOL) or os.path.lexists(place / RECORD)]
     return tuple(_check(place, runs=runs_on(place.name, here), ffmpeg=ffmpeg, processes=processes) for place in places)
 
 
