@@ -33,7 +33,7 @@ def test_every_option_of_the_issue_is_there() -> None:
     for option in (
         "--ref-dir", "--encoders", "--teacher", "--cqs", "--seeds", "--epochs", "--out-dir", "--box", "--ffmpeg",
         "--vmaf-bin", "--no-anchor", "--shard-only", "--json", "--from", "--only", "--dry-run", "--config",
-        "--geometry", "--torch-index", "--wheels",
+        "--geometry", "--scorer-backend", "--torch-index", "--wheels",
     ):  # fmt: skip
         assert option in text
 

@@ -6,6 +6,7 @@ No real tool is here: a stand-in takes its recorded options as strictly and comp
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -201,6 +202,22 @@ def test_the_recorded_shape_of_a_log() -> None:
     assert vmaf_tool.backend_of(on_gpu, "problem during vmaf_cuda_state_init, using CPU", "3.2.0") == "cpu"
     assert vmaf_tool.backend_of(on_gpu, "", "3.1.0") == ""
     assert vmaf_tool.backend_of(LOG[:300], "", "3.2.0") == ""
+
+
+def test_the_shape_of_a_log_from_before_3_2_with_two_models(tool: ToolOf) -> None:
+    """Three metrics fewer, and the features' own model beside the teacher."""
+    before = re.sub(r'"integer_(aim|adm3|motion3)": [\d.]+,\s*', "", LOG.replace("3.2.0", "3.1.0"))
+    before = before.replace('"teacher": 8', '"canonical": 70.5, "teacher": 8')
+    assert "integer_aim" not in before
+    scores = log.parse(before)
+    assert (scores.version, scores.vmaf.tolist()) == ("3.1.0", [79.833361, 82.035382])
+    assert np.array_equal(scores.features, log.parse(LOG).features)
+    old = tool("3.1")
+    vmaf_tool.check_used(old, before, "")
+    with pytest.raises(log.LogError, match="does not tell whether it used CUDA"):
+        vmaf_tool.check_used(replace(old, backend="cuda"), before, "")
+    with pytest.raises(log.LogError, match="was to use cpu and used cuda"):
+        vmaf_tool.check_used(replace(old, version="3.2.0"), before, "")
 
 
 def test_a_run_with_the_tool(tmp_path: Path, kit: Kit, clips: Path, ffmpeg: Ffmpeg) -> None:
