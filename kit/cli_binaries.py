@@ -15,6 +15,7 @@ from kit.errors import BadInput
 
 if TYPE_CHECKING:
     from kit.ffmpeg import Ffmpeg
+    from kit.scorers.own import Checked
     from kit.session import Session
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
@@ -69,13 +70,17 @@ def check(environ: Mapping[str, str], /, as_json: bool) -> Outcome:  # noqa: FBT
     if found:
         session.ui.table("Own builds", ("platform", "record", "proven now", "result", "what to do"), [
             Row(cells=(tool.platform, "yes" if tool.recorded else "none: put there by hand",
-                       ", ".join(tool.backends) or "not run here", tool.problem or "right", tool.remedy),
+                       ", ".join(tool.backends) or "none", _result(tool), tool.remedy),
                 style="red" if tool.problem else "") for tool in found])  # fmt: skip
     else:
         session.ui.say("There is no vmaf tool under binaries/; ffmpeg's filter scores.")
     if as_json:
         print_json({"platform": here, "tools": [asdict(tool) for tool in found]})
     return Outcome(code=exits.INVALID if any(tool.problem for tool in found) else exits.OK)
+
+
+def _result(tool: Checked) -> str:
+    return tool.problem or ("right" if tool.backends else "not run here: it is for another system")
 
 
 def _here(environ: Mapping[str, str]) -> tuple[Session, Ffmpeg, str]:
