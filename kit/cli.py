@@ -94,6 +94,15 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "shard_only": click.option(
         "--shard-only/--with-verdict", default=None, callback=_flag_text,
         help="Only prereqs, corpus and bundle; no verdict is asked for."),
+    "allow_partial": click.option(
+        "--allow-partial/--no-allow-partial", default=None, callback=_flag_text,
+        help="Go on without cells that fail; the verdict counts them. Default: they make it INVALID, exit code 3."),
+    "stall_timeout": click.option(
+        "--stall-timeout", metavar="SECONDS",
+        help=f"Stop and retry a cell that makes no progress for so long. Default: {config.STALL_TIMEOUT:g}."),
+    "disk_wait": click.option(
+        "--disk-wait", metavar="SECONDS",
+        help=f"How long to wait for room when the disk is full. Default: {config.DISK_WAIT:g}."),
     "config": click.option("--config", "config_file", metavar="FILE", help="TOML file with options."),
     "json": click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
 }  # fmt: skip
@@ -103,7 +112,13 @@ _CORPUS_OPTIONS = (
     "render_node", "geometry", "anchor",
 )  # fmt: skip
 #: Options that take effect in each step.
-_STEP_OPTIONS = ({*_CORPUS_OPTIONS, "shard_only"}, {"cqs", "anchor"}, {"seeds", "epochs"}, set[str](), set[str]())
+_STEP_OPTIONS = (
+    {*_CORPUS_OPTIONS, "shard_only"},
+    {"cqs", "anchor", *config.TOLERANCES},
+    {"seeds", "epochs"},
+    set[str](),
+    set[str](),
+)
 
 
 @click.group(name="vmaf-ensemble-kit", epilog=SETUP_NOTE, context_settings={"max_content_width": 100})
@@ -113,7 +128,7 @@ def cli() -> None:
 
 
 @cli.command(epilog=SETUP_NOTE)
-@_options(*_CORPUS_OPTIONS, "seeds", "epochs", "shard_only", *_PLACES)
+@_options(*_CORPUS_OPTIONS, "seeds", "epochs", "shard_only", *config.TOLERANCES, *_PLACES)
 @click.option("--from", "first", type=click.IntRange(1, 5), help="Start at step N from what the run folder holds.")
 @click.option("--only", type=click.IntRange(1, 5), help="Do step N alone.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost; make nothing.")
@@ -144,9 +159,12 @@ def prereqs(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
 
 
 @cli.command()
-@_options("cqs", "anchor", *_PLACES)
+@_options("cqs", "anchor", *config.TOLERANCES, *_PLACES)
 def corpus(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
-    """Step 2: encode and score every cell that is not there yet."""
+    """Step 2: encode and score every cell that is not there yet.
+
+    Exit codes: 0 done, 2 bad input, 3 a cell is missing, 4 disk full.
+    """
     return _execute(given, first=2, last=2, as_json=as_json)
 
 

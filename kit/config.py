@@ -15,6 +15,9 @@ from kit import contract
 from kit.errors import BadInput, KitError, Several
 from kit.geometry import RawFormat, parse_option
 
+#: Seconds without progress after which a cell's processes are stopped, and seconds to wait for room on a full disk.
+STALL_TIMEOUT, DISK_WAIT = 120.0, 60.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
@@ -32,6 +35,9 @@ class RunConfig:
         shard_only: stop after the corpus and bundle it, no verdict.
         gpu: index of the NVIDIA GPU that encodes; render_node: name of the Intel one's node; None for the first.
         cuda_visible: value of ``CUDA_VISIBLE_DEVICES``.
+        allow_partial: go on without cells that fail.
+        stall_timeout: seconds without progress after which a cell's processes are stopped.
+        disk_wait: seconds to wait for room when the disk is full.
         origins: option name to where its value came from, in words.
     """
 
@@ -49,6 +55,9 @@ class RunConfig:
     geometry: RawFormat | None
     anchor: bool
     shard_only: bool
+    allow_partial: bool
+    stall_timeout: float
+    disk_wait: float
     vmaf_bin: Path | None = None
     scorer_backend: str = contract.DEFAULT_SCORER_BACKEND
     gpu: int | None = None
@@ -161,6 +170,24 @@ def _render_node(text: str) -> str:
     return name
 
 
+def _allow_partial(text: str) -> bool:
+    return _flag(text, "allow-partial")
+
+
+def _seconds(text: str, what: str, low: float) -> float:
+    if not re.fullmatch(r"\d{1,7}(\.\d{1,3})?", text.strip()) or float(text) < low:
+        raise BadInput(f"--{what}: {text!r} is not a number of seconds, {low:g} or more")
+    return float(text)
+
+
+def _stall_timeout(text: str) -> float:
+    return _seconds(text, "stall-timeout", 1)
+
+
+def _disk_wait(text: str) -> float:
+    return _seconds(text, "disk-wait", 0)
+
+
 def _path(text: str, what: str) -> Path:
     if not text.strip():
         raise BadInput(f"--{what} is empty", hint="Give a path, or leave the option out.")
@@ -223,7 +250,12 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="gpu", parse=_gpu),
     Option(name="render_node", parse=_render_node),
     Option(name="cuda_visible", parse=str, env="CUDA_VISIBLE_DEVICES"),
+    Option(name="allow_partial", parse=_allow_partial),
+    Option(name="stall_timeout", parse=_stall_timeout),
+    Option(name="disk_wait", parse=_disk_wait),
 )
+#: Options that say what is put up with, not what is made: another value of theirs is no reason for another run.
+TOLERANCES = ("allow_partial", "stall_timeout", "disk_wait")
 
 #: Texts a file or an earlier run gives, by option name.
 Texts = Mapping[str, str]
@@ -295,6 +327,7 @@ def complete(
         "vmaf_bin": None, "scorer_backend": contract.DEFAULT_SCORER_BACKEND,
         "epochs": contract.DEMO_EPOCHS if demo else contract.DEFAULT_EPOCHS, "anchor": True, "shard_only": False,
         "gpu": None, "render_node": None, "cuda_visible": "",
+        "allow_partial": False, "stall_timeout": STALL_TIMEOUT, "disk_wait": DISK_WAIT,
     }  # fmt: skip
     words = dict.fromkeys(defaults, "default") | {"box": box_origin} | words
     if demo:
@@ -336,6 +369,9 @@ def as_texts(config: RunConfig) -> dict[str, str]:
         "box": config.box,
         "anchor": str(config.anchor).lower(),
         "shard_only": str(config.shard_only).lower(),
+        "allow_partial": str(config.allow_partial).lower(),
+        "stall_timeout": f"{config.stall_timeout:.10g}",
+        "disk_wait": f"{config.disk_wait:.10g}",
     }
     if config.encoders is not None:
         texts["encoders"] = ",".join(config.encoders)

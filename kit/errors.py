@@ -81,22 +81,25 @@ class ToolFailed(KitError):
     Args:
         tried: what the process was meant to do, in words.
         command: its command line with paths replaced by tokens.
-        returncode: the exit status; negative for a signal, None when it could not be started.
+        returncode: the exit status; negative for a signal, None when it could not be started or ``status`` tells.
         stderr_tail: the first and last lines it wrote to stderr.
         stdout: what it wrote there, where some tools explain themselves; in no message.
+        status: how it ended in words; by default what ``returncode`` says.
     """
 
     exit_code = exits.BAD_INPUT
 
     def __init__(
-        self, tried: str, *, command: str, returncode: int | None, stderr_tail: str, stdout: str = "", hint: str = ""
-    ) -> None:
-        status = "could not be started" if returncode is None else f"exit status {returncode}"
+        self, tried: str, *, command: str, returncode: int | None, stderr_tail: str, stdout: str = "", hint: str = "",
+        status: str = "",
+    ) -> None:  # fmt: skip
+        status = status or ("could not be started" if returncode is None else f"exit status {returncode}")
         message = f"{tried}: {status}\n  command: {command}"
         if stderr_tail:
             message += "\n  " + "\n  ".join(stderr_tail.splitlines())
         super().__init__(message, hint=hint)
         self.tried = tried
+        self.status = status
         self.command = command
         self.returncode = returncode
         self.stderr_tail = stderr_tail

@@ -183,6 +183,14 @@ def fused_command(
     ]  # fmt: skip
 
 
+def with_one_thread(argv: Sequence[str]) -> list[str]:
+    """The same command with one thread for each decoder and each graph of filters; encoders say theirs themselves."""
+    words = [argv[0], "-filter_threads", "1", "-filter_complex_threads", "1"]
+    for word in argv[1:]:
+        words += ["-threads", "1", word] if word in ("-i", "-dec") else [word]
+    return words
+
+
 #: What follows the filters that score: nothing is written but the log and one line for every decoded frame.
 SCORING_OUTPUTS = (
     "-map", "[o]", "-fps_mode", "passthrough", "-f", "null", "-",

@@ -12,7 +12,8 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kit.errors import BadInput, Missing
@@ -21,21 +22,56 @@ log = logging.getLogger(__name__)
 
 #: Temporary names start with this, so that what a killed process left can be told from what is meant to stay.
 TEMPORARY_PREFIX = ".tmp-"
+#: Folders of :func:`scratch_folder` start with this.
+SCRATCH_PREFIX = "vmaf-kit-"
+#: What the system answers when a disk or a quota is used up.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_BLOCK = 1 << 20
 
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """Give a temporary path beside ``target``; on success it is synced and renamed, on failure removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{target.suffix}"
-    temporary.touch(exist_ok=False)
+    with contextlib.ExitStack() as stack:
+        while True:
+            temporary = target.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{target.suffix}"
+            if _claimed(stack.enter_context(temporary.open("xb")).fileno()):
+                break
+        try:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder of its own for what nobody needs afterwards, in the system's place for such things."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
+        handle = os.open(folder, os.O_RDONLY)
+        if _claimed(handle):
+            break
+        os.close(handle)
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(target)
+        yield folder
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def _claimed(handle: int) -> bool:
+    """Lock something temporary as long as this process lives; False where another one is just removing it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # no locks on this file system; nobody takes it for abandoned either
+    return os.fstat(handle).st_nlink > 0
 
 
 def write_bytes(target: Path, data: bytes) -> None:
@@ -105,6 +141,23 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
+def fits(folder: Path, count: int) -> bool:
+    """Whether ``count`` bytes can be written in a folder: tried, since free space says nothing of a quota."""
+    if free_bytes(folder) < count:
+        return False
+    try:
+        with tempfile.TemporaryFile(prefix=TEMPORARY_PREFIX, dir=folder) as trial:
+            for begin in range(0, count, _BLOCK):
+                trial.write(bytes(min(_BLOCK, count - begin)))
+            trial.flush()
+            os.fsync(trial.fileno())
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            return False
+        raise
+    return True
+
+
 def remove_temporaries(folder: Path) -> int:
     """Remove what killed processes left below ``folder``; returns how many files and folders went."""
     found = list(folder.rglob(TEMPORARY_PREFIX + "*"))
@@ -114,6 +167,29 @@ def remove_temporaries(folder: Path) -> int:
         else:
             path.unlink(missing_ok=True)
     return len(found)
+
+
+def remove_abandoned(paths: Iterable[Path]) -> int:
+    """Remove those temporary files and folders whose process is gone, in places that several processes share.
+
+    Returns:
+        How many there were.
+    """
+    removed = 0
+    for path in paths:
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except OSError:
+            continue  # gone meanwhile, or somebody else's
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            removed += 1
+        except OSError as error:
+            log.debug("%s stays: %s", path, error.strerror)
+        finally:
+            os.close(handle)
+    return removed
 
 
 @contextlib.contextmanager

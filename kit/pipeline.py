@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,16 +13,28 @@ from pathlib import Path
 from typing import Any
 
 from kit import contract, exits, layout
-from kit.config import RunConfig, Texts, as_texts
+from kit.config import TOLERANCES, RunConfig, Texts, as_texts
 from kit.corpus.shard import Shard
 from kit.errors import BadInput, Missing
-from kit.fsio import locked, read_json, write_json
+from kit.fsio import (
+    SCRATCH_PREFIX,
+    TEMPORARY_PREFIX,
+    locked,
+    read_json,
+    remove_abandoned,
+    remove_temporaries,
+    write_json,
+)  # fmt: skip
 from kit.privacy import Redactor
 from kit.results import Training
 from kit.session import Session
 from kit.steps import step_01_prereqs, step_02_corpus, step_03_train, step_04_verdict, step_05_bundle
 
 EXIT_OF_VERDICT = {"PROMOTE": exits.OK, "HOLD": exits.HOLD, "INVALID": exits.INVALID}
+
+
+#: A bundle that is being written; the folder around a run may hold anything.
+_BUNDLE_BEGUN = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}[0-9a-f]{{16}}\.gz")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +80,7 @@ def execute(config: RunConfig, steps: tuple[Step, ...], session: Session) -> dic
     with locked(config.out_dir), _logged(config.out_dir, session.redact):
         # a command that is refused here has changed nothing
         previous = _before(steps[0], config, session)
+        _sweep(config.out_dir, session.cache)
         write_json(config.out_dir / layout.CONFIG, _remembered(config))
         (config.out_dir / layout.MANIFEST).unlink(missing_ok=True)
         if steps[0].name != step_05_bundle.NAME:
@@ -89,6 +104,14 @@ def _prepare(out_dir: Path) -> None:
         ) from error
 
 
+def _sweep(out_dir: Path, cache: Path) -> None:
+    """Remove what a run left that was killed: in the run folder, and in places it shares with others."""
+    remove_temporaries(out_dir)
+    bundles = (path for path in out_dir.parent.glob(f"{TEMPORARY_PREFIX}*.gz") if _BUNDLE_BEGUN.fullmatch(path.name))
+    scratch = Path(tempfile.gettempdir()).glob(SCRATCH_PREFIX + "*")
+    remove_abandoned((*bundles, *cache.rglob(TEMPORARY_PREFIX + "*"), *scratch))
+
+
 def _before(step: Step, config: RunConfig, session: Session) -> Any:
     """What the step before the first one left on disk."""
     index = NAMES.index(step.name)
@@ -108,7 +131,7 @@ def exit_code(results: dict[str, Any], last: Any, *, verdict_decides: bool) -> i
     if verdict_decides and word is not None:
         return EXIT_OF_VERDICT[word]
     unsound = (isinstance(value, Training) and value.problems for value in results.values())
-    lacking = (isinstance(value, Shard) and value.failed for value in results.values())
+    lacking = (isinstance(value, Shard) and value.lacking for value in results.values())
     return exits.INVALID if any(unsound) or any(lacking) else exits.OK
 
 
@@ -163,7 +186,11 @@ def unfinished_run(runs: Path, wanted: Texts) -> Path | None:
         stored = {name: text for name, (text, _) in _stored(newest).items()}
     except BadInput:
         return None
-    return newest if stored == dict(wanted) else None
+    return newest if _made_of(stored) == _made_of(wanted) else None
+
+
+def _made_of(texts: Texts) -> dict[str, str]:
+    return {name: text for name, text in texts.items() if name not in TOLERANCES}
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import shlex
 import signal
 import subprocess
@@ -15,13 +14,13 @@ from pathlib import Path
 from typing import IO, cast
 
 from kit.errors import ToolFailed
+from kit.guard import GRACE, Child
+from kit.stall import PS, Patience, Watch, cpu_seconds
 
 log = logging.getLogger(__name__)
 
 #: Lines of stderr kept in an error from either end: ffmpeg says the cause first and how it ended last.
 EXCERPT_LINES = 8
-#: Seconds a process gets between SIGTERM and SIGKILL.
-GRACE = 2.0
 #: Seconds the others get to end once the last one of several processes has ended well.
 LAST_GRACE = 5.0
 
@@ -71,9 +70,9 @@ class Processes:
 
     def __init__(self, redact: Callable[[str], str] = _unchanged) -> None:
         self.redact = redact
-        self._live: set[subprocess.Popen[bytes]] = set()
+        self._live: set[Child] = set()
         self._lock = threading.Lock()
-        self._stopping = False
+        self._stopping = threading.Event()
 
     def run(
         self,
@@ -100,26 +99,29 @@ class Processes:
             try:
                 stdout, stderr = process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:
-                _end(process)
+                process.end()
                 stdout, stderr = process.communicate()
                 hint = f"It was stopped after {timeout:.0f} seconds. {hint}".strip()
         if any_status and process.returncode > 0:
             return Completed(stdout=stdout, stderr=self.redact(stderr.decode("utf-8", "replace")))
         return self._judged(argv, process, stdout, stderr, tried=tried, hint=hint)
 
-    def run_together(self, commands: Sequence[Command], *, tried: str, timeout: float, cwd: Path | None = None) -> str:
+    def run_together(self, commands: Sequence[Command], *, tried: str, limit: Patience, cwd: Path | None = None) -> str:
         """Run processes side by side to their end; returns what all of them wrote to stderr, in order.
 
         The last one takes in what the others make. When it has ended, or one has failed, the others are given a
         little time and then ended, since they may wait for one that is gone. The error is that of
         the process that failed by itself, not of one whose reader went away.
 
+        Args:
+            limit: how long they may take; the files in ``cwd`` show their progress.
+
         Raises:
-            ToolFailed: one could not be started or exited otherwise, or the time was up.
+            ToolFailed: one could not be started or exited otherwise, or they came to the limit.
             Stopped: :meth:`stop` was called.
         """
         with contextlib.ExitStack() as stack:
-            started: list[subprocess.Popen[bytes]] = []
+            started: list[Child] = []
             for index, command in enumerate(commands):
                 feeder = started[-1].stdout if index and commands[index - 1].feeds else None
                 started.append(
@@ -129,24 +131,42 @@ class Processes:
                     # the reader alone holds the pipe: its end is the writer's end
                     feeder.close()
                     started[-2].stdout = None
-            said, stopped = _wait_for_all(started, timeout)
-            failed = [index for index, process in enumerate(started) if process.returncode or index in stopped]
-            own = [index for index in failed if index not in stopped and not _reader_gone(started[index], said[index])]
-            last = len(started) - 1
-            if not own and failed and last not in stopped and started[last].returncode == 0:
+            groups = [process.group for process in started]
+            watch = Watch(limit, cwd, lambda: cpu_seconds(groups, self._ask_ps))
+            said, stopped, why = _wait_for_all(started, watch)
+            if why and not self._stopping.is_set():
                 raise ToolFailed(
-                    tried, command=self.describe(commands[-1].argv), returncode=0, hint="It ended before the others.",
-                    stderr_tail=excerpt(self.redact(said[-1].decode("utf-8", "replace"))),
+                    tried, command=" | ".join(self.describe(command.argv) for command in commands), returncode=None,
+                    stderr_tail=excerpt(self._text(said)), status=why,
                 )  # fmt: skip
-            hint = f"They were stopped after {timeout:.0f} seconds." if failed and not own else ""
-            for index in own or failed:
-                self._judged(commands[index].argv, started[index], b"", said[index], tried=tried, hint=hint)
-            if failed:
-                # the ones that were stopped took it as a reason to end well
-                raise ToolFailed(
-                    tried, command=self.describe(commands[failed[0]].argv), returncode=0, stderr_tail="", hint=hint
-                )
-            return self.redact("\n".join(text.decode("utf-8", "replace") for text in said))
+            self._all_judged(commands, started, said, stopped, tried=tried)
+            return self._text(said)
+
+    def _all_judged(
+        self, commands: Sequence[Command], started: Sequence[Child], said: Sequence[bytes], stopped: set[int], *,
+        tried: str,
+    ) -> None:  # fmt: skip
+        """Raise the error of the process that failed by itself, if any did."""
+        failed = [index for index, process in enumerate(started) if process.returncode or index in stopped]
+        own = [index for index in failed if index not in stopped and not _reader_gone(started[index], said[index])]
+        last = len(started) - 1
+        if not own and failed and last not in stopped and started[last].returncode == 0:
+            raise ToolFailed(
+                tried, command=self.describe(commands[-1].argv), returncode=0, hint="It ended before the others.",
+                stderr_tail=excerpt(self._text(said[-1:])),
+            )  # fmt: skip
+        for index in own or failed:
+            self._judged(commands[index].argv, started[index], b"", said[index], tried=tried, hint="")
+        if failed:
+            # the ones that were stopped took it as a reason to end well
+            command = self.describe(commands[failed[0]].argv)
+            raise ToolFailed(tried, command=command, returncode=0, stderr_tail="", hint="It had to be stopped.")
+
+    def _text(self, said: Sequence[bytes]) -> str:
+        return self.redact("\n".join(text.decode("utf-8", "replace") for text in said))
+
+    def _ask_ps(self) -> str:
+        return self.run(PS, tried="asking ps for CPU times", timeout=30).stdout.decode("utf-8", "replace")
 
     @contextlib.contextmanager
     def stream(
@@ -168,7 +188,7 @@ class Processes:
             try:
                 yield stdout, lines
             except BaseException:
-                _end(process)
+                process.end()
                 raise
             finally:
                 stdout.close()
@@ -189,33 +209,38 @@ class Processes:
     def stop(self) -> None:
         """End every running process and refuse new ones; safe to call from any thread, more than once."""
         with self._lock:
-            self._stopping = True
+            self._stopping.set()
             live = tuple(self._live)
         for process in live:
-            _signal(process, signal.SIGTERM)
+            process.tell(signal.SIGTERM)
         for process in live:
-            _end(process)
+            process.end()
 
     def check(self) -> None:
         """Raise :class:`Stopped` once :meth:`stop` was called; for work that goes on without a process."""
-        if self._stopping:
+        if self._stopping.is_set():
+            raise Stopped
+
+    def pause(self, seconds: float) -> None:
+        """Wait.
+
+        Raises:
+            Stopped: :meth:`stop` was called meanwhile.
+        """
+        if self._stopping.wait(seconds):
             raise Stopped
 
     @contextlib.contextmanager
     def _started(
         self, argv: Sequence[str], *, tried: str, cwd: Path | None, hint: str, stdin: IO[bytes] | None = None
-    ) -> Iterator[subprocess.Popen[bytes]]:
+    ) -> Iterator[Child]:
         command = self.describe(argv)
         log.debug("start: %s", command)
         try:
             with self._lock:
-                if self._stopping:
+                if self._stopping.is_set():
                     raise Stopped
-                # a session of its own: Ctrl-C reaches the kit alone, which then ends its children in order
-                process = subprocess.Popen(
-                    argv, cwd=cwd, stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                    start_new_session=True,
-                )  # fmt: skip
+                process = Child(argv, cwd=cwd, stdin=stdin)
                 self._live.add(process)
         except OSError as error:
             raise ToolFailed(
@@ -225,9 +250,10 @@ class Processes:
             yield process
         finally:
             if process.poll() is None:
-                _end(process)
+                process.end()
             with self._lock:
                 self._live.discard(process)
+            process.release()
             for pipe in (process.stdout, process.stderr):
                 if pipe is not None:
                     pipe.close()
@@ -235,7 +261,7 @@ class Processes:
     def _judged(
         self,
         argv: Sequence[str],
-        process: subprocess.Popen[bytes],
+        process: Child,
         stdout: bytes,
         stderr: bytes,
         *,
@@ -246,7 +272,7 @@ class Processes:
         log.debug("exit %s: %s", process.returncode, tried)
         if process.returncode == 0:
             return Completed(stdout=stdout, stderr=text)
-        if self._stopping:
+        if self._stopping.is_set():
             raise Stopped
         raise ToolFailed(
             tried,
@@ -262,11 +288,11 @@ def _gather(pipe: IO[bytes], lines: list[str]) -> None:
     lines.extend(line.decode("utf-8", "replace").rstrip("\n") for line in pipe)
 
 
-def _wait_for_all(started: Sequence[subprocess.Popen[bytes]], timeout: float) -> tuple[list[bytes], set[int]]:
-    """Wait until all have ended, or the last or a failed one has and the others had their grace, or the time is up.
+def _wait_for_all(started: Sequence[Child], watch: Watch) -> tuple[list[bytes], set[int], str]:
+    """Wait until all have ended, or the last or a failed one has and the others had their grace, or they hang.
 
     Returns:
-        What each has written to stderr, and those that had to be ended.
+        What each has written to stderr, those that had to be ended, and why if they came to their limit.
     """
     said = [b""] * len(started)
     ended = threading.Condition()
@@ -280,36 +306,28 @@ def _wait_for_all(started: Sequence[subprocess.Popen[bytes]], timeout: float) ->
     for reader in readers:
         reader.start()
 
+    def settled() -> bool:
+        return started[-1].returncode is not None or any(process.returncode for process in started)
+
     def over() -> bool:
         return all(process.returncode is not None for process in started)
 
+    why = ""
     with ended:
-        if ended.wait_for(
-            lambda: started[-1].returncode is not None or any(process.returncode for process in started), timeout
-        ):
+        while not why and not ended.wait_for(settled, watch.until_next):
+            why = watch.problem()
+        if not why:
             ended.wait_for(over, GRACE if any(process.returncode for process in started) else LAST_GRACE)
     stopped = {index for index, process in enumerate(started) if process.returncode is None}
     for index in stopped:
-        _end(started[index])
+        started[index].tell(signal.SIGTERM)
+    for index in stopped:
+        started[index].end()
     for reader in readers:
         reader.join()
-    return said, stopped
+    return said, stopped, why
 
 
-def _reader_gone(process: subprocess.Popen[bytes], stderr: bytes) -> bool:
+def _reader_gone(process: Child, stderr: bytes) -> bool:
     """Whether a process failed only because the one that reads from it did."""
     return process.returncode == -signal.SIGPIPE or b"Broken pipe" in stderr
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, a grace, SIGKILL, to the process and all that it has started: its session is its own."""
-    _signal(process, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(GRACE)
-    _signal(process, signal.SIGKILL)
-
-
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    # a group that is gone, or one that holds nothing but a zombie (macOS), has nothing left to be told
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)

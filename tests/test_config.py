@@ -35,6 +35,9 @@ GOOD = {
     "gpu": "1",
     "render_node": "/dev/dri/renderD129",
     "cuda_visible": "1,0",
+    "allow_partial": "true",
+    "stall_timeout": "7.5",
+    "disk_wait": "0",
 }
 
 
@@ -107,6 +110,7 @@ def test_defaults() -> None:
         ref_dir=Path("/clips"), dataset="auto", data_root=Path.home() / ".cache/vmaf-train",
         out_dir=Path("/runs/new"), encoders=None, teacher="vmaf_v0.6.1", cqs=(19, 25, 31, 37),
         seeds=(0, 1, 2, 3, 4), epochs=200, box="box-1", ffmpeg=None, geometry=None, anchor=True, shard_only=False,
+            allow_partial=False, stall_timeout=120.0, disk_wait=60.0,
         origins=config.origins,
     )  # fmt: skip
 

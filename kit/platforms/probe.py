@@ -21,6 +21,7 @@ from kit.ffmpeg import (
     remedy,
     stats_column,
 )
+from kit.fsio import scratch_folder
 from kit.geometry import PIXEL_FORMATS
 from kit.platforms.facts import HostFacts
 from kit.platforms.registry import family_of
@@ -29,6 +30,7 @@ from kit.pool import Lane, run_lanes
 from kit.proc import Processes
 from kit.scorers import base, teachers
 from kit.scorers.ffmpeg_filter import FilterScorer
+from kit.stall import Patience
 from kit.types import Geometry, ReadyEncoder, SourceFile
 
 #: A quality point in the middle of the range.
@@ -84,8 +86,8 @@ def probe(
     rest = [name for name in names if name not in known]
     results: dict[str, ReadyEncoder | LeftOut] = dict(known)
     if rest:
-        with tempfile.TemporaryDirectory(prefix="vmaf-kit-") as folder:
-            clips = [_clip(Path(folder), fmt) for fmt in pix_fmts]
+        with scratch_folder() as folder:
+            clips = [_clip(folder, fmt) for fmt in pix_fmts]
             lane = Lane(workers=max(2, facts.cores), items=rest)
             results |= zip(rest, run_lanes(lambda name: _probe_one(name, clips, bench), [lane], stop=processes.stop),
                            strict=True)  # fmt: skip
@@ -152,7 +154,7 @@ def _try_variant(name: str, variant: str, clips: Sequence[SourceFile], bench: _B
             try:
                 said = base.run(
                     FilterScorer(ffmpeg=bench.scoring), work, bench.ffmpeg, processes=bench.processes,
-                    scratch=Path(folder), tried=f"probing {name}", timeout=60,
+                    scratch=Path(folder), tried=f"probing {name}", limit=Patience(total=60),
                 )  # fmt: skip
             except ToolFailed as error:
                 return _left_out(name, error.stderr_tail or error.message)

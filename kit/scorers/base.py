@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from kit.ffmpeg import DECODED_STATS, ENCODED_STATS, STREAM_HASH, Ffmpeg, stats_column
+from kit.ffmpeg import DECODED_STATS, ENCODED_STATS, STREAM_HASH, Ffmpeg, stats_column, with_one_thread
 from kit.proc import Command, Processes
 from kit.relay import PACKETS, packet_sizes
 from kit.scorers import log, teachers
+from kit.stall import Patience
 from kit.types import NO_DEVICE, Device, EncodeSettings, SourceFile, Teacher
 
 
@@ -19,6 +20,7 @@ class Work:
 
     Attributes:
         keep: name of a file that gets the encoded stream; empty to keep none.
+        one_thread: filters and decoders get one thread each; the numbers are the same.
     """
 
     file: SourceFile
@@ -26,6 +28,7 @@ class Work:
     teacher: Teacher
     device: Device = NO_DEVICE
     keep: str = ""
+    one_thread: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,18 +68,37 @@ class CellScorer(Protocol):
         """
 
 
+def commands(scorer: CellScorer, work: Work, encoding: Ffmpeg) -> tuple[Command, ...]:
+    """The processes of one encode, in the order in which they feed each other."""
+    found = scorer.commands(work, encoding)
+    if not work.one_thread:
+        return found
+    ffmpegs = (str(encoding.path), str(scorer.ffmpeg.path))
+    return tuple(
+        replace(command, argv=with_one_thread(command.argv)) if command.argv[0] in ffmpegs else command
+        for command in found
+    )
+
+
 def run(
-    scorer: CellScorer, work: Work, encoding: Ffmpeg, *, processes: Processes, scratch: Path, tried: str, timeout: float
+    scorer: CellScorer,
+    work: Work,
+    encoding: Ffmpeg,
+    *,
+    processes: Processes,
+    scratch: Path,
+    tried: str,
+    limit: Patience,
 ) -> str:
     """Run the processes of one encode; returns their stderr.
 
     Raises:
-        ToolFailed: one of them failed.
+        ToolFailed: one of them failed, or they came to the limit.
         BadInput: the teacher's file is not what it was.
     """
     teachers.place(work.teacher, scratch)
     scorer.prepare(scratch)
-    return processes.run_together(scorer.commands(work, encoding), tried=tried, timeout=timeout, cwd=scratch)
+    return processes.run_together(commands(scorer, work, encoding), tried=tried, limit=limit, cwd=scratch)
 
 
 def left_in(scratch: Path, scores: log.Scores) -> Left:

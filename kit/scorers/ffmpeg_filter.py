@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from kit.ffmpeg import COMMON, SCORE_LOG, STREAM_HASHED, Ffmpeg, fused_command, input_args
+from kit.fsio import scratch_folder
 from kit.proc import Command, Processes
 from kit.relay import encode_command, score_command
 from kit.scorers import golden, log, proof, teachers
@@ -97,10 +97,10 @@ def check(ffmpeg: Ffmpeg, *, teacher: Teacher, processes: Processes) -> Scorer:
         PrerequisiteFailed: it cannot score, an answer differs from the golden table by more than the tolerance,
             or the teacher is unknown.
     """
-    with tempfile.TemporaryDirectory(prefix="vmaf-kit-") as folder:
+    with scratch_folder() as folder:
 
         def score(pair: golden.Pair, model: Teacher) -> log.Scores:
-            return score_pair(ffmpeg, pair, teacher=model, processes=processes, scratch=Path(folder))
+            return score_pair(ffmpeg, pair, teacher=model, processes=processes, scratch=folder)
 
         return proof.prove(
             score, name=f"ffmpeg {ffmpeg.version}, {ffmpeg.origin}", backend=BACKEND, teacher=teacher,

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from kit.errors import PrerequisiteFailed, ToolFailed
 from kit.ffmpeg import COMMON, DECODED_STATS, SCORE_LOG, Ffmpeg, distorted_filters, input_args, reference_filters
+from kit.fsio import scratch_folder
 from kit.proc import Command, Processes
 from kit.relay import encode_command, stream_input
 from kit.scorers import golden, log, proof, teachers
@@ -197,10 +197,10 @@ def check(tool: VmafTool, *, teacher: Teacher, processes: Processes) -> Scorer:
         Mismatch: its answers are others.
         PrerequisiteFailed: it cannot score.
     """
-    with tempfile.TemporaryDirectory(prefix="vmaf-kit-") as folder:
+    with scratch_folder() as folder:
 
         def score(pair: golden.Pair, model: Teacher) -> log.Scores:
-            return tool.score_pair(pair, model, processes=processes, scratch=Path(folder))
+            return tool.score_pair(pair, model, processes=processes, scratch=folder)
 
         hint = tool.instead if tool.backend == "cpu" else "Leave --scorer-backend out to score on the CPU."
         return proof.prove(score, name=tool.name, backend=tool.backend, teacher=teacher, hint=hint)

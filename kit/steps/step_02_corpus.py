@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from kit import layout
 from kit.config import RunConfig
 from kit.corpus import shard as shards
+from kit.corpus.diskwait import DiskWait
 from kit.corpus.limit import Limit, produce_within
 from kit.corpus.produce import Bench, geometry_facts
 from kit.corpus.shard import CellEntry, FailedCell, Shard
 from kit.errors import BadInput, Wanting
-from kit.fsio import remove_temporaries
 from kit.geometry import largest_frame
 from kit.plan import cells_at_once, plan_cells
 from kit.platforms.registry import family_of, settings_for
@@ -39,25 +39,25 @@ def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
     """
     folder = config.out_dir / layout.CORPUS
     folder.mkdir(parents=True, exist_ok=True)
-    remove_temporaries(folder)
     sources = identify(previous, session)
     cells = plan(config, previous, sources)
     report_conversions(cells, session)
     bench = Bench(
         ffmpeg=previous.encoding, path_ffmpeg=previous.path_ffmpeg, scorer=previous.scored_by,
         processes=session.processes, folder=folder, box=config.box,
-        platform=previous.platform.tag, corpus="demo" if config.demo else "local",
+        platform=previous.platform.tag, corpus="demo" if config.demo else "local", stall_timeout=config.stall_timeout,
     )  # fmt: skip
+    disk = DiskWait(folder, say=session.ui.say, pause=session.processes.pause, patience=config.disk_wait)
     done, missing = _sort_out(cells, bench, session)
     facts, largest = previous.facts, largest_frame(previous.files)
     at_once = cells_at_once(cores=facts.cores, memory_bytes=facts.memory_bytes, largest_frame=largest)
-    made, failed = _produce_all(missing, bench, session, workers=at_once) if missing else ([], [])
+    made, failed = _produce_all(missing, bench, disk, session, workers=at_once) if missing else ([], [])
     used = {cell.encoder.name: cell.encoder.build for cell in cells}
     shard = Shard(
         folder=folder, box=config.box, platform=previous.platform.tag, demo=config.demo, teacher=previous.teacher,
         scorer={"id": previous.scorer.id, "version": previous.scorer.version, "golden": dict(previous.scorer.golden)},
         encoders=used, sources=tuple(_described(source) for source in sources),
-        cells=tuple(done + made), failed=tuple(failed),
+        cells=tuple(done + made), failed=tuple(failed), allow_partial=config.allow_partial,
     )  # fmt: skip
     shards.write_manifest(shard)
     _report(shard, session)
@@ -119,7 +119,7 @@ def _sort_out(cells: Sequence[Cell], bench: Bench, session: Session) -> tuple[li
 
 
 def _produce_all(
-    cells: Sequence[Cell], bench: Bench, session: Session, *, workers: int
+    cells: Sequence[Cell], bench: Bench, disk: DiskWait, session: Session, *, workers: int
 ) -> tuple[list[CellEntry], list[FailedCell]]:
     """Make cells, longest first: each family of encoders in a lane of its own, within its limit."""
 
@@ -139,7 +139,7 @@ def _produce_all(
 
     def make(cell: Cell) -> CellEntry | FailedCell:
         family = cell.encoder.family
-        result = produce_within(cell, bench, limits[family], family_of(cell.encoder.name).busy)
+        result = produce_within(cell, bench, limits[family], family_of(cell.encoder.name).busy, disk=disk)
         return result if isinstance(result, FailedCell) else shards.entry_for(cell, result)
 
     with session.ui.progress("Corpus", len(cells), "cells") as advance:
@@ -153,12 +153,20 @@ def _produce_all(
 
 def _report(shard: Shard, session: Session) -> None:
     if shard.failed:
-        rows = [Row(cells=cell, style="red") for cell in shards.failures_table(shard.failed)]
-        session.ui.table("Failed cells", ("cell", "why"), rows)
+        lines = zip(shards.failures_table(shard.failed), shard.failed, strict=True)
+        rows = [Row(cells=(name, str(cell.tries), why), style="red") for (name, why), cell in lines]
+        session.ui.table("Failed cells", ("cell", "tries", "why"), rows)
     session.ui.say(
         f"Corpus: {len(shard.cells)} cells, {shard.rows} rows, {len(shard.sources)} sources, "
         f"{len(shard.failed)} failed cells; corpus.sha256 {shard.corpus_sha256[:12]}"
     )
+    if shard.lacking:
+        session.ui.say(
+            "The corpus is not whole. The same command tries the failed cells again; "
+            "--allow-partial with it goes on without those that fail."
+        )
+    elif shard.failed:
+        session.ui.say("The failed cells are waived (--allow-partial): the corpus counts as whole without them.")
 
 
 def load(config: RunConfig, session: Session) -> Shard:

@@ -29,10 +29,11 @@ NAME = "train"
 def run(config: RunConfig, previous: Shard, session: Session) -> Training:
     """Train every (seed, group), write predictions and one report a seed.
 
-    Evidence that cannot become valid (a failed cell, too few groups) is not trained on; it is passed on as such.
+    Evidence that cannot become valid (a failed cell that is not waived, too few groups) is not trained on; it is
+    passed on as such.
     """
     _forget(config)
-    problems = [f"cell {name} failed: {why}" for name, why in shards.failures_table(previous.failed)]
+    problems = [f"cell {name} failed: {why}" for name, why in shards.failures_table(previous.lacking)]
     found = None
     if not problems:
         try:

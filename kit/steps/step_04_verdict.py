@@ -104,6 +104,7 @@ def corpus_summary(training: Training) -> dict[str, object]:
         "groups": len(shard.groups),
         "cells": len(shard.cells),
         "failed_cells": len(shard.failed),
+        "waived_cells": len(shard.failed) - len(shard.lacking),
         "rows": shard.rows,
         "encoders": dict(sorted(Counter(entry.encoder for entry in shard.cells).items())),
         "boxes": [{"box": shard.box, "platform": shard.platform}],
@@ -124,6 +125,8 @@ def show(verdict: Verdict, session: Session) -> None:
             Row(cells=("ensemble mean", f"RMSE {mean['rmse']:.2f}, bias {mean['bias']:+.2f} VMAF points")),
             Row(cells=("worst source", f"{worst['name']}: RMSE {worst['rmse']:.2f}, bias {worst['bias']:+.2f}")),
         ]
+    if waived := verdict.document["corpus"]["waived_cells"]:
+        rows.append(Row(cells=("left out", f"{waived} failed cells, waived by --allow-partial"), style="yellow"))
     rows.append(Row(cells=("recommendation", verdict.document["recommendation"])))
     session.ui.table(f"Verdict: {verdict.word}", ("", ""), rows)
 
