@@ -66,6 +66,7 @@ class Child(subprocess.Popen[bytes]):
     def end(self) -> None:
         """SIGTERM, a grace, SIGKILL."""
         self.tell(signal.SIGTERM)
+        self.tell(signal.SIGCONT)  # one that is stopped hears nothing else
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.wait(GRACE)
         self.tell(signal.SIGKILL)

@@ -104,3 +104,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory, kit: Kit, clips: Path) ->
 def run_copy(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished run that a test may change."""
     return shutil.copytree(finished, tmp_path / "run")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root and the mount command")
+    argv = [mount, "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)]
+    if subprocess.run(argv, capture_output=True, check=False).returncode != 0:
+        pytest.skip("this system does not allow mounting a tmpfs")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)

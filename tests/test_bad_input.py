@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from support import Kit, MakeClip
 from kit import cli, exits, layout
 from kit.errors import BadInput, DiskFull, InvalidEvidence, KitError, Terminated
 from kit.ffmpeg import Ffmpeg
+from kit.fsio import TEMPORARY_PREFIX
 
 pytestmark = pytest.mark.ffmpeg
 
@@ -387,26 +389,6 @@ def test_a_run_folder_in_use(run_copy: Path, kit: Kit) -> None:
     assert layout.verdicts_in(run_copy) != []
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Path:
-    """A file system of 3 MB."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mount = shutil.which("mount")
-    if mount is None or os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root and the mount command")
-    argv = [mount, "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)]
-    if subprocess.run(argv, capture_output=True, check=False).returncode != 0:
-        pytest.skip("this system does not allow mounting a tmpfs")
-    return place
-
-
-@pytest.fixture
-def unmounted(small_disk: Path) -> object:
-    yield small_disk
-    subprocess.run(["umount", str(small_disk)], check=True)
-
-
 def fill(path: Path) -> None:
     """Write until there is no space left."""
     with contextlib.suppress(OSError), path.open("wb", buffering=0) as ballast:
@@ -414,8 +396,8 @@ def fill(path: Path) -> None:
             ballast.write(b"\0" * 4096)
 
 
-def test_a_full_disk(unmounted: Path, finished: Path, tmp_path: Path, kit: Kit) -> None:
-    run = shutil.copytree(finished, unmounted / "run")
+def test_a_full_disk(small_disk: Path, finished: Path, tmp_path: Path, kit: Kit) -> None:
+    run = shutil.copytree(finished, small_disk / "run")
     done = kit("run", "--out-dir", str(run), cwd=tmp_path)
     # that the plan does not fit is known before anything is made
     check_said(done, exits.BAD_INPUT, "disk: ", "free, the plan needs")
@@ -423,11 +405,18 @@ def test_a_full_disk(unmounted: Path, finished: Path, tmp_path: Path, kit: Kit) 
     victim = min((run / "corpus" / "cells").rglob("*.parquet"))
     victim.unlink()
     kept = sorted(path.name for path in (run / "corpus" / "cells").rglob("*.parquet"))
-    fill(unmounted / "ballast")
+    fill(small_disk / "ballast")
     done = kit("corpus", "--out-dir", str(run), cwd=tmp_path)
-    check_said(done, exits.DISK_FULL, "full")
+    check_said(done, exits.DISK_FULL, "The disk is full")
+    # room for the small files, not for a cell
+    os.truncate(small_disk / "ballast", (small_disk / "ballast").stat().st_size - 400_000)
+    begin = time.monotonic()
+    done = kit("corpus", "--disk-wait", "2", "--out-dir", str(run), cwd=tmp_path)
+    check_said(done, exits.DISK_FULL, "Paused: no further cell is started", "Error: the disk is full")
+    assert time.monotonic() - begin > 2
+    assert not list(run.rglob(TEMPORARY_PREFIX + "*"))
     assert sorted(path.name for path in (run / "corpus" / "cells").rglob("*.parquet")) == kept
-    (unmounted / "ballast").unlink()
+    (small_disk / "ballast").unlink()
     assert kit("corpus", "--out-dir", str(run), cwd=tmp_path).returncode == 0
     assert victim.is_file()
 

@@ -6,8 +6,12 @@ made to do these things.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import stat
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,14 +24,15 @@ from kit.corpus.cellfile import CellRows
 from kit.corpus.diskwait import DiskWait
 from kit.corpus.limit import Limit, produce_within
 from kit.corpus.produce import Bench, produce
-from kit.corpus.shard import FailedCell
+from kit.corpus.shard import FailedCell, cell_path
 from kit.errors import DiskFull
 from kit.ffmpeg import Ffmpeg
+from kit.fsio import TEMPORARY_PREFIX
 from kit.plan import plan_cells
 from kit.platforms.registry import family_of, settings_for
 from kit.pool import Lane, run_lanes
 from kit.privacy import Redactor
-from kit.proc import Processes
+from kit.proc import Processes, Stopped
 from kit.scorers.teachers import CANONICAL
 from kit.sources.identity import identify
 from kit.sources.read import Tools
@@ -157,3 +162,177 @@ def test_a_device_that_stays_full_fails_the_cell_in_the_end(cell: Cell, tmp_path
     result = produce_within(cell, place, Limit(3), family_of("h264_nvenc").busy, disk=wait(place), pause=0.01)
     assert isinstance(result, FailedCell)
     assert FULL in result.reason
+
+
+def test_a_cell_that_fails_is_tried_again_and_at_last_with_one_thread(
+    cell: Cell, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    calls = tmp_path / "calls"
+    fails = (
+        f'echo "$@" >> "{calls}"; [ $(wc -l < "{calls}") = 4 ] || {{ echo "[x @ 0x1] [error] bad luck" >&2; exit 9; }}'
+    )
+    place = bench(tmp_path / "out", ffmpeg, fails)
+    found = produce_within(cell, place, Limit(1), (), disk=wait(place))
+    assert isinstance(found, CellRows)
+    words = [line.split() for line in calls.read_text().splitlines()]
+    assert words[0] == words[1] == words[2]
+    # the third pair is the encoder's own
+    assert words[0].count("-threads") == 1
+    assert words[3].count("-threads") == 3
+    assert [words[3][words[3].index(name) + 1] for name in ("-filter_threads", "-filter_complex_threads")] == ["1", "1"]
+    once = bench(tmp_path / "once", ffmpeg)
+    assert isinstance(produce(cell, once), CellRows)
+    assert (place.folder / cell_path(cell)).read_bytes() == (once.folder / cell_path(cell)).read_bytes()
+
+
+def test_a_cell_that_always_fails_is_recorded_with_its_tries(cell: Cell, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    count = tmp_path / "count"
+    place = bench(tmp_path / "out", ffmpeg, f"echo x >> '{count}'; echo '[x @ 0x1] [error] bad luck' >&2; exit 9")
+    limit = Limit(3)
+    found = produce_within(cell, place, limit, family_of("h264_nvenc").busy, disk=wait(place), pause=60)
+    assert isinstance(found, FailedCell)
+    assert (found.tries, count.read_text()) == (4, "x\n" * 4)
+    assert "-filter_complex_threads 1" in found.command
+    assert "bad luck" in found.stderr_tail
+    # such a failure says nothing about the device
+    assert limit.places == 3
+    assert list(place.folder.rglob("*")) == []
+
+
+def test_a_full_device_counts_apart_from_failures(cell: Cell, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    """Full, failed, full, failed, …: neither kind uses up the tries of the other."""
+    count = tmp_path / "count"
+    program = (
+        f"echo x >> '{count}'; n=$(wc -l < '{count}'); [ $n -ge 7 ] && exit 0; "
+        f"[ $((n % 2)) = 1 ] && echo '[x @ 0x1] [error] {FULL}' >&2; exit 9"
+    )
+    place = bench(tmp_path / "out", ffmpeg, program)
+    found = produce_within(cell, place, Limit(2), family_of("h264_nvenc").busy, disk=wait(place), pause=0.01)
+    assert isinstance(found, CellRows)
+    assert count.read_text() == "x\n" * 7
+
+
+def test_a_run_that_is_stopped_tries_nothing_again(cell: Cell, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    count = tmp_path / "count"
+    place = bench(tmp_path / "out", ffmpeg, f"echo x >> '{count}'; exec sleep 60")
+    stopper = threading.Timer(1.5, place.processes.stop)
+    stopper.start()
+    with pytest.raises(Stopped):
+        produce_within(cell, place, Limit(1), (), disk=wait(place))
+    stopper.join()
+    assert count.read_text() == "x\n"
+    assert list(place.folder.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def long_cell(cell: Cell, tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip, tools: Tools) -> Cell:
+    """A cell whose ffmpeg runs long enough to be met at work."""
+    folder = tmp_path_factory.mktemp("long")
+    make_clip(folder / "a.mkv", "Bars", frames=300)
+    (file,) = scan(folder, assumed=None, tools=tools).files
+    return replace(cell, source=identify(file, tools, folder / "cache"))
+
+
+def test_an_ffmpeg_stopped_at_work_is_ended_and_told(long_cell: Cell, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    script = tmp_path / "ffmpeg"
+    script.write_text(
+        f'#!/bin/sh\n"{ffmpeg.path}" "$@" & child=$!\nuntil [ -s decoded.txt ]; do sleep 0.01; done\n'
+        f"kill -STOP $child; echo $child >> '{tmp_path}/stopped'; wait $child\n"
+    )
+    script.chmod(0o755)
+    place = replace(bench(tmp_path / "out", ffmpeg), ffmpeg=replace(ffmpeg, path=script), stall_timeout=1.0)
+    begin = time.monotonic()
+    found = produce(long_cell, place)
+    assert time.monotonic() - begin < 6
+    assert isinstance(found, FailedCell)
+    assert found.reason.endswith("no progress for 1 s")
+    assert "<path>/ffmpeg" in found.command
+    assert list(place.folder.iterdir()) == []
+    stopped = int((tmp_path / "stopped").read_text())
+    end = time.monotonic() + 5
+    while Path(f"/proc/{stopped}").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    with pytest.raises(ProcessLookupError):
+        os.kill(stopped, 0)
+
+
+# ------------------------------------------------------------------------------------------- a full disk
+
+
+def test_a_cell_that_filled_the_disk_is_made_once_there_is_room(
+    cell: Cell, small_disk: Path, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    """The real ffmpeg on a disk that is full; whoever makes room in time loses nothing, and nothing else starts."""
+    out = small_disk / "out"
+    calls, ballast = tmp_path / "calls", small_disk / "ballast"
+    script = tmp_path / "ffmpeg"
+    script.write_text(
+        f"#!/bin/sh\necho x >> '{calls}'\n"
+        f"[ $(wc -l < '{calls}') = 1 ] && cat /dev/zero > '{ballast}' 2>/dev/null\n\"{ffmpeg.path}\" \"$@\"\n"
+    )
+    script.chmod(0o755)
+    place = replace(bench(out, ffmpeg), ffmpeg=replace(ffmpeg, path=script))
+    said: list[str] = []
+    disk = DiskWait(out, say=said.append, pause=place.processes.pause, patience=30)
+    other = threading.Thread(target=disk.hold, args=(1000,))
+
+    def make_room() -> None:
+        other.start()
+        assert "Paused" in said[0]
+        held.append(other.is_alive())
+        ballast.unlink()
+
+    held: list[bool] = []
+    maker = threading.Thread(target=lambda: (wait_until(said), time.sleep(0.5), make_room()))
+    maker.start()
+    found = produce_within(cell, place, Limit(1), (), disk=disk)
+    maker.join()
+    other.join(10)
+    assert isinstance(found, CellRows)
+    assert held == [True]
+    assert said[-1] == "There is room again; going on."
+    assert calls.read_text() == "x\nx\n"
+    assert list(out.rglob(TEMPORARY_PREFIX + "*")) == []
+
+
+def wait_until(said: list[str]) -> None:
+    end = time.monotonic() + 20
+    while not said:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_disk_that_stays_full_ends_the_wait_for_all(cell: Cell, small_disk: Path, ffmpeg: Ffmpeg) -> None:
+    place = bench(small_disk / "out", ffmpeg)
+    with contextlib.suppress(OSError), (small_disk / "ballast").open("wb", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(4096))
+    said: list[str] = []
+    disk = DiskWait(place.folder, say=said.append, pause=place.processes.pause, patience=1.2)
+    begin = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(DiskFull, match="the disk is full"):
+            produce_within(cell, place, Limit(1), (), disk=disk)
+    # the second one does not wait again, nor is it said twice
+    assert 1.2 <= time.monotonic() - begin < 2.2
+    assert len(said) == 1
+    assert list(place.folder.iterdir()) == []
+
+
+def test_a_stop_ends_the_wait_for_room(cell: Cell, small_disk: Path, ffmpeg: Ffmpeg) -> None:
+    place = bench(small_disk / "out", ffmpeg)
+    disk = DiskWait(place.folder, say=lambda _text: place.processes.stop(), pause=place.processes.pause, patience=60)
+    begin = time.monotonic()
+    with pytest.raises(Stopped):
+        disk.hold(1 << 30)
+    assert time.monotonic() - begin < 1
+
+
+def test_what_seems_full_and_is_not_is_given_up(cell: Cell, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    count = tmp_path / "count"
+    place = bench(
+        tmp_path / "out", ffmpeg, f"echo x >> '{count}'; echo '[x] [error] No space left on device' >&2; exit 1"
+    )
+    with pytest.raises(DiskFull, match="filled up"):
+        produce_within(cell, place, Limit(1), (), disk=wait(place, 60))
+    assert count.read_text() == "x\n" * 3

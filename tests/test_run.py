@@ -220,6 +220,15 @@ def test_a_failed_cell_makes_the_evidence_invalid_and_is_bundled(run_copy: Path,
     (bundle,) = run_copy.parent.glob("ensemble-results-*.tar.gz")
     with tarfile.open(bundle) as tar:
         assert [name for name in tar.getnames() if name.endswith("/INVALID.json")]
+    assert (found["corpus"]["failed_cells"], found["corpus"]["waived_cells"]) == (1, 0)  # type: ignore[index]
+    # waived, it is told and no more
+    manifest.write_text(json.dumps(value | {"allow_partial": True}))
+    done = kit("run", "--from", "3", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    assert done.returncode in (0, 1), done.stderr
+    assert "1 failed cells, waived by --allow-partial" in done.stderr
+    found = verdict_of(run_copy)
+    assert found["evidence"]["problems"] == []  # type: ignore[index]
+    assert (found["corpus"]["failed_cells"], found["corpus"]["waived_cells"]) == (1, 1)  # type: ignore[index]
 
 
 def test_evidence_that_turned_invalid_is_not_bundled_with_the_old_predictions(run_copy: Path, kit: Kit) -> None:
@@ -235,22 +244,39 @@ def test_evidence_that_turned_invalid_is_not_bundled_with_the_old_predictions(ru
     assert sorted(path.name for path in (run_copy / "loso").iterdir()) == ["training.json"]
 
 
-def test_a_shard_with_a_failed_cell_is_found_wanting(run_copy: Path, kit: Kit, ffmpeg: Ffmpeg) -> None:
-    """An ffmpeg that fails on one quality point, everything else real."""
-    script = run_copy.parent / "ffmpeg"
+def test_failed_cells_are_found_wanting_until_they_are_waived(run_copy: Path, kit: Kit, ffmpeg: Ffmpeg) -> None:
+    """An ffmpeg that fails on one quality point and hangs on one of its sources, everything else real."""
+    script, mended = run_copy.parent / "ffmpeg", run_copy.parent / "mended"
     script.write_text(
-        '#!/bin/sh\ncase "$*" in *streamhash*"-crf 43"*) ;; *"-crf 43"*streamhash*) '
-        f'echo "[x @ 0x1] [error] planted" >&2; exit 9;; esac\nexec "{ffmpeg.path}" "$@"\n'
+        f'#!/bin/sh\n[ -e "{mended}" ] || case "$*" in *Fractal*"-crf 43"*streamhash*) exec sleep 60;; '
+        '*"-crf 43"*streamhash*) echo "[x @ 0x1] [error] planted" >&2; exit 9;; esac\n'
+        f'exec "{ffmpeg.path}" "$@"\n'
     )
     script.chmod(0o755)
     shutil.rmtree(run_copy / "loso")
     options = ("--cqs", "37,43", "--ffmpeg", str(script), "--shard-only", "--out-dir", str(run_copy))
-    done = kit("run", *options, cwd=run_copy.parent)
+    done = kit("run", *options, "--stall-timeout", "2", cwd=run_copy.parent)
     assert done.returncode == 3, done.stderr
-    assert "planted" in done.stderr
     shard = json.loads((run_copy / "corpus" / "shard.json").read_text())
-    assert len(shard["failed"]) == 4
+    assert len(shard["cells"]) == 8  # the others went on
+    assert {cell["source"]: (cell["tries"], cell["reason"].rpartition(": ")[2]) for cell in shard["failed"]} == {
+        "Bars": (4, "planted"), "Cells": (4, "planted"), "Life": (4, "planted"), "Fractal": (4, "no progress for 2 s"),
+    }  # fmt: skip
+    assert [cell["stderr_tail"] for cell in shard["failed"]].count("[x @ 0x1] [error] planted") == 3
+    assert all("-crf 43" in cell["command"] for cell in shard["failed"])
     assert str(run_copy) not in json.dumps(shard["failed"])
+    for told in ("Fractal/libx264/cq43", "no progress for 2 s", "planted", "--allow-partial with it goes on"):
+        assert told in done.stderr
+    # the shard alone can be given as it is; the option is remembered, and taken back
+    partial = kit("run", "--allow-partial", *options, "--stall-timeout", "1", cwd=run_copy.parent)
+    assert partial.returncode == 0, partial.stderr
+    assert "The failed cells are waived" in partial.stderr
+    mended.touch()
+    done = kit("corpus", "--no-allow-partial", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    assert done.returncode == 0, done.stderr
+    assert "8 of 12 cells are there already" in done.stderr
+    shard = json.loads((run_copy / "corpus" / "shard.json").read_text())
+    assert (len(shard["cells"]), shard["failed"], shard["allow_partial"]) == (12, [], False)
 
 
 def test_two_groups_are_no_evidence(clips: Path, tmp_path: Path, kit: Kit) -> None:
