@@ -129,7 +129,8 @@ def _from_json(value: Any, config: RunConfig, session: Session) -> Prereqs:
     _same("the ffmpeg that encodes", encoding, value["encoding_ffmpeg"])
     _same("the ffmpeg on PATH", path_ffmpeg, value["path_ffmpeg"])
     scored_by = scorer_for(config, value["platform"]["tag"], ffmpeg, session)
-    if choose.described(scored_by) != value["scored_by"]:
+    # what it is counts, not whether an option or the run folder names it
+    if {**choose.described(scored_by), "origin": ""} != {**value["scored_by"], "origin": ""}:
         raise BadInput("the scorer is another one than when the prerequisites were checked", hint=_AGAIN)
     teacher, checked = resolve(config.teacher), Teacher(**value["teacher"])
     if teacher.identity != checked.identity:
