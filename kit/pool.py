@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -14,52 +13,45 @@ R = TypeVar("R")
 _LOOK = 0.2
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lane(Generic[T]):
-    """Items that share a limit: at most ``workers`` of them at once, in the given order."""
-
-    workers: int
-    items: Sequence[T]
-
-
-def run_lanes(
+def run_many(
     action: Callable[[T], R],
-    lanes: Sequence[Lane[T]],
+    items: Sequence[T],
     *,
-    stop: Callable[[], None],
+    workers: int,
+    stop: Callable[[], None] = lambda: None,
     done: Callable[[T, R], None] = lambda _item, _result: None,
+    tick: Callable[[], None] = lambda: None,
 ) -> list[R]:
-    """Apply ``action`` to every item of every lane, the lanes beside each other.
+    """Apply ``action`` to every item, at most ``workers`` at once, begun in their order.
 
     Args:
-        stop: called when anything goes wrong, also on Ctrl-C; must make running actions end.
-        done: called in the main thread after each item.
+        stop: called when anything goes wrong, also on Ctrl-C; must make running actions end, where they can be ended.
+        done: called in the main thread after each item; tick: called there several times a second.
 
     Returns:
-        The results, lane by lane, in the order of the items.
+        The results in the order of the items.
 
     Raises:
         Exception: what the first failing action raised; the others have ended then.
     """
-    pools = [ThreadPoolExecutor(max_workers=max(1, lane.workers)) for lane in lanes]
+    pool = ThreadPoolExecutor(max_workers=max(1, workers))
     futures: list[Future[R]] = []
     try:
         item_of: dict[Future[R], T] = {}
-        for pool, lane in zip(pools, lanes, strict=True):
-            for item in lane.items:
-                futures.append(pool.submit(action, item))
-                item_of[futures[-1]] = item
+        for item in items:
+            futures.append(pool.submit(action, item))
+            item_of[futures[-1]] = item
         rest = set(futures)
         while rest:
             finished, rest = wait(rest, timeout=_LOOK, return_when=FIRST_COMPLETED)
             for future in finished:
                 done(item_of[future], future.result())
+            tick()
     except BaseException:
         for future in futures:
             future.cancel()
         stop()
         raise
     finally:
-        for pool in pools:
-            pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=True, cancel_futures=True)
     return [future.result() for future in futures]

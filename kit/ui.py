@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -62,40 +62,46 @@ class Ui:
     @contextlib.contextmanager
     def progress(self, what: str, total: int, unit: str) -> Iterator[Callable[[str], None]]:
         """Count ``total`` pieces of work; call the value with a note after each of them."""
-        meter = _Meter(what, total, unit)
-        if not self.console.is_terminal:
-            yield self._lines(meter)
-            return
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-                   TimeElapsedColumn(), TextColumn("{task.fields[note]}", markup=False))  # fmt: skip
-        with Progress(*columns, console=self.console) as bar:
-            task = bar.add_task(what, total=total, note="")
+        meter = _Meter(total, unit)
+        with self.gauge(what) as show:
 
             def advance(note: str) -> None:
                 meter.advance()
-                bar.update(task, advance=1, note=f"{meter.rate()}  {note}")
+                show(meter.done / total, f"{meter.done}/{total} {meter.rate()} {note}".rstrip())
 
             yield advance
 
-    def _lines(self, meter: _Meter) -> Callable[[str], None]:
-        last = time.monotonic()
+    @contextlib.contextmanager
+    def gauge(self, what: str) -> Iterator[Callable[[float, str], None]]:
+        """Show how far something is; call the value as often as you like with the share done (0 to 1) and a text."""
+        if not self.console.is_terminal:
+            yield self._lines(what)
+            return
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(),
+                   TextColumn("{task.fields[note]}", markup=False))  # fmt: skip
+        with Progress(*columns, console=self.console) as bar:
+            task = bar.add_task(what, total=1.0, note="")
+            yield lambda share, text: bar.update(task, completed=share, note=text)
 
-        def advance(note: str) -> None:
-            nonlocal last
-            meter.advance()
+    def _lines(self, what: str) -> Callable[[float, str], None]:
+        """A line now and then, and one at the end."""
+        last, over = time.monotonic(), False
+
+        def show(share: float, text: str) -> None:
+            nonlocal last, over
             now = time.monotonic()
-            if now - last >= LINE_EVERY or meter.done == meter.total:
-                last = now
-                self.say(f"{meter.what}: {meter.done}/{meter.total} {meter.rate()} {note}".rstrip())
+            if now - last >= LINE_EVERY or (share >= 1 and not over):
+                last, over = now, share >= 1
+                self.say(f"{what}: {text}")
 
-        return advance
+        return show
 
 
 class _Meter:
     """Rate and remaining time from the work done so far."""
 
-    def __init__(self, what: str, total: int, unit: str) -> None:
-        self.what, self.total, self.unit, self.done = what, total, unit, 0
+    def __init__(self, total: int, unit: str) -> None:
+        self.total, self.unit, self.done = total, unit, 0
         self._start = time.monotonic()
 
     def advance(self) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from kit.types import NO_DEVICE, ReadyEncoder
+from kit.types import NO_DEVICE, Cell, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile
 
 #: Pictures that differ in content and in how hard they are to encode.
 PICTURES = {
@@ -27,6 +28,16 @@ def ready(name: str = "libx264", **facts: Any) -> ReadyEncoder:
         "max_parallel": None, "megapixels_per_second": 1.0,
     }  # fmt: skip
     return ReadyEncoder(**(values | facts))
+
+
+def planned(name: str, frames: int = 10, family: str = "software") -> Cell:
+    """A cell that nobody makes: its label is its key."""
+    geometry = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=frames)
+    file = SourceFile(path=Path(f"/{name}.yuv"), kind="yuv", label=name, geometry=geometry)
+    settings = EncodeSettings(encoder="libx264", preset="medium", cq=31, argv=(), encode_pix_fmt="yuv420p",
+                              score_pix_fmt="yuv420p")  # fmt: skip
+    source = Source(file=file, sha256=name, group=name)
+    return Cell(key=name, source=source, settings=settings, encoder=ready(family=family), teacher="t")
 
 
 #: ``kit("run", "--epochs", "2", cwd=folder, env={...})`` runs the kit as a process.

@@ -1,4 +1,4 @@
-"""Lanes: limits are kept, results stay in order, an error stops what runs."""
+"""Many at once: the limit is kept, results stay in order, an error stops what runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kit.pool import Lane, run_lanes
+from kit.pool import run_many
 
 
 def nothing() -> None:
@@ -20,25 +20,30 @@ def test_results_come_in_the_order_of_the_items() -> None:
         return item * item
 
     seen: list[int] = []
-    lanes = [Lane(workers=3, items=[0, 1, 2]), Lane(workers=1, items=[3, 4])]
-    assert run_lanes(action, lanes, stop=nothing, done=lambda item, _: seen.append(item)) == [0, 1, 4, 9, 16]
+    found = run_many(action, range(5), workers=3, stop=nothing, done=lambda item, _: seen.append(item))
+    assert found == [0, 1, 4, 9, 16]
     assert sorted(seen) == [0, 1, 2, 3, 4]
 
 
-def test_each_lane_keeps_its_limit_and_runs_beside_the_others() -> None:
-    lock, running, most = threading.Lock(), {"a": 0, "b": 0}, {"a": 0, "b": 0, "all": 0}
+def test_the_limit_is_kept_and_used() -> None:
+    lock, running, most, ticks = threading.Lock(), 0, 0, 0
 
-    def action(item: str) -> None:
+    def action(_item: int) -> None:
+        nonlocal running, most
         with lock:
-            running[item] += 1
-            most[item] = max(most[item], running[item])
-            most["all"] = max(most["all"], sum(running.values()))
+            running += 1
+            most = max(most, running)
         time.sleep(0.03)
         with lock:
-            running[item] -= 1
+            running -= 1
 
-    run_lanes(action, [Lane(workers=3, items="a" * 12), Lane(workers=2, items="b" * 8)], stop=nothing)
-    assert most == {"a": 3, "b": 2, "all": 5}
+    def tick() -> None:
+        nonlocal ticks
+        ticks += 1
+
+    run_many(action, range(20), workers=3, stop=nothing, tick=tick)
+    assert most == 3
+    assert ticks >= 1
 
 
 def test_an_error_stops_the_others_and_starts_no_more() -> None:
@@ -52,7 +57,7 @@ def test_an_error_stops_the_others_and_starts_no_more() -> None:
 
     begin = time.monotonic()
     with pytest.raises(ValueError, match="planted"):
-        run_lanes(action, [Lane(workers=2, items=range(50))], stop=ended.set)
+        run_many(action, range(50), workers=2, stop=ended.set)
     assert time.monotonic() - begin < 10
     assert len(started) < 10
 
@@ -64,7 +69,5 @@ def test_an_interrupt_between_two_items_stops_too() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_lanes(
-            lambda item: item, [Lane(workers=1, items=range(5))], stop=lambda: stopped.append(True), done=interrupt
-        )
+        run_many(lambda item: item, range(5), workers=1, stop=lambda: stopped.append(True), done=interrupt)
     assert stopped == [True]

@@ -20,17 +20,18 @@ from support import MakeClip, ready
 
 from kit import ffmpeg as ffmpeg_module
 from kit.corpus import produce as produce_module
+from kit.corpus.attempts import produce_at
 from kit.corpus.cellfile import CellRows
 from kit.corpus.diskwait import DiskWait
-from kit.corpus.limit import Limit, produce_within
 from kit.corpus.produce import Bench, produce
+from kit.corpus.schedule import Place, Schedule
 from kit.corpus.shard import FailedCell, cell_path
 from kit.errors import DiskFull
 from kit.ffmpeg import Ffmpeg
 from kit.fsio import TEMPORARY_PREFIX
 from kit.plan import plan_cells
 from kit.platforms.registry import family_of, settings_for
-from kit.pool import Lane, run_lanes
+from kit.pool import run_many
 from kit.privacy import Redactor
 from kit.proc import Processes, Stopped
 from kit.scorers.teachers import CANONICAL
@@ -132,6 +133,15 @@ def wait(place: Bench, patience: float = 0.0) -> DiskWait:
     return DiskWait(place.folder, say=lambda _text: None, pause=place.processes.pause, patience=patience)
 
 
+def place_for(*cells: Cell, workers: int = 1) -> Schedule:
+    """Places for cells of one family, as many as there are workers."""
+    return Schedule(cells, cost=lambda _cell: 1.0, places={"software": None}, workers=workers, cores=2)
+
+
+def alone(cell: Cell) -> Place:
+    return place_for(cell).take()
+
+
 FULL = "OpenEncodeSessionEx failed: out of memory (10): (no details)"
 
 
@@ -146,20 +156,20 @@ def sessions(folder: Path, most: int) -> str:
 
 def test_a_full_device_is_met_with_fewer_at_once(cell: Cell, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     place = bench(tmp_path / "out", ffmpeg, sessions(tmp_path / "sessions", 2))
-    limit = Limit(4)
-    cells = [replace(cell, key=f"{number}" * 64) for number in range(6)]
-    results = run_lanes(
-        lambda one: produce_within(one, place, limit, family_of("h264_nvenc").busy, disk=wait(place), pause=0.3),
-        [Lane(workers=4, items=cells)],
-        stop=place.processes.stop,
-    )
+    plan = place_for(*(replace(cell, key=f"{number}" * 64) for number in range(6)), workers=4)
+
+    def make(_turn: int) -> CellRows | FailedCell:
+        with plan.take() as one:
+            return produce_at(one, place, family_of("h264_nvenc").busy, disk=wait(place), pause=0.3)
+
+    results = run_many(make, range(6), workers=4, stop=place.processes.stop)
     assert [result for result in results if isinstance(result, FailedCell)] == []
-    assert 1 <= limit.places <= 2
+    assert 1 <= plan.places["software"] <= 2
 
 
 def test_a_device_that_stays_full_fails_the_cell_in_the_end(cell: Cell, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     place = bench(tmp_path / "out", ffmpeg, sessions(tmp_path / "sessions", 0))
-    result = produce_within(cell, place, Limit(3), family_of("h264_nvenc").busy, disk=wait(place), pause=0.01)
+    result = produce_at(alone(cell), place, family_of("h264_nvenc").busy, disk=wait(place), pause=0.01)
     assert isinstance(result, FailedCell)
     assert FULL in result.reason
 
@@ -172,7 +182,7 @@ def test_a_cell_that_fails_is_tried_again_and_at_last_with_one_thread(
         f'echo "$@" >> "{calls}"; [ $(wc -l < "{calls}") = 4 ] || {{ echo "[x @ 0x1] [error] bad luck" >&2; exit 9; }}'
     )
     place = bench(tmp_path / "out", ffmpeg, fails)
-    found = produce_within(cell, place, Limit(1), (), disk=wait(place))
+    found = produce_at(alone(cell), place, (), disk=wait(place))
     assert isinstance(found, CellRows)
     words = [line.split() for line in calls.read_text().splitlines()]
     assert words[0] == words[1] == words[2]
@@ -188,14 +198,14 @@ def test_a_cell_that_fails_is_tried_again_and_at_last_with_one_thread(
 def test_a_cell_that_always_fails_is_recorded_with_its_tries(cell: Cell, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     count = tmp_path / "count"
     place = bench(tmp_path / "out", ffmpeg, f"echo x >> '{count}'; echo '[x @ 0x1] [error] bad luck' >&2; exit 9")
-    limit = Limit(3)
-    found = produce_within(cell, place, limit, family_of("h264_nvenc").busy, disk=wait(place), pause=60)
+    plan = place_for(cell, cell, cell, workers=3)
+    found = produce_at(plan.take(), place, family_of("h264_nvenc").busy, disk=wait(place), pause=60)
     assert isinstance(found, FailedCell)
     assert (found.tries, count.read_text()) == (4, "x\n" * 4)
     assert "-filter_complex_threads 1" in found.command
     assert "bad luck" in found.stderr_tail
     # such a failure says nothing about the device
-    assert limit.places == 3
+    assert plan.places == {"software": 3}
     assert list(place.folder.rglob("*")) == []
 
 
@@ -207,7 +217,7 @@ def test_a_full_device_counts_apart_from_failures(cell: Cell, tmp_path: Path, ff
         f"[ $((n % 2)) = 1 ] && echo '[x @ 0x1] [error] {FULL}' >&2; exit 9"
     )
     place = bench(tmp_path / "out", ffmpeg, program)
-    found = produce_within(cell, place, Limit(2), family_of("h264_nvenc").busy, disk=wait(place), pause=0.01)
+    found = produce_at(alone(cell), place, family_of("h264_nvenc").busy, disk=wait(place), pause=0.01)
     assert isinstance(found, CellRows)
     assert count.read_text() == "x\n" * 7
 
@@ -218,7 +228,7 @@ def test_a_run_that_is_stopped_tries_nothing_again(cell: Cell, tmp_path: Path, f
     stopper = threading.Timer(1.5, place.processes.stop)
     stopper.start()
     with pytest.raises(Stopped):
-        produce_within(cell, place, Limit(1), (), disk=wait(place))
+        produce_at(alone(cell), place, (), disk=wait(place))
     stopper.join()
     assert count.read_text() == "x\n"
     assert list(place.folder.iterdir()) == []
@@ -285,7 +295,7 @@ def test_a_cell_that_filled_the_disk_is_made_once_there_is_room(
     held: list[bool] = []
     maker = threading.Thread(target=lambda: (wait_until(said), time.sleep(0.5), make_room()))
     maker.start()
-    found = produce_within(cell, place, Limit(1), (), disk=disk)
+    found = produce_at(alone(cell), place, (), disk=disk)
     maker.join()
     other.join(10)
     assert isinstance(found, CellRows)
@@ -312,7 +322,7 @@ def test_a_disk_that_stays_full_ends_the_wait_for_all(cell: Cell, small_disk: Pa
     begin = time.monotonic()
     for _ in range(2):
         with pytest.raises(DiskFull, match="the disk is full"):
-            produce_within(cell, place, Limit(1), (), disk=disk)
+            produce_at(alone(cell), place, (), disk=disk)
     # the second one does not wait again, nor is it said twice
     assert 1.2 <= time.monotonic() - begin < 2.2
     assert len(said) == 1
@@ -334,5 +344,5 @@ def test_what_seems_full_and_is_not_is_given_up(cell: Cell, tmp_path: Path, ffmp
         tmp_path / "out", ffmpeg, f"echo x >> '{count}'; echo '[x] [error] No space left on device' >&2; exit 1"
     )
     with pytest.raises(DiskFull, match="filled up"):
-        produce_within(cell, place, Limit(1), (), disk=wait(place, 60))
+        produce_at(alone(cell), place, (), disk=wait(place, 60))
     assert count.read_text() == "x\n" * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import tempfile
 import time
@@ -14,6 +15,7 @@ from kit import __version__, contract
 from kit.config import STALL_TIMEOUT
 from kit.corpus import cellfile
 from kit.corpus.shard import FailedCell, cell_path, observed_path
+from kit.corpus.tally import Tally
 from kit.errors import DiskFull, KitError, ToolFailed
 from kit.ffmpeg import Ffmpeg, first_error, remedy
 from kit.fsio import NO_ROOM, TEMPORARY_PREFIX, free_bytes, write_json
@@ -46,6 +48,7 @@ class Bench:
         ffmpeg: encodes, unless the encoder needs the one on PATH.
         path_ffmpeg: the one on PATH, for encoders that were found to work with it only.
         scorer: decodes and scores; None for the filter of ``ffmpeg``.
+        tally: where it is told which cells run; None to tell nobody.
         stall_timeout: seconds after which processes without progress are stopped.
     """
 
@@ -57,6 +60,7 @@ class Bench:
     corpus: str
     path_ffmpeg: Ffmpeg | None = None
     scorer: CellScorer | None = None
+    tally: Tally | None = None
     stall_timeout: float = STALL_TIMEOUT
 
     @property
@@ -74,10 +78,13 @@ def geometry_facts(geometry: Geometry) -> dict[str, object]:
     return {**asdict(geometry), "fps": f"{geometry.fps.numerator}/{geometry.fps.denominator}"}
 
 
-def produce(cell: Cell, bench: Bench, *, one_thread: bool = False) -> cellfile.CellRows | FailedCell:
+def produce(
+    cell: Cell, bench: Bench, *, scorer_threads: int = 1, one_thread: bool = False
+) -> cellfile.CellRows | FailedCell:
     """Make a cell and keep it. A failure is a value, not an exception: the others go on.
 
     Args:
+        scorer_threads: threads that score; the numbers are the same with any number.
         one_thread: use one thread wherever there may be several; for a cell that has failed with more.
 
     Raises:
@@ -86,7 +93,7 @@ def produce(cell: Cell, bench: Bench, *, one_thread: bool = False) -> cellfile.C
     """
     work = Work(
         file=cell.source.file, settings=cell.settings, teacher=cell.teacher, device=cell.encoder.device,
-        one_thread=one_thread,
+        scorer_threads=scorer_threads, one_thread=one_thread,
     )  # fmt: skip
     try:
         return _make(cell, work, bench)
@@ -128,17 +135,20 @@ def _make(cell: Cell, work: Work, bench: Bench) -> cellfile.CellRows:
     geometry = cell.source.geometry
     first_frame = _LOOKAHEAD * _PER_MEGAPIXEL * geometry.width * geometry.height / 1e6
     started = datetime.now(UTC)
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=bench.folder) as scratch:
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=bench.folder)))
+        if bench.tally is not None:
+            stack.enter_context(bench.tally.running(cell, scratch / base.PROGRESS))
         clock = time.monotonic()
         stderr = base.run(
-            bench.scored_by, work, bench.encodes(cell), processes=bench.processes, scratch=Path(scratch),
+            bench.scored_by, work, bench.encodes(cell), processes=bench.processes, scratch=scratch,
             tried=f"encoding and scoring {cell.name}",
             limit=Patience(idle=bench.stall_timeout, busy=bench.stall_timeout + first_frame),
         )  # fmt: skip
         seconds = time.monotonic() - clock
         if "has not been used for any stream" in stderr:
             raise CellError(f"{cell.name}: ffmpeg ignored an option\n{excerpt(stderr)}")
-        rows, scorer_version, stream_sha256 = _collect(cell, bench, Path(scratch), stderr)
+        rows, scorer_version, stream_sha256 = _collect(cell, bench, scratch, stderr)
     observed = {
         "box": bench.box, "platform": bench.platform, "kit_version": __version__,
         "ffmpeg_version": bench.encodes(cell).version, "scorer_version": scorer_version, "stream_sha256": stream_sha256,

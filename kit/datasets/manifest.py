@@ -13,9 +13,9 @@ import yaml
 from kit import contract
 from kit.datasets import groups
 from kit.datasets.packed import PACK, is_inside, read_pack
-from kit.datasets.workers import in_parallel
 from kit.errors import BadInput, Missing
 from kit.fsio import sha256_file, write_bytes
+from kit.pool import run_many
 from kit.sources.scan import all_files
 
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -78,7 +78,7 @@ def describe(
     paths = files_of(folder, without=without)
     if not paths:
         raise BadInput(f"{folder} holds no file", hint="Give the folder of a data set.")
-    return tuple(in_parallel(one, paths, workers=workers))
+    return tuple(run_many(one, paths, workers=workers))
 
 
 def write(target: Path, name: str, entries: tuple[Entry, ...]) -> None:
@@ -165,7 +165,7 @@ def verify(
         advance(entry.path)
         return fault
 
-    faults = [fault for fault in in_parallel(check, entries, workers=workers) if fault is not None]
+    faults = [fault for fault in run_many(check, entries, workers=workers) if fault is not None]
     extra = sorted(there - {entry.path for entry in entries})
     faults += [Fault(path=name, problem="extra", expected="not listed", found="there") for name in extra]
     return entries, tuple(faults)

@@ -12,11 +12,11 @@ from kit.datasets import groups
 from kit.datasets.load import Opened
 from kit.datasets.packed import Pack, PackedClip, write_pack
 from kit.datasets.room import Room
-from kit.datasets.workers import in_parallel
 from kit.errors import BadInput, DiskFull, KitError, Several
 from kit.ffmpeg import damage, lossless_command
 from kit.fsio import atomic_path, locked, remove_temporaries, sha256_file, write_json
 from kit.geometry import frame_bytes
+from kit.pool import run_many
 from kit.sources.identity import duplicates, identify, measure, remember
 from kit.sources.read import Tools
 from kit.sources.scan import CONTAINERS, inspect
@@ -91,7 +91,7 @@ def pack(opened: Opened, out: Path, *, codec: str, shop: Workshop) -> Done:
         for source in sources:
             if source.file.path in finished:
                 shop.advance(source.label)
-        results = in_parallel(one, pending, workers=shop.workers, stop=shop.tools.processes.stop)
+        results = run_many(one, pending, workers=shop.workers, stop=shop.tools.processes.stop)
         if problems := [result for result in results if result is not None]:
             raise Several(f"{len(problems)} of {len(sources)} clips cannot be packed", problems)
         return _listed(opened, sources, targets, out, codec=codec, finished=finished, shop=shop)
@@ -134,7 +134,7 @@ def _identified(opened: Opened, shop: Workshop) -> list[Source]:
         except KitError as error:
             return error
 
-    results = in_parallel(one, opened.files, workers=shop.workers, stop=shop.tools.processes.stop)
+    results = run_many(one, opened.files, workers=shop.workers, stop=shop.tools.processes.stop)
     sources = [result for result in results if isinstance(result, Source)]
     problems = [result for result in results if isinstance(result, KitError)] + duplicates(sources)
     if problems:
@@ -155,7 +155,7 @@ def _finished(sources: Sequence[Source], targets: dict[Path, Path], shop: Worksh
         except KitError:
             return False
 
-    kept = in_parallel(same, sources, workers=shop.workers, stop=shop.tools.processes.stop)
+    kept = run_many(same, sources, workers=shop.workers, stop=shop.tools.processes.stop)
     return {source.file.path for source, is_same in zip(sources, kept, strict=True) if is_same}
 
 
@@ -220,7 +220,7 @@ def _listed(
             geometry=source.geometry,
         )  # fmt: skip
 
-    clips = tuple(in_parallel(describe, sources, workers=shop.workers))
+    clips = tuple(run_many(describe, sources, workers=shop.workers))
     write_groups(out, {clip.path: clip.group for clip in clips})
     write_pack(out, Pack(dataset=opened.name, codec=codec, clips=clips))
     return Done(

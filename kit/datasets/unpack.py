@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from kit.datasets.pack import Done, Workshop, raw_bytes, refuse_nested, refuse_strangers, write_groups
 from kit.datasets.packed import PackedClip, read_pack
 from kit.datasets.room import Room
-from kit.datasets.workers import in_parallel
 from kit.errors import BadInput, DiskFull, KitError, Several, Wanting
 from kit.fsio import atomic_path, locked, remove_temporaries, write_json
 from kit.geometry import PIXEL_FORMATS, RawFormat, identity_header, parse_name
+from kit.pool import run_many
 from kit.sources.identity import identify, remember
 from kit.sources.read import frames_of
 from kit.sources.scan import inspect
@@ -51,7 +51,7 @@ def unpack(folder: Path, out: Path, *, shop: Workshop) -> Done:
         tasks = _tasks(listed.clips, folder, out)
         refuse_strangers(out, {task.target for task in tasks})
         finished = set(
-            in_parallel(lambda task: _same(task, shop), tasks, workers=shop.workers, stop=shop.tools.processes.stop)
+            run_many(lambda task: _same(task, shop), tasks, workers=shop.workers, stop=shop.tools.processes.stop)
         ) - {None}
         pending = [task for task in tasks if task.target not in finished]
         room = Room(out)
@@ -59,7 +59,7 @@ def unpack(folder: Path, out: Path, *, shop: Workshop) -> Done:
         for task in tasks:
             if task.target in finished:
                 shop.advance(task.clip.label)
-        results = in_parallel(
+        results = run_many(
             lambda task: _attempt(task, room, shop), pending, workers=shop.workers, stop=shop.tools.processes.stop
         )
         if problems := [result for result in results if result is not None]:

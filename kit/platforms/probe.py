@@ -26,7 +26,7 @@ from kit.geometry import PIXEL_FORMATS
 from kit.platforms.facts import HostFacts
 from kit.platforms.registry import family_of
 from kit.platforms.remembered import Memory
-from kit.pool import Lane, run_lanes
+from kit.pool import run_many
 from kit.proc import Processes
 from kit.scorers import base, teachers
 from kit.scorers.ffmpeg_filter import FilterScorer
@@ -88,15 +88,16 @@ def probe(
     if rest:
         with scratch_folder() as folder:
             clips = [_clip(folder, fmt) for fmt in pix_fmts]
-            lane = Lane(workers=max(2, facts.cores), items=rest)
-            results |= zip(rest, run_lanes(lambda name: _probe_one(name, clips, bench), [lane], stop=processes.stop),
-                           strict=True)  # fmt: skip
-    found = [results[name] for name in names]
-    ready = tuple(result for result in found if isinstance(result, ReadyEncoder))
+            found = run_many(
+                lambda name: _probe_one(name, clips, bench), rest, workers=max(2, facts.cores), stop=processes.stop
+            )
+            results |= zip(rest, found, strict=True)
+    every = [results[name] for name in names]
+    ready = tuple(result for result in every if isinstance(result, ReadyEncoder))
     for encoder in ready:
         if memory and encoder.name not in known:
             memory.keep(encoder)
-    left_out = tuple(result for result in found if isinstance(result, LeftOut))
+    left_out = tuple(result for result in every if isinstance(result, LeftOut))
     return Probed(ready=ready, left_out=left_out, remembered=tuple(known))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +14,10 @@ from kit.scorers import log, teachers
 from kit.stall import Patience
 from kit.types import NO_DEVICE, Device, EncodeSettings, SourceFile, Teacher
 
+#: Where the ffmpeg that decodes reports its frames. In a folder of its own: it reports when it hangs, too, and a file
+#: that grows beside its results is taken for progress.
+PROGRESS = "live/frames"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
@@ -20,7 +25,8 @@ class Work:
 
     Attributes:
         keep: name of a file that gets the encoded stream; empty to keep none.
-        one_thread: filters and decoders get one thread each; the numbers are the same.
+        scorer_threads: threads that score; one_thread: filters and decoders get one thread each. Neither changes a
+            number.
     """
 
     file: SourceFile
@@ -28,6 +34,7 @@ class Work:
     teacher: Teacher
     device: Device = NO_DEVICE
     keep: str = ""
+    scorer_threads: int = 1
     one_thread: bool = False
 
 
@@ -70,14 +77,14 @@ class CellScorer(Protocol):
 
 def commands(scorer: CellScorer, work: Work, encoding: Ffmpeg) -> tuple[Command, ...]:
     """The processes of one encode, in the order in which they feed each other."""
-    found = scorer.commands(work, encoding)
-    if not work.one_thread:
-        return found
     ffmpegs = (str(encoding.path), str(scorer.ffmpeg.path))
-    return tuple(
-        replace(command, argv=with_one_thread(command.argv)) if command.argv[0] in ffmpegs else command
-        for command in found
-    )
+
+    def completed(argv: Sequence[str]) -> Sequence[str]:
+        if DECODED_STATS in argv:
+            argv = [argv[0], "-progress", PROGRESS, "-stats_period", "1", *argv[1:]]
+        return with_one_thread(argv) if work.one_thread and argv[0] in ffmpegs else argv
+
+    return tuple(replace(command, argv=completed(command.argv)) for command in scorer.commands(work, encoding))
 
 
 def run(
@@ -97,6 +104,7 @@ def run(
         BadInput: the teacher's file is not what it was.
     """
     teachers.place(work.teacher, scratch)
+    (scratch / PROGRESS).parent.mkdir()
     scorer.prepare(scratch)
     return processes.run_together(commands(scorer, work, encoding), tried=tried, limit=limit, cwd=scratch)
 

@@ -41,11 +41,12 @@ class FilterScorer:
         if self.fused and encoding == self.ffmpeg and not encoding.lacks:
             encoded_to = ("-f", "matroska", work.keep) if work.keep else STREAM_HASHED
             argv = fused_command(
-                encoding, work.file, work.settings, model=model, device=work.device, encoded_to=encoded_to
-            )
+                encoding, work.file, work.settings, model=model, device=work.device, encoded_to=encoded_to,
+                scorer_threads=work.scorer_threads,
+            )  # fmt: skip
             return (Command(argv=argv),)
         encode = encode_command(encoding, work.file, work.settings, device=work.device, keep=work.keep)
-        score = score_command(self.ffmpeg, work.file, work.settings, model=model)
+        score = score_command(self.ffmpeg, work.file, work.settings, model=model, scorer_threads=work.scorer_threads)
         return Command(argv=encode, feeds=True), Command(argv=score)
 
     def collect(self, scratch: Path, stderr: str) -> Left:  # noqa: ARG002

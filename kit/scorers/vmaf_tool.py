@@ -57,11 +57,11 @@ class VmafTool:
         """Which tool."""
         return f"vmaf tool {self.version}, {self.origin}, {self.backend}"
 
-    def _argv(self, teacher: Teacher, *inputs: str) -> list[str]:
+    def _argv(self, teacher: Teacher, *inputs: str, threads: int = 1) -> list[str]:
         models = [word for model in teachers.models(teacher) for word in ("--model", model)]
         # 0, the default, leaves CUDA on where it is built in; -1 skips it
         mask = ["--gpumask", "-1"] if self.masks_gpu and self.backend == "cpu" else []
-        return [str(self.path), *inputs, *models, "--json", "--output", SCORE_LOG, "--threads", "1", *mask]
+        return [str(self.path), *inputs, *models, "--json", "--output", SCORE_LOG, "--threads", str(threads), *mask]
 
     def prepare(self, scratch: Path) -> None:
         """Make the named pipes."""
@@ -89,7 +89,8 @@ class VmafTool:
         encode = encode_command(encoding, work.file, settings, device=work.device, keep=work.keep)
         return (
             Command(argv=encode, feeds=True), Command(argv=decode), Command(argv=read),
-            Command(argv=self._argv(work.teacher, "--reference", REFERENCE, "--distorted", DISTORTED)),
+            Command(argv=self._argv(work.teacher, "--reference", REFERENCE, "--distorted", DISTORTED,
+                                    threads=work.scorer_threads)),
         )  # fmt: skip
 
     def collect(self, scratch: Path, stderr: str) -> Left:

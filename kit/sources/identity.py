@@ -14,7 +14,7 @@ from kit.canon import sha256_chunks
 from kit.errors import BadInput, KitError, Several
 from kit.fsio import read_json, write_json
 from kit.geometry import identity_header
-from kit.pool import Lane, run_lanes
+from kit.pool import run_many
 from kit.sources.read import Tools, frames_of
 from kit.types import Geometry, Source, SourceFile
 
@@ -141,11 +141,8 @@ def identify_all(
         except OSError as error:
             return BadInput(f"{file.path.name}: cannot be read: {error.strerror}")
 
-    results = run_lanes(
-        attempt,
-        [Lane(workers=workers, items=files)],
-        stop=tools.processes.stop,
-        done=lambda _file, _result: advance(),
+    results = run_many(
+        attempt, files, workers=workers, stop=tools.processes.stop, done=lambda _file, _result: advance()
     )
     problems = [result for result in results if isinstance(result, KitError)]
     sources = [result for result in results if isinstance(result, Source)]

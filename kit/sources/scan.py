@@ -13,7 +13,7 @@ from pathlib import Path
 from kit.errors import BadInput, KitError, Several
 from kit.fsio import read_json
 from kit.geometry import RawFormat, frame_bytes, parse_name, parse_sidecar
-from kit.pool import Lane, run_lanes
+from kit.pool import run_many
 from kit.sources.read import Tools, container_geometry, y4m_geometry
 from kit.types import Geometry, SourceFile
 
@@ -137,9 +137,7 @@ def inspect_all(
         except OSError as error:
             return BadInput(f"{path.name}: cannot be read: {error.strerror}")
 
-    results = run_lanes(
-        attempt, [Lane(workers=2, items=clips)], stop=tools.processes.stop, done=lambda _path, _result: advance()
-    )
+    results = run_many(attempt, clips, workers=2, stop=tools.processes.stop, done=lambda _path, _result: advance())
     if problems := [result for result in results if isinstance(result, KitError)]:
         raise Several(f"{len(problems)} of {len(clips)} clips in {folder} cannot be used", problems)
     return tuple(result for result in results if isinstance(result, SourceFile))

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 
 from kit import layout
 from kit.config import RunConfig
 from kit.corpus import shard as shards
+from kit.corpus.attempts import produce_at
 from kit.corpus.diskwait import DiskWait
-from kit.corpus.limit import Limit, produce_within
 from kit.corpus.produce import Bench, geometry_facts
+from kit.corpus.schedule import Schedule
 from kit.corpus.shard import CellEntry, FailedCell, Shard
+from kit.corpus.tally import Tally
 from kit.errors import BadInput, Wanting
 from kit.geometry import largest_frame
 from kit.plan import cells_at_once, plan_cells
 from kit.platforms.registry import family_of, settings_for
-from kit.pool import Lane, run_lanes
+from kit.pool import run_many
 from kit.results import Prereqs
 from kit.scorers import teachers
 from kit.session import Session
 from kit.sources.identity import identify_all
 from kit.sources.read import Tools
 from kit.types import Cell, Source
-from kit.ui import Row
+from kit.ui import Row, duration
 
 NAME = "corpus"
+#: How many of the cells that took longest are told at the end.
+_SLOWEST = 3
 
 
 def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
@@ -49,9 +54,7 @@ def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
     )  # fmt: skip
     disk = DiskWait(folder, say=session.ui.say, pause=session.processes.pause, patience=config.disk_wait)
     done, missing = _sort_out(cells, bench, session)
-    facts, largest = previous.facts, largest_frame(previous.files)
-    at_once = cells_at_once(cores=facts.cores, memory_bytes=facts.memory_bytes, largest_frame=largest)
-    made, failed = _produce_all(missing, bench, disk, session, workers=at_once) if missing else ([], [])
+    made, failed = _produce_all(missing, bench, disk, session, previous) if missing else ([], [])
     used = {cell.encoder.name: cell.encoder.build for cell in cells}
     shard = Shard(
         folder=folder, box=config.box, platform=previous.platform.tag, demo=config.demo, teacher=previous.teacher,
@@ -119,36 +122,40 @@ def _sort_out(cells: Sequence[Cell], bench: Bench, session: Session) -> tuple[li
 
 
 def _produce_all(
-    cells: Sequence[Cell], bench: Bench, disk: DiskWait, session: Session, *, workers: int
+    cells: Sequence[Cell], bench: Bench, disk: DiskWait, session: Session, previous: Prereqs
 ) -> tuple[list[CellEntry], list[FailedCell]]:
-    """Make cells, longest first: each family of encoders in a lane of its own, within its limit."""
+    """Make cells, longest first, each family of encoders within its limit."""
+    facts, largest = previous.facts, largest_frame(previous.files)
+    workers = cells_at_once(cores=facts.cores, memory_bytes=facts.memory_bytes, largest_frame=largest)
+    limits = {cell.encoder.family: cell.encoder.max_parallel for cell in cells}
+    schedule = Schedule(cells, cost=_cost, places=limits, workers=workers, cores=facts.cores)
+    planned, tally = schedule.places, Tally(cells, _cost)
+    bench = replace(bench, tally=tally)
 
-    def cost(cell: Cell) -> float:
-        geometry = cell.source.geometry
-        return geometry.width * geometry.height * geometry.frames / cell.encoder.megapixels_per_second
-
-    families: dict[str, list[Cell]] = {}
-    for cell in sorted(cells, key=cost, reverse=True):
-        families.setdefault(cell.encoder.family, []).append(cell)
-    lanes = [
-        Lane(workers=min(workers, family[0].encoder.max_parallel or workers), items=family)
-        for family in families.values()
-    ]
-
-    limits = {name: Limit(lane.workers) for name, lane in zip(families, lanes, strict=True)}
-
-    def make(cell: Cell) -> CellEntry | FailedCell:
-        family = cell.encoder.family
-        result = produce_within(cell, bench, limits[family], family_of(cell.encoder.name).busy, disk=disk)
+    def make(_turn: int) -> CellEntry | FailedCell:
+        with schedule.take() as place:
+            cell = place.cell
+            result = produce_at(place, bench, family_of(cell.encoder.name).busy, disk=disk)
+        tally.ended(cell)
         return result if isinstance(result, FailedCell) else shards.entry_for(cell, result)
 
-    with session.ui.progress("Corpus", len(cells), "cells") as advance:
-        results = run_lanes(make, lanes, stop=session.processes.stop, done=lambda cell, _result: advance(cell.name))
-    for name, lane in zip(families, lanes, strict=True):
-        if limits[name].places < lane.workers:
-            session.ui.say(f"{name}: the device took {limits[name].places} encodes at once, not {lane.workers}")
+    with session.ui.gauge("Corpus") as show:
+        results = run_many(
+            make, range(len(cells)), workers=workers, stop=session.processes.stop, tick=lambda: show(*tally.look())
+        )
+    for family, places in schedule.places.items():
+        if places < planned[family]:
+            session.ui.say(f"{family}: the device took {places} encodes at once, not {planned[family]}")
+    slowest = ", ".join(f"{name} {duration(seconds)}" for seconds, name in tally.slowest(_SLOWEST))
+    session.ui.say(f"Slowest: {slowest}")
     made = [result for result in results if isinstance(result, CellEntry)]
     return made, [result for result in results if isinstance(result, FailedCell)]
+
+
+def _cost(cell: Cell) -> float:
+    """Seconds that a cell may take, from what the probe saw; it orders cells and weighs them, nothing more."""
+    geometry = cell.source.geometry
+    return geometry.width * geometry.height * geometry.frames / 1e6 / cell.encoder.megapixels_per_second
 
 
 def _report(shard: Shard, session: Session) -> None:
