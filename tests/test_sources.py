@@ -25,11 +25,9 @@ from kit.scorers.teachers import CANONICAL
 from kit.sources.identity import identify, identify_all
 from kit.sources.read import Tools, frames_of
 from kit.sources.scan import scan
-from kit.types import Cell, ReadyEncoder, Source
+from kit.types import Cell, Source
 
 pytestmark = pytest.mark.ffmpeg
-
-X264 = ready(build="x264")
 
 
 def sources_in(folder: Path, tools: Tools, cache: Path) -> tuple[Source, ...]:
@@ -38,7 +36,6 @@ def sources_in(folder: Path, tools: Tools, cache: Path) -> tuple[Source, ...]:
 
 
 def cells_of(sources: tuple[Source, ...], cq: int = 31, encoder: str = "libx264") -> tuple[Cell, ...]:
-    ready = ReadyEncoder(**{**vars(X264), "name": encoder})
     return plan_cells(
         sources, [(encoder, cq)], encoders=[ready(encoder)], settings_for=settings_for, architecture="x86_64",
         teacher=CANONICAL, scorer_id="cpu/golden-1",
