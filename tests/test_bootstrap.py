@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -212,23 +211,10 @@ def test_first_start(made: tuple[Path, subprocess.CompletedProcess[str]]) -> Non
     assert "Successfully installed tinydep" in (root / ".venv" / "bootstrap.log").read_text()
 
 
-def test_later_start_is_silent_and_quick(ready: Tree) -> None:
+def test_later_start_is_silent(ready: Tree) -> None:
+    """How quick it is stands in benchmarks/bench_startup.py."""
     done = ready.run()
     assert (told(done)["prefix"], done.stderr) == (str(ready.venv), "")
-    environ = ready.environ()
-
-    def quickest(*command: str) -> float:
-        times = []
-        for _ in range(7):
-            before = time.perf_counter()
-            subprocess.run([sys.executable, *command], env=environ, check=True, capture_output=True)
-            times.append(time.perf_counter() - before)
-        return min(times)
-
-    start = str(ready.root / "run_full_pipeline.py")
-    plain = quickest("-c", "pass")
-    assert quickest(start) - plain < 0.3
-    assert quickest(start, "--help") < 0.3 + plain
 
 
 @pytest.mark.parametrize("argv", [["-m", "kit"], ["{root}/kit/__main__.py"]])
