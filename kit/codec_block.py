@@ -15,7 +15,7 @@ _NVENC = {"p1": 0, "p2": 2, "p3": 3, "p4": 5, "p5": 6, "p6": 7, "p7": 9}
 _QSV = {"veryfast": 2, "faster": 3, "fast": 4, "medium": 5, "slow": 6, "slower": 7, "veryslow": 8}
 _VVENC = {"faster": 1, "fast": 3, "medium": 5, "slow": 7, "slower": 8}
 
-#: An encoder without presets stands in the middle of the scale.
+#: An encoder without presets stands in the middle of the scale, and so does a preset that an import did not tell.
 NO_PRESET = 5
 
 #: Preset name to ordinal 0 (fastest) … 9 (slowest). libsvtav1 and libaom-av1 name their presets with numbers.
@@ -33,20 +33,20 @@ PRESETS: Mapping[str, Mapping[str, int]] = {
 }
 
 
-def preset_ordinal(encoder: str, preset: str) -> int:
-    """Ordinal of a preset, 0 to 9; ``NO_PRESET`` for an encoder that has none.
+def preset_ordinal(encoder: str, preset: str | None) -> int:
+    """Ordinal of a preset, 0 to 9; ``NO_PRESET`` for an encoder that has none and where it is not known.
 
     Raises:
         BadInput: the encoder has presets and this is none of them.
     """
-    if encoder not in PRESETS:
+    if encoder not in PRESETS or preset is None:
         return NO_PRESET
     if preset not in PRESETS[encoder]:
         raise BadInput(f"{encoder} has no preset {preset!r}; expected one of {', '.join(PRESETS[encoder])}")
     return PRESETS[encoder][preset]
 
 
-def codec_block(encoder: str, preset: str, cq: int) -> tuple[float, ...]:
+def codec_block(encoder: str, preset: str | None, cq: int) -> tuple[float, ...]:
     """One-hot encoder, ``preset_norm``, ``crf_norm``; length ``CODEC_DIM``.
 
     ``crf_norm`` is cq/63 whatever the corpus holds: scaled by the observed range it would carry the held-out

@@ -25,7 +25,7 @@ def encode_argv(settings: EncodeSettings, pix_fmt: str) -> tuple[str, ...]:
     return ("-i", "<ref>", *(("-vf", filters) if filters else ()), *settings.argv, "<out>")
 
 
-def cell_key(
+def keyed_facts(
     *,
     src_sha256: str,
     pix_fmt: str,
@@ -34,30 +34,28 @@ def cell_key(
     architecture: str,
     teacher: Teacher,
     scorer_id: str,
-) -> str:
-    """SHA-256 over everything that decides a cell's numbers, 64 hex digits; same key, same numbers.
+) -> dict[str, object]:
+    """Everything that decides a cell's numbers. A cell's key is the SHA-256 of this: same key, same numbers.
 
     Paths, labels, device names and version strings that change no number are left out.
 
     Args:
         pix_fmt: the source's own format.
     """
-    return sha256_json(
-        {
-            "src_sha256": src_sha256,
-            "encoder": settings.encoder,
-            "preset": settings.preset,
-            "cq": settings.cq,
-            "argv": list(encode_argv(settings, pix_fmt)),
-            "encode_pix_fmt": settings.encode_pix_fmt,
-            "encoder_build": encoder_build,
-            "architecture": architecture,
-            "teacher": teacher.identity,
-            "scorer_id": scorer_id,
-            "feature_set": contract.FEATURE_SET,
-            "schema_version": contract.SCHEMA_VERSION,
-        }
-    )
+    return {
+        "src_sha256": src_sha256,
+        "encoder": settings.encoder,
+        "preset": settings.preset,
+        "cq": settings.cq,
+        "argv": list(encode_argv(settings, pix_fmt)),
+        "encode_pix_fmt": settings.encode_pix_fmt,
+        "encoder_build": encoder_build,
+        "architecture": architecture,
+        "teacher": teacher.identity,
+        "scorer_id": scorer_id,
+        "feature_set": contract.FEATURE_SET,
+        "schema_version": contract.SCHEMA_VERSION,
+    }
 
 
 def quality_points(encoders: Sequence[str], cqs: Sequence[int], *, anchor: bool) -> tuple[tuple[str, int], ...]:
@@ -84,7 +82,7 @@ def plan_cells(
     for source in sources:
         for name, cq in points:
             settings = settings_for(by_name[name], cq, source.geometry.pix_fmt)
-            key = cell_key(
+            keyed = keyed_facts(
                 src_sha256=source.sha256,
                 pix_fmt=source.geometry.pix_fmt,
                 settings=settings,
@@ -93,7 +91,12 @@ def plan_cells(
                 teacher=teacher,
                 scorer_id=scorer_id,
             )
-            cells.append(Cell(key=key, source=source, settings=settings, encoder=by_name[name], teacher=teacher))
+            cells.append(
+                Cell(
+                    key=sha256_json(keyed), keyed=keyed, source=source, settings=settings, encoder=by_name[name],
+                    teacher=teacher,
+                )
+            )  # fmt: skip
     return tuple(cells)
 
 

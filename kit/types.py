@@ -171,9 +171,14 @@ class Teacher:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One encode to be scored frame by frame: the unit of work, resume, merge and failure."""
+    """One encode to be scored frame by frame: the unit of work, resume, merge and failure.
+
+    Attributes:
+        keyed: everything that decides its numbers, as JSON; ``key`` is its hash.
+    """
 
     key: str
+    keyed: Mapping[str, object]
     source: Source
     settings: EncodeSettings
     encoder: ReadyEncoder

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from support import ready
 
-from kit.plan import cell_key, disk_bytes, plan_cells, quality_points
+from kit.canon import sha256_json
+from kit.plan import disk_bytes, keyed_facts, plan_cells, quality_points
 from kit.platforms.registry import settings_for
 from kit.types import Device, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile, Teacher
 
@@ -25,6 +26,10 @@ FACTS: dict[str, Any] = {
     "src_sha256": "a" * 64, "pix_fmt": "yuv420p", "settings": SETTINGS, "encoder_build": "x264 - core 165",
     "architecture": "x86_64", "teacher": TEACHER, "scorer_id": "cpu/golden-1",
 }  # fmt: skip
+
+
+def cell_key(**facts: Any) -> str:
+    return sha256_json(keyed_facts(**facts))
 
 
 def test_the_key_is_the_hash_of_these_facts() -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _FACTS_KEY = b"vmaf_kit.facts"
 _LABELS = ("cell_key", "src", "src_sha256", "group", "corpus", "encoder", "preset")
+#: What an imported cell does not tell.
+_MAY_BE_NULL = ("src_sha256", "preset")
 
 
 @cache
@@ -31,7 +33,7 @@ def row_schema() -> pa.Schema:
     """The schema of every row, checked on read and on write."""
     import pyarrow as pa
 
-    fields = [pa.field(name, pa.string(), nullable=False) for name in _LABELS]
+    fields = [pa.field(name, pa.string(), nullable=name in _MAY_BE_NULL) for name in _LABELS]
     fields += [pa.field(name, pa.int32(), nullable=False) for name in ("cq", "frame_index")]
     fields += [pa.field(name, pa.float64(), nullable=False) for name in (*contract.FEATURES, "vmaf")]
     return pa.schema(fields)
@@ -42,13 +44,14 @@ class CellRows:
     """The rows of one cell and the facts that hold for all of them.
 
     Attributes:
-        labels: value of each text column (``cell_key, src, src_sha256, group, corpus, encoder, preset``).
+        labels: value of each text column (``cell_key, src, src_sha256, group, corpus, encoder, preset``); an imported
+            cell has None for ``src_sha256`` and ``preset``.
         cq: requested quality point.
         features: float64 [frames, 6]; vmaf: float64 [frames], VMAF points.
         facts: deterministic facts (geometry, argv, build, encoded bytes, teacher, counts), JSON values.
     """
 
-    labels: Mapping[str, str]
+    labels: Mapping[str, str | None]
     cq: int
     features: NDArray[np.float64]
     vmaf: NDArray[np.float64]
@@ -62,10 +65,9 @@ class CellRows:
         return digest.hexdigest()
 
 
-def write(path: Path, cell: CellRows) -> None:
-    """Write the cell; the same cell gives the same bytes."""
+def as_table(cell: CellRows) -> pa.Table:
+    """The rows as a table of the schema, without the facts."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     count = len(cell.vmaf)
     columns: dict[str, object] = {name: [cell.labels[name]] * count for name in _LABELS}
@@ -73,11 +75,42 @@ def write(path: Path, cell: CellRows) -> None:
     columns["frame_index"] = np.arange(count, dtype=np.int32)
     columns.update({name: cell.features[:, i] for i, name in enumerate(contract.FEATURES)})
     columns["vmaf"] = cell.vmaf
-    facts = {"schema_version": contract.SCHEMA_VERSION, **cell.facts}
-    schema = row_schema().with_metadata({_FACTS_KEY: canonical_json(facts)})
+    return pa.table(columns, schema=row_schema())
+
+
+def file_bytes(cell: CellRows) -> bytes:
+    """The content of the cell's file; the same cell gives the same bytes."""
+    import pyarrow.parquet as pq
+
+    facts = {**cell.facts, "schema_version": contract.SCHEMA_VERSION}
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns, schema=schema), buffer, compression="zstd")
-    write_bytes(path, buffer.getvalue())
+    pq.write_table(
+        as_table(cell).replace_schema_metadata({_FACTS_KEY: canonical_json(facts)}), buffer, compression="zstd"
+    )
+    return buffer.getvalue()
+
+
+def write(path: Path, cell: CellRows) -> None:
+    """Write the cell's file."""
+    write_bytes(path, file_bytes(cell))
+
+
+def read_facts(path: Path) -> Mapping[str, object]:
+    """The facts in the footer, ``schema_version`` among them; no row is read.
+
+    Raises:
+        Wanting: not Parquet, or without facts.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        facts = json.loads(pq.read_metadata(pa.BufferReader(path.read_bytes())).metadata[_FACTS_KEY])
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise Wanting(f"cell {path.name} cannot be read: {error}") from error
+    if not isinstance(facts, dict):
+        raise Wanting(f"cell {path.name}: the facts in its footer are no JSON object")
+    return facts
 
 
 def read(path: Path) -> CellRows:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import platform
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kit import __version__, contract
+from kit import __version__
 from kit.config import STALL_TIMEOUT
 from kit.corpus import cellfile
-from kit.corpus.shard import FailedCell, cell_path, observed_path
+from kit.corpus.keep import keep
+from kit.corpus.shard import FailedCell, cell_path
 from kit.corpus.tally import Tally
 from kit.errors import DiskFull, KitError, ToolFailed
 from kit.ffmpeg import Ffmpeg, first_error, remedy
-from kit.fsio import NO_ROOM, TEMPORARY_PREFIX, free_bytes, write_json
-from kit.plan import encode_argv
+from kit.fsio import NO_ROOM, TEMPORARY_PREFIX, free_bytes
 from kit.proc import Processes, excerpt
 from kit.scorers import base, log
 from kit.scorers.base import CellScorer, Work
@@ -154,7 +152,7 @@ def _make(cell: Cell, work: Work, bench: Bench) -> cellfile.CellRows:
         "ffmpeg_version": bench.encodes(cell).version, "scorer_version": scorer_version, "stream_sha256": stream_sha256,
         "started_at_utc": started.strftime("%Y-%m-%dT%H:%M:%SZ"), "seconds": round(seconds, 3),
     }  # fmt: skip
-    keep(cell, rows, [observed], bench.folder)
+    keep(bench.folder, cell_path(cell), rows, [observed])
     return rows
 
 
@@ -183,29 +181,11 @@ def _collect(cell: Cell, bench: Bench, scratch: Path, stderr: str) -> tuple[cell
         },
         cq=cell.settings.cq, features=left.scores.features, vmaf=left.scores.vmaf, facts={},
     )  # fmt: skip
-    facts = _facts(cell, encoded_bytes=sum(left.packets), content_sha256=rows.content_sha256())
-    return replace(rows, facts=facts), left.scores.version, left.stream_sha256
-
-
-def _facts(cell: Cell, *, encoded_bytes: int, content_sha256: str) -> Mapping[str, object]:
-    """What holds for the cell wherever it is made again."""
-    settings = cell.settings
-    return {
+    facts = {
+        **cell.keyed,
         "geometry": geometry_facts(cell.source.geometry),
-        "argv": list(encode_argv(settings, cell.source.geometry.pix_fmt)),
-        "encode_pix_fmt": settings.encode_pix_fmt,
-        "converted": settings.score_pix_fmt != cell.source.geometry.pix_fmt,
-        "encoder_build": cell.encoder.build,
-        "architecture": platform.machine(),
-        "teacher": cell.teacher.identity,
-        "encoded_bytes": encoded_bytes,
-        "content_sha256": content_sha256,
+        "converted": cell.settings.score_pix_fmt != cell.source.geometry.pix_fmt,
+        "encoded_bytes": sum(left.packets),
+        "content_sha256": rows.content_sha256(),
     }
-
-
-def keep(cell: Cell, rows: cellfile.CellRows, observations: list[Mapping[str, object]], folder: Path) -> None:
-    """Write a cell and what was observed; the cell last, since its presence means that it is finished."""
-    relative = cell_path(cell)
-    value = {"schema_version": contract.SCHEMA_VERSION, "cell_key": cell.key, "observations": observations}
-    write_json(observed_path(folder, relative), value)
-    cellfile.write(folder / relative, rows)
+    return replace(rows, facts=facts), left.scores.version, left.stream_sha256

@@ -20,19 +20,24 @@ GROUPS = "groups.json"
 
 @dataclass(frozen=True, kw_only=True)
 class CellEntry:
-    """A finished cell as the manifest lists it; ``path`` is relative to the shard."""
+    """A finished cell as the manifest lists it; ``path`` is relative to the shard, None what an import did not tell."""
 
     key: str
     source: str
-    src_sha256: str
+    src_sha256: str | None
     group: str
     encoder: str
-    preset: str
+    preset: str | None
     cq: int
     rows: int
-    encoded_bytes: int
+    encoded_bytes: int | None
     content_sha256: str
     path: str
+
+    @property
+    def source_id(self) -> str:
+        """What tells its source from others: its identity, or its label where that is not known."""
+        return self.src_sha256 or f"label:{self.source}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +56,7 @@ class FailedCell:
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """The manifest of a shard.
+    """The manifest of a shard. Box, platform, teacher and builds are None where an import did not tell them.
 
     Attributes:
         folder: where the shard lies; not part of the manifest.
@@ -61,12 +66,12 @@ class Shard:
     """
 
     folder: Path
-    box: str
-    platform: str
+    box: str | None
+    platform: str | None
     demo: bool
-    teacher: Teacher
+    teacher: Teacher | None
     scorer: Mapping[str, object]
-    encoders: Mapping[str, str]
+    encoders: Mapping[str, str | None]
     sources: tuple[Mapping[str, object], ...]
     cells: tuple[CellEntry, ...]
     failed: tuple[FailedCell, ...]
@@ -103,29 +108,6 @@ def observed_path(folder: Path, relative: str) -> Path:
     return (folder / relative).with_suffix(".observed.json")
 
 
-def finished(folder: Path, cell: Cell) -> cellfile.CellRows | None:
-    """A cell that is there and whole; None when there is none.
-
-    Raises:
-        Wanting: a file is there, but it is damaged or holds another cell.
-    """
-    path = folder / cell_path(cell)
-    if not path.is_file():
-        return None
-    rows = cellfile.read(path)
-    if rows.labels["cell_key"] != cell.key:
-        raise Wanting(f"{cell.name}: holds the cell {rows.labels['cell_key'][:12]}, expected {cell.key[:12]}")
-    if len(rows.vmaf) != cell.source.geometry.frames:
-        raise Wanting(f"{cell.name}: {len(rows.vmaf)} rows, expected {cell.source.geometry.frames}")
-    if rows.content_sha256() != rows.facts.get("content_sha256"):
-        raise Wanting(f"{cell.name}: the rows do not match the hash in their own footer")
-    if type(rows.facts.get("encoded_bytes")) is not int:
-        raise Wanting(f"{cell.name}: its footer lacks encoded_bytes")
-    if not observed_path(folder, cell_path(cell)).is_file():
-        raise Wanting(f"{cell.name}: what was observed while it was made is missing")
-    return rows
-
-
 def entry_for(cell: Cell, rows: cellfile.CellRows) -> CellEntry:
     """The manifest's line for a finished cell."""
     return CellEntry(
@@ -137,7 +119,7 @@ def entry_for(cell: Cell, rows: cellfile.CellRows) -> CellEntry:
 
 def write_manifest(shard: Shard) -> None:
     """Write ``groups.json`` and then ``shard.json``; cells in order of their keys."""
-    groups = {str(source["sha256"]): str(source["group"]) for source in shard.sources}
+    groups = {str(source["sha256"] or source["label"]): str(source["group"]) for source in shard.sources}
     write_json(shard.folder / GROUPS, {"schema_version": contract.SCHEMA_VERSION, "groups": groups})
     value = {
         "schema_version": contract.SCHEMA_VERSION,
@@ -146,7 +128,7 @@ def write_manifest(shard: Shard) -> None:
         "platform": shard.platform,
         "demo": shard.demo,
         "feature_set": contract.FEATURE_SET,
-        "teacher": shard.teacher.described,
+        "teacher": shard.teacher and shard.teacher.described,
         "scorer": dict(shard.scorer),
         "encoders": dict(shard.encoders),
         "sources": list(shard.sources),
@@ -172,7 +154,7 @@ def read_manifest(folder: Path) -> Shard:
             raise BadInput(f"{path}: schema version {value['schema_version']}, expected {contract.SCHEMA_VERSION}")
         shard = Shard(
             folder=folder, box=value["box"], platform=value["platform"], demo=value["demo"],
-            teacher=Teacher(**value["teacher"]), scorer=value["scorer"], encoders=value["encoders"],
+            teacher=value["teacher"] and Teacher(**value["teacher"]), scorer=value["scorer"], encoders=value["encoders"],
             sources=tuple(value["sources"]), cells=tuple(CellEntry(**entry) for entry in value["cells"]),
             failed=tuple(FailedCell(**entry) for entry in value["failed"]), allow_partial=value["allow_partial"],
         )  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Sequence
 from dataclasses import replace
 
 from kit import layout
 from kit.config import RunConfig
+from kit.corpus import planned, resume
 from kit.corpus import shard as shards
 from kit.corpus.attempts import produce_at
 from kit.corpus.diskwait import DiskWait
@@ -15,7 +17,7 @@ from kit.corpus.produce import Bench, geometry_facts
 from kit.corpus.schedule import Schedule
 from kit.corpus.shard import CellEntry, FailedCell, Shard
 from kit.corpus.tally import Tally
-from kit.errors import BadInput, Wanting
+from kit.errors import BadInput
 from kit.geometry import largest_frame
 from kit.plan import cells_at_once, plan_cells
 from kit.platforms.registry import family_of, settings_for
@@ -29,6 +31,7 @@ from kit.types import Cell, Source
 from kit.ui import Row, duration
 
 NAME = "corpus"
+log = logging.getLogger(__name__)
 #: How many of the cells that took longest are told at the end.
 _SLOWEST = 3
 
@@ -53,6 +56,7 @@ def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
         platform=previous.platform.tag, corpus="demo" if config.demo else "local", stall_timeout=config.stall_timeout,
     )  # fmt: skip
     disk = DiskWait(folder, say=session.ui.say, pause=session.processes.pause, patience=config.disk_wait)
+    planned.write(folder, cells)
     done, missing = _sort_out(cells, bench, session)
     made, failed = _produce_all(missing, bench, disk, session, previous) if missing else ([], [])
     used = {cell.encoder.name: cell.encoder.build for cell in cells}
@@ -104,21 +108,19 @@ def _described(source: Source) -> dict[str, object]:
 
 
 def _sort_out(cells: Sequence[Cell], bench: Bench, session: Session) -> tuple[list[CellEntry], list[Cell]]:
-    """Cells that are finished and whole, and those to be made; a damaged one is made again and said."""
-    done, missing = [], []
-    for cell in cells:
-        try:
-            rows = shards.finished(bench.folder, cell)
-        except Wanting as error:
-            session.ui.say(f"Making {cell.name} again: {error.message}")
-            rows = None
-        if rows is None:
-            missing.append(cell)
-        else:
-            done.append(shards.entry_for(cell, rows))
+    """Cells that are finished and whole, and those to be made; why some are made again is said."""
+    done, missing = resume.sort_out(cells, bench.folder)
+    again: dict[str, list[str]] = {}
+    for cell, reason in missing:
+        again.setdefault(reason, []).append(cell.name)
+    for reason, names in again.items():
+        log.debug("to be made%s: %s", f" again, {reason}" if reason else "", ", ".join(names))
+        if reason:
+            which = names[0] if len(names) == 1 else f"{len(names)} cells ({names[0]} to {names[-1]})"
+            session.ui.say(f"Making {which} again: {reason}")
     if done:
         session.ui.say(f"{len(done)} of {len(cells)} cells are there already")
-    return done, missing
+    return done, [cell for cell, _ in missing]
 
 
 def _produce_all(
@@ -185,7 +187,9 @@ def load(config: RunConfig, session: Session) -> Shard:
     """
     shard = shards.read_manifest(config.out_dir / layout.CORPUS)
     teacher = teachers.resolve(config.teacher)
-    if shard.teacher.identity != teacher.identity:
+    if shard.teacher is None:
+        session.ui.say(f"The corpus does not tell its teacher; it is taken to be {teacher}.")
+    elif shard.teacher.identity != teacher.identity:
         raise BadInput(
             f"the corpus has the teacher {shard.teacher}, asked for is {teacher}",
             hint="Run `prereqs` and `corpus` again, or leave --teacher out.",

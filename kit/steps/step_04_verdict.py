@@ -99,8 +99,8 @@ def corpus_summary(training: Training) -> dict[str, object]:
     shard = training.shard
     return {
         "sha256": shard.corpus_sha256,
-        "teacher": shard.teacher.described,
-        "sources": len({entry.src_sha256 for entry in shard.cells}),
+        "teacher": shard.teacher and shard.teacher.described,
+        "sources": len({entry.source_id for entry in shard.cells}),
         "groups": len(shard.groups),
         "cells": len(shard.cells),
         "failed_cells": len(shard.failed),

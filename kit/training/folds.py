@@ -38,7 +38,7 @@ def leave_one_group_out(table: Table) -> tuple[Fold, ...]:
     """
     members: defaultdict[str, set[str]] = defaultdict(set)
     for entry in table.cells:
-        members[entry.group].add(entry.src_sha256)
+        members[entry.group].add(entry.source_id)
     least = int(contract.GATE_THRESHOLDS["groups_min"])
     if len(members) < least:
         raise InvalidEvidence(
