@@ -18,6 +18,7 @@ import click
 from kit import __version__, config, contract, exits, layout
 from kit.cli_binaries import binaries
 from kit.cli_common import Outcome, complain, print_json
+from kit.cli_corpus import CORPUS_COMMANDS
 from kit.cli_dataset import dataset
 from kit.cli_platform import platform
 from kit.errors import BadInput, DiskFull, KitError, Missing, Terminated
@@ -158,14 +159,22 @@ def prereqs(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
     return _execute(given, first=1, last=1, as_json=as_json)
 
 
-@cli.command()
+@cli.group(invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]")
 @_options("cqs", "anchor", *config.TOLERANCES, *_PLACES)
-def corpus(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
+@click.pass_context
+def corpus(context: click.Context, /, as_json: bool, **given: str | None) -> Outcome | None:  # noqa: FBT001
     """Step 2: encode and score every cell that is not there yet.
+
+    With a command of its own: look at a corpus, import or export one.
 
     Exit codes: 0 done, 2 bad input, 3 a cell is missing, 4 disk full.
     """
-    return _execute(given, first=2, last=2, as_json=as_json)
+    if context.invoked_subcommand is None:
+        return _execute(given, first=2, last=2, as_json=as_json)
+    if as_json or any(text is not None for text in given.values()):
+        name = context.invoked_subcommand
+        raise click.UsageError(f"Options before {name!r} are those of step 2; write its own behind it.")
+    return None
 
 
 @cli.command()
@@ -202,6 +211,8 @@ def selftest(pytest_args: tuple[str, ...]) -> Outcome:
     return Outcome(code=exits.OK if passed else exits.INVALID)
 
 
+for _command in CORPUS_COMMANDS:
+    corpus.add_command(_command)
 cli.add_command(binaries)
 cli.add_command(dataset)
 cli.add_command(platform)

@@ -43,7 +43,10 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("pipeline", ("kit.pipeline",)),
     (
         "command line",
-        ("kit.cli", "kit.cli_binaries", "kit.cli_common", "kit.cli_dataset", "kit.cli_platform", "kit.__main__"),
+        (
+            "kit.cli", "kit.cli_binaries", "kit.cli_common", "kit.cli_corpus", "kit.cli_dataset", "kit.cli_platform",
+            "kit.__main__",
+        ),
     ),
 )  # fmt: skip
 

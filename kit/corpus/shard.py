@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def write_manifest(shard: Shard) -> None:
         "scorer": dict(shard.scorer),
         "encoders": dict(shard.encoders),
         "sources": list(shard.sources),
-        "cells": [asdict(entry) for entry in sorted(shard.cells, key=lambda entry: entry.key)],
+        "cells": [asdict(entry) for entry in sorted(shard.cells, key=by_key)],
         "allow_partial": shard.allow_partial,
         "failed": [asdict(entry) for entry in sorted(shard.failed, key=lambda entry: entry.key)],
         "corpus_sha256": shard.corpus_sha256,
@@ -154,8 +154,8 @@ def read_manifest(folder: Path) -> Shard:
             raise BadInput(f"{path}: schema version {value['schema_version']}, expected {contract.SCHEMA_VERSION}")
         shard = Shard(
             folder=folder, box=value["box"], platform=value["platform"], demo=value["demo"],
-            teacher=value["teacher"] and Teacher(**value["teacher"]), scorer=value["scorer"], encoders=value["encoders"],
-            sources=tuple(value["sources"]), cells=tuple(CellEntry(**entry) for entry in value["cells"]),
+            teacher=value["teacher"] and Teacher(**value["teacher"]), scorer=value["scorer"],
+            encoders=value["encoders"], sources=tuple(value["sources"]), cells=tuple(CellEntry(**entry) for entry in value["cells"]),
             failed=tuple(FailedCell(**entry) for entry in value["failed"]), allow_partial=value["allow_partial"],
         )  # fmt: skip
         if shard.corpus_sha256 != value["corpus_sha256"]:
@@ -165,14 +165,21 @@ def read_manifest(folder: Path) -> Shard:
     return shard
 
 
-def read_rows(shard: Shard) -> Iterator[tuple[CellEntry, cellfile.CellRows]]:
-    """Every finished cell with its rows, in order of keys.
+def by_key(entry: CellEntry) -> str:
+    """The order in which a manifest lists cells."""
+    return entry.key
+
+
+def read_rows(
+    shard: Shard, *, order: Callable[[CellEntry], Any] = by_key
+) -> Iterator[tuple[CellEntry, cellfile.CellRows]]:
+    """Every finished cell with its rows, in order of keys or another one.
 
     Raises:
         Missing: a listed cell is not there.
         Wanting: a cell is damaged or differs from its line in the manifest.
     """
-    for entry in sorted(shard.cells, key=lambda entry: entry.key):
+    for entry in sorted(shard.cells, key=order):
         path = shard.folder / entry.path
         if not path.is_file():
             raise Missing(f"{path} is listed in {MANIFEST} and not there", hint="Run `corpus` again.")

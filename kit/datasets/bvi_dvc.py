@@ -70,6 +70,12 @@ class BviDvc:
         )
 
 
+def group_of(label: str) -> str | None:
+    """The scene of a clip by its label; None for another clip."""
+    found = _NAME.match(label)
+    return found["scene"] if found is not None and found["size"] in SUBSETS else None
+
+
 def _parsed(path: Path) -> _Clip | None:
     found = _NAME.match(path.stem)
     if found is None or found["size"] not in SUBSETS:

@@ -74,6 +74,12 @@ class Npd:
         )
 
 
+def group_of(label: str) -> str | None:
+    """Content group of a reference by its label, with or without its rate; None for another clip."""
+    groups = REFERENCES | {stem.rpartition("_")[0]: group for stem, group in REFERENCES.items()}
+    return groups.get(label)
+
+
 def _ladder_stems() -> list[str]:
     return [f"{source}_{rung}" for source, rungs in LADDER.items() for rung in rungs.split()]
 

@@ -1,0 +1,173 @@
+"""Commands about a corpus that is there: what it lacks, what it holds, and how it comes in and goes out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kit import exits
+from kit.cli_common import Outcome, print_json
+
+if TYPE_CHECKING:
+    from kit.corpus.status import Status
+    from kit.corpus.summary import Summary
+
+_FORMATS = ("jsonl", "parquet", "csv")
+#: Lines of a table; --json has them all.
+_MOST_LINES = 20
+
+_folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+
+
+@click.command()
+@_folder
+@_json
+def status(folder: Path, as_json: bool) -> Outcome:  # noqa: FBT001
+    """What of the run or shard DIR is done and what is not, and why a cell would be made again.
+
+    Neither the clips nor ffmpeg are needed. Exit codes: 0 complete, 3 something is not.
+    """
+    from kit.corpus.status import status as look
+
+    found = look(folder)
+    _show_status(found)
+    if as_json:
+        print_json(_status_json(found))
+    return Outcome(code=exits.OK if found.complete else exits.INVALID)
+
+
+def _show_status(found: Status) -> None:
+    from kit.corpus.status import STATES
+    from kit.ui import Row, Ui
+
+    ui = Ui()
+    counts = found.by_encoder()
+    total = Counter(cell.state for cell in found.cells)
+    rows = [Row(cells=(name, *(str(counted[state]) for state in STATES))) for name, counted in counts.items()]
+    ui.table(f"{found.folder}: {len(found.cells)} cells by {found.known_from}", ("encoder", *STATES),
+             [*rows, Row(cells=("all", *(str(total[state]) for state in STATES)))])  # fmt: skip
+    again = [Row(cells=(cell.cell.name, cell.state, cell.reason.splitlines()[0])) for cell in found.again]
+    if again:
+        ui.table("Would be made", ("cell", "", "why"), again[:_MOST_LINES])
+    if len(again) > _MOST_LINES:
+        ui.say(f"and {len(again) - _MOST_LINES} more; --json lists all")
+    if found.others:
+        ui.say(f"{len(found.others)} finished cells of other plans are kept: {found.others[0]}"
+               + (" and others" if len(found.others) > 1 else ""))  # fmt: skip
+    if not found.manifest:
+        ui.say("shard.json does not list what is there; the end of `corpus` writes it.")
+
+
+def _status_json(found: Status) -> dict[str, object]:
+    return {
+        "folder": str(found.folder), "complete": found.complete, "known_from": found.known_from,
+        "manifest": found.manifest, "others": list(found.others), "encoders": found.by_encoder(),
+        "counts": Counter(cell.state for cell in found.cells),
+        "again": [{"key": cell.cell.key, "cell": cell.cell.name, "state": cell.state, "reason": cell.reason}
+                  for cell in found.again],
+    }  # fmt: skip
+
+
+@click.command()
+@_folder
+@_json
+def info(folder: Path, as_json: bool) -> Outcome:  # noqa: FBT001
+    """What the corpus DIR holds: sources, encoders, ranges, saturated share, suspicious cells."""
+    from kit.corpus.summary import summarise
+
+    found = summarise(folder)
+    _show_info(found)
+    if as_json:
+        print_json(_info_json(found))
+    return Outcome(code=exits.OK)
+
+
+def _show_info(found: Summary) -> None:
+    from kit.ui import Row, Ui
+
+    ui, shard = Ui(), found.shard
+    ui.say(
+        f"{shard.folder}: {len(shard.cells)} cells, {shard.rows} rows, {len(found.sources)} sources in "
+        f"{len(shard.groups)} groups, {len(shard.failed)} failed cells; teacher {shard.teacher or 'not told'}"
+    )
+    ui.table("Sources", ("source", "group", "cells", "rows"), [
+        Row(cells=(label, held.group, str(held.cells), str(held.rows)))
+        for label, held in found.sources.items()])  # fmt: skip
+    ui.table("Encoders", ("encoder", "build", "quality points", "cells", "rows", "vmaf = 100"), [
+        Row(cells=(name, shard.encoders.get(name) or "not told", ", ".join(map(str, held.cqs)), str(held.cells),
+                   str(held.rows), f"{held.saturated:.1%}")) for name, held in found.encoders.items()])  # fmt: skip
+    ui.table("Ranges", ("column", "lowest", "mean", "highest"), [
+        Row(cells=(name, *(f"{value:.6g}" for value in asdict(span).values())))
+        for name, span in found.ranges.items()])  # fmt: skip
+    ui.say(f"Saturated (vmaf = 100): {found.saturated:.1%} of all rows")
+    if found.suspicious:
+        ui.table("Suspicious cells", ("cell", "why"), [Row(cells=line) for line in found.suspicious[:_MOST_LINES]])
+    if len(found.suspicious) > _MOST_LINES:
+        ui.say(f"and {len(found.suspicious) - _MOST_LINES} more; --json lists all")
+
+
+def _info_json(found: Summary) -> dict[str, object]:
+    shard = found.shard
+    return {
+        "folder": str(shard.folder), "corpus_sha256": shard.corpus_sha256, "teacher": shard.teacher,
+        "cells": len(shard.cells), "rows": shard.rows, "failed": len(shard.failed), "groups": list(shard.groups),
+        "sources": {label: asdict(held) for label, held in found.sources.items()},
+        "encoders": {name: asdict(held) | {"build": shard.encoders.get(name)} for name, held in found.encoders.items()},
+        "ranges": {name: asdict(span) for name, span in found.ranges.items()}, "saturated": found.saturated,
+        "suspicious": [{"cell": name, "reason": reason} for name, reason in found.suspicious],
+    }  # fmt: skip
+
+
+@click.command("import")
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), required=True, help="Folder of the new shard.")
+@click.option("--groups", "groups_file", metavar="FILE", type=click.Path(path_type=Path),
+              help="groups.json by source. Default: the rules of known data sets, else each source alone.")  # fmt: skip
+@_json
+def import_(path: Path, out: Path, groups_file: Path | None, as_json: bool) -> Outcome:  # noqa: FBT001
+    """Make a shard of the predecessor's rows, .jsonl or .jsonl.gz.
+
+    What they do not tell is null. Nothing is written unless every line is in order.
+    """
+    from kit.corpus.importing import import_rows
+    from kit.ui import Ui
+
+    done = import_rows(path, out, groups_file=groups_file)
+    ui, shard = Ui(), done.shard
+    for note in done.notes:
+        ui.say(note)
+    ui.say(f"{out}: {len(shard.cells)} cells, {shard.rows} rows, {len(shard.sources)} sources, "
+           f"{len(shard.groups)} groups; corpus.sha256 {shard.corpus_sha256[:12]}")  # fmt: skip
+    if as_json:
+        print_json({"out": str(out), "cells": len(shard.cells), "rows": shard.rows, "sources": len(shard.sources),
+                    "groups": list(shard.groups), "corpus_sha256": shard.corpus_sha256,
+                    "notes": list(done.notes)})  # fmt: skip
+    return Outcome(code=exits.OK)
+
+
+@click.command()
+@_folder
+@click.option("--format", "form", type=click.Choice(_FORMATS), required=True, help="jsonl: the predecessor's rows.")
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), required=True,
+              help="A new file; jsonl and csv are packed if its name ends with .gz.")  # fmt: skip
+@_json
+def export(folder: Path, form: str, out: Path, as_json: bool) -> Outcome:  # noqa: FBT001
+    """Write every row of the corpus DIR into one file."""
+    from kit.corpus.exporting import export as write
+    from kit.ui import Ui, size
+
+    shard = write(folder, out, form)
+    written = out.stat().st_size
+    Ui().say(f"{out}: {shard.rows} rows of {len(shard.cells)} cells, {size(written)}")
+    if as_json:
+        print_json({"out": str(out), "format": form, "cells": len(shard.cells), "rows": shard.rows, "bytes": written,
+                    "corpus_sha256": shard.corpus_sha256})  # fmt: skip
+    return Outcome(code=exits.OK)
+
+
+CORPUS_COMMANDS = (status, info, import_, export)

@@ -1,0 +1,114 @@
+"""A shard as one table: the predecessor's JSONL, Parquet in the row schema, or CSV. Same shard, same bytes."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from kit.corpus import cellfile, jsonl
+from kit.corpus import shard as shards
+from kit.corpus.cellfile import CellRows
+from kit.corpus.place import shard_folder
+from kit.corpus.shard import CellEntry, Shard
+from kit.errors import BadInput
+from kit.fsio import atomic_path, read_json
+
+#: Rows of a row group, and so about how many are held in memory.
+_ROW_GROUP = 100_000
+
+
+def export(folder: Path, target: Path, form: str) -> Shard:
+    """Write every row of a shard, cells in order of source, encoder, quality point and key.
+
+    Args:
+        form: ``jsonl``, ``parquet`` or ``csv``; JSONL and CSV are packed where the name ends with ``.gz``.
+
+    Raises:
+        BadInput: the target is there already, or the form cannot hold this shard.
+        Missing, Wanting: no shard, or a cell that is damaged.
+    """
+    if target.exists():
+        raise BadInput(f"{target} is there already", hint="Give another name with --out, or remove it.")
+    shard = shards.read_manifest(shard_folder(folder))
+    _WRITERS[form](shard, target)
+    return shard
+
+
+def _cells(shard: Shard) -> Iterator[tuple[CellEntry, CellRows]]:
+    return shards.read_rows(shard, order=lambda entry: (entry.source, entry.encoder, entry.cq, entry.key))
+
+
+@contextmanager
+def _text(target: Path) -> Iterator[IO[str]]:
+    """A text file that appears when it is complete; packed without name and time where it ends with ``.gz``."""
+    with atomic_path(target) as temporary, temporary.open("wb") as raw:
+        packed = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if target.suffix == ".gz" else None
+        with io.TextIOWrapper(packed or raw, encoding="utf-8", newline="") as text:
+            yield text
+
+
+def _write_jsonl(shard: Shard, target: Path) -> None:
+    places = Counter((entry.source, entry.encoder, entry.cq) for entry in shard.cells)
+    if twice := ["/".join(map(str, place)) for place, count in places.items() if count > 1]:
+        raise BadInput(f"several cells have the same source, encoder and cq, which JSONL cannot tell apart: "
+                       f"{', '.join(sorted(twice)[:5])}", hint="Use --format parquet or csv.")  # fmt: skip
+    with _text(target) as out:
+        for entry, rows in _cells(shard):
+            encode = {
+                "src": entry.source, "encoder": entry.encoder, "cq": entry.cq, "enc_bytes": entry.encoded_bytes,
+                "enc_time_ms": _enc_time_ms(shard, entry),
+            }  # fmt: skip
+            numbers = np.column_stack([rows.features, rows.vmaf]).tolist()
+            out.writelines(jsonl.line(encode, frame, values) for frame, values in enumerate(numbers))
+
+
+def _enc_time_ms(shard: Shard, entry: CellEntry) -> float | None:
+    """Milliseconds of the encode alone, which only an import tells: the kit encodes and scores in one process."""
+    path = shards.observed_path(shard.folder, entry.path)
+    observed: Any = read_json(path, left_by="corpus")
+    try:
+        times = {observation.get("enc_time_ms") for observation in observed["observations"]} - {None}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"{path} was not written by this version: {error!r}", hint="Run `corpus` again.") from error
+    return times.pop() if len(times) == 1 else None
+
+
+def _write_parquet(shard: Shard, target: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    facts = {"vmaf_kit.corpus_sha256": shard.corpus_sha256}
+    schema = cellfile.row_schema().with_metadata(facts)
+    with atomic_path(target) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        held: list[Any] = []
+        for _, rows in _cells(shard):
+            held.append(cellfile.as_table(rows).replace_schema_metadata(facts))
+            if sum(table.num_rows for table in held) >= _ROW_GROUP:
+                writer.write_table(pa.concat_tables(held))
+                held.clear()
+        if held:
+            writer.write_table(pa.concat_tables(held))
+
+
+def _write_csv(shard: Shard, target: Path) -> None:
+    """Numbers so that they read back exactly; an empty field is null."""
+    with _text(target) as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(cellfile.row_schema().names)
+        for _, rows in _cells(shard):
+            writer.writerows(zip(*cellfile.as_table(rows).to_pydict().values(), strict=True))
+
+
+_WRITERS: dict[str, Callable[[Shard, Path], None]] = {
+    "jsonl": _write_jsonl,
+    "parquet": _write_parquet,
+    "csv": _write_csv,
+}
