@@ -49,7 +49,8 @@ def _show_status(found: Status) -> None:
     counts = found.by_encoder()
     total = Counter(cell.state for cell in found.cells)
     rows = [Row(cells=(name, *(str(counted[state]) for state in STATES))) for name, counted in counts.items()]
-    ui.table(f"{found.folder}: {len(found.cells)} cells by {found.known_from}", ("encoder", *STATES),
+    ui.say(f"{found.folder}: {len(found.cells)} cells are to be there, says {found.known_from}")
+    ui.table("Cells", ("encoder", *STATES),
              [*rows, Row(cells=("all", *(str(total[state]) for state in STATES)))])  # fmt: skip
     again = [Row(cells=(cell.cell.name, cell.state, cell.reason.splitlines()[0])) for cell in found.again]
     if again:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from kit.types import NO_DEVICE, Cell, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile
+import numpy as np
+
+from kit import contract
+from kit.canon import sha256_json
+from kit.corpus.cellfile import CellRows
+from kit.corpus.keep import keep
+from kit.corpus.shard import CellEntry, FailedCell, Shard, cell_path, entry_for, write_manifest
+from kit.plan import plan_cells
+from kit.platforms.registry import settings_for
+from kit.types import NO_DEVICE, Cell, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile, Teacher
 
 #: Pictures that differ in content and in how hard they are to encode.
 PICTURES = {
@@ -59,3 +68,91 @@ def write_model(path: Path, weight: float = 0.5) -> Path:
     }  # fmt: skip
     path.write_text(json.dumps({"param_dict": {}, "model_dict": model}))
     return path
+
+
+def plan(
+    sources: Sequence[str] = ("Highway", "Park"),
+    encoders: Sequence[str] = ("libx264",),
+    cqs: Sequence[int] = (25, 37),
+    *,
+    build: str = "x264 - core 164",
+    frames: int = 5,
+    content: str = "",
+    **facts: Any,
+) -> tuple[Cell, ...]:
+    """Cells of clips that are nowhere; ``content`` changes what they show."""
+    geometry = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=frames)
+    clips = [
+        Source(
+            file=SourceFile(path=Path(label), kind="yuv", label=label, geometry=geometry),
+            sha256=sha256_json(label + content),
+            group=label,
+        )
+        for label in sources
+    ]
+    encoding = [ready(name, build=build) for name in encoders]
+    told = {
+        "architecture": "x86_64",
+        "teacher": Teacher(id=contract.DEFAULT_TEACHER),
+        "scorer_id": "cpu/golden-1",
+        "settings_for": settings_for,
+    }
+    points = [(name, cq) for name in encoders for cq in cqs]
+    return plan_cells(clips, points, encoders=encoding, **(told | facts))
+
+
+def rows_of(cell: Cell) -> CellRows:
+    """Rows of a cell; better scores and more bytes at finer quality points."""
+    frames, cq = cell.source.geometry.frames, cell.settings.cq
+    noise = np.random.default_rng(int(cell.key[:8], 16)).uniform(0, 1, (frames, 6))
+    rows = CellRows(
+        labels={
+            "cell_key": cell.key,
+            "src": cell.source.label,
+            "src_sha256": cell.source.sha256,
+            "group": cell.source.group,
+            "corpus": "local",
+            "encoder": cell.settings.encoder,
+            "preset": cell.settings.preset,
+        },
+        cq=cq,
+        features=noise,
+        vmaf=99.0 - cq + noise[:, 0],
+        facts={},
+    )
+    facts = {**cell.keyed, "encoded_bytes": 10_000 - 100 * cq, "content_sha256": rows.content_sha256()}
+    return CellRows(labels=rows.labels, cq=cq, features=rows.features, vmaf=rows.vmaf, facts=facts)
+
+
+def keep_all(folder: Path, cells: Sequence[Cell]) -> list[CellEntry]:
+    """Write cells as a run does."""
+    for cell in cells:
+        keep(folder, cell_path(cell), rows_of(cell), [{"box": "b", "seconds": 1.0}])
+    return [entry_for(cell, rows_of(cell)) for cell in cells]
+
+
+def shard_of(folder: Path, cells: Sequence[Cell], failed: Sequence[FailedCell] = ()) -> Shard:
+    """Write cells and their manifest."""
+    sources = {
+        cell.source.label: {
+            "label": cell.source.label,
+            "sha256": cell.source.sha256,
+            "group": cell.source.group,
+            "geometry": {"fps": "25/1"},
+        }
+        for cell in cells
+    }
+    shard = Shard(
+        folder=folder,
+        box="b",
+        platform="p",
+        demo=False,
+        teacher=Teacher(id=contract.DEFAULT_TEACHER),
+        scorer={"id": "cpu/golden-1", "version": "3", "golden": {}},
+        encoders={cell.encoder.name: cell.encoder.build for cell in cells},
+        sources=tuple(sources.values()),
+        cells=tuple(keep_all(folder, cells)),
+        failed=tuple(failed),
+    )
+    write_manifest(shard)
+    return shard

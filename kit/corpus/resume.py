@@ -147,7 +147,7 @@ def _text(value: object) -> str:
         case list():
             return shlex.join(map(str, value)) or "none"
         case {"id": name, "sha256": digest}:
-            return f"{name} ({digest[:12]})" if digest else str(name)
+            return f"file {digest[:12]}" if digest else str(name)
         case str() if len(value) == 64:
             return value[:12]
     return str(value)
