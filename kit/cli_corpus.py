@@ -54,7 +54,7 @@ def _show_status(found: Status) -> None:
              [*rows, Row(cells=("all", *(str(total[state]) for state in STATES)))])  # fmt: skip
     again = [Row(cells=(cell.cell.name, cell.state, cell.reason.splitlines()[0])) for cell in found.again]
     if again:
-        ui.table("Would be made", ("cell", "", "why"), again[:_MOST_LINES])
+        ui.table("Would be made", ("cell", "state", "why"), again[:_MOST_LINES])
     if len(again) > _MOST_LINES:
         ui.say(f"and {len(again) - _MOST_LINES} more; --json lists all")
     if found.others:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,20 @@ def test_an_imported_shard_can_be_trained_on(tmp_path: Path) -> None:
     strange = loaded.codec[[loaded.cells[cell].encoder == "hevc_new" for cell in loaded.cell]]
     assert not strange[:, : len(contract.ENCODER_VOCAB)].any()
     assert set(loaded.codec[:, -2].tolist()) == {np.float32(5 / 9)}
+
+
+def test_a_run_goes_on_from_an_imported_shard_to_a_verdict(run_copy: Path, tmp_path: Path, kit: Kit) -> None:
+    shutil.rmtree(run_copy / "corpus")
+    import_rows(write(tmp_path / "rows.jsonl", rows()), run_copy / "corpus", groups_file=None)
+    done = kit("train", "--out-dir", str(run_copy), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "The corpus does not tell its teacher" in done.stderr
+    done = kit("verdict", "--out-dir", str(run_copy), "--json", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    corpus = json.loads(done.stdout)["corpus"]
+    assert (corpus["sources"], corpus["cells"], corpus["teacher"]) == (3, 12, None)
+    assert corpus["boxes"] == [{"box": None, "platform": None}]
+    assert kit("bundle", "--out-dir", str(run_copy), cwd=tmp_path).returncode == 0
 
 
 def test_the_key_is_that_of_the_rows(tmp_path: Path) -> None:
