@@ -64,6 +64,7 @@ def change(edit: Callable[[Any], object]) -> Callable[[Path], None]:
         (truncate, "another SHA-256"),
         (lambda path: path.write_bytes(b""), "another SHA-256"),
         (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
+        (lambda path: path.unlink(), "its file is not there, only what was observed"),
         (lambda path: path.with_suffix(".observed.json").unlink(), "is missing: what was observed"),
         (lambda path: path.with_suffix(".observed.json").write_text("{"), "cannot be used"),
         (lambda path: path.with_suffix(".observed.json").write_text("[]"), "cannot be used"),
@@ -73,7 +74,20 @@ def change(edit: Callable[[Any], object]) -> Callable[[Path], None]:
         (change(lambda value: value["file"].update(rows=4)), "it has 4 rows, expected 5"),
         (change(lambda value: value.update(cell_key="0" * 64)), "in its place is the cell 000000000000, expected"),
     ],
-    ids=["truncated", "empty", "folder", "unobserved", "half", "list", "no-file", "text", "null", "rows", "key"],
+    ids=[
+        "truncated",
+        "empty",
+        "folder",
+        "gone",
+        "unobserved",
+        "half",
+        "list",
+        "no-file",
+        "text",
+        "null",
+        "rows",
+        "key",
+    ],
 )
 def test_what_does_not_fit_is_made_again_with_the_reason(
     damage: Callable[[Path], object], told: str, tmp_path: Path

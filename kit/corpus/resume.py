@@ -50,18 +50,21 @@ def sort_out(cells: Sequence[Cell], folder: Path) -> tuple[list[CellEntry], list
 
 
 def finished(folder: Path, planned: PlannedCell) -> CellEntry | None:
-    """The manifest's line of a cell that is there and whole; None when there is none.
+    """The manifest's line of a cell that is there and whole; None when it was never made.
 
     Raises:
-        Wanting: a file is there, but it is damaged or holds another cell.
+        Wanting: a file is there, but it is damaged or holds another cell; or it is gone.
     """
+    observed = observed_path(folder, planned.path)
     try:
         data = (folder / planned.path).read_bytes()
     except FileNotFoundError:
+        if observed.is_file():
+            raise Wanting("its file is not there, only what was observed while it was made") from None
         return None
     except OSError as error:
         raise Wanting(f"its file cannot be read: {error.strerror}") from error
-    key, noted = _noted(observed_path(folder, planned.path))
+    key, noted = _noted(observed)
     if key != planned.key:
         raise Wanting(f"in its place is the cell {key[:12]}, expected {planned.key[:12]}")
     if hashlib.sha256(data).hexdigest() != noted["sha256"]:

@@ -79,7 +79,8 @@ def status(folder: Path) -> Status:
     known_from = planned.PLAN if (place / planned.PLAN).is_file() else shards.MANIFEST
     wanted = planned.read(place) if known_from == planned.PLAN else list(map(planned.from_entry, listed))
     present = _present_facts(place)
-    states = [_state(place, cell, failed.get(cell.key), present) for cell in wanted]
+    made = {entry.key for entry in listed}
+    states = [_state(place, cell, failed.get(cell.key), present, made=cell.key in made) for cell in wanted]
     if known_from == shards.MANIFEST:
         states += [_failed(cell) for cell in failed.values()]
     paths = {cell.path for cell in wanted}
@@ -97,7 +98,9 @@ def _cell_files(place: Path) -> list[str]:
             if not path.name.startswith(".")]  # fmt: skip
 
 
-def _state(place: Path, cell: PlannedCell, failed: FailedCell | None, present: Mapping[str, Any]) -> CellState:
+def _state(
+    place: Path, cell: PlannedCell, failed: FailedCell | None, present: Mapping[str, Any], *, made: bool
+) -> CellState:
     try:
         entry = finished(place, cell)
     except Wanting as error:
@@ -109,7 +112,7 @@ def _state(place: Path, cell: PlannedCell, failed: FailedCell | None, present: M
         return CellState(cell=cell, state="failed", reason=failed.reason)
     if reason := outdated(place, cell):
         return CellState(cell=cell, state="outdated", reason=reason)
-    return CellState(cell=cell, state="missing", reason="not made yet" if cell.keyed else "its file is not there")
+    return CellState(cell=cell, state="missing", reason="its file is not there" if made else "not made yet")
 
 
 def _failed(cell: FailedCell) -> CellState:
