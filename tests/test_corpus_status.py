@@ -160,7 +160,7 @@ def test_after_a_kill_it_tells_what_is_missing(run_copy: Path, home: dict[str, s
         cwd=run_copy.parent, env=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while not list((run_copy / "corpus").rglob("*.parquet")):
+    while not list((run_copy / "corpus").rglob("cq*.parquet")):
         assert time.monotonic() < deadline
         assert started.poll() is None
         time.sleep(0.005)
@@ -172,7 +172,9 @@ def test_after_a_kill_it_tells_what_is_missing(run_copy: Path, home: dict[str, s
     assert (done.returncode, value["manifest"]) == (3, False)
     assert value["counts"] == {"done": files, "missing": 12 - files}
     assert 0 < files < 12
-    assert {cell["reason"] for cell in value["again"]} == {"not made yet"}
+    assert {cell["reason"] for cell in value["again"]} <= {
+        "not made yet", "its file is not there, only what was observed while it was made",
+    }  # fmt: skip
     done = kit("corpus", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert f"{files} of 12 cells are there already" in done.stderr
     assert kit("corpus", "status", str(run_copy), cwd=run_copy.parent).returncode == 0

@@ -43,28 +43,25 @@ def sort_out(cells: Sequence[Cell], folder: Path) -> tuple[list[CellEntry], list
             missing.append((cell, error.message))
             continue
         if entry is None:
-            missing.append((cell, outdated(folder, planned)))
+            missing.append((cell, gone(folder, planned) or outdated(folder, planned)))
         else:
             done.append(entry)
     return done, missing
 
 
 def finished(folder: Path, planned: PlannedCell) -> CellEntry | None:
-    """The manifest's line of a cell that is there and whole; None when it was never made.
+    """The manifest's line of a cell that is there and whole; None when there is none.
 
     Raises:
-        Wanting: a file is there, but it is damaged or holds another cell; or it is gone.
+        Wanting: a file is there, but it is damaged or holds another cell.
     """
-    observed = observed_path(folder, planned.path)
     try:
         data = (folder / planned.path).read_bytes()
     except FileNotFoundError:
-        if observed.is_file():
-            raise Wanting("its file is not there, only what was observed while it was made") from None
         return None
     except OSError as error:
         raise Wanting(f"its file cannot be read: {error.strerror}") from error
-    key, noted = _noted(observed)
+    key, noted = _noted(observed_path(folder, planned.path))
     if key != planned.key:
         raise Wanting(f"in its place is the cell {key[:12]}, expected {planned.key[:12]}")
     if hashlib.sha256(data).hexdigest() != noted["sha256"]:
@@ -91,6 +88,12 @@ def _noted(path: Path) -> tuple[str, Mapping[str, Any]]:
     except (BadInput, KeyError, TypeError) as error:
         raise Wanting(f"{path.name} cannot be used: {error}") from error
     return key, noted
+
+
+def gone(folder: Path, planned: PlannedCell) -> str:
+    """Whether a cell without a file has been made, or nearly: what was observed is written first; empty if not."""
+    there = observed_path(folder, planned.path).is_file()
+    return "its file is not there, only what was observed while it was made" if there else ""
 
 
 def outdated(folder: Path, planned: PlannedCell) -> str:

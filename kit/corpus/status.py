@@ -13,7 +13,7 @@ from kit.corpus import planned
 from kit.corpus import shard as shards
 from kit.corpus.place import shard_folder
 from kit.corpus.planned import PlannedCell
-from kit.corpus.resume import differences, finished, outdated
+from kit.corpus.resume import differences, finished, gone, outdated
 from kit.corpus.shard import CellEntry, FailedCell
 from kit.errors import BadInput, Missing, Wanting
 from kit.fsio import read_json
@@ -110,6 +110,8 @@ def _state(
         return CellState(cell=cell, state="outdated" if reason else "done", reason=reason, entry=entry)
     if failed is not None:
         return CellState(cell=cell, state="failed", reason=failed.reason)
+    if reason := gone(place, cell):
+        return CellState(cell=cell, state="missing", reason=reason)
     if reason := outdated(place, cell):
         return CellState(cell=cell, state="outdated", reason=reason)
     return CellState(cell=cell, state="missing", reason="its file is not there" if made else "not made yet")
