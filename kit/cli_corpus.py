@@ -60,6 +60,8 @@ def _show_status(found: Status) -> None:
     if found.others:
         ui.say(f"{len(found.others)} finished cells of other plans are kept: {found.others[0]}"
                + (" and others" if len(found.others) > 1 else ""))  # fmt: skip
+    if found.waived and total["failed"]:
+        ui.say("The failed cells are waived (--allow-partial): the corpus counts as whole without them.")
     if not found.manifest:
         ui.say("shard.json does not list what is there; the end of `corpus` writes it.")
 
@@ -67,7 +69,8 @@ def _show_status(found: Status) -> None:
 def _status_json(found: Status) -> dict[str, object]:
     return {
         "folder": str(found.folder), "complete": found.complete, "known_from": found.known_from,
-        "manifest": found.manifest, "others": list(found.others), "encoders": found.by_encoder(),
+        "manifest": found.manifest, "waived": found.waived, "others": list(found.others),
+        "encoders": found.by_encoder(),
         "counts": Counter(cell.state for cell in found.cells),
         "again": [{"key": cell.cell.key, "cell": cell.cell.name, "state": cell.state, "reason": cell.reason}
                   for cell in found.again],
@@ -115,7 +118,8 @@ def _show_info(found: Summary) -> None:
 def _info_json(found: Summary) -> dict[str, object]:
     shard = found.shard
     return {
-        "folder": str(shard.folder), "corpus_sha256": shard.corpus_sha256, "teacher": shard.teacher,
+        "folder": str(shard.folder), "corpus_sha256": shard.corpus_sha256,
+        "teacher": shard.teacher and shard.teacher.described,
         "cells": len(shard.cells), "rows": shard.rows, "failed": len(shard.failed), "groups": list(shard.groups),
         "sources": {label: asdict(held) for label, held in found.sources.items()},
         "encoders": {name: asdict(held) | {"build": shard.encoders.get(name)} for name, held in found.encoders.items()},

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from support import Kit, keep_all, plan, shard_of
 
 from kit.corpus import planned
-from kit.corpus.shard import FailedCell
+from kit.corpus.shard import FailedCell, write_manifest
 from kit.corpus.status import Status, status
 from kit.errors import BadInput, Missing
 from kit.session import KIT_ROOT
@@ -77,6 +78,17 @@ def test_all_cells_without_a_manifest_are_not_complete(tmp_path: Path) -> None:
     assert (found.again, found.manifest, found.complete) == ((), False, False)
 
 
+def test_waived_failures_leave_a_corpus_whole(tmp_path: Path) -> None:
+    cells = plan()
+    failed = FailedCell(key=cells[3].key, source="B", encoder="libx264", cq=37, reason="no", command="", stderr_tail="")
+    shard = shard_of(tmp_path, cells[:3], [failed])
+    planned.write(tmp_path, cells)
+    assert not status(tmp_path).complete
+    write_manifest(replace(shard, allow_partial=True))
+    assert status(tmp_path).complete
+    assert [cell.state for cell in status(tmp_path).again] == ["failed"]
+
+
 def test_a_manifest_of_an_earlier_plan_is_not_complete(tmp_path: Path) -> None:
     cells = plan()
     shard_of(tmp_path, cells[:2])
@@ -86,8 +98,9 @@ def test_a_manifest_of_an_earlier_plan_is_not_complete(tmp_path: Path) -> None:
 
 
 def prereqs(run: Path, **change: Any) -> None:
-    value = {"encoders": [{"name": "libx264", "build": "x264 - core 164"}], "scorer": {"id": "cpu/golden-1"}} | change
-    (run / "prereqs.json").write_text(json.dumps(value))
+    value = {"encoders": [{"name": "libx264", "build": "x264 - core 164"}], "scorer": {"id": "cpu/golden-1"},
+             "teacher": {"id": "vmaf_v0.6.1", "sha256": None}}  # fmt: skip
+    (run / "prereqs.json").write_text(json.dumps(value | change))
 
 
 def test_what_the_box_has_now_is_held_against_the_plan(tmp_path: Path) -> None:
@@ -102,7 +115,10 @@ def test_what_the_box_has_now_is_held_against_the_plan(tmp_path: Path) -> None:
     assert states(status(tmp_path)) == {"A/libx264/cq25": ("outdated", told)}
     prereqs(tmp_path, scorer={"id": "cuda/golden-1"})
     assert not status(tmp_path).complete
-    prereqs(tmp_path, scorer=None, encoders=[])
+    prereqs(tmp_path, teacher={"id": "mine", "sha256": "c" * 64})
+    told = f"teacher changed: vmaf_v0.6.1 → file {'c' * 12}"
+    assert states(status(tmp_path)) == {"A/libx264/cq25": ("outdated", told)}
+    prereqs(tmp_path, scorer=None, encoders=[], teacher=None)
     assert status(tmp_path).complete
     prereqs(tmp_path, encoders=None)
     with pytest.raises(BadInput, match=r"prereqs\.json"):

@@ -155,7 +155,8 @@ def read_manifest(folder: Path) -> Shard:
         shard = Shard(
             folder=folder, box=value["box"], platform=value["platform"], demo=value["demo"],
             teacher=value["teacher"] and Teacher(**value["teacher"]), scorer=value["scorer"],
-            encoders=value["encoders"], sources=tuple(value["sources"]), cells=tuple(CellEntry(**entry) for entry in value["cells"]),
+            encoders=value["encoders"], sources=tuple(value["sources"]),
+            cells=tuple(CellEntry(**entry) for entry in value["cells"]),
             failed=tuple(FailedCell(**entry) for entry in value["failed"]), allow_partial=value["allow_partial"],
         )  # fmt: skip
         if shard.corpus_sha256 != value["corpus_sha256"]:

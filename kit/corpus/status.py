@@ -17,6 +17,7 @@ from kit.corpus.resume import differences, finished, gone, outdated
 from kit.corpus.shard import CellEntry, FailedCell
 from kit.errors import BadInput, Missing, Wanting
 from kit.fsio import read_json
+from kit.types import Teacher
 
 #: States of a planned cell. ``outdated``: made, but under conditions that are no longer those of the plan or the box.
 STATES = ("done", "failed", "missing", "damaged", "outdated")
@@ -38,7 +39,8 @@ class Status:
 
     Attributes:
         known_from: ``plan.json`` or ``shard.json``: what says which cells are to be there.
-        manifest: whether ``shard.json`` lists exactly the finished cells.
+        manifest: whether ``shard.json`` lists exactly the finished cells; waived: whether it counts as whole without
+            the failed ones.
         others: cell files that are in no plan, relative to the shard; they are kept.
     """
 
@@ -46,11 +48,13 @@ class Status:
     known_from: str
     cells: tuple[CellState, ...]
     manifest: bool
+    waived: bool
     others: tuple[str, ...]
 
     @property
     def complete(self) -> bool:
-        return self.manifest and all(cell.state == "done" for cell in self.cells)
+        enough = ("done", "failed") if self.waived else ("done",)
+        return self.manifest and all(cell.state in enough for cell in self.cells)
 
     @property
     def again(self) -> tuple[CellState, ...]:
@@ -89,6 +93,7 @@ def status(folder: Path) -> Status:
         known_from=known_from,
         cells=tuple(sorted(states, key=lambda state: (state.cell.name, state.cell.key))),
         manifest=manifest is not None and set(listed) == {state.entry for state in states if state.entry},
+        waived=manifest is not None and manifest.allow_partial,
         others=tuple(sorted(found for found in _cell_files(place) if found not in paths)),
     )
 
@@ -132,7 +137,8 @@ def _present_facts(place: Path) -> Mapping[str, Any]:
     try:
         value: Any = read_json(path)
         builds = {encoder["name"]: encoder["build"] for encoder in value["encoders"]}
-        return {"builds": builds, "scorer_id": value["scorer"] and value["scorer"]["id"]}
+        teacher = value["teacher"] and Teacher(**value["teacher"]).identity
+        return {"builds": builds, "teacher": teacher, "scorer_id": value["scorer"] and value["scorer"]["id"]}
     except Missing:
         return {}
     except (KeyError, TypeError) as error:
@@ -143,5 +149,6 @@ def _since_the_plan(cell: PlannedCell, present: Mapping[str, Any]) -> list[str]:
     """What changed between the plan and the prerequisites that were checked after it."""
     if not cell.keyed or not present:
         return []
-    now = {"encoder_build": present["builds"].get(cell.encoder), "scorer_id": present["scorer_id"]}
+    now = {name: present[name] for name in ("teacher", "scorer_id")}
+    now["encoder_build"] = present["builds"].get(cell.encoder)
     return differences(cell.keyed, {name: value for name, value in now.items() if value is not None})
