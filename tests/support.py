@@ -18,6 +18,7 @@ from kit.corpus.keep import keep
 from kit.corpus.shard import CellEntry, FailedCell, Shard, cell_path, entry_for, write_manifest
 from kit.plan import plan_cells
 from kit.platforms.registry import settings_for
+from kit.scorers.teachers import CANONICAL
 from kit.types import NO_DEVICE, Cell, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile, Teacher
 
 #: Pictures that differ in content and in how hard they are to encode.
@@ -46,7 +47,7 @@ def planned(name: str, frames: int = 10, family: str = "software") -> Cell:
     settings = EncodeSettings(encoder="libx264", preset="medium", cq=31, argv=(), encode_pix_fmt="yuv420p",
                               score_pix_fmt="yuv420p")  # fmt: skip
     source = Source(file=file, sha256=name, group=name)
-    return Cell(key=name, source=source, settings=settings, encoder=ready(family=family), teacher="t")
+    return Cell(key=name, source=source, settings=settings, encoder=ready(family=family), teacher=CANONICAL)
 
 
 #: ``kit("run", "--epochs", "2", cwd=folder, env={...})`` runs the kit as a process.
