@@ -268,7 +268,10 @@ def test_a_full_disk_keeps_what_is_finished(clips: Path, tmp_path: Path, kit: Ki
     wrapper.write_text(
         "#!/bin/sh\n"
         f'case "$*" in *slicecrc*) echo x >> {tmp_path}/count;'
-        f' [ $(wc -l < {tmp_path}/count) -gt 2 ] && echo "No space left on device" >&2 && exit 228;; esac\n'
+        # the others are let finish first: what still runs is stopped with the one that fails
+        f" if [ $(wc -l < {tmp_path}/count) -gt 2 ]; then"
+        f" until [ $(ls {tmp_path}/packed | grep -c 'mkv$') -ge 2 ]; do sleep 0.1; done;"
+        ' echo "No space left on device" >&2; exit 228; fi;; esac\n'
         f'exec {ffmpeg.path} "$@"\n'
     )
     wrapper.chmod(0o755)
