@@ -1,4 +1,4 @@
-"""Every chore of the project: ``nox -s lint types tests tarball``, or one of ``bench``, ``freeze``, ``help``."""
+"""Every chore of the project: ``nox -s lint types tests tarball``, or one of ``bench``, ``stress``, ``freeze``, ``help``."""
 
 from __future__ import annotations
 
@@ -49,6 +49,12 @@ def bench(session: nox.Session) -> None:
     """Every benchmark; each prints a table."""
     for script in sorted((ROOT / "benchmarks").glob("bench_*.py")):
         session.run(kit_python(session), str(script), *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
+def stress(session: nox.Session) -> None:
+    """Fifty kills of a corpus run; each has to be survived."""
+    session.run(kit_python(session), str(ROOT / "benchmarks" / "stress_kill.py"), *session.posargs, external=True)
 
 
 @nox.session(venv_backend="none")

@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from support import MakeClip, ready
+from support import MakeClip
 
 from kit.corpus.produce import Bench, produce
 from kit.corpus.shard import FailedCell, observed_path

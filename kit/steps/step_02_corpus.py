@@ -131,7 +131,7 @@ def _produce_all(
     workers = cells_at_once(cores=facts.cores, memory_bytes=facts.memory_bytes, largest_frame=largest)
     limits = {cell.encoder.family: cell.encoder.max_parallel for cell in cells}
     schedule = Schedule(cells, cost=_cost, places=limits, workers=workers, cores=facts.cores)
-    planned, tally = schedule.places, Tally(cells, _cost)
+    hinted, tally = schedule.places, Tally(cells, _cost)
     bench = replace(bench, tally=tally)
 
     def make(_turn: int) -> CellEntry | FailedCell:
@@ -146,8 +146,8 @@ def _produce_all(
             make, range(len(cells)), workers=workers, stop=session.processes.stop, tick=lambda: show(*tally.look())
         )
     for family, places in schedule.places.items():
-        if places < planned[family]:
-            session.ui.say(f"{family}: the device took {places} encodes at once, not {planned[family]}")
+        if places < hinted[family]:
+            session.ui.say(f"{family}: the device took {places} encodes at once, not {hinted[family]}")
     slowest = ", ".join(f"{name} {duration(seconds)}" for seconds, name in tally.slowest(_SLOWEST))
     session.ui.say(f"Slowest: {slowest}")
     made = [result for result in results if isinstance(result, CellEntry)]
