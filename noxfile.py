@@ -1,4 +1,4 @@
-"""Every chore of the project: ``nox -s lint types tests tarball``, or one of ``bench``, ``stress``, ``freeze``, ``help``."""
+"""Every chore of the project: ``nox -s lint types tests tarball``, or ``bench``, ``stress``, ``freeze``, ``help``."""
 
 from __future__ import annotations
 

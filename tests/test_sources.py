@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from support import MakeClip
+from support import MakeClip, ready
 
 from kit.corpus.produce import Bench, produce
 from kit.corpus.shard import FailedCell, observed_path
@@ -38,8 +37,8 @@ def sources_in(folder: Path, tools: Tools, cache: Path) -> tuple[Source, ...]:
 
 def cells_of(sources: tuple[Source, ...], cq: int = 31, encoder: str = "libx264") -> tuple[Cell, ...]:
     return plan_cells(
-        sources, [(encoder, cq)], encoders=[replace(X264, name=encoder)], settings_for=settings_for,
-        architecture="x86_64", teacher=CANONICAL, scorer_id="cpu/golden-1",
+        sources, [(encoder, cq)], encoders=[ready(encoder)], settings_for=settings_for, architecture="x86_64",
+        teacher=CANONICAL, scorer_id="cpu/golden-1",
     )  # fmt: skip
 
 
