@@ -8,20 +8,23 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from kit import __version__, config, contract, exits, layout
+from kit import __version__, config, exits, layout
 from kit.cli_binaries import binaries
-from kit.cli_common import Outcome, complain, print_json
+from kit.cli_common import Outcome, complain, completed, print_json, texts_of
 from kit.cli_corpus import CORPUS_COMMANDS
 from kit.cli_dataset import dataset
+from kit.cli_options import options
 from kit.cli_platform import platform
-from kit.errors import BadInput, DiskFull, KitError, Missing, Terminated
+from kit.cli_worker import worker
+from kit.cluster.security import link
+from kit.errors import DiskFull, KitError, Missing, Terminated
 
 RUNS = Path("runs")
 
@@ -31,82 +34,6 @@ SETUP_NOTE = (
 )
 
 
-def _options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorate a command with the options of these names."""
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for name in reversed(names):
-            command = _OPTIONS[name](command)
-        return command
-
-    return decorate
-
-
-def _flag_text(_context: click.Context, _parameter: click.Parameter, value: bool | None) -> str | None:  # noqa: FBT001
-    """A flag as the text that the configuration reads."""
-    return None if value is None else str(value).lower()
-
-
-_CQS = ",".join(map(str, contract.DEFAULT_CQS))
-_SEEDS = ",".join(map(str, contract.DEFAULT_SEEDS))
-_OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
-    "ref_dir": click.option(
-        "--ref-dir", metavar="DIR",
-        help="Folder of reference clips (.yuv, .y4m, video files; sub-folders too). Without it: the demo clips."),
-    "dataset": click.option(
-        "--dataset", metavar="NAME",
-        help=f"What --ref-dir holds: {', '.join(contract.DATASETS)}. A data set named without --ref-dir is looked for "
-             "in ${VMAF_DATA_ROOT:-~/.cache/vmaf-train}/datasets/NAME. Default: auto."),
-    "encoders": click.option(
-        "--encoders", metavar="A,B", help="Encoders to use, each of which must work. Default: what the box calls for."),
-    "teacher": click.option(
-        "--teacher", metavar="MODEL",
-        help="VMAF model whose score is the target: a built-in one by name, or a model file (.json) by path. "
-             f"Default: {contract.DEFAULT_TEACHER}."),
-    "cqs": click.option("--cqs", metavar="N,N", help=f"Quality points, 0 to 51. Default: {_CQS}."),
-    "seeds": click.option("--seeds", metavar="N,N", help=f"Ensemble seeds. Default: {_SEEDS}."),
-    "epochs": click.option(
-        "--epochs", metavar="N",
-        help=f"Passes over the training rows. Default: {contract.DEFAULT_EPOCHS}, demo {contract.DEMO_EPOCHS}."),
-    "out_dir": click.option(
-        "--out-dir", metavar="DIR",
-        help="Run folder. Default: a new one under runs/, or the last one there if it is to be continued."),
-    "box": click.option("--box", metavar="NAME", help="Name of this box in the results. Default: a random tag."),
-    "ffmpeg": click.option(
-        "--ffmpeg", metavar="PATH",
-        help="The ffmpeg that encodes; if it cannot score, the bundled one does. Environment: FFMPEG_BIN."),
-    "vmaf_bin": click.option(
-        "--vmaf-bin", metavar="PATH",
-        help="The vmaf tool. Environment: LIBVMAF_BIN. Default: binaries/<platform>/vmaf, else ffmpeg's filter."),
-    "scorer_backend": click.option(
-        "--scorer-backend", metavar="NAME",
-        help=f"What the vmaf tool computes with: {' or '.join(contract.SCORER_BACKENDS)}. Cells of different backends "
-             f"never go into one corpus. Default: {contract.DEFAULT_SCORER_BACKEND}."),
-    "gpu": click.option(
-        "--gpu", metavar="INDEX", help="NVIDIA GPU that encodes, as nvidia-smi counts. Default: the first."),
-    "render_node": click.option(
-        "--render-node", metavar="NAME",
-        help="Render node of the Intel GPU that encodes, e.g. renderD129. Default: the first with Intel's driver."),
-    "geometry": click.option(
-        "--geometry", metavar="WxH@FPS[:FMT]", help="Format of .yuv files that neither name nor sidecar tells."),
-    "anchor": click.option(
-        "--anchor/--no-anchor", default=None, callback=_flag_text,
-        help=f"The cell that every box shares ({contract.ANCHOR_ENCODER}, cq {contract.ANCHOR_CQ}). Default: with it."),
-    "shard_only": click.option(
-        "--shard-only/--with-verdict", default=None, callback=_flag_text,
-        help="Only prereqs, corpus and bundle; no verdict is asked for."),
-    "allow_partial": click.option(
-        "--allow-partial/--no-allow-partial", default=None, callback=_flag_text,
-        help="Go on without cells that fail; the verdict counts them. Default: they make it INVALID, exit code 3."),
-    "stall_timeout": click.option(
-        "--stall-timeout", metavar="SECONDS",
-        help=f"Stop and retry a cell that makes no progress for so long. Default: {config.STALL_TIMEOUT:g}."),
-    "disk_wait": click.option(
-        "--disk-wait", metavar="SECONDS",
-        help=f"How long to wait for room when the disk is full. Default: {config.DISK_WAIT:g}."),
-    "config": click.option("--config", "config_file", metavar="FILE", help="TOML file with options."),
-    "json": click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
-}  # fmt: skip
 _PLACES = ("out_dir", "config", "json")
 _CORPUS_OPTIONS = (
     "ref_dir", "dataset", "encoders", "teacher", "cqs", "box", "ffmpeg", "vmaf_bin", "scorer_backend", "gpu",
@@ -129,7 +56,7 @@ def cli() -> None:
 
 
 @cli.command(epilog=SETUP_NOTE)
-@_options(*_CORPUS_OPTIONS, "seeds", "epochs", "shard_only", *config.TOLERANCES, *_PLACES)
+@options(*_CORPUS_OPTIONS, "seeds", "epochs", "shard_only", *config.TOLERANCES, *_PLACES)
 @click.option("--from", "first", type=click.IntRange(1, 5), help="Start at step N from what the run folder holds.")
 @click.option("--only", type=click.IntRange(1, 5), help="Do step N alone.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost; make nothing.")
@@ -153,17 +80,19 @@ def run(first: int | None, only: int | None, dry_run: bool, as_json: bool, **giv
 
 
 @cli.command()
-@_options(*_CORPUS_OPTIONS, "shard_only", *_PLACES)
+@options(*_CORPUS_OPTIONS, "shard_only", *_PLACES)
 def prereqs(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
     """Step 1: check what the run needs and what this box has."""
     return _execute(given, first=1, last=1, as_json=as_json)
 
 
 @cli.group(invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]")
-@_options("cqs", "anchor", *config.TOLERANCES, *_PLACES)
+@options("cqs", "anchor", *config.TOLERANCES, *config.CLUSTER, *_PLACES)
 @click.pass_context
 def corpus(context: click.Context, /, as_json: bool, **given: str | None) -> Outcome | None:  # noqa: FBT001
     """Step 2: encode and score every cell that is not there yet.
+
+    With --scheduler on the boxes that run `worker`, with the encoders that those offer.
 
     With a command of its own: look at a corpus, import or export one.
 
@@ -178,21 +107,21 @@ def corpus(context: click.Context, /, as_json: bool, **given: str | None) -> Out
 
 
 @cli.command()
-@_options("seeds", "epochs", *_PLACES)
+@options("seeds", "epochs", *_PLACES)
 def train(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
     """Step 3: train every seed on every fold."""
     return _execute(given, first=3, last=3, as_json=as_json)
 
 
 @cli.command()
-@_options(*_PLACES)
+@options(*_PLACES)
 def verdict(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
     """Step 4: apply the gate; exits as a run does (0 PROMOTE, 1 HOLD, 3 INVALID)."""
     return _execute(given, first=4, last=4, as_json=as_json, verdict_decides=True)
 
 
 @cli.command()
-@_options(*_PLACES)
+@options(*_PLACES)
 def bundle(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
     """Step 5: pack the one file that goes back."""
     return _execute(given, first=5, last=5, as_json=as_json)
@@ -216,6 +145,7 @@ for _command in CORPUS_COMMANDS:
 cli.add_command(binaries)
 cli.add_command(dataset)
 cli.add_command(platform)
+cli.add_command(worker)
 
 
 def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConfig:
@@ -224,15 +154,9 @@ def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConf
     Args:
         continues: the command goes on with an existing run.
     """
-    from kit import local, pipeline
+    from kit import pipeline
 
-    named = {name: text for name, text in given.items() if text is not None and name != "config_file"}
-    file: config.Texts = {}
-    if path := given.get("config_file"):
-        try:
-            file = config.read_config_file(Path(path).read_text(encoding="utf-8"), path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"--config {path} cannot be read: {error}") from error
+    named, file = texts_of(given)
     asked = named.get("out_dir", file.get("out_dir"))
     place = None if asked is None else config.out_dir(asked)
     if place is None and continues:
@@ -240,12 +164,8 @@ def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConf
         if place is None:
             raise Missing("there is no run under runs/ to go on with", hint="Start with `run`, or give --out-dir.")
     remembered = pipeline.remembered(place) if place else {}
-    found = config.gather(command_line=named, environ=os.environ, file=file, remembered=remembered)
-    values = config.parse(found)
-    tag, origin = local.box_tag() if "box" not in values else ("", "")
-    resolved = config.complete(
-        values, found.origins, out_dir=place or RUNS, box=tag, box_origin=origin,
-    )  # fmt: skip
+    resolved = completed(named, file, os.environ, out_dir=place or RUNS, remembered=remembered)
+    link(resolved)  # an address that must not be used is refused before anything is done
     if place is not None:
         return resolved
     earlier = pipeline.unfinished_run(RUNS, config.as_texts(resolved))
@@ -289,6 +209,8 @@ def _show_config(resolved: config.RunConfig, ui: Any) -> None:
     if resolved.ref_dir is not None:
         shown["ref_dir"] = str(resolved.ref_dir)
     texts = shown | config.as_texts(resolved) | {"out_dir": str(resolved.out_dir)}
+    if resolved.scheduler is not None:
+        texts["scheduler"] = resolved.scheduler
     rows = [Row(cells=(name.replace("_", "-"), texts[name], resolved.origins.get(name, "default")))
             for name in sorted(texts)]  # fmt: skip
     ui.table("Options", ("option", "value", "from"), rows)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit import config
+from kit.errors import BadInput
 
 if TYPE_CHECKING:
     from kit.ffmpeg import Ffmpeg
@@ -23,6 +24,38 @@ class Outcome:
     """What a command ends with. A type of its own, since click hands its own exit codes back as plain numbers."""
 
     code: int
+
+
+def texts_of(given: Mapping[str, str | None]) -> tuple[dict[str, str], config.Texts]:
+    """The options on the command line, and those of the file that ``--config`` names.
+
+    Raises:
+        BadInput: the file cannot be read, or holds what is no option.
+    """
+    named = {name: text for name, text in given.items() if text is not None and name != "config_file"}
+    path = given.get("config_file")
+    if not path:
+        return named, {}
+    try:
+        return named, config.read_config_file(Path(path).read_text(encoding="utf-8"), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"--config {path} cannot be read: {error}") from error
+
+
+def completed(
+    named: config.Texts, file: config.Texts, environ: Mapping[str, str], *, out_dir: Path, remembered: config.Texts
+) -> config.RunConfig:
+    """The options with their defaults, the box's tag among them.
+
+    Raises:
+        BadInput: an option that cannot be used.
+    """
+    from kit import local
+
+    found = config.gather(command_line=named, environ=environ, file=file, remembered=remembered)
+    values = config.parse(found)
+    tag, origin = local.box_tag() if "box" not in values else ("", "")
+    return config.complete(values, found.origins, out_dir=out_dir, box=tag, box_origin=origin)
 
 
 def opened(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[config.RunConfig, Session, Ffmpeg]:

@@ -15,8 +15,9 @@ from kit import contract
 from kit.errors import BadInput, KitError, Several
 from kit.geometry import RawFormat, parse_option
 
-#: Seconds without progress after which a cell's processes are stopped, and seconds to wait for room on a full disk.
-STALL_TIMEOUT, DISK_WAIT = 120.0, 60.0
+#: Seconds without progress after which a cell's processes are stopped, seconds to wait for room on a full disk, and
+#: seconds to wait for a worker that can make what is left.
+STALL_TIMEOUT, DISK_WAIT, WORKER_WAIT = 120.0, 60.0, 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,9 @@ class RunConfig:
         allow_partial: go on without cells that fail.
         stall_timeout: seconds without progress after which a cell's processes are stopped.
         disk_wait: seconds to wait for room when the disk is full.
+        scheduler: address of the Dask scheduler whose workers make the cells; None to make them here.
+        tls_ca, tls_cert, tls_key: certificates for the way there, in PEM files.
+        worker_wait: seconds to wait for a worker that can make what is left.
         origins: option name to where its value came from, in words.
     """
 
@@ -63,6 +67,11 @@ class RunConfig:
     gpu: int | None = None
     render_node: str | None = None
     cuda_visible: str = ""
+    scheduler: str | None = None
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    worker_wait: float = WORKER_WAIT
     origins: Mapping[str, str]
 
     @property
@@ -188,6 +197,10 @@ def _disk_wait(text: str) -> float:
     return _seconds(text, "disk-wait", 0)
 
 
+def _worker_wait(text: str) -> float:
+    return _seconds(text, "worker-wait", 0)
+
+
 def _path(text: str, what: str) -> Path:
     if not text.strip():
         raise BadInput(f"--{what} is empty", hint="Give a path, or leave the option out.")
@@ -219,6 +232,18 @@ def _ffmpeg(text: str) -> Path:
 
 def _vmaf_bin(text: str) -> Path:
     return _path(text, "vmaf-bin")
+
+
+def _tls_ca(text: str) -> Path:
+    return _path(text, "tls-ca")
+
+
+def _tls_cert(text: str) -> Path:
+    return _path(text, "tls-cert")
+
+
+def _tls_key(text: str) -> Path:
+    return _path(text, "tls-key")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,9 +278,16 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="allow_partial", parse=_allow_partial),
     Option(name="stall_timeout", parse=_stall_timeout),
     Option(name="disk_wait", parse=_disk_wait),
+    Option(name="scheduler", parse=str),
+    Option(name="tls_ca", parse=_tls_ca),
+    Option(name="tls_cert", parse=_tls_cert),
+    Option(name="tls_key", parse=_tls_key),
+    Option(name="worker_wait", parse=_worker_wait),
 )
 #: Options that say what is put up with, not what is made: another value of theirs is no reason for another run.
 TOLERANCES = ("allow_partial", "stall_timeout", "disk_wait")
+#: Options that say where the cells are made; they are never remembered.
+CLUSTER = ("scheduler", "tls_ca", "tls_cert", "tls_key", "worker_wait")
 
 #: Texts a file or an earlier run gives, by option name.
 Texts = Mapping[str, str]
@@ -328,6 +360,7 @@ def complete(
         "epochs": contract.DEMO_EPOCHS if demo else contract.DEFAULT_EPOCHS, "anchor": True, "shard_only": False,
         "gpu": None, "render_node": None, "cuda_visible": "",
         "allow_partial": False, "stall_timeout": STALL_TIMEOUT, "disk_wait": DISK_WAIT,
+        "scheduler": None, "tls_ca": None, "tls_cert": None, "tls_key": None, "worker_wait": WORKER_WAIT,
     }  # fmt: skip
     words = dict.fromkeys(defaults, "default") | {"box": box_origin} | words
     if demo:
@@ -358,7 +391,7 @@ _FROM_DATASET = "--dataset"
 
 
 def as_texts(config: RunConfig) -> dict[str, str]:
-    """The options as texts that :func:`parse` reads again; those that are unset are left out."""
+    """The options as texts that :func:`parse` reads again; those that are unset or of ``CLUSTER`` are left out."""
     texts = {
         "dataset": config.dataset,
         "teacher": str(config.teacher),

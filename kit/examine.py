@@ -28,8 +28,9 @@ from kit.scorers import choose, own, teachers
 from kit.scorers.base import CellScorer
 from kit.session import KIT_ROOT, Session
 from kit.sources import demo
+from kit.sources.identity import identify_all
 from kit.sources.read import Tools
-from kit.types import Finding, ReadyEncoder, Scorer, Teacher
+from kit.types import Finding, ReadyEncoder, Scorer, Source, Teacher
 from kit.ui import size
 
 #: Bytes that must stay free besides what the plan needs.
@@ -141,13 +142,18 @@ def reference_folder(config: RunConfig, session: Session) -> Path:
 
 
 def points_for(config: RunConfig, ready: tuple[ReadyEncoder, ...]) -> tuple[tuple[str, int], ...]:
-    """(encoder, cq) of every encode of a source: the encoders asked for, else all that are ready.
+    """(encoder, cq) of every encode of a source."""
+    return quality_points(names_for(config, ready), config.cqs, anchor=config.anchor)
 
-    libx264 that is there for the anchor alone does not get every quality point.
+
+def names_for(config: RunConfig, ready: tuple[ReadyEncoder, ...]) -> tuple[str, ...]:
+    """The encoders that make every quality point: those asked for, else all that are ready.
+
+    libx264 that is there for the anchor alone is none of them.
     """
     names = tuple(encoder.name for encoder in ready)
     others = tuple(name for name in names if name != contract.ANCHOR_ENCODER)
-    return quality_points(config.encoders or others or names, config.cqs, anchor=config.anchor)
+    return config.encoders or others or names
 
 
 def _check_python(seen: Examined) -> None:
@@ -246,6 +252,17 @@ def open_sources(config: RunConfig, session: Session, ffmpeg: Ffmpeg) -> Opened:
         reference_folder(config, session), asked="dir" if config.demo else config.dataset, assumed=config.geometry,
         tools=Tools(ffmpeg=ffmpeg, processes=session.processes), cache=session.cache,
     )  # fmt: skip
+
+
+def identify(found: Prereqs, session: Session) -> tuple[Source, ...]:
+    """The identity of every clip.
+
+    Raises:
+        Several: clips that cannot be decoded, or two with the same content.
+    """
+    tools = Tools(ffmpeg=found.ffmpeg, processes=session.processes)
+    with session.ui.progress("Identifying sources", len(found.files), "clips") as advance:
+        return identify_all(found.files, tools, session.cache, workers=found.facts.cores, advance=lambda: advance(""))
 
 
 def _check_sources(seen: Examined, ffmpeg: Ffmpeg) -> None:

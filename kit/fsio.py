@@ -63,6 +63,11 @@ def scratch_folder() -> Iterator[Path]:
         os.close(handle)
 
 
+def scratch_folders() -> Iterator[Path]:
+    """Every folder of :func:`scratch_folder`, also those that killed processes have left."""
+    return Path(tempfile.gettempdir()).glob(SCRATCH_PREFIX + "*")
+
+
 def _claimed(handle: int) -> bool:
     """Lock something temporary as long as this process lives; False where another one is just removing it."""
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,12 +16,12 @@ from kit.config import TOLERANCES, RunConfig, Texts, as_texts
 from kit.corpus.shard import Shard
 from kit.errors import BadInput, Missing
 from kit.fsio import (
-    SCRATCH_PREFIX,
     TEMPORARY_PREFIX,
     locked,
     read_json,
     remove_abandoned,
     remove_temporaries,
+    scratch_folders,
     write_json,
 )  # fmt: skip
 from kit.privacy import Redactor
@@ -108,8 +107,7 @@ def _sweep(out_dir: Path, cache: Path) -> None:
     """Remove what a run left that was killed: in the run folder, and in places it shares with others."""
     remove_temporaries(out_dir)
     bundles = (path for path in out_dir.parent.glob(f"{TEMPORARY_PREFIX}*.gz") if _BUNDLE_BEGUN.fullmatch(path.name))
-    scratch = Path(tempfile.gettempdir()).glob(SCRATCH_PREFIX + "*")
-    remove_abandoned((*bundles, *cache.rglob(TEMPORARY_PREFIX + "*"), *scratch))
+    remove_abandoned((*bundles, *cache.rglob(TEMPORARY_PREFIX + "*"), *scratch_folders()))
 
 
 def _before(step: Step, config: RunConfig, session: Session) -> Any:

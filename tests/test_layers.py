@@ -38,14 +38,14 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("training", ("kit.training.",)),
     ("bootstrap", ("kit.bootstrap*",)),
-    ("between steps", ("kit.session", "kit.results", "kit.provenance", "kit.examine")),
+    ("between steps", ("kit.session", "kit.results", "kit.provenance", "kit.examine", "kit.cluster.")),
     ("steps", ("kit.steps.",)),
     ("pipeline", ("kit.pipeline",)),
     (
         "command line",
         (
-            "kit.cli", "kit.cli_binaries", "kit.cli_common", "kit.cli_corpus", "kit.cli_dataset", "kit.cli_platform",
-            "kit.__main__",
+            "kit.cli", "kit.cli_binaries", "kit.cli_common", "kit.cli_corpus", "kit.cli_dataset",
+            "kit.cli_options", "kit.cli_platform", "kit.cli_worker", "kit.__main__",
         ),
     ),
 )  # fmt: skip
@@ -71,7 +71,7 @@ IMPURE = (
     "kit.session",
 )
 #: What ``--help`` and a wrong option are answered without.
-HEAVY = ("torch", "numpy", "scipy", "pyarrow", "pandas", "onnx", "onnxruntime", "imageio_ffmpeg")
+HEAVY = ("torch", "numpy", "scipy", "pyarrow", "pandas", "onnx", "onnxruntime", "imageio_ffmpeg", "dask", "distributed")
 
 
 @dataclass(frozen=True, kw_only=True)

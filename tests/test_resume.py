@@ -173,15 +173,26 @@ def test_a_fact_that_was_not_told_counts_as_changed() -> None:
 def test_the_plan_reads_back_a_line_a_cell(tmp_path: Path) -> None:
     cells = plan()
     planned.write(tmp_path, cells)
-    assert planned.read(tmp_path) == sorted(map(from_cell, cells), key=lambda cell: cell.key)
-    assert len((tmp_path / "plan.json").read_text().splitlines()) == len(cells) + 3
+    assert planned.read(tmp_path) == planned.Plan(
+        cells=tuple(sorted(map(from_cell, cells), key=lambda cell: cell.key)), elsewhere=False
+    )
+    assert len((tmp_path / "plan.json").read_text().splitlines()) == len(cells) + 4
     first = (tmp_path / "plan.json").read_bytes()
     planned.write(tmp_path, tuple(reversed(cells)))
     assert (tmp_path / "plan.json").read_bytes() == first
 
 
-@pytest.mark.parametrize("text", ["[]", '{"schema_version": 1}', '{"schema_version": 2, "cells": []}',
-                                  '{"schema_version": 1, "cells": [{"key": "k"}]}', "{"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{",
+        '{"schema_version": 1}',
+        '{"schema_version": 1, "cells": []}',
+        '{"schema_version": 2, "cells": [], "elsewhere": false}',
+        '{"schema_version": 1, "cells": [{"key": "k"}], "elsewhere": false}',
+    ],
+)
 def test_what_is_no_plan_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text(text)
     with pytest.raises(BadInput, match=r"plan\.json"):

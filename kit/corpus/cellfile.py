@@ -114,7 +114,19 @@ def read_facts(path: Path) -> Mapping[str, object]:
 
 
 def read(path: Path) -> CellRows:
-    """Read and check a cell.
+    """Read and check a cell; raises what :func:`parse` raises, also when there is no such file."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Wanting(f"cell {path.name} cannot be read: {error}") from error
+    return parse(data, path.name)
+
+
+def parse(data: bytes, name: str) -> CellRows:
+    """Read and check the content of a cell's file.
+
+    Args:
+        name: what an error calls it.
 
     Raises:
         Wanting: not Parquet, another schema, no row, rows of several cells, frames missing or out of order, a
@@ -124,27 +136,27 @@ def read(path: Path) -> CellRows:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(io.BytesIO(path.read_bytes())).read()
+        table = pq.ParquetFile(io.BytesIO(data)).read()
         facts = json.loads((table.schema.metadata or {})[_FACTS_KEY])
     except (pa.ArrowException, OSError, KeyError, ValueError, RecursionError) as error:
-        raise Wanting(f"cell {path.name} cannot be read: {error}") from error
+        raise Wanting(f"cell {name} cannot be read: {error}") from error
     if not isinstance(facts, dict):
-        raise Wanting(f"cell {path.name}: the facts in its footer are no JSON object")
+        raise Wanting(f"cell {name}: the facts in its footer are no JSON object")
     if not table.schema.remove_metadata().equals(row_schema()):
-        raise Wanting(f"cell {path.name} has other columns than the schema: {table.schema.names}")
+        raise Wanting(f"cell {name} has other columns than the schema: {table.schema.names}")
     if facts.get("schema_version") != contract.SCHEMA_VERSION:
         raise Wanting(
-            f"cell {path.name} has schema version {facts.get('schema_version')}, expected {contract.SCHEMA_VERSION}"
+            f"cell {name} has schema version {facts.get('schema_version')}, expected {contract.SCHEMA_VERSION}"
         )
     count = table.num_rows
     uniform = {name: set(table.column(name).to_pylist()) for name in (*_LABELS, "cq")}
     if count == 0 or any(len(values) != 1 for values in uniform.values()):
-        raise Wanting(f"cell {path.name} holds {count} rows of several cells")
+        raise Wanting(f"cell {name} holds {count} rows of several cells")
     if not np.array_equal(table.column("frame_index").to_numpy(), np.arange(count)):
-        raise Wanting(f"cell {path.name}: frames are missing or out of order")
+        raise Wanting(f"cell {name}: frames are missing or out of order")
     numbers = np.column_stack([table.column(name).to_numpy() for name in (*contract.FEATURES, "vmaf")])
     if not np.isfinite(numbers).all():
-        raise Wanting(f"cell {path.name} holds values that are not finite")
+        raise Wanting(f"cell {name} holds values that are not finite")
     return CellRows(
         labels={name: uniform[name].pop() for name in _LABELS}, cq=uniform["cq"].pop(),
         features=np.ascontiguousarray(numbers[:, :-1]), vmaf=numbers[:, -1].copy(),

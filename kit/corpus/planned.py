@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,18 @@ class PlannedCell:
         return f"{self.source}/{self.encoder}/cq{self.cq:02d}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What ``plan.json`` holds.
+
+    Attributes:
+        elsewhere: the cells are made on other boxes, with the encoders that those have.
+    """
+
+    cells: tuple[PlannedCell, ...]
+    elsewhere: bool
+
+
 def from_cell(cell: Cell) -> PlannedCell:
     """A cell of the run."""
     settings = cell.settings
@@ -60,15 +72,20 @@ def from_entry(entry: CellEntry) -> PlannedCell:
     return PlannedCell(**values, keyed={})
 
 
-def write(folder: Path, cells: Iterable[Cell]) -> None:
-    """Write ``plan.json``, one line a cell, in order of their keys."""
+def write(folder: Path, cells: Iterable[Cell], *, elsewhere: bool = False) -> None:
+    """Write ``plan.json``, one line a cell, in order of their keys.
+
+    Args:
+        elsewhere: they are made on other boxes.
+    """
     planned = sorted(map(from_cell, cells), key=lambda cell: cell.key)
     lines = ",\n".join(json.dumps(vars(cell), sort_keys=True, allow_nan=False) for cell in planned)
-    text = f'{{"cells": [\n{lines}\n],\n"schema_version": {contract.SCHEMA_VERSION}}}\n'
+    rest = f'"elsewhere": {json.dumps(elsewhere)},\n"schema_version": {contract.SCHEMA_VERSION}'
+    text = f'{{"cells": [\n{lines}\n],\n{rest}}}\n'
     write_bytes(folder / PLAN, text.encode("ascii"))
 
 
-def read(folder: Path) -> Sequence[PlannedCell]:
+def read(folder: Path) -> Plan:
     """Read ``plan.json``.
 
     Raises:
@@ -80,6 +97,6 @@ def read(folder: Path) -> Sequence[PlannedCell]:
     try:
         if value["schema_version"] != contract.SCHEMA_VERSION:
             raise BadInput(f"{path}: schema version {value['schema_version']}, expected {contract.SCHEMA_VERSION}")
-        return [PlannedCell(**cell) for cell in value["cells"]]
+        return Plan(cells=tuple(PlannedCell(**cell) for cell in value["cells"]), elsewhere=bool(value["elsewhere"]))
     except (KeyError, TypeError) as error:
         raise BadInput(f"{path} is not a plan: {error!r}", hint="Run `corpus` again.") from error

@@ -67,6 +67,15 @@ class Schedule:
             self._running[cell.encoder.family] += 1
             return Place(self, cell, threads)
 
+    def admit(self, cell: Cell) -> Place:
+        """Wait until a cell that stands in no list may start: one that is asked for from outside."""
+        with self._change:
+            self._change.wait_for(
+                lambda: self._running.total() < self._workers and self._has_place(cell.encoder.family)
+            )
+            self._running[cell.encoder.family] += 1
+            return Place(self, cell, max(1, self._cores // self.at_once))
+
     def _able(self) -> list[deque[Cell]]:
         """What waits in families that have a place."""
         return [cells for family, cells in self._waiting.items() if cells and self._has_place(family)]

@@ -80,17 +80,19 @@ def status(folder: Path) -> Status:
     manifest = shards.read_manifest(place) if (place / shards.MANIFEST).is_file() else None
     listed: Sequence[CellEntry] = manifest.cells if manifest else ()
     failed = {cell.key: cell for cell in (manifest.failed if manifest else ())}
-    known_from = planned.PLAN if (place / planned.PLAN).is_file() else shards.MANIFEST
-    wanted = planned.read(place) if known_from == planned.PLAN else list(map(planned.from_entry, listed))
+    plan = planned.read(place) if (place / planned.PLAN).is_file() else None
+    wanted = plan.cells if plan else list(map(planned.from_entry, listed))
     present = _present_facts(place)
+    if present and plan and plan.elsewhere:
+        present = {**present, "builds": {}}  # this box's encoders are not those that make the cells
     made = {entry.key for entry in listed}
     states = [_state(place, cell, failed.get(cell.key), present, made=cell.key in made) for cell in wanted]
-    if known_from == shards.MANIFEST:
+    if plan is None:
         states += [_failed(cell) for cell in failed.values()]
     paths = {cell.path for cell in wanted}
     return Status(
         folder=place,
-        known_from=known_from,
+        known_from=planned.PLAN if plan else shards.MANIFEST,
         cells=tuple(sorted(states, key=lambda state: (state.cell.name, state.cell.key))),
         manifest=manifest is not None and set(listed) == {state.entry for state in states if state.entry},
         waived=manifest is not None and manifest.allow_partial,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from kit import layout
+from kit.cluster.security import link
 from kit.config import RunConfig
 from kit.corpus import planned, resume
 from kit.corpus import shard as shards
@@ -18,6 +21,7 @@ from kit.corpus.schedule import Schedule
 from kit.corpus.shard import CellEntry, FailedCell, Shard
 from kit.corpus.tally import Tally
 from kit.errors import BadInput
+from kit.examine import identify
 from kit.geometry import largest_frame
 from kit.plan import cells_at_once, plan_cells
 from kit.platforms.registry import family_of, settings_for
@@ -25,12 +29,12 @@ from kit.pool import run_many
 from kit.results import Prereqs
 from kit.scorers import teachers
 from kit.session import Session
-from kit.sources.identity import identify_all
-from kit.sources.read import Tools
 from kit.types import Cell, Source
 from kit.ui import Row, duration
 
 NAME = "corpus"
+#: Makes cells with a bench, watching the disk.
+ProduceAll = Callable[[Sequence[Cell], Bench, DiskWait], tuple[list[CellEntry], list[FailedCell]]]
 log = logging.getLogger(__name__)
 #: How many of the cells that took longest are told at the end.
 _SLOWEST = 3
@@ -48,17 +52,17 @@ def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
     folder = config.out_dir / layout.CORPUS
     folder.mkdir(parents=True, exist_ok=True)
     sources = identify(previous, session)
-    cells = plan(config, previous, sources)
-    report_conversions(cells, session)
     bench = Bench(
         ffmpeg=previous.encoding, path_ffmpeg=previous.path_ffmpeg, scorer=previous.scored_by,
         processes=session.processes, folder=folder, box=config.box,
         platform=previous.platform.tag, corpus="demo" if config.demo else "local", stall_timeout=config.stall_timeout,
     )  # fmt: skip
     disk = DiskWait(folder, say=session.ui.say, pause=session.processes.pause, patience=config.disk_wait)
-    planned.write(folder, cells)
-    done, missing = _sort_out(cells, bench, session)
-    made, failed = _produce_all(missing, bench, disk, session, previous) if missing else ([], [])
+    with _maker(config, previous, sources, session) as (cells, produce_all):
+        report_conversions(cells, session)
+        planned.write(folder, cells, elsewhere=config.scheduler is not None)
+        done, missing = _sort_out(cells, bench, session)
+        made, failed = produce_all(missing, bench, disk) if missing else ([], [])
     used = {cell.encoder.name: cell.encoder.build for cell in cells}
     shard = Shard(
         folder=folder, box=config.box, platform=previous.platform.tag, demo=config.demo, teacher=previous.teacher,
@@ -71,13 +75,25 @@ def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
     return shard
 
 
-def identify(previous: Prereqs, session: Session) -> tuple[Source, ...]:
-    """The identity of every clip."""
-    tools = Tools(ffmpeg=previous.ffmpeg, processes=session.processes)
-    with session.ui.progress("Identifying sources", len(previous.files), "clips") as advance:
-        return identify_all(
-            previous.files, tools, session.cache, workers=previous.facts.cores, advance=lambda: advance("")
-        )
+@contextlib.contextmanager
+def _maker(
+    config: RunConfig, previous: Prereqs, sources: Sequence[Source], session: Session
+) -> Iterator[tuple[Sequence[Cell], ProduceAll]]:
+    """The cells of the run and what makes them: this box, or the workers of a scheduler."""
+    way = link(config)
+    if way is None:
+        yield plan(config, previous, sources), partial(_produce_all, session=session, previous=previous)
+        return
+    # late, since Dask takes half a second
+    from kit.cluster import corpus as cluster_corpus
+    from kit.cluster.client import connected
+
+    with connected(way) as cluster:
+        found = cluster_corpus.plan(config, previous, sources, cluster, session)
+        yield found.cells, partial(
+            cluster_corpus.make, plan=found, cluster=cluster, cost=_cost, patience=config.worker_wait,
+            golden=previous.scorer.golden, session=session,
+        )  # fmt: skip
 
 
 def plan(config: RunConfig, previous: Prereqs, sources: Sequence[Source]) -> tuple[Cell, ...]:
@@ -124,7 +140,7 @@ def _sort_out(cells: Sequence[Cell], bench: Bench, session: Session) -> tuple[li
 
 
 def _produce_all(
-    cells: Sequence[Cell], bench: Bench, disk: DiskWait, session: Session, previous: Prereqs
+    cells: Sequence[Cell], bench: Bench, disk: DiskWait, *, session: Session, previous: Prereqs
 ) -> tuple[list[CellEntry], list[FailedCell]]:
     """Make cells, longest first, each family of encoders within its limit."""
     facts, largest = previous.facts, largest_frame(previous.files)

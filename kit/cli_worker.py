@@ -1,0 +1,55 @@
+"""``kit worker``: let this box make cells for others."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+
+import click
+
+from kit import config, exits
+from kit.cli_common import Outcome, completed, texts_of
+from kit.cli_options import options
+from kit.cluster.security import link
+
+_CERTIFICATES = tuple(name for name in config.CLUSTER if name.startswith("tls_"))
+
+
+@click.command()
+@options(
+    "scheduler", *_CERTIFICATES, "ref_dir", "dataset", "encoders", "anchor", "teacher", "box", "ffmpeg", "vmaf_bin",
+    "scorer_backend", "gpu", "render_node", "geometry", "disk_wait", "config",
+)  # fmt: skip
+@click.pass_obj
+def worker(environ: Mapping[str, str], /, **given: str | None) -> Outcome:
+    """Make cells for `corpus --scheduler`, with the encoders and clips of this box.
+
+    The box is examined as before a run. It then offers what works until Ctrl-C, or until the scheduler goes;
+    what it has begun is made by other workers then. Without certificates it works on this machine only.
+    """
+    from kit import local
+    from kit.cluster.worker import serve
+    from kit.examine import examine
+    from kit.fsio import remove_abandoned, scratch_folder, scratch_folders
+    from kit.session import open_session
+    from kit.steps import step_01_prereqs
+    from kit.ui import Ui
+
+    named, file = texts_of(given)
+    with scratch_folder() as folder:
+        asked = completed(named, file, environ, out_dir=folder, remembered={})
+        way = link(asked)
+        if way is None:
+            raise click.UsageError("--scheduler is missing: the address of a Dask scheduler.")
+        # quality points are the client's business, and so is a verdict
+        here = dataclasses.replace(asked, cqs=(), shard_only=True)
+        session = open_session(here, ui=Ui(), cache=local.usable_cache(folder), argv=sys.argv[1:])
+        remove_abandoned(scratch_folders())
+        seen = examine(here, session)
+        step_01_prereqs.show(seen)
+        found = seen.prereqs()
+        if found is None:
+            raise step_01_prereqs.failure(seen)
+        serve(here, found, way, folder, session)
+    return Outcome(code=exits.OK)

@@ -1,0 +1,139 @@
+"""The client's side of a cluster: who is there, cells out, cells in."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from kit.canon import sha256_json
+from kit.cluster import engine, offer, work
+from kit.cluster.maker import Job
+from kit.cluster.offer import Offer
+from kit.cluster.security import Link
+from kit.errors import PrerequisiteFailed
+from kit.types import Cell
+
+log = logging.getLogger(__name__)
+
+#: How often a cell is given to the cluster again after Dask gave it up: it does so when four workers that had it,
+#: running or waiting, have died, and that need not be the cell's fault.
+_ROUNDS = 3
+_START = 'Start one in the kit\'s folder, as the README shows under "Many machines", and the workers after it.'
+
+
+class Cluster:
+    """A connection to a scheduler. A cell that is asked for comes back once, whoever makes it."""
+
+    def __init__(self, client: Any, link: Link) -> None:
+        self._client, self._address = client, link.address
+        self._results = engine.load().as_completed(with_results=True, raise_errors=False)
+        self._asked: dict[Any, tuple[Cell, Job, Mapping[str, float], float]] = {}
+        self._deaths: Counter[str] = Counter()
+
+    def workers(self) -> tuple[dict[str, Offer], int]:
+        """Address to offer of the workers that are there, and how many others there are.
+
+        Raises:
+            PrerequisiteFailed: the scheduler has gone.
+        """
+        try:
+            told = self._client.scheduler_info(n_workers=-1)["workers"]
+        except (OSError, TimeoutError) as error:
+            raise self._gone() from error
+        found = {address: offer.read(worker) for address, worker in told.items()}
+        known = {address: one for address, one in found.items() if one is not None}
+        return known, len(found) - len(known)
+
+    def ask(self, cell: Cell, job: Job, needs: Mapping[str, float], priority: float) -> None:
+        """Have a cell made; the same cell of two clients is made once.
+
+        Args:
+            needs: the resources of the workers that can.
+            priority: higher ones come first.
+        """
+        told = asdict(job)
+        turn = self._deaths[cell.key]
+        future = self._client.submit(
+            work.make, told, key=f"cell-{sha256_json({**told, 'turn': turn})}", resources=dict(needs), pure=False,
+            priority=priority,
+        )  # fmt: skip
+        self._asked[future] = (cell, job, needs, priority)
+        self._results.add(future)
+
+    @property
+    def waiting(self) -> dict[str, tuple[Cell, Mapping[str, float]]]:
+        """Cell key to cell and needs of what was asked for and has not come back."""
+        return {cell.key: (cell, needs) for cell, _, needs, _ in self._asked.values()}
+
+    def forget(self, keys: Sequence[str]) -> None:
+        """Ask no more for cells."""
+        dropped = [future for future, (cell, *_) in self._asked.items() if cell.key in set(keys)]
+        for future in dropped:
+            del self._asked[future]
+        self._client.cancel(dropped)
+
+    def came(self) -> Iterator[tuple[Cell, Any]]:
+        """What has come back since the last call: a worker's reply, or why there is none, as an exception.
+
+        Raises:
+            PrerequisiteFailed: the scheduler has gone.
+        """
+        for future, result in self._results.next_batch(block=False):
+            asked = self._asked.pop(future, None)
+            if asked is None:
+                continue  # forgotten meanwhile
+            if future.status == "finished":
+                yield asked[0], result
+            elif future.status == "error":
+                yield from self._failed(future.exception(), *asked)
+            else:
+                raise self._gone()
+
+    def _failed(
+        self, error: BaseException, cell: Cell, job: Job, needs: Mapping[str, float], priority: float
+    ) -> Iterator[tuple[Cell, BaseException]]:
+        """Ask again for a cell whose workers died; its error when that has been done often enough."""
+        killed = isinstance(error, engine.load().scheduler.KilledWorker)
+        self._deaths[cell.key] += killed
+        if killed and self._deaths[cell.key] < _ROUNDS:
+            log.warning("%s: %s", cell.name, error)
+            self.ask(cell, job, needs, priority)
+        else:
+            yield cell, error
+
+    def _gone(self) -> PrerequisiteFailed:
+        return PrerequisiteFailed(
+            f"the scheduler at {self._address} has gone; what was finished is kept",
+            hint="Start it and the workers, then the same command to go on.",
+        )
+
+
+@contextlib.contextmanager
+def connected(link: Link) -> Iterator[Cluster]:
+    """A connection for as long as the block runs; what was asked for and has not come is called off.
+
+    Raises:
+        PrerequisiteFailed: no scheduler answers, or not with certificates that fit.
+    """
+    dask = engine.load()
+    try:
+        client = dask.Client(
+            link.address, security=engine.security(link), timeout=engine.CONNECT, set_as_default=False,
+            direct_to_workers=False, name="vmaf-kit",
+        )  # fmt: skip
+    except (OSError, TimeoutError) as error:
+        raise unreachable(link, error) from error
+    try:
+        yield Cluster(client, link)
+    finally:
+        client.close(timeout=5)
+
+
+def unreachable(link: Link, error: Exception) -> PrerequisiteFailed:
+    """The error for a scheduler that does not answer."""
+    why = f": {error}" if str(error) else ""
+    return PrerequisiteFailed(f"no scheduler answers at {link.address}{why}", hint=_START)
