@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kit import contract
-from kit.config import OPTIONS, Resolved, RunConfig, as_texts, complete, gather, parse, read_config_file
+from kit.config import OPTIONS, WORKER_WAIT, Resolved, RunConfig, as_texts, complete, gather, parse, read_config_file
 from kit.errors import BadInput, Several
 from kit.geometry import RawFormat
 
@@ -38,6 +38,11 @@ GOOD = {
     "allow_partial": "true",
     "stall_timeout": "7.5",
     "disk_wait": "0",
+    "scheduler": "tls://10.0.0.1:8786",
+    "tls_ca": "/tls/ca.pem",
+    "tls_cert": "/tls/box.pem",
+    "tls_key": "/tls/box.key",
+    "worker_wait": "5",
 }
 
 
@@ -259,8 +264,9 @@ def test_what_is_remembered_reads_back_the_same(given: dict[str, str]) -> None:
     again = complete(
         parse(Resolved(texts=texts, origins={})), config.origins, out_dir=config.out_dir, box="other", box_origin="x"
     )
-    # which GPUs CUDA may see is the environment's to say, each time
-    assert again == replace(config, cuda_visible="")
+    # which GPUs CUDA may see is the environment's to say, each time; where cells are made is the command's
+    here = dict.fromkeys(("scheduler", "tls_ca", "tls_cert", "tls_key"))
+    assert again == replace(config, cuda_visible="", worker_wait=WORKER_WAIT, **here)
     assert "out_dir" not in texts
 
 

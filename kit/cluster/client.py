@@ -30,7 +30,7 @@ class Cluster:
 
     def __init__(self, client: Any, link: Link) -> None:
         self._client, self._address = client, link.address
-        self._results = engine.load().as_completed(with_results=True, raise_errors=False)
+        self._results = engine.load().as_completed(loop=client.loop, with_results=True, raise_errors=False)
         self._asked: dict[Any, tuple[Cell, Job, Mapping[str, float], float]] = {}
         self._deaths: Counter[str] = Counter()
 

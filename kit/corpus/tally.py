@@ -67,7 +67,8 @@ class Tally:
             seen, whole = min(frames_in(path), cell.source.geometry.frames), cell.source.geometry.frames
             frames += seen
             cost += self._cost(cell) * seen / whole
-        share = min(1.0, cost / self._total) if self._total else 1.0
+        # a sum of the same numbers in another order may be a hair less than the whole
+        share = 1.0 if ended == self._cells or not self._total else min(1.0, cost / self._total)
         return share, f"{ended}/{self._cells} cells, {frames}/{self._frames} frames{self._pace(frames, share)}"
 
     def _pace(self, frames: int, share: float) -> str:
