@@ -103,6 +103,19 @@ def prereqs(run: Path, **change: Any) -> None:
     (run / "prereqs.json").write_text(json.dumps(value | change))
 
 
+def test_encoders_of_other_boxes_are_not_held_against_this_one(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    cells = plan(["A"], cqs=[25])
+    shard_of(folder, cells)
+    prereqs(tmp_path, encoders=[{"name": "libx264", "build": "x264 - core 165"}])
+    planned.write(folder, cells)
+    assert [cell.state for cell in status(tmp_path).cells] == ["outdated"]
+    planned.write(folder, cells, elsewhere=True)
+    assert [cell.state for cell in status(tmp_path).cells] == ["done"]
+    prereqs(tmp_path, scorer={"id": "cuda/golden-1"})
+    assert [cell.state for cell in status(tmp_path).cells] == ["outdated"]
+
+
 def test_what_the_box_has_now_is_held_against_the_plan(tmp_path: Path) -> None:
     folder = tmp_path / "corpus"
     cells = plan(["A"], cqs=[25])

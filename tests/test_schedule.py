@@ -54,6 +54,22 @@ def test_a_scorer_gets_the_cores_that_no_other_cell_will_use(
     assert [plan.take().threads for _ in threads] == threads
 
 
+def test_a_cell_from_outside_starts_within_the_same_limits() -> None:
+    plan = schedule([], workers=3, cores=4, nvenc=1, software=None)
+    with plan.admit(cell("n1", 9, "nvenc")) as first, plan.admit(cell("s1", 9)) as second:
+        assert (first.threads, second.threads) == (4, 2)
+        with ThreadPoolExecutor(3) as pool:
+            later = [pool.submit(plan.admit, one) for one in (cell("n2", 9, "nvenc"), cell("s2", 9), cell("s3", 9))]
+            time.sleep(0.1)
+            # one of the software cells has the third place, the other one and the device's second cell wait
+            started = [future.result() for future in later if future.done()]
+            assert [place.cell.encoder.family for place in started] == ["software"]
+            for place in (first, second, *started):
+                place.__exit__()
+            assert {future.result().cell.key for future in later} == {"n2", "s2", "s3"}
+            first._held = second._held = False
+
+
 def test_the_last_cells_share_all_cores() -> None:
     plan = schedule([cell(str(i), 9) for i in range(3)], workers=2, cores=8)
     with plan.take() as first, plan.take() as second:

@@ -13,7 +13,7 @@ from kit.canon import sha256_json
 from kit.cluster import engine, offer, work
 from kit.cluster.maker import Job
 from kit.cluster.offer import Offer
-from kit.cluster.security import Link
+from kit.cluster.security import TIMEOUT, Link, reach
 from kit.errors import PrerequisiteFailed
 from kit.types import Cell
 
@@ -121,8 +121,9 @@ def connected(link: Link) -> Iterator[Cluster]:
     """
     dask = engine.load()
     try:
+        reach(link)
         client = dask.Client(
-            link.address, security=engine.security(link), timeout=engine.CONNECT, set_as_default=False,
+            link.address, security=engine.security(link), timeout=TIMEOUT, set_as_default=False,
             direct_to_workers=False, name="vmaf-kit",
         )  # fmt: skip
     except (OSError, TimeoutError) as error:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kit.cluster.security import Link
+from kit.cluster.security import TIMEOUT, Link
 
-#: Seconds within which a scheduler must answer.
-CONNECT = 10
 #: Dask and what it stands on say nothing on their own: whatever matters, the kit says.
 _SILENT = ("distributed", "distributed.client", "distributed.gc", "distributed.worker", "tornado",
            "tornado.application", "bokeh")  # fmt: skip
@@ -20,7 +18,7 @@ def load() -> Any:
     dask.config.set(
         {
             "logging": dict.fromkeys(_SILENT, "critical"),
-            "distributed.comm.timeouts.connect": f"{CONNECT}s",
+            "distributed.comm.timeouts.connect": f"{TIMEOUT}s",
             "distributed.worker.profile.enabled": False,
             "distributed.admin.system-monitor.gil.enabled": False,
             "distributed.diagnostics.nvml": False,

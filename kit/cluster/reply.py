@@ -47,21 +47,19 @@ def rows_of(reply: Mapping[str, Any], cell: Cell, corpus: str) -> tuple[CellRows
         answered = all(isinstance(answer, float) for answer in reply["golden"].values())
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise Wanting(f"what came back cannot be used: {error!r}") from error
-    expected = {
+    labels = {
         "cell_key": cell.key, "src": cell.source.label, "src_sha256": cell.source.sha256, "group": cell.source.group,
         "corpus": corpus, "encoder": cell.settings.encoder, "preset": cell.settings.preset, "cq": cell.settings.cq,
-        "frames": cell.source.geometry.frames, **cell.keyed, "geometry": geometry_facts(cell.source.geometry),
+        "frames": cell.source.geometry.frames,
+    }  # fmt: skip
+    facts = {
+        **cell.keyed, "geometry": geometry_facts(cell.source.geometry),
         "converted": cell.settings.score_pix_fmt != cell.source.geometry.pix_fmt,
         "content_sha256": rows.content_sha256(), "encoded_bytes": rows.facts.get("encoded_bytes"),
     }  # fmt: skip
-    found = {
-        **rows.labels,
-        "cq": rows.cq,
-        "frames": len(rows.vmaf),
-        **rows.facts,
-        "schema_version": contract.SCHEMA_VERSION,
-    }
-    if wrong := sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)):
+    wrong = _differing(labels, {**rows.labels, "cq": rows.cq, "frames": len(rows.vmaf)})
+    wrong += _differing(facts, {**rows.facts, "schema_version": contract.SCHEMA_VERSION})
+    if wrong:
         raise Wanting(f"what came back is another cell: {', '.join(wrong)} differ")
     size = rows.facts["encoded_bytes"]
     if type(size) is not int or size <= 0:
@@ -70,6 +68,10 @@ def rows_of(reply: Mapping[str, Any], cell: Cell, corpus: str) -> tuple[CellRows
     if not well_formed or not all(isinstance(observation[name], kind) for name, kind in _OBSERVED.items()):
         raise Wanting("what came back does not tell how it was made")
     return rows, observation
+
+
+def _differing(expected: Mapping[str, object], found: Mapping[str, object]) -> list[str]:
+    return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
 
 
 def failure_of(told: Any, cell: Cell) -> FailedCell:

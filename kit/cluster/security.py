@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 from kit.config import CLUSTER, RunConfig
 from kit.errors import BadInput
 
+#: Seconds within which a scheduler must answer.
+TIMEOUT = 10
 #: Where Dask's scheduler listens unless it is told otherwise.
 _PORT = 8786
 _ADDRESS = re.compile(r"(?:(?P<scheme>[a-z]+)://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:/\s]+)(?::(?P<port>\d{1,5}))?")
@@ -65,6 +68,28 @@ def link(config: RunConfig) -> Link | None:
     return Link(address=f"{scheme}://{near or host}:{port}", listen=near, certificates=certificates)
 
 
+def reach(link: Link) -> None:
+    """See whether something answers there: sooner than Dask, which tries for long, and with the reason.
+
+    Raises:
+        OSError: nothing does, or certificates are not of the authority.
+    """
+    found = _ADDRESS.fullmatch(link.address)
+    assert found is not None  # noqa: S101 - it was put together above
+    with socket.create_connection((found["host"].strip("[]"), int(found["port"])), TIMEOUT) as bare:
+        if link.certificates is not None:
+            _context(*link.certificates).wrap_socket(bare).close()
+
+
+def _context(ca: Path, cert: Path, key: Path) -> ssl.SSLContext:
+    """What Dask will demand: a certificate of the authority, whatever name it has."""
+    context = ssl.create_default_context(cafile=str(ca))
+    context.check_hostname = False
+    # never asks for a passphrase: a worker has nobody to answer
+    context.load_cert_chain(str(cert), str(key), password=lambda: b"")
+    return context
+
+
 def _loopback(host: str) -> str | None:
     """The loopback address that a host is; None if it is another machine, or may be."""
     if host == "localhost":
@@ -88,9 +113,7 @@ def _certificates(config: RunConfig) -> tuple[Path, Path, Path] | None:
         except OSError as error:
             raise BadInput(f"{what}: {path} cannot be read: {error.strerror}") from error
     try:
-        context = ssl.create_default_context(cafile=str(ca))
-        # never asks for a passphrase: a worker has nobody to answer
-        context.load_cert_chain(str(cert), str(key), password=lambda: b"")
+        _context(ca, cert, key)
     except (ssl.SSLError, ValueError) as error:
         raise BadInput(
             f"{_CERTIFICATES} cannot be used: {error}", hint="PEM files are expected, the key without a passphrase."

@@ -14,7 +14,7 @@ from kit.cluster import engine, offer
 from kit.cluster.client import unreachable
 from kit.cluster.maker import Maker
 from kit.cluster.offer import Offer
-from kit.cluster.security import Link
+from kit.cluster.security import TIMEOUT, Link, reach
 from kit.config import RunConfig
 from kit.corpus.diskwait import DiskWait
 from kit.corpus.produce import Bench
@@ -101,11 +101,12 @@ async def _started(offers: Mapping[str, Offer], maker: Maker, way: Link, folder:
     dask = engine.load()
     workers: list[Any] = []
     try:
+        reach(way)
         for one in offers.values():
             worker = dask.Worker(
                 way.address, host=way.listen, security=engine.security(way), nthreads=one.places,
                 resources=one.resources, startup_information={offer.STARTUP: _telling(one)}, memory_limit=0,
-                local_directory=str(folder), death_timeout=engine.CONNECT,
+                local_directory=str(folder), death_timeout=TIMEOUT,
             )  # fmt: skip
             worker.maker = maker
             # statistics over HTTP: nobody here reads them, and they would be neither encrypted nor guarded
