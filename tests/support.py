@@ -47,7 +47,7 @@ def planned(name: str, frames: int = 10, family: str = "software") -> Cell:
     settings = EncodeSettings(encoder="libx264", preset="medium", cq=31, argv=(), encode_pix_fmt="yuv420p",
                               score_pix_fmt="yuv420p")  # fmt: skip
     source = Source(file=file, sha256=name, group=name)
-    return Cell(key=name, source=source, settings=settings, encoder=ready(family=family), teacher=CANONICAL)
+    return Cell(key=name, keyed={}, source=source, settings=settings, encoder=ready(family=family), teacher=CANONICAL)
 
 
 #: ``kit("run", "--epochs", "2", cwd=folder, env={...})`` runs the kit as a process.
