@@ -32,7 +32,7 @@ from kit.sources.identity import identify
 from kit.sources.read import Tools
 from kit.sources.scan import scan
 from kit.stall import Patience
-from kit.types import Cell
+from kit.types import Cell, Teacher
 from kit.ui import Ui
 
 pytestmark = pytest.mark.ffmpeg
@@ -50,11 +50,11 @@ def old() -> Ffmpeg:
     return found
 
 
-def cell_of(path: Path, tools: Tools, encoder: str = "libx264") -> Cell:
+def cell_of(path: Path, tools: Tools, encoder: str = "libx264", teacher: Teacher = CANONICAL) -> Cell:
     (file,) = scan(path.parent, assumed=None, tools=tools).files
     (cell,) = plan_cells(
         [identify(file, tools, path.parent.parent / "cache")], [(encoder, 31)], encoders=[ready(encoder)],
-        settings_for=settings_for, architecture="x86_64", teacher=CANONICAL, scorer_id="cpu/golden-1",
+        settings_for=settings_for, architecture="x86_64", teacher=teacher, scorer_id="cpu/golden-1",
     )  # fmt: skip
     return cell
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ pytestmark = pytest.mark.ffmpeg
 
 
 def scored(teacher: Teacher, folder: Path, clip: Path, tools: Tools) -> CellRows:
-    rows = produce(replace(cell_of(clip, tools), teacher=teacher), bench(folder, tools.ffmpeg, tools.ffmpeg))
+    rows = produce(cell_of(clip, tools, teacher=teacher), bench(folder, tools.ffmpeg, tools.ffmpeg))
     assert isinstance(rows, CellRows), rows
     return rows
 
