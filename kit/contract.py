@@ -88,10 +88,18 @@ DEFAULT_EPOCHS = 200
 #: The demo shows the whole way within minutes; its verdict recommends nothing.
 DEMO_EPOCHS = 60
 
-#: Recipe of ``fr_regressor_v2``.
+#: Architectures by name: widths of the hidden layers, activation, whether the codec block is an input, dropout.
+#: The first one is the default; the others are tiny heads on the six features alone.
 ARCH = "fr_regressor_v2"
-HIDDEN = 64
-DROPOUT = 0.1
+ARCHS = MappingProxyType(
+    {
+        ARCH: ((64, 64), "gelu", True, 0.1),
+        "linear": ((), "relu", False, 0.0),
+        "mlp_small": ((16, 8), "relu", False, 0.0),
+        "mlp_medium": ((64, 32), "relu", False, 0.0),
+    }
+)
+#: Recipe of every architecture: Adam on the mean squared error.
 LEARNING_RATE = 5e-4
 WEIGHT_DECAY = 1e-5
 BATCH_SIZE = 32

@@ -13,12 +13,14 @@ import numpy as np
 
 from kit import contract
 from kit.canon import sha256_json
+from kit.codec_block import codec_block
 from kit.corpus.cellfile import CellRows
 from kit.corpus.keep import keep
 from kit.corpus.shard import CellEntry, FailedCell, Shard, cell_path, entry_for, write_manifest
 from kit.plan import plan_cells
 from kit.platforms.registry import settings_for
 from kit.scorers.teachers import CANONICAL
+from kit.training.table import Table
 from kit.types import NO_DEVICE, Cell, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile, Teacher
 
 #: Pictures that differ in content and in how hard they are to encode.
@@ -157,3 +159,31 @@ def shard_of(folder: Path, cells: Sequence[Cell], failed: Sequence[FailedCell] =
     )
     write_manifest(shard)
     return shard
+
+
+#: Label of each source's group.
+GROUPS = {"Fuente1": "Fuente", "Fuente2": "Fuente", "Highway": "Highway", "Tango": "Tango", "Crowd": "Crowd"}
+
+
+def make_table(frames: int = 20, groups: dict[str, str] | None = None) -> Table:
+    """Rows whose target is a smooth function of features and quality point."""
+    generator = np.random.default_rng(3)
+    places = [(source, group, cq) for source, group in (groups or GROUPS).items() for cq in (19, 37)]
+    entries = tuple(
+        CellEntry(
+            key=f"{number:02d}", source=source, src_sha256=source.rjust(64, "0"), group=group, encoder="libx264",
+            preset="medium", cq=cq, rows=frames, encoded_bytes=1, content_sha256="", path="",
+        )
+        for number, (source, group, cq) in enumerate(places)
+    )  # fmt: skip
+    count = frames * len(entries)
+    features = generator.uniform(0.3, 1.0, (count, 6)).astype(np.float32)
+    features[:, 5] *= 10
+    cell = np.repeat(np.arange(len(entries), dtype=np.int32), frames)
+    blocks = np.array([codec_block(entry.encoder, entry.preset, entry.cq) for entry in entries], dtype=np.float32)
+    codec = blocks[cell]
+    target = 20 + 50 * features[:, 0] * features[:, 1] + 15 * features[:, 2] + 10 * codec[:, -1] - features[:, 5]
+    return Table(
+        cells=entries, cell=cell, frame=np.tile(np.arange(frames, dtype=np.int32), len(entries)),
+        features=features, codec=codec, target=target.astype(np.float32),
+    )  # fmt: skip

@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from support import GROUPS, make_table
 
 from kit import contract
-from kit.codec_block import codec_block
-from kit.corpus.shard import CellEntry
 from kit.errors import InvalidEvidence
 from kit.training.draws import Draws
-from kit.training.folds import Fold, leave_one_group_out
-from kit.training.loop import Recipe, train_all, train_member
-from kit.training.model import FrRegressor, fit_standardiser
-from kit.training.table import Table
+from kit.training.folds import leave_one_group_out
+from kit.training.loop import train_member
+from kit.training.model import Network, fit_standardiser
+from kit.training.recipe import Recipe, architecture
 
 QUICK = Recipe(epochs=3)
-#: Label of each source's group.
-GROUPS = {"Fuente1": "Fuente", "Fuente2": "Fuente", "Highway": "Highway", "Tango": "Tango", "Crowd": "Crowd"}
-
-
-def make_table(frames: int = 20, groups: dict[str, str] | None = None) -> Table:
-    """Rows whose target is a smooth function of features and quality point."""
-    generator = np.random.default_rng(3)
-    places = [(source, group, cq) for source, group in (groups or GROUPS).items() for cq in (19, 37)]
-    entries = tuple(
-        CellEntry(
-            key=f"{number:02d}", source=source, src_sha256=source.rjust(64, "0"), group=group, encoder="libx264",
-            preset="medium", cq=cq, rows=frames, encoded_bytes=1, content_sha256="", path="",
-        )
-        for number, (source, group, cq) in enumerate(places)
-    )  # fmt: skip
-    count = frames * len(entries)
-    features = generator.uniform(0.3, 1.0, (count, 6)).astype(np.float32)
-    features[:, 5] *= 10
-    cell = np.repeat(np.arange(len(entries), dtype=np.int32), frames)
-    blocks = np.array([codec_block(entry.encoder, entry.preset, entry.cq) for entry in entries], dtype=np.float32)
-    codec = blocks[cell]
-    target = 20 + 50 * features[:, 0] * features[:, 1] + 15 * features[:, 2] + 10 * codec[:, -1] - features[:, 5]
-    return Table(
-        cells=entries, cell=cell, frame=np.tile(np.arange(frames, dtype=np.int32), len(entries)),
-        features=features, codec=codec, target=target.astype(np.float32),
-    )  # fmt: skip
+ARCH = architecture()
 
 
 @pytest.fixture(autouse=True)
@@ -155,9 +128,16 @@ def test_training_rows_do_teach() -> None:
 # -------------------------------------------------------------------------------------------------- draws
 
 
+def kept(draws: Draws, step: int, steps: int, *units: int, dropout: float = 0.1) -> list[NDArray[np.bool_]]:
+    out = [np.empty((steps, count), dtype=np.bool_) for count in units]
+    draws.kept(step, dropout, out)
+    return out
+
+
 def draw(seed: int, group_id: str) -> bytes:
     draws = Draws(seed, group_id)
-    return draws.uniform((3, 4), 0.5).tobytes() + draws.order(50).tobytes() + draws.mask((8, 8), 0.5).tobytes()
+    masks = kept(draws, 0, 1, 256, dropout=0.5)[0]
+    return draws.uniform((3, 4), 0.5).tobytes() + draws.order(0, 50).tobytes() + masks.tobytes()
 
 
 def test_draws_are_keyed_by_seed_and_group() -> None:
@@ -172,7 +152,9 @@ def test_draws_have_not_changed() -> None:
     first = draws.uniform((2,), 0.5)
     assert first.dtype == np.float32
     assert first.tolist() == [-0.31553858518600464, 0.13006561994552612]
-    assert draws.order(6).tolist() == [1, 4, 0, 3, 2, 5]
+    assert draws.order(0, 6).tolist() == [4, 0, 1, 5, 2, 3]
+    assert draws.order(7, 6).tolist() == [3, 1, 5, 4, 0, 2]
+    assert np.flatnonzero(~kept(draws, 3, 1, 64)[0]).tolist() == [4, 8, 11, 15, 24, 36, 43, 44, 53, 60, 61, 63]
 
 
 def test_uniform_fills_its_range() -> None:
@@ -182,29 +164,42 @@ def test_uniform_fills_its_range() -> None:
     assert float(values.std(dtype=np.float64)) == pytest.approx(0.25 / 3**0.5, rel=0.02)
 
 
-def test_an_order_is_a_permutation() -> None:
-    order = Draws(3, "a").order(1000)
-    assert sorted(order.tolist()) == list(range(1000))
-    assert order.tolist() != list(range(1000))
+def test_an_order_is_a_permutation_of_its_own_epoch() -> None:
+    orders = [Draws(3, "a").order(epoch, 1000).tolist() for epoch in range(3)]
+    assert all(sorted(order) == list(range(1000)) for order in orders)
+    assert all(order != list(range(1000)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
 
 
 @pytest.mark.parametrize("dropout", [0.1, 0.5])
-def test_the_dropout_mask_has_mean_one_and_drops_its_share(dropout: float) -> None:
-    mask = Draws(5, "a").mask((1000, 64), dropout)
-    assert set(mask.ravel().tolist()) == {0.0, float(np.float32(1) / np.float32(1 - dropout))}
-    assert float((mask == 0).mean()) == pytest.approx(dropout, abs=0.01)
-    assert float(mask.mean(dtype=np.float64)) == pytest.approx(1, abs=0.02)
+def test_dropout_drops_its_share_of_every_unit_and_every_row(dropout: float) -> None:
+    batches, rows, width = 300, 32, 64
+    dropped = ~np.stack([layer.reshape(batches, rows, width) for layer in kept(Draws(5, "a"), 0, batches, 2048, 2048,
+                                                                              dropout=dropout)])  # fmt: skip
+    assert dropped.mean() == pytest.approx(dropout, abs=0.001)
+    for axes in ((1, 2), (1, 3)):
+        spread = 4 * (dropout / (dropped.size / dropped.mean(axis=axes).size)) ** 0.5
+        assert np.abs(dropped.mean(axis=axes) - dropout).max() < spread + 0.001
+    assert abs(np.corrcoef(dropped[0].ravel(), dropped[1].ravel())[0, 1]) < 0.01
 
 
-def test_no_dropout_is_no_mask() -> None:
-    assert np.array_equal(Draws(5, "a").mask((10, 10), 0.0), np.ones((10, 10), dtype=np.float32))
+def test_without_dropout_everything_is_kept() -> None:
+    assert kept(Draws(5, "a"), 0, 10, 100, dropout=0.0)[0].all()
+
+
+def test_what_a_step_drops_does_not_depend_on_the_steps_before_it() -> None:
+    whole = kept(Draws(5, "a"), 0, 12, 100, 36)
+    draws = Draws(5, "a")
+    for first, count in ((9, 3), (0, 4), (4, 1), (5, 4)):
+        for layer, expected in zip(kept(draws, first, count, 100, 36), whole, strict=True):
+            assert np.array_equal(layer, expected[first : first + count])
 
 
 # ------------------------------------------------------------------------------------------------- network
 
 
 def test_the_network_has_the_layers_of_the_design() -> None:
-    network = FrRegressor(Draws(0, "a"), 60.0)
+    network = Network(ARCH, Draws(0, "a"), 60.0)
     assert [tuple(weight.shape) for weight in network.weights] == [(64, 24), (64, 64), (1, 64)]
     assert [tuple(bias.shape) for bias in network.biases] == [(64,), (64,), (1,)]
     for weight, fan_in in zip(network.weights, (24, 64, 64), strict=True):
@@ -214,7 +209,7 @@ def test_the_network_has_the_layers_of_the_design() -> None:
 def test_the_output_bias_starts_at_the_training_mean() -> None:
     table = make_table()
     fold = leave_one_group_out(table)[0]
-    assert FrRegressor(Draws(0, "a"), 61.5).biases[-1].tolist() == [61.5]
+    assert Network(ARCH, Draws(0, "a"), 61.5).biases[-1].tolist() == [61.5]
     untrained = train_member(table, fold, 0, Recipe(epochs=0))
     mean = float(table.target[fold.train].mean(dtype=np.float64))
     assert abs(float(untrained.mean()) - mean) < 2
@@ -223,9 +218,9 @@ def test_the_output_bias_starts_at_the_training_mean() -> None:
 
 
 def test_the_forward_pass_is_the_one_of_the_design() -> None:
-    network = FrRegressor(Draws(1, "a"), 40.0)
+    network = Network(ARCH, Draws(1, "a"), 40.0)
     inputs = torch.from_numpy(Draws(2, "a").uniform((7, 24), 3.0))
-    masks = [torch.from_numpy(Draws(n, "m").mask((7, 64), 0.5)) for n in range(2)]
+    masks = [torch.from_numpy(layer.reshape(7, 64)).float() for layer in kept(Draws(3, "m"), 0, 1, 448, 448)]
 
     def slow(use: list[torch.Tensor]) -> NDArray[np.float64]:
         hidden = inputs.double().numpy()
@@ -233,7 +228,7 @@ def test_the_forward_pass_is_the_one_of_the_design() -> None:
             z = hidden @ network.weights[layer].detach().double().numpy().T
             z = z + network.biases[layer].detach().double().numpy()
             erf = torch.erf(torch.from_numpy(z) / 2**0.5).numpy()
-            hidden = z * (1 + erf) / 2 * (use[layer].double().numpy() if use else 1.0)
+            hidden = z * (1 + erf) / 2 * (use[layer].double().numpy() / 0.9 if use else 1.0)
         last = hidden @ network.weights[2].detach().double().numpy().T + network.biases[2].detach().double().numpy()
         result: NDArray[np.float64] = last[:, 0]
         return result
@@ -245,32 +240,6 @@ def test_the_forward_pass_is_the_one_of_the_design() -> None:
 
 # ---------------------------------------------------------------------------------------------------- loop
 
-Results = dict[tuple[int, str], NDArray[np.float32]]
-
-
-def collect(table: Table, seeds: tuple[int, ...], pick: Callable[[tuple[Fold, ...]], tuple[Fold, ...]]) -> Results:
-    results: Results = {}
-
-    def done(seed: int, fold: Fold, predictions: NDArray[np.float32]) -> None:
-        results[(seed, fold.held_out)] = predictions
-
-    train_all(table, pick(leave_one_group_out(table)), seeds, QUICK, done)
-    return results
-
-
-def test_a_member_does_not_depend_on_who_else_is_trained() -> None:
-    table = make_table()
-    everyone = collect(table, (0, 1), lambda folds: folds)
-    assert len(everyone) == 8
-    other_order = collect(table, (1, 0), lambda folds: folds[::-1])
-    assert list(other_order) != list(everyone)
-    alone = collect(table, (1,), lambda folds: folds[2:3])
-    assert list(alone) == [(1, "Highway")]
-    for found in (other_order, alone):
-        for member, predictions in found.items():
-            assert np.array_equal(predictions, everyone[member])
-    assert not np.array_equal(everyone[(0, "Highway")], everyone[(1, "Highway")])
-
 
 def test_a_member_is_drawn_for_its_group_and_not_for_the_groups_label() -> None:
     table = make_table()
@@ -278,13 +247,6 @@ def test_a_member_is_drawn_for_its_group_and_not_for_the_groups_label() -> None:
     known = train_member(table, fold, 0, QUICK)
     assert np.array_equal(train_member(table, replace(fold, held_out="other"), 0, QUICK), known)
     assert not np.array_equal(train_member(table, replace(fold, group_id="other"), 0, QUICK), known)
-
-
-def test_two_runs_are_the_same_to_the_bit() -> None:
-    first, second = (collect(make_table(), (4,), lambda folds: folds) for _ in range(2))
-    assert {member: values.tobytes() for member, values in first.items()} == {
-        member: values.tobytes() for member, values in second.items()
-    }
 
 
 def test_the_global_random_state_is_neither_used_nor_changed() -> None:
@@ -334,7 +296,19 @@ def test_what_diverges_stays_visible() -> None:
 
 def test_the_recipe_is_that_of_the_design() -> None:
     assert Recipe(epochs=contract.DEFAULT_EPOCHS) == Recipe(
-        epochs=200, batch_size=32, lr=5e-4, weight_decay=1e-5, dropout=0.1
+        epochs=200, arch="fr_regressor_v2", batch_size=32, lr=5e-4, weight_decay=1e-5
     )
+    assert (ARCH.widths, ARCH.activation, ARCH.dropout) == ((24, 64, 64, 1), "gelu", 0.1)
     assert contract.DEFAULT_SEEDS == (0, 1, 2, 3, 4)
-    assert contract.HIDDEN == 64
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("linear", 7), ("mlp_small", 257), ("mlp_medium", 2561)])
+def test_a_tiny_head_sees_the_features_alone(name: str, parameters: int) -> None:
+    table = make_table()
+    fold = leave_one_group_out(table)[1]
+    network = Network(architecture(name), Draws(0, "a"), 50.0)
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+    recipe = Recipe(epochs=2, arch=name)
+    found = train_member(table, fold, 0, recipe)
+    assert np.array_equal(train_member(replace(table, codec=table.codec + 1), fold, 0, recipe), found)
+    assert not np.array_equal(train_member(replace(table, features=table.features**2), fold, 0, recipe), found)

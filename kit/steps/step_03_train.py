@@ -63,7 +63,8 @@ def _forget(config: RunConfig) -> None:
 
 
 def _train(config: RunConfig, shard: Shard, session: Session) -> tuple[Predictions, list[str]]:
-    from kit.training.loop import Recipe, train_all
+    from kit.training.loop import train_member
+    from kit.training.recipe import Recipe
 
     rows = table.load(shard)
     parts = folds.leave_one_group_out(rows)
@@ -81,7 +82,9 @@ def _train(config: RunConfig, shard: Shard, session: Session) -> tuple[Predictio
             members.append((seed, fold, predicted))
             advance(f"seed {seed}, held out {fold.held_out}")
 
-        train_all(rows, parts, config.seeds, recipe, done)
+        for seed in config.seeds:
+            for fold in parts:
+                done(seed, fold, train_member(rows, fold, seed, recipe))
     problems = [f"seed {seed}, held out {fold.held_out}: predictions are not finite"
                 for seed, fold, predicted in members if not np.isfinite(predicted).all()]  # fmt: skip
     finite = [member for member in members if np.isfinite(member[2]).all()]

@@ -21,13 +21,13 @@ class Fold:
     Attributes:
         held_out: the group's label.
         group_id: SHA-256 over the identities of the group's sources; the same whatever the group is called.
-        train, held: int64 row indices of the table; disjoint, together all rows.
+        train, held: int32 row indices of the table; disjoint, together all rows.
     """
 
     held_out: str
     group_id: str
-    train: NDArray[np.int64]
-    held: NDArray[np.int64]
+    train: NDArray[np.int32]
+    held: NDArray[np.int32]
 
 
 def leave_one_group_out(table: Table) -> tuple[Fold, ...]:
@@ -51,8 +51,8 @@ def leave_one_group_out(table: Table) -> tuple[Fold, ...]:
         Fold(
             held_out=label,
             group_id=sha256_json(sorted(members[label])),
-            train=np.flatnonzero(group_of_row != label),
-            held=np.flatnonzero(group_of_row == label),
+            train=np.flatnonzero(group_of_row != label).astype(np.int32),
+            held=np.flatnonzero(group_of_row == label).astype(np.int32),
         )
         for label in sorted(members)
     )

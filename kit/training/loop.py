@@ -1,9 +1,8 @@
-"""The readable training loop: one member at a time, nothing clever. It is the oracle for any faster one."""
+"""The readable training loop: one member at a time, nothing clever. The stacked trainer is tested against it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,51 +10,55 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from kit import contract
 from kit.training.draws import Draws
 from kit.training.folds import Fold
-from kit.training.model import FrRegressor, Standardiser, fit_standardiser
+from kit.training.model import Network, Standardiser, fit_standardiser
+from kit.training.recipe import Recipe, architecture
 from kit.training.table import Table
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """What decides a member's weights besides its seed and its rows. Learning rate for Adam, loss is MSE."""
-
-    epochs: int
-    batch_size: int = contract.BATCH_SIZE
-    lr: float = contract.LEARNING_RATE
-    weight_decay: float = contract.WEIGHT_DECAY
-    dropout: float = contract.DROPOUT
-
-
-def inputs_for(table: Table, rows: NDArray[np.int64], standardiser: Standardiser) -> Tensor:
-    """Network inputs of the given rows, float32 [n, 24]."""
+def inputs_for(table: Table, rows: NDArray[np.int32], standardiser: Standardiser, *, codec_aware: bool) -> Tensor:
+    """Network inputs of the given rows, float32 [n, 24], or [n, 6] without the codec block."""
     features = standardiser.apply(table.features[rows])
-    return torch.from_numpy(np.concatenate([features, table.codec[rows]], axis=1))
+    return torch.from_numpy(np.concatenate([features, table.codec[rows]], axis=1) if codec_aware else features)
 
 
-def fit(network: FrRegressor, inputs: Tensor, target: Tensor, recipe: Recipe, draws: Draws) -> None:
-    """Train in place for ``recipe.epochs`` passes over all rows; the last batch of a pass may be smaller."""
+def fit(
+    network: Network,
+    inputs: Tensor,
+    target: Tensor,
+    recipe: Recipe,
+    draws: Draws,
+    *,
+    seen: Callable[[Tensor], None] = lambda _loss: None,
+) -> None:
+    """Train in place for ``recipe.epochs`` passes over all rows.
+
+    Args:
+        seen: called with the loss of each step.
+    """
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     network.train()
-    for _ in range(recipe.epochs):
-        order = torch.from_numpy(draws.order(len(target)))
+    step = 0
+    for epoch in range(recipe.epochs):
+        order = torch.from_numpy(draws.order(epoch, len(target)))
         for batch in torch.split(order, recipe.batch_size):
-            shape = (len(batch), contract.HIDDEN)
-            masks = [torch.from_numpy(draws.mask(shape, recipe.dropout)) for _ in range(2)]
+            kept = [layer[: len(batch)] for layer in kept_in(network, recipe, draws, step)]
             optimizer.zero_grad()
-            loss = mse_loss(network(inputs[batch], masks), target[batch])
+            loss = mse_loss(network(inputs[batch], kept), target[batch])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            seen(loss.detach())
+            step += 1
 
 
-def predict(network: FrRegressor, inputs: Tensor) -> NDArray[np.float32]:
-    """Scores as the exported graph gives them: float32 [n], clipped to the teacher's range."""
-    network.eval()
-    with torch.no_grad():
-        scores: NDArray[np.float32] = network(inputs).clamp(*contract.SCORE_RANGE).numpy()
-    return scores
+def kept_in(network: Network, recipe: Recipe, draws: Draws, step: int) -> list[Tensor]:
+    """What dropout keeps in a step: a [batch size, width] of 0 and 1 for each hidden layer, or nothing at all."""
+    if not network.arch.dropout:
+        return []
+    kept = [np.empty((1, recipe.batch_size * width), dtype=np.bool_) for width in network.arch.hidden]
+    draws.kept(step, network.arch.dropout, kept)
+    return [torch.from_numpy(layer).view(recipe.batch_size, -1).to(network.weights[0].dtype) for layer in kept]
 
 
 def train_member(table: Table, fold: Fold, seed: int, recipe: Recipe) -> NDArray[np.float32]:
@@ -64,26 +67,11 @@ def train_member(table: Table, fold: Fold, seed: int, recipe: Recipe) -> NDArray
     Returns:
         float32 [len(fold.held)], VMAF points; not finite where training diverged.
     """
+    arch = architecture(recipe.arch)
     draws = Draws(seed, fold.group_id)
     standardiser = fit_standardiser(table.features[fold.train])
     target = torch.from_numpy(table.target[fold.train])
-    network = FrRegressor(draws, float(target.mean(dtype=torch.float64)))
-    fit(network, inputs_for(table, fold.train, standardiser), target, recipe, draws)
-    return predict(network, inputs_for(table, fold.held, standardiser))
-
-
-def train_all(
-    table: Table,
-    folds: tuple[Fold, ...],
-    seeds: tuple[int, ...],
-    recipe: Recipe,
-    done: Callable[[int, Fold, NDArray[np.float32]], None],
-) -> None:
-    """Train every (seed, fold), seeds outermost, and hand over each member's predictions.
-
-    One thread: the matrices are too small for more, and the result must not depend on the number of cores.
-    """
-    torch.set_num_threads(1)
-    for seed in seeds:
-        for fold in folds:
-            done(seed, fold, train_member(table, fold, seed, recipe))
+    network = Network(arch, draws, float(target.mean(dtype=torch.float64)))
+    inputs = inputs_for(table, fold.train, standardiser, codec_aware=arch.codec_aware)
+    fit(network, inputs, target, recipe, draws)
+    return network.scores(inputs_for(table, fold.held, standardiser, codec_aware=arch.codec_aware))

@@ -1,4 +1,4 @@
-"""The network ``fr_regressor_v2``: [6 features ‖ 18 codec] → 64 → 64 → 1, GELU, dropout."""
+"""The network as it is read: [6 features ‖ 18 codec] → 64 → 64 → 1, GELU, dropout, or one of the tiny heads."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, relu
 
 from kit import contract
 from kit.training.draws import Draws
-
-#: Widths of the layers from input to output.
-WIDTHS = (len(contract.FEATURES) + contract.CODEC_DIM, contract.HIDDEN, contract.HIDDEN, 1)
+from kit.training.recipe import Architecture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,22 +31,26 @@ class Standardiser:
 
 def fit_standardiser(features: NDArray[np.float32]) -> Standardiser:
     """Fit on training rows only. A feature that never varies is left at its distance from the mean (std 1)."""
-    mean = features.mean(axis=0, dtype=np.float64)
-    std = features.std(axis=0, dtype=np.float64)
-    return Standardiser(mean=mean.astype(np.float32), std=np.where(std > 0, std, 1.0).astype(np.float32))
+    mean, std = np.ones((2, features.shape[1]), dtype=np.float32)
+    for index in range(features.shape[1]):
+        column = features[:, index].astype(np.float64)  # one at a time: there may be millions of rows
+        mean[index] = column.mean()
+        std[index] = column.std() or 1.0
+    return Standardiser(mean=mean, std=std)
 
 
-class FrRegressor(torch.nn.Module):
-    """The network with its dropout masks passed in, so that a member's numbers are its own.
+class Network(torch.nn.Module):
+    """The network with what dropout keeps passed in, so that a member's numbers are its own.
 
     Weights and biases start uniform in ±1/sqrt(fan_in), as torch.nn.Linear does; the output layer's bias starts
     at the mean target of the training rows.
     """
 
-    def __init__(self, draws: Draws, mean_target: float) -> None:
+    def __init__(self, arch: Architecture, draws: Draws, mean_target: float) -> None:
         super().__init__()
+        self.arch = arch
         weights, biases = [], []
-        for fan_in, fan_out in pairwise(WIDTHS):
+        for fan_in, fan_out in pairwise(arch.widths):
             bound = fan_in**-0.5
             weights.append(torch.nn.Parameter(torch.from_numpy(draws.uniform((fan_out, fan_in), bound))))
             biases.append(torch.nn.Parameter(torch.from_numpy(draws.uniform((fan_out,), bound))))
@@ -57,17 +59,25 @@ class FrRegressor(torch.nn.Module):
         self.weights = torch.nn.ParameterList(weights)
         self.biases = torch.nn.ParameterList(biases)
 
-    def forward(self, inputs: Tensor, masks: Sequence[Tensor] = ()) -> Tensor:
-        """Scores in VMAF points, float32 [n].
+    def forward(self, inputs: Tensor, kept: Sequence[Tensor] = ()) -> Tensor:
+        """Scores in VMAF points [n].
 
         Args:
-            inputs: float32 [n, 24], standardised features and codec block.
-            masks: one [n, 64] mask for each hidden layer, or none for evaluation.
+            inputs: [n, 24] or [n, 6], standardised features, and the codec block if the network takes it.
+            kept: for each hidden layer what dropout keeps [n, width], or nothing for evaluation.
         """
         hidden = inputs
-        for layer in range(len(self.weights) - 1):
-            hidden = gelu(hidden @ self.weights[layer].T + self.biases[layer])
-            if masks:
-                hidden = hidden * masks[layer]
+        for layer in range(len(self.arch.hidden)):
+            before = hidden @ self.weights[layer].T + self.biases[layer]
+            hidden = gelu(before) if self.arch.activation == "gelu" else relu(before)
+            if kept:
+                hidden = hidden * kept[layer] / (1 - self.arch.dropout)
         scores: Tensor = hidden @ self.weights[-1].T + self.biases[-1]
         return scores.squeeze(1)
+
+    @torch.no_grad()
+    def scores(self, inputs: Tensor) -> NDArray[np.float32]:
+        """Scores as the exported graph gives them: float32 [n], clipped to the teacher's range."""
+        self.eval()
+        clipped: NDArray[np.float32] = self(inputs).clamp(*contract.SCORE_RANGE).numpy()
+        return clipped

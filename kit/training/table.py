@@ -53,3 +53,9 @@ def load(shard: Shard) -> Table:
         codec=np.concatenate([part[1] for part in parts] or [np.empty((0, 18), dtype=np.float32)]),
         target=np.concatenate([part[2] for part in parts] or [np.empty(0, dtype=np.float32)]),
     )
+
+
+def matrix(table: Table, *, codec_aware: bool) -> NDArray[np.float32]:
+    """Raw inputs and target side by side: float32 [n, 25], or [n, 7] without the codec block."""
+    inputs = (table.features, table.codec) if codec_aware else (table.features,)
+    return np.concatenate([*inputs, table.target[:, None]], axis=1)

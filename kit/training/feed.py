@@ -1,0 +1,57 @@
+"""What a stack of members learns from, step after step: rows, their weights, and what dropout keeps of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kit.training.draws import Draws
+from kit.training.recipe import Recipe, architecture
+
+
+class Feed:
+    """The batches of one member, in the order that the readable loop takes them.
+
+    Args:
+        train: int32 [n], the rows it learns from.
+
+    Attributes:
+        steps: how many steps its training has.
+        steps_per_epoch: of these, how many are one pass over its rows.
+    """
+
+    def __init__(self, recipe: Recipe, draws: Draws, train: NDArray[np.int32]) -> None:
+        self._recipe, self._draws, self._train = recipe, draws, train
+        self._dropout = architecture(recipe.arch).dropout
+        self.steps_per_epoch = recipe.steps_per_epoch(len(train))
+        self.steps = recipe.epochs * self.steps_per_epoch
+        self._epoch = -1
+        self._batches = np.empty((0, recipe.batch_size), dtype=np.int32)
+
+    def rows(self, first: int, count: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """The rows of consecutive steps and how many of them count.
+
+        Returns:
+            int32 [count, batch size], a smaller batch filled up with rows of the same member, and int64 [count].
+        """
+        steps = np.arange(first, first + count)
+        epochs, places = np.divmod(steps, self.steps_per_epoch)
+        rows = np.empty((count, self._recipe.batch_size), dtype=np.int32)
+        for epoch in np.unique(epochs):
+            now = epochs == epoch
+            rows[now] = self._batches_of(int(epoch))[places[now]]
+        last = len(self._train) - (self.steps_per_epoch - 1) * self._recipe.batch_size
+        return rows, np.where(places == self.steps_per_epoch - 1, last, self._recipe.batch_size)
+
+    def _batches_of(self, epoch: int) -> NDArray[np.int32]:
+        if epoch != self._epoch:
+            order = self._train[self._draws.order(epoch, len(self._train))]
+            self._batches = np.resize(order, (self.steps_per_epoch, self._recipe.batch_size))
+            self._epoch = epoch
+        return self._batches
+
+    def kept(self, first: int, out: Sequence[NDArray[np.bool_]]) -> None:
+        """What dropout keeps in the steps from ``first`` on: for each hidden layer [count, batch size x width]."""
+        self._draws.kept(first, self._dropout, out)
