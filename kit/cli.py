@@ -39,11 +39,12 @@ _CORPUS_OPTIONS = (
     "ref_dir", "dataset", "encoders", "teacher", "cqs", "box", "ffmpeg", "vmaf_bin", "scorer_backend", "gpu",
     "render_node", "geometry", "anchor",
 )  # fmt: skip
+_TRAIN_OPTIONS = ("seeds", "epochs", "arch", "device")
 #: Options that take effect in each step.
 _STEP_OPTIONS = (
     {*_CORPUS_OPTIONS, "shard_only"},
     {"cqs", "anchor", *config.TOLERANCES},
-    {"seeds", "epochs"},
+    {*_TRAIN_OPTIONS},
     set[str](),
     set[str](),
 )
@@ -56,7 +57,7 @@ def cli() -> None:
 
 
 @cli.command(epilog=SETUP_NOTE)
-@options(*_CORPUS_OPTIONS, "seeds", "epochs", "shard_only", *config.TOLERANCES, *_PLACES)
+@options(*_CORPUS_OPTIONS, *_TRAIN_OPTIONS, "shard_only", *config.TOLERANCES, *_PLACES)
 @click.option("--from", "first", type=click.IntRange(1, 5), help="Start at step N from what the run folder holds.")
 @click.option("--only", type=click.IntRange(1, 5), help="Do step N alone.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost; make nothing.")
@@ -107,7 +108,7 @@ def corpus(context: click.Context, /, as_json: bool, **given: str | None) -> Out
 
 
 @cli.command()
-@options("seeds", "epochs", *_PLACES)
+@options(*_TRAIN_OPTIONS, *_PLACES)
 def train(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
     """Step 3: train every seed on every fold."""
     return _execute(given, first=3, last=3, as_json=as_json)

@@ -47,6 +47,13 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "epochs": click.option(
         "--epochs", metavar="N",
         help=f"Passes over the training rows. Default: {contract.DEFAULT_EPOCHS}, demo {contract.DEMO_EPOCHS}."),
+    "arch": click.option(
+        "--arch", metavar="NAME",
+        help=f"What is trained: {', '.join(contract.ARCHS)}. Default: {contract.ARCH}; the others see the six features "
+             "alone."),
+    "device": click.option(
+        "--device", metavar="NAME",
+        help="What trains: auto, cpu, cuda, mps. Default: auto, CUDA where torch can use it, else the CPU."),
     "out_dir": click.option(
         "--out-dir", metavar="DIR",
         help="Run folder. Default: a new one under runs/, or the last one there if it is to be continued."),

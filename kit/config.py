@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -31,6 +31,7 @@ class RunConfig:
         encoders: encoders asked for by name; None for what the platform calls for.
         teacher: name of a built-in model, or absolute path of a model file.
         cqs: quality points, ascending; seeds: ensemble seeds in the order given.
+        arch: what is trained, one of ``contract.ARCHS``; device: on what, one of ``contract.DEVICES``.
         geometry: format of ``.yuv`` files that do not tell it themselves.
         anchor: whether every source also gets the anchor cell.
         shard_only: stop after the corpus and bundle it, no verdict.
@@ -54,6 +55,8 @@ class RunConfig:
     cqs: tuple[int, ...]
     seeds: tuple[int, ...]
     epochs: int
+    arch: str
+    device: str
     box: str
     ffmpeg: Path | None
     geometry: RawFormat | None
@@ -109,6 +112,20 @@ def _epochs(text: str) -> int:
     if not re.fullmatch(r"\d{1,6}", text.strip()) or int(text) == 0:
         raise BadInput(f"--epochs: {text!r} is not a whole number above 0")
     return int(text)
+
+
+def _one_of(text: str, what: str, known: Iterable[str]) -> str:
+    if text not in known:
+        raise BadInput(f"--{what}: unknown {text!r}", hint=f"Known are {', '.join(known)}.")
+    return text
+
+
+def _arch(text: str) -> str:
+    return _one_of(text, "arch", contract.ARCHS)
+
+
+def _device(text: str) -> str:
+    return _one_of(text, "device", contract.DEVICES)
 
 
 def _encoders(text: str) -> tuple[str, ...]:
@@ -212,9 +229,7 @@ def _ref_dir(text: str) -> Path:
 
 
 def _dataset(text: str) -> str:
-    if text not in contract.DATASETS:
-        raise BadInput(f"--dataset: unknown {text!r}", hint=f"Known are {', '.join(contract.DATASETS)}.")
-    return text
+    return _one_of(text, "dataset", contract.DATASETS)
 
 
 def _data_root(text: str) -> Path:
@@ -265,6 +280,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="cqs", parse=_cqs),
     Option(name="seeds", parse=_seeds),
     Option(name="epochs", parse=_epochs),
+    Option(name="arch", parse=_arch),
+    Option(name="device", parse=_device),
     Option(name="box", parse=_box),
     Option(name="ffmpeg", parse=_ffmpeg, env="FFMPEG_BIN"),
     Option(name="vmaf_bin", parse=_vmaf_bin, env="LIBVMAF_BIN"),
@@ -357,7 +374,8 @@ def complete(
         "teacher": contract.DEFAULT_TEACHER,
         "cqs": contract.DEFAULT_CQS, "seeds": contract.DEFAULT_SEEDS, "box": box, "ffmpeg": None, "geometry": None,
         "vmaf_bin": None, "scorer_backend": contract.DEFAULT_SCORER_BACKEND,
-        "epochs": contract.DEMO_EPOCHS if demo else contract.DEFAULT_EPOCHS, "anchor": True, "shard_only": False,
+        "epochs": contract.DEMO_EPOCHS if demo else contract.DEFAULT_EPOCHS,
+        "arch": contract.ARCH, "device": "auto", "anchor": True, "shard_only": False,
         "gpu": None, "render_node": None, "cuda_visible": "",
         "allow_partial": False, "stall_timeout": STALL_TIMEOUT, "disk_wait": DISK_WAIT,
         "scheduler": None, "tls_ca": None, "tls_cert": None, "tls_key": None, "worker_wait": WORKER_WAIT,
@@ -399,6 +417,8 @@ def as_texts(config: RunConfig) -> dict[str, str]:
         "cqs": ",".join(map(str, config.cqs)),
         "seeds": ",".join(map(str, config.seeds)),
         "epochs": str(config.epochs),
+        "arch": config.arch,
+        "device": config.device,
         "box": config.box,
         "anchor": str(config.anchor).lower(),
         "shard_only": str(config.shard_only).lower(),

@@ -104,6 +104,9 @@ LEARNING_RATE = 5e-4
 WEIGHT_DECAY = 1e-5
 BATCH_SIZE = 32
 
+#: What ``--device`` takes.
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
 #: The gate. The hash of this mapping goes into every verdict.
 GATE_THRESHOLDS = MappingProxyType(
     {"mean_plcc_min": 0.95, "plcc_spread_max": 0.005, "per_seed_plcc_min": 0.95, "groups_min": 3}

@@ -12,6 +12,7 @@ LOSO = "loso"
 LOGS = "logs"
 PREDICTIONS = f"{LOSO}/predictions.parquet"
 TRAINING = f"{LOSO}/training.json"
+CHECKPOINTS = f"{LOSO}/checkpoints"
 VERDICTS = ("PROMOTE", "HOLD", "INVALID")
 
 

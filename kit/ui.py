@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -28,6 +29,12 @@ class Row:
 
     cells: tuple[str, ...]
     style: str = ""
+
+
+class Advance(Protocol):
+    """Tells a progress that more has been done."""
+
+    def __call__(self, note: str, count: int = 1) -> None: ...
 
 
 class Ui:
@@ -60,13 +67,13 @@ class Ui:
         self._print(table)
 
     @contextlib.contextmanager
-    def progress(self, what: str, total: int, unit: str) -> Iterator[Callable[[str], None]]:
-        """Count ``total`` pieces of work; call the value with a note after each of them."""
+    def progress(self, what: str, total: int, unit: str) -> Iterator[Advance]:
+        """Count ``total`` pieces of work; call the value with a note after each of them, or with a number of them."""
         meter = _Meter(total, unit)
         with self.gauge(what) as show:
 
-            def advance(note: str) -> None:
-                meter.advance()
+            def advance(note: str, count: int = 1) -> None:
+                meter.advance(count)
                 show(meter.done / total, f"{meter.done}/{total} {meter.rate()} {note}".rstrip())
 
             yield advance
@@ -104,8 +111,8 @@ class _Meter:
         self.total, self.unit, self.done = total, unit, 0
         self._start = time.monotonic()
 
-    def advance(self) -> None:
-        self.done += 1
+    def advance(self, count: int) -> None:
+        self.done += count
 
     def rate(self) -> str:
         seconds = max(time.monotonic() - self._start, 1e-3)

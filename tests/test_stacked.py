@@ -59,7 +59,7 @@ def train(
     parameters = stacked.zeros(arch, len(members), rows)
     for place, index in enumerate(order):
         stacked.put(parameters, place, network_of(*members[index], recipe, table))
-    scales = [fit_standardiser(table.features[members[index][1].train]) for index in order]
+    scales = [fit_standardiser(table.features, members[index][1].train) for index in order]
     trainer = stacked.Trainer(stacked.Stack(recipe, parameters), [feeds[index] for index in order], scales, rows)
     losses: list[Tensor] = []
     step = 0
@@ -78,7 +78,7 @@ def train(
 def train_readably(seed: int, fold: Fold, recipe: Recipe, dtype: torch.dtype) -> tuple[Network, list[float]]:
     """Train a member with the loop."""
     arch = architecture(recipe.arch)
-    scale = fit_standardiser(TABLE.features[fold.train])
+    scale = fit_standardiser(TABLE.features, fold.train)
     features = torch.from_numpy(TABLE.features[fold.train]).to(dtype)
     inputs = (features - torch.from_numpy(scale.mean)) / torch.from_numpy(scale.std)
     if arch.codec_aware:
@@ -97,7 +97,7 @@ def difference(one: Network, other: Network) -> float:
 
 
 def scores(network: Network, fold: Fold) -> NDArray[np.float64]:
-    scale = fit_standardiser(TABLE.features[fold.train])
+    scale = fit_standardiser(TABLE.features, fold.train)
     inputs = loop.inputs_for(TABLE, fold.held, scale, codec_aware=network.arch.codec_aware)
     return network.scores(inputs).astype(np.float64)
 

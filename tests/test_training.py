@@ -78,7 +78,7 @@ def test_three_groups_are_enough() -> None:
 
 def test_the_standardiser_by_hand() -> None:
     features = np.array([[1, 2, 0, 0, 0, 5], [3, 2, 0, 0, 4, 5]], dtype=np.float32)
-    found = fit_standardiser(features)
+    found = fit_standardiser(features, np.arange(len(features), dtype=np.int32))
     assert found.mean.tolist() == [2, 2, 0, 0, 2, 5]
     assert found.std.tolist() == [1, 1, 1, 1, 2, 1]
     assert found.apply(features).tolist() == [[-1, 0, 0, 0, -1, 0], [1, 0, 0, 0, 1, 0]]
@@ -87,7 +87,7 @@ def test_the_standardiser_by_hand() -> None:
 def test_a_constant_feature_is_only_shifted() -> None:
     features = make_table().features.copy()
     features[:, 3] = np.float32(0.1)
-    found = fit_standardiser(features)
+    found = fit_standardiser(features, np.arange(len(features), dtype=np.int32))
     assert found.std[3] == 1
     scaled = found.apply(features)
     assert scaled[:, 3].tolist() == [0.0] * len(features)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,12 +15,15 @@ from kit.corpus.shard import Shard
 from kit.errors import BadInput, InvalidEvidence
 from kit.fsio import read_json, sha256_file, write_json
 from kit.metrics import Agreement
+from kit.platforms.detect import usable_cores
 from kit.provenance import block
 from kit.results import Training
 from kit.session import Session
 from kit.training import folds, predictions, table
+from kit.training.checkpoints import Checkpoint
 from kit.training.folds import Fold
 from kit.training.predictions import Predictions
+from kit.training.recipe import Recipe, architecture
 
 NAME = "train"
 
@@ -46,6 +48,7 @@ def run(config: RunConfig, previous: Shard, session: Session) -> Training:
         "corpus_sha256": previous.corpus_sha256,
         "seeds": list(config.seeds),
         "epochs": config.epochs,
+        "arch": config.arch,
         "predictions_sha256": sha256_file(predictions_file) if predictions_file.is_file() else None,
         "problems": problems,
     }
@@ -63,28 +66,12 @@ def _forget(config: RunConfig) -> None:
 
 
 def _train(config: RunConfig, shard: Shard, session: Session) -> tuple[Predictions, list[str]]:
-    from kit.training.loop import train_member
-    from kit.training.recipe import Recipe
-
     rows = table.load(shard)
     parts = folds.leave_one_group_out(rows)
-    recipe = Recipe(epochs=config.epochs)
-    members: list[tuple[int, Fold, NDArray[np.float32]]] = []
-    seconds: dict[int, float] = {}
-    with session.ui.progress("Training", len(config.seeds) * len(parts), "members") as advance:
-        clock = time.monotonic()
-
-        def done(seed: int, fold: Fold, predicted: NDArray[np.float32]) -> None:
-            nonlocal clock
-            now = time.monotonic()
-            seconds[seed] = seconds.get(seed, 0.0) + now - clock
-            clock = now
-            members.append((seed, fold, predicted))
-            advance(f"seed {seed}, held out {fold.held_out}")
-
-        for seed in config.seeds:
-            for fold in parts:
-                done(seed, fold, train_member(rows, fold, seed, recipe))
+    trained = _members(config, shard, session, rows, parts)
+    members = [(seed, fold, trained[seed, fold.held_out].arrays["predictions"])
+               for seed in config.seeds for fold in parts]  # fmt: skip
+    seconds = {seed: sum(trained[seed, fold.held_out].seconds for fold in parts) for seed in config.seeds}
     problems = [f"seed {seed}, held out {fold.held_out}: predictions are not finite"
                 for seed, fold, predicted in members if not np.isfinite(predicted).all()]  # fmt: skip
     finite = [member for member in members if np.isfinite(member[2]).all()]
@@ -101,6 +88,26 @@ def _train(config: RunConfig, shard: Shard, session: Session) -> tuple[Predictio
         )
         write_json(config.out_dir / layout.seed_report(seed), report)
     return found, problems
+
+
+def _members(
+    config: RunConfig, shard: Shard, session: Session, rows: table.Table, parts: tuple[Fold, ...]
+) -> Mapping[tuple[int, str], Checkpoint]:
+    """Every member by seed and label of what it holds out; those that are there are not trained again."""
+    from kit.training.device import choose
+    from kit.training.members import Ensemble
+
+    device = choose(config.device)
+    ensemble = Ensemble(
+        table=rows, folds=parts, seeds=config.seeds, recipe=Recipe(epochs=config.epochs, arch=config.arch),
+        corpus_sha256=shard.corpus_sha256, device=device.kind, workers=usable_cores(),
+        folder=config.out_dir / layout.CHECKPOINTS,
+    )  # fmt: skip
+    count, there = len(config.seeds) * len(parts), len(ensemble.finished())
+    session.ui.say(f"Training {count} members of {config.arch} on {device.kind} ({device.reason})"
+                   + (f"; {there} of them are there already" if there else ""))  # fmt: skip
+    with session.ui.progress("Training", (count - there) * config.epochs, "epochs") as advance:
+        return ensemble.run(session.processes, lambda epochs: advance("", epochs))
 
 
 def _columns(shard: Shard, rows: table.Table, members: list[tuple[int, Fold, NDArray[np.float32]]]) -> Predictions:
@@ -151,11 +158,12 @@ def seed_report(
         "max_plcc": float(plccs.max()),
         "mean_srocc": float(np.mean([fold.srocc for fold in agreements.values()])),
         "mean_rmse": float(np.mean([fold.rmse for fold in agreements.values()])),
+        "arch": config.arch,
         "epochs": config.epochs,
         "batch_size": contract.BATCH_SIZE,
         "lr": contract.LEARNING_RATE,
         "weight_decay": contract.WEIGHT_DECAY,
-        "num_codecs": len(contract.ENCODER_VOCAB),
+        "num_codecs": len(contract.ENCODER_VOCAB) if architecture(config.arch).codec_aware else 0,
         "encoder_vocab_version": contract.ENCODER_VOCAB_VERSION,
         "wall_time_s": round(seconds, 3),
     }  # fmt: skip
@@ -173,7 +181,7 @@ def load(config: RunConfig, session: Session) -> Training:
     shard = shards.read_manifest(config.out_dir / layout.CORPUS)
     try:
         corpus, seeds, problems = value["corpus_sha256"], tuple(value["seeds"]), tuple(value["problems"])
-        epochs, digest = value["epochs"], value["predictions_sha256"]
+        epochs, arch, digest = value["epochs"], value["arch"], value["predictions_sha256"]
     except (KeyError, TypeError) as error:
         raise BadInput(f"{path} was not written by this version: {error!r}", hint="Run `train` again.") from error
     if corpus != shard.corpus_sha256:
@@ -184,6 +192,9 @@ def load(config: RunConfig, session: Session) -> Training:
     if epochs != config.epochs:
         raise BadInput(f"trained were {epochs} epochs, asked for are {config.epochs}",
                        hint="Run `train` again, or leave --epochs out.")  # fmt: skip
+    if arch != config.arch:
+        raise BadInput(f"trained was {arch}, asked for is {config.arch}",
+                       hint="Run `train` again, or leave --arch out.")  # fmt: skip
     predictions_file = config.out_dir / layout.PREDICTIONS
     if digest is not None and (not predictions_file.is_file() or sha256_file(predictions_file) != digest):
         raise BadInput(f"{predictions_file} is not what was trained", hint="Run `train` again.")

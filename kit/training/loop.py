@@ -69,7 +69,7 @@ def train_member(table: Table, fold: Fold, seed: int, recipe: Recipe) -> NDArray
     """
     arch = architecture(recipe.arch)
     draws = Draws(seed, fold.group_id)
-    standardiser = fit_standardiser(table.features[fold.train])
+    standardiser = fit_standardiser(table.features, fold.train)
     target = torch.from_numpy(table.target[fold.train])
     network = Network(arch, draws, float(target.mean(dtype=torch.float64)))
     inputs = inputs_for(table, fold.train, standardiser, codec_aware=arch.codec_aware)

@@ -29,11 +29,16 @@ class Standardiser:
         return (features - self.mean) / self.std
 
 
-def fit_standardiser(features: NDArray[np.float32]) -> Standardiser:
-    """Fit on training rows only. A feature that never varies is left at its distance from the mean (std 1)."""
-    mean, std = np.ones((2, features.shape[1]), dtype=np.float32)
-    for index in range(features.shape[1]):
-        column = features[:, index].astype(np.float64)  # one at a time: there may be millions of rows
+def fit_standardiser(features: NDArray[np.float32], rows: NDArray[np.int32]) -> Standardiser:
+    """Fit on training rows only. A feature that never varies is left at its distance from the mean (std 1).
+
+    Args:
+        features: [n, 6 or more], the features first.
+        rows: which of them to fit on.
+    """
+    mean, std = np.ones((2, len(contract.FEATURES)), dtype=np.float32)
+    for index in range(len(mean)):
+        column = features[rows, index].astype(np.float64)  # one at a time: there may be millions of rows
         mean[index] = column.mean()
         std[index] = column.std() or 1.0
     return Standardiser(mean=mean, std=std)

@@ -149,12 +149,12 @@ class Stack:
         error: [count, batch], score minus target; after ``backward`` times weight.
     """
 
-    def __init__(self, recipe: Recipe, parameters: Parameters) -> None:
+    def __init__(self, recipe: Recipe, parameters: Parameters, step: int = 0) -> None:
         arch = architecture(recipe.arch)
         self.arch, self.recipe, self.parameters = arch, recipe, parameters
         members, like = len(parameters.vectors), parameters.vectors
         self.moments = zeros(arch, members, like), zeros(arch, members, like)
-        self.steps = like.new_zeros(())
+        self.steps = like.new_full((), step)
         self._activation = _ACTIVATIONS[arch.activation]
         self._slope = self._activation.slope / (1 - arch.dropout)
         # the first gain is that of the inputs

@@ -1,0 +1,46 @@
+"""What the stacks are trained on, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from kit.errors import PrerequisiteFailed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """``kind`` is cpu, cuda or mps as torch calls them; ``reason`` says in words why it was taken."""
+
+    kind: str
+    reason: str
+
+
+def choose(asked: str) -> Device:
+    """The device for ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    ``auto`` takes CUDA where torch can use it, else the CPU: a stack is many small matrices, and MPS has not been
+    measured to be faster with them.
+
+    Raises:
+        PrerequisiteFailed: the one asked for by name is not there.
+    """
+    problem = {"cuda": _no_cuda(), "mps": _no_mps()}
+    if problem.get(asked):
+        raise PrerequisiteFailed(f"--device {asked}: {problem[asked]}", hint="Leave --device out, or give cpu.")
+    if asked != "auto":
+        return Device(kind=asked, reason="asked for")
+    if not problem["cuda"]:
+        return Device(kind="cuda", reason=f"torch can use {torch.cuda.get_device_name()}")
+    return Device(kind="cpu", reason=problem["cuda"] + ("" if problem["mps"] else "; --device mps would take Metal"))
+
+
+def _no_cuda() -> str:
+    if torch.cuda.is_available():
+        return ""
+    return "torch finds no CUDA device" if torch.version.cuda else "this torch was built without CUDA"
+
+
+def _no_mps() -> str:
+    return "" if torch.backends.mps.is_available() else "torch finds no MPS device"

@@ -1,0 +1,188 @@
+"""A process that trains stacks of a job until none is left: ``python -m kit.training.worker FOLDER``.
+
+It writes every member as a checkpoint when it is finished, those in training once in a while, and on stdout, a line
+each, how many epochs of members have been trained since the line before.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kit import exits
+from kit.training import stacked
+from kit.training.checkpoints import Checkpoint
+from kit.training.draws import Draws
+from kit.training.feed import Feed
+from kit.training.folds import Fold
+from kit.training.job import Job, StackPlan, fold_of, open_rows, read_job, take_on
+from kit.training.model import Network, Standardiser, fit_standardiser
+from kit.training.recipe import Recipe, architecture
+
+#: Steps between two looks at what is finished; their rows and masks are drawn at once.
+BLOCK = 32
+#: Seconds between two checkpoints of members in training, and between two reports.
+CHECKPOINT_EVERY, REPORT_EVERY = 60.0, 0.5
+#: Rows that are predicted at once.
+_PREDICTED = 1 << 16
+_KINDS = ("parameters", "first", "second")
+
+
+class Member:
+    """One member of a stack: its fold, scale, batches and network."""
+
+    def __init__(self, seed: int, fold: Fold, scale: Standardiser, mean_target: float, recipe: Recipe) -> None:
+        draws = Draws(seed, fold.group_id)
+        self.seed, self.fold, self.scale = seed, fold, scale
+        self.network = Network(architecture(recipe.arch), draws, mean_target)
+        self.feed = Feed(recipe, draws, fold.train)
+
+    def predictions(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores of the held-out rows, float32 [held]."""
+        features, inputs = len(self.scale.mean), self.network.arch.inputs
+        parts = []
+        for begin in range(0, len(self.fold.held), _PREDICTED):
+            raw = np.asarray(rows[self.fold.held[begin : begin + _PREDICTED], :inputs])
+            raw[:, :features] = self.scale.apply(raw[:, :features])
+            parts.append(self.network.scores(torch.from_numpy(raw)))
+        return np.concatenate(parts)
+
+
+class StackRun:
+    """The training of one stack.
+
+    Args:
+        report: told how many epochs of members have been trained, once in a while.
+    """
+
+    def __init__(
+        self, job: Job, plan: StackPlan, rows: NDArray[np.float32], groups: NDArray[np.int32],
+        report: Callable[[int], None],
+    ) -> None:  # fmt: skip
+        self._store, self._rows, self._report = job.store(), rows, report
+        self._step, self._began, self._epochs = plan.step, time.monotonic(), 0
+        self._members = _members(job, plan, rows, groups)
+        arch = architecture(job.recipe.arch)
+        on_device = torch.from_numpy(rows).to(job.device)
+        parameters = stacked.zeros(arch, len(self._members), on_device)
+        for index, member in enumerate(self._members):
+            stacked.put(parameters, index, member.network)
+        self._stack = stacked.Stack(job.recipe, parameters, step=plan.step)
+        self._before = [self._restored(index) if plan.step else 0.0 for index in range(len(self._members))]
+        feeds, scales = [member.feed for member in self._members], [member.scale for member in self._members]
+        self._trainer = stacked.Trainer(self._stack, feeds, scales, on_device)
+
+    def run(self) -> None:
+        """Train to the end."""
+        saved = reported = time.monotonic()
+        ended = len(self._members)
+        self._tell()
+        while (reached := self._trainer.advance(self._step, BLOCK)) != self._step:
+            self._step, now = reached, time.monotonic()
+            in_training = sum(member.feed.steps > reached for member in self._members)
+            for index in range(in_training, ended):
+                self._finish(index)
+            ended = in_training
+            if now - saved >= CHECKPOINT_EVERY:
+                for index in range(in_training):
+                    self._save(index)
+                saved = now
+            if now - reported >= REPORT_EVERY:
+                self._tell()
+                reported = now
+        self._tell()
+
+    def _tell(self) -> None:
+        epochs = sum(min(self._step, member.feed.steps) // member.feed.steps_per_epoch for member in self._members)
+        self._report(epochs - self._epochs)
+        self._epochs = epochs
+
+    def _tensors(self) -> list[tuple[str, Tensor]]:
+        """Everything that training changes, by name; the members are the first axis."""
+        kinds = zip(_KINDS, (self._stack.parameters, *self._stack.moments), strict=True)
+        return [(f"{kind}.{number}", tensor) for kind, numbers in kinds
+                for number, tensor in enumerate(numbers.tensors())]  # fmt: skip
+
+    def _restored(self, index: int) -> float:
+        """Take up a member where its checkpoint left it; the seconds it has taken so far."""
+        member = self._members[index]
+        found = self._store.read(member.seed, member.fold.group_id, finished=False)
+        if found is None or found.step != self._step:
+            raise RuntimeError(f"the checkpoint of seed {member.seed} has changed since the training was planned")
+        for name, tensor in self._tensors():
+            tensor[index] = torch.from_numpy(found.arrays[name])
+        return found.seconds
+
+    def _seconds(self, index: int) -> float:
+        return self._before[index] + (time.monotonic() - self._began) / len(self._members)
+
+    def _save(self, index: int) -> None:
+        arrays = {name: tensor[index].cpu().numpy() for name, tensor in self._tensors()}
+        self._write(index, arrays, finished=False)
+
+    def _finish(self, index: int) -> None:
+        member = self._members[index]
+        stacked.take(self._stack.parameters, index, member.network)
+        weights = {name: value.numpy() for name, value in member.network.state_dict().items()}
+        scale = {"mean": member.scale.mean, "std": member.scale.std}
+        self._write(index, weights | scale | {"predictions": member.predictions(self._rows)}, finished=True)
+
+    def _write(self, index: int, arrays: dict[str, NDArray[np.float32]], *, finished: bool) -> None:
+        member = self._members[index]
+        checkpoint = Checkpoint(
+            arrays=arrays, step=min(self._step, member.feed.steps), seconds=round(self._seconds(index), 3)
+        )
+        self._store.write(member.seed, member.fold.group_id, checkpoint, finished=finished)
+
+
+def _members(job: Job, plan: StackPlan, rows: NDArray[np.float32], groups: NDArray[np.int32]) -> list[Member]:
+    """The members of a stack, longest training first."""
+    known: dict[int, tuple[Fold, Standardiser, float]] = {}
+    members = []
+    for seed, group in plan.members:
+        if group not in known:
+            fold = fold_of(groups, group, job.group_ids[group])
+            target = rows[fold.train, -1]
+            known[group] = (fold, fit_standardiser(rows, fold.train), float(target.mean(dtype=np.float64)))
+        members.append(Member(seed, *known[group], job.recipe))
+    return sorted(members, key=lambda member: -member.feed.steps)
+
+
+def work(folder: Path, report: Callable[[int], None]) -> None:
+    """Train the stacks of a job that nobody else has taken on."""
+    job = read_job(folder)
+    rows, groups = open_rows(folder)
+    stacked.prepare_cpu()
+    for index, plan in enumerate(job.stacks):
+        if take_on(folder, index):
+            StackRun(job, plan, rows, groups, report).run()
+
+
+def _report(epochs: int) -> None:
+    sys.stdout.write(f"{epochs}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """The process."""
+    gc.freeze()
+    try:
+        work(Path(sys.argv[1]), _report)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return exits.DISK_FULL
+        raise
+    return exits.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
