@@ -149,6 +149,7 @@ def against_the_loop(cores: int) -> None:
     folds = leave_one_group_out(table)
     loop, stack, run = [], [], []
     steps = Recipe(epochs=1).steps_per_epoch(len(folds[0].train))
+    readable(table, folds[0], 2)  # torch imports its optimisers late
     for _ in range(TURNS):
         loop.append(readable(table, folds[0], steps))
         stack.append(one_thread(table, folds, 48, Recipe(epochs=200), 300))
@@ -176,21 +177,16 @@ def growth(rows: Sequence[int], members: Sequence[int]) -> None:
 
 def whole_runs(cores: int) -> None:
     """One process against all cores, a tiny head on many rows, and the memory of millions of rows."""
-    small = make_table(4256, 19)
-    folds = leave_one_group_out(small)
-    cases = [
-        (f"4,256 rows, 95 members, 20 epochs, {workers} processes", small, folds, 5, Recipe(epochs=20), workers)
-        for workers in sorted({1, cores})
-    ]
-    tiny = make_table(333_000, 111)
-    one = Recipe(epochs=90, arch="mlp_small", batch_size=256)
-    what = "330,000 rows, mlp_small, 1 member, 90 epochs, batch 256"
-    cases.append((what, tiny, leave_one_group_out(tiny)[:1], 1, one, cores))
-    large = make_table(2_000_000, 9)
-    cases.append(("2,000,000 rows, 45 members, 1 epoch", large, leave_one_group_out(large), 5, Recipe(epochs=1), cores))
+    sized = Recipe(epochs=20)
+    tiny = Recipe(epochs=90, arch="mlp_small", batch_size=256)
+    cases = [(f"4,256 rows, 95 members, 20 epochs, {workers} processes", 4256, 19, 19, 5, sized, workers)
+             for workers in sorted({1, cores})]  # fmt: skip
+    cases.append(("330,000 rows, mlp_small, 1 member, 90 epochs, batch 256", 333_000, 111, 1, 1, tiny, cores))
+    cases.append(("2,000,000 rows, 45 members, 1 epoch", 2_000_000, 9, 9, 5, Recipe(epochs=1), cores))
     print(f"\n{'whole run':60}{'seconds':>10}{'most memory':>14}")
-    for what, table, parts, seeds, recipe, workers in cases:
-        seconds, memory = whole_run(table, parts, seeds, recipe, workers)
+    for what, rows, groups, folds, seeds, recipe, workers in cases:
+        table = make_table(rows, groups)
+        seconds, memory = whole_run(table, leave_one_group_out(table)[:folds], seeds, recipe, workers)
         print(f"{what:60}{seconds:>10.1f}{memory / 1e6:>11.0f} MB", flush=True)
 
 

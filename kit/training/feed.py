@@ -47,9 +47,10 @@ class Feed:
 
     def _batches_of(self, epoch: int) -> NDArray[np.int32]:
         if epoch != self._epoch:
-            order = self._train[self._draws.order(epoch, len(self._train))]
-            self._batches = np.resize(order, (self.steps_per_epoch, self._recipe.batch_size))
-            self._epoch = epoch
+            rows, batches = len(self._train), np.empty(self.steps_per_epoch * self._recipe.batch_size, dtype=np.int32)
+            np.take(self._train, self._draws.order(epoch, rows), out=batches[:rows])
+            batches[rows:] = np.resize(batches[:rows], len(batches) - rows)
+            self._batches, self._epoch = batches.reshape(self.steps_per_epoch, -1), epoch
         return self._batches
 
     def kept(self, first: int, out: Sequence[NDArray[np.bool_]]) -> None:

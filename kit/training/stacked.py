@@ -33,7 +33,7 @@ def prepare_cpu() -> None:
     """One thread: the matrices are too small for more, and members are spread over processes.
 
     Numbers below 1e-38 count as zero where the CPU can do that: weights of encoders that no row has shrink to such
-    numbers, with which CPUs compute a hundred times slower.
+    numbers, with which CPUs compute slowly.
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -112,7 +112,7 @@ def zeros(arch: Architecture, count: int, like: Tensor) -> Parameters:
     return Parameters(arch, [like.new_zeros(count, *shape) for shape in shapes], like.new_zeros(count, stride))
 
 
-def first(arch: Architecture, parameters: Parameters, count: int) -> Parameters:
+def prefix(arch: Architecture, parameters: Parameters, count: int) -> Parameters:
     """The first ``count`` members, as views."""
     return Parameters(arch, [matrix[:count] for matrix in parameters.matrices], parameters.vectors[:count])
 
@@ -120,7 +120,7 @@ def first(arch: Architecture, parameters: Parameters, count: int) -> Parameters:
 @torch.no_grad()
 def put(parameters: Parameters, index: int, network: Network) -> None:
     """Make a network's weights those of a member."""
-    for matrix, bias, layer in zip(parameters.matrices, parameters.biases, range(len(parameters.biases)), strict=True):
+    for layer, (matrix, bias) in enumerate(zip(parameters.matrices, parameters.biases, strict=True)):
         matrix[index] = network.weights[layer].mT
         bias[index, 0] = network.biases[layer]
     parameters.last_weight[index], parameters.last_bias[index] = network.weights[-1], network.biases[-1]
@@ -129,7 +129,7 @@ def put(parameters: Parameters, index: int, network: Network) -> None:
 @torch.no_grad()
 def take(parameters: Parameters, index: int, network: Network) -> None:
     """Make a member's weights those of a network."""
-    for matrix, bias, layer in zip(parameters.matrices, parameters.biases, range(len(parameters.biases)), strict=True):
+    for layer, (matrix, bias) in enumerate(zip(parameters.matrices, parameters.biases, strict=True)):
         network.weights[layer].copy_(matrix[index].mT)
         network.biases[layer].copy_(bias[index, 0])
     network.weights[-1].copy_(parameters.last_weight[index])
@@ -165,8 +165,8 @@ class Stack:
         """From now on train the first ``count`` members only."""
         self.count = count
         arch, like, batch = self.arch, self.parameters.vectors, self.recipe.batch_size
-        self._now, self._gradient = first(arch, self.parameters, count), zeros(arch, count, like)
-        moments = [first(arch, moment, count).tensors() for moment in self.moments]
+        self._now, self._gradient = prefix(arch, self.parameters, count), zeros(arch, count, like)
+        moments = [prefix(arch, moment, count).tensors() for moment in self.moments]
         self._adam = (self._now.tensors(), self._gradient.tensors(), *moments, [], [self.steps] * len(moments[0]))
         self.inputs = like.new_empty(count, batch, arch.inputs)
         self.target, self.weight, self.error = (like.new_empty(count, batch) for _ in range(3))
