@@ -25,6 +25,8 @@ GOOD = {
     "cqs": "31,19",
     "seeds": "4,1",
     "epochs": "7",
+    "arch": "mlp_small",
+    "device": "cpu",
     "box": "attic.2",
     "ffmpeg": "/usr/bin/ffmpeg",
     "vmaf_bin": "/usr/bin/vmaf",
@@ -114,7 +116,8 @@ def test_defaults() -> None:
     assert config == RunConfig(
         ref_dir=Path("/clips"), dataset="auto", data_root=Path.home() / ".cache/vmaf-train",
         out_dir=Path("/runs/new"), encoders=None, teacher="vmaf_v0.6.1", cqs=(19, 25, 31, 37),
-        seeds=(0, 1, 2, 3, 4), epochs=200, box="box-1", ffmpeg=None, geometry=None, anchor=True, shard_only=False,
+        seeds=(0, 1, 2, 3, 4), epochs=200, arch="fr_regressor_v2", device="auto",
+        box="box-1", ffmpeg=None, geometry=None, anchor=True, shard_only=False,
             allow_partial=False, stall_timeout=120.0, disk_wait=60.0,
         origins=config.origins,
     )  # fmt: skip
@@ -178,6 +181,8 @@ def test_paths_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         pytest.param("seeds", "9" * 5000, "not a whole number", id="seeds-5000-digits"),
         ("epochs", "0", "--epochs: '0' is not a whole number above 0"),
         ("epochs", "-3", "--epochs: '-3'"),
+        ("arch", "mlp_huge", "--arch: unknown 'mlp_huge'"),
+        ("device", "tpu", "--device: unknown 'tpu'"),
         ("epochs", "1e3", "--epochs: '1e3'"),
         ("epochs", "", "--epochs: ''"),
         ("epochs", "1000000000", "--epochs"),

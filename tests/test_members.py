@@ -63,7 +63,7 @@ def killed_at(made: Ensemble, folder: Path, looks: int, monkeypatch: pytest.Monk
     def report(_epochs: int) -> None:
         nonlocal seen
         seen += 1
-        if seen == looks + 1:  # the first is before the first step
+        if seen == looks:
             raise Killed
 
     with pytest.raises(Killed):

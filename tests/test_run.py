@@ -151,6 +151,7 @@ def test_each_step_can_be_run_again_alone(run_copy: Path, kit: Kit) -> None:
 def test_the_same_run_again_makes_no_cell_twice_and_trains_the_same_bits(run_copy: Path, kit: Kit) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in (run_copy / "corpus" / "cells").rglob("*.parquet")}
     predictions = (run_copy / layout.PREDICTIONS).read_bytes()
+    shutil.rmtree(run_copy / layout.CHECKPOINTS)
     done = kit("run", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode in (0, 1), done.stderr
     assert "12 of 12 cells are there already" in done.stderr
@@ -241,7 +242,7 @@ def test_evidence_that_turned_invalid_is_not_bundled_with_the_old_predictions(ru
     done = kit("run", "--from", "3", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 3, done.stderr
     assert verdict_of(run_copy)["evidence"]["predictions_sha256"] is None  # type: ignore[index]
-    assert sorted(path.name for path in (run_copy / "loso").iterdir()) == ["training.json"]
+    assert [path.name for path in (run_copy / "loso").iterdir() if path.is_file()] == ["training.json"]
 
 
 def test_failed_cells_are_found_wanting_until_they_are_waived(run_copy: Path, kit: Kit, ffmpeg: Ffmpeg) -> None:

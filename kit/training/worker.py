@@ -103,7 +103,8 @@ class StackRun:
 
     def _tell(self) -> None:
         epochs = sum(min(self._step, member.feed.steps) // member.feed.steps_per_epoch for member in self._members)
-        self._report(epochs - self._epochs)
+        if epochs > self._epochs:
+            self._report(epochs - self._epochs)
         self._epochs = epochs
 
     def _tensors(self) -> list[tuple[str, Tensor]]:
