@@ -53,7 +53,7 @@ NOT_BUILT = {("darwin", "x86_64"): ("torch", "onnxruntime")}
 # These come as torch's own dependencies where the chosen build of torch asks for them.
 CUDA = re.compile(r"nvidia-.*|cuda-.*|triton")
 
-# Which Python's wheels are weighed; the others differ by a few percent.
+# Which Python's wheels are weighed where a package is needed for it; the others differ by a few percent.
 WEIGHED = "3.13"
 
 # The name under which the dependencies are locked.
@@ -256,7 +256,14 @@ def marker_for(cells: tuple[Platform, ...]) -> str:
 
 def weigh(packages: Mapping[str, Package], needed: Mapping[str, tuple[Platform, ...]]) -> dict[str, dict[str, float]]:
     """The size in MB of every package's wheel on every platform on which it is needed."""
-    jobs = [(packages[name], cell) for name, cells in needed.items() for cell in cells if cell.python == WEIGHED]
+    weighed: dict[tuple[str, str], Platform] = {}
+    for name, cells in needed.items():
+        for cell in cells:
+            if cell.python == WEIGHED:
+                weighed[name, cell.key] = cell
+            else:  # the first Python, where a package is needed for other ones only
+                weighed.setdefault((name, cell.key), cell)
+    jobs = [(packages[name], cell) for (name, _), cell in weighed.items()]
     with ThreadPoolExecutor(max_workers=4) as pool:
         found = pool.map(lambda job: wheel_megabytes(*job), jobs)
         weights: dict[str, dict[str, float]] = {}
