@@ -30,7 +30,7 @@ class Cluster:
 
     def __init__(self, client: Any, link: Link) -> None:
         self._client, self._address = client, link.address
-        self._results = engine.load().as_completed(loop=client.loop, with_results=True, raise_errors=False)
+        self._results = engine.load().as_completed(loop=client.loop)
         self._asked: dict[Any, tuple[Cell, Job, Mapping[str, float], float]] = {}
         self._deaths: Counter[str] = Counter()
 
@@ -77,30 +77,37 @@ class Cluster:
         self._client.cancel(dropped)
 
     def came(self) -> Iterator[tuple[Cell, Any]]:
-        """What has come back since the last call: a worker's reply, or why there is none, as an exception.
+        """What has come back since the last call: a worker's reply, or the exception that too many workers died.
 
         Raises:
-            PrerequisiteFailed: the scheduler has gone.
+            PrerequisiteFailed: the scheduler has gone, or was started without the kit.
         """
-        for future, result in self._results.next_batch(block=False):
-            asked = self._asked.pop(future, None)
-            if asked is None:
+        dask = engine.load()
+        for future in self._results.next_batch(block=False):
+            if future not in self._asked:
                 continue  # forgotten meanwhile
-            if future.status == "finished":
-                yield asked[0], result
-            elif future.status == "error":
-                yield from self._failed(future.exception(), *asked)
+            try:
+                found = future.result(timeout=TIMEOUT)
+            except (TimeoutError, OSError):
+                # whoever held it died before it was fetched: it is made again
+                self._results.add(future)
+            except dask.client.FutureCancelledError as error:
+                raise self._gone() from error
+            except RuntimeError as error:
+                # what Dask raises where its scheduler cannot import what the task is
+                raise PrerequisiteFailed(f"the scheduler cannot do this work: {error}", hint=_START) from error
+            except dask.scheduler.KilledWorker as error:
+                yield from self._killed(error, *self._asked.pop(future))
             else:
-                raise self._gone()
+                yield self._asked.pop(future)[0], found
 
-    def _failed(
-        self, error: BaseException, cell: Cell, job: Job, needs: Mapping[str, float], priority: float
-    ) -> Iterator[tuple[Cell, BaseException]]:
-        """Ask again for a cell whose workers died; its error when that has been done often enough."""
-        killed = isinstance(error, engine.load().scheduler.KilledWorker)
-        self._deaths[cell.key] += killed
-        if killed and self._deaths[cell.key] < _ROUNDS:
-            log.warning("%s: %s", cell.name, error)
+    def _killed(
+        self, error: Exception, cell: Cell, job: Job, needs: Mapping[str, float], priority: float
+    ) -> Iterator[tuple[Cell, Exception]]:
+        """Ask again for a cell whose workers died; the error when that has been done often enough."""
+        log.warning("%s: %s", cell.name, error)
+        self._deaths[cell.key] += 1
+        if self._deaths[cell.key] < _ROUNDS:
             self.ask(cell, job, needs, priority)
         else:
             yield cell, error

@@ -158,7 +158,7 @@ def _job(cell: Cell, bench: Bench) -> Job:
 
 def _kept(cell: Cell, came: Any, bench: Bench, disk: DiskWait, golden: Mapping[str, float]) -> CellEntry | FailedCell:
     """Check and write what came back."""
-    if isinstance(came, BaseException):
+    if isinstance(came, Exception):
         return reply.failed(cell, bench.processes.redact(f"no worker could make it: {came}"))
     if "failed" in came:
         return reply.failure_of(came["failed"], cell)
