@@ -137,7 +137,7 @@ def test_rate_and_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 110.0, 110.0, 140.0])
     monkeypatch.setattr("kit.ui.time.monotonic", lambda: next(clock))
     meter = ui._Meter(4, "cells")
-    meter.advance()
+    meter.advance(1)
     assert meter.rate() == "10.0 s a cell, 30 s left"
     meter.done = 3
     meter.total = 30
