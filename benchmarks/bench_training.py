@@ -27,7 +27,7 @@ from kit.proc import Processes
 from kit.training import stacked
 from kit.training.draws import Draws
 from kit.training.feed import Feed
-from kit.training.folds import Fold, leave_one_group_out
+from kit.training.folds import Fold, by_group
 from kit.training.job import plan_stacks
 from kit.training.loop import fit, inputs_for
 from kit.training.members import LARGEST, Ensemble
@@ -146,7 +146,7 @@ def _proportional(pid: int) -> float:
 def against_the_loop(cores: int) -> None:
     """19 folds x 5 seeds on 4,256 rows: in turn, so that a busy machine is busy for both."""
     table = make_table(4256, 19)
-    folds = leave_one_group_out(table)
+    folds = by_group(table)
     loop, stack, run = [], [], []
     steps = Recipe(epochs=1).steps_per_epoch(len(folds[0].train))
     readable(table, folds[0], 2)  # torch imports its optimisers late
@@ -170,7 +170,7 @@ def growth(rows: Sequence[int], members: Sequence[int]) -> None:
     for count in members:
         numbered = [((number, 0), 0, 1) for number in range(count)]
         size = len(plan_stacks(numbered, workers=2, largest=LARGEST["cpu"])[0].members)
-        times = [one_thread(table, leave_one_group_out(table), size, Recipe(epochs=90), 9600 // size)
+        times = [one_thread(table, by_group(table), size, Recipe(epochs=90), 9600 // size)
                  for table in tables]  # fmt: skip
         print(f"{count:>8}{size:>8}" + "".join(f"{seconds * 1e6:>10.1f}" for seconds in times))
 
@@ -186,7 +186,7 @@ def whole_runs(cores: int) -> None:
     print(f"\n{'whole run':60}{'seconds':>10}{'most memory':>14}")
     for what, rows, groups, folds, seeds, recipe, workers in cases:
         table = make_table(rows, groups)
-        seconds, memory = whole_run(table, leave_one_group_out(table)[:folds], seeds, recipe, workers)
+        seconds, memory = whole_run(table, by_group(table)[:folds], seeds, recipe, workers)
         print(f"{what:60}{seconds:>10.1f}{memory / 1e6:>11.0f} MB", flush=True)
 
 

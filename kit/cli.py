@@ -39,7 +39,7 @@ _CORPUS_OPTIONS = (
     "ref_dir", "dataset", "encoders", "teacher", "cqs", "box", "ffmpeg", "vmaf_bin", "scorer_backend", "gpu",
     "render_node", "geometry", "anchor",
 )  # fmt: skip
-_TRAIN_OPTIONS = ("seeds", "epochs", "arch", "device")
+_TRAIN_OPTIONS = ("seeds", "epochs", "arch", "folds", "holdout", "device")
 #: Options that take effect in each step.
 _STEP_OPTIONS = (
     {*_CORPUS_OPTIONS, "shard_only"},

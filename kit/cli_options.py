@@ -51,6 +51,13 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         "--arch", metavar="NAME",
         help=f"What is trained: {', '.join(contract.ARCHS)}. Default: {contract.ARCH}; the others see the six features "
              "alone."),
+    "folds": click.option(
+        "--folds", metavar="SCHEME",
+        help="What the verdict's folds hold out: loso, each content group once, or kfold:K, the groups spread over K "
+             f"folds. Default: {contract.DEFAULT_FOLDS}."),
+    "holdout": click.option(
+        "--holdout", metavar="WHAT",
+        help=f"Also train with one {' or '.join(contract.HOLDOUTS)} held out at a time; evidence beside the verdict."),
     "device": click.option(
         "--device", metavar="NAME",
         help="What trains: auto, cpu, cuda, mps. Default: auto, CUDA where torch can use it, else the CPU."),

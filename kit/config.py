@@ -32,6 +32,7 @@ class RunConfig:
         teacher: name of a built-in model, or absolute path of a model file.
         cqs: quality points, ascending; seeds: ensemble seeds in the order given.
         arch: what is trained, one of ``contract.ARCHS``; device: on what, one of ``contract.DEVICES``.
+        folds: ``loso`` or ``kfold:K``; holdout: what else is held out, of ``contract.HOLDOUTS``.
         geometry: format of ``.yuv`` files that do not tell it themselves.
         anchor: whether every source also gets the anchor cell.
         shard_only: stop after the corpus and bundle it, no verdict.
@@ -56,6 +57,8 @@ class RunConfig:
     seeds: tuple[int, ...]
     epochs: int
     arch: str
+    folds: str
+    holdout: tuple[str, ...]
     device: str
     box: str
     ffmpeg: Path | None
@@ -122,6 +125,30 @@ def _one_of(text: str, what: str, known: Iterable[str]) -> str:
 
 def _arch(text: str) -> str:
     return _one_of(text, "arch", contract.ARCHS)
+
+
+def _folds(text: str) -> str:
+    if text == contract.DEFAULT_FOLDS:
+        return text
+    least = int(contract.GATE_THRESHOLDS["groups_min"])
+    given = re.fullmatch(r"kfold:(\d{1,4})", text)
+    if given is None or int(given[1]) < least:
+        raise BadInput(f"--folds: {text!r} is neither loso nor kfold:K with a K of {least} or more")
+    return f"kfold:{int(given[1])}"
+
+
+def fold_count(scheme: str) -> int | None:
+    """K of ``kfold:K``; None for ``loso``, which has a fold for each content group."""
+    return int(scheme.removeprefix("kfold:")) if scheme.startswith("kfold:") else None
+
+
+def _holdout(text: str) -> tuple[str, ...]:
+    names = tuple(_words(text))
+    for name in names:
+        _one_of(name, "holdout", contract.HOLDOUTS)
+    if not names or len(set(names)) != len(names):
+        raise BadInput(f"--holdout: {text!r} is empty, or names something twice")
+    return names
 
 
 def _device(text: str) -> str:
@@ -281,6 +308,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="seeds", parse=_seeds),
     Option(name="epochs", parse=_epochs),
     Option(name="arch", parse=_arch),
+    Option(name="folds", parse=_folds),
+    Option(name="holdout", parse=_holdout),
     Option(name="device", parse=_device),
     Option(name="box", parse=_box),
     Option(name="ffmpeg", parse=_ffmpeg, env="FFMPEG_BIN"),
@@ -375,7 +404,8 @@ def complete(
         "cqs": contract.DEFAULT_CQS, "seeds": contract.DEFAULT_SEEDS, "box": box, "ffmpeg": None, "geometry": None,
         "vmaf_bin": None, "scorer_backend": contract.DEFAULT_SCORER_BACKEND,
         "epochs": contract.DEMO_EPOCHS if demo else contract.DEFAULT_EPOCHS,
-        "arch": contract.ARCH, "device": "auto", "anchor": True, "shard_only": False,
+        "arch": contract.ARCH, "folds": contract.DEFAULT_FOLDS, "holdout": (), "device": "auto",
+        "anchor": True, "shard_only": False,
         "gpu": None, "render_node": None, "cuda_visible": "",
         "allow_partial": False, "stall_timeout": STALL_TIMEOUT, "disk_wait": DISK_WAIT,
         "scheduler": None, "tls_ca": None, "tls_cert": None, "tls_key": None, "worker_wait": WORKER_WAIT,
@@ -418,6 +448,7 @@ def as_texts(config: RunConfig) -> dict[str, str]:
         "seeds": ",".join(map(str, config.seeds)),
         "epochs": str(config.epochs),
         "arch": config.arch,
+        "folds": config.folds,
         "device": config.device,
         "box": config.box,
         "anchor": str(config.anchor).lower(),
@@ -426,6 +457,8 @@ def as_texts(config: RunConfig) -> dict[str, str]:
         "stall_timeout": f"{config.stall_timeout:.10g}",
         "disk_wait": f"{config.disk_wait:.10g}",
     }
+    if config.holdout:
+        texts["holdout"] = ",".join(config.holdout)
     if config.encoders is not None:
         texts["encoders"] = ",".join(config.encoders)
     if config.geometry is not None:

@@ -104,6 +104,11 @@ LEARNING_RATE = 5e-4
 WEIGHT_DECAY = 1e-5
 BATCH_SIZE = 32
 
+#: What is held out for the verdict: each content group once, or ``kfold:K``.
+DEFAULT_FOLDS = "loso"
+#: What ``--holdout`` takes: what else is held out, for evidence that no gate looks at.
+HOLDOUTS = ("encoder", "box")
+
 #: What ``--device`` takes.
 DEVICES = ("auto", "cpu", "cuda", "mps")
 

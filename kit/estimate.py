@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kit.config import RunConfig
+from kit.config import RunConfig, fold_count
 from kit.contract import BATCH_SIZE
 from kit.plan import disk_bytes
 from kit.results import Prereqs
@@ -35,8 +35,10 @@ def estimate(config: RunConfig, prereqs: Prereqs) -> Estimate:
     busy = sum(megapixels / speed[encoder] for encoder, _ in prereqs.points)
     rows = sum(frames) * len(prereqs.points)
     groups = len({file.content_group for file in prereqs.files})
-    members = 0 if config.shard_only else groups * len(config.seeds)
-    steps_per_epoch = rows * (groups - 1) / groups / BATCH_SIZE
+    folds = fold_count(config.folds) or groups
+    encoders = len({encoder for encoder, _ in prereqs.points}) if "encoder" in config.holdout else 0
+    members = 0 if config.shard_only else (folds + encoders) * len(config.seeds)
+    steps_per_epoch = rows * (folds - 1) / folds / BATCH_SIZE
     return Estimate(
         cells=len(frames) * len(prereqs.points),
         rows=rows,

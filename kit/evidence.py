@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import mean
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kit.errors import InvalidEvidence
-from kit.metrics import Agreement, agreement
+from kit.metrics import Agreement, agreement, described
 from kit.training.predictions import Predictions
+
+#: Number of the ensemble mean where seeds are numbers.
+ENSEMBLE = -1
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellFacts:
-    """What the evidence needs to know of a cell."""
+    """What the evidence needs to know of a cell; ``fold`` is the one that holds out its group."""
 
     source: str
     group: str
+    fold: str
     encoder: str
     rows: int
 
@@ -36,25 +40,33 @@ class LosoResult:
 
 
 def completeness_problems(predictions: Predictions, cells: Mapping[str, CellFacts], seeds: Sequence[int]) -> list[str]:
-    """Every seed must predict every row of every cell exactly once, in the fold of the cell's own group."""
+    """Every seed must predict every row of every cell exactly once, in the fold that holds out the cell's group."""
     problems = []
-    expected = {(key, frame) for key, cell in cells.items() for frame in range(cell.rows)}
+    rows = np.array([cells[key].rows if key in cells else 0 for key in predictions.cells], dtype=np.int64)
+    silent = {cell.fold for key, cell in cells.items() if key not in set(predictions.cells)}
+    starts = np.concatenate([[0], np.cumsum(rows)])
+    of_seed = dict(predictions.seeds())
     for seed in seeds:
-        rows = predictions.seed == seed
-        found = list(zip(predictions.cell[rows].tolist(), predictions.frame[rows].tolist(), strict=True))
-        if not found:
+        if seed not in of_seed:
             problems.append(f"seed {seed} has no prediction")
             continue
-        lacking = {cells[key].group for key, _ in expected.difference(found)}
-        problems += [f"seed {seed}: fold {group} lacks predictions" for group in sorted(lacking)]
-        if len(found) != len(set(found)):
+        cell, frame = predictions.cell[of_seed[seed]], predictions.frame[of_seed[seed]]
+        known = (frame >= 0) & (frame < rows[cell])
+        # every row of the corpus has a number of its own
+        times = np.bincount(starts[cell[known]] + frame[known], minlength=int(starts[-1]))
+        lacking = np.unique(np.searchsorted(starts, np.flatnonzero(times == 0), side="right") - 1)
+        folds = silent | {cells[predictions.cells[index]].fold for index in lacking.tolist()}
+        problems += [f"seed {seed}: fold {fold} lacks predictions" for fold in sorted(folds)]
+        if (times > 1).any():
             problems.append(f"seed {seed}: rows are predicted more than once")
-        if strange := len(set(found) - expected):
-            problems.append(f"seed {seed}: {strange} predictions belong to no row of the corpus")
-    if extra := sorted(set(predictions.seed.tolist()) - set(seeds)):
+        if not known.all():
+            problems.append(f"seed {seed}: {np.count_nonzero(~known)} predictions belong to no row of the corpus")
+    if extra := sorted(of_seed.keys() - set(seeds)):
         problems.append(f"predictions of seeds that were not asked for: {extra}")
-    wrong = {(fold, key) for fold, key in zip(predictions.fold.tolist(), predictions.cell.tolist(), strict=True)
-             if key in cells and cells[key].group != fold}  # fmt: skip
+    pairs = np.unique(predictions.cell.astype(np.int64) * len(predictions.folds) + predictions.fold)
+    placed = [divmod(pair, len(predictions.folds)) for pair in pairs.tolist()]
+    wrong = [key for cell, fold in placed
+             if (key := predictions.cells[cell]) in cells and cells[key].fold != predictions.folds[fold]]  # fmt: skip
     if wrong:
         problems.append(f"{len(wrong)} cells are predicted in a fold that does not hold out their group")
     return problems
@@ -78,21 +90,20 @@ def loso(predictions: Predictions) -> LosoResult:
     return LosoResult(members=members)
 
 
-def _agree(predictions: Predictions, rows: NDArray[np.bool_], what: str) -> Agreement:
+def _agree(predictions: Predictions, rows: slice, what: str) -> Agreement:
     return agreement(
         predictions.prediction[rows].astype(np.float64), predictions.target[rows].astype(np.float64), what=what
     )
 
 
 def ensemble_mean(predictions: Predictions) -> Predictions:
-    """Mean over seeds of every row's prediction, as one seed numbered -1. Every seed must have every row."""
-    seeds = np.unique(predictions.seed)
-    first = predictions.seed == seeds[0]
-    stacked = np.stack([predictions.prediction[predictions.seed == seed] for seed in seeds]).astype(np.float64)
-    return Predictions(
-        corpus_sha256=predictions.corpus_sha256, seed=np.full(int(first.sum()), -1, dtype=np.int32),
-        fold=predictions.fold[first], cell=predictions.cell[first], frame=predictions.frame[first],
-        target=predictions.target[first], prediction=stacked.mean(axis=0).astype(np.float32),
+    """Mean over seeds of every row's prediction, as seed ``ENSEMBLE``. Every seed must have every row."""
+    seeds = [rows for _, rows in predictions.seeds()]
+    first = seeds[0]
+    stacked = np.stack([predictions.prediction[rows] for rows in seeds])
+    return replace(
+        predictions.part(first), seed=np.full(stacked.shape[1], ENSEMBLE, dtype=np.int32),
+        prediction=stacked.mean(axis=0, dtype=np.float64).astype(np.float32),
     )  # fmt: skip
 
 
@@ -102,40 +113,47 @@ def summary(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[st
     RMSE, MAE and bias are in VMAF points with no mapping applied; rows of one encode are not independent.
     """
     averaged = ensemble_mean(predictions)
-    sources = np.array([cells[key].source for key in averaged.cell])
-    encoders = np.array([cells[key].encoder for key in averaged.cell])
-    by_source = dict(_errors(averaged, sources))
-    by_pair = dict(_errors(averaged, np.char.add(np.char.add(sources, " x "), encoders)))
-    everything = np.ones(len(averaged), dtype=np.bool_)
+    whole = _agree(averaged, slice(None), "ensemble mean")
+    by_source = slices(averaged, [cells[key].source for key in averaged.cells])
+    by_pair = slices(averaged, _pairs(averaged, cells))
     return {
-        "ensemble_mean": _agree(averaged, everything, "ensemble mean").as_dict(),
-        "per_seed": {
-            str(seed): _agree(predictions, predictions.seed == seed, f"seed {seed}").as_dict()
-            for seed in np.unique(predictions.seed).tolist()
-        },
+        "ensemble_mean": whole.as_dict(),
+        "per_seed": {str(seed): _agree(predictions, rows, f"seed {seed}").as_dict()
+                     for seed, rows in predictions.seeds()},
         "per_source": by_source,
         "worst_source": _worst(by_source),
         "worst_source_encoder": _worst(by_pair),
-    }
+    }  # fmt: skip
 
 
-def _errors(averaged: Predictions, labels: NDArray[np.str_]) -> Iterator[tuple[str, dict[str, float]]]:
-    """RMSE, MAE and bias of the ensemble mean for each label; defined also where a correlation is not."""
-    error = averaged.prediction.astype(np.float64) - averaged.target.astype(np.float64)
-    for label in np.unique(labels).tolist():
-        chosen = error[labels == label]
-        yield (
-            label,
-            {
-                "rows": float(len(chosen)),
-                "rmse": float(np.sqrt(np.mean(chosen**2))),
-                "mae": float(np.mean(np.abs(chosen))),
-                "bias": float(np.mean(chosen)),
-            },
-        )
+def per_source_encoder(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[str, dict[str, object]]:
+    """Figures of the predictions of one seed, or of the ensemble mean, by ``source x encoder``."""
+    return slices(predictions, _pairs(predictions, cells))
 
 
-def _worst(errors: Mapping[str, Mapping[str, float]]) -> dict[str, object]:
+def _pairs(predictions: Predictions, cells: Mapping[str, CellFacts]) -> list[str]:
+    return [f"{cells[key].source} x {cells[key].encoder}" for key in predictions.cells]
+
+
+def slices(predictions: Predictions, labels: Sequence[str]) -> dict[str, dict[str, object]]:
+    """Figures of the rows under each label, labels in order.
+
+    Args:
+        predictions: of one seed.
+        labels: label of each of ``predictions.cells``.
+    """
+    names, of_cell = np.unique(np.array(labels, dtype=np.str_), return_inverse=True)
+    label = of_cell[predictions.cell]
+    order = np.argsort(label, kind="stable")
+    ends = np.cumsum(np.bincount(label, minlength=len(names)))
+    found = {}
+    for name, rows in zip(names.tolist(), np.split(order, ends[:-1]), strict=True):
+        values = [column[rows].astype(np.float64) for column in (predictions.prediction, predictions.target)]
+        found[name] = described(*values, what=name)
+    return found
+
+
+def _worst(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, object]:
     """The label with the largest RMSE."""
-    label = max(errors, key=lambda name: errors[name]["rmse"])
-    return {"name": label, **errors[label]}
+    label = max(figures, key=lambda name: figures[name]["rmse"])
+    return {"name": label, **figures[label]}

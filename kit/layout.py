@@ -11,6 +11,7 @@ CORPUS = "corpus"
 LOSO = "loso"
 LOGS = "logs"
 PREDICTIONS = f"{LOSO}/predictions.parquet"
+ENSEMBLE_REPORT = f"{LOSO}/loso_ensemble.json"
 TRAINING = f"{LOSO}/training.json"
 CHECKPOINTS = f"{LOSO}/checkpoints"
 VERDICTS = ("PROMOTE", "HOLD", "INVALID")
@@ -19,6 +20,16 @@ VERDICTS = ("PROMOTE", "HOLD", "INVALID")
 def seed_report(seed: int) -> str:
     """Relative path of one seed's report."""
     return f"{LOSO}/loso_seed{seed}.json"
+
+
+def holdout_report(by: str) -> str:
+    """Relative path of the report of what was held out besides content groups."""
+    return f"{LOSO}/holdout_{by}.json"
+
+
+def holdout_predictions(by: str) -> str:
+    """Relative path of the predictions it was made from."""
+    return f"{LOSO}/holdout_{by}.parquet"
 
 
 def verdict_file(verdict: str) -> str:

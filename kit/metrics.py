@@ -61,16 +61,41 @@ def agreement(prediction: Values, target: Values, *, what: str) -> Agreement:
             problems.append(f"{what}: the {name} is constant ({values[0]:.6g}), its correlation is undefined")
     if problems:
         raise InvalidEvidence(problems)
-    error = prediction - target
     found = Agreement(
         n=len(target),
         plcc=float(stats.pearsonr(prediction, target).statistic),
         srocc=float(stats.spearmanr(prediction, target).statistic),
         krocc=float(stats.kendalltau(prediction, target).statistic),
-        rmse=float(np.sqrt(np.mean(error**2))),
-        mae=float(np.mean(np.abs(error))),
-        bias=float(np.mean(error)),
+        **errors(prediction, target),
     )
     if strange := [name for name, value in found.as_dict().items() if not math.isfinite(value)]:
         raise InvalidEvidence([f"{what}: {', '.join(strange)} not finite"])
     return found
+
+
+def errors(prediction: Values, target: Values) -> dict[str, float]:
+    """``rmse``, ``mae`` and ``bias`` of finite vectors, defined also where a correlation is not."""
+    error = prediction - target
+    return {
+        "rmse": float(np.sqrt(np.mean(error**2))),
+        "mae": float(np.mean(np.abs(error))),
+        "bias": float(np.mean(error)),
+    }
+
+
+def described(prediction: Values, target: Values, *, what: str) -> dict[str, object]:
+    """The figures of a part of the rows as JSON.
+
+    A part may well be constant (every frame at 100): then its correlations are null, and ``undefined`` says why.
+
+    Raises:
+        InvalidEvidence: a value is not finite, or there is none.
+    """
+    try:
+        return {**agreement(prediction, target, what=what).as_dict(), "undefined": None}
+    except InvalidEvidence as error:
+        if not len(target) or not (np.isfinite(prediction).all() and np.isfinite(target).all()):
+            raise
+        reasons = [problem.removeprefix(f"{what}: ") for problem in error.problems]
+        none = dict.fromkeys(("plcc", "srocc", "krocc"))
+        return {"n": len(target), **none, **errors(prediction, target), "undefined": "; ".join(reasons)}

@@ -13,6 +13,7 @@ from kit.ffmpeg import Ffmpeg
 from kit.platforms.detect import Platform
 from kit.platforms.facts import HostFacts
 from kit.scorers.base import CellScorer
+from kit.training.folds import assign
 from kit.training.predictions import Predictions
 from kit.types import ReadyEncoder, Scorer, SourceFile, Teacher
 
@@ -47,12 +48,15 @@ class Training:
     """Out-of-fold predictions, or why there are none that can be judged.
 
     Attributes:
+        folds: the scheme, ``loso`` or ``kfold:K``; holdout: what else was held out, of ``contract.HOLDOUTS``.
         predictions: None where nothing could be trained.
         problems: one line for each reason why the evidence is not valid.
     """
 
     shard: Shard
     seeds: tuple[int, ...]
+    folds: str
+    holdout: tuple[str, ...]
     predictions: Predictions | None
     problems: tuple[str, ...]
 
@@ -75,9 +79,15 @@ class Bundle:
     verdict: str | None
 
 
-def cell_facts(shard: Shard) -> dict[str, CellFacts]:
-    """Cell key to what the evidence needs to know."""
+def cell_facts(shard: Shard, scheme: str) -> dict[str, CellFacts]:
+    """Cell key to what the evidence needs to know, with the folds of a scheme.
+
+    Raises:
+        InvalidEvidence: too few content groups for the scheme.
+    """
+    folds = assign(shard.cells, scheme)
     return {
-        entry.key: CellFacts(source=entry.source, group=entry.group, encoder=entry.encoder, rows=entry.rows)
+        entry.key: CellFacts(source=entry.source, group=entry.group, fold=folds[entry.group], encoder=entry.encoder,
+                             rows=entry.rows)
         for entry in shard.cells
-    }
+    }  # fmt: skip

@@ -26,6 +26,8 @@ GOOD = {
     "seeds": "4,1",
     "epochs": "7",
     "arch": "mlp_small",
+    "folds": "kfold:5",
+    "holdout": "encoder,box",
     "device": "cpu",
     "box": "attic.2",
     "ffmpeg": "/usr/bin/ffmpeg",
@@ -116,7 +118,8 @@ def test_defaults() -> None:
     assert config == RunConfig(
         ref_dir=Path("/clips"), dataset="auto", data_root=Path.home() / ".cache/vmaf-train",
         out_dir=Path("/runs/new"), encoders=None, teacher="vmaf_v0.6.1", cqs=(19, 25, 31, 37),
-        seeds=(0, 1, 2, 3, 4), epochs=200, arch="fr_regressor_v2", device="auto",
+        seeds=(0, 1, 2, 3, 4), epochs=200, arch="fr_regressor_v2", folds="loso", holdout=(),
+        device="auto",
         box="box-1", ffmpeg=None, geometry=None, anchor=True, shard_only=False,
             allow_partial=False, stall_timeout=120.0, disk_wait=60.0,
         origins=config.origins,

@@ -72,7 +72,7 @@ def test_what_is_not_told_is_null(tmp_path: Path) -> None:
 def test_an_imported_shard_can_be_trained_on(tmp_path: Path) -> None:
     loaded = table.load(read_manifest(imported(tmp_path, rows())))
     assert len(loaded) == 36
-    parts = folds.leave_one_group_out(loaded)
+    parts = folds.by_group(loaded)
     assert [part.held_out for part in parts] == ["Highway", "Park", "Sea"]
     # without an identity the label tells the groups apart, else all would get the same random numbers
     assert len({part.group_id for part in parts}) == 3

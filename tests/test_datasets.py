@@ -23,7 +23,7 @@ from kit.sources.identity import measure
 from kit.sources.read import Tools
 from kit.sources.scan import list_folder
 from kit.training import table
-from kit.training.folds import leave_one_group_out
+from kit.training.folds import by_group
 from kit.types import Geometry
 
 FRAMES = 4
@@ -311,7 +311,7 @@ def test_groups_go_from_the_data_set_into_shard_and_folds(tmp_path: Path, kit: K
     stored = json.loads((tmp_path / "run" / "corpus" / "groups.json").read_text())["groups"]
     assert sorted(stored.values()).count("ElFuente") == 2
     assert sorted(stored.values()).count("Water") == 2
-    folds = leave_one_group_out(table.load(read_manifest(tmp_path / "run" / "corpus")))
+    folds = by_group(table.load(read_manifest(tmp_path / "run" / "corpus")))
     held = {fold.held_out: len(fold.held) for fold in folds}
     assert (len(folds), held["ElFuente"], held["Water"], held["Tennis"]) == (7, 8, 8, 4)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kit.errors import InvalidEvidence
-from kit.evidence import CellFacts, completeness_problems, ensemble_mean, loso, summary
+from kit.evidence import CellFacts, completeness_problems, ensemble_mean, loso, per_source_encoder, summary
 from kit.metrics import agreement
 from kit.training.predictions import Predictions, from_columns
 
@@ -18,7 +18,7 @@ ROWS = 6
 SEEDS = (0, 1)
 #: Three groups; the first has two sources, and every source two encoders.
 CELLS = {
-    f"{source}-{encoder}": CellFacts(source=source, group=group, encoder=encoder, rows=ROWS)
+    f"{source}-{encoder}": CellFacts(source=source, group=group, fold=group, encoder=encoder, rows=ROWS)
     for source, group in (("Fuente1", "Fuente"), ("Fuente2", "Fuente"), ("Highway", "Highway"), ("Tango", "Tango"))
     for encoder in ("libx264", "libx265")
 }
@@ -164,8 +164,8 @@ def test_the_ensemble_mean_is_taken_row_by_row() -> None:
     for cell, frame, fold, target, prediction in zip(
         mean.cell, mean.frame, mean.fold, mean.target, mean.prediction, strict=True
     ):
-        row = by_row[(str(cell), int(frame))]
-        assert (fold, target) == (row[1], np.float32(row[4]))
+        row = by_row[(mean.cells[cell], int(frame))]
+        assert (mean.folds[fold], target) == (row[1], np.float32(row[4]))
         # seeds 0, 1 and 5 are off by 0, -1 and -5
         assert prediction == pytest.approx(row[5] - 2, abs=1e-5)
     assert mean.prediction.dtype == np.float32
@@ -184,15 +184,16 @@ def test_the_summary_by_hand() -> None:
     assert list(per_source) == ["Fuente1", "Fuente2", "Highway", "Tango"]
     for source, figures in per_source.items():
         own = errors(f"{source}-libx264") + errors(f"{source}-libx265")
-        assert figures == pytest.approx(
+        assert {name: figures[name] for name in ("n", "rmse", "mae", "bias")} == pytest.approx(
             {
-                "rows": 12.0,
+                "n": 12,
                 "rmse": math.sqrt(sum(e * e for e in own) / 12),
                 "mae": sum(map(abs, own)) / 12,
                 "bias": sum(own) / 12,
             },
             abs=1e-5,
         )
+        assert figures["undefined"] is None
     # the error grows from cell to cell, so the last source and its last encoder are worst
     assert found["worst_source"] == {"name": "Tango", **per_source["Tango"]}
     worst = found["worst_source_encoder"]
@@ -221,6 +222,21 @@ def test_a_source_whose_teacher_never_changes_still_has_its_errors() -> None:
     per_source = summary(table(content), CELLS)["per_source"]
     assert isinstance(per_source, dict)
     assert math.isfinite(per_source["Tango"]["rmse"])
+    assert (per_source["Tango"]["plcc"], per_source["Tango"]["srocc"], per_source["Tango"]["krocc"]) == (None,) * 3
+    assert per_source["Tango"]["undefined"] == "the target is constant (97), its correlation is undefined"
+    assert per_source["Highway"]["undefined"] is None
+
+
+def test_figures_by_source_and_encoder_by_hand() -> None:
+    for seed in SEEDS:
+        found = per_source_encoder(table(rows((seed,))), CELLS)
+        assert list(found) == sorted(f"{cell.source} x {cell.encoder}" for cell in CELLS.values())
+        for key, cell in CELLS.items():
+            own = [row for row in rows((seed,)) if row[2] == key]
+            target = np.array([row[4] for row in own], dtype=np.float32).astype(np.float64)
+            prediction = np.array([row[5] for row in own], dtype=np.float32).astype(np.float64)
+            expected = agreement(prediction, target, what="x").as_dict()
+            assert found[f"{cell.source} x {cell.encoder}"] == {**expected, "undefined": None}
 
 
 def test_nan_in_the_summary_is_invalid() -> None:

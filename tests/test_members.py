@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,25 +11,27 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
-from support import Kit, make_table
+from support import Kit, make_table, plan, shard_of
 
 from kit import exits, layout
+from kit.corpus.shard import observed_path
 from kit.errors import BadInput, DiskFull, PrerequisiteFailed
 from kit.fsio import TEMPORARY_PREFIX
 from kit.proc import Processes
 from kit.session import KIT_ROOT
 from kit.training import device, worker
 from kit.training.checkpoints import Checkpoint
-from kit.training.folds import leave_one_group_out
+from kit.training.folds import by_group
 from kit.training.job import plan_stacks
 from kit.training.loop import train_member
 from kit.training.members import Ensemble
 from kit.training.recipe import Recipe
 
 TABLE = make_table()
-FOLDS = leave_one_group_out(TABLE)
+FOLDS = by_group(TABLE)
 Members = Mapping[tuple[int, str], Checkpoint]
 
 
@@ -241,3 +244,76 @@ def test_a_tiny_head_is_trained_and_judged(run_copy: Path, kit: Kit) -> None:
     report = json.loads((run_copy / layout.seed_report(0)).read_text())
     assert (report["arch"], report["num_codecs"], report["epochs"]) == ("mlp_small", 0, 3)
     assert kit("verdict", "--out-dir", str(run_copy), cwd=run_copy).returncode in (exits.OK, exits.HOLD)
+
+
+@pytest.mark.ffmpeg
+def test_folds_of_several_groups(run_copy: Path, kit: Kit) -> None:
+    here = ("--out-dir", str(run_copy))
+    done = kit("train", *here, "--folds", "kfold:3", cwd=run_copy)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((run_copy / layout.seed_report(0)).read_text())
+    assert (report["scheme"], report["n_folds"]) == ("kfold:3", 3)
+    assert sorted(group for fold in report["folds"] for group in fold["groups"]) == ["Bars", "Cells", "Fractal", "Life"]
+    done = kit("verdict", *here, "--json", cwd=run_copy)
+    assert done.returncode in (exits.OK, exits.HOLD), done.stderr
+    assert json.loads(done.stdout)["evidence"]["folds"] == "kfold:3"
+    assert kit("bundle", *here, cwd=run_copy).returncode == 0
+
+
+@pytest.mark.ffmpeg
+def test_more_folds_than_groups_end_invalid(run_copy: Path, kit: Kit) -> None:
+    done = kit("train", "--out-dir", str(run_copy), "--folds", "kfold:5", cwd=run_copy)
+    assert done.returncode == exits.INVALID
+    assert "kfold:5: the corpus has only 4 content groups" in done.stderr
+
+
+def of_two_boxes(folder: Path) -> list[str]:
+    """A shard of three sources and two encoders, where box ``c`` made what libx265 encoded, and one more cell too.
+
+    Returns:
+        keys of the cells that one box alone made.
+    """
+    shutil.rmtree(folder)
+    shard = shard_of(folder, plan(("Highway", "Park", "Sea"), ("libx264", "libx265")))
+    for number, entry in enumerate(shard.cells):
+        path = observed_path(folder, entry.path)
+        value = json.loads(path.read_text())
+        value["observations"][0]["box"] = "b" if entry.encoder == "libx264" else "c"
+        value["observations"] += [{"box": "d", "seconds": 1.0}] * (number == 0)
+        path.write_text(json.dumps(value))
+    return [entry.key for entry in shard.cells[1:]]
+
+
+@pytest.mark.ffmpeg
+def test_an_encoder_and_a_box_are_held_out_beside_the_verdict(run_copy: Path, kit: Kit) -> None:
+    alone, here = of_two_boxes(run_copy / "corpus"), ("--out-dir", str(run_copy))
+    done = kit("train", *here, "--holdout", "encoder,box", cwd=run_copy)
+    assert done.returncode == 0, done.stderr
+    assert "1 cells that several boxes made are set aside" in done.stderr
+    encoder, box = (json.loads((run_copy / layout.holdout_report(by)).read_text()) for by in ("encoder", "box"))
+    assert [fold["held_out"] for fold in encoder["folds"]] == ["libx264", "libx265"]
+    assert [(fold["held_out"], fold["n_train"], fold["n_val"]) for fold in box["folds"]] == [
+        ("b", 30, 25),
+        ("c", 25, 30),
+    ]
+    predicted = pq.read_table(run_copy / layout.holdout_predictions("box")).to_pandas()
+    assert sorted(set(predicted["cell_key"])) == sorted(alone)
+    for report, by in ((encoder, "encoder"), (box, "box")):
+        rows = pq.read_table(run_copy / layout.holdout_predictions(by)).to_pandas().astype({"prediction": float})
+        for fold in report["folds"]:
+            held = rows[(rows["fold"] == fold["held_out"]) & (rows["seed"] == 1)]
+            assert fold["per_seed"]["1"]["plcc"] == pytest.approx(held["prediction"].corr(held["target"]), abs=1e-6)
+    # the verdict looks at content groups alone, and the bundle takes the rest along
+    assert kit("verdict", *here, cwd=run_copy).returncode == exits.HOLD
+    assert kit("bundle", *here, cwd=run_copy).returncode == 0
+    manifest = json.loads((run_copy / layout.MANIFEST).read_text())
+    assert {layout.holdout_report("encoder"), layout.holdout_predictions("box")} <= {
+        entry["path"] for entry in manifest["files"]
+    }
+
+
+@pytest.mark.ffmpeg
+def test_what_there_is_only_one_of_is_not_held_out(run_copy: Path, kit: Kit) -> None:
+    done = kit("train", "--out-dir", str(run_copy), "--holdout", "encoder", cwd=run_copy)
+    assert done.returncode == exits.BAD_INPUT
+    assert "--holdout encoder: the corpus has cells of 1 (libx264)" in done.stderr

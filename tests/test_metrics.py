@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from kit.errors import InvalidEvidence
-from kit.metrics import Agreement, agreement
+from kit.metrics import Agreement, agreement, described
 
 
 def vector(*values: float) -> NDArray[np.float64]:
@@ -115,3 +115,29 @@ def test_all_that_is_wrong_is_named() -> None:
 def test_other_shapes_are_a_fault_of_the_caller(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     with pytest.raises(ValueError, match="shapes"):
         agreement(np.zeros(shapes[0]), np.zeros(shapes[1]), what="x")
+
+
+@pytest.mark.parametrize(
+    ("prediction", "target", "told"),
+    [
+        (vector(99, 100, 98), vector(100, 100, 100), "the target is constant (100), its correlation is undefined"),
+        (vector(100, 100, 100), vector(99, 100, 98), "the prediction is constant (100), its correlation is undefined"),
+        (vector(3, 1), vector(1, 2), "2 rows, a correlation needs at least 3"),
+    ],
+    ids=["target", "prediction", "few"],
+)
+def test_a_part_without_a_correlation_has_its_errors_and_the_reason(
+    prediction: NDArray[np.float64], target: NDArray[np.float64], told: str
+) -> None:
+    found = described(prediction, target, what="Tango x libx264")
+    assert (found["plcc"], found["srocc"], found["krocc"], found["undefined"]) == (None, None, None, told)
+    assert found["bias"] == float((prediction - target).mean())
+    assert found["rmse"] == math.sqrt(float(((prediction - target) ** 2).mean()))
+
+
+@pytest.mark.parametrize(
+    "values", [vector(), vector(1, math.nan, 2), vector(math.inf, 1, 2)], ids=["none", "nan", "inf"]
+)
+def test_a_part_with_no_figure_at_all_is_an_error(values: tuple[float, ...]) -> None:
+    with pytest.raises(InvalidEvidence, match="Tango x libx264"):
+        described(vector(*values), np.arange(len(values), dtype=np.float64), what="Tango x libx264")

@@ -98,6 +98,26 @@ def test_the_verdict_can_be_replayed_from_the_predictions(finished: Path) -> Non
         assert report["n_folds"] == 4
 
 
+def test_the_reports_tell_every_figure_of_seeds_and_ensemble(finished: Path) -> None:
+    table = pq.read_table(finished / layout.PREDICTIONS).to_pandas().astype({"target": float, "prediction": float})
+    mean = table.groupby(["fold", "cell_key", "frame_index"], as_index=False)[["target", "prediction"]].mean()
+    mean["prediction"] = mean["prediction"].astype(np.float32).astype(float)
+    ensemble = json.loads((finished / layout.ENSEMBLE_REPORT).read_text())
+    of_seed = json.loads((finished / layout.seed_report(1)).read_text())
+    for report, rows in ((ensemble, mean), (of_seed, table[table["seed"] == 1])):
+        for fold in report["folds"]:
+            held = rows[rows["fold"] == fold["held_out"]]
+            error = held["prediction"] - held["target"]
+            assert fold["groups"] == [fold["held_out"]]
+            assert fold["n_val"] == len(held)
+            assert fold["plcc"] == pytest.approx(held["prediction"].corr(held["target"]), abs=1e-6)
+            assert fold["krocc"] == pytest.approx(held["prediction"].corr(held["target"], method="kendall"), abs=1e-6)
+            assert fold["mae"] == pytest.approx(error.abs().mean(), abs=1e-4)
+        assert len(report["per_source_encoder"]) == 4
+        assert {slice_["n"] for slice_ in report["per_source_encoder"].values()} == {3 * FRAMES}
+    assert (ensemble["seed"], of_seed["seed"]) == (None, 1)
+
+
 def test_no_member_has_seen_what_it_predicts(finished: Path) -> None:
     table = pq.read_table(finished / layout.PREDICTIONS).to_pandas()
     shard = json.loads((finished / "corpus" / "shard.json").read_text())

@@ -16,7 +16,7 @@ from kit import contract
 from kit.training import loop, stacked
 from kit.training.draws import Draws
 from kit.training.feed import Feed
-from kit.training.folds import Fold, leave_one_group_out
+from kit.training.folds import Fold, by_group
 from kit.training.model import Network, fit_standardiser
 from kit.training.recipe import Recipe, architecture
 from kit.training.table import Table, matrix
@@ -24,7 +24,7 @@ from kit.training.table import Table, matrix
 ARCHS = tuple(contract.ARCHS)
 #: 200 rows in folds of 120 and 160 training rows: batches that are not full, and members that end before others.
 TABLE = make_table()
-FOLDS = leave_one_group_out(TABLE)
+FOLDS = by_group(TABLE)
 MEMBERS = [(seed, fold) for seed in (0, 1) for fold in FOLDS]
 
 

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from support import GROUPS, make_table
 
 from kit import contract
-from kit.errors import InvalidEvidence
+from kit.errors import BadInput, InvalidEvidence
 from kit.training.draws import Draws
-from kit.training.folds import leave_one_group_out
+from kit.training.folds import by_box, by_encoder, by_group
 from kit.training.loop import train_member
 from kit.training.model import Network, fit_standardiser
 from kit.training.recipe import Recipe, architecture
+from kit.training.table import Table, only
 
 QUICK = Recipe(epochs=3)
 ARCH = architecture()
@@ -32,7 +33,7 @@ def _one_thread() -> None:
 
 def test_folds_are_clean_and_together_everything() -> None:
     table = make_table()
-    folds = leave_one_group_out(table)
+    folds = by_group(table)
     assert [fold.held_out for fold in folds] == ["Crowd", "Fuente", "Highway", "Tango"]
     groups = np.array([entry.group for entry in table.cells])[table.cell]
     for fold in folds:
@@ -43,19 +44,19 @@ def test_folds_are_clean_and_together_everything() -> None:
 
 
 def test_folds_are_the_same_twice() -> None:
-    for first, second in zip(leave_one_group_out(make_table()), leave_one_group_out(make_table()), strict=True):
+    for first, second in zip(by_group(make_table()), by_group(make_table()), strict=True):
         assert (first.held_out, first.group_id) == (second.held_out, second.group_id)
         assert np.array_equal(first.train, second.train)
         assert np.array_equal(first.held, second.held)
 
 
 def test_a_group_is_known_by_its_sources_and_not_by_its_label() -> None:
-    ids = {fold.held_out: fold.group_id for fold in leave_one_group_out(make_table())}
+    ids = {fold.held_out: fold.group_id for fold in by_group(make_table())}
     renamed = {source: {"Fuente": "El"}.get(group, group) for source, group in reversed(GROUPS.items())}
-    again = {fold.held_out: fold.group_id for fold in leave_one_group_out(make_table(groups=renamed))}
+    again = {fold.held_out: fold.group_id for fold in by_group(make_table(groups=renamed))}
     assert again == {"El": ids["Fuente"], **{label: ids[label] for label in ("Highway", "Tango", "Crowd")}}
     assert len(set(ids.values())) == 4
-    apart = leave_one_group_out(make_table(groups=GROUPS | {"Fuente2": "Other"}))
+    apart = by_group(make_table(groups=GROUPS | {"Fuente2": "Other"}))
     assert ids["Fuente"] not in {fold.group_id for fold in apart}
 
 
@@ -65,12 +66,81 @@ def test_fewer_than_three_groups_are_no_evidence(sources: tuple[str, ...]) -> No
     if not sources:
         table = replace(table, cells=())
     with pytest.raises(InvalidEvidence, match="needs at least 3") as error:
-        leave_one_group_out(table)
+        by_group(table)
     assert f"has {len({GROUPS[source] for source in sources})} content groups" in error.value.problems[0]
 
 
 def test_three_groups_are_enough() -> None:
-    assert len(leave_one_group_out(make_table(groups={name: name for name in "abc"}))) == 3
+    assert len(by_group(make_table(groups={name: name for name in "abc"}))) == 3
+
+
+def test_kfold_spreads_whole_groups_evenly_whatever_they_are_called() -> None:
+    groups = {f"s{number:02d}": f"g{number // 2:02d}" for number in range(20)}
+    table = make_table(frames=3, groups=groups)
+    folds = by_group(table, "kfold:4")
+    assert [fold.held_out for fold in folds] == ["fold01", "fold02", "fold03", "fold04"]
+    held = [{table.cells[index].group for index in table.cell[fold.held]} for fold in folds]
+    assert sorted(group for part in held for group in part) == sorted(set(groups.values()))
+    assert sorted(len(part) for part in held) == [2, 2, 3, 3]
+    for fold in folds:
+        assert sorted([*fold.train, *fold.held]) == list(range(len(table)))
+    renamed = make_table(frames=3, groups={source: f"h{99 - int(group[1:])}" for source, group in groups.items()})
+    again = by_group(renamed, "kfold:4")
+    assert [fold.group_id for fold in again] == [fold.group_id for fold in folds]
+    assert all(np.array_equal(one.held, two.held) for one, two in zip(folds, again, strict=True))
+
+
+def test_kfold_with_as_many_folds_as_groups_holds_out_each_alone() -> None:
+    ids = {fold.group_id for fold in by_group(make_table(), "kfold:4")}
+    assert ids == {fold.group_id for fold in by_group(make_table(), "loso")}
+
+
+def test_more_folds_than_groups_are_no_evidence() -> None:
+    with pytest.raises(InvalidEvidence, match="kfold:5: the corpus has only 4 content groups"):
+        by_group(make_table(), "kfold:5")
+
+
+def two_encoders() -> Table:
+    table = make_table()
+    entries = tuple(replace(entry, encoder="libx265") if entry.cq == 37 else entry for entry in table.cells)
+    return replace(table, cells=entries)
+
+
+def test_an_encoder_is_held_out_whole() -> None:
+    table = two_encoders()
+    folds = by_encoder(table)
+    assert [fold.held_out for fold in folds] == ["libx264", "libx265"]
+    assert {table.cells[index].encoder for index in table.cell[folds[0].held]} == {"libx264"}
+    assert {table.cells[index].encoder for index in table.cell[folds[0].train]} == {"libx265"}
+    assert len({fold.group_id for fold in folds} | {fold.group_id for fold in by_group(table)}) == 6
+
+
+def test_a_box_is_held_out_whole() -> None:
+    table = make_table()
+    boxes = ["attic" if entry.source < "G" else "cellar" for entry in table.cells]
+    folds = by_box(table, boxes)
+    assert [fold.held_out for fold in folds] == ["attic", "cellar"]
+    for fold in folds:
+        assert {boxes[index] for index in table.cell[fold.held]} == {fold.held_out}
+        assert sorted([*fold.train, *fold.held]) == list(range(len(table)))
+
+
+def test_the_only_one_cannot_be_held_out() -> None:
+    with pytest.raises(BadInput, match=r"--holdout encoder: the corpus has cells of 1 \(libx264\)"):
+        by_encoder(make_table())
+    with pytest.raises(BadInput, match=r"--holdout box: the corpus has cells of 1 \(attic\)"):
+        by_box(make_table(), ["attic"] * len(make_table().cells))
+
+
+def test_a_table_of_some_cells_keeps_their_rows() -> None:
+    table = make_table()
+    keys = {entry.key for entry in table.cells[1::3]}
+    part = only(table, keys)
+    rows = np.isin([entry.key for entry in table.cells], sorted(keys))[table.cell]
+    assert [entry.key for entry in part.cells] == sorted(keys)
+    assert [part.cells[index].key for index in part.cell] == [table.cells[index].key for index in table.cell[rows]]
+    for name in ("frame", "features", "codec", "target"):
+        assert np.array_equal(getattr(part, name), getattr(table, name)[rows])
 
 
 # ------------------------------------------------------------------------------------------------- scaling
@@ -99,12 +169,12 @@ def test_a_constant_feature_is_only_shifted() -> None:
 def test_a_corpus_with_a_constant_feature_still_trains() -> None:
     table = make_table()
     table.features[:, 3] = np.float32(0.1)
-    assert np.isfinite(train_member(table, leave_one_group_out(table)[0], 0, QUICK)).all()
+    assert np.isfinite(train_member(table, by_group(table)[0], 0, QUICK)).all()
 
 
 def test_held_out_rows_teach_nothing() -> None:
     table = make_table()
-    fold = leave_one_group_out(table)[1]
+    fold = by_group(table)[1]
     before = train_member(table, fold, 0, QUICK)
     half = len(fold.held) // 2
     features, target, codec = table.features.copy(), table.target.copy(), table.codec.copy()
@@ -118,7 +188,7 @@ def test_held_out_rows_teach_nothing() -> None:
 
 def test_training_rows_do_teach() -> None:
     table = make_table()
-    fold = leave_one_group_out(table)[1]
+    fold = by_group(table)[1]
     target = table.target.copy()
     target[fold.train[0]] += 1
     changed = train_member(replace(table, target=target), fold, 0, QUICK)
@@ -208,7 +278,7 @@ def test_the_network_has_the_layers_of_the_design() -> None:
 
 def test_the_output_bias_starts_at_the_training_mean() -> None:
     table = make_table()
-    fold = leave_one_group_out(table)[0]
+    fold = by_group(table)[0]
     assert Network(ARCH, Draws(0, "a"), 61.5).biases[-1].tolist() == [61.5]
     untrained = train_member(table, fold, 0, Recipe(epochs=0))
     mean = float(table.target[fold.train].mean(dtype=np.float64))
@@ -243,7 +313,7 @@ def test_the_forward_pass_is_the_one_of_the_design() -> None:
 
 def test_a_member_is_drawn_for_its_group_and_not_for_the_groups_label() -> None:
     table = make_table()
-    fold = leave_one_group_out(table)[0]
+    fold = by_group(table)[0]
     known = train_member(table, fold, 0, QUICK)
     assert np.array_equal(train_member(table, replace(fold, held_out="other"), 0, QUICK), known)
     assert not np.array_equal(train_member(table, replace(fold, group_id="other"), 0, QUICK), known)
@@ -251,7 +321,7 @@ def test_a_member_is_drawn_for_its_group_and_not_for_the_groups_label() -> None:
 
 def test_the_global_random_state_is_neither_used_nor_changed() -> None:
     table = make_table()
-    fold = leave_one_group_out(table)[0]
+    fold = by_group(table)[0]
     torch.manual_seed(1)
     first = train_member(table, fold, 0, QUICK)
     torch.manual_seed(2)
@@ -262,7 +332,7 @@ def test_the_global_random_state_is_neither_used_nor_changed() -> None:
 
 def test_it_learns() -> None:
     table = make_table(frames=60)
-    fold = leave_one_group_out(table)[1]
+    fold = by_group(table)[1]
     truth = table.target[fold.held].astype(np.float64)
     untrained, trained = (train_member(table, fold, 0, Recipe(epochs=epochs)).astype(np.float64) for epochs in (0, 40))
     assert np.corrcoef(untrained, truth)[0, 1] < 0.9
@@ -272,7 +342,7 @@ def test_it_learns() -> None:
 
 def test_predictions_are_one_float32_for_each_held_out_row() -> None:
     table = make_table()
-    fold = leave_one_group_out(table)[1]
+    fold = by_group(table)[1]
     found = train_member(table, fold, 0, QUICK)
     assert (found.shape, found.dtype) == ((len(fold.held),), np.float32)
 
@@ -280,16 +350,14 @@ def test_predictions_are_one_float32_for_each_held_out_row() -> None:
 @pytest.mark.parametrize(("shift", "limit"), [(1000.0, 100.0), (-1000.0, 0.0)])
 def test_predictions_are_clipped_to_the_range_of_the_teacher(shift: float, limit: float) -> None:
     table = make_table()
-    found = train_member(
-        replace(table, target=table.target + np.float32(shift)), leave_one_group_out(table)[0], 0, QUICK
-    )
+    found = train_member(replace(table, target=table.target + np.float32(shift)), by_group(table)[0], 0, QUICK)
     assert found.tolist() == [limit] * len(found)
 
 
 def test_what_diverges_stays_visible() -> None:
     table = make_table()
     features = table.features.copy()
-    fold = leave_one_group_out(table)[0]
+    fold = by_group(table)[0]
     features[fold.train[0], 0] = np.nan
     assert np.isnan(train_member(replace(table, features=features), fold, 0, QUICK)).all()
 
@@ -305,7 +373,7 @@ def test_the_recipe_is_that_of_the_design() -> None:
 @pytest.mark.parametrize(("name", "parameters"), [("linear", 7), ("mlp_small", 257), ("mlp_medium", 2561)])
 def test_a_tiny_head_sees_the_features_alone(name: str, parameters: int) -> None:
     table = make_table()
-    fold = leave_one_group_out(table)[1]
+    fold = by_group(table)[1]
     network = Network(architecture(name), Draws(0, "a"), 50.0)
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
     recipe = Recipe(epochs=2, arch=name)

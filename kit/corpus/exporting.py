@@ -19,7 +19,7 @@ from kit.corpus.cellfile import CellRows
 from kit.corpus.place import shard_folder
 from kit.corpus.shard import CellEntry, Shard
 from kit.errors import BadInput
-from kit.fsio import atomic_path, read_json
+from kit.fsio import atomic_path
 
 #: Rows of a row group, and so about how many are held in memory.
 _ROW_GROUP = 100_000
@@ -72,12 +72,7 @@ def _write_jsonl(shard: Shard, target: Path) -> None:
 
 def _enc_time_ms(shard: Shard, entry: CellEntry) -> float | None:
     """Milliseconds of the encode alone, which only an import tells: the kit encodes and scores in one process."""
-    path = shards.observed_path(shard.folder, entry.path)
-    observed: Any = read_json(path, left_by="corpus")
-    try:
-        times = {observation.get("enc_time_ms") for observation in observed["observations"]} - {None}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{path} was not written by this version: {error!r}", hint="Run `corpus` again.") from error
+    times = {observation.get("enc_time_ms") for observation in shards.observations(shard, entry)} - {None}
     return times.pop() if len(times) == 1 else None
 
 

@@ -108,6 +108,20 @@ def observed_path(folder: Path, relative: str) -> Path:
     return (folder / relative).with_suffix(".observed.json")
 
 
+def observations(shard: Shard, entry: CellEntry) -> list[Mapping[str, Any]]:
+    """What was observed each time that the cell was made.
+
+    Raises:
+        Missing, BadInput: it is not there or something else.
+    """
+    path = observed_path(shard.folder, entry.path)
+    value: Any = read_json(path, left_by="corpus")
+    try:
+        return [{**observation} for observation in value["observations"]]
+    except (KeyError, TypeError) as error:
+        raise BadInput(f"{path} was not written by this version: {error!r}", hint="Run `corpus` again.") from error
+
+
 def entry_for(cell: Cell, rows: cellfile.CellRows) -> CellEntry:
     """The manifest's line for a finished cell."""
     return CellEntry(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,23 +14,25 @@ from kit.config import RunConfig
 from kit.corpus import shard as shards
 from kit.corpus.shard import Shard
 from kit.errors import BadInput, InvalidEvidence
+from kit.evidence import ENSEMBLE
 from kit.fsio import read_json, sha256_file, write_json
-from kit.metrics import Agreement
 from kit.platforms.detect import usable_cores
 from kit.provenance import block
-from kit.results import Training
+from kit.results import Training, cell_facts
 from kit.session import Session
 from kit.training import folds, predictions, table
 from kit.training.checkpoints import Checkpoint
 from kit.training.folds import Fold
 from kit.training.predictions import Predictions
-from kit.training.recipe import Recipe, architecture
+from kit.training.recipe import Recipe
+from kit.training.report import holdout_report, seed_report
+from kit.training.table import Table
 
 NAME = "train"
 
 
 def run(config: RunConfig, previous: Shard, session: Session) -> Training:
-    """Train every (seed, group), write predictions and one report a seed.
+    """Train every (seed, fold), write predictions and one report a seed; the same for what ``--holdout`` asks for.
 
     Evidence that cannot become valid (a failed cell that is not waived, too few groups) is not trained on; it is
     passed on as such.
@@ -49,13 +52,18 @@ def run(config: RunConfig, previous: Shard, session: Session) -> Training:
         "seeds": list(config.seeds),
         "epochs": config.epochs,
         "arch": config.arch,
+        "folds": config.folds,
+        "holdout": list(config.holdout),
         "predictions_sha256": sha256_file(predictions_file) if predictions_file.is_file() else None,
         "problems": problems,
     }
     write_json(config.out_dir / layout.TRAINING, summary)
     for line in problems:
         session.ui.say(f"Evidence not valid: {line}")
-    return Training(shard=previous, seeds=config.seeds, predictions=found, problems=tuple(problems))
+    return Training(
+        shard=previous, seeds=config.seeds, folds=config.folds, holdout=config.holdout, predictions=found,
+        problems=tuple(problems),
+    )  # fmt: skip
 
 
 def _forget(config: RunConfig) -> None:
@@ -65,108 +73,136 @@ def _forget(config: RunConfig) -> None:
         path.unlink()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Study:
+    """What is trained together: rows, folds, and the file of what their members predict."""
+
+    rows: Table
+    parts: tuple[Fold, ...]
+    file: str
+
+
 def _train(config: RunConfig, shard: Shard, session: Session) -> tuple[Predictions, list[str]]:
     rows = table.load(shard)
-    parts = folds.leave_one_group_out(rows)
-    trained = _members(config, shard, session, rows, parts)
-    members = [(seed, fold, trained[seed, fold.held_out].arrays["predictions"])
-               for seed in config.seeds for fold in parts]  # fmt: skip
-    seconds = {seed: sum(trained[seed, fold.held_out].seconds for fold in parts) for seed in config.seeds}
-    problems = [f"seed {seed}, held out {fold.held_out}: predictions are not finite"
-                for seed, fold, predicted in members if not np.isfinite(predicted).all()]  # fmt: skip
-    finite = [member for member in members if np.isfinite(member[2]).all()]
-    found = _columns(shard, rows, finite)
-    predictions.write(config.out_dir / layout.PREDICTIONS, found)
-    try:
-        result = evidence.loso(found)
-    except InvalidEvidence as error:
-        return found, problems + list(error.problems)
-    for seed, agreements in result.members.items():
-        report = seed_report(config, shard, parts=parts, seed=seed, agreements=agreements, seconds=seconds[seed])
-        report["run_provenance"] = block(
-            config, session, inputs={"corpus": shard.folder / shards.MANIFEST}, outputs=[layout.seed_report(seed)]
-        )
-        write_json(config.out_dir / layout.seed_report(seed), report)
+    study = _Study(rows=rows, parts=folds.by_group(rows, config.folds), file=layout.PREDICTIONS)
+    holdouts = {by: _held_out(shard, rows, by) for by in config.holdout}
+    found, problems, seconds = _predict(config, shard, session, study)
+    if not problems:
+        try:
+            for name, report in _reports(config, shard, study, found, seconds):
+                _write(config, shard, session, name, report)
+        except InvalidEvidence as error:
+            problems = list(error.problems)
+    for by, held_out in holdouts.items():
+        problems += [f"--holdout {by}: {problem}" for problem in _hold_out(config, shard, session, by, held_out)]
     return found, problems
 
 
-def _members(
-    config: RunConfig, shard: Shard, session: Session, rows: table.Table, parts: tuple[Fold, ...]
-) -> Mapping[tuple[int, str], Checkpoint]:
+def _held_out(shard: Shard, rows: Table, by: str) -> _Study:
+    """Rows and folds of a hold-out; cells that several boxes made are in none."""
+    if by == "encoder":
+        return _Study(rows=rows, parts=folds.by_encoder(rows), file=layout.holdout_predictions(by))
+    boxes = {entry.key: sorted({str(seen.get("box")) for seen in shards.observations(shard, entry)})
+             for entry in shard.cells}  # fmt: skip
+    alone = table.only(rows, {key for key, names in boxes.items() if len(names) == 1})
+    parts = folds.by_box(alone, [boxes[entry.key][0] for entry in alone.cells])
+    return _Study(rows=alone, parts=parts, file=layout.holdout_predictions(by))
+
+
+def _predict(
+    config: RunConfig, shard: Shard, session: Session, study: _Study
+) -> tuple[Predictions, list[str], dict[int, float]]:
+    """Train every seed on every fold and write what they predict; also what is not finite, and each seed's seconds."""
+    trained = _members(config, shard, session, study)
+    members = [(seed, fold, trained[seed, fold.held_out].arrays["predictions"])
+               for seed in config.seeds for fold in study.parts]  # fmt: skip
+    seconds = {seed: sum(trained[seed, fold.held_out].seconds for fold in study.parts) for seed in config.seeds}
+    problems = [f"seed {seed}, held out {fold.held_out}: predictions are not finite"
+                for seed, fold, predicted in members if not np.isfinite(predicted).all()]  # fmt: skip
+    found = _columns(shard, study.rows, [member for member in members if np.isfinite(member[2]).all()])
+    predictions.write(config.out_dir / study.file, found)
+    return found, problems, seconds
+
+
+def _reports(
+    config: RunConfig, shard: Shard, study: _Study, found: Predictions, seconds: Mapping[int, float]
+) -> Iterator[tuple[str, dict[str, object]]]:
+    """File and content of each seed's report, and of the ensemble mean's."""
+    cells = cell_facts(shard, config.folds)
+    averaged = evidence.ensemble_mean(found)
+    agreements = {**evidence.loso(found).members, **evidence.loso(averaged).members}
+    parts = {seed: found.part(rows) for seed, rows in found.seeds()} | {ENSEMBLE: averaged}
+    for seed, part in parts.items():
+        yield (
+            layout.ENSEMBLE_REPORT if seed == ENSEMBLE else layout.seed_report(seed),
+            seed_report(
+                _recipe(config), shard.corpus_sha256, scheme=config.folds, parts=study.parts, found=part, cells=cells,
+                seed=seed, agreements=agreements[seed], seconds=seconds.get(seed, sum(seconds.values())),
+            ),
+        )  # fmt: skip
+
+
+def _hold_out(config: RunConfig, shard: Shard, session: Session, by: str, study: _Study) -> Sequence[str]:
+    """Train a hold-out and write its report; what is wrong with it."""
+    session.ui.say(f"Held out as well: each {by} in turn ({', '.join(fold.held_out for fold in study.parts)})")
+    if aside := len(shard.cells) - len(study.rows.cells):
+        session.ui.say(f"{aside} cells that several boxes made are set aside")
+    found, problems, _ = _predict(config, shard, session, study)
+    if problems:
+        return problems
+    try:
+        report = holdout_report(by, shard.corpus_sha256, parts=study.parts, found=found)
+    except InvalidEvidence as error:
+        return error.problems
+    _write(config, shard, session, layout.holdout_report(by), report)
+    return ()
+
+
+def _write(config: RunConfig, shard: Shard, session: Session, name: str, report: dict[str, object]) -> None:
+    inputs = {"corpus": shard.folder / shards.MANIFEST}
+    report["run_provenance"] = block(config, session, inputs=inputs, outputs=[name])
+    write_json(config.out_dir / name, report)
+
+
+def _recipe(config: RunConfig) -> Recipe:
+    return Recipe(epochs=config.epochs, arch=config.arch)
+
+
+def _members(config: RunConfig, shard: Shard, session: Session, study: _Study) -> Mapping[tuple[int, str], Checkpoint]:
     """Every member by seed and label of what it holds out; those that are there are not trained again."""
     from kit.training.device import choose
     from kit.training.members import Ensemble
 
     device = choose(config.device)
     ensemble = Ensemble(
-        table=rows, folds=parts, seeds=config.seeds, recipe=Recipe(epochs=config.epochs, arch=config.arch),
+        table=study.rows, folds=study.parts, seeds=config.seeds, recipe=_recipe(config),
         corpus_sha256=shard.corpus_sha256, device=device.kind, workers=usable_cores(),
         folder=config.out_dir / layout.CHECKPOINTS,
     )  # fmt: skip
-    count, there = len(config.seeds) * len(parts), len(ensemble.finished())
+    count, there = len(config.seeds) * len(study.parts), len(ensemble.finished())
     session.ui.say(f"Training {count} members of {config.arch} on {device.kind} ({device.reason})"
                    + (f"; {there} of them are there already" if there else ""))  # fmt: skip
     with session.ui.progress("Training", (count - there) * config.epochs, "epochs") as advance:
         return ensemble.run(session.processes, lambda epochs: advance("", epochs))
 
 
-def _columns(shard: Shard, rows: table.Table, members: list[tuple[int, Fold, NDArray[np.float32]]]) -> Predictions:
-    keys = np.array([entry.key for entry in rows.cells])
+def _columns(shard: Shard, rows: Table, members: list[tuple[int, Fold, NDArray[np.float32]]]) -> Predictions:
+    labels = tuple(sorted({fold.held_out for _, fold, _ in members}))
+    keys = tuple(entry.key for entry in rows.cells)
     held = [fold.held for _, fold, _ in members]
     every = np.concatenate(held) if held else np.empty(0, dtype=np.int64)
     counts = [len(part) for part in held]
-    return predictions.from_columns(
-        shard.corpus_sha256,
+    return predictions.from_codes(
+        shard.corpus_sha256, labels, keys,
         {
             "seed": np.repeat(np.array([seed for seed, _, _ in members], dtype=np.int32), counts),
-            "fold": np.repeat(np.array([fold.held_out for _, fold, _ in members], dtype=np.str_), counts),
-            "cell_key": keys[rows.cell[every]],
+            "fold": np.repeat(np.array([labels.index(fold.held_out) for _, fold, _ in members], np.int32), counts),
+            "cell_key": rows.cell[every],
             "frame_index": rows.frame[every],
             "target": rows.target[every],
             "prediction": np.concatenate([part for *_, part in members] or [np.empty(0, dtype=np.float32)]),
         },
-    )
-
-
-def seed_report(
-    config: RunConfig,
-    shard: Shard,
-    *,
-    parts: tuple[Fold, ...],
-    seed: int,
-    agreements: Mapping[str, Agreement],
-    seconds: float,
-) -> dict[str, object]:
-    """The content of ``loso_seed{N}.json``, without its provenance."""
-    rows_of = {fold.held_out: (len(fold.train), len(fold.held)) for fold in parts}
-    plccs = np.array([fold.plcc for fold in agreements.values()])
-    return {
-        "schema_version": contract.SCHEMA_VERSION,
-        "seed": seed,
-        "corpus": {"path": layout.CORPUS, "sha256": shard.corpus_sha256},
-        "n_folds": len(agreements),
-        "folds": [
-            {
-                "held_out": held_out, "n_train": rows_of[held_out][0], "n_val": rows_of[held_out][1],
-                "plcc": fold.plcc, "srocc": fold.srocc, "krocc": fold.krocc, "rmse": fold.rmse, "bias": fold.bias,
-            }
-            for held_out, fold in agreements.items()
-        ],
-        "mean_plcc": evidence.LosoResult(members={seed: agreements}).mean_plccs()[seed],
-        "std_plcc": float(plccs.std()),
-        "min_plcc": float(plccs.min()),
-        "max_plcc": float(plccs.max()),
-        "mean_srocc": float(np.mean([fold.srocc for fold in agreements.values()])),
-        "mean_rmse": float(np.mean([fold.rmse for fold in agreements.values()])),
-        "arch": config.arch,
-        "epochs": config.epochs,
-        "batch_size": contract.BATCH_SIZE,
-        "lr": contract.LEARNING_RATE,
-        "weight_decay": contract.WEIGHT_DECAY,
-        "num_codecs": len(contract.ENCODER_VOCAB) if architecture(config.arch).codec_aware else 0,
-        "encoder_vocab_version": contract.ENCODER_VOCAB_VERSION,
-        "wall_time_s": round(seconds, 3),
-    }  # fmt: skip
+    )  # fmt: skip
 
 
 def load(config: RunConfig, session: Session) -> Training:
@@ -180,23 +216,25 @@ def load(config: RunConfig, session: Session) -> Training:
     value: Any = read_json(path, left_by="train")
     shard = shards.read_manifest(config.out_dir / layout.CORPUS)
     try:
-        corpus, seeds, problems = value["corpus_sha256"], tuple(value["seeds"]), tuple(value["problems"])
-        epochs, arch, digest = value["epochs"], value["arch"], value["predictions_sha256"]
+        corpus, problems, digest = value["corpus_sha256"], tuple(value["problems"]), value["predictions_sha256"]
+        seeds = tuple(value["seeds"])
+        differing = [name for name in ("epochs", "arch", "folds") if value[name] != getattr(config, name)]
+        holdout = tuple(value["holdout"])
     except (KeyError, TypeError) as error:
         raise BadInput(f"{path} was not written by this version: {error!r}", hint="Run `train` again.") from error
     if corpus != shard.corpus_sha256:
         raise BadInput("the corpus has changed since it was trained on", hint="Run `train` again.")
-    if set(seeds) != set(config.seeds):
-        raise BadInput(f"trained were the seeds {list(seeds)}, asked for are {list(config.seeds)}",
-                       hint="Run `train` again, or leave --seeds out.")  # fmt: skip
-    if epochs != config.epochs:
-        raise BadInput(f"trained were {epochs} epochs, asked for are {config.epochs}",
-                       hint="Run `train` again, or leave --epochs out.")  # fmt: skip
-    if arch != config.arch:
-        raise BadInput(f"trained was {arch}, asked for is {config.arch}",
-                       hint="Run `train` again, or leave --arch out.")  # fmt: skip
+    differing += ["seeds"] * (set(seeds) != set(config.seeds)) + ["holdout"] * (set(holdout) != set(config.holdout))
+    for name in differing:
+        asked = getattr(config, name)
+        raise BadInput(f"trained was with {name} {_shown(value[name])}, asked for is {_shown(asked)}",
+                       hint=f"Run `train` again, or leave --{name} out.")  # fmt: skip
     predictions_file = config.out_dir / layout.PREDICTIONS
     if digest is not None and (not predictions_file.is_file() or sha256_file(predictions_file) != digest):
         raise BadInput(f"{predictions_file} is not what was trained", hint="Run `train` again.")
     found = None if problems else predictions.read(predictions_file)
-    return Training(shard=shard, seeds=seeds, predictions=found, problems=problems)
+    return Training(shard=shard, seeds=seeds, folds=config.folds, holdout=holdout, predictions=found, problems=problems)
+
+
+def _shown(value: object) -> str:
+    return (", ".join(map(str, value)) or "none") if isinstance(value, list | tuple) else str(value)

@@ -49,6 +49,7 @@ def run(config: RunConfig, previous: Training, session: Session) -> Verdict:
         "corpus": corpus_summary(previous),
         "evidence": {
             "problems": problems,
+            "folds": previous.folds,
             "predictions_sha256": sha256_file(predictions_file) if predictions_file.is_file() else None,
             **found,
         },
@@ -70,7 +71,7 @@ def judge(training: Training) -> tuple[GateReport, dict[str, object]]:
     Raises:
         InvalidEvidence: predictions are missing, doubled, in a wrong fold, not finite or constant.
     """
-    found, cells = training.predictions, cell_facts(training.shard)
+    found, cells = training.predictions, cell_facts(training.shard, training.folds)
     if found is None:
         raise InvalidEvidence(["there are no predictions"])
     problems = evidence.completeness_problems(found, cells, training.seeds)
@@ -153,7 +154,10 @@ def load(config: RunConfig, session: Session) -> Verdict:
     if not stale and words[0] != "INVALID":
         shard = shards.read_manifest(config.out_dir / layout.CORPUS)
         stored = predictions.read(predictions_file)
-        training = Training(shard=shard, seeds=tuple(document["seeds"]), predictions=stored, problems=())
+        training = Training(
+            shard=shard, seeds=tuple(document["seeds"]), folds=document["evidence"]["folds"], holdout=(),
+            predictions=stored, problems=(),
+        )  # fmt: skip
         stale = _gate_as_json(judge(training)[0]) != document["gate"]
     if stale:
         raise BadInput(f"{words[0]}.json does not belong to the predictions beside it", hint="Run `verdict` again.")

@@ -73,10 +73,11 @@ def contents(config: RunConfig, word: str | None, seeds: Sequence[int]) -> list[
         observed = shards.observed_path(run_dir / layout.CORPUS, entry.path)
         names += [f"{layout.CORPUS}/{entry.path}", str(observed.relative_to(run_dir))]
     if word is not None:
-        names.append(layout.verdict_file(word))
-        names.append(layout.TRAINING)
-        there = [path for path in (layout.PREDICTIONS, *map(layout.seed_report, seeds)) if (run_dir / path).is_file()]
-        names += there if word == "INVALID" else [layout.PREDICTIONS, *map(layout.seed_report, seeds)]
+        names += [layout.verdict_file(word), layout.TRAINING]
+        trained = [layout.PREDICTIONS, layout.ENSEMBLE_REPORT, *map(layout.seed_report, seeds)]
+        for by in config.holdout:
+            trained += [layout.holdout_predictions(by), layout.holdout_report(by)]
+        names += [name for name in trained if word != "INVALID" or (run_dir / name).is_file()]
     names += [str(path.relative_to(run_dir)) for path in (run_dir / layout.LOGS).glob("*.log")]
     return sorted(names)
 

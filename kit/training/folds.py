@@ -1,8 +1,9 @@
-"""Leave one source out: each fold holds out a whole content group. Pure."""
+"""What is held out of training: a whole content group, or some of them, or an encoder or a box. Pure."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,17 +11,19 @@ from numpy.typing import NDArray
 
 from kit import contract
 from kit.canon import sha256_json
-from kit.errors import InvalidEvidence
+from kit.config import fold_count
+from kit.corpus.shard import CellEntry
+from kit.errors import BadInput, InvalidEvidence
 from kit.training.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """One held-out group.
+    """What one member does not learn from.
 
     Attributes:
-        held_out: the group's label.
-        group_id: SHA-256 over the identities of the group's sources; the same whatever the group is called.
+        held_out: its label.
+        group_id: SHA-256 over what is held out, the same whatever it is called; random numbers are keyed with it.
         train, held: int32 row indices of the table; disjoint, together all rows.
     """
 
@@ -30,15 +33,16 @@ class Fold:
     held: NDArray[np.int32]
 
 
-def leave_one_group_out(table: Table) -> tuple[Fold, ...]:
-    """One fold a content group, in order of the groups' labels.
+def assign(cells: Iterable[CellEntry], scheme: str) -> dict[str, str]:
+    """Label of each content group's fold: its own with ``loso``, else one of ``fold01`` to ``foldK``.
+
+    Groups go to the fold that has the fewest rows so far, the largest first; which it is depends on their sources and
+    rows alone, not on what they are called.
 
     Raises:
-        InvalidEvidence: fewer groups than the gate asks for.
+        InvalidEvidence: fewer groups than the gate asks for, or fewer than folds.
     """
-    members: defaultdict[str, set[str]] = defaultdict(set)
-    for entry in table.cells:
-        members[entry.group].add(entry.source_id)
+    members, rows = _groups(cells)
     least = int(contract.GATE_THRESHOLDS["groups_min"])
     if len(members) < least:
         raise InvalidEvidence(
@@ -46,13 +50,84 @@ def leave_one_group_out(table: Table) -> tuple[Fold, ...]:
              f"leave-one-source-out needs at least {least}"],
             hint="Add reference clips that show something else.",
         )  # fmt: skip
-    group_of_row = np.array([entry.group for entry in table.cells])[table.cell]
+    count = fold_count(scheme)
+    if count is None:
+        return {label: label for label in sorted(members)}
+    if len(members) < count:
+        raise InvalidEvidence([f"--folds {scheme}: the corpus has only {len(members)} content groups"],
+                              hint="Leave --folds out: then each group is held out once.")  # fmt: skip
+    load = [0] * count
+    found = {}
+    for label in sorted(members, key=lambda group: (-rows[group], _id(members[group]))):
+        index = load.index(min(load))
+        load[index] += rows[label]
+        found[label] = f"fold{index + 1:0{max(2, len(str(count)))}d}"
+    return found
+
+
+def _groups(cells: Iterable[CellEntry]) -> tuple[Mapping[str, set[str]], Mapping[str, int]]:
+    """Sources and number of rows of each group."""
+    members: defaultdict[str, set[str]] = defaultdict(set)
+    rows: defaultdict[str, int] = defaultdict(int)
+    for entry in cells:
+        members[entry.group].add(entry.source_id)
+        rows[entry.group] += entry.rows
+    return members, rows
+
+
+def _id(sources: Iterable[str]) -> str:
+    return sha256_json(sorted(sources))
+
+
+def by_group(table: Table, scheme: str = contract.DEFAULT_FOLDS) -> tuple[Fold, ...]:
+    """The folds of a scheme, in order of their labels; raises what :func:`assign` raises."""
+    fold_of = assign(table.cells, scheme)
+    members, _ = _groups(table.cells)
+    sources: defaultdict[str, set[str]] = defaultdict(set)
+    for group, label in fold_of.items():
+        sources[label] |= members[group]
+    ids = {label: _id(held) for label, held in sources.items()}
+    return _folds(table, [fold_of[entry.group] for entry in table.cells], ids)
+
+
+def by_encoder(table: Table) -> tuple[Fold, ...]:
+    """One fold an encoder. Its sources stay in training, with other encoders.
+
+    Raises:
+        BadInput: fewer than two encoders.
+    """
+    return _by_label(table, "encoder", [entry.encoder for entry in table.cells])
+
+
+def by_box(table: Table, boxes: Sequence[str]) -> tuple[Fold, ...]:
+    """One fold a box.
+
+    Args:
+        boxes: the box of each of the table's cells.
+
+    Raises:
+        BadInput: fewer than two boxes.
+    """
+    return _by_label(table, "box", boxes)
+
+
+def _by_label(table: Table, what: str, labels: Sequence[str]) -> tuple[Fold, ...]:
+    names = sorted(set(labels))
+    if len(names) < 2:
+        raise BadInput(f"--holdout {what}: the corpus has cells of {len(names)} ({', '.join(names) or 'none'}), "
+                       "nothing would be left to train on", hint="Leave --holdout out.")  # fmt: skip
+    return _folds(table, labels, {name: sha256_json({what: name}) for name in names})
+
+
+def _folds(table: Table, labels: Sequence[str], ids: Mapping[str, str]) -> tuple[Fold, ...]:
+    """A fold for each label of the cells."""
+    label = np.array(labels)[table.cell]
     return tuple(
         Fold(
-            held_out=label,
-            group_id=sha256_json(sorted(members[label])),
-            train=np.flatnonzero(group_of_row != label).astype(np.int32),
-            held=np.flatnonzero(group_of_row == label).astype(np.int32),
+            held_out=name,
+            group_id=ids[name],
+            train=np.flatnonzero(label != name).astype(np.int32),
+            held=np.flatnonzero(label == name).astype(np.int32),
         )
-        for label in sorted(members)
+        for name in sorted(ids)
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 
 from kit import contract
 from kit.errors import BadInput, Missing
-from kit.fsio import write_bytes
+from kit.fsio import atomic_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _VERSION_KEY, _CORPUS_KEY = b"vmaf_kit.schema_version", b"vmaf_kit.corpus_sha256"
+#: Columns of labels, of which many rows share each.
+_LABELS = ("fold", "cell_key")
+#: Rows of a row group; what is written is made in portions of it.
+_ROW_GROUP = 1 << 20
 
 
 @cache
@@ -41,17 +45,21 @@ def prediction_schema() -> pa.Schema:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Columns of equal length, sorted by seed, fold, cell key and frame.
+    """Columns of equal length, sorted by seed, fold, cell key and frame; each label is held once.
 
     Attributes:
         corpus_sha256: the corpus they were trained on.
-        seed, frame: int32 [n]; fold, cell: str [n]; target, prediction: float32 [n], VMAF points.
+        folds: labels of what was held out, sorted; cells: cell keys, sorted.
+        seed, frame: int32 [n]; fold, cell: int32 [n], indices into ``folds`` and ``cells``.
+        target, prediction: float32 [n], VMAF points.
     """
 
     corpus_sha256: str
+    folds: tuple[str, ...]
+    cells: tuple[str, ...]
     seed: NDArray[np.int32]
-    fold: NDArray[np.str_]
-    cell: NDArray[np.str_]
+    fold: NDArray[np.int32]
+    cell: NDArray[np.int32]
     frame: NDArray[np.int32]
     target: NDArray[np.float32]
     prediction: NDArray[np.float32]
@@ -59,25 +67,55 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.seed)
 
-    def members(self) -> Iterator[tuple[int, str, NDArray[np.bool_]]]:
-        """(seed, fold, rows) of every member there is, in order."""
-        pairs = sorted({(int(seed), str(fold)) for seed, fold in zip(self.seed, self.fold, strict=True)})
-        for seed, fold in pairs:
-            yield seed, fold, (self.seed == seed) & (self.fold == fold)
+    def members(self) -> Iterator[tuple[int, str, slice]]:
+        """(seed, fold, its rows) of every member there is, in order."""
+        for seed, rows in self.seeds():
+            folds = self.fold[rows]
+            for fold, begin, end in _runs(folds):
+                yield seed, self.folds[fold], slice(rows.start + begin, rows.start + end)
+
+    def part(self, rows: slice) -> Predictions:
+        """Some of the rows."""
+        return replace(
+            self, seed=self.seed[rows], fold=self.fold[rows], cell=self.cell[rows], frame=self.frame[rows],
+            target=self.target[rows], prediction=self.prediction[rows],
+        )  # fmt: skip
+
+    def seeds(self) -> Iterator[tuple[int, slice]]:
+        """(seed, its rows) of every seed there is, in order."""
+        for seed, begin, end in _runs(self.seed):
+            yield seed, slice(begin, end)
+
+
+def _runs(values: NDArray[np.int32]) -> Iterator[tuple[int, int, int]]:
+    """(value, begin, end) of every run of equal values."""
+    ends = [*(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)] if len(values) else []
+    for begin, end in pairwise([0, *ends]):
+        yield int(values[begin]), begin, end
 
 
 def from_columns(corpus_sha256: str, columns: Mapping[str, NDArray[np.generic]]) -> Predictions:
     """Sort unordered columns (named as in the schema) into a :class:`Predictions`."""
+    folds, fold = np.unique(columns["fold"].astype(np.str_), return_inverse=True)
+    cells, cell = np.unique(columns["cell_key"].astype(np.str_), return_inverse=True)
+    coded = {**columns, "fold": fold, "cell_key": cell}
+    return from_codes(corpus_sha256, tuple(folds.tolist()), tuple(cells.tolist()), coded)
+
+
+def from_codes(
+    corpus_sha256: str, folds: tuple[str, ...], cells: tuple[str, ...], columns: Mapping[str, NDArray[np.generic]]
+) -> Predictions:
+    """The same where ``fold`` and ``cell_key`` are indices into sorted labels."""
     order = np.lexsort([columns[name] for name in ("frame_index", "cell_key", "fold", "seed")])
     return Predictions(
-        corpus_sha256=corpus_sha256,
+        corpus_sha256=corpus_sha256, folds=folds, cells=cells,
         seed=columns["seed"][order].astype(np.int32),
-        fold=columns["fold"][order].astype(np.str_),
-        cell=columns["cell_key"][order].astype(np.str_),
+        fold=columns["fold"][order].astype(np.int32),
+        cell=columns["cell_key"][order].astype(np.int32),
         frame=columns["frame_index"][order].astype(np.int32),
         target=columns["target"][order].astype(np.float32),
         prediction=columns["prediction"][order].astype(np.float32),
-    )
+    )  # fmt: skip
 
 
 def write(path: Path, predictions: Predictions) -> None:
@@ -89,14 +127,16 @@ def write(path: Path, predictions: Predictions) -> None:
         _VERSION_KEY: str(contract.SCHEMA_VERSION).encode(),
         _CORPUS_KEY: predictions.corpus_sha256.encode(),
     }
-    columns = [predictions.seed, predictions.fold, predictions.cell, predictions.frame, predictions.target,
-               predictions.prediction]  # fmt: skip
-    schema = prediction_schema()
-    arrays = [pa.array(column.tolist() if field.type == pa.string() else column, type=field.type)
-              for column, field in zip(columns, schema, strict=True)]  # fmt: skip
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(arrays, schema=schema.with_metadata(metadata)), buffer, compression="zstd")
-    write_bytes(path, buffer.getvalue())
+    schema = prediction_schema().with_metadata(metadata)
+    labels = {"fold": pa.array(predictions.folds, pa.string()), "cell_key": pa.array(predictions.cells, pa.string())}
+    columns = dict(zip(schema.names, (predictions.seed, predictions.fold, predictions.cell, predictions.frame,
+                                      predictions.target, predictions.prediction), strict=True))  # fmt: skip
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for begin in range(0, len(predictions), _ROW_GROUP):
+            part = {name: column[begin : begin + _ROW_GROUP] for name, column in columns.items()}
+            arrays = [labels[name].take(pa.array(values)) if name in labels else pa.array(values)
+                      for name, values in part.items()]  # fmt: skip
+            writer.write_table(pa.table(arrays, schema=schema))
 
 
 def read(path: Path) -> Predictions:
@@ -110,15 +150,38 @@ def read(path: Path) -> Predictions:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(io.BytesIO(path.read_bytes())).read()
+        with pq.ParquetFile(path) as opened:
+            schema = opened.schema_arrow
+        _check(path, schema)
+        with pq.ParquetFile(path, read_dictionary=_LABELS) as opened:
+            table = opened.read()
     except FileNotFoundError:
         raise Missing(f"{path} is not there", hint="Run `train` first.") from None
     except (pa.ArrowException, OSError) as error:
         raise BadInput(f"{path} cannot be read: {error}", hint="Run `train` again.") from error
-    metadata = table.schema.metadata or {}
-    if not table.schema.remove_metadata().equals(prediction_schema()):
-        raise BadInput(f"{path} has the columns {table.schema.names}, expected {prediction_schema().names}")
-    if metadata.get(_VERSION_KEY) != str(contract.SCHEMA_VERSION).encode():
-        raise BadInput(f"{path}: schema version {metadata.get(_VERSION_KEY)!r}, expected {contract.SCHEMA_VERSION}")
-    columns = {name: table.column(name).to_numpy() for name in table.schema.names}
-    return from_columns(metadata.get(_CORPUS_KEY, b"").decode("ascii", "replace"), columns)
+    if holes := [name for name in schema.names if table.column(name).null_count]:
+        raise BadInput(f"{path} has rows without {', '.join(holes)}", hint="Run `train` again.")
+    columns = {name: table.column(name).to_numpy() for name in schema.names if name not in _LABELS}
+    labels = {}
+    for name in _LABELS:
+        labels[name], columns[name] = _codes(table.column(name))
+    corpus_sha256 = (schema.metadata or {}).get(_CORPUS_KEY, b"").decode("ascii", "replace")
+    return from_codes(corpus_sha256, labels["fold"], labels["cell_key"], columns)
+
+
+def _check(path: Path, schema: pa.Schema) -> None:
+    if not schema.remove_metadata().equals(prediction_schema()):
+        raise BadInput(f"{path} has the columns {schema.names}, expected {prediction_schema().names}")
+    version = (schema.metadata or {}).get(_VERSION_KEY)
+    if version != str(contract.SCHEMA_VERSION).encode():
+        raise BadInput(f"{path}: schema version {version!r}, expected {contract.SCHEMA_VERSION}")
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+    """Sorted labels of a dictionary column, and each row's index into them."""
+    if not column.num_chunks:
+        return (), np.empty(0, dtype=np.int32)
+    chunks = column.unify_dictionaries().chunks
+    labels, places = np.unique(np.array(chunks[0].dictionary.to_pylist(), dtype=np.str_), return_inverse=True)
+    codes = np.concatenate([chunk.indices.to_numpy() for chunk in chunks])
+    return tuple(labels.tolist()), places.astype(np.int32)[codes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,17 @@ def load(shard: Shard) -> Table:
         codec=np.concatenate([part[1] for part in parts] or [np.empty((0, 18), dtype=np.float32)]),
         target=np.concatenate([part[2] for part in parts] or [np.empty(0, dtype=np.float32)]),
     )
+
+
+def only(table: Table, keys: Set[str]) -> Table:
+    """The rows of the cells with these keys."""
+    kept = np.array([entry.key in keys for entry in table.cells], dtype=np.bool_)
+    rows = kept[table.cell]
+    return Table(
+        cells=tuple(entry for entry in table.cells if entry.key in keys),
+        cell=(np.cumsum(kept) - 1)[table.cell[rows]].astype(np.int32), frame=table.frame[rows],
+        features=table.features[rows], codec=table.codec[rows], target=table.target[rows],
+    )  # fmt: skip
 
 
 def matrix(table: Table, *, codec_aware: bool) -> NDArray[np.float32]:
