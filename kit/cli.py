@@ -22,9 +22,10 @@ from kit.cli_corpus import CORPUS_COMMANDS
 from kit.cli_dataset import dataset
 from kit.cli_options import options
 from kit.cli_platform import platform
+from kit.cli_score import score
 from kit.cli_worker import worker
 from kit.cluster.security import link
-from kit.errors import DiskFull, KitError, Missing, Terminated
+from kit.errors import BadInput, DiskFull, KitError, Missing, Terminated
 
 RUNS = Path("runs")
 
@@ -45,9 +46,22 @@ _STEP_OPTIONS = (
     {*_CORPUS_OPTIONS, "shard_only"},
     {"cqs", "anchor", *config.TOLERANCES},
     {*_TRAIN_OPTIONS},
-    set[str](),
+    {"device"},
     set[str](),
 )
+
+
+def _refuse_force(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001
+    if value:
+        raise BadInput(
+            "--force: there is no way around the gate; models leave the kit after PROMOTE, and no option changes that",
+            hint="The verdict says what it lacks: see its table, or `evidence` in HOLD.json; more clips mostly help.",
+        )
+
+
+#: Asked for by those who know it from elsewhere, and answered.
+_no_force = click.option("--force", is_flag=True, hidden=True, expose_value=False, is_eager=True,
+                         callback=_refuse_force)  # fmt: skip
 
 
 @click.group(name="vmaf-ensemble-kit", epilog=SETUP_NOTE, context_settings={"max_content_width": 100})
@@ -61,6 +75,7 @@ def cli() -> None:
 @click.option("--from", "first", type=click.IntRange(1, 5), help="Start at step N from what the run folder holds.")
 @click.option("--only", type=click.IntRange(1, 5), help="Do step N alone.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost; make nothing.")
+@_no_force
 def run(first: int | None, only: int | None, dry_run: bool, as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
     """All five steps: prereqs, corpus, train, verdict, bundle.
 
@@ -115,9 +130,13 @@ def train(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
 
 
 @cli.command()
-@options(*_PLACES)
+@options("device", *_PLACES)
+@_no_force
 def verdict(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
-    """Step 4: apply the gate; exits as a run does (0 PROMOTE, 1 HOLD, 3 INVALID)."""
+    """Step 4: apply the gate, and after PROMOTE fit and export the models.
+
+    Exits as a run does (0 PROMOTE, 1 HOLD, 3 INVALID).
+    """
     return _execute(given, first=4, last=4, as_json=as_json, verdict_decides=True)
 
 
@@ -146,6 +165,7 @@ for _command in CORPUS_COMMANDS:
 cli.add_command(binaries)
 cli.add_command(dataset)
 cli.add_command(platform)
+cli.add_command(score)
 cli.add_command(worker)
 
 

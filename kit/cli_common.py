@@ -69,7 +69,8 @@ def opened(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[config
     from kit.session import open_session
     from kit.ui import Ui
 
-    asked = {name: text for name, text in environ.items() if name in ("FFMPEG_BIN", "CUDA_VISIBLE_DEVICES")}
+    read = ("FFMPEG_BIN", "LIBVMAF_BIN", "CUDA_VISIBLE_DEVICES")
+    asked = {name: text for name, text in environ.items() if name in read}
     found = config.gather(command_line=given, environ=asked, file={}, remembered={})
     here = config.complete(config.parse(found), found.origins, out_dir=Path.cwd(), box="", box_origin="")
     session = open_session(here, ui=Ui(), cache=local.usable_cache(here.out_dir), argv=sys.argv[1:])

@@ -122,3 +122,23 @@ GOLDEN_TOLERANCE = 2e-3
 
 #: Resolution and length below which a functional probe of an encoder proves nothing.
 PROBE_WIDTH, PROBE_HEIGHT, PROBE_FPS, PROBE_FRAMES = 640, 360, 30, 30
+
+#: The graphs that leave the kit. onnxruntime builds in the field read neither newer ones nor the default of onnx.
+ONNX_OPSET, ONNX_IR_VERSION = 17, 8
+#: Operators the runtimes that load these graphs accept; GELU is written with Erf, since opset 17 has no Gelu.
+ONNX_OPS = (
+    "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Slice", "Gather", "Cast",
+    "Shape", "Expand", "Add", "Sub", "Mul", "Div", "Neg", "Abs", "Sqrt", "Pow", "Exp", "Log", "Clip", "Min", "Max",
+    "Sum", "Mean", "ReduceMean", "ReduceSum", "Gemm", "MatMul", "Relu", "Sigmoid", "Tanh", "Softmax", "Erf",
+    "Constant", "ConstantOfShape",
+)  # fmt: skip
+#: Names of a graph's ends: raw features [N, 6] and the codec block [N, 18] in, VMAF points [N] out.
+FEATURES_INPUT, CODEC_INPUT = "features", "codec_onehot"
+SCORE_OUTPUT, SPREAD_OUTPUT = "score", "score_std"
+
+#: Name of an ensemble: the architecture's name, ``_`` and this.
+ENSEMBLE = "ensemble_v1"
+#: onnxruntime may differ from torch by this much, in VMAF points, on that many real rows.
+EXPORT_TOLERANCE, EXPORT_ROWS = 1e-4, 1000
+#: SPDX id of the license the models are under: the kit's own.
+MODEL_LICENSE = "BSD-3-Clause"

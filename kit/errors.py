@@ -10,6 +10,7 @@
     ├── InvalidEvidence             3  the evidence allows neither PROMOTE nor HOLD
     ├── Wanting                     3  something was checked and found wanting
     ├── DiskFull                    4  no space left; what was finished is kept
+    ├── ExportFailed               70  a model that was made is not what it should be
     └── Terminated                143  SIGTERM arrived
 
 A message says what was tried, what was found and what was expected; ``hint`` says what to do next.
@@ -131,6 +132,23 @@ class Wanting(KitError):
 class DiskFull(KitError):
     exit_code = exits.DISK_FULL
     default_hint = "Make room and start the same command; what was finished is kept."
+
+
+class ExportFailed(KitError):
+    """A model that the kit has made does not do what the trained network does, or breaks a rule of the format.
+
+    The evidence stands and so does the verdict; the fault is the kit's or its packages', so this is no exit of a check.
+
+    Args:
+        name: the file.
+        problems: one line per finding.
+    """
+
+    default_hint = "PROMOTE stands, its models do not: run `verdict` again, and send the lines above to the lead."
+
+    def __init__(self, name: str, problems: Sequence[str]) -> None:
+        super().__init__("\n  ".join([f"{name} cannot be exported:", *problems]))
+        self.problems = tuple(problems)
 
 
 class Terminated(KitError):

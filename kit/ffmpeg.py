@@ -209,12 +209,16 @@ def _renamed(geometry: Geometry, pix_fmt: str) -> str:
     return f"scale=in_range=pc:out_range=pc,format={pix_fmt}," if geometry.range == "pc" else ""
 
 
+def source_filters(geometry: Geometry, *, chroma_location: bool = True) -> str:
+    """Filters after which a clip is its samples alone, under the usual name of its format."""
+    return f"{_renamed(geometry, geometry.pix_fmt)}{normalise(geometry, chroma_location=chroma_location)}"
+
+
 def reference_filters(geometry: Geometry, settings: EncodeSettings, *, chroma_location: bool = True) -> str:
     """Filters between a source and what is encoded and compared."""
     converted = conversion(settings, geometry.pix_fmt)
     to_score = f",{converted}" if converted else ""
-    cleared = normalise(geometry, chroma_location=chroma_location)
-    return f"{_renamed(geometry, geometry.pix_fmt)}{cleared}{to_score}"
+    return f"{source_filters(geometry, chroma_location=chroma_location)}{to_score}"
 
 
 def distorted_filters(geometry: Geometry, settings: EncodeSettings) -> str:

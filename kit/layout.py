@@ -14,6 +14,8 @@ PREDICTIONS = f"{LOSO}/predictions.parquet"
 ENSEMBLE_REPORT = f"{LOSO}/loso_ensemble.json"
 TRAINING = f"{LOSO}/training.json"
 CHECKPOINTS = f"{LOSO}/checkpoints"
+EXPORTS = "exports"
+REGISTRY = f"{EXPORTS}/registry.json"
 VERDICTS = ("PROMOTE", "HOLD", "INVALID")
 
 
@@ -43,6 +45,14 @@ def verdicts_in(run: Path) -> list[str]:
 
 
 def withdraw_verdict(run: Path) -> None:
-    """Remove verdicts of an earlier state of the run; each can be made again from what it was made from."""
+    """Remove verdicts of an earlier state of the run, and its models; all can be made again from what they came of."""
     for verdict in VERDICTS:
         (run / verdict_file(verdict)).unlink(missing_ok=True)
+    exports = run / EXPORTS
+    for path in sorted(exports.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink()
+    if exports.is_dir():
+        exports.rmdir()

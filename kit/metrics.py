@@ -99,3 +99,24 @@ def described(prediction: Values, target: Values, *, what: str) -> dict[str, obj
         reasons = [problem.removeprefix(f"{what}: ") for problem in error.problems]
         none = dict.fromkeys(("plcc", "srocc", "krocc"))
         return {"n": len(target), **none, **errors(prediction, target), "undefined": "; ".join(reasons)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooled:
+    """Frame scores of one clip as one figure each, as libvmaf pools them.
+
+    Attributes:
+        mean, min: VMAF points.
+        harmonic_mean: 1 / mean(1 / (score + 1)) - 1, which low scores weigh on more.
+    """
+
+    mean: float
+    harmonic_mean: float
+    min: float
+
+
+def pooled(scores: Values) -> Pooled:
+    """Pool frame scores, float64 [n], n at least 1, VMAF points. Formulas: libvmaf's ``vmaf_score_pooled``."""
+    return Pooled(
+        mean=float(scores.mean()), harmonic_mean=float(1 / np.mean(1 / (scores + 1)) - 1), min=float(scores.min())
+    )

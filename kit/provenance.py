@@ -13,7 +13,7 @@ from kit.config import RunConfig, as_texts
 from kit.fsio import sha256_file
 from kit.session import KIT_ROOT, Session
 
-_PACKAGES = ("numpy", "scipy", "torch", "pyarrow", "safetensors", "imageio-ffmpeg")
+_PACKAGES = ("numpy", "scipy", "torch", "onnx", "onnxruntime", "pyarrow", "safetensors", "imageio-ffmpeg")
 
 
 def utc_now() -> str:

@@ -31,21 +31,24 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "adapters",
         (
             "kit.guard", "kit.stall", "kit.proc",
-            "kit.pool", "kit.fsio", "kit.archive", "kit.local", "kit.ui", "kit.ffmpeg", "kit.relay",
+            "kit.pool", "kit.fsio", "kit.validation", "kit.archive", "kit.local", "kit.ui", "kit.ffmpeg", "kit.relay",
             "kit.scorers.",
             "kit.sources.", "kit.platforms.", "kit.corpus.", "kit.datasets.",
         ),
     ),
     ("training", ("kit.training.",)),
     ("bootstrap", ("kit.bootstrap*",)),
-    ("between steps", ("kit.session", "kit.results", "kit.provenance", "kit.examine", "kit.cluster.")),
+    ("between steps", (
+        "kit.session", "kit.results", "kit.provenance", "kit.examine", "kit.fitting", "kit.sidecar", "kit.exports",
+        "kit.cluster.",
+    )),
     ("steps", ("kit.steps.",)),
     ("pipeline", ("kit.pipeline",)),
     (
         "command line",
         (
             "kit.cli", "kit.cli_binaries", "kit.cli_common", "kit.cli_corpus", "kit.cli_dataset",
-            "kit.cli_options", "kit.cli_platform", "kit.cli_worker", "kit.__main__",
+            "kit.cli_options", "kit.cli_platform", "kit.cli_score", "kit.cli_worker", "kit.__main__",
         ),
     ),
 )  # fmt: skip
@@ -71,7 +74,19 @@ IMPURE = (
     "kit.session",
 )
 #: What ``--help`` and a wrong option are answered without.
-HEAVY = ("torch", "numpy", "scipy", "pyarrow", "pandas", "onnx", "onnxruntime", "imageio_ffmpeg", "dask", "distributed")
+HEAVY = (
+    "jsonschema",
+    "torch",
+    "numpy",
+    "scipy",
+    "pyarrow",
+    "pandas",
+    "onnx",
+    "onnxruntime",
+    "imageio_ffmpeg",
+    "dask",
+    "distributed",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

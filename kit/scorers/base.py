@@ -65,6 +65,14 @@ class CellScorer(Protocol):
     def commands(self, work: Work, encoding: Ffmpeg) -> tuple[Command, ...]:
         """The processes that encode with ``encoding`` and score, to be run together in a scratch folder."""
 
+    def pair_commands(
+        self, reference: SourceFile, distorted: SourceFile, teacher: Teacher, *, scorer_threads: int
+    ) -> tuple[Command, ...]:
+        """The processes that score one clip against another of the same geometry, to be run together."""
+
+    def scores(self, scratch: Path, stderr: str) -> log.Scores:
+        """Read the log; raises as :meth:`collect` does."""
+
     def collect(self, scratch: Path, stderr: str) -> Left:
         """Read what they left.
 

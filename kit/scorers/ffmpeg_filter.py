@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.ffmpeg import COMMON, SCORE_LOG, STREAM_HASHED, Ffmpeg, fused_command, input_args
+from kit.ffmpeg import (
+    COMMON,
+    SCORE_LOG,
+    SCORING_OUTPUTS,
+    STREAM_HASHED,
+    Ffmpeg,
+    fused_command,
+    input_args,
+    scoring_filter,
+    source_filters,
+)  # fmt: skip
 from kit.fsio import scratch_folder
 from kit.proc import Command, Processes
 from kit.relay import encode_command, score_command
@@ -49,9 +59,24 @@ class FilterScorer:
         score = score_command(self.ffmpeg, work.file, work.settings, model=model, scorer_threads=work.scorer_threads)
         return Command(argv=encode, feeds=True), Command(argv=score)
 
-    def collect(self, scratch: Path, stderr: str) -> Left:  # noqa: ARG002
+    def pair_commands(
+        self, reference: SourceFile, distorted: SourceFile, teacher: Teacher, *, scorer_threads: int
+    ) -> tuple[Command, ...]:
+        """One process that reads both."""
+        filters = (
+            f"[0:V:0]{source_filters(reference.geometry)}[r];[1:V:0]{source_filters(distorted.geometry)},split[d][c];"
+            f"{scoring_filter(model_option(teacher), scorer_threads)}"
+        )
+        inputs = (*input_args(reference), *input_args(distorted))
+        return (Command(argv=[str(self.ffmpeg.path), *COMMON, *inputs, "-filter_complex", filters, *SCORING_OUTPUTS]),)
+
+    def scores(self, scratch: Path, stderr: str) -> log.Scores:  # noqa: ARG002
+        """Read the log."""
+        return log.parse((scratch / SCORE_LOG).read_text(encoding="utf-8"))
+
+    def collect(self, scratch: Path, stderr: str) -> Left:
         """Read the log and the counts."""
-        return left_in(scratch, log.parse((scratch / SCORE_LOG).read_text(encoding="utf-8")))
+        return left_in(scratch, self.scores(scratch, stderr))
 
 
 def model_option(teacher: Teacher) -> str:

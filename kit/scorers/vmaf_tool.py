@@ -14,15 +14,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit.errors import PrerequisiteFailed, ToolFailed
-from kit.ffmpeg import COMMON, DECODED_STATS, SCORE_LOG, Ffmpeg, distorted_filters, input_args, reference_filters
+from kit.ffmpeg import (
+    COMMON,
+    DECODED_STATS,
+    SCORE_LOG,
+    Ffmpeg,
+    distorted_filters,
+    input_args,
+    reference_filters,
+    source_filters,
+)  # fmt: skip
 from kit.fsio import scratch_folder
 from kit.proc import Command, Processes
 from kit.relay import encode_command, stream_input
 from kit.scorers import golden, log, proof, teachers
 from kit.scorers.base import Left, Work, left_in
-from kit.types import Scorer, Teacher
+from kit.types import Scorer, SourceFile, Teacher
 
 REFERENCE, DISTORTED = "reference.y4m", "distorted.y4m"
+#: How frames travel through a pipe: every one, in whatever format.
+_Y4M = ("-fps_mode", "passthrough", "-strict", "-1", "-f", "yuv4mpegpipe")
 #: What a CPU log has since 3.2.0 and a CUDA log has not.
 _CPU_ONLY = ("integer_aim", "integer_adm3", "integer_motion3")
 _NO_CUDA = "problem during vmaf_cuda_state_init"
@@ -76,15 +87,14 @@ class VmafTool:
         """
         geometry, settings = work.file.geometry, work.settings
         ffmpeg = [str(self.ffmpeg.path), *COMMON]
-        y4m = ["-fps_mode", "passthrough", "-strict", "-1", "-f", "yuv4mpegpipe"]
         decode = [
             *ffmpeg, *stream_input(settings), "-filter_complex",
             f"[0:v:0]{distorted_filters(geometry, settings)}[d]", "-map", "[d]",
-            "-stats_enc_pre", DECODED_STATS, "-stats_enc_pre_fmt", "{n}", *y4m, DISTORTED,
+            "-stats_enc_pre", DECODED_STATS, "-stats_enc_pre_fmt", "{n}", *_Y4M, DISTORTED,
         ]  # fmt: skip
         read = [
             *ffmpeg, *input_args(work.file), "-filter_complex",
-            f"[0:V:0]{reference_filters(geometry, settings)}[r]", "-map", "[r]", *y4m, REFERENCE,
+            f"[0:V:0]{reference_filters(geometry, settings)}[r]", "-map", "[r]", *_Y4M, REFERENCE,
         ]  # fmt: skip
         encode = encode_command(encoding, work.file, settings, device=work.device, keep=work.keep)
         return (
@@ -93,11 +103,28 @@ class VmafTool:
                                     threads=work.scorer_threads)),
         )  # fmt: skip
 
-    def collect(self, scratch: Path, stderr: str) -> Left:
-        """Read the log and the counts, and see that the tool did what it was told."""
+    def pair_commands(
+        self, reference: SourceFile, distorted: SourceFile, teacher: Teacher, *, scorer_threads: int
+    ) -> tuple[Command, ...]:
+        """Read each clip into a named pipe and compare."""
+        counted = ("-stats_enc_pre", DECODED_STATS, "-stats_enc_pre_fmt", "{n}")
+        reads = [
+            [str(self.ffmpeg.path), *COMMON, *input_args(file), "-filter_complex",
+             f"[0:V:0]{source_filters(file.geometry)}[o]", "-map", "[o]", *counting, *_Y4M, pipe]
+            for file, counting, pipe in ((distorted, counted, DISTORTED), (reference, (), REFERENCE))
+        ]  # fmt: skip
+        compare = self._argv(teacher, "--reference", REFERENCE, "--distorted", DISTORTED, threads=scorer_threads)
+        return (*(Command(argv=read) for read in reads), Command(argv=compare))
+
+    def scores(self, scratch: Path, stderr: str) -> log.Scores:
+        """Read the log, and see that the tool did what it was told."""
         text = (scratch / SCORE_LOG).read_text(encoding="utf-8")
         check_used(self, text, stderr)
-        return left_in(scratch, log.parse(text))
+        return log.parse(text)
+
+    def collect(self, scratch: Path, stderr: str) -> Left:
+        """Read the log and the counts."""
+        return left_in(scratch, self.scores(scratch, stderr))
 
     def score_pair(self, pair: golden.Pair, teacher: Teacher, *, processes: Processes, scratch: Path) -> log.Scores:
         """Score a generated pair from two headerless files.

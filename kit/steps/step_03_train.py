@@ -15,13 +15,12 @@ from kit.corpus import shard as shards
 from kit.corpus.shard import Shard
 from kit.errors import BadInput, InvalidEvidence
 from kit.evidence import ENSEMBLE
+from kit.fitting import fit
 from kit.fsio import read_json, sha256_file, write_json
-from kit.platforms.detect import usable_cores
 from kit.provenance import block
 from kit.results import Training, cell_facts
 from kit.session import Session
 from kit.training import folds, predictions, table
-from kit.training.checkpoints import Checkpoint
 from kit.training.folds import Fold
 from kit.training.predictions import Predictions
 from kit.training.recipe import Recipe
@@ -113,7 +112,7 @@ def _predict(
     config: RunConfig, shard: Shard, session: Session, study: _Study
 ) -> tuple[Predictions, list[str], dict[int, float]]:
     """Train every seed on every fold and write what they predict; also what is not finite, and each seed's seconds."""
-    trained = _members(config, shard, session, study)
+    trained = fit(config, shard, session, study.rows, study.parts, what="Training")
     members = [(seed, fold, trained[seed, fold.held_out].arrays["predictions"])
                for seed in config.seeds for fold in study.parts]  # fmt: skip
     seconds = {seed: sum(trained[seed, fold.held_out].seconds for fold in study.parts) for seed in config.seeds}
@@ -166,24 +165,6 @@ def _write(config: RunConfig, shard: Shard, session: Session, name: str, report:
 
 def _recipe(config: RunConfig) -> Recipe:
     return Recipe(epochs=config.epochs, arch=config.arch)
-
-
-def _members(config: RunConfig, shard: Shard, session: Session, study: _Study) -> Mapping[tuple[int, str], Checkpoint]:
-    """Every member by seed and label of what it holds out; those that are there are not trained again."""
-    from kit.training.device import choose
-    from kit.training.members import Ensemble
-
-    device = choose(config.device)
-    ensemble = Ensemble(
-        table=study.rows, folds=study.parts, seeds=config.seeds, recipe=_recipe(config),
-        corpus_sha256=shard.corpus_sha256, device=device.kind, workers=usable_cores(),
-        folder=config.out_dir / layout.CHECKPOINTS,
-    )  # fmt: skip
-    count, there = len(config.seeds) * len(study.parts), len(ensemble.finished())
-    session.ui.say(f"Training {count} members of {config.arch} on {device.kind} ({device.reason})"
-                   + (f"; {there} of them are there already" if there else ""))  # fmt: skip
-    with session.ui.progress("Training", (count - there) * config.epochs, "epochs") as advance:
-        return ensemble.run(session.processes, lambda epochs: advance("", epochs))
 
 
 def _columns(shard: Shard, rows: Table, members: list[tuple[int, Fold, NDArray[np.float32]]]) -> Predictions:

@@ -1,4 +1,4 @@
-"""Step 4: the verdict. Exactly one of PROMOTE.json, HOLD.json and INVALID.json is there afterwards."""
+"""Step 4: the verdict, exactly one of PROMOTE.json, HOLD.json and INVALID.json, and after PROMOTE the models."""
 
 from __future__ import annotations
 
@@ -29,7 +29,11 @@ _DEMO_SAYS = "Made from the built-in demo clips: it shows that the kit works and
 
 
 def run(config: RunConfig, previous: Training, session: Session) -> Verdict:
-    """Apply the gate to the predictions and write the verdict; those of an earlier state go first."""
+    """Apply the gate to the predictions, write the verdict, and after PROMOTE the models; earlier ones go first.
+
+    Raises:
+        ExportFailed: the verdict is PROMOTE and stands, but a model that was made is not what it should be.
+    """
     layout.withdraw_verdict(config.out_dir)
     problems, gate = list(previous.problems), None
     found: dict[str, object] = {}
@@ -62,6 +66,10 @@ def run(config: RunConfig, previous: Training, session: Session) -> Verdict:
     write_json(config.out_dir / layout.verdict_file(word), document)
     verdict = Verdict(word=word, document=document)
     show(verdict, session)
+    if word == "PROMOTE":
+        from kit import exports  # late: it needs torch and onnxruntime, which not every box that judges has
+
+        exports.make(config, previous.shard, document, session)
     return verdict
 
 

@@ -22,7 +22,7 @@ NAME = "bundle"
 
 
 def run(config: RunConfig, previous: Verdict | None, session: Session) -> Bundle:
-    """Pack verdict, reports, predictions, shard, prereqs and logs.
+    """Pack verdict, models, reports, predictions, shard, prereqs and logs.
 
     Args:
         previous: the verdict; None for a shard alone.
@@ -78,6 +78,10 @@ def contents(config: RunConfig, word: str | None, seeds: Sequence[int]) -> list[
         for by in config.holdout:
             trained += [layout.holdout_predictions(by), layout.holdout_report(by)]
         names += [name for name in trained if word != "INVALID" or (run_dir / name).is_file()]
+    if word == "PROMOTE":
+        from kit import exports  # late: it needs torch
+
+        names += exports.listed(config, seeds, shard.corpus_sha256)
     names += [str(path.relative_to(run_dir)) for path in (run_dir / layout.LOGS).glob("*.log")]
     return sorted(names)
 

@@ -96,7 +96,7 @@ def open_rows(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
 
 
 def fold_of(groups: NDArray[np.int32], index: int, group_id: str) -> Fold:
-    """The fold that holds out a group."""
+    """The fold that holds out a group: all rows are trained on where none belongs to it."""
     return Fold(
         held_out=str(index), group_id=group_id,
         train=np.flatnonzero(groups != index).astype(np.int32), held=np.flatnonzero(groups == index).astype(np.int32),

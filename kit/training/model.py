@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -86,3 +86,10 @@ class Network(torch.nn.Module):
         self.eval()
         clipped: NDArray[np.float32] = self(inputs).clamp(*contract.SCORE_RANGE).numpy()
         return clipped
+
+
+def restored(arch: Architecture, arrays: Mapping[str, NDArray[np.float32]]) -> tuple[Network, Standardiser]:
+    """A finished member from the arrays of its checkpoint, see :class:`kit.training.checkpoints.Checkpoint`."""
+    network = Network(arch, Draws(0, ""), 0.0)
+    network.load_state_dict({name: torch.from_numpy(arrays[name]) for name in network.state_dict()})
+    return network, Standardiser(mean=arrays["mean"], std=arrays["std"])

@@ -47,9 +47,9 @@ class Member:
         self.feed = Feed(recipe, draws, fold.train)
 
     def predictions(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores of the held-out rows, float32 [held]."""
+        """Scores of the held-out rows, float32 [held]; none of a full fit."""
         features, inputs = len(self.scale.mean), self.network.arch.inputs
-        parts = []
+        parts = [np.empty(0, dtype=np.float32)]
         for begin in range(0, len(self.fold.held), _PREDICTED):
             raw = np.asarray(rows[self.fold.held[begin : begin + _PREDICTED], :inputs])
             raw[:, :features] = self.scale.apply(raw[:, :features])

@@ -1,0 +1,214 @@
+"""``kit score``: what an exported model says of a corpus, or of one pair of clips."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kit import contract, exits
+from kit.cli_common import Outcome, opened, print_json
+from kit.cli_options import options
+from kit.errors import BadInput, PrerequisiteFailed
+
+if TYPE_CHECKING:
+    from kit.scorers.log import Scores
+    from kit.training.model_file import ModelFile
+    from kit.training.scoring import Encode, Scored
+
+#: Lines of a table; --csv and --json have them all.
+_MOST_LINES = 20
+
+_path = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--model", metavar="FILE", type=_path, required=True, help="Exported model (.onnx), its .json beside it.")
+@click.option("--corpus", metavar="DIR", type=_path, help="Score every cell of a run or shard.")
+@click.option("--ref", metavar="FILE", type=_path, help="Score a pair of clips: the reference …")
+@click.option("--dis", metavar="FILE", type=_path, help="… and the distorted one.")
+@click.option("--encoder", metavar="NAME", help="What has encoded --dis; codec-aware models ask for it.")
+@click.option("--cq", metavar="N", type=click.IntRange(*contract.CQ_RANGE), help="Its quality point, 0 to 51.")
+@click.option("--preset", metavar="NAME", help="Its preset. Default: the middle of the scale.")
+@options("geometry", "ffmpeg", "vmaf_bin")
+@click.option("--csv", "csv_file", metavar="FILE", type=_path, help="Write a line for every frame.")
+@options("json")
+@click.pass_obj
+def score(
+    environ: Mapping[str, str], /, *, model: Path, corpus: Path | None, ref: Path | None, dis: Path | None,
+    encoder: str | None, cq: int | None, preset: str | None, csv_file: Path | None, as_json: bool,
+    **given: str | None,
+) -> Outcome:  # fmt: skip
+    """Score frames with an exported model: those of a corpus, or of --dis against --ref.
+
+    Of an ensemble the spread over its networks is told too; beside it stands what libvmaf itself says. The
+    features of a pair are computed as those of a corpus are; both clips must have the same geometry and number of
+    frames.
+
+    Exit codes: 0 done, 2 bad input, 3 model and sidecar do not belong together.
+    """
+    about_encode = {"encoder": encoder, "cq": cq, "preset": preset}
+    texts = {name: text for name, text in given.items() if text is not None}
+    if (corpus is None) == (ref is None and dis is None) or (ref is None) != (dis is None):
+        raise click.UsageError("Give either --corpus, or --ref and --dis.")
+    if corpus is not None and (idle := [*texts, *(name for name, value in about_encode.items() if value is not None)]):
+        raise click.UsageError(f"--{idle[0].replace('_', '-')} is about --ref and --dis; leave it out with --corpus.")
+    loaded = _load(model)
+    if corpus is not None:
+        scored, libvmaf = _corpus(loaded, corpus)
+    elif ref is not None and dis is not None:
+        from kit.training.scoring import score_pair
+
+        encode = _encode(loaded, encoder, cq, preset)
+        scored = (score_pair(loaded, dis.name, _features(ref, dis, texts, environ), encode),)
+        libvmaf = contract.CANONICAL_MODEL
+    _show(loaded, scored, libvmaf)
+    if csv_file is not None:
+        _write_csv(csv_file, scored, libvmaf)
+    if as_json:
+        print_json(_as_json(loaded, scored, libvmaf))
+    return Outcome(code=exits.OK)
+
+
+def _load(path: Path) -> ModelFile:
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise PrerequisiteFailed("there is no onnxruntime for this machine", hint="Score on another box.")
+    from kit.training.model_file import open_model
+
+    return open_model(path)
+
+
+def _corpus(model: ModelFile, folder: Path) -> tuple[tuple[Scored, ...], str]:
+    """Every cell of a corpus, and the name of its teacher."""
+    from kit.corpus import shard as shards
+    from kit.corpus.place import shard_folder
+    from kit.training import table
+    from kit.training.scoring import score_corpus
+
+    shard = shards.read_manifest(shard_folder(folder))
+    if not shard.cells:
+        raise BadInput(f"{folder} holds no finished cell", hint="`corpus` makes them.")
+    return score_corpus(model, table.load(shard)), shard.teacher.id if shard.teacher else "teacher"
+
+
+def _encode(model: ModelFile, encoder: str | None, cq: int | None, preset: str | None) -> Encode:
+    """How the distorted clip was made, if the model asks for it.
+
+    Raises:
+        BadInput: it asks and is not told, or it does not ask, or there is no such preset.
+    """
+    from kit.codec_block import PRESETS, preset_ordinal
+    from kit.training.scoring import Encode
+
+    given = [f"--{name}" for name, value in (("encoder", encoder), ("cq", cq), ("preset", preset)) if value is not None]
+    if not model.codec_aware:
+        if given:
+            raise BadInput(f"{', '.join(given)}: {model.path.name} does not look at the encode", hint="Leave it out.")
+        return Encode()
+    if encoder is None or cq is None:
+        raise BadInput(f"{model.path.name} looks at the encode as well: --encoder and --cq are missing",
+                       hint="For example --encoder libx264 --cq 31, and --preset if you know it.")  # fmt: skip
+    if preset is not None and encoder not in PRESETS:
+        raise BadInput(f"--preset: to the model all presets of {encoder} are one", hint="Leave it out.")
+    preset_ordinal(encoder, preset)
+    return Encode(encoder=encoder, preset=preset, cq=cq)
+
+
+def _features(ref: Path, dis: Path, texts: Mapping[str, str], environ: Mapping[str, str]) -> Scores:
+    """The features of a pair, by a scorer that has proven itself."""
+    from kit.examine import facts_for, scorer_for
+    from kit.ffmpeg import scoring_partner
+    from kit.platforms.detect import classify, usable_cores
+    from kit.scorers import choose, pair, teachers
+    from kit.sources.read import Tools
+    from kit.sources.scan import inspect
+
+    for path in (ref, dis):
+        if not path.is_file():
+            raise BadInput(f"{path} is not a file", hint="Give a clip: .yuv, .y4m or a video file.")
+    if "geometry" in texts and ".yuv" not in (ref.suffix.lower(), dis.suffix.lower()):
+        raise BadInput("--geometry: neither clip is a .yuv", hint="Leave it out; these clips tell their geometry.")
+    here, session, found = opened(texts, environ)
+    ffmpeg, processes = scoring_partner(found, session.processes), session.processes
+    tools = Tools(ffmpeg=ffmpeg, processes=processes)
+    reference, distorted = (inspect(path, path.name, assumed=here.geometry, tools=tools) for path in (ref, dis))
+    pair.check_alike(reference, distorted)
+    scorer = scorer_for(here, classify(facts_for(here, session)).tag, ffmpeg, session)
+    proof = choose.proven(scorer, teacher=teachers.CANONICAL, processes=processes)
+    session.ui.say(f"Features of {reference.geometry.frames} frames by {scorer.name} ({proof.id})")
+    return pair.extract(scorer, reference, distorted, processes=processes, threads=usable_cores())
+
+
+def _show(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> None:
+    from kit.training.scoring import agreement_of, remarks
+    from kit.ui import Row, Ui
+
+    ui = Ui()
+
+    ui.say(f"{model.path.name}: {model.sidecar['name'] if model.sidecar else 'no sidecar'}")
+    if model.sidecar is None:
+        ui.say(f"There is no {model.path.with_suffix('.json').name} beside it: nothing tells which encoders it was "
+               "trained on, and its SHA-256 is not checked.")  # fmt: skip
+    for line in remarks(model, scored, libvmaf):
+        ui.say(line)
+    spread = ("spread",) if model.ensemble else ()
+    rows = [Row(cells=_line(cell)) for cell in scored[:_MOST_LINES]]
+    ui.table("Scores", ("encode", "frames", "mean", "harmonic mean", "min", *spread, libvmaf), rows)
+    if len(scored) > _MOST_LINES:
+        ui.say(f"and {len(scored) - _MOST_LINES} more; --csv and --json have them all")
+    found, why = agreement_of(scored)
+    if found is None:
+        ui.say(f"Agreement with {libvmaf}: undefined: {why}")
+    else:
+        ui.say(f"Agreement with {libvmaf} over {found.n} frames: PLCC {found.plcc:.4f}, SROCC {found.srocc:.4f}, RMSE "
+               f"{found.rmse:.2f}, bias {found.bias:+.2f} VMAF points")  # fmt: skip
+
+
+def _line(cell: Scored) -> tuple[str, ...]:
+    figures = [*asdict(cell.pooled).values()]
+    if cell.mean_spread is not None:
+        figures.append(cell.mean_spread)
+    return cell.name, str(len(cell.score)), *(f"{value:.3f}" for value in (*figures, float(cell.libvmaf.mean())))
+
+
+def _write_csv(path: Path, scored: Sequence[Scored], libvmaf: str) -> None:
+    from kit.fsio import write_bytes
+    from kit.training.scoring import csv_text
+
+    try:
+        write_bytes(path, csv_text(scored, libvmaf).encode())
+    except OSError as error:
+        raise BadInput(f"--csv: {path} cannot be written: {error.strerror}") from error
+
+
+def _as_json(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> dict[str, object]:
+    from kit.training.scoring import agreement_of, remarks
+
+    everything, why = agreement_of(scored)
+    return {
+        "model": {
+            "file": model.path.name, "sha256": model.sha256, "id": model.sidecar and model.sidecar["id"],
+            "codec_aware": model.codec_aware, "ensemble": model.ensemble, "teacher": model.teacher,
+        },
+        "libvmaf": libvmaf,
+        "remarks": remarks(model, scored, libvmaf),
+        "agreement": everything and everything.as_dict(), "agreement_undefined": why or None,
+        "encodes": [_cell_json(cell) for cell in scored],
+    }  # fmt: skip
+
+
+def _cell_json(cell: Scored) -> dict[str, object]:
+    from kit.training.scoring import agreement_of
+
+    found, why = agreement_of([cell])
+    return {
+        "name": cell.name, **asdict(cell.encode), "frames": len(cell.score),
+        "pooled": asdict(cell.pooled) | {"mean_spread": cell.mean_spread, "libvmaf_mean": float(cell.libvmaf.mean())},
+        "agreement": found and found.as_dict(), "agreement_undefined": why or None,
+        "score": cell.score.tolist(), "score_std": None if cell.spread is None else cell.spread.tolist(),
+        "libvmaf": cell.libvmaf.tolist(),
+    }  # fmt: skip

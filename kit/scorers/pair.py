@@ -1,0 +1,65 @@
+"""Features and score of every frame of one clip against another, computed as those of a corpus are."""
+
+from __future__ import annotations
+
+from kit.config import STALL_TIMEOUT
+from kit.errors import BadInput
+from kit.ffmpeg import DECODED_STATS, stats_column
+from kit.fsio import scratch_folder
+from kit.proc import Processes
+from kit.scorers import log, teachers
+from kit.scorers.base import CellScorer
+from kit.stall import Patience
+from kit.types import Geometry, SourceFile
+
+
+def check_alike(reference: SourceFile, distorted: SourceFile) -> None:
+    """Both must be the same frames in the same format: nothing is scaled, cut or converted unasked.
+
+    Raises:
+        BadInput: they differ; both are told.
+    """
+    if reference.geometry != distorted.geometry:
+        raise BadInput(
+            f"the two clips differ\n  reference {reference.path.name}: {_told(reference.geometry)}\n"
+            f"  distorted {distorted.path.name}: {_told(distorted.geometry)}",
+            hint="Bring them to the same size, pixel format, range, rate and number of frames first.",
+        )
+
+
+def _told(geometry: Geometry) -> str:
+    return (f"{geometry.width}x{geometry.height} {geometry.pix_fmt}, range {geometry.range}, {geometry.fps} fps, "
+            f"{geometry.frames} frames")  # fmt: skip
+
+
+def extract(
+    scorer: CellScorer, reference: SourceFile, distorted: SourceFile, *, processes: Processes, threads: int
+) -> log.Scores:
+    """Features of every frame, and the score of the model that they belong to.
+
+    Args:
+        threads: that score; their number changes no figure.
+
+    Raises:
+        BadInput: the clips differ in geometry or length, or decode to fewer frames than they promise.
+        ToolFailed: a process failed.
+        LogError: it left no usable log.
+    """
+    check_alike(reference, distorted)
+    with scratch_folder() as scratch:
+        scorer.prepare(scratch)
+        stderr = processes.run_together(
+            scorer.pair_commands(reference, distorted, teachers.CANONICAL, scorer_threads=threads),
+            tried=f"scoring {distorted.path.name} against {reference.path.name}",
+            limit=Patience(idle=STALL_TIMEOUT), cwd=scratch,
+        )  # fmt: skip
+        scores = scorer.scores(scratch, stderr)
+        decoded = len(stats_column((scratch / DECODED_STATS).read_text(encoding="ascii"), 0))
+    expected = reference.geometry.frames
+    if (decoded, len(scores.vmaf)) != (expected, expected):
+        raise BadInput(
+            f"{distorted.path.name} against {reference.path.name}: frame counts differ: promised {expected}, "
+            f"decoded {decoded}, scored {len(scores.vmaf)}",
+            hint="A clip is damaged, or does not decode to the number of its packets.",
+        )
+    return scores

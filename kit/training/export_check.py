@@ -1,0 +1,177 @@
+"""Whether an exported graph is what it should be: by the rules of the format, and by what onnxruntime computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, ValueInfoProto
+from onnxruntime import InferenceSession
+
+from kit import contract
+from kit.errors import ExportFailed
+from kit.training import runtime
+from kit.training.loop import inputs_for
+from kit.training.model import Network, Standardiser
+from kit.training.recipe import Architecture
+from kit.training.runtime import Floats
+from kit.training.table import Table
+
+#: Features for which the output must be a score still.
+_WILD = (0.0, 1.0, -1.0, 1e3, -1e3, 1e9, -1e9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What a check has found of a graph that passed.
+
+    Attributes:
+        rows: real rows on which it was compared with torch.
+        largest: the largest difference from torch there, in VMAF points; of an ensemble that of mean or spread.
+    """
+
+    rows: int
+    largest: float
+
+
+def check(path: Path, networks: Sequence[Network], scale: Standardiser, table: Table) -> Checked:
+    """Check the file of a graph against the networks that it was made of: one, or all of an ensemble.
+
+    Raises:
+        ExportFailed: anything is not as it should be; every finding is named.
+    """
+    arch, ensemble = networks[0].arch, len(networks) > 1
+    data = path.read_bytes()
+    outputs = (contract.SCORE_OUTPUT, contract.SPREAD_OUTPUT) if ensemble else (contract.SCORE_OUTPUT,)
+    _raise_if(path, format_problems(data, arch, outputs))
+    try:
+        session = runtime.open_session(data)
+        chosen = np.unique(np.linspace(0, len(table) - 1, min(contract.EXPORT_ROWS, len(table))).round())
+        rows = chosen.astype(np.int32)
+        found = runtime.compute(session, table.features[rows], table.codec[rows])
+        largest, problems = differences(found, expected(networks, scale, table, rows), outputs)
+        _raise_if(path, problems)
+        _raise_if(path, range_problems(session, table, outputs, found[contract.SCORE_OUTPUT][0]))
+    except ExportFailed:
+        raise
+    except Exception as error:  # onnxruntime's errors have no class in common
+        raise ExportFailed(path.name, [f"onnxruntime does not take it: {error}"]) from error
+    return Checked(rows=len(rows), largest=largest)
+
+
+def _raise_if(path: Path, problems: list[str]) -> None:
+    if problems:
+        raise ExportFailed(path.name, problems)
+
+
+def format_problems(data: bytes, arch: Architecture, outputs: Sequence[str]) -> list[str]:
+    """What breaks a rule of the format: validity, versions, operators, ends, and that all is in this one file."""
+    model = onnx.load_model_from_string(data)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        return [f"onnx.checker: {error}"]
+    problems = []
+    opsets = [(item.domain, item.version) for item in model.opset_import]
+    if opsets != [("", contract.ONNX_OPSET)]:
+        problems.append(f"operator sets {opsets}, expected {contract.ONNX_OPSET} of the standard ones alone")
+    if model.ir_version != contract.ONNX_IR_VERSION:
+        problems.append(f"ir_version {model.ir_version}, expected {contract.ONNX_IR_VERSION}")
+    if strange := sorted({node.op_type for node in model.graph.node} - set(contract.ONNX_OPS)):
+        problems.append(f"operators that are not allowed: {', '.join(strange)}")
+    if outside := [tensor.name for tensor in _tensors(model) if tensor.external_data or tensor.data_location]:
+        problems.append(f"weights outside the file: {', '.join(outside)}")
+    wanted = {contract.FEATURES_INPUT: ["N", len(contract.FEATURES)]}
+    if arch.codec_aware:
+        wanted[contract.CODEC_INPUT] = ["N", contract.CODEC_DIM]
+    for what, ends, expected_ends in (
+        ("inputs", model.graph.input, wanted), ("outputs", model.graph.output, {name: ["N"] for name in outputs})
+    ):  # fmt: skip
+        if (found := _ends(ends)) != expected_ends:
+            problems.append(f"{what} {found}, expected {expected_ends} of float32")
+    return problems
+
+
+def _tensors(model: ModelProto) -> Iterator[TensorProto]:
+    yield from model.graph.initializer
+    for node in model.graph.node:
+        yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))
+
+
+def _ends(ends: Sequence[ValueInfoProto]) -> dict[str, list[str | int]]:
+    """Name to shape of inputs or outputs; another type than float32 is told with the name."""
+    found = {}
+    for end in ends:
+        kind = end.type.tensor_type
+        shape = [size.dim_param or size.dim_value for size in kind.shape.dim]
+        found[end.name + ("" if kind.elem_type == TensorProto.FLOAT else f" (type {kind.elem_type})")] = shape
+    return found
+
+
+def expected(
+    networks: Sequence[Network], scale: Standardiser, table: Table, rows: NDArray[np.int32]
+) -> dict[str, NDArray[np.float64]]:
+    """What torch says of rows: float64 mean over the networks, and standard deviation (ddof 1) of several."""
+    inputs = inputs_for(table, rows, scale, codec_aware=networks[0].arch.codec_aware)
+    members = np.stack([network.scores(inputs) for network in networks]).astype(np.float64)
+    said = {contract.SCORE_OUTPUT: members.mean(axis=0)}
+    return said | {contract.SPREAD_OUTPUT: members.std(axis=0, ddof=1)} if len(members) > 1 else said
+
+
+def differences(
+    found: Mapping[str, Floats], said: Mapping[str, NDArray[np.float64]], outputs: Sequence[str]
+) -> tuple[float, list[str]]:
+    """The largest difference between onnxruntime and torch in VMAF points, and what is too large."""
+    largest, problems = 0.0, []
+    for name in outputs:
+        if found[name].shape != said[name].shape or found[name].dtype != np.float32:
+            problems.append(f"{name} is {found[name].dtype} {found[name].shape}, expected float32 {said[name].shape}")
+            continue
+        off = np.abs(found[name] - said[name])
+        if not np.isfinite(off).all():
+            problems.append(f"{name}: onnxruntime or torch gives values that are not finite")
+            continue
+        largest = max(largest, float(off.max()))
+        if off.max() > contract.EXPORT_TOLERANCE:
+            problems.append(
+                f"{name}: onnxruntime and torch differ by up to {off.max():.3g} VMAF points on {len(off)} rows, "
+                f"at most {contract.EXPORT_TOLERANCE:g} are allowed"
+            )
+    return largest, problems
+
+
+def range_problems(session: InferenceSession, table: Table, outputs: Sequence[str], first: float) -> list[str]:
+    """Shapes for one row and for all, and outputs within the teacher's range, for inputs outside of anything real too.
+
+    Args:
+        first: the score of the first row among others.
+    """
+    cases = {
+        "one row": (table.features[:1], table.codec[:1]),
+        "all rows": (table.features, table.codec),
+        "wild rows": _wild(),
+    }
+    problems, (low, high) = [], contract.SCORE_RANGE
+    for what, (features, codec) in cases.items():
+        found = runtime.compute(session, features, codec)
+        for name in outputs:
+            values = found[name]
+            if values.shape != (len(features),):
+                problems.append(f"{what}: {name} has the shape {values.shape}, expected {(len(features),)}")
+            elif not ((values >= low) & (values <= high)).all():
+                problems.append(f"{what}: {name} leaves {low:g} to {high:g}: {values.min()} to {values.max()}")
+        if what == "one row" and not abs(found[contract.SCORE_OUTPUT][0] - first) <= contract.EXPORT_TOLERANCE:
+            problems.append(f"one row: the score is {found[contract.SCORE_OUTPUT][0]}, among others {first}")
+    return problems
+
+
+def _wild() -> tuple[Floats, Floats]:
+    """Features far outside of anything real, in turn the same and opposite ones, with every slot of the codec block."""
+    pairs = np.array(list(product(_WILD, repeat=2)), dtype=np.float32)
+    slots = np.eye(contract.CODEC_DIM, dtype=np.float32)
+    return np.tile(pairs, len(contract.FEATURES) // 2), slots[np.arange(len(pairs)) % len(slots)]

@@ -1,0 +1,106 @@
+"""An exported model as its user has it: the file, its sidecar if there is one, and what it says of frames."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnxruntime import InferenceSession
+
+from kit import contract, validation
+from kit.errors import BadInput, Wanting
+from kit.fsio import read_json
+from kit.training import runtime
+from kit.training.runtime import Floats
+
+_HINT = "Give a model that `verdict` has exported: exports/*.onnx in the folder of a run with PROMOTE."
+_INPUTS = {contract.FEATURES_INPUT: len(contract.FEATURES), contract.CODEC_INPUT: contract.CODEC_DIM}
+_AGAIN = "Get the model and its sidecar again; they belong together."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFile:
+    """A model that can be asked.
+
+    Attributes:
+        sidecar: what the file beside it says; None where there is none.
+        codec_aware: it takes the codec block; ensemble: it gives a spread.
+    """
+
+    path: Path
+    sha256: str
+    sidecar: Mapping[str, Any] | None
+    codec_aware: bool
+    ensemble: bool
+    session: InferenceSession
+
+    @property
+    def teacher(self) -> Mapping[str, str | None] | None:
+        """The model whose score it was trained on, if anything tells."""
+        return self.sidecar["corpus"]["teacher"] if self.sidecar else None
+
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """Encoders of the vocabulary that it never saw, as far as the sidecar tells."""
+        return tuple(self.sidecar["untrained_encoders"]) if self.sidecar and self.codec_aware else ()
+
+    def scores(self, features: Floats, codec: Floats) -> tuple[Floats, Floats | None]:
+        """Scores of frames in VMAF points, float32 [n], and their spread over the members of an ensemble.
+
+        Args:
+            features: float32 [n, 6], raw; codec: float32 [n, 18], left alone by a model that does not take it.
+
+        Raises:
+            Wanting: a value is not finite.
+        """
+        found = runtime.compute(self.session, features, codec)
+        for name, values in found.items():
+            if bad := int(np.count_nonzero(~np.isfinite(values))):
+                raise Wanting(f"{self.path.name} gives {bad} values of {name} that are not finite", hint=_HINT)
+        return found[contract.SCORE_OUTPUT], found.get(contract.SPREAD_OUTPUT)
+
+
+def open_model(path: Path) -> ModelFile:
+    """Load a model and the sidecar beside it.
+
+    Raises:
+        BadInput: it is not there, is no model, or has other inputs and outputs than the kit's; or the sidecar is none.
+        Wanting: the sidecar describes another file.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"--model: {path} cannot be read: {error.strerror}", hint=_HINT) from error
+    try:
+        session = runtime.open_session(data)
+    except Exception as error:  # onnxruntime's errors have no class in common
+        raise BadInput(f"--model: onnxruntime cannot load {path.name}: {error}", hint=_HINT) from error
+    inputs = {end.name: end.shape[1:] for end in session.get_inputs() if end.type == "tensor(float)"}
+    outputs = [end.name for end in session.get_outputs()]
+    known = [{name: [width] for name, width in list(_INPUTS.items())[:count]} for count in (1, 2)]
+    if inputs not in known or outputs not in ([contract.SCORE_OUTPUT], [contract.SCORE_OUTPUT, contract.SPREAD_OUTPUT]):
+        raise BadInput(f"--model: {path.name} takes {inputs} and gives {outputs}; expected features [N, 6], with or "
+                       "without codec_onehot [N, 18], and score, with or without score_std", hint=_HINT)  # fmt: skip
+    digest, codec_aware = hashlib.sha256(data).hexdigest(), contract.CODEC_INPUT in inputs
+    return ModelFile(
+        path=path, sha256=digest, sidecar=_sidecar(path.with_suffix(".json"), digest, codec_aware=codec_aware),
+        codec_aware=codec_aware, ensemble=len(outputs) == 2, session=session,
+    )  # fmt: skip
+
+
+def _sidecar(path: Path, digest: str, *, codec_aware: bool) -> Mapping[str, Any] | None:
+    if not path.exists():
+        return None
+    value: Any = read_json(path)
+    if problems := validation.problems("sidecar", value):
+        raise BadInput(f"{path.name} is not the sidecar of a model: {problems[0]}", hint=_AGAIN)
+    if value["sha256"] != digest:
+        raise Wanting(f"{path.name} describes a model with SHA-256 {value['sha256']}, the one beside it has {digest}",
+                      hint=_AGAIN)  # fmt: skip
+    if value["codec_aware"] != codec_aware:
+        raise Wanting(f"{path.name}: codec_aware is {value['codec_aware']}, the graph says otherwise", hint=_AGAIN)
+    return dict(value)

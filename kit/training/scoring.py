@@ -1,0 +1,133 @@
+"""What a model says of encodes: the cells of a corpus, or one pair of clips."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kit import contract
+from kit.codec_block import codec_block
+from kit.errors import InvalidEvidence
+from kit.metrics import Agreement, Pooled, agreement, pooled
+from kit.scorers.log import Scores
+from kit.training.model_file import ModelFile
+from kit.training.runtime import Floats
+from kit.training.table import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encode:
+    """How a distorted clip was made; None where a corpus does not tell, or a model does not ask."""
+
+    encoder: str | None = None
+    preset: str | None = None
+    cq: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """The frames of one encode in order.
+
+    Attributes:
+        score: float32 [n], VMAF points; spread: float32 [n], or None for a single network.
+        libvmaf: float64 [n], what libvmaf's own model says, named by the caller.
+    """
+
+    name: str
+    encode: Encode
+    score: Floats
+    spread: Floats | None
+    libvmaf: NDArray[np.float64]
+
+    @property
+    def pooled(self) -> Pooled:
+        return pooled(self.score.astype(np.float64))
+
+    @property
+    def mean_spread(self) -> float | None:
+        """Mean over frames of the spread over members."""
+        return None if self.spread is None else float(self.spread.astype(np.float64).mean())
+
+
+def score_corpus(model: ModelFile, table: Table) -> tuple[Scored, ...]:
+    """Score every cell of a corpus, beside its teacher; cells in order of source, encoder and quality point."""
+    score, spread = model.scores(table.features, table.codec)
+    ends = np.cumsum([entry.rows for entry in table.cells])
+    found = []
+    for entry, end in zip(table.cells, ends.tolist(), strict=True):
+        rows = slice(end - entry.rows, end)
+        found.append(
+            Scored(
+                name=f"{entry.source}/{entry.encoder}/cq{entry.cq:02d}",
+                encode=Encode(encoder=entry.encoder, preset=entry.preset, cq=entry.cq), score=score[rows],
+                spread=None if spread is None else spread[rows], libvmaf=table.target[rows].astype(np.float64),
+            )
+        )  # fmt: skip
+    return tuple(sorted(found, key=lambda cell: cell.name))
+
+
+def score_pair(model: ModelFile, name: str, scores: Scores, encode: Encode) -> Scored:
+    """Score one pair of clips from its features.
+
+    Raises:
+        BadInput: the encoder has no such preset.
+    """
+    block = codec_block(encode.encoder or "", encode.preset, encode.cq or 0)
+    codec = np.tile(np.array(block, dtype=np.float32), (len(scores.vmaf), 1))
+    score, spread = model.scores(scores.features.astype(np.float32), codec)
+    return Scored(name=name, encode=encode, score=score, spread=spread, libvmaf=scores.vmaf)
+
+
+def agreement_of(scored: Sequence[Scored]) -> tuple[Agreement | None, str]:
+    """How well all frames agree with libvmaf's model, or why that is undefined."""
+    score = np.concatenate([cell.score for cell in scored]).astype(np.float64)
+    try:
+        return agreement(score, np.concatenate([cell.libvmaf for cell in scored]), what="scores"), ""
+    except InvalidEvidence as error:
+        return None, error.message
+
+
+def remarks(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> list[str]:
+    """What a user has to know before trusting these scores.
+
+    Args:
+        libvmaf: the model whose scores stand beside them.
+    """
+    encoders = {cell.encode.encoder for cell in scored if cell.encode.encoder} if model.codec_aware else set()
+    outside = sorted(encoders.difference(contract.ENCODER_VOCAB))
+    untrained = sorted(encoders.intersection(model.untrained))
+    lines = []
+    if model.teacher and model.teacher["id"] != libvmaf:
+        lines.append(f"The model was trained on {model.teacher['id']}, not on {libvmaf}.")
+    if outside:
+        lines.append(f"{', '.join(outside)}: not in the vocabulary; the model is told of no encoder at all.")
+    if untrained:
+        lines.append(f"{', '.join(untrained)}: the model was never trained on it; its scores are extrapolated.")
+    return lines
+
+
+def csv_text(scored: Sequence[Scored], libvmaf: str) -> str:
+    """One line a frame, with a header; floats are written so that they read back exactly.
+
+    Args:
+        libvmaf: name of the column with what libvmaf's own model says.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    spread = () if scored[0].spread is None else (contract.SPREAD_OUTPUT,)
+    writer.writerow(("name", "encoder", "preset", "cq", "frame_index", contract.SCORE_OUTPUT, *spread, libvmaf))
+    for cell in scored:
+        writer.writerows(_lines(cell))
+    return text.getvalue()
+
+
+def _lines(cell: Scored) -> Iterator[tuple[object, ...]]:
+    encode = (cell.name, cell.encode.encoder, cell.encode.preset, cell.encode.cq)
+    columns = [column for column in (cell.score, cell.spread, cell.libvmaf) if column is not None]
+    for index, values in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+        yield *encode, index, *values
