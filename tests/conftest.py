@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import FRAMES, PICTURES, QUICK, Kit, MakeClip
+from support import FRAMES, PICTURES, QUICK, Kit, MakeClip, run_folder
 
+from kit import layout
 from kit.ffmpeg import Ffmpeg, locate
 from kit.proc import Processes
 from kit.session import KIT_ROOT
@@ -104,6 +105,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory, kit: Kit, clips: Path) ->
 def run_copy(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished run that a test may change."""
     return shutil.copytree(finished, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on made-up rows that came to PROMOTE; copy it before changing it."""
+    from kit.corpus.shard import read_manifest
+    from kit.steps import step_03_train, step_04_verdict
+
+    config, session = run_folder(tmp_path_factory.mktemp("promoted") / "run")
+    trained = step_03_train.run(config, read_manifest(config.out_dir / layout.CORPUS), session)
+    assert step_04_verdict.run(config, trained, session).word == "PROMOTE"
+    return config.out_dir
 
 
 @pytest.fixture

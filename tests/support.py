@@ -11,17 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from kit import contract
+from kit import contract, layout
 from kit.canon import sha256_json
 from kit.codec_block import codec_block
+from kit.config import RunConfig, complete
 from kit.corpus.cellfile import CellRows
 from kit.corpus.keep import keep
 from kit.corpus.shard import CellEntry, FailedCell, Shard, cell_path, entry_for, write_manifest
+from kit.fsio import write_json
 from kit.plan import plan_cells
 from kit.platforms.registry import settings_for
 from kit.scorers.teachers import CANONICAL
+from kit.session import Session, open_session
 from kit.training.table import Table
 from kit.types import NO_DEVICE, Cell, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile, Teacher
+from kit.ui import Ui
 
 #: Pictures that differ in content and in how hard they are to encode.
 PICTURES = {
@@ -159,6 +163,20 @@ def shard_of(folder: Path, cells: Sequence[Cell], failed: Sequence[FailedCell] =
     )
     write_manifest(shard)
     return shard
+
+
+def run_in(folder: Path, **options: object) -> tuple[RunConfig, Session]:
+    """Options and session of a run in this folder."""
+    defaults: dict[str, object] = {"seeds": (0, 1), "epochs": 400, "device": "cpu"}
+    config = complete(defaults | options, {}, out_dir=folder, box="testbox", box_origin="given")
+    return config, open_session(config, ui=Ui(), cache=folder / "cache", argv=["run"])
+
+
+def run_folder(folder: Path, **options: object) -> tuple[RunConfig, Session]:
+    """A run folder with a corpus of four sources that a network learns quickly, as `corpus` leaves it."""
+    write_json(folder / layout.PREREQS, {"box": "testbox"})
+    shard_of(folder / layout.CORPUS, plan(("Highway", "Park", "Tango", "Crowd"), cqs=(19, 31, 43), frames=12))
+    return run_in(folder, **options)
 
 
 #: Label of each source's group.

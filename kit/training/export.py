@@ -29,8 +29,7 @@ def single(network: Network, scale: Standardiser) -> bytes:
     for layer, (weight, bias) in enumerate(_layers(network)):
         if layer:
             hidden = graph.activated(hidden)
-        hidden = graph.add("Gemm", hidden, graph.constant(f"weight{layer}", weight),
-                           graph.constant(f"bias{layer}", bias), transB=1)  # fmt: skip
+        hidden = graph.gemm(str(layer), hidden, weight, bias)
     graph.add("Clip", graph.squeezed(hidden, axis=1), *graph.limits(), to=contract.SCORE_OUTPUT)
     return graph.serialised(network.arch.name)
 
@@ -38,8 +37,8 @@ def single(network: Network, scale: Standardiser) -> bytes:
 def fused(networks: Sequence[Network], scale: Standardiser) -> bytes:
     """The graph of an ensemble: ``score`` [N], the mean over its members, and ``score_std`` [N] with ddof 1.
 
-    Every layer is one product of matrices whose first axis is the members. Each member is clipped before the mean, so
-    that both are those of the single graphs.
+    The first layers of all members are one product, the others products of matrices whose first axis is the members.
+    Each member is clipped before the mean, so that both are those of the single graphs.
 
     Raises:
         ValueError: fewer than two networks, or of different architectures.
@@ -48,13 +47,12 @@ def fused(networks: Sequence[Network], scale: Standardiser) -> bytes:
     if count < 2 or any(network.arch != arch for network in networks):
         raise ValueError("an ensemble needs two networks or more of one architecture")
     graph = _Graph(arch, scale)
-    hidden = graph.standardised
-    for layer, members in enumerate(zip(*map(_layers, networks), strict=True)):
-        if layer:
-            hidden = graph.activated(hidden)
+    first, *others = zip(*map(_layers, networks), strict=True)
+    hidden = graph.split(graph.gemm("0", graph.standardised, *map(np.concatenate, zip(*first, strict=True))), count)
+    for layer, members in enumerate(others, start=1):
         weights = np.stack([weight.T for weight, _ in members])
         biases = np.stack([bias[None, :] for _, bias in members])
-        product = graph.add("MatMul", hidden, graph.constant(f"weight{layer}", weights))
+        product = graph.add("MatMul", graph.activated(hidden), graph.constant(f"weight{layer}", weights))
         hidden = graph.add("Add", product, graph.constant(f"bias{layer}", biases))
     clipped = graph.add("Clip", graph.squeezed(hidden, axis=2), *graph.limits())  # [members, N]
     mean = graph.add("ReduceMean", clipped, to=contract.SCORE_OUTPUT, axes=[0], keepdims=0)
@@ -105,6 +103,16 @@ class _Graph:
         if to:
             self._outputs.append(_end(to))
         return name
+
+    def gemm(self, layer: str, name: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
+        """A layer: weight [out, in], bias [out]."""
+        parts = self.constant(f"weight{layer}", weight), self.constant(f"bias{layer}", bias)
+        return self.add("Gemm", name, *parts, transB=1)
+
+    def split(self, name: str, count: int) -> str:
+        """From [N, members x width] to [members, N, width]."""
+        shape = self.constant("members", np.array([0, count, -1], dtype=np.int64))
+        return self.add("Transpose", self.add("Reshape", name, shape), perm=[1, 0, 2])
 
     def squeezed(self, name: str, *, axis: int) -> str:
         return self.add("Squeeze", name, self.constant("squeezed", np.array([axis], dtype=np.int64)))
