@@ -58,6 +58,8 @@ def planned(name: str, frames: int = 10, family: str = "software") -> Cell:
 
 #: ``kit("run", "--epochs", "2", cwd=folder, env={...})`` runs the kit as a process.
 Kit = Callable[..., "subprocess.CompletedProcess[str]"]
+#: ``command(["score", …])`` runs the command line within this process and gives its exit code.
+Command = Callable[[Sequence[str]], int]
 #: ``make_clip(path, picture, *ffmpeg_output_args, frames=10)`` writes a clip.
 MakeClip = Callable[..., Path]
 

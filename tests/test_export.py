@@ -16,10 +16,9 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
-from support import make_table, run_folder, run_in
+from support import Command, make_table, run_folder, run_in
 
 from kit import contract, exits, exports, layout, validation
-from kit.cli import main
 from kit.corpus.shard import read_manifest
 from kit.errors import ExportFailed, Missing
 from kit.fsio import sha256_file
@@ -495,9 +494,9 @@ def test_a_document_that_breaks_its_schema_is_not_written(run: Path, monkeypatch
     assert not (run / layout.EXPORTS).exists()
 
 
-@pytest.mark.parametrize("command", ["run", "verdict"])
-def test_force_is_refused_politely(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([command, "--force"]) == exits.BAD_INPUT
+@pytest.mark.parametrize("step", ["run", "verdict"])
+def test_force_is_refused_politely(step: str, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command([step, "--force"]) == exits.BAD_INPUT
     said = capsys.readouterr().err
     assert "models leave the kit after PROMOTE" in said
     assert "HOLD.json" in said

@@ -13,13 +13,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from support import MakeClip, make_table
+from support import Command, MakeClip, make_table
 from test_export import STEM, networks
 from test_relay import cell_of
 from test_vmaf_tool import write_tool
 
 from kit import contract, exits, layout
-from kit.cli import main
 from kit.errors import BadInput, Wanting
 from kit.ffmpeg import Ffmpeg
 from kit.fsio import scratch_folder
@@ -39,7 +38,6 @@ from kit.types import SourceFile
 
 TABLE = make_table()
 SCALE = fit_standardiser(TABLE.features, np.arange(len(TABLE), dtype=np.int32))
-Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
@@ -55,18 +53,25 @@ def plain(tmp_path: Path) -> Path:
     return path
 
 
-def asked(capsys: Capture, *argv: str | Path, code: int = exits.OK) -> tuple[dict[str, Any], str]:
-    """What `score` prints as JSON, and what it says."""
-    assert main(["score", *map(str, argv)]) == code, capsys.readouterr().err
-    out, err = capsys.readouterr()
-    return json.loads(out) if out else {}, err
+#: ``ask("--model", …, code=2)`` gives what `score` prints as JSON, and what it says.
+Ask = Callable[..., tuple[dict[str, Any], str]]
+
+
+@pytest.fixture
+def ask(command: Command, capsys: pytest.CaptureFixture[str]) -> Ask:
+    def score(*argv: str | Path, code: int = exits.OK) -> tuple[dict[str, Any], str]:
+        assert command(["score", *map(str, argv)]) == code, capsys.readouterr().err
+        out, err = capsys.readouterr()
+        return json.loads(out) if out else {}, err
+
+    return score
 
 
 # ------------------------------------------------------------------------------------------ a corpus
 
 
-def test_every_cell_of_a_corpus_beside_its_teacher(models: Path, promoted: Path, capsys: Capture) -> None:
-    found, said = asked(capsys, "--model", models / f"{STEM}_ensemble.onnx", "--corpus", promoted, "--json")
+def test_every_cell_of_a_corpus_beside_its_teacher(models: Path, promoted: Path, ask: Ask) -> None:
+    found, said = ask("--model", models / f"{STEM}_ensemble.onnx", "--corpus", promoted, "--json")
     shard = json.loads((promoted / "corpus" / "shard.json").read_text())
     assert [cell["name"] for cell in found["encodes"]] == sorted(
         f"{cell['source']}/{cell['encoder']}/cq{cell['cq']:02d}" for cell in shard["cells"]
@@ -86,10 +91,10 @@ def test_every_cell_of_a_corpus_beside_its_teacher(models: Path, promoted: Path,
     assert "Agreement with vmaf_v0.6.1 over 144 frames" in said
 
 
-def test_the_csv_has_every_frame_as_it_is(models: Path, promoted: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_the_csv_has_every_frame_as_it_is(models: Path, promoted: Path, tmp_path: Path, ask: Ask) -> None:
     target = tmp_path / "frames.csv"
     model = models / f"{STEM}_seed0.onnx"
-    found, _ = asked(capsys, "--model", model, "--corpus", promoted / "corpus", "--csv", target, "--json")
+    found, _ = ask("--model", model, "--corpus", promoted / "corpus", "--csv", target, "--json")
     with target.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert list(rows[0]) == ["name", "encoder", "preset", "cq", "frame_index", "score", "vmaf_v0.6.1"]
@@ -98,8 +103,8 @@ def test_the_csv_has_every_frame_as_it_is(models: Path, promoted: Path, tmp_path
     assert found["encodes"][0]["score_std"] is None
 
 
-def test_a_model_without_a_sidecar_says_so(plain: Path, promoted: Path, capsys: Capture) -> None:
-    found, said = asked(capsys, "--model", plain, "--corpus", promoted, "--json")
+def test_a_model_without_a_sidecar_says_so(plain: Path, promoted: Path, ask: Ask) -> None:
+    found, said = ask("--model", plain, "--corpus", promoted, "--json")
     assert "There is no plain.json beside it" in said
     assert found["model"] == {
         "file": "plain.onnx", "sha256": found["model"]["sha256"], "id": None, "codec_aware": False, "ensemble": True,
@@ -207,10 +212,10 @@ def test_a_pair_has_the_features_of_the_cell(tmp_path: Path, make_clip: MakeClip
 
 
 @pytest.mark.ffmpeg
-def test_from_two_clips_to_scores(models: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_from_two_clips_to_scores(models: Path, tmp_path: Path, ask: Ask) -> None:
     reference, distorted = golden_files(tmp_path, "natural-8bit")
-    found, said = asked(
-        capsys, "--model", models / f"{STEM}_ensemble.onnx", "--ref", reference.path, "--dis", distorted.path,
+    found, said = ask(
+        "--model", models / f"{STEM}_ensemble.onnx", "--ref", reference.path, "--dis", distorted.path,
         "--encoder", "hevc_nvenc", "--cq", "31", "--preset", "p4", "--json",
     )  # fmt: skip
     (encode,) = found["encodes"]
@@ -223,21 +228,21 @@ def test_from_two_clips_to_scores(models: Path, tmp_path: Path, capsys: Capture)
 
 
 @pytest.mark.ffmpeg
-def test_a_yuv_whose_name_tells_nothing(plain: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_a_yuv_whose_name_tells_nothing(plain: Path, tmp_path: Path, ask: Ask) -> None:
     for file, name in zip(golden_files(tmp_path, "natural-8bit"), ("r.yuv", "d.yuv"), strict=True):
         file.path.rename(tmp_path / name)
     pair_of = ("--model", plain, "--ref", tmp_path / "r.yuv", "--dis", tmp_path / "d.yuv")
-    found, _ = asked(capsys, *pair_of, "--geometry", "480x270@25", "--json")
+    found, _ = ask(*pair_of, "--geometry", "480x270@25", "--json")
     assert found["encodes"][0]["frames"] == 6
-    assert "nothing tells its geometry" in asked(capsys, *pair_of, code=exits.BAD_INPUT)[1]
+    assert "nothing tells its geometry" in ask(*pair_of, code=exits.BAD_INPUT)[1]
 
 
 @pytest.mark.ffmpeg
 def test_clips_that_differ_are_refused_with_both(
-    plain: Path, clips: Path, tmp_path: Path, make_clip: MakeClip, capsys: Capture
+    plain: Path, clips: Path, tmp_path: Path, make_clip: MakeClip, ask: Ask
 ) -> None:
     shorter = make_clip(tmp_path / "short.mkv", "Fractal", frames=7)
-    said = asked(capsys, "--model", plain, "--ref", clips / "Fractal.mkv", "--dis", shorter, code=exits.BAD_INPUT)[1]
+    said = ask("--model", plain, "--ref", clips / "Fractal.mkv", "--dis", shorter, code=exits.BAD_INPUT)[1]
     assert "Fractal.mkv: 320x180 yuv420p, range tv, 25 fps, 10 frames" in said
     assert "short.mkv: 320x180 yuv420p, range tv, 25 fps, 7 frames" in said
 
@@ -259,25 +264,25 @@ def pair_of(clips: Path) -> tuple[str | Path, ...]:
     ],
 )
 def test_a_model_that_looks_at_the_encode_has_to_be_told(
-    options: tuple[str, ...], told: str, models: Path, clips: Path, capsys: Capture
+    options: tuple[str, ...], told: str, models: Path, clips: Path, ask: Ask
 ) -> None:
-    said = asked(capsys, "--model", models / f"{STEM}_seed0.onnx", *pair_of(clips), *options, code=exits.BAD_INPUT)[1]
+    said = ask("--model", models / f"{STEM}_seed0.onnx", *pair_of(clips), *options, code=exits.BAD_INPUT)[1]
     assert told in said
 
 
 @pytest.mark.ffmpeg
-def test_an_encoder_that_nobody_knows_is_said(models: Path, clips: Path, capsys: Capture) -> None:
+def test_an_encoder_that_nobody_knows_is_said(models: Path, clips: Path, ask: Ask) -> None:
     model = models / f"{STEM}_seed0.onnx"
-    found, said = asked(capsys, "--model", model, *pair_of(clips), "--encoder", "xeve", "--cq", "31", "--json")
+    found, said = ask("--model", model, *pair_of(clips), "--encoder", "xeve", "--cq", "31", "--json")
     assert "xeve: not in the vocabulary" in said
     # a clip against itself: libvmaf's scores may all be one, for which no correlation exists
     assert (found["agreement"] is None) == (found["agreement_undefined"] is not None)
 
 
 @pytest.mark.ffmpeg
-def test_options_that_would_do_nothing_are_refused(plain: Path, clips: Path, promoted: Path, capsys: Capture) -> None:
+def test_options_that_would_do_nothing_are_refused(plain: Path, clips: Path, promoted: Path, ask: Ask) -> None:
     def refused(*argv: str | Path) -> str:
-        return asked(capsys, "--model", plain, *argv, code=exits.BAD_INPUT)[1]
+        return ask("--model", plain, *argv, code=exits.BAD_INPUT)[1]
 
     assert "does not look at the encode" in refused(*pair_of(clips), "--encoder", "libx264", "--cq", "31")
     assert "--cq is about --ref and --dis" in refused("--corpus", promoted, "--cq", "31")
