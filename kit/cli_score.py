@@ -160,12 +160,10 @@ def _show(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> None:
     ui.table("Scores", ("encode", "frames", "mean", "harmonic mean", "min", *spread, libvmaf), rows)
     if len(scored) > _MOST_LINES:
         ui.say(f"and {len(scored) - _MOST_LINES} more; --csv and --json have them all")
-    found, why = agreement_of(scored)
-    if found is None:
-        ui.say(f"Agreement with {libvmaf}: undefined: {why}")
-    else:
-        ui.say(f"Agreement with {libvmaf} over {found.n} frames: PLCC {found.plcc:.4f}, SROCC {found.srocc:.4f}, RMSE "
-               f"{found.rmse:.2f}, bias {found.bias:+.2f} VMAF points")  # fmt: skip
+    found = agreement_of(scored)
+    correlation = found["undefined"] or f"PLCC {found['plcc']:.4f}, SROCC {found['srocc']:.4f}"
+    ui.say(f"Agreement with {libvmaf} over {found['n']} frames: {correlation}; RMSE {found['rmse']:.2f}, bias "
+           f"{found['bias']:+.2f} VMAF points")  # fmt: skip
 
 
 def _line(cell: Scored) -> tuple[str, ...]:
@@ -188,7 +186,6 @@ def _write_csv(path: Path, scored: Sequence[Scored], libvmaf: str) -> None:
 def _as_json(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> dict[str, object]:
     from kit.training.scoring import agreement_of, remarks
 
-    everything, why = agreement_of(scored)
     return {
         "model": {
             "file": model.path.name, "sha256": model.sha256, "id": model.sidecar and model.sidecar["id"],
@@ -196,7 +193,7 @@ def _as_json(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> dict[s
         },
         "libvmaf": libvmaf,
         "remarks": remarks(model, scored, libvmaf),
-        "agreement": everything and everything.as_dict(), "agreement_undefined": why or None,
+        "agreement": agreement_of(scored),
         "encodes": [_cell_json(cell) for cell in scored],
     }  # fmt: skip
 
@@ -204,11 +201,10 @@ def _as_json(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> dict[s
 def _cell_json(cell: Scored) -> dict[str, object]:
     from kit.training.scoring import agreement_of
 
-    found, why = agreement_of([cell])
     return {
         "name": cell.name, **asdict(cell.encode), "frames": len(cell.score),
         "pooled": asdict(cell.pooled) | {"mean_spread": cell.mean_spread, "libvmaf_mean": float(cell.libvmaf.mean())},
-        "agreement": found and found.as_dict(), "agreement_undefined": why or None,
+        "agreement": agreement_of([cell]),
         "score": cell.score.tolist(), "score_std": None if cell.spread is None else cell.spread.tolist(),
         "libvmaf": cell.libvmaf.tolist(),
     }  # fmt: skip

@@ -12,7 +12,7 @@ from kit.config import RunConfig
 from kit.corpus import shard as shards
 from kit.corpus.shard import Shard
 from kit.errors import ExportFailed, Missing
-from kit.fitting import fit
+from kit.fitting import fit, recipe
 from kit.fsio import TEMPORARY_PREFIX, read_json, sha256_file, write_bytes, write_json
 from kit.provenance import block
 from kit.session import Session
@@ -20,7 +20,7 @@ from kit.sidecar import Model, Origin, model_id, registry, sidecar
 from kit.training import export, export_check, folds, table
 from kit.training.device import choose
 from kit.training.model import Network, restored
-from kit.training.recipe import Recipe, architecture
+from kit.training.recipe import architecture
 from kit.training.table import Table
 from kit.ui import Row, size
 
@@ -40,7 +40,7 @@ def make(config: RunConfig, shard: Shard, verdict: Mapping[str, Any], session: S
     arch = architecture(config.arch)
     fitted = [restored(arch, members[seed, whole.held_out].arrays) for seed in seeds]
     networks, scale = [network for network, _ in fitted], fitted[0][1]
-    origin = Origin(verdict=verdict, recipe=Recipe(epochs=config.epochs, arch=config.arch), scale=scale,
+    origin = Origin(verdict=verdict, recipe=recipe(config), scale=scale,
                     device=choose(config.device).kind, seeds=seeds)  # fmt: skip
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=config.out_dir) as temporary:
         folder = Path(temporary) / layout.EXPORTS

@@ -15,6 +15,11 @@ from kit.training.recipe import Recipe
 from kit.training.table import Table
 
 
+def recipe(config: RunConfig) -> Recipe:
+    """How the members of a run are trained."""
+    return Recipe(epochs=config.epochs, arch=config.arch)
+
+
 def fit(
     config: RunConfig, shard: Shard, session: Session, rows: Table, parts: Sequence[Fold], *, what: str
 ) -> Mapping[tuple[int, str], Checkpoint]:
@@ -28,7 +33,7 @@ def fit(
 
     device = choose(config.device)
     ensemble = Ensemble(
-        table=rows, folds=parts, seeds=config.seeds, recipe=Recipe(epochs=config.epochs, arch=config.arch),
+        table=rows, folds=parts, seeds=config.seeds, recipe=recipe(config),
         corpus_sha256=shard.corpus_sha256, device=device.kind, workers=usable_cores(),
         folder=config.out_dir / layout.CHECKPOINTS,
     )  # fmt: skip

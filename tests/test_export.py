@@ -28,7 +28,7 @@ from kit.session import KIT_ROOT
 from kit.steps import step_03_train, step_04_verdict, step_05_bundle
 from kit.training import export, export_check, runtime, worker
 from kit.training.draws import Draws
-from kit.training.folds import everything, leave_one_group_out
+from kit.training.folds import by_group, everything
 from kit.training.members import Ensemble
 from kit.training.model import Network, fit_standardiser, restored
 from kit.training.recipe import Recipe, architecture
@@ -227,10 +227,10 @@ def test_a_full_fit_trains_on_every_row_and_holds_out_none() -> None:
     assert whole.train.tolist() == list(range(len(TABLE)))
     assert len(whole.held) == 0
     alone = make_table(groups={"Fuente1": "Fuente"})
-    others = {fold.group_id for fold in leave_one_group_out(TABLE)}
+    others = {fold.group_id for fold in by_group(TABLE)}
     assert everything(alone).group_id not in others
     # the group of a fold that holds out all of a corpus is not the full fit of that corpus
-    held_out = next(fold for fold in leave_one_group_out(make_table(groups={name: name for name in "abc"})))
+    held_out = next(fold for fold in by_group(make_table(groups={name: name for name in "abc"})))
     assert everything(make_table(groups={held_out.held_out: "x"})).group_id != held_out.group_id
 
 
@@ -428,7 +428,9 @@ def test_a_tiny_head_says_nothing_of_encoders_it_does_not_see(tmp_path: Path) ->
     config, session = run_folder(tmp_path / "run", arch="mlp_small", seeds=(0, 1), epochs=2)
     shard = read_manifest(config.out_dir / layout.CORPUS)
     verdict = step_04_verdict.run(
-        config, Training(shard=shard, seeds=(0, 1), predictions=None, problems=("x",)), session
+        config,
+        Training(shard=shard, seeds=(0, 1), folds="loso", holdout=(), predictions=None, problems=("x",)),
+        session,
     )
     document = {**verdict.document, "gate": {**verdict.document["gate"], "passed": True, "mean_plcc": 0.96,
                 "plcc_spread": 0.0, "per_seed_plccs": {"0": 0.96, "1": 0.96}}, "demo": True}  # fmt: skip

@@ -276,7 +276,7 @@ def test_an_encoder_that_nobody_knows_is_said(models: Path, clips: Path, ask: As
     found, said = ask("--model", model, *pair_of(clips), "--encoder", "xeve", "--cq", "31", "--json")
     assert "xeve: not in the vocabulary" in said
     # a clip against itself: libvmaf's scores may all be one, for which no correlation exists
-    assert (found["agreement"] is None) == (found["agreement_undefined"] is not None)
+    assert (found["agreement"]["plcc"] is None) == (found["agreement"]["undefined"] is not None)
 
 
 @pytest.mark.ffmpeg

@@ -15,7 +15,7 @@ from kit.corpus import shard as shards
 from kit.corpus.shard import Shard
 from kit.errors import BadInput, InvalidEvidence
 from kit.evidence import ENSEMBLE
-from kit.fitting import fit
+from kit.fitting import fit, recipe
 from kit.fsio import read_json, sha256_file, write_json
 from kit.provenance import block
 from kit.results import Training, cell_facts
@@ -23,7 +23,6 @@ from kit.session import Session
 from kit.training import folds, predictions, table
 from kit.training.folds import Fold
 from kit.training.predictions import Predictions
-from kit.training.recipe import Recipe
 from kit.training.report import holdout_report, seed_report
 from kit.training.table import Table
 
@@ -135,7 +134,7 @@ def _reports(
         yield (
             layout.ENSEMBLE_REPORT if seed == ENSEMBLE else layout.seed_report(seed),
             seed_report(
-                _recipe(config), shard.corpus_sha256, scheme=config.folds, parts=study.parts, found=part, cells=cells,
+                recipe(config), shard.corpus_sha256, scheme=config.folds, parts=study.parts, found=part, cells=cells,
                 seed=seed, agreements=agreements[seed], seconds=seconds.get(seed, sum(seconds.values())),
             ),
         )  # fmt: skip
@@ -161,10 +160,6 @@ def _write(config: RunConfig, shard: Shard, session: Session, name: str, report:
     inputs = {"corpus": shard.folder / shards.MANIFEST}
     report["run_provenance"] = block(config, session, inputs=inputs, outputs=[name])
     write_json(config.out_dir / name, report)
-
-
-def _recipe(config: RunConfig) -> Recipe:
-    return Recipe(epochs=config.epochs, arch=config.arch)
 
 
 def _columns(shard: Shard, rows: Table, members: list[tuple[int, Fold, NDArray[np.float32]]]) -> Predictions:

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from kit import contract
 from kit.codec_block import codec_block
-from kit.errors import InvalidEvidence
-from kit.metrics import Agreement, Pooled, agreement, pooled
+from kit.metrics import Pooled, described, pooled
 from kit.scorers.log import Scores
 from kit.training.model_file import ModelFile
 from kit.training.runtime import Floats
@@ -83,13 +82,10 @@ def score_pair(model: ModelFile, name: str, scores: Scores, encode: Encode) -> S
     return Scored(name=name, encode=encode, score=score, spread=spread, libvmaf=scores.vmaf)
 
 
-def agreement_of(scored: Sequence[Scored]) -> tuple[Agreement | None, str]:
-    """How well all frames agree with libvmaf's model, or why that is undefined."""
+def agreement_of(scored: Sequence[Scored]) -> dict[str, object]:
+    """How well all frames agree with libvmaf's model, as :func:`kit.metrics.described` has it."""
     score = np.concatenate([cell.score for cell in scored]).astype(np.float64)
-    try:
-        return agreement(score, np.concatenate([cell.libvmaf for cell in scored]), what="scores"), ""
-    except InvalidEvidence as error:
-        return None, error.message
+    return described(score, np.concatenate([cell.libvmaf for cell in scored]), what="scores")
 
 
 def remarks(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> list[str]:
