@@ -1,0 +1,72 @@
+"""The ensemble in one file against its networks one after another: onnxruntime, one thread, one row and a batch."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np
+
+from kit import contract
+from kit.training import export, runtime
+from kit.training.draws import Draws
+from kit.training.model import Network, Standardiser
+from kit.training.recipe import architecture
+
+#: Rows of a call: one frame, and as many as 240 of a clip's at once.
+BATCHES = (1, 240)
+TURNS, WARM_UP = 5000, 200
+WAYS = ("fused, mean and spread", "five networks in turn", "one network")
+
+
+def ways(rows: int) -> tuple[Callable[[], object], ...]:
+    """What is timed, in the order of :data:`WAYS`; untrained networks compute as long as trained ones."""
+    generator = np.random.default_rng(1)
+    given = {
+        contract.FEATURES_INPUT: generator.uniform(0, 1, (rows, len(contract.FEATURES))).astype(np.float32),
+        contract.CODEC_INPUT: generator.uniform(0, 1, (rows, contract.CODEC_DIM)).astype(np.float32),
+    }
+    scale = Standardiser(mean=np.full(6, 0.5, dtype=np.float32), std=np.full(6, 0.3, dtype=np.float32))
+    networks = [Network(architecture(), Draws(seed, ""), 50.0) for seed in contract.DEFAULT_SEEDS]
+    singles = [runtime.open_session(export.single(network, scale)) for network in networks]
+    fused = runtime.open_session(export.fused(networks, scale))
+    return (
+        lambda: fused.run(None, given),
+        lambda: [single.run(None, given) for single in singles],
+        lambda: singles[0].run(None, given),
+    )
+
+
+def measure(rows: int) -> list[np.ndarray]:
+    """Seconds of every call, the ways taken in turn so that a busy machine is busy for all."""
+    timed = ways(rows)
+    found = np.empty((TURNS + WARM_UP, len(timed)))
+    for turn in range(len(found)):
+        for index, call in enumerate(timed):
+            start = time.perf_counter()
+            call()
+            found[turn, index] = time.perf_counter() - start
+    return list(found[WARM_UP:].T)
+
+
+def main() -> None:
+    """Print the table."""
+    print(f"load of the last minute: {os.getloadavg()[0]:.1f}; microseconds of a call, {TURNS} turns, one thread")
+    print(f"{'rows':>5}  {'way':26}{'p50':>9}{'p95':>9}{'p50 of five / this':>21}")
+    for rows in BATCHES:
+        found = measure(rows)
+        five = np.median(found[1])
+        for name, seconds in zip(WAYS, found, strict=True):
+            middle, high = np.percentile(seconds, (50, 95)) * 1e6
+            print(f"{rows:>5}  {name:26}{middle:>9.1f}{high:>9.1f}{five / np.median(seconds):>21.2f}")
+    print(f"load of the last minute: {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()
