@@ -150,13 +150,13 @@ def bundle(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
 @cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
 def selftest(pytest_args: tuple[str, ...]) -> Outcome:
-    """Run the kit's own tests here; what follows goes to pytest."""
+    """Run the kit's own tests here, on up to four cores at once; what follows goes to pytest (-n 0 for one)."""
     import pytest
 
     from kit.session import KIT_ROOT
 
     os.chdir(KIT_ROOT)
-    passed = pytest.main(["-q", *pytest_args]) == pytest.ExitCode.OK
+    passed = pytest.main(["-q", "-n", "auto", "--maxprocesses", "4", *pytest_args]) == pytest.ExitCode.OK
     return Outcome(code=exits.OK if passed else exits.INVALID)
 
 
