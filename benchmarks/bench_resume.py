@@ -96,8 +96,7 @@ def decide(folder: Path, cells: int) -> dict[str, float]:
         raise SystemExit(f"{len(missing)} cells are not finished: {missing[:1]}")
     described = ({"label": s.label, "sha256": s.sha256, "group": s.group, "geometry": {}} for s in sources)
     write_manifest(
-        Shard(folder=folder, box="b", platform="p", demo=False, teacher=None, scorer={}, encoders={},
-              sources=tuple(described), cells=tuple(done), failed=())
+        Shard(folder=folder, boxes=(), demo=False, teacher=None, sources=tuple(described), cells=tuple(done), failed=())
     )  # fmt: skip
     clock.append(time.perf_counter())
     unit = 1 if sys.platform == "darwin" else 1024

@@ -102,9 +102,10 @@ def _show_info(found: Summary) -> None:
     ui.table("Sources", ("source", "group", "cells", "rows"), [
         Row(cells=(label, held.group, str(held.cells), str(held.rows)))
         for label, held in found.sources.items()])  # fmt: skip
+    builds = {name: ", ".join(own) or "not told" for name, own in shard.encoders.items()}
     ui.table("Encoders", ("encoder", "build", "quality points", "cells", "rows", "vmaf = 100"), [
-        Row(cells=(name, shard.encoders.get(name) or "not told", ", ".join(map(str, held.cqs)), str(held.cells),
-                   str(held.rows), f"{held.saturated:.1%}")) for name, held in found.encoders.items()])  # fmt: skip
+        Row(cells=(name, builds.get(name, "not told"), ", ".join(map(str, held.cqs)), str(held.cells), str(held.rows),
+                   f"{held.saturated:.1%}")) for name, held in found.encoders.items()])  # fmt: skip
     ui.table("Ranges", ("column", "lowest", "mean", "highest"), [
         Row(cells=(name, *(f"{value:.6g}" for value in asdict(span).values())))
         for name, span in found.ranges.items()])  # fmt: skip
@@ -116,13 +117,14 @@ def _show_info(found: Summary) -> None:
 
 
 def _info_json(found: Summary) -> dict[str, object]:
-    shard = found.shard
+    shard, builds = found.shard, found.shard.encoders
     return {
         "folder": str(shard.folder), "corpus_sha256": shard.corpus_sha256,
         "teacher": shard.teacher and shard.teacher.described,
         "cells": len(shard.cells), "rows": shard.rows, "failed": len(shard.failed), "groups": list(shard.groups),
         "sources": {label: asdict(held) for label, held in found.sources.items()},
-        "encoders": {name: asdict(held) | {"build": shard.encoders.get(name)} for name, held in found.encoders.items()},
+        "encoders": {name: asdict(held) | {"builds": list(builds.get(name, ()))}
+                     for name, held in found.encoders.items()},
         "ranges": {name: asdict(span) for name, span in found.ranges.items()}, "saturated": found.saturated,
         "suspicious": [{"cell": name, "reason": reason} for name, reason in found.suspicious],
     }  # fmt: skip

@@ -17,7 +17,7 @@ from kit.codec_block import codec_block
 from kit.config import RunConfig, complete
 from kit.corpus.cellfile import CellRows
 from kit.corpus.keep import keep
-from kit.corpus.shard import CellEntry, FailedCell, Shard, cell_path, entry_for, write_manifest
+from kit.corpus.shard import Box, CellEntry, FailedCell, Shard, cell_path, entry_for, write_manifest
 from kit.fsio import write_json
 from kit.plan import plan_cells
 from kit.platforms.registry import settings_for
@@ -140,6 +140,15 @@ def keep_all(folder: Path, cells: Sequence[Cell]) -> list[CellEntry]:
     return [entry_for(cell, rows_of(cell)) for cell in cells]
 
 
+def box_of(cells: Sequence[Cell]) -> Box:
+    """The box that has made all of them."""
+    return Box(
+        box="b", platform="p", scorers=({"id": "cpu/golden-1", "version": "3", "golden": {"flat": 97.428}},),
+        encoders={cell.encoder.name: (cell.encoder.build,) for cell in cells}, cells=len(cells),
+        rows=sum(cell.source.geometry.frames for cell in cells),
+    )  # fmt: skip
+
+
 def shard_of(folder: Path, cells: Sequence[Cell], failed: Sequence[FailedCell] = ()) -> Shard:
     """Write cells and their manifest."""
     sources = {
@@ -153,12 +162,9 @@ def shard_of(folder: Path, cells: Sequence[Cell], failed: Sequence[FailedCell] =
     }
     shard = Shard(
         folder=folder,
-        box="b",
-        platform="p",
+        boxes=(box_of(cells),),
         demo=False,
         teacher=Teacher(id=contract.DEFAULT_TEACHER),
-        scorer={"id": "cpu/golden-1", "version": "3", "golden": {}},
-        encoders={cell.encoder.name: cell.encoder.build for cell in cells},
         sources=tuple(sources.values()),
         cells=tuple(keep_all(folder, cells)),
         failed=tuple(failed),

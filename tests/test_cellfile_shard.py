@@ -19,6 +19,7 @@ from support import ready
 from kit.corpus import cellfile
 from kit.corpus.cellfile import CellRows
 from kit.corpus.shard import (
+    Box,
     CellEntry,
     FailedCell,
     Shard,
@@ -218,11 +219,14 @@ def make_shard(folder: Path) -> Shard:
         key="f" * 64, source="Highway", encoder="libx265", cq=9, reason="exit status 1\nmore",
         command="ffmpeg -i <ref>", stderr_tail="[error] no",
     )  # fmt: skip
+    box = Box(
+        box="box-1", platform="linux-x86_64-vulkan", encoders={"libx264": ("x264 - core 165",)}, cells=2, rows=10,
+        scorers=({"id": "cpu/golden-1", "version": "3", "golden": {"flat": 97.428}},),
+    )  # fmt: skip
     source: dict[str, object] = {"label": "Highway", "sha256": "a" * 64, "group": "Road", "geometry": {"fps": "25/1"}}
     shard = Shard(
-        folder=folder, box="box-1", platform="linux-x86_64-vulkan", demo=False, teacher=Teacher(id="vmaf_v0.6.1"),
-        scorer={"id": "cpu/golden-1", "version": "3", "golden": {"flat": 97.428}},
-        encoders={"libx264": "x264 - core 165"}, sources=(source,), cells=tuple(entries), failed=(failed,),
+        folder=folder, boxes=(box,), demo=False, teacher=Teacher(id="vmaf_v0.6.1"),
+        sources=(source,), cells=tuple(entries), failed=(failed,), dropped=("d" * 64,),
     )  # fmt: skip
     write_manifest(shard)
     return shard
@@ -258,7 +262,7 @@ def test_the_same_shard_gives_the_same_manifest(tmp_path: Path) -> None:
 
 def test_the_corpus_hash_is_over_sorted_keys_and_contents(tmp_path: Path) -> None:
     shard = make_shard(tmp_path)
-    assert replace(shard, cells=tuple(reversed(shard.cells)), box="b", demo=True).corpus_sha256 == shard.corpus_sha256
+    assert replace(shard, cells=tuple(reversed(shard.cells)), boxes=(), demo=True).corpus_sha256 == shard.corpus_sha256
     relabelled = [replace(entry, source="X", group="Y", path="Z") for entry in shard.cells]
     assert replace(shard, cells=tuple(relabelled)).corpus_sha256 == shard.corpus_sha256
     for changed in (replace(shard.cells[0], key="0" * 64), replace(shard.cells[0], content_sha256="0" * 64)):
@@ -280,10 +284,12 @@ def drop(name: str) -> Callable[[Any], None]:
         (lambda value: value["cells"][0].pop("rows") and None, "is not a shard manifest"),
         (lambda value: value["cells"][0].update(more=1), "is not a shard manifest"),
         (lambda value: value.update(cells=None), "is not a shard manifest"),
+        (lambda value: value.update(boxes=["b"]), "is not a shard manifest"),
+        (lambda value: value["boxes"][0].update(encoders=[]), "is not a shard manifest"),
         (lambda value: value.update(teacher="vmaf_v0.6.1"), "is not a shard manifest"),
         (lambda _: [], "is not a shard manifest"),
         *[(drop(name), "is not a shard manifest") for name in
-          ("schema_version", "box", "demo", "teacher", "scorer", "sources", "cells", "failed", "corpus_sha256")],
+          ("schema_version", "boxes", "demo", "teacher", "sources", "cells", "failed", "dropped", "corpus_sha256")],
     ],
 )  # fmt: skip
 def test_what_is_no_manifest_is_refused(tmp_path: Path, change: Callable[[Any], object], told: str) -> None:

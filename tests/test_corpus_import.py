@@ -51,8 +51,10 @@ def imported(tmp_path: Path, lines: Rows, groups: Path | None = None) -> Path:
 
 def test_what_is_not_told_is_null(tmp_path: Path) -> None:
     shard = read_manifest(imported(tmp_path, rows()))
-    assert (shard.box, shard.platform, shard.teacher, shard.scorer["id"]) == (None, None, None, None)
-    assert dict(shard.encoders) == {"hevc_new": None, "libx264": None}
+    assert shard.teacher is None
+    (box,) = shard.boxes
+    assert (box.box, box.platform, box.scorers, box.cells, box.rows) == (None, None, (), 12, 36)
+    assert shard.encoders == box.encoders == {"hevc_new": (), "libx264": ()}
     assert shard.sources[0] == {"label": "Highway", "sha256": None, "group": "Highway", "geometry": None}
     assert (len(shard.cells), shard.rows) == (12, 36)
     entry = next(entry for entry in shard.cells if (entry.source, entry.encoder, entry.cq) == ("Sea", "libx264", 37))
@@ -91,7 +93,8 @@ def test_a_run_goes_on_from_an_imported_shard_to_a_verdict(run_copy: Path, tmp_p
     assert done.returncode == 1, done.stderr
     corpus = json.loads(done.stdout)["corpus"]
     assert (corpus["sources"], corpus["cells"], corpus["teacher"]) == (3, 12, None)
-    assert corpus["boxes"] == [{"box": None, "platform": None}]
+    (box,) = corpus["boxes"]
+    assert (box["box"], box["platform"], box["cells"], box["rows"]) == (None, None, 12, 36)
     assert kit("bundle", "--out-dir", str(run_copy), cwd=tmp_path).returncode == 0
 
 

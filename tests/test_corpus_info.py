@@ -123,6 +123,6 @@ def test_the_command_shows_a_run(finished: Path, kit: Kit) -> None:
     assert done.returncode == 0, done.stderr
     value = json.loads(done.stdout)
     assert (value["cells"], value["rows"], len(value["sources"])) == (12, 120, 4)
-    assert value["encoders"]["libx264"]["build"].startswith("x264 - core")
+    assert value["encoders"]["libx264"]["builds"][0].startswith("x264 - core")
     assert value["ranges"].keys() == {"adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2", "vmaf"}
     assert "Saturated (vmaf = 100): " in done.stderr

@@ -12,10 +12,11 @@ from kit import contract
 from kit.canon import sha256_json
 from kit.corpus import jsonl
 from kit.corpus import shard as shards
+from kit.corpus.boxes import Makers
 from kit.corpus.cellfile import CellRows
 from kit.corpus.jsonl import Encode
 from kit.corpus.keep import keep
-from kit.corpus.shard import CellEntry, Shard
+from kit.corpus.shard import CellEntry, Shard, place
 from kit.datasets import bvi_dvc, groups, npd
 from kit.errors import BadInput
 from kit.fsio import remove_temporaries
@@ -57,10 +58,11 @@ def import_rows(path: Path, out: Path, *, groups_file: Path | None) -> Imported:
     out.mkdir(parents=True, exist_ok=True)
     remove_temporaries(out)
     cells = tuple(_keep(encode, group[encode.src], out) for encode in content.encodes)
+    makers = Makers()
+    for cell in cells:
+        makers.add(cell, None, [{}])
     shard = Shard(
-        folder=out, box=None, platform=None, demo=False, teacher=None,
-        scorer={"id": None, "version": None, "golden": {}},
-        encoders=dict.fromkeys(sorted({cell.encoder for cell in cells})),
+        folder=out, boxes=makers.boxes(), demo=False, teacher=None,
         sources=tuple({"label": label, "sha256": None, "group": group[label], "geometry": None} for label in labels),
         cells=cells, failed=(),
     )  # fmt: skip
@@ -102,7 +104,7 @@ def _keep(encode: Encode, group: str, out: Path) -> CellEntry:
     entry = CellEntry(
         key=key, source=encode.src, src_sha256=None, group=group, encoder=encode.encoder, preset=None, cq=encode.cq,
         rows=len(order), encoded_bytes=encode.enc_bytes, content_sha256=content,
-        path=f"cells/{encode.src}/{encode.encoder}/cq{encode.cq:02d}-{key[:12]}.parquet",
+        path=place(source=encode.src, encoder=encode.encoder, cq=encode.cq, key=key),
     )  # fmt: skip
     keep(out, entry.path, rows, [{**dict.fromkeys(_UNOBSERVED), "enc_time_ms": encode.enc_time_ms}])
     return entry

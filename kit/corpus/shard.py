@@ -55,27 +55,51 @@ class FailedCell:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Box:
+    """A machine that has made cells of a shard, and which; None and empty for what an import did not tell.
+
+    Attributes:
+        scorers: ``id``, ``version`` and ``golden`` answers of each scorer it has scored with; empty for a worker of a
+            cluster, whose answers were held against those of the box that asked it.
+        encoders: encoder name to its builds, sorted.
+        cells, rows: finished ones, also those that another box has made too.
+    """
+
+    box: str | None
+    platform: str | None
+    scorers: tuple[Mapping[str, Any], ...]
+    encoders: Mapping[str, tuple[str, ...]]
+    cells: int
+    rows: int
+
+    @property
+    def name(self) -> str:
+        return self.box or "not told"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Shard:
-    """The manifest of a shard. Box, platform, teacher and builds are None where an import did not tell them.
+    """The manifest of a shard. The teacher is None where an import did not tell it.
 
     Attributes:
         folder: where the shard lies; not part of the manifest.
-        sources: label, sha256, group and geometry of each source.
-        encoders: encoder name to build.
+        boxes: who has made its cells, sorted by name and platform.
+        sources: label, sha256, group and geometry of each source; of a merged shard also the ``labels`` and ``groups``
+            that its inputs gave it.
         allow_partial: failed cells are waived; without them the shard counts as whole.
+        dropped: keys of cells that a merge has left out because boxes disagreed about their numbers.
     """
 
     folder: Path
-    box: str | None
-    platform: str | None
+    boxes: tuple[Box, ...]
     demo: bool
     teacher: Teacher | None
-    scorer: Mapping[str, object]
-    encoders: Mapping[str, str | None]
     sources: tuple[Mapping[str, object], ...]
     cells: tuple[CellEntry, ...]
     failed: tuple[FailedCell, ...]
     allow_partial: bool = False
+    dropped: tuple[str, ...] = ()
+    feature_set: str = contract.FEATURE_SET
 
     @property
     def lacking(self) -> tuple[FailedCell, ...]:
@@ -92,15 +116,28 @@ class Shard:
         return sum(entry.rows for entry in self.cells)
 
     @property
+    def encoders(self) -> dict[str, tuple[str, ...]]:
+        """Every encoder with its builds on all boxes, sorted."""
+        builds: dict[str, set[str]] = {}
+        for box in self.boxes:
+            for name, own in box.encoders.items():
+                builds.setdefault(name, set()).update(own)
+        return {name: tuple(sorted(builds[name])) for name in sorted(builds)}
+
+    @property
     def groups(self) -> tuple[str, ...]:
         """Content groups that have at least one finished cell, sorted."""
         return tuple(sorted({entry.group for entry in self.cells}))
 
 
+def place(*, source: str, encoder: str, cq: int, key: str) -> str:
+    """Where the file of a cell lies in its shard; ``source`` is a label."""
+    return f"cells/{source}/{encoder}/cq{cq:02d}-{key[:12]}.parquet"
+
+
 def cell_path(cell: Cell) -> str:
     """Place of a cell's file in its shard."""
-    settings = cell.settings
-    return f"cells/{cell.source.label}/{settings.encoder}/cq{settings.cq:02d}-{cell.key[:12]}.parquet"
+    return place(source=cell.source.label, encoder=cell.settings.encoder, cq=cell.settings.cq, key=cell.key)
 
 
 def observed_path(folder: Path, relative: str) -> Path:
@@ -138,17 +175,15 @@ def write_manifest(shard: Shard) -> None:
     value = {
         "schema_version": contract.SCHEMA_VERSION,
         "kit_version": __version__,
-        "box": shard.box,
-        "platform": shard.platform,
+        "boxes": [asdict(box) for box in shard.boxes],
         "demo": shard.demo,
-        "feature_set": contract.FEATURE_SET,
+        "feature_set": shard.feature_set,
         "teacher": shard.teacher and shard.teacher.described,
-        "scorer": dict(shard.scorer),
-        "encoders": dict(shard.encoders),
         "sources": list(shard.sources),
         "cells": [asdict(entry) for entry in sorted(shard.cells, key=by_key)],
         "allow_partial": shard.allow_partial,
         "failed": [asdict(entry) for entry in sorted(shard.failed, key=lambda entry: entry.key)],
+        "dropped": sorted(shard.dropped),
         "corpus_sha256": shard.corpus_sha256,
     }
     write_json(shard.folder / MANIFEST, value)
@@ -167,17 +202,22 @@ def read_manifest(folder: Path) -> Shard:
         if value["schema_version"] != contract.SCHEMA_VERSION:
             raise BadInput(f"{path}: schema version {value['schema_version']}, expected {contract.SCHEMA_VERSION}")
         shard = Shard(
-            folder=folder, box=value["box"], platform=value["platform"], demo=value["demo"],
-            teacher=value["teacher"] and Teacher(**value["teacher"]), scorer=value["scorer"],
-            encoders=value["encoders"], sources=tuple(value["sources"]),
+            folder=folder, boxes=tuple(map(_box, value["boxes"])), demo=value["demo"],
+            teacher=value["teacher"] and Teacher(**value["teacher"]), sources=tuple(value["sources"]),
             cells=tuple(CellEntry(**entry) for entry in value["cells"]),
             failed=tuple(FailedCell(**entry) for entry in value["failed"]), allow_partial=value["allow_partial"],
+            dropped=tuple(value["dropped"]), feature_set=value["feature_set"],
         )  # fmt: skip
         if shard.corpus_sha256 != value["corpus_sha256"]:
             raise BadInput(f"{path}: corpus_sha256 does not fit the cells it lists", hint="Run `corpus` again.")
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{path} is not a shard manifest: {error!r}", hint="Run `corpus` again.") from error
     return shard
+
+
+def _box(value: Any) -> Box:
+    encoders = {name: tuple(builds) for name, builds in value["encoders"].items()}
+    return Box(**{**value, "scorers": tuple(value["scorers"]), "encoders": encoders})
 
 
 def by_key(entry: CellEntry) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 from kit import layout
@@ -15,10 +15,11 @@ from kit.config import RunConfig
 from kit.corpus import planned, resume
 from kit.corpus import shard as shards
 from kit.corpus.attempts import produce_at
+from kit.corpus.boxes import Makers
 from kit.corpus.diskwait import DiskWait
 from kit.corpus.produce import Bench, geometry_facts
 from kit.corpus.schedule import Schedule
-from kit.corpus.shard import CellEntry, FailedCell, Shard
+from kit.corpus.shard import Box, CellEntry, FailedCell, Shard
 from kit.corpus.tally import Tally
 from kit.errors import BadInput
 from kit.examine import identify
@@ -63,16 +64,25 @@ def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
         planned.write(folder, cells, elsewhere=config.scheduler is not None)
         done, missing = _sort_out(cells, bench, session)
         made, failed = produce_all(missing, bench, disk) if missing else ([], [])
-    used = {cell.encoder.name: cell.encoder.build for cell in cells}
     shard = Shard(
-        folder=folder, box=config.box, platform=previous.platform.tag, demo=config.demo, teacher=previous.teacher,
-        scorer={"id": previous.scorer.id, "version": previous.scorer.version, "golden": dict(previous.scorer.golden)},
-        encoders=used, sources=tuple(_described(source) for source in sources),
+        folder=folder, boxes=(), demo=config.demo, teacher=previous.teacher,
+        sources=tuple(_described(source) for source in sources),
         cells=tuple(done + made), failed=tuple(failed), allow_partial=config.allow_partial,
     )  # fmt: skip
+    shard = replace(shard, boxes=_boxes(shard, config, previous, cells))
     shards.write_manifest(shard)
     _report(shard, session)
     return shard
+
+
+def _boxes(shard: Shard, config: RunConfig, previous: Prereqs, cells: Sequence[Cell]) -> tuple[Box, ...]:
+    """The box itself, and those of a cluster or of an earlier run under another name that made cells."""
+    builds = {cell.encoder.name: cell.encoder.build for cell in cells}
+    makers = Makers()
+    makers.know((config.box, previous.platform.tag), [asdict(previous.scorer)])
+    for entry in shard.cells:
+        makers.add(entry, builds[entry.encoder], shards.observations(shard, entry))
+    return makers.boxes()
 
 
 @contextlib.contextmanager

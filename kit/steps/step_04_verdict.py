@@ -116,7 +116,7 @@ def corpus_summary(training: Training) -> dict[str, object]:
         "waived_cells": len(shard.failed) - len(shard.lacking),
         "rows": shard.rows,
         "encoders": dict(sorted(Counter(entry.encoder for entry in shard.cells).items())),
-        "boxes": [{"box": shard.box, "platform": shard.platform}],
+        "boxes": [{name: value for name, value in asdict(box).items() if name != "scorers"} for box in shard.boxes],
     }
 
 
