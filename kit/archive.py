@@ -1,14 +1,19 @@
-"""Writing a tar.gz whose bytes depend on its members only, and reading it back."""
+"""Writing a tar.gz whose bytes depend on its members only, reading it back, and unpacking one from somebody else."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import io
+import re
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+
+from kit.errors import Wanting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +53,163 @@ def read_hashes(path: Path) -> Iterator[tuple[str, int, str]]:
             stream = tar.extractfile(info)
             data = stream.read() if stream is not None else b""
             yield info.name, len(data), hashlib.sha256(data).hexdigest()
+
+
+# ---------------------------------------------------------------------------------------- from somebody else
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What an archive from somebody else may hold at most.
+
+    Attributes:
+        members: files; size: bytes that it unpacks to.
+        ratio: unpacked bytes for each packed one, beyond the first ``free`` bytes. Repetitive text comes to 30; a
+            bomb to 1000.
+    """
+
+    members: int = 200_000
+    size: int = 16 << 30
+    ratio: int = 100
+    free: int = 64 << 20
+
+
+LIMITS = Limits()
+_PIECE = 1 << 20
+_NAME = re.compile(r"[\w+=@-][\w.+=@-]*", re.ASCII)
+_LONGEST_NAME, _LONGEST_PATH = 250, 1000
+#: What Python's readers raise for bytes that are no archive, or only its beginning.
+_BROKEN = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, OverflowError, RecursionError)
+
+
+def unpack_tar_gz(path: Path, folder: Path, *, limits: Limits = LIMITS) -> dict[str, tuple[int, str]]:
+    """Unpack regular files below ``folder``, and nothing else anywhere.
+
+    Args:
+        folder: a new one; after a refusal it holds what came before the member that was refused.
+
+    Returns:
+        Name to (size, SHA-256) of every file, in the archive's order.
+
+    Raises:
+        Wanting: no whole archive, or one with a member that is no regular file, that has a name outside the folder,
+            or the name of another one, or with more than the limits allow.
+    """
+    found: dict[str, tuple[int, str]] = {}
+    names = _Names()
+    folder.mkdir(parents=True)
+    try:
+        with path.open("rb") as raw, gzip.GzipFile(fileobj=raw, mode="rb") as packed:
+            stream = _Forward(packed, path.stat().st_size, limits)
+            with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:", encoding="utf-8") as tar:
+                while (info := tar.next()) is not None:
+                    if len(found) == limits.members:
+                        raise _Refused(f"it has more than {limits.members} members")
+                    _check_kind(info)
+                    names.add(info.name)
+                    found[info.name] = _write(tar, info, folder / info.name)
+                    tar.members.clear()  # type: ignore[attr-defined] # or it would keep every one of them
+            stream.to_the_end()
+    except _Refused as error:
+        raise Wanting(f"{path.name} is refused: {error}", hint=_ASK) from error
+    except _BROKEN as error:
+        raise Wanting(f"{path.name} is no whole tar.gz: {error}", hint=_ASK) from error
+    return found
+
+
+_ASK = "Ask whoever made it to send it again; nothing of it is used."
+
+
+class _Refused(Exception):
+    """Why an archive is not unpacked."""
+
+
+class _Forward:
+    """The unpacked bytes as tarfile reads them: forward only, in small pieces, and not more than the limits allow.
+
+    A header that announces gigabytes, or leads back to where it came from, ends here.
+    """
+
+    def __init__(self, packed: gzip.GzipFile, packed_size: int, limits: Limits) -> None:
+        self._packed, self._at = packed, 0
+        self._most = min(limits.size, limits.free + limits.ratio * packed_size)
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= _PIECE:
+            raise _Refused("a header in it announces more than a header can hold")
+        data = self._packed.read(size)
+        self._at += len(data)
+        if self._at > self._most:
+            raise _Refused(f"it unpacks to more than {self._most} bytes, which no bundle does")
+        return data
+
+    def seek(self, position: int) -> int:
+        if position < self._at:
+            raise _Refused("a header in it leads backwards")
+        while self._at < position and self.read(min(_PIECE, position - self._at)):
+            pass
+        return self._at
+
+    def to_the_end(self) -> None:
+        """Read what is left, so that the checksum at the end is checked.
+
+        Raises:
+            _Refused: it is something.
+        """
+        while piece := self.read(_PIECE):
+            if piece.strip(b"\0"):
+                raise _Refused("something follows behind its end")
+
+
+def _check_kind(info: tarfile.TarInfo) -> None:
+    kinds = (
+        (info.issym() or info.islnk(), "a link"), (info.isdir(), "a folder"), (info.isdev(), "a device or a pipe"),
+        (info.issparse(), "a sparse file"), (not info.isreg(), "of an unknown kind"),
+        (info.size < 0, "of a negative size"),
+    )  # fmt: skip
+    for wrong, what in kinds:
+        if wrong:
+            raise _Refused(f"{info.name!r} is {what}, expected regular files only")
+
+
+class _Names:
+    """The names of an archive: each once, and none that is a file here and a folder there. Case does not tell apart."""
+
+    def __init__(self) -> None:
+        self._files: set[str] = set()
+        self._folders: set[str] = set()
+
+    def add(self, name: str) -> None:
+        parts = name.split("/")
+        if name.startswith("/"):
+            raise _Refused(f"{name!r} is an absolute name")
+        if ".." in parts:
+            raise _Refused(f"{name!r} leads out of the folder")
+        if len(name) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in parts):
+            raise _Refused(f"the name {name[:80]!r}… is too long")
+        if not all(_NAME.fullmatch(part) for part in parts):
+            raise _Refused(f"the name {name!r} has other characters than letters, digits, '.', '_', '+', '=', '@', '-'")
+        same = name.lower()
+        if same in self._files:
+            raise _Refused(f"{name!r} is there twice")
+        above = {str(parent) for parent in PurePosixPath(same).parents} - {"."}
+        if same in self._folders or above & self._files:
+            raise _Refused(f"{name!r} is both a file and a folder")
+        self._files.add(same)
+        self._folders |= above
+
+
+def _write(tar: tarfile.TarFile, info: tarfile.TarInfo, target: Path) -> tuple[int, str]:
+    """Write one file; returns its size and its SHA-256."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest, stream = hashlib.sha256(), tar.extractfile(info)
+    if stream is None:
+        raise _Refused(f"{info.name!r} has no content")
+    with target.open("xb") as out:
+        while piece := stream.read(_PIECE):
+            digest.update(piece)
+            out.write(piece)
+    return info.size, digest.hexdigest()

@@ -20,6 +20,7 @@ from kit.cli_binaries import binaries
 from kit.cli_common import Outcome, complain, completed, print_json, texts_of
 from kit.cli_corpus import CORPUS_COMMANDS
 from kit.cli_dataset import dataset
+from kit.cli_merge import merge
 from kit.cli_options import options
 from kit.cli_platform import platform
 from kit.cli_score import score
@@ -164,6 +165,7 @@ for _command in CORPUS_COMMANDS:
     corpus.add_command(_command)
 cli.add_command(binaries)
 cli.add_command(dataset)
+cli.add_command(merge)
 cli.add_command(platform)
 cli.add_command(score)
 cli.add_command(worker)

@@ -174,7 +174,7 @@ def _label(text: str, what: str) -> str:
     return text
 
 
-def _teacher(text: str) -> str | Path:
+def teacher(text: str) -> str | Path:
     """The name of a built-in model, or the path of a model file: what has a slash or ends with ``.json``."""
     if "/" in text or text.endswith(".json"):
         return _path(text, "teacher")
@@ -303,7 +303,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="data_root", parse=_data_root, env="VMAF_DATA_ROOT"),
     Option(name="out_dir", parse=out_dir),
     Option(name="encoders", parse=_encoders),
-    Option(name="teacher", parse=_teacher),
+    Option(name="teacher", parse=teacher),
     Option(name="cqs", parse=_cqs),
     Option(name="seeds", parse=_seeds),
     Option(name="epochs", parse=_epochs),

@@ -44,6 +44,13 @@ PLATFORM_TAGS = (
 #: Range of every VMAF teacher, in VMAF points.
 SCORE_RANGE = (0.0, 100.0)
 
+#: Range of each feature, generous: adm2 and vif are ratios (1 without loss, more where an encoder sharpens), motion2 is
+#: a mean difference of luma on the scale of 8 bits. What lies outside is no feature of libvmaf's.
+FEATURE_RANGES = MappingProxyType({**dict.fromkeys(FEATURES, (0.0, 10.0)), "motion2": (0.0, 255.0)})
+
+#: Frames that a cell from somebody else may have: 18 hours at 60 frames a second.
+MOST_FRAMES = 4_000_000
+
 #: Encoder vocabulary, append only: the index is the position in the one-hot block.
 ENCODER_VOCAB_VERSION = 3
 ENCODER_VOCAB = (
@@ -119,6 +126,11 @@ GATE_THRESHOLDS = MappingProxyType(
 
 #: The scorer's answers to the golden pairs may differ by this much, in VMAF points.
 GOLDEN_TOLERANCE = 2e-3
+
+#: The mean scores of an anchor on two boxes may differ by this much where the cells are not the same (another build or
+#: architecture of x264), in VMAF points. x264 with and without its assembly differs by 0.04 to 0.44 (docs/adr/0016); a
+#: broken scorer by more: CUDA with more than 8 bits by 1 to 1.5. Where the cells are the same, GOLDEN_TOLERANCE holds.
+ANCHOR_TOLERANCE = 1.0
 
 #: Resolution and length below which a functional probe of an encoder proves nothing.
 PROBE_WIDTH, PROBE_HEIGHT, PROBE_FPS, PROBE_FRAMES = 640, 360, 30, 30

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: Temporary names start with this, so that what a killed process left can be told from what is meant to stay.
 TEMPORARY_PREFIX = ".tmp-"
+#: Folders of :func:`atomic_folder` end with this while they are made.
+FOLDER_SUFFIX = ".folder"
 #: Folders of :func:`scratch_folder` start with this.
 SCRATCH_PREFIX = "vmaf-kit-"
 #: What the system answers when a disk or a quota is used up.
@@ -45,6 +47,34 @@ def atomic_path(target: Path) -> Iterator[Path]:
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Give a temporary folder beside ``target``; on success it gets that name, on failure it is removed.
+
+    What earlier processes that were killed have left there is removed, too.
+
+    Raises:
+        BadInput: something is there already.
+    """
+    if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
+        raise BadInput(f"{target} is there already", hint="Give a new folder.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(target.parent.glob(f"{TEMPORARY_PREFIX}*{FOLDER_SUFFIX}"))
+    while True:
+        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, suffix=FOLDER_SUFFIX, dir=target.parent))
+        handle = os.open(temporary, os.O_RDONLY)
+        if _claimed(handle):
+            break
+        os.close(handle)
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        temporary.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kit import contract
 from kit.canon import sha256_json
@@ -23,6 +23,22 @@ def encode_argv(settings: EncodeSettings, pix_fmt: str) -> tuple[str, ...]:
     """What decides an encode, as arguments with ``<ref>`` and ``<out>`` for its ends."""
     filters = conversion(settings, pix_fmt)
     return ("-i", "<ref>", *(("-vf", filters) if filters else ()), *settings.argv, "<out>")
+
+
+#: What a cell's key is the hash of.
+KEYED = (
+    "src_sha256", "encoder", "preset", "cq", "argv", "encode_pix_fmt", "encoder_build", "architecture", "teacher",
+    "scorer_id", "feature_set", "schema_version",
+)  # fmt: skip
+
+
+def key_of(facts: Mapping[str, object]) -> str:
+    """The key of a cell from all that is known of it.
+
+    Raises:
+        KeyError: a fact that is keyed is not among them.
+    """
+    return sha256_json({name: facts[name] for name in KEYED})
 
 
 def keyed_facts(
@@ -93,7 +109,7 @@ def plan_cells(
             )
             cells.append(
                 Cell(
-                    key=sha256_json(keyed), keyed=keyed, source=source, settings=settings, encoder=by_name[name],
+                    key=key_of(keyed), keyed=keyed, source=source, settings=settings, encoder=by_name[name],
                     teacher=teacher,
                 )
             )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from kit.codec_block import codec_block
 from kit.config import RunConfig, complete
 from kit.corpus.cellfile import CellRows
 from kit.corpus.keep import keep
+from kit.corpus.produce import geometry_facts
 from kit.corpus.shard import Box, CellEntry, FailedCell, Shard, cell_path, entry_for, write_manifest
 from kit.fsio import write_json
 from kit.plan import plan_cells
@@ -129,44 +131,57 @@ def rows_of(cell: Cell) -> CellRows:
         vmaf=99.0 - cq + noise[:, 0],
         facts={},
     )
-    facts = {**cell.keyed, "encoded_bytes": 10_000 - 100 * cq, "content_sha256": rows.content_sha256()}
+    facts = {**cell.keyed, "geometry": geometry_facts(cell.source.geometry), "converted": False,
+             "encoded_bytes": 10_000 - 100 * cq, "content_sha256": rows.content_sha256()}  # fmt: skip
     return CellRows(labels=rows.labels, cq=cq, features=rows.features, vmaf=rows.vmaf, facts=facts)
 
 
-def keep_all(folder: Path, cells: Sequence[Cell]) -> list[CellEntry]:
+def altered(cell: Cell, by: float) -> CellRows:
+    """Rows of a cell as a scorer gives them that is off by so many VMAF points."""
+    rows = replace(rows_of(cell), vmaf=rows_of(cell).vmaf + by)
+    return replace(rows, facts={**rows.facts, "content_sha256": rows.content_sha256()})
+
+
+def keep_all(
+    folder: Path, cells: Sequence[Cell], box: str = "b", rows: Callable[[Cell], CellRows] = rows_of
+) -> list[CellEntry]:
     """Write cells as a run does."""
     for cell in cells:
-        keep(folder, cell_path(cell), rows_of(cell), [{"box": "b", "seconds": 1.0}])
-    return [entry_for(cell, rows_of(cell)) for cell in cells]
+        keep(folder, cell_path(cell), rows(cell), [{"box": box, "platform": "p", "seconds": 1.0}])
+    return [entry_for(cell, rows(cell)) for cell in cells]
 
 
-def box_of(cells: Sequence[Cell]) -> Box:
+def box_of(cells: Sequence[Cell], box: str = "b", golden: float = 97.428) -> Box:
     """The box that has made all of them."""
+    scorer_id = str(cells[0].keyed["scorer_id"]) if cells else "cpu/golden-1"
     return Box(
-        box="b", platform="p", scorers=({"id": "cpu/golden-1", "version": "3", "golden": {"flat": 97.428}},),
+        box=box, platform="p", scorers=({"id": scorer_id, "version": "3", "golden": {"flat": golden}},),
         encoders={cell.encoder.name: (cell.encoder.build,) for cell in cells}, cells=len(cells),
         rows=sum(cell.source.geometry.frames for cell in cells),
     )  # fmt: skip
 
 
-def shard_of(folder: Path, cells: Sequence[Cell], failed: Sequence[FailedCell] = ()) -> Shard:
+def shard_of(
+    folder: Path, cells: Sequence[Cell], failed: Sequence[FailedCell] = (), *, box: str = "b", golden: float = 97.428,
+    teacher: Teacher = CANONICAL, rows: Callable[[Cell], CellRows] = rows_of,
+) -> Shard:  # fmt: skip
     """Write cells and their manifest."""
     sources = {
         cell.source.label: {
             "label": cell.source.label,
             "sha256": cell.source.sha256,
             "group": cell.source.group,
-            "geometry": {"fps": "25/1"},
+            "geometry": geometry_facts(cell.source.geometry),
         }
         for cell in cells
     }
     shard = Shard(
         folder=folder,
-        boxes=(box_of(cells),),
+        boxes=(box_of(cells, box, golden),),
         demo=False,
-        teacher=Teacher(id=contract.DEFAULT_TEACHER),
+        teacher=teacher,
         sources=tuple(sources.values()),
-        cells=tuple(keep_all(folder, cells)),
+        cells=tuple(keep_all(folder, cells, box, rows)),
         failed=tuple(failed),
     )
     write_manifest(shard)

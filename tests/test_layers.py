@@ -47,7 +47,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "command line",
         (
-            "kit.cli", "kit.cli_binaries", "kit.cli_common", "kit.cli_corpus", "kit.cli_dataset",
+            "kit.cli", "kit.cli_binaries", "kit.cli_common", "kit.cli_corpus", "kit.cli_dataset", "kit.cli_merge",
             "kit.cli_options", "kit.cli_platform", "kit.cli_score", "kit.cli_worker", "kit.__main__",
         ),
     ),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,7 @@ def as_table(cell: CellRows) -> pa.Table:
     import pyarrow as pa
 
     count = len(cell.vmaf)
-    columns: dict[str, object] = {name: [cell.labels[name]] * count for name in _LABELS}
+    columns: dict[str, object] = {name: pa.repeat(pa.scalar(cell.labels[name], pa.string()), count) for name in _LABELS}
     columns["cq"] = np.full(count, cell.cq, dtype=np.int32)
     columns["frame_index"] = np.arange(count, dtype=np.int32)
     columns.update({name: cell.features[:, i] for i, name in enumerate(contract.FEATURES)})
@@ -122,34 +122,24 @@ def read(path: Path) -> CellRows:
     return parse(data, path.name)
 
 
-def parse(data: bytes, name: str) -> CellRows:
+def parse(data: bytes, name: str, *, rows: int | None = None) -> CellRows:
     """Read and check the content of a cell's file.
 
     Args:
         name: what an error calls it.
+        rows: how many it has to have; None for any number. Held against the footer before a row is read.
 
     Raises:
-        Wanting: not Parquet, another schema, no row, rows of several cells, frames missing or out of order, a
-            value that is not finite.
+        Wanting: not Parquet, another schema, no row, another number of rows, rows of several cells, frames missing or
+            out of order, a value that is not finite.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(io.BytesIO(data)).read()
-        facts = json.loads((table.schema.metadata or {})[_FACTS_KEY])
-    except (pa.ArrowException, OSError, KeyError, ValueError, RecursionError) as error:
-        raise Wanting(f"cell {name} cannot be read: {error}") from error
-    if not isinstance(facts, dict):
-        raise Wanting(f"cell {name}: the facts in its footer are no JSON object")
-    if not table.schema.remove_metadata().equals(row_schema()):
-        raise Wanting(f"cell {name} has other columns than the schema: {table.schema.names}")
+    table, facts = _table(data, name, rows)
     if facts.get("schema_version") != contract.SCHEMA_VERSION:
         raise Wanting(
             f"cell {name} has schema version {facts.get('schema_version')}, expected {contract.SCHEMA_VERSION}"
         )
     count = table.num_rows
-    uniform = {name: set(table.column(name).to_pylist()) for name in (*_LABELS, "cq")}
+    uniform = {name: set(table.column(name).unique().to_pylist()) for name in (*_LABELS, "cq")}
     if count == 0 or any(len(values) != 1 for values in uniform.values()):
         raise Wanting(f"cell {name} holds {count} rows of several cells")
     if not np.array_equal(table.column("frame_index").to_numpy(), np.arange(count)):
@@ -162,3 +152,25 @@ def parse(data: bytes, name: str) -> CellRows:
         features=np.ascontiguousarray(numbers[:, :-1]), vmaf=numbers[:, -1].copy(),
         facts={key: value for key, value in facts.items() if key != "schema_version"},
     )  # fmt: skip
+
+
+def _table(data: bytes, name: str, rows: int | None) -> tuple[pa.Table, Mapping[str, Any]]:
+    """The rows and the facts of a file of the schema."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        whole = pq.ParquetFile(pa.BufferReader(data))
+        schema, count = whole.schema_arrow, whole.metadata.num_rows
+        facts = json.loads((schema.metadata or {})[_FACTS_KEY])
+        if not isinstance(facts, dict):
+            raise Wanting(f"cell {name}: the facts in its footer are no JSON object")
+        if not schema.remove_metadata().equals(row_schema()):
+            raise Wanting(f"cell {name} has other columns than the schema: {schema.names}")
+        if rows not in (None, count):
+            raise Wanting(f"cell {name} has {count} rows, expected {rows}")
+        # labels as a dictionary: a long text in every row is one text in memory
+        short = pq.ParquetFile(pa.BufferReader(data), metadata=whole.metadata, read_dictionary=list(_LABELS))
+        return short.read(use_threads=False), facts
+    except (pa.ArrowException, OSError, KeyError, ValueError, RecursionError) as error:
+        raise Wanting(f"cell {name} cannot be read: {error}") from error

@@ -93,7 +93,9 @@ def _keep(encode: Encode, group: str, out: Path) -> CellEntry:
     rows = CellRows(labels={}, cq=encode.cq, features=np.ascontiguousarray(numbers[:, :-1]),
                     vmaf=numbers[:, -1].copy(), facts={})  # fmt: skip
     content = rows.content_sha256()
-    key = _key(encode, content)
+    key = key_of_rows(
+        src=encode.src, encoder=encode.encoder, cq=encode.cq, enc_bytes=encode.enc_bytes, content_sha256=content
+    )
     rows = replace(
         rows,
         labels={"cell_key": key, "src": encode.src, "src_sha256": None, "group": group, "corpus": MARKER,
@@ -110,12 +112,12 @@ def _keep(encode: Encode, group: str, out: Path) -> CellEntry:
     return entry
 
 
-def _key(encode: Encode, content_sha256: str) -> str:
+def key_of_rows(*, src: str, encoder: str, cq: int, enc_bytes: int | None, content_sha256: str) -> str:
     """Hash of the rows with a marker: nothing tells whether two boxes' cells were made alike, only equal rows are."""
     return sha256_json(
         {
-            "origin": MARKER, "src": encode.src, "encoder": encode.encoder, "cq": encode.cq,
-            "enc_bytes": encode.enc_bytes, "content_sha256": content_sha256, "feature_set": contract.FEATURE_SET,
+            "origin": MARKER, "src": src, "encoder": encoder, "cq": cq, "enc_bytes": enc_bytes,
+            "content_sha256": content_sha256, "feature_set": contract.FEATURE_SET,
             "schema_version": contract.SCHEMA_VERSION,
         }
     )  # fmt: skip

@@ -1,0 +1,122 @@
+"""What merging costs: four shards of 2,000 cells in all, with 1 million and with 10 million rows.
+
+Every shard is of another box; they share the anchor of each source, half of it with the same key (a duplicate) and half
+with another (another architecture). Measured in a process of its own: seconds, and its largest memory.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+SIZES = (1_000_000, 10_000_000)
+CELLS, BOXES, SOURCES = 2_000, 4, 100
+#: Quality points of each source on each box, the anchor's among them.
+CQS = (19, 25, 31, 37, 43)
+ENCODERS = ("libx264", "libx265", "libsvtav1", "libaom-av1")
+
+
+def make(folder: Path, rows: int) -> None:
+    """Write the shards."""
+    from fractions import Fraction
+
+    import numpy as np
+
+    from kit import contract
+    from kit.canon import sha256_json
+    from kit.corpus.boxes import Makers
+    from kit.corpus.cellfile import CellRows
+    from kit.corpus.keep import keep
+    from kit.corpus.produce import geometry_facts
+    from kit.corpus.shard import Shard, cell_path, entry_for, write_manifest
+    from kit.plan import plan_cells
+    from kit.platforms.registry import settings_for
+    from kit.types import NO_DEVICE, Cell, Geometry, ReadyEncoder, Source, SourceFile, Teacher
+
+    teacher = Teacher(id=contract.DEFAULT_TEACHER)
+    geometry = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=rows // CELLS)
+    sources = [
+        Source(file=SourceFile(path=Path(label), kind="yuv", label=label, geometry=geometry), sha256=sha256_json(label),
+               group=label)
+        for label in (f"Clip{number:03d}" for number in range(SOURCES))
+    ]  # fmt: skip
+
+    def content(cell: Cell) -> CellRows:
+        noise = np.random.default_rng(int(cell.key[:8], 16)).uniform(0, 1, (geometry.frames, 7))
+        labels = {"cell_key": cell.key, "src": cell.source.label, "src_sha256": cell.source.sha256,
+                  "group": cell.source.group, "corpus": "local", "encoder": cell.settings.encoder,
+                  "preset": cell.settings.preset}  # fmt: skip
+        found = CellRows(labels=labels, cq=cell.settings.cq, features=noise[:, :6], vmaf=50 + noise[:, 6], facts={})
+        facts = {**cell.keyed, "geometry": geometry_facts(geometry), "converted": False, "encoded_bytes": 1000,
+                 "content_sha256": found.content_sha256()}  # fmt: skip
+        return CellRows(labels=labels, cq=cell.settings.cq, features=noise[:, :6], vmaf=50 + noise[:, 6], facts=facts)
+
+    for box in range(BOXES):
+        own = ENCODERS[box]
+        points = [(contract.ANCHOR_ENCODER, contract.ANCHOR_CQ)]
+        points += [(own, cq) for cq in CQS if (own, cq) not in points][: len(CQS) - 1]
+        encoders = [ReadyEncoder(name=name, family="software", build=f"{name} 1.0", variant="", device=NO_DEVICE,
+                                 max_parallel=None, megapixels_per_second=1.0) for name in ENCODERS]  # fmt: skip
+        cells = plan_cells(sources, points, encoders=encoders, settings_for=settings_for, teacher=teacher,
+                           architecture="x86_64" if box < BOXES // 2 else "aarch64", scorer_id="cpu/golden-1")  # fmt: skip
+        makers, entries = Makers(), []
+        scorer = {"id": "cpu/golden-1", "version": "3", "golden": {"flat": 97.428}}
+        makers.know((f"box-{box}", "p"), [scorer])
+        for cell in cells:
+            kept, observed = content(cell), {"box": f"box-{box}", "platform": "p", "seconds": 1.0}
+            keep(folder / str(box), cell_path(cell), kept, [observed])
+            entries.append(entry_for(cell, kept))
+            makers.add(entries[-1], "1.0", [observed])
+        told = [{"label": s.label, "sha256": s.sha256, "group": s.group, "geometry": geometry_facts(geometry)}
+                for s in sources]  # fmt: skip
+        write_manifest(Shard(folder=folder / str(box), boxes=makers.boxes(), demo=False, teacher=teacher,
+                             sources=tuple(told), cells=tuple(entries), failed=()))  # fmt: skip
+
+
+def merge(folder: Path) -> dict[str, float]:
+    """Merge them; seconds, peak memory in bytes, and how much it was."""
+    clock = time.perf_counter()
+    from kit.corpus.merge.merging import merge as merge_all
+    from kit.platforms.detect import usable_cores
+
+    done = merge_all([folder / str(box) for box in range(BOXES)], folder / "out", drop=False, assumed=None,
+                     workers=usable_cores())  # fmt: skip
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {
+        "seconds": time.perf_counter() - clock, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        **{name: value for name, value in asdict(done.report).items() if isinstance(value, int)},
+    }  # fmt: skip
+
+
+def child(what: str, folder: Path, rows: int) -> str:
+    """Run one of the two above in a process of its own."""
+    command = [sys.executable, __file__, what, str(folder), str(rows)]
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
+
+
+def main() -> None:
+    """Print a table."""
+    if len(sys.argv) == 4:
+        what, folder, rows = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+        print(json.dumps(make(folder, rows) if what == "make" else merge(folder)))
+        return
+    print(f"{'rows in':>10} {'cells in':>8} {'rows out':>10} {'cells out':>9} {'duplicates':>10} {'seconds':>8} {'memory':>9}")
+    for rows in SIZES:
+        with tempfile.TemporaryDirectory() as place:
+            child("make", Path(place), rows)
+            found = json.loads(child("merge", Path(place), rows))
+        print(f"{found['rows_in']:10} {found['cells_in']:8} {found['rows']:10} {found['cells']:9} "
+              f"{found['duplicate_cells']:10} {found['seconds']:6.1f} s {found['memory'] / 1e6:6.0f} MB", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""``kit merge``: several shards into one, with a report that shows which box stands out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kit import exits
+from kit.cli_common import Outcome, print_json
+
+if TYPE_CHECKING:
+    from kit.corpus.merge.report import Report
+    from kit.ui import Ui
+
+#: Lines of a table; --json has them all.
+_MOST_LINES = 20
+
+
+@click.command()
+@click.argument("inputs", metavar="A B ...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), required=True, help="Folder of the new shard.")
+@click.option("--on-conflict", type=click.Choice(("error", "drop")), default="error", show_default=True,
+              help="drop: leave out cells that boxes have with other numbers.")  # fmt: skip
+@click.option("--assume-teacher", metavar="MODEL", help="Teacher of the rows that do not tell it; you vouch for it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
+def merge(inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher: str | None, as_json: bool) -> Outcome:  # noqa: FBT001
+    """Merge shards, result bundles (.tar.gz) and the predecessor's rows (.jsonl) into one shard.
+
+    In whatever order and grouping, the cells are the same. Nothing appears in DIR unless all is in order.
+
+    Exit codes: 0 done, 2 bad input, 3 damaged, not to be mixed, or boxes disagree, 4 disk full.
+    """
+    from kit import config
+    from kit.corpus.merge.merging import Refused
+    from kit.corpus.merge.merging import merge as merge_all
+    from kit.platforms.detect import usable_cores
+    from kit.scorers.teachers import resolve
+    from kit.ui import Ui
+
+    ui = Ui()
+    assumed = None if assume_teacher is None else replace(resolve(config.teacher(assume_teacher)), path=None)
+    try:
+        with ui.gauge("Merging") as show:
+            done = merge_all(
+                inputs, out, drop=on_conflict == "drop", assumed=assumed, workers=usable_cores(), show=show
+            )
+    except Refused as error:
+        _show(error.report, ui)
+        if as_json:
+            print_json(error.report.as_json())
+        raise
+    _show(done.report, ui)
+    ui.say(f"{out}: {len(done.shard.cells)} cells, {done.shard.rows} rows; "
+           f"corpus.sha256 {done.shard.corpus_sha256[:12]}")  # fmt: skip
+    if as_json:
+        print_json(done.report.as_json())
+    return Outcome(code=exits.OK)
+
+
+def _show(report: Report, ui: Ui) -> None:
+    from kit.ui import Row
+
+    ui.table("Inputs", ("input", "kind", "boxes", "cells", "rows", "failed"), [
+        Row(cells=(one.name, one.kind, ", ".join(one.boxes), str(one.cells), str(one.rows), str(one.failed)))
+        for one in report.inputs])  # fmt: skip
+    ui.table("Merged", ("", "cells", "rows"), [
+        Row(cells=("in", str(report.cells_in), str(report.rows_in))),
+        Row(cells=("duplicates", str(report.duplicate_cells), str(report.duplicate_rows))),
+        Row(cells=("conflicts", str(len(report.conflicts)), "")),
+        Row(cells=("out", str(report.cells), str(report.rows))),
+    ])  # fmt: skip
+    ui.table("Boxes", ("box", "platform", "encoders", "cells", "rows", "it alone has"), [
+        Row(cells=(one.box or "not told", one.platform or "not told", ", ".join(one.encoders), str(one.cells),
+                   str(one.rows), str(one.alone))) for one in report.boxes])  # fmt: skip
+    ui.table("Encoders", ("encoder", "builds", "cells", "rows"), [
+        Row(cells=(name, ", ".join(one.builds) or "not told", str(one.cells), str(one.rows)))
+        for name, one in report.encoders.items()])  # fmt: skip
+    _show_agreement(report, ui)
+    _show_words(report, ui)
+
+
+def _show_agreement(report: Report, ui: Ui) -> None:
+    """How far boxes are apart, the farthest first."""
+    from kit.ui import Row
+
+    pairs = sorted(report.overlap, key=lambda pair: (-len(pair.disagree), -pair.mean_vmaf, -pair.vmaf, pair.boxes))
+    columns = (
+        "boxes",
+        "anchors",
+        "cells",
+        "the same",
+        "vmaf, mean",
+        "vmaf, a frame",
+        "where",
+        "a feature",
+        "anchors are",
+    )
+    rows = [
+        Row(
+            cells=(
+                " and ".join(pair.boxes), str(pair.anchors), str(pair.places), str(pair.same), f"{pair.mean_vmaf:.4f}",
+                f"{pair.vmaf:.4f}", pair.vmaf_at if pair.vmaf else "", f"{pair.feature:.4f}",
+                "further apart than allowed" if pair.disagree else "alike" if pair.anchors else "not shared",
+            ),
+            style="bold red" if pair.disagree else "" if pair.anchors else "yellow",
+        )
+        for pair in pairs
+    ]  # fmt: skip
+    if rows:
+        ui.table("Largest differences between boxes", columns, rows[:_MOST_LINES])
+    if len(rows) > _MOST_LINES:
+        ui.say(f"and {len(rows) - _MOST_LINES} more pairs; --json lists all")
+    if report.conflicts:
+        ui.table("Conflicts: one key, several contents", ("cell", "key", "boxes", "difference"), [
+            Row(cells=(one.cell, one.key[:12], ", ".join(one.boxes), one.difference))
+            for one in report.conflicts[:_MOST_LINES]])  # fmt: skip
+    if len(report.conflicts) > _MOST_LINES:
+        ui.say(f"and {len(report.conflicts) - _MOST_LINES} more conflicts; --json lists all")
+
+
+def _show_words(report: Report, ui: Ui) -> None:
+    """What was called otherwise, and what else a reader should know."""
+    from kit.ui import Row
+
+    if report.renamed:
+        ui.table("Renamed", ("input", "what", "was", "is"), [
+            Row(cells=(one.input, one.what, one.told, one.resolved)) for one in report.renamed[:_MOST_LINES]
+        ])  # fmt: skip
+    if len(report.renamed) > _MOST_LINES:
+        ui.say(f"and {len(report.renamed) - _MOST_LINES} more; --json lists all")
+    for name, values in report.versions.items():
+        if len(values) > 1:
+            ui.say(f"{name} differs: " + "; ".join(f"{value} ({', '.join(own)})" for value, own in values.items()))
+    if report.assumed_teacher:
+        ui.say(f"The teacher of what does not tell it is taken to be {report.assumed_teacher}, as you say.")
+    elif report.teacher is None:
+        ui.say("None of these tells its teacher or its scorer.")
+    if report.failed:
+        ui.say(f"{report.failed} failed cells, which no box has finished: a run on this shard needs --allow-partial.")
+    if report.dropped:
+        ui.say(f"{report.dropped} cells are left out because boxes disagree about them.")
