@@ -22,6 +22,7 @@ SIZES = (1_000_000, 10_000_000)
 CELLS, BOXES, SOURCES = 2_000, 4, 100
 #: Quality points of each source on each box, the anchor's among them.
 CQS = (19, 25, 31, 37, 43)
+ARCHITECTURES = ("x86_64", "x86_64", "aarch64", "aarch64")
 ENCODERS = ("libx264", "libx265", "libsvtav1", "libaom-av1")
 
 
@@ -67,7 +68,7 @@ def make(folder: Path, rows: int) -> None:
         encoders = [ReadyEncoder(name=name, family="software", build=f"{name} 1.0", variant="", device=NO_DEVICE,
                                  max_parallel=None, megapixels_per_second=1.0) for name in ENCODERS]  # fmt: skip
         cells = plan_cells(sources, points, encoders=encoders, settings_for=settings_for, teacher=teacher,
-                           architecture="x86_64" if box < BOXES // 2 else "aarch64", scorer_id="cpu/golden-1")  # fmt: skip
+                           architecture=ARCHITECTURES[box], scorer_id="cpu/golden-1")  # fmt: skip
         makers, entries = Makers(), []
         scorer = {"id": "cpu/golden-1", "version": "3", "golden": {"flat": 97.428}}
         makers.know((f"box-{box}", "p"), [scorer])
@@ -109,13 +110,15 @@ def main() -> None:
         what, folder, rows = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
         print(json.dumps(make(folder, rows) if what == "make" else merge(folder)))
         return
-    print(f"{'rows in':>10} {'cells in':>8} {'rows out':>10} {'cells out':>9} {'duplicates':>10} {'seconds':>8} {'memory':>9}")
+    titles = ("rows in", "cells in", "rows out", "cells out", "duplicates", "seconds", "memory")
+    print(" ".join(f"{title:>10}" for title in titles))
     for rows in SIZES:
         with tempfile.TemporaryDirectory() as place:
             child("make", Path(place), rows)
             found = json.loads(child("merge", Path(place), rows))
-        print(f"{found['rows_in']:10} {found['cells_in']:8} {found['rows']:10} {found['cells']:9} "
-              f"{found['duplicate_cells']:10} {found['seconds']:6.1f} s {found['memory'] / 1e6:6.0f} MB", flush=True)  # fmt: skip
+        counts = (found[name] for name in ("rows_in", "cells_in", "rows", "cells", "duplicate_cells"))
+        print(" ".join(f"{count:10}" for count in counts)
+              + f" {found['seconds']:8.1f} s {found['memory'] / 1e6:7.0f} MB", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ _CORPUS_OPTIONS = (
     "render_node", "geometry", "anchor",
 )  # fmt: skip
 _TRAIN_OPTIONS = ("seeds", "epochs", "arch", "folds", "holdout", "device")
+#: Options that take effect in a run on a corpus that is there.
+_ON_CORPUS = {*_TRAIN_OPTIONS, "corpus", "box", "allow_partial", "out_dir", "config_file"}
 #: Options that take effect in each step.
 _STEP_OPTIONS = (
     {*_CORPUS_OPTIONS, "shard_only"},
@@ -72,16 +74,21 @@ def cli() -> None:
 
 
 @cli.command(epilog=SETUP_NOTE)
-@options(*_CORPUS_OPTIONS, *_TRAIN_OPTIONS, "shard_only", *config.TOLERANCES, *_PLACES)
+@options(*_CORPUS_OPTIONS, *_TRAIN_OPTIONS, "shard_only", "corpus", *config.TOLERANCES, *_PLACES)
 @click.option("--from", "first", type=click.IntRange(1, 5), help="Start at step N from what the run folder holds.")
 @click.option("--only", type=click.IntRange(1, 5), help="Do step N alone.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost; make nothing.")
 @_no_force
 def run(first: int | None, only: int | None, dry_run: bool, as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
-    """All five steps: prereqs, corpus, train, verdict, bundle.
+    """All five steps: prereqs, corpus, train, verdict, bundle. With --corpus it starts at training.
 
     Exit codes: 0 PROMOTE, 1 HOLD, 2 bad input or set-up, 3 INVALID evidence, 4 disk full.
     """
+    if given["corpus"] is not None:
+        if only or first or dry_run:
+            raise click.UsageError("--corpus starts at training; leave --from, --only and --dry-run out.")
+        _refuse_idle(given, _ON_CORPUS, "a run with --corpus")
+        return _execute(given, first=1, last=5, as_json=as_json, verdict_decides=True)
     if only is not None and first is not None:
         raise click.UsageError("--from and --only exclude each other.")
     if dry_run:
@@ -90,10 +97,14 @@ def run(first: int | None, only: int | None, dry_run: bool, as_json: bool, **giv
         return _dry_run(given, as_json=as_json)
     start, end = only or first or 1, only or 5
     effective = set().union(*_STEP_OPTIONS[start - 1 : end], {"out_dir", "config_file"})
+    _refuse_idle(given, effective, f"steps {start} to {end}")
+    return _execute(given, first=start, last=end, as_json=as_json, verdict_decides=True)
+
+
+def _refuse_idle(given: dict[str, str | None], effective: set[str], what: str) -> None:
     if idle := [name for name, text in given.items() if text is not None and name not in effective]:
         shown = ", ".join("--" + name.replace("_", "-") for name in idle)
-        raise click.UsageError(f"{shown}: no effect on steps {start} to {end}; leave it out.")
-    return _execute(given, first=start, last=end, as_json=as_json, verdict_decides=True)
+        raise click.UsageError(f"{shown}: no effect on {what}; leave it out.")
 
 
 @cli.command()
@@ -207,6 +218,8 @@ def _execute(
     session = open_session(resolved, ui=Ui(), cache=local.usable_cache(resolved.out_dir), argv=sys.argv[1:])
     _show_config(resolved, session.ui)
     steps = pipeline.chosen_steps(first=first, last=last, shard_only=resolved.shard_only)
+    if resolved.corpus is not None and first <= 2:
+        steps = pipeline.steps_on_corpus()
     if not steps:
         raise click.UsageError(f"step {pipeline.NAMES[first - 1]} is no part of a --shard-only run.")
     results = pipeline.execute(resolved, steps, session)

@@ -32,6 +32,9 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "ref_dir": click.option(
         "--ref-dir", metavar="DIR",
         help="Folder of reference clips (.yuv, .y4m, video files; sub-folders too). Without it: the demo clips."),
+    "corpus": click.option(
+        "--corpus", metavar="DIR",
+        help="Train on the corpus DIR, e.g. one of `merge`, instead of making one."),
     "dataset": click.option(
         "--dataset", metavar="NAME",
         help=f"What --ref-dir holds: {', '.join(contract.DATASETS)}. A data set named without --ref-dir is looked for "

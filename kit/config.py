@@ -26,6 +26,7 @@ class RunConfig:
 
     Attributes:
         ref_dir: folder of reference clips; None for the built-in demo clips.
+        corpus: a finished corpus to train on instead of making one; a shard or a run folder.
         dataset: which data set the folder holds, one of ``contract.DATASETS``.
         data_root: where data sets lie that are asked for by name alone.
         encoders: encoders asked for by name; None for what the platform calls for.
@@ -78,12 +79,13 @@ class RunConfig:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     worker_wait: float = WORKER_WAIT
+    corpus: Path | None = None
     origins: Mapping[str, str]
 
     @property
     def demo(self) -> bool:
         """Whether the sources are the built-in demo clips."""
-        return self.ref_dir is None
+        return self.ref_dir is None and self.corpus is None
 
 
 def _words(text: str) -> list[str]:
@@ -255,6 +257,10 @@ def _ref_dir(text: str) -> Path:
     return _path(text, "ref-dir")
 
 
+def _corpus(text: str) -> Path:
+    return _path(text, "corpus")
+
+
 def _dataset(text: str) -> str:
     return _one_of(text, "dataset", contract.DATASETS)
 
@@ -299,6 +305,7 @@ class Option:
 
 OPTIONS: tuple[Option, ...] = (
     Option(name="ref_dir", parse=_ref_dir),
+    Option(name="corpus", parse=_corpus),
     Option(name="dataset", parse=_dataset),
     Option(name="data_root", parse=_data_root, env="VMAF_DATA_ROOT"),
     Option(name="out_dir", parse=out_dir),
@@ -397,7 +404,7 @@ def complete(
         BadInput: ``--dataset dir`` without a folder.
     """
     values, words = _with_data_set(values)
-    demo = values.get("ref_dir") is None
+    demo = values.get("ref_dir") is None and values.get("corpus") is None
     defaults: dict[str, object] = {
         "ref_dir": None, "dataset": "auto", "data_root": default_data_root(), "out_dir": out_dir, "encoders": None,
         "teacher": contract.DEFAULT_TEACHER,
@@ -408,6 +415,7 @@ def complete(
         "anchor": True, "shard_only": False,
         "gpu": None, "render_node": None, "cuda_visible": "",
         "allow_partial": False, "stall_timeout": STALL_TIMEOUT, "disk_wait": DISK_WAIT,
+        "corpus": None,
         "scheduler": None, "tls_ca": None, "tls_cert": None, "tls_key": None, "worker_wait": WORKER_WAIT,
     }  # fmt: skip
     words = dict.fromkeys(defaults, "default") | {"box": box_origin} | words
@@ -475,6 +483,7 @@ def as_texts(config: RunConfig) -> dict[str, str]:
         ("ref_dir", None if derived else config.ref_dir),
         ("ffmpeg", config.ffmpeg),
         ("vmaf_bin", config.vmaf_bin),
+        ("corpus", config.corpus),
     ):
         if path is not None:
             texts[name] = str(path)

@@ -51,9 +51,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``target``; on success it gets that name, on failure it is removed.
+    """Give a temporary folder beside ``target``; on success it is synced and renamed, on failure removed.
 
-    What earlier processes that were killed have left there is removed, too.
+    Its files are synced at once: thousands of them one by one take longer than writing them. What earlier processes
+    that were killed have left there is removed, too.
 
     Raises:
         BadInput: something is there already.
@@ -71,6 +72,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)
+        os.sync()
         temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -27,7 +27,7 @@ from kit.fsio import (
 from kit.privacy import Redactor
 from kit.results import Training
 from kit.session import Session
-from kit.steps import step_01_prereqs, step_02_corpus, step_03_train, step_04_verdict, step_05_bundle
+from kit.steps import step_01_prereqs, step_02_adopt, step_02_corpus, step_03_train, step_04_verdict, step_05_bundle
 
 EXIT_OF_VERDICT = {"PROMOTE": exits.OK, "HOLD": exits.HOLD, "INVALID": exits.INVALID}
 
@@ -56,9 +56,16 @@ STEPS: tuple[Step, ...] = (
     Step(name=step_04_verdict.NAME, run=step_04_verdict.run, load=step_04_verdict.load),
     Step(name=step_05_bundle.NAME, run=step_05_bundle.run, load=_nothing),
 )
+#: Takes the place of the second step where the corpus is there already.
+ADOPT = Step(name=step_02_adopt.NAME, run=step_02_adopt.run, load=step_02_corpus.load)
 NAMES = tuple(step.name for step in STEPS)
 #: What ``--shard-only`` does.
 SHARD_STEPS = (step_01_prereqs.NAME, step_02_corpus.NAME, step_05_bundle.NAME)
+
+
+def steps_on_corpus() -> tuple[Step, ...]:
+    """The steps of a run on a corpus that is there: adopt it, train, and so on."""
+    return (ADOPT, *STEPS[2:])
 
 
 def chosen_steps(*, first: int, last: int, shard_only: bool) -> tuple[Step, ...]:
@@ -73,7 +80,7 @@ def execute(config: RunConfig, steps: tuple[Step, ...], session: Session) -> dic
     Raises:
         KitError: a step could not be done; what the steps before it left stays.
     """
-    if steps[0].name != NAMES[0] and not config.out_dir.is_dir():
+    if steps[0] not in (STEPS[0], ADOPT) and not config.out_dir.is_dir():
         raise Missing(f"there is no run folder {config.out_dir}", hint="Start with `run`, or give its --out-dir.")
     _prepare(config.out_dir)
     with locked(config.out_dir), _logged(config.out_dir, session.redact):
@@ -113,7 +120,7 @@ def _sweep(out_dir: Path, cache: Path) -> None:
 def _before(step: Step, config: RunConfig, session: Session) -> Any:
     """What the step before the first one left on disk."""
     index = NAMES.index(step.name)
-    if index == 0 or (step.name == step_05_bundle.NAME and config.shard_only):
+    if index == 0 or step is ADOPT or (step.name == step_05_bundle.NAME and config.shard_only):
         return None
     return STEPS[index - 1].load(config, session)
 

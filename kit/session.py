@@ -39,6 +39,8 @@ def open_session(config: RunConfig, *, ui: Ui, cache: Path, argv: Sequence[str])
                Path(sys.prefix): "<venv>"}  # fmt: skip
     if config.ref_dir is not None:
         folders |= {config.ref_dir: "<ref>", config.ref_dir.resolve(): "<ref>"}
+    if config.corpus is not None:
+        folders |= {config.corpus: "<corpus>", config.corpus.resolve(): "<corpus>"}
     if config.ffmpeg is not None:
         folders |= {config.ffmpeg: "<ffmpeg>", config.ffmpeg.resolve(): "<ffmpeg>"}
     if config.vmaf_bin is not None:

@@ -84,9 +84,9 @@ def file_bytes(cell: CellRows) -> bytes:
 
     facts = {**cell.facts, "schema_version": contract.SCHEMA_VERSION}
     buffer = io.BytesIO()
-    pq.write_table(
-        as_table(cell).replace_schema_metadata({_FACTS_KEY: canonical_json(facts)}), buffer, compression="zstd"
-    )
+    table = as_table(cell).replace_schema_metadata({_FACTS_KEY: canonical_json(facts)})
+    # a dictionary of numbers that are all different only costs
+    pq.write_table(table, buffer, compression="zstd", use_dictionary=[*_LABELS, "cq"])
     return buffer.getvalue()
 
 

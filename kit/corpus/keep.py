@@ -9,7 +9,7 @@ from pathlib import Path
 from kit import contract
 from kit.corpus import cellfile
 from kit.corpus.shard import observed_path
-from kit.fsio import write_bytes, write_json
+from kit.fsio import json_bytes, write_bytes
 
 
 def keep(folder: Path, relative: str, rows: cellfile.CellRows, observations: Sequence[Mapping[str, object]]) -> None:
@@ -18,6 +18,13 @@ def keep(folder: Path, relative: str, rows: cellfile.CellRows, observations: Seq
     Args:
         folder: the shard; ``relative``: place of the cell's file in it.
     """
+    data, observed = contents(rows, observations)
+    write_bytes(observed_path(folder, relative), observed)
+    write_bytes(folder / relative, data)
+
+
+def contents(rows: cellfile.CellRows, observations: Sequence[Mapping[str, object]]) -> tuple[bytes, bytes]:
+    """The bytes of a cell's file and of the one beside it."""
     data = cellfile.file_bytes(rows)
     observed = {
         "schema_version": contract.SCHEMA_VERSION,
@@ -30,5 +37,4 @@ def keep(folder: Path, relative: str, rows: cellfile.CellRows, observations: Seq
         },
         "observations": list(observations),
     }
-    write_json(observed_path(folder, relative), observed)
-    write_bytes(folder / relative, data)
+    return data, json_bytes(observed)

@@ -6,6 +6,7 @@ content hash from the rows. What has no such source (labels, versions, observati
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -113,12 +114,23 @@ def read_shard(folder: Path, name: str) -> Shard:
     manifest = folder / shards.MANIFEST
     if manifest.is_file() and manifest.stat().st_size > _LARGEST_MANIFEST:
         raise Wanting(f"{name}: {shards.MANIFEST} has {manifest.stat().st_size} bytes", hint=_AGAIN)
+    _refuse_links(folder, name)
     shard = shards.read_manifest(folder)
     try:
         _refuse(list(_problems(shard)), f"{name}: {shards.MANIFEST}")
     except (AttributeError, KeyError, TypeError) as error:
         raise Wanting(f"{name}: {shards.MANIFEST} cannot be used: {error!r}", hint=_AGAIN) from error
     return shard
+
+
+def _refuse_links(folder: Path, name: str) -> None:
+    """What a shard lists is looked for inside it, and a link could lead out of it."""
+    for where, folders, files in os.walk(folder):
+        for item in (*folders, *files):
+            if (path := Path(where, item)).is_symlink():
+                raise Wanting(
+                    f"{name}: {path.relative_to(folder)} is a link", hint="Put what it leads to in its place."
+                )
 
 
 def _problems(shard: Shard) -> Iterator[str]:
@@ -244,7 +256,7 @@ def read_cell(shard: Shard, entry: CellEntry) -> Received:
     Raises:
         Wanting: the file is damaged, or differs from its line, its facts or its key; a value is out of range.
     """
-    path = _confined(shard.folder, shard.folder / entry.path)
+    path = shard.folder / entry.path
     try:
         if path.stat().st_size > _FILE_BYTES + _ROW_BYTES * entry.rows:
             raise Wanting(f"{entry.path} has {path.stat().st_size} bytes for {entry.rows} rows", hint=_AGAIN)
@@ -257,13 +269,6 @@ def read_cell(shard: Shard, entry: CellEntry) -> Received:
         raise Wanting(f"{entry.path}: the facts in its footer cannot be used: {error!r}", hint=_AGAIN) from error
     _refuse(problems, entry.path)
     return Received(entry=entry, rows=rows, observations=_observations(shard, entry))
-
-
-def _confined(folder: Path, path: Path) -> Path:
-    """The path itself, unless a link leads out of the folder."""
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise Wanting(f"{path.relative_to(folder)} is a link that leads out of its shard", hint=_AGAIN)
-    return path
 
 
 def _cell_problems(shard: Shard, entry: CellEntry, rows: CellRows) -> Iterator[str]:
@@ -314,7 +319,7 @@ def _range_problems(rows: CellRows) -> Iterator[str]:
 
 
 def _observations(shard: Shard, entry: CellEntry) -> tuple[Mapping[str, Any], ...]:
-    path = _confined(shard.folder, shards.observed_path(shard.folder, entry.path))
+    path = shards.observed_path(shard.folder, entry.path)
     try:
         if path.is_file() and path.stat().st_size > _LARGEST_OBSERVED:
             raise Wanting(f"{path.name} has {path.stat().st_size} bytes", hint=_AGAIN)

@@ -68,7 +68,10 @@ def contents(config: RunConfig, word: str | None, seeds: Sequence[int]) -> list[
     """Relative paths of everything that belongs in the bundle, sorted, ``manifest.json`` not among them."""
     run_dir = config.out_dir
     shard = shards.read_manifest(run_dir / layout.CORPUS)
-    names = [layout.PREREQS, f"{layout.CORPUS}/{shards.MANIFEST}", f"{layout.CORPUS}/{shards.GROUPS}"]
+    names = [f"{layout.CORPUS}/{shards.MANIFEST}", f"{layout.CORPUS}/{shards.GROUPS}"]
+    # a corpus that was made elsewhere needs no prerequisites here, and a merged one has a report
+    names += [layout.PREREQS] if config.corpus is None else []
+    names += [layout.MERGE_REPORT] if (run_dir / layout.MERGE_REPORT).is_file() else []
     for entry, _ in shards.read_rows(shard):  # raises where a cell is not what the manifest says
         observed = shards.observed_path(run_dir / layout.CORPUS, entry.path)
         names += [f"{layout.CORPUS}/{entry.path}", str(observed.relative_to(run_dir))]

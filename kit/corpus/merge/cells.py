@@ -12,9 +12,10 @@ import numpy as np
 
 from kit import contract
 from kit.canon import canonical_json
+from kit.corpus import shard as shards
 from kit.corpus.boxes import Who, who
 from kit.corpus.cellfile import CellRows
-from kit.corpus.keep import keep
+from kit.corpus.keep import contents
 from kit.corpus.merge.labels import Resolved
 from kit.corpus.received import Received, read_cell
 from kit.corpus.shard import CellEntry, Shard, place
@@ -197,8 +198,16 @@ def _keep(copies: Sequence[Received], out: Path, *, label: str, group: str) -> K
     path = place(source=label, encoder=old.encoder, cq=old.cq, key=old.key)
     entry = replace(old, source=label, group=group, path=path, encoded_bytes=rows.facts["encoded_bytes"])  # type: ignore[arg-type]
     observations = united(cell.observations for cell in copies)
-    keep(out, path, rows, observations)
+    _write(out, path, rows, observations)
     return Kept(entry=entry, build=first.build, observations=observations, copies=len(copies))
+
+
+def _write(out: Path, path: str, rows: CellRows, observations: Sequence[Mapping[str, Any]]) -> None:
+    """Write a cell into a folder that nobody sees yet and that is synced as a whole."""
+    data, observed = contents(rows, observations)
+    (out / path).parent.mkdir(parents=True, exist_ok=True)
+    shards.observed_path(out, path).write_bytes(observed)
+    (out / path).write_bytes(data)
 
 
 def united(several: Iterable[Sequence[Mapping[str, Any]]]) -> tuple[Mapping[str, Any], ...]:

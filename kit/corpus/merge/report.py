@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from kit import __version__, contract
+from kit import __version__, contract, layout
 from kit.corpus.boxes import Who
 from kit.corpus.merge.cells import Conflict, Kept, Merged
 from kit.corpus.merge.inputs import Input
@@ -16,7 +17,7 @@ from kit.corpus.shard import Shard
 from kit.types import Teacher
 
 #: What the report is called, in the folder of the shard.
-FILE = "merge.json"
+FILE = Path(layout.MERGE_REPORT).name
 #: Strings that are told and may differ.
 _VERSIONS = ("kit_version", "ffmpeg_version", "scorer_version")
 
