@@ -103,7 +103,7 @@ def _show_agreement(report: Report, ui: Ui) -> None:
             cells=(
                 " and ".join(pair.boxes), str(pair.anchors), str(pair.places), str(pair.same), f"{pair.mean_vmaf:.4f}",
                 f"{pair.vmaf:.4f}", pair.vmaf_at if pair.vmaf else "", f"{pair.feature:.4f}",
-                "further apart than allowed" if pair.disagree else "alike" if pair.anchors else "not shared",
+                "not alike" if pair.disagree else "alike" if pair.anchors else "not shared",
             ),
             style="bold red" if pair.disagree else "" if pair.anchors else "yellow",
         )
