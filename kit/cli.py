@@ -87,7 +87,6 @@ def run(first: int | None, only: int | None, dry_run: bool, as_json: bool, **giv
     if given["corpus"] is not None:
         if only or first or dry_run:
             raise click.UsageError("--corpus starts at training; leave --from, --only and --dry-run out.")
-        _refuse_idle(given, _ON_CORPUS, "a run with --corpus")
         return _execute(given, first=1, last=5, as_json=as_json, verdict_decides=True)
     if only is not None and first is not None:
         raise click.UsageError("--from and --only exclude each other.")
@@ -217,11 +216,13 @@ def _execute(
     resolved = _resolve(given, continues=first > 1)
     session = open_session(resolved, ui=Ui(), cache=local.usable_cache(resolved.out_dir), argv=sys.argv[1:])
     _show_config(resolved, session.ui)
-    steps = pipeline.chosen_steps(first=first, last=last, shard_only=resolved.shard_only)
-    if resolved.corpus is not None and first <= 2:
-        steps = pipeline.steps_on_corpus()
+    adopts = resolved.corpus is not None
+    if adopts:
+        _refuse_idle(given, _ON_CORPUS, "a run with --corpus")
+    steps = pipeline.chosen_steps(first=first, last=last, shard_only=resolved.shard_only, adopts=adopts)
     if not steps:
-        raise click.UsageError(f"step {pipeline.NAMES[first - 1]} is no part of a --shard-only run.")
+        kind = "--corpus" if adopts else "--shard-only"
+        raise click.UsageError(f"step {pipeline.NAMES[first - 1]} is no part of a {kind} run.")
     results = pipeline.execute(resolved, steps, session)
     if resolved.shard_only and first == 1 and last == len(pipeline.STEPS):
         session.ui.say("Shard only: no verdict was asked for.")
@@ -282,6 +283,8 @@ def _dry_run(given: dict[str, str | None], *, as_json: bool) -> Outcome:
     from kit.ui import Row, Ui, duration, size
 
     resolved = _resolve(given, continues=False)
+    if resolved.corpus is not None:
+        raise click.UsageError("--dry-run shows what making a corpus costs; this run has one already.")
     session = open_session(resolved, ui=Ui(), cache=local.usable_cache(resolved.out_dir), argv=sys.argv[1:])
     seen = examine(resolved, session)
     step_01_prereqs.show(seen)

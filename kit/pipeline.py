@@ -63,14 +63,14 @@ NAMES = tuple(step.name for step in STEPS)
 SHARD_STEPS = (step_01_prereqs.NAME, step_02_corpus.NAME, step_05_bundle.NAME)
 
 
-def steps_on_corpus() -> tuple[Step, ...]:
-    """The steps of a run on a corpus that is there: adopt it, train, and so on."""
-    return (ADOPT, *STEPS[2:])
+def chosen_steps(*, first: int, last: int, shard_only: bool, adopts: bool = False) -> tuple[Step, ...]:
+    """Steps ``first`` to ``last`` (1 to 5, both included).
 
-
-def chosen_steps(*, first: int, last: int, shard_only: bool) -> tuple[Step, ...]:
-    """Steps ``first`` to ``last`` (1 to 5, both included)."""
-    picked = STEPS[first - 1 : last]
+    Args:
+        adopts: the corpus is there already: no prerequisites are checked, and it is copied instead of made.
+    """
+    picked = tuple(step for step in (ADOPT, *STEPS[2:]) if first <= NAMES.index(step.name) + 1 <= last)
+    picked = picked if adopts else STEPS[first - 1 : last]
     return tuple(step for step in picked if not shard_only or step.name in SHARD_STEPS)
 
 

@@ -456,6 +456,10 @@ def test_a_run_on_a_merged_corpus_tells_what_each_box_gave(tmp_path: Path, merge
         names = {name.split("/", 1)[1] for name in tar.getnames()}
     assert {"corpus/shard.json", "corpus/merge.json"} < names
     assert "prereqs.json" not in names
+    for step, code, told in (("prereqs", 2, "no part of a --corpus run"), ("corpus", 0, "Corpus: 12 cells")):
+        done = kit(step, "--out-dir", "run", cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+        assert told in done.stderr
     # what was merged is no longer needed
     shutil.rmtree(merged)
     done = kit("train", "--out-dir", "run", cwd=tmp_path)
