@@ -158,7 +158,9 @@ def header(name: str, size: bytes, kind: bytes = tarfile.REGTYPE) -> bytes:
         gzip.compress(header("run/a", b"00000000000\0", b"S") + bytes(1024)),
         gzip.compress(header("run/a", b"00000000000\0", b"Z") + bytes(512) + header("run/b", b"zzz") + bytes(1024)),
     ],
-)
+    ids=["text", "no-tar", "behind-the-end", "behind-the-pack", "size", "pax-size", "name-size", "negative",
+         "negative-pax", "sparse", "unknown-kind"],
+)  # fmt: skip
 def test_what_is_no_archive_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.tar.gz").write_bytes(data)
     with pytest.raises(Wanting):
