@@ -25,6 +25,7 @@ GOOD = {
     "cqs": "31,19",
     "seeds": "4,1",
     "epochs": "7",
+    "corpus": "/merged",
     "arch": "mlp_small",
     "folds": "kfold:5",
     "holdout": "encoder,box",
