@@ -92,8 +92,8 @@ def test_the_list_of_hashes_covers_every_file(unpacked: Path) -> None:
         for path in unpacked.rglob("*") if path.is_file() and path.name != "MANIFEST.sha256"
     }  # fmt: skip
     assert there == listed
-    for needed in ("run_full_pipeline.py", "requirements-frozen.txt", "kit/help.json", "tests/test_tarball.py"):
-        assert needed in there
+    needed = {"run_full_pipeline.py", "requirements-frozen.txt", "kit/help.json", "tests/test_tarball.py"}
+    assert needed | {f"kit/schemas/{name}.json" for name in ("sidecar", "registry")} <= there.keys()
 
 
 @pytest.mark.slow
@@ -110,4 +110,5 @@ def test_the_demo_runs_from_the_unpacked_kit(unpacked: Path, home: dict[str, str
     assert value["verdict"]["corpus"]["sources"] == 9
     assert value["verdict"]["corpus"]["cells"] == 36
     assert layout.verdicts_in(Path(value["run"])) == [value["verdict"]["verdict"]]
+    assert (Path(value["run"]) / layout.REGISTRY).is_file() == (value["verdict"]["verdict"] == "PROMOTE")
     assert (unpacked / "runs" / Path(value["bundle"]["path"]).name).is_file()
