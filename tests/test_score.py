@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from support import Command, MakeClip, make_table
-from test_export import STEM, networks
+from test_export import STEM
+from test_graph import networks
 from test_relay import cell_of
 from test_vmaf_tool import write_tool
 
