@@ -88,10 +88,10 @@ def test_a_refused_command_changes_nothing(run_copy: Path, kit: Kit) -> None:
     )
     (run_copy.parent / "seeds.toml").write_text("seeds = [7]")
     done = kit("verdict", "--config", "seeds.toml", "--out-dir", str(run_copy), cwd=run_copy.parent)
-    check_said(done, exits.BAD_INPUT, "trained were the seeds [0, 1], asked for are [7]")
+    check_said(done, exits.BAD_INPUT, "trained was with seeds 0, 1, asked for is 7")
     (run_copy.parent / "epochs.toml").write_text("epochs = 99")
     done = kit("verdict", "--config", "epochs.toml", "--out-dir", str(run_copy), cwd=run_copy.parent)
-    check_said(done, exits.BAD_INPUT, "trained were 3 epochs, asked for are 99")
+    check_said(done, exits.BAD_INPUT, "trained was with epochs 3, asked for is 99")
     assert {path: path.read_bytes() for path in run_copy.rglob("*.json")} == before
     check_said(kit("verdict", "--out-dir", "nowhere", cwd=run_copy.parent), exits.BAD_INPUT, "no run folder")
     assert not (run_copy.parent / "nowhere").exists()
