@@ -17,6 +17,7 @@ from kit.geometry import RawFormat
 #: One good text for every option that has one.
 GOOD = {
     "ref_dir": "/clips",
+    "corpus": "/merged",
     "dataset": "npd",
     "data_root": "/data",
     "out_dir": "/runs/one",

@@ -136,6 +136,10 @@ def show(verdict: Verdict, session: Session) -> None:
         ]
     if waived := verdict.document["corpus"]["waived_cells"]:
         rows.append(Row(cells=("left out", f"{waived} failed cells, waived by --allow-partial"), style="yellow"))
+    boxes = verdict.document["corpus"]["boxes"]
+    for box in boxes if len(boxes) > 1 else ():
+        made = f"{box['cells']} cells, {box['rows']} rows with {', '.join(box['encoders'])}"
+        rows.append(Row(cells=(f"from {box['box'] or 'not told'}", f"{made} ({box['platform'] or 'not told'})")))
     rows.append(Row(cells=("recommendation", verdict.document["recommendation"])))
     session.ui.table(f"Verdict: {verdict.word}", ("", ""), rows)
 
