@@ -158,6 +158,12 @@ def test_workers_make_what_they_can_and_the_rows_are_those_of_one_box(
     assert {cell["reason"] for cell in failed} == {"no worker that offers libsvtav1 holds Bars"}
     by_encoder = {(path.split("/")[1], box) for path, box in boxes_in(run).items()}
     assert by_encoder == {("libx264", "attic"), ("libsvtav1", "cellar")}
+    boxes = json.loads((run / "corpus" / "shard.json").read_text())["boxes"]
+    made = {box["box"]: (list(box["encoders"]), box["cells"]) for box in boxes if box["cells"]}
+    assert made == {
+        "attic": (["libx264"], sum("/libx264/" in path for path in boxes_in(run))),
+        "cellar": (["libsvtav1"], sum("/libsvtav1/" in path for path in boxes_in(run))),
+    }
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc, which Linux alone has")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from support import plan, rows_of, shard_of
 
+from kit import contract
 from kit.archive import Limits, Member, unpack_tar_gz, write_tar_gz
 from kit.corpus import received
 from kit.corpus.cellfile import CellRows
@@ -274,6 +275,13 @@ def test_a_manifest_that_says_what_cannot_be_is_refused(
     with pytest.raises((Wanting, BadInput)) as error:
         read_shard(edited(tmp_path, change), "mine")
     assert told is None or told in error.value.message
+
+
+def test_every_encoder_of_the_vocabulary_may_be_received(tmp_path: Path) -> None:
+    # some have no preset
+    shard_of(tmp_path, plan(("Highway",), encoders=contract.ENCODER_VOCAB))
+    shard = read_shard(tmp_path, "mine")
+    assert {read_cell(shard, entry).entry.encoder for entry in shard.cells} == set(contract.ENCODER_VOCAB)
 
 
 def test_links_in_a_shard_are_refused(tmp_path: Path) -> None:

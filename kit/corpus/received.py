@@ -28,6 +28,7 @@ from kit.fsio import read_json
 from kit.plan import key_of
 
 _LABEL = re.compile(r"[A-Za-z0-9-][\w.+-]{0,149}", re.ASCII)
+_PRESET = re.compile(r"[\w.+-]{0,80}", re.ASCII)  # empty where an encoder has none
 _BOX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 #: Bytes of a manifest, and of what was observed of a cell, beyond which they are not read.
@@ -216,7 +217,7 @@ def _failed_problems(failed: Any, sources: Mapping[str, object]) -> Iterator[str
 def _entry_problems(entry: CellEntry, sources: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     if not (
         _is(entry.key, _HASH) and _is(entry.content_sha256, _HASH) and _is(entry.encoder, _LABEL)
-        and _is_or_none(entry.preset, _LABEL) and _is_cq(entry.cq)
+        and _is_or_none(entry.preset, _PRESET) and _is_cq(entry.cq)
         and type(entry.rows) is int and 0 < entry.rows <= contract.MOST_FRAMES
         and (entry.encoded_bytes is None or (type(entry.encoded_bytes) is int and entry.encoded_bytes >= 0))
     ):  # fmt: skip
