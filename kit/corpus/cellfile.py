@@ -39,6 +39,15 @@ def row_schema() -> pa.Schema:
     return pa.schema(fields)
 
 
+@cache
+def _schema_as_read() -> pa.Schema:
+    """The schema with the labels as dictionaries."""
+    import pyarrow as pa
+
+    kind = pa.dictionary(pa.int32(), pa.string())
+    return pa.schema([field.with_type(kind) if field.name in _LABELS else field for field in row_schema()])
+
+
 @dataclass(frozen=True, kw_only=True)
 class CellRows:
     """The rows of one cell and the facts that hold for all of them.
@@ -160,17 +169,19 @@ def _table(data: bytes, name: str, rows: int | None) -> tuple[pa.Table, Mapping[
     import pyarrow.parquet as pq
 
     try:
-        whole = pq.ParquetFile(pa.BufferReader(data))
-        schema, count = whole.schema_arrow, whole.metadata.num_rows
+        # labels as a dictionary: a long text in every row is one text in memory
+        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=list(_LABELS))
+        schema, count = file.schema_arrow, file.metadata.num_rows
         facts = json.loads((schema.metadata or {})[_FACTS_KEY])
         if not isinstance(facts, dict):
             raise Wanting(f"cell {name}: the facts in its footer are no JSON object")
-        if not schema.remove_metadata().equals(row_schema()):
+        if not schema.remove_metadata().equals(_schema_as_read()):
             raise Wanting(f"cell {name} has other columns than the schema: {schema.names}")
         if rows not in (None, count):
             raise Wanting(f"cell {name} has {count} rows, expected {rows}")
-        # labels as a dictionary: a long text in every row is one text in memory
-        short = pq.ParquetFile(pa.BufferReader(data), metadata=whole.metadata, read_dictionary=list(_LABELS))
-        return short.read(use_threads=False), facts
-    except (pa.ArrowException, OSError, KeyError, ValueError, RecursionError) as error:
+        return file.read(use_threads=False), facts
+    except KeyError as error:
+        what = "no facts" if error.args == (_FACTS_KEY,) else f"other columns than the schema: {error} is not there"
+        raise Wanting(f"cell {name} cannot be read: it has {what}") from error
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         raise Wanting(f"cell {name} cannot be read: {error}") from error
