@@ -110,6 +110,8 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         "--worker-wait", metavar="SECONDS",
         help="How long to wait for a worker when none can make what is left. "
              f"Default: {config.WORKER_WAIT:g}."),
+    "sign": click.option(
+        "--sign", metavar="KEY", help="Sign the bundle with this SSH key; `verify --allowed-signers` checks it."),
     "config": click.option("--config", "config_file", metavar="FILE", help="TOML file with options."),
     "json": click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout."),
 }  # fmt: skip

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 
 import click
 
-from kit import config, exits
+from kit import exits, option_values
 from kit.cli_common import Outcome, completed, texts_of
 from kit.cli_options import options
 from kit.cluster.security import link
 
-_CERTIFICATES = tuple(name for name in config.CLUSTER if name.startswith("tls_"))
+_CERTIFICATES = tuple(name for name in option_values.CLUSTER if name.startswith("tls_"))
 
 
 @click.command()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kit.config import RunConfig, fold_count
+from kit.config import RunConfig
 from kit.contract import BATCH_SIZE
+from kit.option_values import fold_count
 from kit.plan import disk_bytes
 from kit.results import Prereqs
 

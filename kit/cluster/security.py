@@ -9,8 +9,9 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.config import CLUSTER, RunConfig
+from kit.config import RunConfig
 from kit.errors import BadInput
+from kit.option_values import CLUSTER
 
 #: Seconds within which a scheduler must answer.
 TIMEOUT = 10

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from kit import contract
 from kit.canon import sha256_json
-from kit.config import fold_count
 from kit.corpus.shard import CellEntry
 from kit.errors import BadInput, InvalidEvidence
+from kit.option_values import fold_count
 from kit.training.table import Table
 
 
