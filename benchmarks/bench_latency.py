@@ -16,8 +16,9 @@ import numpy as np
 from kit import contract
 from kit.training import export, runtime
 from kit.training.draws import Draws
-from kit.training.model import Network, Standardiser
+from kit.training.model import Network
 from kit.training.recipe import architecture
+from kit.training.standardiser import Standardiser
 
 #: Rows of a call: one frame, and as many as 240 of a clip's at once.
 BATCHES = (1, 240)

@@ -31,8 +31,9 @@ from kit.training.folds import Fold, by_group
 from kit.training.job import plan_stacks
 from kit.training.loop import fit, inputs_for
 from kit.training.members import LARGEST, Ensemble
-from kit.training.model import Network, fit_standardiser
+from kit.training.model import Network
 from kit.training.recipe import Recipe, architecture
+from kit.training.standardiser import fit_standardiser
 from kit.training.table import Table, matrix
 
 TURNS = 3

@@ -8,9 +8,9 @@ from typing import Any
 
 from kit import contract
 from kit.canon import sha256_json
-from kit.training.export_check import Checked
-from kit.training.model import Standardiser
 from kit.training.recipe import Architecture, Recipe, architecture
+from kit.training.runtime import Checked
+from kit.training.standardiser import Standardiser
 
 #: Version of ``registry.json``.
 REGISTRY_VERSION = 1

@@ -17,8 +17,9 @@ from kit import contract, exits
 from kit.errors import ExportFailed
 from kit.training import export, export_check, runtime
 from kit.training.draws import Draws
-from kit.training.model import Network, fit_standardiser, restored
+from kit.training.model import Network, restored
 from kit.training.recipe import architecture
+from kit.training.standardiser import fit_standardiser
 
 TABLE = make_table(frames=120)
 SCALE = fit_standardiser(TABLE.features, np.arange(len(TABLE), dtype=np.int32))

@@ -33,8 +33,9 @@ from kit.sources.read import Tools
 from kit.sources.scan import inspect
 from kit.stall import Patience
 from kit.training import export, runtime
-from kit.training.model import Network, fit_standardiser
+from kit.training.model import Network
 from kit.training.model_file import open_model
+from kit.training.standardiser import fit_standardiser
 from kit.types import SourceFile
 
 TABLE = make_table()

@@ -17,8 +17,9 @@ from kit.training import loop, stacked
 from kit.training.draws import Draws
 from kit.training.feed import Feed
 from kit.training.folds import Fold, by_group
-from kit.training.model import Network, fit_standardiser
+from kit.training.model import Network
 from kit.training.recipe import Recipe, architecture
+from kit.training.standardiser import fit_standardiser
 from kit.training.table import Table, matrix
 
 ARCHS = tuple(contract.ARCHS)

@@ -15,8 +15,9 @@ from kit.errors import BadInput, InvalidEvidence
 from kit.training.draws import Draws
 from kit.training.folds import by_box, by_encoder, by_group
 from kit.training.loop import train_member
-from kit.training.model import Network, fit_standardiser
+from kit.training.model import Network
 from kit.training.recipe import Recipe, architecture
+from kit.training.standardiser import fit_standardiser
 from kit.training.table import Table, only
 
 QUICK = Recipe(epochs=3)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from kit import __version__, contract
-from kit.training.model import Network, Standardiser
+from kit.training.model import Network
 from kit.training.recipe import Architecture
+from kit.training.standardiser import Standardiser
 
 PRODUCER = "vmaf-ensemble-kit"
 _ROWS = "N"

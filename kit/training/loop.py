@@ -12,8 +12,9 @@ from torch.nn.functional import mse_loss
 
 from kit.training.draws import Draws
 from kit.training.folds import Fold
-from kit.training.model import Network, Standardiser, fit_standardiser
+from kit.training.model import Network
 from kit.training.recipe import Recipe, architecture
+from kit.training.standardiser import Standardiser, fit_standardiser
 from kit.training.table import Table
 
 

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kit.training.feed import Feed
-from kit.training.model import Network, Standardiser
+from kit.training.model import Network
 from kit.training.recipe import Architecture, Recipe, architecture
+from kit.training.standardiser import Standardiser
 
 #: Parameters of a member fill up to a multiple of this, so that each member starts where a vector register does.
 _ALIGNED = 64

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kit.codec_block import codec_block
+from kit.corpus.cellfile import CellRows
 from kit.corpus.shard import CellEntry, Shard, read_rows
 
 
@@ -39,8 +40,13 @@ def load(shard: Shard) -> Table:
     Raises:
         Missing, Wanting: a cell is not there or damaged.
     """
+    return gathered(read_rows(shard))
+
+
+def gathered(cells: Iterable[tuple[CellEntry, CellRows]]) -> Table:
+    """The rows of cells that come in order of their keys."""
     entries, parts = [], []
-    for entry, rows in read_rows(shard):
+    for entry, rows in cells:
         block = np.array(codec_block(entry.encoder, entry.preset, entry.cq), dtype=np.float32)
         parts.append((rows.features.astype(np.float32), np.tile(block, (entry.rows, 1)), rows.vmaf.astype(np.float32)))
         entries.append(entry)

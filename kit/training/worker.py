@@ -25,8 +25,9 @@ from kit.training.draws import Draws
 from kit.training.feed import Feed
 from kit.training.folds import Fold
 from kit.training.job import Job, StackPlan, fold_of, open_rows, read_job, take_on
-from kit.training.model import Network, Standardiser, fit_standardiser
+from kit.training.model import Network
 from kit.training.recipe import Recipe, architecture
+from kit.training.standardiser import Standardiser, fit_standardiser
 
 #: Steps between two looks at what is finished; their rows and masks are drawn at once.
 BLOCK = 32
