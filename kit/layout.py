@@ -7,6 +7,8 @@ from pathlib import Path
 CONFIG = "config.json"
 PREREQS = "prereqs.json"
 MANIFEST = "manifest.json"
+#: Its signature by the operator's SSH key; the one file of a bundle that the manifest cannot list.
+SIGNATURE = f"{MANIFEST}.sig"
 CORPUS = "corpus"
 MERGE_REPORT = f"{CORPUS}/merge.json"
 LOSO = "loso"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kit import contract, exits, layout
-from kit.config import TOLERANCES, RunConfig, Texts, as_texts
+from kit.config import RunConfig, Texts, as_texts
 from kit.corpus.shard import Shard
 from kit.errors import BadInput, Missing
 from kit.fsio import (
@@ -24,6 +24,7 @@ from kit.fsio import (
     scratch_folders,
     write_json,
 )  # fmt: skip
+from kit.option_values import TOLERANCES
 from kit.privacy import Redactor
 from kit.results import Training
 from kit.session import Session
@@ -98,6 +99,11 @@ def execute(config: RunConfig, steps: tuple[Step, ...], session: Session) -> dic
                 previous = None
             previous = results[step.name] = step.run(config, previous, session)
     return results
+
+
+def would_leave(config: RunConfig, session: Session) -> dict[str, int]:
+    """Path and size of what `bundle` would pack of a run folder, which stays as it is."""
+    return step_05_bundle.listing(config, _before(STEPS[-1], config, session))
 
 
 def _prepare(out_dir: Path) -> None:

@@ -45,6 +45,8 @@ def open_session(config: RunConfig, *, ui: Ui, cache: Path, argv: Sequence[str])
         folders |= {config.ffmpeg: "<ffmpeg>", config.ffmpeg.resolve(): "<ffmpeg>"}
     if config.vmaf_bin is not None:
         folders |= {config.vmaf_bin: "<vmaf>", config.vmaf_bin.resolve(): "<vmaf>"}
+    if config.sign is not None:
+        folders |= {config.sign: "<key>", config.sign.resolve(): "<key>"}
     if isinstance(config.teacher, Path):
         folders |= {config.teacher: "<teacher>", config.teacher.resolve(): "<teacher>"}
     for folder, token in ((config.out_dir.resolve(), "<out>"), (config.out_dir.parent, "<runs>")):

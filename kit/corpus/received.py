@@ -62,7 +62,8 @@ def open_bundle(path: Path, folder: Path, *, limits: Limits = LIMITS) -> Path:
     top = tops.pop()
     listed = _listed(folder / top / layout.MANIFEST, path.name)
     there = {name.removeprefix(f"{top}/"): what for name, what in found.items()}
-    del there[layout.MANIFEST]
+    for name in (layout.MANIFEST, layout.SIGNATURE):
+        there.pop(name, None)
     problems = [f"{name} is not in its manifest" for name in sorted(there.keys() - listed.keys())]
     problems += [f"{name} is missing" for name in sorted(listed.keys() - there.keys())]
     problems += [f"{name} is not what its manifest says" for name in sorted(there.keys() & listed.keys())

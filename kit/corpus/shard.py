@@ -168,10 +168,15 @@ def entry_for(cell: Cell, rows: cellfile.CellRows) -> CellEntry:
     )  # fmt: skip
 
 
+def groups_document(shard: Shard) -> dict[str, object]:
+    """The content of ``groups.json``."""
+    groups = {str(source["sha256"] or source["label"]): str(source["group"]) for source in shard.sources}
+    return {"schema_version": contract.SCHEMA_VERSION, "groups": groups}
+
+
 def write_manifest(shard: Shard) -> None:
     """Write ``groups.json`` and then ``shard.json``; cells in order of their keys."""
-    groups = {str(source["sha256"] or source["label"]): str(source["group"]) for source in shard.sources}
-    write_json(shard.folder / GROUPS, {"schema_version": contract.SCHEMA_VERSION, "groups": groups})
+    write_json(shard.folder / GROUPS, groups_document(shard))
     value = {
         "schema_version": contract.SCHEMA_VERSION,
         "kit_version": __version__,

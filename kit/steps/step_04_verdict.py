@@ -49,7 +49,7 @@ def run(config: RunConfig, previous: Training, session: Session) -> Verdict:
         "verdict": word,
         "generated_at_utc": utc_now(),
         "seeds": list(previous.seeds),
-        "gate": _gate_as_json(gate),
+        "gate": gate_as_json(gate),
         "corpus": corpus_summary(previous),
         "evidence": {
             "problems": problems,
@@ -91,7 +91,7 @@ def judge(training: Training) -> tuple[GateReport, dict[str, object]]:
     return apply_gate(result.mean_plccs()), evidence.summary(found, cells)
 
 
-def _gate_as_json(gate: GateReport | None) -> dict[str, object]:
+def gate_as_json(gate: GateReport | None) -> dict[str, object]:
     """The gate's report; without one, what it would have asked for and no figure."""
     if gate is not None:
         return asdict(gate) | {"failing_seeds": list(gate.failing_seeds)}
@@ -170,7 +170,7 @@ def load(config: RunConfig, session: Session) -> Verdict:
             shard=shard, seeds=tuple(document["seeds"]), folds=document["evidence"]["folds"], holdout=(),
             predictions=stored, problems=(),
         )  # fmt: skip
-        stale = _gate_as_json(judge(training)[0]) != document["gate"]
+        stale = gate_as_json(judge(training)[0]) != document["gate"]
     if stale:
         raise BadInput(f"{words[0]}.json does not belong to the predictions beside it", hint="Run `verdict` again.")
     return Verdict(word=words[0], document=document)

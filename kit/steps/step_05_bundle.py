@@ -16,6 +16,7 @@ from kit.fsio import atomic_path, json_bytes, sha256_file, write_json
 from kit.provenance import utc_now
 from kit.results import Bundle, Verdict
 from kit.session import Session
+from kit.signature import sign
 from kit.ui import size
 
 NAME = "bundle"
@@ -46,10 +47,14 @@ def run(config: RunConfig, previous: Verdict | None, session: Session) -> Bundle
         "files": described,
     }
     members.insert(0, Member(name=layout.MANIFEST, data=json_bytes(manifest)))
+    if config.sign is not None:
+        signature = sign(json_bytes(manifest), config.sign, session.processes)
+        members.insert(1, Member(name=layout.SIGNATURE, data=signature))
     target = config.out_dir.parent / f"ensemble-results-{config.box}-{now:%Y%m%dT%H%M%SZ}.tar.gz"
     top = target.name.removesuffix(".tar.gz")
     packed = [Member(name=f"{top}/{member.name}", data=member.data) for member in members]
-    expected = [(f"{top}/{name}", *rest) for name, *rest in (_told(_described(members[0])), *map(_told, described))]
+    unlisted = map(_described, members[: len(members) - len(described)])
+    expected = [(f"{top}/{name}", *rest) for name, *rest in map(_told, (*unlisted, *described))]
     with atomic_path(target) as temporary:
         write_tar_gz(temporary, packed, mtime=int(now.timestamp()))
         if list(read_hashes(temporary)) != expected:
@@ -58,10 +63,17 @@ def run(config: RunConfig, previous: Verdict | None, session: Session) -> Bundle
     write_json(config.out_dir / layout.MANIFEST, manifest)
     bundle = Bundle(path=target, size=target.stat().st_size, sha256=sha256_file(target), verdict=word)
     session.ui.say(
-        f"Bundle: {bundle.path} ({size(bundle.size)}, {len(members)} files, SHA-256 {bundle.sha256[:16]}…)\n"
+        f"Bundle: {bundle.path} ({size(bundle.size)}, {len(members)} files, SHA-256 {bundle.sha256[:16]}…"
+        f"{', signed' if config.sign else ''})\n"
         "This one file is what goes back to the lead."
     )
     return bundle
+
+
+def listing(config: RunConfig, previous: Verdict | None) -> dict[str, int]:
+    """Relative path and size in bytes of everything that a bundle would hold besides its manifest."""
+    word, seeds = (None, ()) if previous is None else (previous.word, previous.document["seeds"])
+    return {name: len(_member(config.out_dir, name).read()) for name in contents(config, word, seeds)}
 
 
 def contents(config: RunConfig, word: str | None, seeds: Sequence[int]) -> list[str]:
