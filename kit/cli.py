@@ -15,15 +15,17 @@ from typing import Any, NoReturn
 
 import click
 
-from kit import __version__, config, exits, layout
+from kit import __version__, config, exits, layout, option_values
 from kit.cli_binaries import binaries
 from kit.cli_common import Outcome, complain, completed, print_json, texts_of
+from kit.cli_compare import compare
 from kit.cli_corpus import CORPUS_COMMANDS
 from kit.cli_dataset import dataset
 from kit.cli_merge import merge
 from kit.cli_options import options
 from kit.cli_platform import platform
 from kit.cli_score import score
+from kit.cli_verify import verify
 from kit.cli_worker import worker
 from kit.cluster.security import link
 from kit.errors import BadInput, DiskFull, KitError, Missing, Terminated
@@ -43,14 +45,14 @@ _CORPUS_OPTIONS = (
 )  # fmt: skip
 _TRAIN_OPTIONS = ("seeds", "epochs", "arch", "folds", "holdout", "device")
 #: Options that take effect in a run on a corpus that is there.
-_ON_CORPUS = {*_TRAIN_OPTIONS, "corpus", "box", "allow_partial", "out_dir", "config_file"}
+_ON_CORPUS = {*_TRAIN_OPTIONS, "corpus", "box", "allow_partial", "sign", "out_dir", "config_file"}
 #: Options that take effect in each step.
 _STEP_OPTIONS = (
     {*_CORPUS_OPTIONS, "shard_only"},
-    {"cqs", "anchor", *config.TOLERANCES},
+    {"cqs", "anchor", *option_values.TOLERANCES},
     {*_TRAIN_OPTIONS},
     {"device"},
-    set[str](),
+    {"sign"},
 )
 
 
@@ -74,7 +76,7 @@ def cli() -> None:
 
 
 @cli.command(epilog=SETUP_NOTE)
-@options(*_CORPUS_OPTIONS, *_TRAIN_OPTIONS, "shard_only", "corpus", *config.TOLERANCES, *_PLACES)
+@options(*_CORPUS_OPTIONS, *_TRAIN_OPTIONS, "shard_only", "corpus", *option_values.TOLERANCES, "sign", *_PLACES)
 @click.option("--from", "first", type=click.IntRange(1, 5), help="Start at step N from what the run folder holds.")
 @click.option("--only", type=click.IntRange(1, 5), help="Do step N alone.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost; make nothing.")
@@ -114,7 +116,7 @@ def prereqs(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
 
 
 @cli.group(invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]")
-@options("cqs", "anchor", *config.TOLERANCES, *config.CLUSTER, *_PLACES)
+@options("cqs", "anchor", *option_values.TOLERANCES, *option_values.CLUSTER, *_PLACES)
 @click.pass_context
 def corpus(context: click.Context, /, as_json: bool, **given: str | None) -> Outcome | None:  # noqa: FBT001
     """Step 2: encode and score every cell that is not there yet.
@@ -152,9 +154,12 @@ def verdict(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
 
 
 @cli.command()
-@options(*_PLACES)
-def bundle(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
+@options("sign", *_PLACES)
+@click.option("--show", is_flag=True, help="List what would leave the box; pack nothing.")
+def bundle(show: bool, as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
     """Step 5: pack the one file that goes back."""
+    if show:
+        return _show_bundle(given, as_json=as_json)
     return _execute(given, first=5, last=5, as_json=as_json)
 
 
@@ -179,6 +184,8 @@ cli.add_command(merge)
 cli.add_command(platform)
 cli.add_command(score)
 cli.add_command(worker)
+cli.add_command(verify)
+cli.add_command(compare)
 
 
 def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConfig:
@@ -191,7 +198,7 @@ def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConf
 
     named, file = texts_of(given)
     asked = named.get("out_dir", file.get("out_dir"))
-    place = None if asked is None else config.out_dir(asked)
+    place = None if asked is None else option_values.out_dir(asked)
     if place is None and continues:
         place = pipeline.newest_run(RUNS)
         if place is None:
@@ -251,6 +258,24 @@ def _show_config(resolved: config.RunConfig, ui: Any) -> None:
     rows = [Row(cells=(name.replace("_", "-"), texts[name], resolved.origins.get(name, "default")))
             for name in sorted(texts)]  # fmt: skip
     ui.table("Options", ("option", "value", "from"), rows)
+
+
+def _show_bundle(given: dict[str, str | None], *, as_json: bool) -> Outcome:
+    """What a bundle would hold, and what it would not."""
+    from kit import local, pipeline
+    from kit.session import open_session
+    from kit.ui import Row, Ui, size
+
+    resolved = _resolve(given, continues=True)
+    session = open_session(resolved, ui=Ui(), cache=local.usable_cache(resolved.out_dir), argv=sys.argv[1:])
+    sizes = pipeline.would_leave(resolved, session)
+    session.ui.table("What would leave this box", ("file", "size"), [
+        Row(cells=(name, size(count))) for name, count in sizes.items()])  # fmt: skip
+    session.ui.say(f"{len(sizes)} files, {size(sum(sizes.values()))} before packing. Paths, user and host are replaced "
+                   f"by tokens as files are written; {layout.CONFIG} and {layout.CHECKPOINTS} stay here.")  # fmt: skip
+    if as_json:
+        print_json({"run": str(resolved.out_dir), "files": [{"path": n, "size": c} for n, c in sizes.items()]})
+    return Outcome(code=exits.OK)
 
 
 def _result_json(resolved: config.RunConfig, last: str, results: dict[str, Any]) -> Any:

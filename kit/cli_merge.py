@@ -33,7 +33,7 @@ def merge(inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher:
 
     Exit codes: 0 done, 2 bad input, 3 damaged, not to be mixed, or boxes disagree, 4 disk full.
     """
-    from kit import config
+    from kit import option_values
     from kit.corpus.merge.merging import Refused
     from kit.corpus.merge.merging import merge as merge_all
     from kit.platforms.detect import usable_cores
@@ -41,7 +41,7 @@ def merge(inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher:
     from kit.ui import Ui
 
     ui = Ui()
-    assumed = None if assume_teacher is None else replace(resolve(config.teacher(assume_teacher)), path=None)
+    assumed = None if assume_teacher is None else replace(resolve(option_values.teacher(assume_teacher)), path=None)
     try:
         with ui.gauge("Merging") as show:
             done = merge_all(

@@ -1,0 +1,92 @@
+"""`verify`: everything a bundle says is found out again."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kit import contract, exits
+from kit.cli_common import Outcome, print_json
+
+if TYPE_CHECKING:
+    from kit.session import Session
+    from kit.ui import Ui
+    from kit.verify.bundle import Verified
+
+
+def _count(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and value != "all" and not (value.isdecimal() and int(value) > 0):
+        raise click.BadParameter(f"{value!r} is neither all nor a number above 0.")
+    return value
+
+
+@click.command()
+@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
+@click.option("--retrain", metavar="N|all", callback=_count,
+              help="Train N members again, chosen at random, and compare their PLCC. Without it the predictions are "
+                   "unproven.")  # fmt: skip
+@click.option("--allowed-signers", metavar="FILE", type=click.Path(path_type=Path),
+              help="The bundle has to be signed by one of these SSH keys (format of ssh-keygen).")  # fmt: skip
+@click.option("--device", type=click.Choice(contract.DEVICES), default="auto", help="What trains. Default: auto.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+def verify(
+    bundle: Path, retrain: str | None, allowed_signers: Path | None, device: str,
+    as_json: bool,  # noqa: FBT001
+) -> Outcome:  # fmt: skip
+    """Check the bundle of another box, from the archive to the models; nothing of it is executed.
+
+    Exit codes: 0 valid, 2 there is no such file, 3 something is not as it should be.
+    """
+    from kit.errors import BadInput
+    from kit.fsio import scratch_folder
+    from kit.platforms.detect import usable_cores
+    from kit.verify.bundle import verify as look
+
+    if not bundle.is_file():
+        raise BadInput(f"{bundle}: there is no such file", hint="Give the path of an ensemble-results-….tar.gz.")
+    session = session_for()
+    with scratch_folder() as scratch:
+        again = None
+        if retrain is not None:
+            from kit.verify.retrain import Retraining
+
+            again = Retraining(count=None if retrain == "all" else int(retrain), device=device,
+                               workers=usable_cores(), folder=scratch / "members")  # fmt: skip
+        found = look(bundle.absolute(), scratch, session.processes, allowed_signers=allowed_signers, retraining=again)
+    _show(found, bundle, session.ui)
+    if as_json:
+        print_json(_json(found, bundle))
+    return Outcome(code=exits.OK if found.valid else exits.INVALID)
+
+
+def session_for() -> Session:
+    """What a command works with that needs neither a run nor ffmpeg."""
+    from kit import config, local
+    from kit.session import open_session
+    from kit.ui import Ui
+
+    here = config.complete({}, {}, out_dir=Path.cwd(), box="", box_origin="")
+    return open_session(here, ui=Ui(), cache=local.usable_cache(here.out_dir), argv=())
+
+
+def _show(found: Verified, bundle: Path, ui: Ui) -> None:
+    from kit.ui import Row
+
+    rows = [Row(cells=(check.name, "ok" if check.passed else "WRONG", check.found, check.expected),
+                style="" if check.passed else "red") for check in found.checks]  # fmt: skip
+    ui.table(f"{bundle.name}: {'valid' if found.valid else 'NOT VALID'}", ("check", "", "found", "expected"), rows)
+    words = [f"verdict {found.verdict or 'none'}", f"box {found.box or 'not told'}"]
+    words += [f"signed by {found.signed_by}"] if found.signed_by else []
+    ui.say("; ".join([*words, *found.labels]))
+
+
+def _json(found: Verified, bundle: Path) -> dict[str, object]:
+    return {
+        "bundle": os.fspath(bundle), "valid": found.valid, "verdict": found.verdict, "box": found.box,
+        "signed_by": found.signed_by, "labels": list(found.labels),
+        "checks": [asdict(check) for check in found.checks],
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Whether a bundle from somebody else is what it says, found out from what it holds."""

@@ -1,0 +1,141 @@
+"""One bundle from somebody else, from the archive to the last check."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kit import layout, validation
+from kit.corpus import received
+from kit.errors import InvalidEvidence, ToolFailed, Wanting
+from kit.fsio import read_json
+from kit.proc import Processes
+from kit.session import KIT_ROOT
+from kit.signature import signer
+from kit.verify.check import Check
+from kit.verify.process import MEMORY, SECONDS
+
+if TYPE_CHECKING:
+    from kit.verify.retrain import Retraining
+
+_UNPACKED = "unpacked"
+_MODULE = "kit.verify.process"
+UNSIGNED, UNCHECKED, UNPROVEN = "unsigned", "signature not checked", "predictions unproven"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What was found of a bundle.
+
+    Attributes:
+        verdict: what it says, PROMOTE, HOLD or INVALID; None for a shard alone or where it could not be read.
+        signed_by: who signed it; None for nobody that could be told.
+        labels: what has to be said besides: ``UNSIGNED``, ``UNCHECKED``, ``UNPROVEN``.
+    """
+
+    checks: tuple[Check, ...]
+    verdict: str | None
+    box: str | None
+    signed_by: str | None
+    labels: tuple[str, ...]
+
+    @property
+    def valid(self) -> bool:
+        return all(check.passed for check in self.checks)
+
+
+def verify(
+    path: Path, scratch: Path, processes: Processes, *, allowed_signers: Path | None = None,
+    retraining: Retraining | None = None, advance: Callable[[int], None] = lambda _: None,
+) -> Verified:  # fmt: skip
+    """Unpack a bundle into ``scratch`` and check everything in it.
+
+    Args:
+        path: the bundle.
+        allowed_signers: file of SSH keys, one of which has to have signed it.
+        retraining: members to train again.
+        advance: told of epochs of members trained again.
+
+    Raises:
+        BadInput, PrerequisiteFailed: what was given besides the bundle cannot be used.
+    """
+    expected = "a whole tar.gz of regular files, each as its manifest says"
+    try:
+        folder = received.open_bundle(path, scratch / _UNPACKED)
+    except Wanting as error:
+        refused = Check(name="archive", passed=False, expected=expected, found=error.message)
+        return Verified(checks=(refused,), verdict=None, box=None, signed_by=None, labels=())
+    count = sum(1 for found in folder.rglob("*") if found.is_file())
+    checks = [Check(name="archive", passed=True, expected=expected, found=f"{count} files")]
+    signed_by, labels = None, []
+    if allowed_signers is not None:
+        check, signed_by = _signature(folder, allowed_signers, processes)
+        checks.append(check)
+    else:
+        labels.append(UNCHECKED if (folder / layout.SIGNATURE).is_file() else UNSIGNED)
+    checks += _in_a_process(folder, processes)
+    verdict, box = _told(folder)
+    if retraining is not None and all(check.passed for check in checks):
+        checks.append(_retrained(folder, retraining, processes, advance))
+    if verdict in ("PROMOTE", "HOLD") and not any(check.name == "training" and check.passed for check in checks):
+        labels.append(UNPROVEN)
+    return Verified(checks=tuple(checks), verdict=verdict, box=box, signed_by=signed_by, labels=tuple(labels))
+
+
+def unpacked(scratch: Path) -> Path:
+    """The run folder of a bundle that has been verified with this ``scratch``."""
+    (folder,) = (scratch / _UNPACKED).iterdir()
+    return folder
+
+
+def _told(folder: Path) -> tuple[str | None, str | None]:
+    """Verdict and box in the manifest; nothing of one that is not as its schema says."""
+    manifest: Any = read_json(folder / layout.MANIFEST)
+    if validation.problems("manifest", manifest):
+        return None, None
+    return manifest["verdict"], manifest["box"]
+
+
+def _signature(folder: Path, allowed: Path, processes: Processes) -> tuple[Check, str | None]:
+    expected = "signed by one of the allowed signers"
+    try:
+        if not (folder / layout.SIGNATURE).is_file():
+            raise Wanting("the bundle is unsigned")
+        name = signer(folder / layout.MANIFEST, allowed, processes)
+    except Wanting as error:
+        return Check(name="signature", passed=False, expected=expected, found=error.message), None
+    return Check(name="signature", passed=True, expected=expected, found=f"signed by {name}"), name
+
+
+def _in_a_process(folder: Path, processes: Processes) -> list[Check]:
+    """The checks that open what a stranger wrote, in a process with limits on memory and time."""
+    argv = (sys.executable, "-m", _MODULE, str(folder))
+    lines: list[bytes] = []
+    try:
+        with processes.stream(argv, tried="checking the bundle", cwd=KIT_ROOT) as (stdout, _):
+            lines.extend(stdout)
+        ended = None
+    except ToolFailed as error:
+        ended = error
+    checks = [Check(**json.loads(line)) for line in lines if line.endswith(b"\n")]
+    if ended is not None:
+        found = f"the process that opened it ended after {len(checks)} checks: {ended.status}"
+        expected = f"read within {MEMORY >> 30} GiB of memory and {SECONDS} s"
+        checks.append(Check(name="limits", passed=False, expected=expected, found=found))
+    return checks
+
+
+def _retrained(
+    folder: Path, asked: Retraining, processes: Processes, advance: Callable[[int], None]
+) -> Check:  # fmt: skip
+    from kit.verify.replay import ReceivedRun  # these take seconds to start, and most verifications do without
+    from kit.verify.retrain import retrain
+
+    try:
+        return retrain(ReceivedRun(folder), asked, processes, advance)
+    except (Wanting, InvalidEvidence) as error:
+        return Check(name="training", passed=False, expected="members trained again", found=error.message)

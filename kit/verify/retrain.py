@@ -1,0 +1,85 @@
+"""Predictions can be forged: the teacher's scores with a little noise pass any gate. Members trained again tell."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kit.evidence import loso
+from kit.metrics import agreement
+from kit.proc import Processes
+from kit.training.device import choose
+from kit.training.folds import Fold
+from kit.training.members import Ensemble
+from kit.verify.check import Check
+from kit.verify.replay import ReceivedRun, folds_of
+
+#: How far the PLCC of a member may be from another machine's (DESIGN §8).
+PLCC_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retraining:
+    """What is trained again.
+
+    Attributes:
+        count: how many members, chosen at random; None for all.
+        folder: where members are kept meanwhile.
+    """
+
+    count: int | None
+    device: str
+    workers: int
+    folder: Path
+
+
+def chosen(members: Sequence[tuple[int, str]], count: int | None) -> list[tuple[int, str]]:
+    """Members nobody can foresee, in order."""
+    if count is None or count >= len(members):
+        return sorted(members)
+    return sorted(secrets.SystemRandom().sample(list(members), count))
+
+
+def retrain(seen: ReceivedRun, asked: Retraining, processes: Processes, advance: Callable[[int], None]) -> Check:
+    """Train members from the shard and compare the PLCC of their held-out rows with that of the stored predictions."""
+    folds = {fold.held_out: fold for fold in folds_of(seen)}
+    told = loso(seen.predictions).members
+    picked = chosen([(seed, label) for seed in told for label in told[seed]], asked.count)
+    off: dict[tuple[int, str], float] = {}
+    apart = []
+    for seed in sorted({seed for seed, _ in picked}):
+        labels = [label for number, label in picked if number == seed]
+        ensemble = Ensemble(
+            table=seen.rows, folds=[folds[label] for label in labels], seeds=[seed], recipe=seen.recipe,
+            corpus_sha256=seen.shard.corpus_sha256, device=choose(asked.device).kind, workers=asked.workers,
+            folder=asked.folder,
+        )  # fmt: skip
+        trained = ensemble.run(processes, advance)
+        for label in labels:
+            again = trained[seed, label].arrays["predictions"].astype(np.float64)
+            target = seen.rows.target[folds[label].held].astype(np.float64)
+            apart.append(float(np.sqrt(np.mean((_stored(seen, folds[label], seed) - again) ** 2))))
+            found = agreement(again, target, what=f"seed {seed}, held out {label}, trained again")
+            off[seed, label] = abs(found.plcc - told[seed][label].plcc)
+    worst = max(off, key=lambda member: off[member])
+    far = [member for member, difference in off.items() if not difference <= PLCC_TOLERANCE]
+    said = (f"{len(off)} of {sum(map(len, told.values()))} members; PLCC off by at most {off[worst]:.1e} "
+            f"(seed {worst[0]}, {worst[1]}), scores by an RMS of at most {max(apart):.2g}")  # fmt: skip
+    if far:
+        said += f"; {len(far)} are further off than {PLCC_TOLERANCE:g}"
+    return Check(
+        name="training", passed=not far, expected=f"PLCC within {PLCC_TOLERANCE:g} when trained again", found=said
+    )
+
+
+def _stored(seen: ReceivedRun, fold: Fold, seed: int) -> NDArray[np.float64]:
+    """What the bundle says that a member predicts, in the order of the fold's rows: cells by key, frames in order."""
+    found = seen.predictions
+    rows = {(number, label): part for number, label, part in found.members()}[seed, fold.held_out]
+    stored: NDArray[np.float64] = found.prediction[rows].astype(np.float64)
+    return stored
