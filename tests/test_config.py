@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from kit import contract
-from kit.config import OPTIONS, WORKER_WAIT, Resolved, RunConfig, as_texts, complete, gather, parse, read_config_file
+from kit.config import WORKER_WAIT, Resolved, RunConfig, as_texts, complete, gather, parse, read_config_file
 from kit.errors import BadInput, Several
 from kit.geometry import RawFormat
+from kit.option_values import OPTIONS
 
 #: One good text for every option that has one.
 GOOD = {
@@ -26,7 +27,6 @@ GOOD = {
     "cqs": "31,19",
     "seeds": "4,1",
     "epochs": "7",
-    "corpus": "/merged",
     "arch": "mlp_small",
     "folds": "kfold:5",
     "holdout": "encoder,box",
@@ -49,6 +49,7 @@ GOOD = {
     "tls_cert": "/tls/box.pem",
     "tls_key": "/tls/box.key",
     "worker_wait": "5",
+    "sign": "/keys/lead",
 }
 
 
@@ -275,7 +276,7 @@ def test_what_is_remembered_reads_back_the_same(given: dict[str, str]) -> None:
         parse(Resolved(texts=texts, origins={})), config.origins, out_dir=config.out_dir, box="other", box_origin="x"
     )
     # which GPUs CUDA may see is the environment's to say, each time; where cells are made is the command's
-    here = dict.fromkeys(("scheduler", "tls_ca", "tls_cert", "tls_key"))
+    here = dict.fromkeys(("scheduler", "tls_ca", "tls_cert", "tls_key", "sign"))
     assert again == replace(config, cuda_visible="", worker_wait=WORKER_WAIT, **here)
     assert "out_dir" not in texts
 

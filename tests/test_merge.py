@@ -207,7 +207,7 @@ def test_a_dropped_cell_does_not_come_back(tmp_path: Path) -> None:
     [
         ({"teacher": V1}, ["mixed teachers", "vmaf_v0.6.1 (a: anna)", "vmaf_v1.0.16_3d0h (b: bert)"]),
         ({"scorer_id": "cuda/golden-1"}, ["mixed scorers", "cpu/golden-1 (anna)", "cuda/golden-1 (bert)"]),
-        ({"golden": 97.431}, ["golden pair flat", "on anna", "on bert", "0.003000 apart, expected 0.002 at most"]),
+        ({"golden": 0.003}, ["golden pair flat", "on anna", "on bert", "0.003000 apart, expected 0.002 at most"]),
     ],
 )
 def test_what_was_scored_otherwise_is_refused_by_name(tmp_path: Path, how: dict[str, Any], told: list[str]) -> None:
@@ -223,7 +223,7 @@ def test_what_was_scored_otherwise_is_refused_by_name(tmp_path: Path, how: dict[
 
 def test_golden_answers_within_the_tolerance_pass_and_missing_ones_do_not(tmp_path: Path) -> None:
     shard_of(tmp_path / "a", plan(), box="anna")
-    shard = shard_of(tmp_path / "b", plan(), box="bert", golden=97.4299)
+    shard = shard_of(tmp_path / "b", plan(), box="bert", golden=0.0019)
     join(tmp_path / "a", tmp_path / "b", out=tmp_path / "m")
     (box,) = shard.boxes
     write_manifest(replace(shard, boxes=(replace(box, scorers=({**box.scorers[0], "golden": {}},)),)))
