@@ -55,7 +55,7 @@ def verify(
             from kit.verify.retrain import Retraining
 
             again = Retraining(count=None if retrain == "all" else int(retrain), device=device,
-                               workers=usable_cores(), folder=scratch / "members")  # fmt: skip
+                               workers=usable_cores(), folder=scratch / "members", ui=session.ui)  # fmt: skip
         found = look(bundle.absolute(), scratch, session.processes, allowed_signers=allowed_signers, retraining=again)
     _show(found, bundle, session.ui)
     if as_json:

@@ -18,6 +18,7 @@ from kit import exits, layout
 from kit.corpus.shard import read_manifest
 from kit.fsio import write_json
 from kit.steps import step_03_train, step_04_verdict
+from kit.verify.bundle import UNCHECKED, UNPROVEN
 
 needs_ssh = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen (OpenSSH) is not installed")
 
@@ -122,6 +123,8 @@ def test_a_signed_bundle_is_still_one_file_and_its_signer_is_told(run_copy: Path
         assert done.returncode == code, done.stderr
         (check,) = (check for check in json.loads(done.stdout)["checks"] if check["name"] == "signature")
         assert told in check["found"]
+    done = kit("verify", str(bundle), "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["labels"] == [UNCHECKED, UNPROVEN]
 
 
 @needs_ssh

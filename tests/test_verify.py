@@ -30,6 +30,7 @@ from kit.session import KIT_ROOT
 from kit.steps import step_03_train, step_04_verdict
 from kit.training import predictions
 from kit.training.predictions import Predictions
+from kit.ui import Ui
 from kit.verify.bundle import UNPROVEN, UNSIGNED, verify
 from kit.verify.check import Check
 from kit.verify.checks import run_checks
@@ -341,7 +342,7 @@ def test_members_trained_again_tell_forged_predictions(run: Path, tmp_path: Path
         forge(path, wanted, np.random.default_rng(1))
     config, session = run_in(run)
     step_04_verdict.run(config, step_03_train.run(config, read_manifest(run / layout.CORPUS), session), session)
-    asked = Retraining(count=None, device="cpu", workers=2, folder=tmp_path / "members")
+    asked = Retraining(count=None, device="cpu", workers=2, folder=tmp_path / "members", ui=Ui())
     found = verify(bundle_of(run, tmp_path / "b.tar.gz"), tmp_path / "a", Processes(), retraining=asked)
     assert [check.name for check in found.checks if not check.passed] == ["training"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +49,7 @@ class Verified:
 
 def verify(
     path: Path, scratch: Path, processes: Processes, *, allowed_signers: Path | None = None,
-    retraining: Retraining | None = None, advance: Callable[[int], None] = lambda _: None,
+    retraining: Retraining | None = None,
 ) -> Verified:  # fmt: skip
     """Unpack a bundle into ``scratch`` and check everything in it.
 
@@ -58,7 +57,6 @@ def verify(
         path: the bundle.
         allowed_signers: file of SSH keys, one of which has to have signed it.
         retraining: members to train again.
-        advance: told of epochs of members trained again.
 
     Raises:
         BadInput, PrerequisiteFailed: what was given besides the bundle cannot be used.
@@ -80,7 +78,7 @@ def verify(
     checks += _in_a_process(folder, processes)
     verdict, box = _told(folder)
     if retraining is not None and all(check.passed for check in checks):
-        checks.append(_retrained(folder, retraining, processes, advance))
+        checks.append(_retrained(folder, retraining, processes))
     if verdict in ("PROMOTE", "HOLD") and not any(check.name == "training" and check.passed for check in checks):
         labels.append(UNPROVEN)
     return Verified(checks=tuple(checks), verdict=verdict, box=box, signed_by=signed_by, labels=tuple(labels))
@@ -129,13 +127,11 @@ def _in_a_process(folder: Path, processes: Processes) -> list[Check]:
     return checks
 
 
-def _retrained(
-    folder: Path, asked: Retraining, processes: Processes, advance: Callable[[int], None]
-) -> Check:  # fmt: skip
+def _retrained(folder: Path, asked: Retraining, processes: Processes) -> Check:
     from kit.verify.replay import ReceivedRun  # these take seconds to start, and most verifications do without
     from kit.verify.retrain import retrain
 
     try:
-        return retrain(ReceivedRun(folder), asked, processes, advance)
+        return retrain(ReceivedRun(folder), asked, processes)
     except (Wanting, InvalidEvidence) as error:
         return Check(name="training", passed=False, expected="members trained again", found=error.message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from kit.proc import Processes
 from kit.training.device import choose
 from kit.training.folds import Fold
 from kit.training.members import Ensemble
+from kit.ui import Ui
 from kit.verify.check import Check
 from kit.verify.replay import ReceivedRun, folds_of
 
@@ -30,12 +31,14 @@ class Retraining:
     Attributes:
         count: how many members, chosen at random; None for all.
         folder: where members are kept meanwhile.
+        ui: where its progress is shown.
     """
 
     count: int | None
     device: str
     workers: int
     folder: Path
+    ui: Ui
 
 
 def chosen(members: Sequence[tuple[int, str]], count: int | None) -> list[tuple[int, str]]:
@@ -45,27 +48,28 @@ def chosen(members: Sequence[tuple[int, str]], count: int | None) -> list[tuple[
     return sorted(secrets.SystemRandom().sample(list(members), count))
 
 
-def retrain(seen: ReceivedRun, asked: Retraining, processes: Processes, advance: Callable[[int], None]) -> Check:
+def retrain(seen: ReceivedRun, asked: Retraining, processes: Processes) -> Check:
     """Train members from the shard and compare the PLCC of their held-out rows with that of the stored predictions."""
     folds = {fold.held_out: fold for fold in folds_of(seen)}
     told = loso(seen.predictions).members
     picked = chosen([(seed, label) for seed in told for label in told[seed]], asked.count)
     off: dict[tuple[int, str], float] = {}
     apart = []
-    for seed in sorted({seed for seed, _ in picked}):
-        labels = [label for number, label in picked if number == seed]
-        ensemble = Ensemble(
-            table=seen.rows, folds=[folds[label] for label in labels], seeds=[seed], recipe=seen.recipe,
-            corpus_sha256=seen.shard.corpus_sha256, device=choose(asked.device).kind, workers=asked.workers,
-            folder=asked.folder,
-        )  # fmt: skip
-        trained = ensemble.run(processes, advance)
-        for label in labels:
-            again = trained[seed, label].arrays["predictions"].astype(np.float64)
-            target = seen.rows.target[folds[label].held].astype(np.float64)
-            apart.append(float(np.sqrt(np.mean((_stored(seen, folds[label], seed) - again) ** 2))))
-            found = agreement(again, target, what=f"seed {seed}, held out {label}, trained again")
-            off[seed, label] = abs(found.plcc - told[seed][label].plcc)
+    with asked.ui.progress("Training again", len(picked) * seen.recipe.epochs, "epochs") as advance:
+        for seed in sorted({seed for seed, _ in picked}):
+            labels = [label for number, label in picked if number == seed]
+            ensemble = Ensemble(
+                table=seen.rows, folds=[folds[label] for label in labels], seeds=[seed], recipe=seen.recipe,
+                corpus_sha256=seen.shard.corpus_sha256, device=choose(asked.device).kind, workers=asked.workers,
+                folder=asked.folder,
+            )  # fmt: skip
+            trained = ensemble.run(processes, lambda epochs: advance("", epochs))
+            for label in labels:
+                again = trained[seed, label].arrays["predictions"].astype(np.float64)
+                target = seen.rows.target[folds[label].held].astype(np.float64)
+                apart.append(float(np.sqrt(np.mean((_stored(seen, folds[label], seed) - again) ** 2))))
+                found = agreement(again, target, what=f"seed {seed}, held out {label}, trained again")
+                off[seed, label] = abs(found.plcc - told[seed][label].plcc)
     worst = max(off, key=lambda member: off[member])
     far = [member for member, difference in off.items() if not difference <= PLCC_TOLERANCE]
     said = (f"{len(off)} of {sum(map(len, told.values()))} members; PLCC off by at most {off[worst]:.1e} "
