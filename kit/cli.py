@@ -239,7 +239,7 @@ def _execute(
 
 
 def _show_config(resolved: config.RunConfig, ui: Any) -> None:
-    """Every option with its value and where it came from."""
+    """Every option that takes effect, with its value and where it came from."""
     from kit.ui import Row
 
     if (resolved.out_dir / layout.CONFIG).is_file():
@@ -255,8 +255,9 @@ def _show_config(resolved: config.RunConfig, ui: Any) -> None:
     texts = shown | config.as_texts(resolved) | {"out_dir": str(resolved.out_dir)}
     if resolved.scheduler is not None:
         texts["scheduler"] = resolved.scheduler
+    names = texts.keys() if resolved.corpus is None else texts.keys() & _ON_CORPUS
     rows = [Row(cells=(name.replace("_", "-"), texts[name], resolved.origins.get(name, "default")))
-            for name in sorted(texts)]  # fmt: skip
+            for name in sorted(names)]  # fmt: skip
     ui.table("Options", ("option", "value", "from"), rows)
 
 

@@ -332,7 +332,7 @@ def test_folder_that_is_not_the_kits_is_moved_aside(tree: Tree, wheels: Path) ->
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signal_ends_pip_too(tree: Tree, index: Index, number: signal.Signals, status: int) -> None:
     process = tree.popen(PIP_INDEX_URL=index.url + "/main")
-    assert index.asked.wait(30)
+    assert index.asked.wait(120)
     assert not tree.unlocked()
     process.send_signal(number)
     done = finished(process)
@@ -343,7 +343,7 @@ def test_signal_ends_pip_too(tree: Tree, index: Index, number: signal.Signals, s
 
 def test_killed_start_is_repaired_after_its_pip_is_gone(tree: Tree, index: Index, wheels: Path) -> None:
     first = tree.popen(PIP_INDEX_URL=index.url + "/main")
-    assert index.asked.wait(30)
+    assert index.asked.wait(120)
     first.send_signal(signal.SIGKILL)
     assert finished(first).returncode == -signal.SIGKILL
     second = tree.popen("--wheels", str(wheels))
@@ -355,7 +355,7 @@ def test_killed_start_is_repaired_after_its_pip_is_gone(tree: Tree, index: Index
 
 def test_two_starts_make_one_environment(tree: Tree, index: Index) -> None:
     first = tree.popen("first", PIP_INDEX_URL=index.url + "/main")
-    assert index.asked.wait(30)
+    assert index.asked.wait(120)
     second = tree.popen("second", PIP_INDEX_URL=index.url + "/main")
     assert second.stderr is not None
     assert "waiting" in second.stderr.readline()

@@ -446,6 +446,7 @@ def test_a_run_on_a_merged_corpus_tells_what_each_box_gave(tmp_path: Path, merge
     given = ("run", "--corpus", "m", "--out-dir", "run", "--seeds", "0,1", "--epochs", "1", "--box", "lead")
     done = kit(*given, "--json", cwd=tmp_path)
     assert done.returncode in (0, 1), done.stderr
+    assert "demo clips" not in done.stderr  # what is not asked for is not shown
     value = json.loads(done.stdout)
     corpus = value["verdict"]["corpus"]
     assert [(box["box"], box["platform"], box["cells"], box["rows"], box["encoders"]) for box in corpus["boxes"]] == [

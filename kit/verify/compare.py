@@ -87,8 +87,8 @@ class Comparison:
         first = self.lines[0]
         said = f"All say {words[0]}" if len(words) == 1 else "The verdicts differ: " + ", ".join(
             f"{side.name} {side.verdict['verdict']}" for side in self.sides)  # fmt: skip
-        said += (f"; mean PLCC differs by {first.difference:.4f}, {'more than' if first.disagrees else 'within'} "
-                 f"the spread over seeds ({first.spread:.4f})")  # fmt: skip
+        said += (f"; mean PLCC differs by {first.difference:.5f}, {'more than' if first.disagrees else 'within'} "
+                 f"the spread over seeds ({first.spread:.5f})")  # fmt: skip
         for what in ("source", "encoder"):
             shared = [line for line in self.lines if line.what == what and None not in line.figures]
             off = [line.name for line in shared if line.disagrees]
