@@ -43,15 +43,15 @@ _CORPUS_OPTIONS = (
     "ref_dir", "dataset", "encoders", "teacher", "cqs", "box", "ffmpeg", "vmaf_bin", "scorer_backend", "gpu",
     "render_node", "geometry", "anchor",
 )  # fmt: skip
-_TRAIN_OPTIONS = ("seeds", "epochs", "arch", "folds", "holdout", "device")
+_TRAIN_OPTIONS = ("seeds", "epochs", "arch", "folds", "holdout", "baseline", "device")
 #: Options that take effect in a run on a corpus that is there.
-_ON_CORPUS = {*_TRAIN_OPTIONS, "corpus", "box", "allow_partial", "sign", "out_dir", "config_file"}
+_ON_CORPUS = {*_TRAIN_OPTIONS, "gate", "corpus", "box", "allow_partial", "sign", "out_dir", "config_file"}
 #: Options that take effect in each step.
 _STEP_OPTIONS = (
     {*_CORPUS_OPTIONS, "shard_only"},
     {"cqs", "anchor", *option_values.TOLERANCES},
     {*_TRAIN_OPTIONS},
-    {"device"},
+    {"device", "gate"},
     {"sign"},
 )
 
@@ -76,7 +76,7 @@ def cli() -> None:
 
 
 @cli.command(epilog=SETUP_NOTE)
-@options(*_CORPUS_OPTIONS, *_TRAIN_OPTIONS, "shard_only", "corpus", *option_values.TOLERANCES, "sign", *_PLACES)
+@options(*_CORPUS_OPTIONS, *_TRAIN_OPTIONS, "gate", "shard_only", "corpus", *option_values.TOLERANCES, "sign", *_PLACES)
 @click.option("--from", "first", type=click.IntRange(1, 5), help="Start at step N from what the run folder holds.")
 @click.option("--only", type=click.IntRange(1, 5), help="Do step N alone.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost; make nothing.")
@@ -143,7 +143,7 @@ def train(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
 
 
 @cli.command()
-@options("device", *_PLACES)
+@options("device", "gate", *_PLACES)
 @_no_force
 def verdict(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
     """Step 4: apply the gate, and after PROMOTE fit and export the models.

@@ -64,6 +64,14 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "device": click.option(
         "--device", metavar="NAME",
         help="What trains: auto, cpu, cuda, mps. Default: auto, CUDA where torch can use it, else the CPU."),
+    "baseline": click.option(
+        "--baseline", metavar="M.onnx",
+        help="A model to compare the ensemble with, e.g. the shipped one; a sidecar beside it tells whether it was "
+             "trained on held-out sources."),
+    "gate": click.option(
+        "--gate", metavar="NAME",
+        help=f"What PROMOTE needs: {' or '.join(contract.GATES)}, which asks for both gates. "
+             f"Default: {contract.GATES[0]}; the expert gate is shown all the same."),
     "out_dir": click.option(
         "--out-dir", metavar="DIR",
         help="Run folder. Default: a new one under runs/, or the last one there if it is to be continued."),

@@ -33,6 +33,7 @@ class RunConfig:
         teacher: name of a built-in model, or absolute path of a model file.
         cqs: quality points, ascending; seeds: ensemble seeds in the order given.
         arch: what is trained, one of ``contract.ARCHS``; device: on what, one of ``contract.DEVICES``.
+        baseline: a model to compare the ensemble with; gate: what has to be passed, one of ``contract.GATES``.
         folds: ``loso`` or ``kfold:K``; holdout: what else is held out, of ``contract.HOLDOUTS``.
         geometry: format of ``.yuv`` files that do not tell it themselves.
         anchor: whether every source also gets the anchor cell.
@@ -82,6 +83,8 @@ class RunConfig:
     worker_wait: float = WORKER_WAIT
     sign: Path | None = None
     corpus: Path | None = None
+    baseline: Path | None = None
+    gate: str = contract.GATES[0]
     origins: Mapping[str, str]
 
     @property
@@ -163,7 +166,7 @@ def complete(
         "anchor": True, "shard_only": False,
         "gpu": None, "render_node": None, "cuda_visible": "",
         "allow_partial": False, "stall_timeout": STALL_TIMEOUT, "disk_wait": DISK_WAIT,
-        "corpus": None,
+        "corpus": None, "baseline": None, "gate": contract.GATES[0],
         "scheduler": None, "tls_ca": None, "tls_cert": None, "tls_key": None, "worker_wait": WORKER_WAIT, "sign": None,
     }  # fmt: skip
     words = dict.fromkeys(defaults, "default") | {"box": box_origin} | words
@@ -206,6 +209,7 @@ def as_texts(config: RunConfig) -> dict[str, str]:
         "arch": config.arch,
         "folds": config.folds,
         "device": config.device,
+        "gate": config.gate,
         "box": config.box,
         "anchor": str(config.anchor).lower(),
         "shard_only": str(config.shard_only).lower(),
@@ -232,6 +236,7 @@ def as_texts(config: RunConfig) -> dict[str, str]:
         ("ffmpeg", config.ffmpeg),
         ("vmaf_bin", config.vmaf_bin),
         ("corpus", config.corpus),
+        ("baseline", config.baseline),
     ):
         if path is not None:
             texts[name] = str(path)

@@ -106,6 +106,12 @@ ARCHS = MappingProxyType(
         "mlp_medium": ((64, 32), "relu", False, 0.0),
     }
 )
+#: Architectures that nobody can ask for: the default one without the codec block, to tell what the block is worth.
+ABLATIONS = MappingProxyType({"no_codec_block": ((64, 64), "gelu", False, 0.1)})
+#: What is trained beside ``ARCH`` in the same folds with the same seeds, and compared with it.
+BASELINES = ("linear", "mlp_small", "no_codec_block")
+#: What the model of ``--baseline`` is called among them.
+SHIPPED = "shipped"
 #: Recipe of every architecture: Adam on the mean squared error.
 LEARNING_RATE = 5e-4
 WEIGHT_DECAY = 1e-5
@@ -123,6 +129,18 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 GATE_THRESHOLDS = MappingProxyType(
     {"mean_plcc_min": 0.95, "plcc_spread_max": 0.005, "per_seed_plcc_min": 0.95, "groups_min": 3}
 )
+
+#: What ``--gate`` takes: which gates have to be passed. The first one always has to.
+GATES = ("default", "expert")
+
+#: The expert gate, fixed before any verdict. The hash of this mapping goes into every verdict too.
+#: Errors and biases are VMAF points of the ensemble mean (of each seed alone for ``seed_rmse_max``).
+EXPERT_THRESHOLDS = MappingProxyType(
+    {
+        "mean_plcc_low_min": 0.95, "group_plcc_min": 0.90, "ensemble_rmse_max": 3.0, "seed_rmse_max": 3.0,
+        "source_bias_max": 3.0, "encoder_bias_max": 3.0, "baseline_plcc_loss_max": 0.002, "near_duplicates_max": 0,
+    }
+)  # fmt: skip
 
 #: The scorer's answers to the golden pairs may differ by this much, in VMAF points.
 GOLDEN_TOLERANCE = 2e-3

@@ -36,7 +36,7 @@ def make(config: RunConfig, shard: Shard, verdict: Mapping[str, Any], session: S
     seeds = tuple(sorted(config.seeds))
     rows = table.load(shard)
     whole = folds.everything(rows)
-    members = fit(config, shard, session, rows, (whole,), what="Full fit")
+    members = fit(config, shard, session, rows, (whole,), what="Full fit")[config.arch]
     arch = architecture(config.arch)
     fitted = [restored(arch, members[seed, whole.held_out].arrays) for seed in seeds]
     networks, scale = [network for network, _ in fitted], fitted[0][1]

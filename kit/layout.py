@@ -37,6 +37,11 @@ def holdout_predictions(by: str) -> str:
     return f"{LOSO}/holdout_{by}.parquet"
 
 
+def baseline_predictions(name: str) -> str:
+    """Relative path of the out-of-fold predictions of what the ensemble is compared with."""
+    return f"{LOSO}/baseline_{name}.parquet"
+
+
 def verdict_file(verdict: str) -> str:
     """Relative path of a verdict."""
     return f"{verdict}.json"

@@ -61,16 +61,38 @@ def agreement(prediction: Values, target: Values, *, what: str) -> Agreement:
             problems.append(f"{what}: the {name} is constant ({values[0]:.6g}), its correlation is undefined")
     if problems:
         raise InvalidEvidence(problems)
-    found = Agreement(
-        n=len(target),
-        plcc=float(stats.pearsonr(prediction, target).statistic),
-        srocc=float(stats.spearmanr(prediction, target).statistic),
-        krocc=float(stats.kendalltau(prediction, target).statistic),
-        **errors(prediction, target),
-    )
+    plcc, srocc, krocc = correlations(prediction, target)
+    found = Agreement(n=len(target), plcc=plcc, srocc=srocc, krocc=krocc, **errors(prediction, target))
     if strange := [name for name, value in found.as_dict().items() if not math.isfinite(value)]:
         raise InvalidEvidence([f"{what}: {', '.join(strange)} not finite"])
     return found
+
+
+def correlations(prediction: Values, target: Values) -> tuple[float, float, float]:
+    """Pearson's r, Spearman's rho (Pearson's of mean ranks) and Kendall's tau-b of vectors that are not constant."""
+    return (
+        pearson(prediction, target), pearson(stats.rankdata(prediction), stats.rankdata(target)),
+        _kendall(prediction, target),
+    )  # fmt: skip
+
+
+def pearson(one: Values, two: Values) -> float:
+    """Pearson's linear correlation of two vectors that are not constant, -1 to 1."""
+    first, second = one - one.mean(), two - two.mean()
+    first, second = first / np.linalg.norm(first), second / np.linalg.norm(second)
+    return max(-1.0, min(1.0, float(first @ second)))
+
+
+#: Up to so many values Kendall's tau is counted pair by pair: scipy takes a millisecond at least, also for its p-value.
+_PAIRWISE = 128
+
+
+def _kendall(prediction: Values, target: Values) -> float:
+    if len(target) > _PAIRWISE:
+        return float(stats.kendalltau(prediction, target).statistic)
+    one = np.sign(np.subtract.outer(prediction, prediction))
+    two = np.sign(np.subtract.outer(target, target))
+    return float(np.sum(one * two) / math.sqrt(np.count_nonzero(one)) / math.sqrt(np.count_nonzero(two)))
 
 
 def errors(prediction: Values, target: Values) -> dict[str, float]:

@@ -81,6 +81,14 @@ def _device(text: str) -> str:
     return _one_of(text, "device", contract.DEVICES)
 
 
+def _baseline(text: str) -> Path:
+    return _path(text, "baseline")
+
+
+def _gate(text: str) -> str:
+    return _one_of(text, "gate", contract.GATES)
+
+
 def _encoders(text: str) -> tuple[str, ...]:
     names = _words(text)
     if not names:
@@ -246,6 +254,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="folds", parse=_folds),
     Option(name="holdout", parse=_holdout),
     Option(name="device", parse=_device),
+    Option(name="baseline", parse=_baseline),
+    Option(name="gate", parse=_gate),
     Option(name="box", parse=_box),
     Option(name="ffmpeg", parse=_ffmpeg, env="FFMPEG_BIN"),
     Option(name="vmaf_bin", parse=_vmaf_bin, env="LIBVMAF_BIN"),

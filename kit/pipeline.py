@@ -87,6 +87,8 @@ def execute(config: RunConfig, steps: tuple[Step, ...], session: Session) -> dic
     with locked(config.out_dir), _logged(config.out_dir, session.redact):
         # a command that is refused here has changed nothing
         previous = _before(steps[0], config, session)
+        if any(step.name == step_03_train.NAME for step in steps):
+            step_03_train.check(config)
         _sweep(config.out_dir, session.cache)
         write_json(config.out_dir / layout.CONFIG, _remembered(config))
         (config.out_dir / layout.MANIFEST).unlink(missing_ok=True)

@@ -9,12 +9,14 @@ from typing import Any
 
 from kit.corpus.shard import Shard
 from kit.evidence import CellFacts
+from kit.evidence.baselines import Baseline
 from kit.ffmpeg import Ffmpeg
 from kit.platforms.detect import Platform
 from kit.platforms.facts import HostFacts
 from kit.scorers.base import CellScorer
 from kit.training.folds import assign
 from kit.training.predictions import Predictions
+from kit.training.table import Table
 from kit.types import ReadyEncoder, Scorer, SourceFile, Teacher
 
 
@@ -50,6 +52,8 @@ class Training:
     Attributes:
         folds: the scheme, ``loso`` or ``kfold:K``; holdout: what else was held out, of ``contract.HOLDOUTS``.
         predictions: None where nothing could be trained.
+        baselines: what the ensemble is compared with, by name.
+        rows: the corpus; None where there are no predictions.
         problems: one line for each reason why the evidence is not valid.
     """
 
@@ -59,6 +63,8 @@ class Training:
     holdout: tuple[str, ...]
     predictions: Predictions | None
     problems: tuple[str, ...]
+    baselines: Mapping[str, Baseline]
+    rows: Table | None
 
 
 @dataclass(frozen=True, kw_only=True)

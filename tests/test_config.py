@@ -31,6 +31,8 @@ GOOD = {
     "folds": "kfold:5",
     "holdout": "encoder,box",
     "device": "cpu",
+    "baseline": "/models/shipped.onnx",
+    "gate": "expert",
     "box": "attic.2",
     "ffmpeg": "/usr/bin/ffmpeg",
     "vmaf_bin": "/usr/bin/vmaf",

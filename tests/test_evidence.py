@@ -178,7 +178,10 @@ def errors(key: str) -> list[float]:
 
 def test_the_summary_by_hand() -> None:
     found = summary(table(rows()), CELLS)
-    assert set(found) == {"ensemble_mean", "per_seed", "per_source", "worst_source", "worst_source_encoder"}
+    assert set(found) == {
+        "ensemble_mean", "per_seed", "per_source", "worst_source", "worst_source_encoder", "errors", "uncertainty",
+        "calibration",
+    }  # fmt: skip
     per_source = found["per_source"]
     assert isinstance(per_source, dict)
     assert list(per_source) == ["Fuente1", "Fuente2", "Highway", "Tango"]

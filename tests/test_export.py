@@ -262,7 +262,16 @@ def test_a_tiny_head_says_nothing_of_encoders_it_does_not_see(tmp_path: Path) ->
     shard = read_manifest(config.out_dir / layout.CORPUS)
     verdict = step_04_verdict.run(
         config,
-        Training(shard=shard, seeds=(0, 1), folds="loso", holdout=(), predictions=None, problems=("x",)),
+        Training(
+            shard=shard,
+            seeds=(0, 1),
+            folds="loso",
+            holdout=(),
+            predictions=None,
+            problems=("x",),
+            baselines={},
+            rows=None,
+        ),
         session,
     )
     document = {**verdict.document, "gate": {**verdict.document["gate"], "passed": True, "mean_plcc": 0.96,

@@ -110,8 +110,8 @@ def test_an_honest_promotion_is_valid_from_the_archive_to_the_models(
     assert command(["verify", str(bundle_of(run, tmp_path / f"{TOP}.tar.gz")), "--json"]) == exits.OK
     found = json.loads(capsys.readouterr().out)
     assert [check["name"] for check in found["checks"]] == [
-        "archive", "documents", "verdict file", "cells", "scorer", "predictions", "targets", "reports", "gate",
-        "evidence", "model descriptions", "model files", "model scores",
+        "archive", "documents", "verdict file", "cells", "scorer", "predictions", "targets", "baselines",
+        "reports", "gate", "evidence", "model descriptions", "model files", "model scores",
     ]  # fmt: skip
     assert all(check["passed"] for check in found["checks"])
     assert (found["valid"], found["verdict"], found["box"]) == (True, "PROMOTE", "testbox")

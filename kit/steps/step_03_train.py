@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +15,34 @@ from kit.corpus import shard as shards
 from kit.corpus.shard import Shard
 from kit.errors import BadInput, InvalidEvidence
 from kit.evidence import ENSEMBLE
+from kit.evidence.baselines import Baseline, expected_baselines
 from kit.fitting import fit, recipe
 from kit.fsio import read_json, sha256_file, write_json
 from kit.provenance import block
 from kit.results import Training, cell_facts
 from kit.session import Session
 from kit.training import folds, predictions, table
+from kit.training.checkpoints import Checkpoint
 from kit.training.folds import Fold
 from kit.training.predictions import Predictions
 from kit.training.report import holdout_report, seed_report
 from kit.training.table import Table
 
+if TYPE_CHECKING:
+    from kit.training.model_file import ModelFile
+
 NAME = "train"
+#: Members by seed and label of what they hold out.
+_Members = Mapping[tuple[int, str], Checkpoint]
+
+
+def check(config: RunConfig) -> None:
+    """Refuse a ``--baseline`` that cannot be used before anything is made.
+
+    Raises:
+        BadInput, Wanting: as :func:`kit.training.model_file.baseline_model`.
+    """
+    _asked_baseline(config)
 
 
 def run(config: RunConfig, previous: Shard, session: Session) -> Training:
@@ -37,10 +53,13 @@ def run(config: RunConfig, previous: Shard, session: Session) -> Training:
     """
     _forget(config)
     problems = [f"cell {name} failed: {why}" for name, why in shards.failures_table(previous.lacking)]
-    found = None
+    shipped = _asked_baseline(config)
+    found, rows = None, None
+    baselines: dict[str, Baseline] = {}
     if not problems:
         try:
-            found, problems = _train(config, previous, session)
+            rows = table.load(previous)
+            found, problems, baselines = _train(config, previous, session, rows, shipped)
         except InvalidEvidence as error:
             problems = list(error.problems)
     predictions_file = config.out_dir / layout.PREDICTIONS
@@ -53,6 +72,7 @@ def run(config: RunConfig, previous: Shard, session: Session) -> Training:
         "folds": config.folds,
         "holdout": list(config.holdout),
         "predictions_sha256": sha256_file(predictions_file) if predictions_file.is_file() else None,
+        "baselines": {name: _baseline_json(config, name, baseline) for name, baseline in baselines.items()},
         "problems": problems,
     }
     write_json(config.out_dir / layout.TRAINING, summary)
@@ -60,8 +80,16 @@ def run(config: RunConfig, previous: Shard, session: Session) -> Training:
         session.ui.say(f"Evidence not valid: {line}")
     return Training(
         shard=previous, seeds=config.seeds, folds=config.folds, holdout=config.holdout, predictions=found,
-        problems=tuple(problems),
+        problems=tuple(problems), baselines=baselines, rows=rows,
     )  # fmt: skip
+
+
+def _asked_baseline(config: RunConfig) -> ModelFile | None:
+    if config.baseline is None:
+        return None
+    from kit.training.model_file import baseline_model  # late: it needs onnxruntime
+
+    return baseline_model(config.baseline)
 
 
 def _forget(config: RunConfig) -> None:
@@ -80,20 +108,51 @@ class _Study:
     file: str
 
 
-def _train(config: RunConfig, shard: Shard, session: Session) -> tuple[Predictions, list[str]]:
-    rows = table.load(shard)
+def _train(
+    config: RunConfig, shard: Shard, session: Session, rows: Table, shipped: ModelFile | None
+) -> tuple[Predictions, list[str], dict[str, Baseline]]:
     study = _Study(rows=rows, parts=folds.by_group(rows, config.folds), file=layout.PREDICTIONS)
     holdouts = {by: _held_out(shard, rows, by) for by in config.holdout}
-    found, problems, seconds = _predict(config, shard, session, study)
+    beside = expected_baselines(config.arch)
+    trained = fit(config, shard, session, study.rows, study.parts, what="Training", beside=beside)
+    found, problems, seconds = _predicted(config, shard, study, trained[config.arch])
     if not problems:
         try:
             for name, report in _reports(config, shard, study, found, seconds):
                 _write(config, shard, session, name, report)
         except InvalidEvidence as error:
             problems = list(error.problems)
+    baselines = {name: _baseline(config, shard, study, name, trained[name]) for name in beside}
+    if shipped is not None:
+        baselines[contract.SHIPPED] = _shipped(config, shard, study, shipped)
     for by, held_out in holdouts.items():
         problems += [f"--holdout {by}: {problem}" for problem in _hold_out(config, shard, session, by, held_out)]
-    return found, problems
+    return found, problems, baselines
+
+
+def _baseline(config: RunConfig, shard: Shard, study: _Study, name: str, trained: _Members) -> Baseline:
+    """What members of another architecture predict. That one of them failed is no reason to doubt the ensemble."""
+    study = replace(study, file=layout.baseline_predictions(name))
+    found, problems, _ = _predicted(config, shard, study, trained)
+    if problems:
+        (config.out_dir / study.file).unlink()
+    return Baseline(predictions=None if problems else found, problems=tuple(problems), model=None)
+
+
+def _shipped(config: RunConfig, shard: Shard, study: _Study, model: ModelFile) -> Baseline:
+    """What a model that is there says of every row; it is its own only seed."""
+    scores, _ = model.scores(study.rows.features, study.rows.codec)
+    found = _columns(shard, study.rows, [(ENSEMBLE, fold, scores[fold.held]) for fold in study.parts])
+    predictions.write(config.out_dir / layout.baseline_predictions(contract.SHIPPED), found)
+    return Baseline(predictions=found, problems=(), model=model.told)
+
+
+def _baseline_json(config: RunConfig, name: str, baseline: Baseline) -> dict[str, object]:
+    path = config.out_dir / layout.baseline_predictions(name)
+    return {
+        "predictions_sha256": None if baseline.predictions is None else sha256_file(path),
+        "problems": list(baseline.problems), "model": baseline.model,
+    }  # fmt: skip
 
 
 def _held_out(shard: Shard, rows: Table, by: str) -> _Study:
@@ -107,11 +166,10 @@ def _held_out(shard: Shard, rows: Table, by: str) -> _Study:
     return _Study(rows=alone, parts=parts, file=layout.holdout_predictions(by))
 
 
-def _predict(
-    config: RunConfig, shard: Shard, session: Session, study: _Study
+def _predicted(
+    config: RunConfig, shard: Shard, study: _Study, trained: _Members
 ) -> tuple[Predictions, list[str], dict[int, float]]:
-    """Train every seed on every fold and write what they predict; also what is not finite, and each seed's seconds."""
-    trained = fit(config, shard, session, study.rows, study.parts, what="Training")
+    """Write what every seed predicts in every fold; also what is not finite, and each seed's seconds."""
     members = [(seed, fold, trained[seed, fold.held_out].arrays["predictions"])
                for seed in config.seeds for fold in study.parts]  # fmt: skip
     seconds = {seed: sum(trained[seed, fold.held_out].seconds for fold in study.parts) for seed in config.seeds}
@@ -145,7 +203,8 @@ def _hold_out(config: RunConfig, shard: Shard, session: Session, by: str, study:
     session.ui.say(f"Held out as well: each {by} in turn ({', '.join(fold.held_out for fold in study.parts)})")
     if aside := len(shard.cells) - len(study.rows.cells):
         session.ui.say(f"{aside} cells that several boxes made are set aside")
-    found, problems, _ = _predict(config, shard, session, study)
+    trained = fit(config, shard, session, study.rows, study.parts, what="Training")
+    found, problems, _ = _predicted(config, shard, study, trained[config.arch])
     if problems:
         return problems
     try:
@@ -195,7 +254,7 @@ def load(config: RunConfig, session: Session) -> Training:
         corpus, problems, digest = value["corpus_sha256"], tuple(value["problems"]), value["predictions_sha256"]
         seeds = tuple(value["seeds"])
         differing = [name for name in ("epochs", "arch", "folds") if value[name] != getattr(config, name)]
-        holdout = tuple(value["holdout"])
+        holdout, _ = tuple(value["holdout"]), value["baselines"]
     except (KeyError, TypeError) as error:
         raise BadInput(f"{path} was not written by this version: {error!r}", hint="Run `train` again.") from error
     if corpus != shard.corpus_sha256:
@@ -209,7 +268,22 @@ def load(config: RunConfig, session: Session) -> Training:
     if digest is not None and (not predictions_file.is_file() or sha256_file(predictions_file) != digest):
         raise BadInput(f"{predictions_file} is not what was trained", hint="Run `train` again.")
     found = None if problems else predictions.read(predictions_file)
-    return Training(shard=shard, seeds=seeds, folds=config.folds, holdout=holdout, predictions=found, problems=problems)
+    return Training(
+        shard=shard, seeds=seeds, folds=config.folds, holdout=holdout, predictions=found, problems=problems,
+        baselines={} if problems else _load_baselines(config, value["baselines"]),
+        rows=None if problems else table.load(shard),
+    )  # fmt: skip
+
+
+def _load_baselines(config: RunConfig, told: Mapping[str, Any]) -> dict[str, Baseline]:
+    found = {}
+    for name, baseline in told.items():
+        path, digest = config.out_dir / layout.baseline_predictions(name), baseline["predictions_sha256"]
+        if digest is not None and (not path.is_file() or sha256_file(path) != digest):
+            raise BadInput(f"{path} is not what was trained", hint="Run `train` again.")
+        found[name] = Baseline(predictions=None if digest is None else predictions.read(path),
+                               problems=tuple(baseline["problems"]), model=baseline["model"])  # fmt: skip
+    return found
 
 
 def _shown(value: object) -> str:

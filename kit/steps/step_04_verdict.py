@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from kit import contract, evidence, layout
 from kit.config import RunConfig
 from kit.corpus import shard as shards
+from kit.corpus.shard import Shard
 from kit.errors import BadInput, InvalidEvidence, Missing
+from kit.evidence import LosoResult
+from kit.evidence.baselines import Corpus, baselines
+from kit.evidence.coverage import coverage
 from kit.fsio import read_json, sha256_file, write_json
-from kit.gate import GateReport, apply_gate, thresholds_sha256
+from kit.gate import ExpertReport, GateReport, apply_expert_gate, apply_gate, thresholds_sha256
 from kit.provenance import block, utc_now
 from kit.results import Training, Verdict, cell_facts
 from kit.session import Session
 from kit.training import predictions
+from kit.training.predictions import Predictions
 from kit.ui import Row
 
 NAME = "verdict"
@@ -35,27 +41,21 @@ def run(config: RunConfig, previous: Training, session: Session) -> Verdict:
         ExportFailed: the verdict is PROMOTE and stands, but a model that was made is not what it should be.
     """
     layout.withdraw_verdict(config.out_dir)
-    problems, gate = list(previous.problems), None
-    found: dict[str, object] = {}
-    if not problems:
-        try:
-            gate, found = judge(previous)
-        except InvalidEvidence as error:
-            problems = list(error.problems)
-    word = "INVALID" if gate is None else "PROMOTE" if gate.passed else "HOLD"
+    judged = judge(previous, previous.problems)
+    word = judged.word(config.gate)
     predictions_file = config.out_dir / layout.PREDICTIONS
     document = {
         "schema_version": contract.SCHEMA_VERSION,
         "verdict": word,
         "generated_at_utc": utc_now(),
         "seeds": list(previous.seeds),
-        "gate": gate_as_json(gate),
+        "decided_by": config.gate,
+        "gate": gate_as_json(judged.gate),
+        "expert_gate": expert_as_json(judged.expert),
         "corpus": corpus_summary(previous),
         "evidence": {
-            "problems": problems,
-            "folds": previous.folds,
             "predictions_sha256": sha256_file(predictions_file) if predictions_file.is_file() else None,
-            **found,
+            **judged.evidence,
         },
         "demo": previous.shard.demo,
         "recommendation": _DEMO_SAYS if previous.shard.demo else _SAYS[word],
@@ -73,11 +73,51 @@ def run(config: RunConfig, previous: Training, session: Session) -> Verdict:
     return verdict
 
 
-def judge(training: Training) -> tuple[GateReport, dict[str, object]]:
-    """The gate and the evidence, from the predictions alone.
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What both gates say of a training, and why.
+
+    Attributes:
+        gate: None where the evidence is not valid.
+        evidence: the ``evidence`` object of a verdict but the hash of the predictions.
+    """
+
+    gate: GateReport | None
+    expert: ExpertReport
+    evidence: Mapping[str, Any]
+
+    def word(self, decided_by: str) -> str:
+        """The verdict, by one of ``contract.GATES``: the expert gate asks for both."""
+        if self.gate is None:
+            return "INVALID"
+        return "PROMOTE" if self.gate.passed and (decided_by == contract.GATES[0] or self.expert.passed) else "HOLD"
+
+
+def judge(
+    training: Training, problems: Sequence[str], agreed: Callable[[Predictions], LosoResult] = evidence.loso
+) -> Judgement:
+    """The gates and the evidence, from corpus and predictions alone.
+
+    Args:
+        problems: why the evidence is not valid, as far as that is known.
+        agreed: gives the agreement of every member.
+    """
+    found: dict[str, Any] = {}
+    gate = None
+    if not problems:
+        try:
+            gate, found = apply_gate(agreed(_complete(training)).mean_plccs()), _evidence(training)
+        except InvalidEvidence as error:
+            problems = error.problems
+    whole = {"problems": list(problems), "folds": training.folds, **found}
+    return Judgement(gate=gate, expert=apply_expert_gate(found or None), evidence=whole)
+
+
+def _complete(training: Training) -> Predictions:
+    """The predictions.
 
     Raises:
-        InvalidEvidence: predictions are missing, doubled, in a wrong fold, not finite or constant.
+        InvalidEvidence: some are missing, doubled or in a wrong fold.
     """
     found, cells = training.predictions, cell_facts(training.shard, training.folds)
     if found is None:
@@ -87,8 +127,20 @@ def judge(training: Training) -> tuple[GateReport, dict[str, object]]:
         problems.append("the predictions belong to another corpus")
     if problems:
         raise InvalidEvidence(problems)
-    result = evidence.loso(found)
-    return apply_gate(result.mean_plccs()), evidence.summary(found, cells)
+    return found
+
+
+def _evidence(training: Training) -> dict[str, Any]:
+    """Everything that is no decision, of predictions that are complete."""
+    found, rows, cells = training.predictions, training.rows, cell_facts(training.shard, training.folds)
+    if found is None or rows is None:
+        raise InvalidEvidence(["there are no predictions"])
+    corpus = Corpus(sha256=training.shard.corpus_sha256, source_ids=frozenset(source_ids(training.shard)))
+    return {
+        **evidence.summary(found, cells),
+        **baselines(found, cells, training.baselines, corpus),
+        "coverage": coverage(rows, cells),
+    }
 
 
 def gate_as_json(gate: GateReport | None) -> dict[str, object]:
@@ -103,13 +155,25 @@ def gate_as_json(gate: GateReport | None) -> dict[str, object]:
     }  # fmt: skip
 
 
+def expert_as_json(expert: ExpertReport) -> dict[str, object]:
+    """The ``expert_gate`` object of a verdict."""
+    found = asdict(expert)
+    return found | {"checks": list(found["checks"]), "failing": list(expert.failing)}
+
+
+def source_ids(shard: Shard) -> list[str]:
+    """Identities of the sources that there are rows of, sorted."""
+    return sorted({entry.source_id for entry in shard.cells})
+
+
 def corpus_summary(training: Training) -> dict[str, object]:
     """The ``corpus`` object of a verdict."""
     shard = training.shard
     return {
         "sha256": shard.corpus_sha256,
         "teacher": shard.teacher and shard.teacher.described,
-        "sources": len({entry.source_id for entry in shard.cells}),
+        "sources": len(source_ids(shard)),
+        "source_ids": source_ids(shard),
         "groups": len(shard.groups),
         "cells": len(shard.cells),
         "failed_cells": len(shard.failed),
@@ -133,7 +197,9 @@ def show(verdict: Verdict, session: Session) -> None:
             Row(cells=("each seed", f"{seeds} (at least {gate['per_seed_min']})")),
             Row(cells=("ensemble mean", f"RMSE {mean['rmse']:.2f}, bias {mean['bias']:+.2f} VMAF points")),
             Row(cells=("worst source", f"{worst['name']}: RMSE {worst['rmse']:.2f}, bias {worst['bias']:+.2f}")),
+            _expert_row(verdict.document),
         ]
+        rows += [Row(cells=("codec block", found["codec_block"]))] if found["codec_block"] else []
     if waived := verdict.document["corpus"]["waived_cells"]:
         rows.append(Row(cells=("left out", f"{waived} failed cells, waived by --allow-partial"), style="yellow"))
     boxes = verdict.document["corpus"]["boxes"]
@@ -142,6 +208,16 @@ def show(verdict: Verdict, session: Session) -> None:
         rows.append(Row(cells=(f"from {box['box'] or 'not told'}", f"{made} ({box['platform'] or 'not told'})")))
     rows.append(Row(cells=("recommendation", verdict.document["recommendation"])))
     session.ui.table(f"Verdict: {verdict.word}", ("", ""), rows)
+
+
+def _expert_row(document: Mapping[str, Any]) -> Row:
+    expert = document["expert_gate"]
+    decides = "decides too" if document["decided_by"] == expert["name"] else "shown, does not decide"
+    lacking = [f"{check['name']} {'undefined' if check['value'] is None else format(check['value'], '.4g')} against "
+               f"{check['threshold']:g}" + (f" at {check['where']}" if check["where"] else "")
+               for check in expert["checks"] if not check["passed"]]  # fmt: skip
+    said = "passed" if expert["passed"] else "not passed: " + "; ".join(lacking)
+    return Row(cells=("expert gate", f"{said} ({decides})"), style="" if expert["passed"] else "yellow")
 
 
 def load(config: RunConfig, session: Session) -> Verdict:
@@ -165,12 +241,11 @@ def load(config: RunConfig, session: Session) -> Verdict:
         raise BadInput(f"{words[0]}.json is not a verdict: {error!r}", hint="Run `verdict` again.") from error
     if not stale and words[0] != "INVALID":
         shard = shards.read_manifest(config.out_dir / layout.CORPUS)
-        stored = predictions.read(predictions_file)
         training = Training(
             shard=shard, seeds=tuple(document["seeds"]), folds=document["evidence"]["folds"], holdout=(),
-            predictions=stored, problems=(),
+            predictions=predictions.read(predictions_file), problems=(), baselines={}, rows=None,
         )  # fmt: skip
-        stale = gate_as_json(judge(training)[0]) != document["gate"]
+        stale = gate_as_json(apply_gate(evidence.loso(_complete(training)).mean_plccs())) != document["gate"]
     if stale:
         raise BadInput(f"{words[0]}.json does not belong to the predictions beside it", hint="Run `verdict` again.")
     return Verdict(word=words[0], document=document)

@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from kit import __version__, contract, layout
 from kit.archive import Member, read_hashes, write_tar_gz
 from kit.config import RunConfig
 from kit.corpus import shard as shards
 from kit.errors import Missing, Wanting
-from kit.fsio import atomic_path, json_bytes, sha256_file, write_json
+from kit.fsio import atomic_path, json_bytes, read_json, sha256_file, write_json
 from kit.provenance import utc_now
 from kit.results import Bundle, Verdict
 from kit.session import Session
@@ -92,6 +93,7 @@ def contents(config: RunConfig, word: str | None, seeds: Sequence[int]) -> list[
         trained = [layout.PREDICTIONS, layout.ENSEMBLE_REPORT, *map(layout.seed_report, seeds)]
         for by in config.holdout:
             trained += [layout.holdout_predictions(by), layout.holdout_report(by)]
+        trained += [layout.baseline_predictions(name) for name in _baselines(run_dir)]
         names += [name for name in trained if word != "INVALID" or (run_dir / name).is_file()]
     if word == "PROMOTE":
         from kit import exports  # late: it needs torch
@@ -99,6 +101,12 @@ def contents(config: RunConfig, word: str | None, seeds: Sequence[int]) -> list[
         names += exports.listed(config, seeds, shard.corpus_sha256)
     names += [str(path.relative_to(run_dir)) for path in (run_dir / layout.LOGS).glob("*.log")]
     return sorted(names)
+
+
+def _baselines(run_dir: Path) -> list[str]:
+    """What the ensemble was compared with and has predictions."""
+    told: Any = read_json(run_dir / layout.TRAINING, left_by="train")
+    return [name for name, found in told["baselines"].items() if found["predictions_sha256"] is not None]
 
 
 def _member(run_dir: Path, name: str) -> Member:

@@ -33,7 +33,7 @@ def check(path: Path, networks: Sequence[Network], scale: Standardiser, table: T
     arch, ensemble = networks[0].arch, len(networks) > 1
     data = path.read_bytes()
     outputs = (contract.SCORE_OUTPUT, contract.SPREAD_OUTPUT) if ensemble else (contract.SCORE_OUTPUT,)
-    _raise_if(path, format_problems(data, arch, outputs))
+    _raise_if(path, format_problems(data, codec_aware=arch.codec_aware, outputs=outputs))
     try:
         session = runtime.open_session(data)
         chosen = np.unique(np.linspace(0, len(table) - 1, min(contract.EXPORT_ROWS, len(table))).round())

@@ -8,10 +8,9 @@ import onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto
 
 from kit import contract
-from kit.training.recipe import Architecture
 
 
-def format_problems(data: bytes, arch: Architecture, outputs: Sequence[str]) -> list[str]:
+def format_problems(data: bytes, *, codec_aware: bool, outputs: Sequence[str]) -> list[str]:
     """What breaks a rule of the format: validity, versions, operators, ends, and that all is in this one file."""
     model = onnx.load_model_from_string(data)
     try:
@@ -29,7 +28,7 @@ def format_problems(data: bytes, arch: Architecture, outputs: Sequence[str]) -> 
     if outside := [tensor.name for tensor in _tensors(model) if tensor.external_data or tensor.data_location]:
         problems.append(f"weights outside the file: {', '.join(outside)}")
     wanted = {contract.FEATURES_INPUT: ["N", len(contract.FEATURES)]}
-    if arch.codec_aware:
+    if codec_aware:
         wanted[contract.CODEC_INPUT] = ["N", contract.CODEC_DIM]
     for what, ends, expected_ends in (
         ("inputs", model.graph.input, wanted), ("outputs", model.graph.output, {name: ["N"] for name in outputs})

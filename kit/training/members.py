@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 import threading
@@ -74,12 +75,8 @@ class Ensemble:
             DiskFull: a checkpoint could not be written.
             ToolFailed: a process ended otherwise than it should.
         """
-        if len(self.finished()) < len(self.seeds) * len(self.folds):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=self.folder) as folder:
-                job = self.prepare(Path(folder))
-                _work(Path(folder), min(self.workers, len(job.stacks)), processes, advance)
-        return self.finished()
+        (found,) = train((self,), processes, advance)
+        return found
 
     def prepare(self, folder: Path) -> Job:
         """Plan what is missing and write everything that workers need into a folder."""
@@ -110,12 +107,29 @@ class Ensemble:
         return groups
 
 
-def _work(folder: Path, workers: int, processes: Processes, advance: Callable[[int], None]) -> None:
-    """Run the workers of a job to their end."""
+def train(
+    ensembles: Sequence[Ensemble], processes: Processes, advance: Callable[[int], None]
+) -> list[Mapping[tuple[int, str], Checkpoint]]:
+    """Train what is missing of several ensembles, one after the other, by the same processes; see `Ensemble.run`."""
+    with contextlib.ExitStack() as opened:
+        folders, workers = [], 0
+        for ensemble in ensembles:
+            if len(ensemble.finished()) < len(ensemble.seeds) * len(ensemble.folds):
+                ensemble.folder.mkdir(parents=True, exist_ok=True)
+                folder = tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=ensemble.folder)
+                folders.append(Path(opened.enter_context(folder)))
+                workers = max(workers, min(ensemble.workers, len(ensemble.prepare(folders[-1]).stacks)))
+        if folders:
+            _work(folders, workers, processes, advance)
+    return [ensemble.finished() for ensemble in ensembles]
+
+
+def _work(folders: Sequence[Path], workers: int, processes: Processes, advance: Callable[[int], None]) -> None:
+    """Run the workers of jobs to their end."""
     lock = threading.Lock()
 
     def one(_number: int) -> None:
-        argv = (sys.executable, "-m", "kit.training.worker", str(folder))
+        argv = (sys.executable, "-m", "kit.training.worker", *map(str, folders))
         with processes.stream(argv, tried="training", cwd=_ROOT) as (stdout, _):
             for line in stdout:
                 with lock:

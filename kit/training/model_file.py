@@ -48,6 +48,13 @@ class ModelFile:
         """Encoders of the vocabulary that it never saw, as far as the sidecar tells."""
         return tuple(self.sidecar["untrained_encoders"]) if self.sidecar and self.codec_aware else ()
 
+    @property
+    def told(self) -> dict[str, object]:
+        """What a comparison has to know of it; of the corpus it was trained on what the sidecar tells, else null."""
+        corpus = self.sidecar["corpus"] if self.sidecar else {}
+        return {"file": self.path.name, "sha256": self.sha256, "corpus_sha256": corpus.get("sha256"),
+                "source_ids": corpus.get("source_ids")}  # fmt: skip
+
     def scores(self, features: Floats, codec: Floats) -> tuple[Floats, Floats | None]:
         """Scores of frames in VMAF points, float32 [n], and their spread over the members of an ensemble.
 
@@ -64,8 +71,11 @@ class ModelFile:
         return found[contract.SCORE_OUTPUT], found.get(contract.SPREAD_OUTPUT)
 
 
-def open_model(path: Path) -> ModelFile:
+def open_model(path: Path, option: str = "--model") -> ModelFile:
     """Load a model and the sidecar beside it.
+
+    Args:
+        option: what asked for it.
 
     Raises:
         BadInput: it is not there, is no model, or has other inputs and outputs than the kit's; or the sidecar is none.
@@ -74,22 +84,37 @@ def open_model(path: Path) -> ModelFile:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BadInput(f"--model: {path} cannot be read: {error.strerror}", hint=_HINT) from error
+        raise BadInput(f"{option}: {path} cannot be read: {error.strerror}", hint=_HINT) from error
     try:
         session = runtime.open_session(data)
     except Exception as error:  # onnxruntime's errors have no class in common
-        raise BadInput(f"--model: onnxruntime cannot load {path.name}: {error}", hint=_HINT) from error
+        raise BadInput(f"{option}: onnxruntime cannot load {path.name}: {error}", hint=_HINT) from error
     inputs = {end.name: end.shape[1:] for end in session.get_inputs() if end.type == "tensor(float)"}
     outputs = [end.name for end in session.get_outputs()]
     known = [{name: [width] for name, width in list(_INPUTS.items())[:count]} for count in (1, 2)]
     if inputs not in known or outputs not in ([contract.SCORE_OUTPUT], [contract.SCORE_OUTPUT, contract.SPREAD_OUTPUT]):
-        raise BadInput(f"--model: {path.name} takes {inputs} and gives {outputs}; expected features [N, 6], with or "
+        raise BadInput(f"{option}: {path.name} takes {inputs} and gives {outputs}; expected features [N, 6], with or "
                        "without codec_onehot [N, 18], and score, with or without score_std", hint=_HINT)  # fmt: skip
     digest, codec_aware = hashlib.sha256(data).hexdigest(), contract.CODEC_INPUT in inputs
     return ModelFile(
         path=path, sha256=digest, sidecar=_sidecar(path.with_suffix(".json"), digest, codec_aware=codec_aware),
         codec_aware=codec_aware, ensemble=len(outputs) == 2, session=session,
     )  # fmt: skip
+
+
+def baseline_model(path: Path) -> ModelFile:
+    """The model that a new ensemble is compared with; it keeps the rules of the models that the kit exports.
+
+    Raises:
+        BadInput: it cannot be loaded, or breaks a rule; Wanting: the sidecar describes another file.
+    """
+    from kit.training.graph_format import format_problems  # late: onnx takes its time, and `score` does without
+
+    found = open_model(path, "--baseline")
+    outputs = [contract.SCORE_OUTPUT, *([contract.SPREAD_OUTPUT] if found.ensemble else [])]
+    if problems := format_problems(path.read_bytes(), codec_aware=found.codec_aware, outputs=outputs):
+        raise BadInput(f"--baseline: {path.name}: {'; '.join(problems)}", hint=_HINT)
+    return found
 
 
 def _sidecar(path: Path, digest: str, *, codec_aware: bool) -> Mapping[str, Any] | None:

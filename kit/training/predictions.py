@@ -81,6 +81,12 @@ class Predictions:
             target=self.target[rows], prediction=self.prediction[rows],
         )  # fmt: skip
 
+    def same_rows(self, other: Predictions) -> bool:
+        """Whether both are of the same corpus, folds, rows and targets, whatever they predict."""
+        labels = (self.corpus_sha256, self.folds, self.cells) == (other.corpus_sha256, other.folds, other.cells)
+        names = ("seed", "fold", "cell", "frame", "target")
+        return labels and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
+
     def seeds(self) -> Iterator[tuple[int, slice]]:
         """(seed, its rows) of every seed there is, in order."""
         for seed, begin, end in _runs(self.seed):

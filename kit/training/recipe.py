@@ -36,8 +36,8 @@ class Architecture:
 
 
 def architecture(name: str = contract.ARCH) -> Architecture:
-    """The architecture of a name in ``contract.ARCHS``."""
-    hidden, activation, codec_aware, dropout = contract.ARCHS[name]
+    """The architecture of a name in ``contract.ARCHS`` or ``contract.ABLATIONS``."""
+    hidden, activation, codec_aware, dropout = (contract.ARCHS | contract.ABLATIONS)[name]
     return Architecture(name=name, hidden=hidden, activation=activation, codec_aware=codec_aware, dropout=dropout)
 
 

@@ -1,4 +1,4 @@
-"""A process that trains stacks of a job until none is left: ``python -m kit.training.worker FOLDER``.
+"""A process that trains stacks of jobs until none is left: ``python -m kit.training.worker FOLDER…``.
 
 It writes every member as a checkpoint when it is finished, those in training once in a while, and on stdout, a line
 each, how many epochs of members have been trained since the line before.
@@ -178,7 +178,8 @@ def main() -> int:
     """The process."""
     gc.freeze()
     try:
-        work(Path(sys.argv[1]), _report)
+        for folder in sys.argv[1:]:
+            work(Path(folder), _report)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return exits.DISK_FULL

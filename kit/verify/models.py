@@ -66,10 +66,10 @@ def _described(seen: ReceivedRun) -> str:
 
 
 def _formed(seen: ReceivedRun) -> str:
-    problems = []
+    problems, arch = [], architecture(seen.recipe.arch)
     for seed, path in _files(seen).items():
         outputs = (contract.SCORE_OUTPUT, contract.SPREAD_OUTPUT) if seed is None else (contract.SCORE_OUTPUT,)
-        found = format_problems(path.read_bytes(), architecture(seen.recipe.arch), outputs)
+        found = format_problems(path.read_bytes(), codec_aware=arch.codec_aware, outputs=outputs)
         problems += [f"{path.name}: {line}" for line in found]
     if problems:
         raise Wanting(listed(problems))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,15 @@ from kit import contract, evidence, layout, validation
 from kit.corpus import received
 from kit.corpus import shard as shards
 from kit.corpus.shard import Shard
-from kit.errors import InvalidEvidence, Wanting
+from kit.errors import Wanting
+from kit.evidence import LosoResult
+from kit.evidence.baselines import Baseline, expected_baselines
 from kit.fsio import read_json, sha256_file
-from kit.gate import thresholds_sha256
+from kit.gate import ExpertReport, thresholds_sha256
 from kit.results import Training, cell_facts
 from kit.scorers import golden
 from kit.steps import step_04_verdict
+from kit.steps.step_04_verdict import Judgement
 from kit.training import predictions as prediction_file
 from kit.training import table
 from kit.training.predictions import Predictions
@@ -98,24 +102,34 @@ class ReceivedRun:
         return Training(
             shard=self.shard, seeds=tuple(self.training["seeds"]), folds=self.training["folds"],
             holdout=tuple(self.training["holdout"]), predictions=self.predictions if there else None,
-            problems=tuple(self.training["problems"]),
+            problems=tuple(self.training["problems"]), baselines=self.baselines if there else {},
+            rows=self.rows if there else None,
         )  # fmt: skip
 
     @cached_property
-    def judged(self) -> tuple[str, dict[str, object], dict[str, object]]:
-        """Verdict, gate and evidence as the kit gives them for what is in the bundle."""
+    def baselines(self) -> dict[str, Baseline]:
+        """What the ensemble was compared with."""
+        return {
+            name: Baseline(predictions=self._baseline(name) if told["predictions_sha256"] else None,
+                           problems=tuple(told["problems"]), model=told["model"])
+            for name, told in self.training["baselines"].items()
+        }  # fmt: skip
+
+    def _baseline(self, name: str) -> Predictions:
+        return prediction_file.read(self.folder / layout.baseline_predictions(name))
+
+    @cached_property
+    def members(self) -> LosoResult:
+        """Agreement of every member."""
+        return evidence.loso(self.predictions)
+
+    @cached_property
+    def judged(self) -> Judgement:
+        """Gates and evidence as the kit gives them for what is in the bundle."""
         trained = self.trained
         lacking = [f"cell {name} failed: {why}" for name, why in shards.failures_table(self.shard.lacking)]
         problems = [*lacking, *(line for line in trained.problems if line not in lacking)]
-        gate = None
-        found: dict[str, object] = {}
-        if not problems:
-            try:
-                gate, found = step_04_verdict.judge(trained)
-            except InvalidEvidence as error:
-                problems = list(error.problems)
-        word = "INVALID" if gate is None else "PROMOTE" if gate.passed else "HOLD"
-        return word, step_04_verdict.gate_as_json(gate), {"problems": problems, "folds": trained.folds, **found}
+        return step_04_verdict.judge(trained, problems, lambda _: self.members)
 
 
 def listed(lines: Sequence[str]) -> str:
@@ -184,6 +198,36 @@ def _predictions(seen: ReceivedRun) -> str:
     return f"{len(seen.predictions)} predictions of {len(seen.training['seeds'])} seeds"
 
 
+def _baselines(seen: ReceivedRun) -> str:
+    """The rows of every baseline are the ensemble's, and none is left out that the kit trains."""
+    told = seen.training["baselines"]
+    expected = set(expected_baselines(seen.training["arch"]))
+    if told.keys() - {contract.SHIPPED} != expected:
+        raise Wanting(
+            f"there are {', '.join(sorted(told)) or 'none'}, expected {', '.join(sorted(expected)) or 'none'}"
+        )
+    ((_, first), *_) = seen.predictions.seeds()
+    low, high = contract.SCORE_RANGE
+    for name, found in told.items():
+        if (name == contract.SHIPPED) != (found["model"] is not None):
+            raise Wanting(f"{name} is {'no' if found['model'] is None else 'a'} model that was given")
+        if found["predictions_sha256"] is None:
+            continue
+        digest = sha256_file(seen.folder / layout.baseline_predictions(name))
+        if digest != found["predictions_sha256"]:
+            raise Wanting(
+                f"training.json is about {found['predictions_sha256'][:12]} of {name}, there is {digest[:12]}"
+            )
+        own, scores = seen.baselines[name].predictions, seen.predictions
+        wanted = scores if name != contract.SHIPPED else replace(
+            scores.part(first), seed=np.full(first.stop - first.start, evidence.ENSEMBLE, dtype=np.int32))  # fmt: skip
+        if own is None or not own.same_rows(wanted):
+            raise Wanting(f"{name} has other rows, targets or folds than the ensemble")
+        if not ((own.prediction >= low) & (own.prediction <= high)).all():
+            raise Wanting(f"{name} has predictions outside {low:g} to {high:g}")
+    return f"{', '.join(sorted(told)) or 'none'}; rows as the ensemble's"
+
+
 def _targets(seen: ReceivedRun) -> str:
     """The stored targets against the shard's own rows."""
     rows, found = seen.rows, seen.predictions
@@ -203,7 +247,7 @@ def _targets(seen: ReceivedRun) -> str:
 def _reports(seen: ReceivedRun) -> str:
     cells, found = cell_facts(seen.shard, seen.training["folds"]), seen.predictions
     averaged = evidence.ensemble_mean(found)
-    agreements = {**evidence.loso(found).members, **evidence.loso(averaged).members}
+    agreements = {**seen.members.members, **evidence.loso(averaged).members}
     parts = {seed: found.part(rows) for seed, rows in found.seeds()} | {evidence.ENSEMBLE: averaged}
     folds = folds_of(seen)
     problems = []
@@ -228,16 +272,27 @@ def folds_of(seen: ReceivedRun) -> tuple[Any, ...]:
 
 
 def _gate(seen: ReceivedRun) -> str:
-    told = seen.verdict["gate"]
-    pinned = thresholds_sha256(contract.GATE_THRESHOLDS)
-    if told["thresholds_sha256"] != pinned:
-        raise Wanting(f"thresholds with the hash {str(told['thresholds_sha256'])[:12]}, the kit's have {pinned[:12]}")
-    word, gate, _ = seen.judged
-    if problems := unlike(told, gate):
-        raise Wanting(listed(problems))
-    if word != seen.word:
-        raise Wanting(f"the bundle says {seen.word}, the evidence {word}")
-    return f"{word}: {_summary(gate)}"
+    judged, decided_by = seen.judged, seen.verdict["decided_by"]
+    gates = {
+        "gate": (contract.GATE_THRESHOLDS, step_04_verdict.gate_as_json(judged.gate)),
+        "expert_gate": (contract.EXPERT_THRESHOLDS, step_04_verdict.expert_as_json(judged.expert)),
+    }
+    for name, (thresholds, again) in gates.items():
+        told, pinned = seen.verdict[name], thresholds_sha256(thresholds)
+        if told["thresholds_sha256"] != pinned:
+            raise Wanting(f"{name}: thresholds with the hash {str(told['thresholds_sha256'])[:12]}, the kit's have "
+                          f"{pinned[:12]}")  # fmt: skip
+        if problems := unlike(told, again, where="" if name == "gate" else name):
+            raise Wanting(listed(problems))
+    if (word := judged.word(decided_by)) != seen.word:
+        raise Wanting(f"the bundle says {seen.word}, the evidence {word} by the {decided_by} gate")
+    return f"{word} by the {decided_by} gate: {_summary(gates['gate'][1])}{_expert(judged.expert)}"
+
+
+def _expert(gate: ExpertReport) -> str:
+    if not gate.checks:
+        return ""
+    return "; the expert gate is " + ("passed" if gate.passed else f"not passed: {', '.join(gate.failing)}")
 
 
 def _summary(gate: Mapping[str, Any]) -> str:
@@ -247,7 +302,7 @@ def _summary(gate: Mapping[str, Any]) -> str:
 
 
 def _evidence(seen: ReceivedRun) -> str:
-    _, _, found = seen.judged
+    found = seen.judged.evidence
     problems = unlike(seen.verdict["evidence"], found, skip=("predictions_sha256",), where="evidence")
     corpus = step_04_verdict.corpus_summary(seen.trained)
     problems += unlike(seen.verdict["corpus"], corpus, where="corpus")
@@ -295,6 +350,7 @@ ALWAYS: Checks = (
 PREDICTED: Checks = (
     ("predictions", "each row once a seed, in the fold that holds out its group", _predictions),
     ("targets", "the scores in the corpus", _targets),
+    ("baselines", "all that the kit trains, with the ensemble's rows", _baselines),
     ("reports", "what the predictions say", _reports),
 )
 JUDGED: Checks = (

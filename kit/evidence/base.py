@@ -1,16 +1,16 @@
-"""What the out-of-fold predictions say, computed from them alone. Pure, so that anyone can replay it."""
+"""What every part of the evidence starts from: complete predictions, members' agreement, the ensemble mean. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kit.errors import InvalidEvidence
-from kit.metrics import Agreement, agreement, described
+from kit.metrics import Agreement, Values, agreement
 from kit.training.predictions import Predictions
 
 #: Number of the ensemble mean where seeds are numbers.
@@ -91,6 +91,7 @@ def loso(predictions: Predictions) -> LosoResult:
 
 
 def _agree(predictions: Predictions, rows: slice, what: str) -> Agreement:
+    """Agreement of some of the rows; raises what :func:`kit.metrics.agreement` raises."""
     return agreement(
         predictions.prediction[rows].astype(np.float64), predictions.target[rows].astype(np.float64), what=what
     )
@@ -107,53 +108,21 @@ def ensemble_mean(predictions: Predictions) -> Predictions:
     )  # fmt: skip
 
 
-def summary(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[str, object]:
-    """The ``evidence`` object of a verdict, except its list of problems.
-
-    RMSE, MAE and bias are in VMAF points with no mapping applied; rows of one encode are not independent.
-    """
-    averaged = ensemble_mean(predictions)
-    whole = _agree(averaged, slice(None), "ensemble mean")
-    by_source = slices(averaged, [cells[key].source for key in averaged.cells])
-    by_pair = slices(averaged, _pairs(averaged, cells))
-    return {
-        "ensemble_mean": whole.as_dict(),
-        "per_seed": {str(seed): _agree(predictions, rows, f"seed {seed}").as_dict()
-                     for seed, rows in predictions.seeds()},
-        "per_source": by_source,
-        "worst_source": _worst(by_source),
-        "worst_source_encoder": _worst(by_pair),
-    }  # fmt: skip
-
-
-def per_source_encoder(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[str, dict[str, object]]:
-    """Figures of the predictions of one seed, or of the ensemble mean, by ``source x encoder``."""
-    return slices(predictions, _pairs(predictions, cells))
-
-
-def _pairs(predictions: Predictions, cells: Mapping[str, CellFacts]) -> list[str]:
-    return [f"{cells[key].source} x {cells[key].encoder}" for key in predictions.cells]
-
-
-def slices(predictions: Predictions, labels: Sequence[str]) -> dict[str, dict[str, object]]:
-    """Figures of the rows under each label, labels in order.
+def split(labels: Iterable[str], of: NDArray[np.int32]) -> dict[str, NDArray[np.int64]]:
+    """Rows under each label, labels in order.
 
     Args:
-        predictions: of one seed.
-        labels: label of each of ``predictions.cells``.
+        labels: of each cell; of: [n], the cell of each row.
     """
-    names, of_cell = np.unique(np.array(labels, dtype=np.str_), return_inverse=True)
-    label = of_cell[predictions.cell]
+    names, of_cell = np.unique(np.array(list(labels), dtype=np.str_), return_inverse=True)
+    label = of_cell[of]
     order = np.argsort(label, kind="stable")
     ends = np.cumsum(np.bincount(label, minlength=len(names)))
-    found = {}
-    for name, rows in zip(names.tolist(), np.split(order, ends[:-1]), strict=True):
-        values = [column[rows].astype(np.float64) for column in (predictions.prediction, predictions.target)]
-        found[name] = described(*values, what=name)
-    return found
+    return dict(zip(names.tolist(), np.split(order, ends[:-1]), strict=True))
 
 
-def _worst(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, object]:
-    """The label with the largest RMSE."""
-    label = max(figures, key=lambda name: figures[name]["rmse"])
-    return {"name": label, **figures[label]}
+def columns(predictions: Predictions) -> tuple[dict[int, Values], Values]:
+    """Scores of each seed, and the target, as float64 [n] in one order of rows. Every seed must have every row."""
+    seeds = list(predictions.seeds())
+    scores = {seed: predictions.prediction[rows].astype(np.float64) for seed, rows in seeds}
+    return scores, predictions.target[seeds[0][1]].astype(np.float64)

@@ -1,0 +1,31 @@
+"""What the out-of-fold predictions say, a module for each question. Pure, so that anyone can replay it.
+
+``base`` what all start from; ``errors`` how far off, and where; ``bootstrap`` how sure; ``baselines`` against what;
+``calibration`` how far off a new score may be; ``coverage`` what the corpus shows. docs/statistics.md has every figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kit.evidence import bootstrap
+from kit.evidence.base import ENSEMBLE, CellFacts, LosoResult, completeness_problems, ensemble_mean, loso
+from kit.evidence.calibration import calibration
+from kit.evidence.errors import brief, levels, per_source_encoder, slices
+from kit.training.predictions import Predictions
+
+__all__ = [
+    "ENSEMBLE", "CellFacts", "LosoResult", "completeness_problems", "ensemble_mean", "loso", "per_source_encoder",
+    "slices", "summary",
+]  # fmt: skip
+
+
+def summary(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[str, object]:
+    """The part of a verdict's ``evidence`` that follows from the predictions alone."""
+    errors = levels(predictions, cells)
+    return {
+        **brief(errors["frame"]),
+        "errors": errors,
+        "uncertainty": bootstrap.uncertainty(bootstrap.by_group(predictions, cells)),
+        "calibration": calibration(predictions, cells),
+    }
