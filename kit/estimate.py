@@ -6,19 +6,22 @@ from dataclasses import dataclass
 
 from kit.config import RunConfig
 from kit.contract import BATCH_SIZE
+from kit.evidence.baselines import expected_baselines
 from kit.option_values import fold_count
 from kit.plan import disk_bytes
 from kit.results import Prereqs
 
 #: Seconds of one training step of one member, measured on one core of a server CPU, and seconds to start training.
 SECONDS_PER_STEP, TRAINING_START = 35e-6, 4.0
+#: How much of that a step of a baseline takes; measured side by side on one core.
+BASELINE_STEP = {"linear": 0.25, "mlp_small": 0.35, "no_codec_block": 1.0}
 #: Cores that one cell keeps busy when it runs alone, as in the probe; measured with libx264 on two cores.
 CORES_OF_ONE_CELL = 1.9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Size of a plan; seconds are rough."""
+    """Size of a plan; seconds are rough. Members are those of the ensemble, of its baselines and of hold-outs."""
 
     cells: int
     rows: int
@@ -38,7 +41,11 @@ def estimate(config: RunConfig, prereqs: Prereqs) -> Estimate:
     groups = len({file.content_group for file in prereqs.files})
     folds = fold_count(config.folds) or groups
     encoders = len({encoder for encoder, _ in prereqs.points}) if "encoder" in config.holdout else 0
-    members = 0 if config.shard_only else (folds + encoders) * len(config.seeds)
+    seeds = 0 if config.shard_only else len(config.seeds)
+    beside = expected_baselines(config.arch)
+    members = (folds * (1 + len(beside)) + encoders) * seeds
+    # in members of the ensemble
+    work = (folds * (1 + sum(BASELINE_STEP[name] for name in beside)) + encoders) * seeds
     steps_per_epoch = rows * (folds - 1) / folds / BATCH_SIZE
     return Estimate(
         cells=len(frames) * len(prereqs.points),
@@ -49,5 +56,5 @@ def estimate(config: RunConfig, prereqs: Prereqs) -> Estimate:
         ),
         corpus_seconds=busy * CORES_OF_ONE_CELL / prereqs.facts.cores,
         training_seconds=TRAINING_START
-        + members * config.epochs * steps_per_epoch * SECONDS_PER_STEP / max(1, min(prereqs.facts.cores, members)),
+        + work * config.epochs * steps_per_epoch * SECONDS_PER_STEP / max(1, min(prereqs.facts.cores, members)),
     )

@@ -66,8 +66,8 @@ def test_quality_falls_with_the_quality_point(finished: Path) -> None:
 def test_the_verdict_has_the_fields_of_the_contract(finished: Path) -> None:
     value = verdict_of(finished)
     assert set(value) == {
-        "schema_version", "verdict", "generated_at_utc", "seeds", "gate", "corpus", "evidence", "demo",
-        "recommendation", "run_provenance",
+        "schema_version", "verdict", "generated_at_utc", "seeds", "decided_by", "gate", "expert_gate", "corpus",
+        "evidence", "demo", "recommendation", "run_provenance",
     }  # fmt: skip
     gate = value["gate"]
     assert isinstance(gate, dict)
@@ -142,7 +142,7 @@ def test_the_bundle_holds_what_its_manifest_says(finished: Path) -> None:
     reports = (layout.seed_report(0), layout.seed_report(1))
     for needed in ("prereqs.json", "corpus/shard.json", layout.PREDICTIONS, *reports):
         assert needed in content
-    assert len([name for name in content if name.endswith(".parquet")]) == 12 + 1
+    assert len([name for name in content if name.endswith(".parquet")]) == 12 + 4
     assert len([name for name in content if name.startswith("logs/")]) == 1
 
 
