@@ -1,4 +1,4 @@
-"""What is wrong with a training on purpose is caught, and what is wrong is named: by the default gate or the expert one.
+"""What is wrong with a training on purpose is caught, and what is wrong is named, by one of the gates or by both.
 
 The learner here is a line through features and quality point, fitted in the same folds: small, honest, and quick.
 """
@@ -176,7 +176,6 @@ def test_what_is_planted_is_caught_and_named(planted: Planted, tmp_path: Path) -
     found = judged(tmp_path / "corpus", planted)
     assert found.evidence["problems"] == []
     failing = {check.name: check.where for check in found.expert.checks if not check.passed}
-    print(f"default {found.word('default')}; expert {found.word('expert')}; named by {failing}")
     assert (found.word("default"), found.word("expert")) == (planted.default, planted.expert)
     assert planted.named.keys() <= failing.keys()
     for name, where in planted.named.items():
