@@ -79,8 +79,9 @@ def correlations(prediction: Values, target: Values) -> tuple[float, float, floa
 def pearson(one: Values, two: Values) -> float:
     """Pearson's linear correlation of two vectors that are not constant, -1 to 1."""
     first, second = one - one.mean(), two - two.mean()
-    first, second = first / np.linalg.norm(first), second / np.linalg.norm(second)
-    return max(-1.0, min(1.0, float(first @ second)))
+    # no product of BLAS: it would start threads, and round otherwise on another machine
+    size = math.sqrt(float(np.sum(first * first))) * math.sqrt(float(np.sum(second * second)))
+    return max(-1.0, min(1.0, float(np.sum(first * second)) / size))
 
 
 #: Up to so many values Kendall's tau is counted pair by pair: scipy takes a millisecond at least, also for its p-value.

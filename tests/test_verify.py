@@ -218,6 +218,18 @@ def predicted(change: Callable[[Predictions], Predictions]) -> Change:
     return lambda run: repredict(run, change)
 
 
+def rebase(change: Callable[[Predictions], Predictions]) -> Change:
+    """Change what a baseline predicts, and tell its new hash."""
+
+    def lie(run: Path) -> None:
+        path = run / layout.baseline_predictions("linear")
+        predictions.write(path, change(predictions.read(path)))
+        digest = sha256_file(path)
+        edit(run / layout.TRAINING, lambda value: value["baselines"]["linear"].update(predictions_sha256=digest))
+
+    return lie
+
+
 def _rolled(found: Predictions) -> Predictions:
     return replace(found, prediction=np.roll(found.prediction, 5))
 
@@ -280,6 +292,18 @@ LIES: dict[str, tuple[Change, str]] = {
     "cell-path": (document("corpus/shard.json", lambda v: v["cells"][0].update(path="../../../etc/passwd")), "cells"),
     "recipe": (document(layout.TRAINING, lambda value: value.update(epochs=3)), "reports"),
     "unknown-architecture": (document(layout.TRAINING, lambda value: value.update(arch="svm")), "reports"),
+    "expert-thresholds": (document("PROMOTE.json", lambda v: v["expert_gate"].update(thresholds_sha256="0" * 64)),
+                          "gate"),
+    "expert-figure": (document("PROMOTE.json", lambda v: v["expert_gate"]["checks"][0].update(value=1.0)), "gate"),
+    "unknown-gate": (document("PROMOTE.json", lambda value: value.update(decided_by="lenient")), "documents"),
+    "interval": (document("PROMOTE.json", lambda v: v["evidence"]["uncertainty"]["rmse"].update(high=0.1)), "evidence"),
+    "source-not-told": (document("PROMOTE.json", lambda v: v["corpus"]["source_ids"].pop()), "evidence"),
+    "no-baseline": (document(layout.TRAINING, lambda value: value["baselines"].pop("linear")), "baselines"),
+    "baseline-hash": (document(layout.TRAINING, lambda v: v["baselines"]["linear"].update(predictions_sha256="0" * 64)),
+                      "baselines"),
+    "baseline-worse": (rebase(lambda p: replace(p, prediction=p.prediction / 2)), "evidence"),
+    "baseline-of-other-rows": (rebase(lambda p: replace(p, target=p.target / 2)), "baselines"),
+    "baseline-not-finite": (rebase(lambda p: replace(p, prediction=p.prediction + np.float32(np.nan))), "baselines"),
     "model-weights": (remodel(_scale), "model scores"),
     "model-data-outside": (remodel(_outside), "model files"),
     "model-operator": (remodel(_operator), "model files"),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from kit.evidence import bootstrap
 from kit.evidence.base import ENSEMBLE, CellFacts, LosoResult, completeness_problems, ensemble_mean, loso
-from kit.evidence.calibration import calibration
+from kit.evidence.calibration import calibrated
 from kit.evidence.errors import brief, levels, per_source_encoder, slices
 from kit.training.predictions import Predictions
 
@@ -27,5 +27,5 @@ def summary(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[st
         **brief(errors["frame"]),
         "errors": errors,
         "uncertainty": bootstrap.uncertainty(bootstrap.by_group(predictions, cells)),
-        "calibration": calibration(predictions, cells),
+        "calibration": calibrated(predictions, cells),
     }

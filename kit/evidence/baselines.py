@@ -79,7 +79,7 @@ def leaked(baseline: Baseline, corpus: Corpus) -> tuple[bool | None, str]:
     return False, "its sidecar lists none of the sources held out here"
 
 
-def baselines(
+def compared(
     predictions: Predictions, cells: Mapping[str, CellFacts], others: Mapping[str, Baseline], corpus: Corpus
 ) -> dict[str, object]:
     """The ``baselines`` and ``codec_block`` of the evidence.

@@ -32,7 +32,7 @@ def groups_needed(level: float) -> int:
     return math.ceil(2 / (1 - level) - 1 - 1e-9)
 
 
-def calibration(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[str, object]:
+def calibrated(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[str, object]:
     """The ``calibration`` object of a verdict."""
     averaged, (seeds, target) = ensemble_mean(predictions), columns(predictions)
     off = np.abs(averaged.prediction.astype(np.float64) - target)

@@ -26,7 +26,7 @@ LAGS, OVERLAP, MOTION_ALIKE, OTHERS_ALIKE = 8, 24, 0.85, 0.6
 _MOTION = contract.FEATURES.index("motion2")
 
 
-def coverage(rows: Table, cells: Mapping[str, CellFacts]) -> dict[str, object]:
+def covered(rows: Table, cells: Mapping[str, CellFacts]) -> dict[str, object]:
     """The ``coverage`` object of a verdict.
 
     Args:

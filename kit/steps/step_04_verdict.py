@@ -13,8 +13,8 @@ from kit.corpus import shard as shards
 from kit.corpus.shard import Shard
 from kit.errors import BadInput, InvalidEvidence, Missing
 from kit.evidence import LosoResult
-from kit.evidence.baselines import Corpus, baselines
-from kit.evidence.coverage import coverage
+from kit.evidence.baselines import Corpus, compared
+from kit.evidence.coverage import covered
 from kit.fsio import read_json, sha256_file, write_json
 from kit.gate import ExpertReport, GateReport, apply_expert_gate, apply_gate, thresholds_sha256
 from kit.provenance import block, utc_now
@@ -138,8 +138,8 @@ def _evidence(training: Training) -> dict[str, Any]:
     corpus = Corpus(sha256=training.shard.corpus_sha256, source_ids=frozenset(source_ids(training.shard)))
     return {
         **evidence.summary(found, cells),
-        **baselines(found, cells, training.baselines, corpus),
-        "coverage": coverage(rows, cells),
+        **compared(found, cells, training.baselines, corpus),
+        "coverage": covered(rows, cells),
     }
 
 
