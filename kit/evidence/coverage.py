@@ -19,10 +19,11 @@ NAMED = 20
 #: An encoder of fewer content groups or rows than these has been neither learned nor tested well.
 ENCODER_GROUPS, ENCODER_ROWS = 3, 200
 #: Two sources are near-duplicates if, at one shift of at most ``LAGS`` frames and over at least ``OVERLAP`` frames,
-#: their motion2 correlates by ``MOTION_ALIKE`` and the other five features, by their median, by ``OTHERS_ALIKE``.
-#: motion2 is the one that decides: it is computed from the reference alone, while the others follow the pattern of an
-#: encoder's frame types in all sources alike. The numbers were found on real clips, see docs/adr/0018.
-LAGS, OVERLAP, MOTION_ALIKE, OTHERS_ALIKE = 8, 24, 0.85, 0.6
+#: their motion2 correlates by ``MOTION_ALIKE``, and so does its change from frame to frame, and the other five features
+#: by ``OTHERS_ALIKE``, their median. motion2 decides: it is computed from the reference alone, while the others follow
+#: an encoder's pattern of frame types in all sources alike; its changes tell content from a trend that two clips share
+#: by chance. The numbers were found on real clips, see docs/adr/0018.
+LAGS, OVERLAP, MOTION_ALIKE, OTHERS_ALIKE = 8, 24, 0.6, 0.6
 _MOTION = contract.FEATURES.index("motion2")
 
 
@@ -115,14 +116,18 @@ def _correlations(one: Values, two: Values) -> Values:
 
 
 def _best_shift(one: Values, two: Values) -> tuple[float, int] | None:
-    """The largest correlation over the shifts, and at which; None where too few frames overlap or nothing moves."""
+    """How alike two motions are at the best shift, and at which; None where too few frames overlap or nothing moves.
+
+    How alike is the smaller of two correlations: of the motion, and of its change from frame to frame.
+    """
     if min(len(one), len(two)) < OVERLAP or np.ptp(one) == 0 or np.ptp(two) == 0:
         return None
     found = {}
     for lag in sorted(range(-LAGS, LAGS + 1), key=abs):
         first, second = _shifted(one, two, lag)
         if len(first) >= OVERLAP:
-            found[lag] = float(_correlations(first, second))
+            changes = _correlations(np.diff(first), np.diff(second))
+            found[lag] = float(min(_correlations(first, second), changes))
     lag = max(found, key=found.__getitem__)
     return found[lag], lag
 
