@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "kit.canon", "kit.option_values", "kit.config",
             "kit.geometry", "kit.codec_block", "kit.plan", "kit.metrics", "kit.gate",
             "kit.evidence", "kit.evidence.base", "kit.evidence.errors", "kit.evidence.bootstrap",
-            "kit.evidence.baselines", "kit.evidence.calibration", "kit.evidence.coverage",
+            "kit.evidence.baselines", "kit.evidence.calibration", "kit.evidence.coverage", "kit.evidence.alike",
             "kit.layout", "kit.privacy", "kit.estimate",
         ),
     ),
@@ -65,7 +65,10 @@ EXCEPTIONS = (
         (f"kit.evidence{name}", "kit.training.predictions", "the values it judges are defined beside their file")
         for name in ("", ".base", ".errors", ".bootstrap", ".baselines", ".calibration")
     ),
-    ("kit.evidence.coverage", "kit.training.table", "the table of rows is defined beside what gathers it"),
+    *(
+        (f"kit.evidence.{name}", "kit.training.table", "the table of rows is defined beside what gathers it")
+        for name in ("coverage", "alike")
+    ),
     ("kit.estimate", "kit.results", "it estimates from the value that step 1 hands over"),
     ("kit.bootstrap", "kit.cli", "hands over to the command line once the environment is right"),
 )

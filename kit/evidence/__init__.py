@@ -1,7 +1,8 @@
 """What the out-of-fold predictions say, a module for each question. Pure, so that anyone can replay it.
 
 ``base`` what all start from; ``errors`` how far off, and where; ``bootstrap`` how sure; ``baselines`` against what;
-``calibration`` how far off a new score may be; ``coverage`` what the corpus shows. docs/statistics.md has every figure.
+``calibration`` how far off a new score may be; ``coverage`` what the corpus shows, ``alike`` what it shows twice.
+docs/statistics.md has every figure.
 """
 
 from __future__ import annotations
