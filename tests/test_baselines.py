@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from support import Command, run_in
+from support import Command, ready, run_in
 
 from kit import contract, exits, layout
+from kit.config import complete
 from kit.corpus.shard import read_manifest
 from kit.errors import BadInput
+from kit.estimate import TRAINING_START, estimate
 from kit.fsio import sha256_file, write_json
 from kit.results import Verdict
 from kit.steps import step_03_train, step_04_verdict, step_05_bundle
 from kit.training import predictions
 from kit.training.model_file import baseline_model
+from kit.types import Geometry
 from kit.verify.checks import run_checks
 from kit.verify.replay import ReceivedRun
 
@@ -165,3 +170,16 @@ def test_a_bundle_cannot_choose_the_laxer_gate(run: Path) -> None:
     told = json.loads((run / "HOLD.json").read_text())
     write_json(run / "HOLD.json", told | {"decided_by": "default"})
     assert "gate" in wrong(run, "HOLD")
+
+
+def test_the_plan_counts_the_baselines() -> None:
+    shape = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=3200)
+    files = [SimpleNamespace(content_group=name, geometry=shape) for name in "abcde"]
+    found: Any = SimpleNamespace(files=files, points=[("libx264", 31)], encoders=[ready()],
+                                 facts=SimpleNamespace(cores=2))  # fmt: skip
+    plans = {arch: estimate(complete({"arch": arch}, {}, out_dir=Path("x"), box="b", box_origin=""), found)
+             for arch in ("fr_regressor_v2", "mlp_medium")}  # fmt: skip
+    assert plans["fr_regressor_v2"].members == 4 * 25
+    assert plans["mlp_medium"].members == 25
+    times = [plans[arch].training_seconds - TRAINING_START for arch in ("fr_regressor_v2", "mlp_medium")]
+    assert times[0] == pytest.approx(2.6 * times[1])
