@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 from support import Kit, make_table, plan, shard_of
 
@@ -24,11 +26,14 @@ from kit.proc import Processes
 from kit.session import KIT_ROOT
 from kit.training import device, worker
 from kit.training.checkpoints import Checkpoint
+from kit.training.draws import Draws
 from kit.training.folds import by_group
 from kit.training.job import plan_stacks
-from kit.training.loop import train_member
+from kit.training.loop import fit, inputs_for, train_member
 from kit.training.members import Ensemble
-from kit.training.recipe import Recipe
+from kit.training.model import Network
+from kit.training.recipe import Recipe, architecture
+from kit.training.standardiser import fit_standardiser
 
 TABLE = make_table()
 FOLDS = by_group(TABLE)
@@ -89,6 +94,19 @@ def test_every_member_predicts_what_the_readable_loop_predicts(whole: Members) -
     for seed, fold in ((0, FOLDS[0]), (1, FOLDS[2])):
         expected = train_member(TABLE, fold, seed, Recipe(epochs=6))
         assert whole[seed, fold.held_out].arrays["predictions"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_training_loss_of_an_epoch_is_the_mean_of_its_steps(whole: Members) -> None:
+    for seed, fold in ((0, FOLDS[0]), (1, FOLDS[2])):
+        draws, recipe = Draws(seed, fold.group_id), Recipe(epochs=6)
+        target = torch.from_numpy(TABLE.target[fold.train])
+        network = Network(architecture(), draws, float(target.mean(dtype=torch.float64)))
+        inputs = inputs_for(TABLE, fold.train, fit_standardiser(TABLE.features, fold.train), codec_aware=True)
+        losses: list[float] = []
+        fit(network, inputs, target, recipe, draws, seen=lambda loss, of=losses: of.append(float(loss)))
+        found = whole[seed, fold.held_out].arrays["training_loss"]
+        assert found.dtype == np.float32
+        assert found == pytest.approx(np.mean(np.reshape(losses, (6, -1)), axis=1), rel=1e-4)
 
 
 def test_one_process_or_two_change_no_bit(whole: Members, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def train(
     trainer = stacked.Trainer(stacked.Stack(recipe, parameters), [feeds[index] for index in order], scales, rows)
     losses: list[Tensor] = []
     step = 0
-    while (reached := trainer.advance(step, most, lambda loss: losses.append(loss.clone()))) != step:
+    while (reached := trainer.advance(step, most, losses.extend)) != step:
         step = reached
     result = Trained(networks={}, losses={})
     for place, index in enumerate(order):

@@ -270,6 +270,9 @@ LIES: dict[str, tuple[Change, str]] = {
     "another-word": (document("PROMOTE.json", lambda value: value.update(verdict="HOLD")), "verdict file"),
     "report-figure": (document(layout.seed_report(1), lambda value: value.update(mean_plcc=0.9999)), "reports"),
     "report-fold": (document(layout.seed_report(1), lambda value: value["folds"][0].update(n_val=1)), "reports"),
+    "report-losses-cut": (document(layout.seed_report(1), lambda value: value["training_loss"].pop()), "reports"),
+    "report-loss-below-zero": (
+        document(layout.seed_report(1), lambda value: value["training_loss"].append(-1.0)), "documents"),
     "report-lacks-a-field": (document(layout.seed_report(1), lambda value: value.pop("folds")), "documents"),
     "json-nan": (text("PROMOTE.json", '{"schema_version": NaN}'), "documents"),
     "json-deep": (text("PROMOTE.json", '{"a":' * 100_000), "documents"),

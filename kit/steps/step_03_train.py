@@ -100,6 +100,14 @@ def _forget(config: RunConfig) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Spent:
+    """What the training of a seed took and how it went: seconds, and the loss of each epoch [epochs]."""
+
+    seconds: float
+    loss: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Study:
     """What is trained together: rows, folds, and the file of what their members predict."""
 
@@ -115,10 +123,10 @@ def _train(
     holdouts = {by: _held_out(shard, rows, by) for by in config.holdout}
     beside = expected_baselines(config.arch)
     trained = fit(config, shard, session, study.rows, study.parts, what="Training", beside=beside)
-    found, problems, seconds = _predicted(config, shard, study, trained[config.arch])
+    found, problems, spent = _predicted(config, shard, study, trained[config.arch])
     if not problems:
         try:
-            for name, report in _reports(config, shard, study, found, seconds):
+            for name, report in _reports(config, shard, study, found, spent):
                 _write(config, shard, session, name, report)
         except InvalidEvidence as error:
             problems = list(error.problems)
@@ -168,32 +176,44 @@ def _held_out(shard: Shard, rows: Table, by: str) -> _Study:
 
 def _predicted(
     config: RunConfig, shard: Shard, study: _Study, trained: _Members
-) -> tuple[Predictions, list[str], dict[int, float]]:
-    """Write what every seed predicts in every fold; also what is not finite, and each seed's seconds."""
+) -> tuple[Predictions, list[str], dict[int, _Spent]]:
+    """Write what every seed predicts in every fold; also what is not finite, and what each seed spent."""
     members = [(seed, fold, trained[seed, fold.held_out].arrays["predictions"])
                for seed in config.seeds for fold in study.parts]  # fmt: skip
-    seconds = {seed: sum(trained[seed, fold.held_out].seconds for fold in study.parts) for seed in config.seeds}
+    spent = {seed: _spent([trained[seed, fold.held_out] for fold in study.parts]) for seed in config.seeds}
     problems = [f"seed {seed}, held out {fold.held_out}: predictions are not finite"
                 for seed, fold, predicted in members if not np.isfinite(predicted).all()]  # fmt: skip
+    problems += [f"seed {seed}: the training loss is not finite" for seed, one in spent.items()
+                 if not problems and not np.isfinite(one.loss).all()]  # fmt: skip
     found = _columns(shard, study.rows, [member for member in members if np.isfinite(member[2]).all()])
     predictions.write(config.out_dir / study.file, found)
-    return found, problems, seconds
+    return found, problems, spent
+
+
+def _spent(members: Sequence[Checkpoint]) -> _Spent:
+    losses = np.stack([member.arrays["training_loss"] for member in members]).astype(np.float64)
+    return _Spent(seconds=sum(member.seconds for member in members), loss=losses.mean(axis=0))
 
 
 def _reports(
-    config: RunConfig, shard: Shard, study: _Study, found: Predictions, seconds: Mapping[int, float]
+    config: RunConfig, shard: Shard, study: _Study, found: Predictions, spent: Mapping[int, _Spent]
 ) -> Iterator[tuple[str, dict[str, object]]]:
     """File and content of each seed's report, and of the ensemble mean's."""
     cells = cell_facts(shard, config.folds)
     averaged = evidence.ensemble_mean(found)
     agreements = {**evidence.loso(found).members, **evidence.loso(averaged).members}
     parts = {seed: found.part(rows) for seed, rows in found.seeds()} | {ENSEMBLE: averaged}
+    every = _Spent(
+        seconds=sum(one.seconds for one in spent.values()),
+        loss=np.mean([one.loss for one in spent.values()], axis=0),
+    )
     for seed, part in parts.items():
         yield (
             layout.ENSEMBLE_REPORT if seed == ENSEMBLE else layout.seed_report(seed),
             seed_report(
                 recipe(config), shard.corpus_sha256, scheme=config.folds, parts=study.parts, found=part, cells=cells,
-                seed=seed, agreements=agreements[seed], seconds=seconds.get(seed, sum(seconds.values())),
+                seed=seed, agreements=agreements[seed], seconds=spent.get(seed, every).seconds,
+                training_loss=spent.get(seed, every).loss.tolist(),
             ),
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,9 @@ from kit.errors import BadInput
 from kit.fsio import write_bytes
 from kit.training.recipe import Recipe, architecture
 
-Arrays = Mapping[str, NDArray[np.float32]]
+Array = NDArray[np.float32] | NDArray[np.float64]
+#: Version of what a file holds.
+_FORM = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +33,15 @@ class Checkpoint:
     """What a file holds.
 
     Attributes:
-        arrays: of a finished member ``weights.N`` [out, in], ``biases.N`` [out], ``mean`` and ``std`` [6], and
-            ``predictions`` [held-out rows]; of one in training its rows of the stack's parameters and moments.
+        arrays: of a finished member ``weights.N`` [out, in], ``biases.N`` [out], ``mean`` and ``std`` [6],
+            ``predictions`` [held-out rows] and ``training_loss`` [epochs], mean over the steps of an epoch, all
+            float32; of one in training its rows of the stack's parameters and moments, and ``losses`` [epochs],
+            float64 sums over the steps made so far.
         step: how many steps it has been trained.
         seconds: its share of the time that its stacks took.
     """
 
-    arrays: Arrays
+    arrays: Mapping[str, NDArray[Any]]
     step: int
     seconds: float
 
@@ -59,7 +64,7 @@ class Checkpoints:
         return {
             "recipe": asdict(self.recipe) | {"architecture": asdict(architecture(self.recipe.arch))},
             "corpus_sha256": self.corpus_sha256, "seed": seed, "group_id": group_id, "device": self.device,
-            "kit": __version__, "torch": version("torch"), "numpy": version("numpy"),
+            "kit": __version__, "torch": version("torch"), "numpy": version("numpy"), "form": _FORM,
         }  # fmt: skip
 
     def write(self, seed: int, group_id: str, checkpoint: Checkpoint, *, finished: bool) -> None:

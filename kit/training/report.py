@@ -19,6 +19,7 @@ _FIGURES = ("plcc", "srocc", "krocc", "rmse", "mae", "bias")
 def seed_report(
     recipe: Recipe, corpus_sha256: str, *, scheme: str, parts: Sequence[Fold], found: Predictions,
     cells: Mapping[str, CellFacts], seed: int, agreements: Mapping[str, Agreement], seconds: float,
+    training_loss: Sequence[float],
 ) -> dict[str, object]:  # fmt: skip
     """The content of ``loso_seed{N}.json`` and ``loso_ensemble.json``, without their provenance.
 
@@ -27,6 +28,7 @@ def seed_report(
         seed: ``evidence.ENSEMBLE`` for the ensemble mean.
         agreements: by label of the fold.
         seconds: time its members took, summed over processes.
+        training_loss: mean squared error of each epoch, in VMAF points squared, mean over its members.
     """
     plccs = [fold.plcc for fold in agreements.values()]
     return {
@@ -55,6 +57,7 @@ def seed_report(
         "num_codecs": len(contract.ENCODER_VOCAB) if architecture(recipe.arch).codec_aware else 0,
         "encoder_vocab_version": contract.ENCODER_VOCAB_VERSION,
         "wall_time_s": round(seconds, 3),
+        "training_loss": list(training_loss),
     }  # fmt: skip
 
 

@@ -245,7 +245,7 @@ class Trainer:
         """Make up to ``most`` steps from step ``first`` on, fewer where a member comes to its end.
 
         Args:
-            seen: called with the loss of each step, [members that are trained].
+            seen: called with the losses of all these steps, [steps, members that are trained].
 
         Returns:
             The step after the last one made; ``first`` if all members have come to their end.
@@ -257,17 +257,20 @@ class Trainer:
         if active != stack.count:
             stack.keep(active)
         count = min(most, lengths[active - 1] - first)
-        for _ in self._batches(first, count):
+        rows, weights = self._fed(first, count)
+        errors = torch.empty_like(weights)
+        for step in self._batches(first, rows, weights):
             stack.forward()
             if seen is not None:
-                seen((stack.error.square() * stack.weight).sum(dim=1) / 2)
+                errors[step] = stack.error
             stack.backward()
+        if seen is not None:
+            seen(errors.square_().mul_(weights).sum(dim=2) / 2)
         return first + count
 
-    def _batches(self, first: int, count: int) -> Iterator[None]:
+    def _batches(self, first: int, rows: Tensor, weights: Tensor) -> Iterator[int]:
         """Fill the stack's inputs, target, weight and kept for one step after the other."""
-        stack, batch = self._stack, self._stack.recipe.batch_size
-        rows, weights = self._fed(first, count)
+        stack, batch, count = self._stack, self._stack.recipe.batch_size, len(rows)
         kept = self._kept(first, count) if stack.arch.dropout else None
         mean, std = self._mean[: stack.count], self._std[: stack.count]
         gathered = self._rows.new_empty(stack.count * batch, self._rows.shape[1])
@@ -279,7 +282,7 @@ class Trainer:
             stack.weight = weights[step]
             if kept is not None:
                 stack.kept.copy_(kept[step])
-            yield
+            yield step
 
     def _fed(self, first: int, count: int) -> tuple[Tensor, Tensor]:
         """Rows [count, members x batch] and their weights [count, members, batch] of consecutive steps."""

@@ -10,7 +10,7 @@ import errno
 import gc
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from kit import exits
 from kit.training import stacked
-from kit.training.checkpoints import Checkpoint
+from kit.training.checkpoints import Array, Checkpoint
 from kit.training.draws import Draws
 from kit.training.feed import Feed
 from kit.training.folds import Fold
@@ -35,7 +35,10 @@ BLOCK = 32
 CHECKPOINT_EVERY, REPORT_EVERY = 60.0, 0.5
 #: Rows that are predicted at once.
 _PREDICTED = 1 << 16
+#: Blocks whose losses stay on the device until they are asked for: asking makes a GPU wait.
+_UNREAD = 64
 _KINDS = ("parameters", "first", "second")
+_LOSSES = "losses"
 
 
 class Member:
@@ -58,6 +61,41 @@ class Member:
         return np.concatenate(parts)
 
 
+class Losses:
+    """The loss of every member of a stack, added up by epoch in double precision, whatever the portions it comes in.
+
+    Attributes:
+        sums: float64 [M, epochs], sums over the steps made so far.
+    """
+
+    def __init__(self, feeds: Sequence[Feed], epochs: int, step: int) -> None:
+        self.sums = np.zeros((len(feeds), epochs))
+        self._steps_per_epoch, self._step = np.array([feed.steps_per_epoch for feed in feeds]), step
+        self._unread: list[Tensor] = []
+
+    def seen(self, losses: Tensor) -> None:
+        """The losses of further steps, [steps, members that are trained]."""
+        self._unread.append(losses)
+        if len(self._unread) == _UNREAD:
+            self.settle()
+
+    def settle(self) -> None:
+        """Add up what has been seen."""
+        for losses in self._unread:
+            block = losses.cpu().numpy().astype(np.float64)
+            members = np.arange(block.shape[1])
+            steps = np.arange(self._step, self._step + len(block))[:, None]
+            np.add.at(self.sums, (members, steps // self._steps_per_epoch[members]), block)
+            self._step += len(block)
+        self._unread.clear()
+
+    def means(self, index: int) -> NDArray[np.float32]:
+        """Mean over the steps of each epoch of a member that is finished, float32 [epochs]."""
+        self.settle()
+        means: NDArray[np.float32] = (self.sums[index] / self._steps_per_epoch[index]).astype(np.float32)
+        return means
+
+
 class StackRun:
     """The training of one stack.
 
@@ -78,8 +116,9 @@ class StackRun:
         for index, member in enumerate(self._members):
             stacked.put(parameters, index, member.network)
         self._stack = stacked.Stack(job.recipe, parameters, step=plan.step)
-        self._before = [self._restored(index) if plan.step else 0.0 for index in range(len(self._members))]
         feeds, scales = [member.feed for member in self._members], [member.scale for member in self._members]
+        self._losses = Losses(feeds, job.recipe.epochs, plan.step)
+        self._before = [self._restored(index) if plan.step else 0.0 for index in range(len(self._members))]
         self._trainer = stacked.Trainer(self._stack, feeds, scales, on_device)
 
     def run(self) -> None:
@@ -87,7 +126,7 @@ class StackRun:
         saved = reported = time.monotonic()
         ended = len(self._members)
         self._tell()
-        while (reached := self._trainer.advance(self._step, BLOCK)) != self._step:
+        while (reached := self._trainer.advance(self._step, BLOCK, self._losses.seen)) != self._step:
             self._step, now = reached, time.monotonic()
             in_training = sum(member.feed.steps > reached for member in self._members)
             for index in range(in_training, ended):
@@ -122,23 +161,26 @@ class StackRun:
             raise RuntimeError(f"the checkpoint of seed {member.seed} has changed since the training was planned")
         for name, tensor in self._tensors():
             tensor[index] = torch.from_numpy(found.arrays[name])
+        self._losses.sums[index] = found.arrays[_LOSSES]
         return found.seconds
 
     def _seconds(self, index: int) -> float:
         return self._before[index] + (time.monotonic() - self._began) / len(self._members)
 
     def _save(self, index: int) -> None:
-        arrays = {name: tensor[index].cpu().numpy() for name, tensor in self._tensors()}
-        self._write(index, arrays, finished=False)
+        self._losses.settle()
+        arrays: dict[str, Array] = {name: tensor[index].cpu().numpy() for name, tensor in self._tensors()}
+        self._write(index, arrays | {_LOSSES: self._losses.sums[index]}, finished=False)
 
     def _finish(self, index: int) -> None:
         member = self._members[index]
         stacked.take(self._stack.parameters, index, member.network)
         weights = {name: value.numpy() for name, value in member.network.state_dict().items()}
         scale = {"mean": member.scale.mean, "std": member.scale.std}
-        self._write(index, weights | scale | {"predictions": member.predictions(self._rows)}, finished=True)
+        found = {"predictions": member.predictions(self._rows), "training_loss": self._losses.means(index)}
+        self._write(index, weights | scale | found, finished=True)
 
-    def _write(self, index: int, arrays: dict[str, NDArray[np.float32]], *, finished: bool) -> None:
+    def _write(self, index: int, arrays: Mapping[str, Array], *, finished: bool) -> None:
         member = self._members[index]
         checkpoint = Checkpoint(
             arrays=arrays, step=min(self._step, member.feed.steps), seconds=round(self._seconds(index), 3)

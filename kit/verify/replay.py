@@ -257,7 +257,11 @@ def _reports(seen: ReceivedRun) -> str:
         again = seed_report(
             seen.recipe, seen.shard.corpus_sha256, scheme=seen.training["folds"], parts=folds, found=part,
             cells=cells, seed=seed, agreements=agreements[seed], seconds=told["wall_time_s"],
+            training_loss=told["training_loss"],
         )  # fmt: skip
+        # how a training went follows from nothing in a bundle: it is taken as told, a number an epoch
+        if len(told["training_loss"]) != seen.recipe.epochs:
+            problems.append(f"{name}: {len(told['training_loss'])} training losses of {seen.recipe.epochs} epochs")
         problems += [f"{name}, {line}" for line in unlike(told, again, skip=("run_provenance",))]
     if problems:
         raise Wanting(listed(problems))
