@@ -19,6 +19,9 @@ TRAINING = f"{LOSO}/training.json"
 CHECKPOINTS = f"{LOSO}/checkpoints"
 EXPORTS = "exports"
 REGISTRY = f"{EXPORTS}/registry.json"
+REPORT = "report"
+REPORT_PAGE = f"{REPORT}/report.html"
+REPORT_MARKDOWN = f"{REPORT}/report.md"
 VERDICTS = ("PROMOTE", "HOLD", "INVALID")
 
 
@@ -53,14 +56,16 @@ def verdicts_in(run: Path) -> list[str]:
 
 
 def withdraw_verdict(run: Path) -> None:
-    """Remove verdicts of an earlier state of the run, and its models; all can be made again from what they came of."""
+    """Remove verdicts of an earlier state of the run, its models and its page; all can be made again from what they
+    came of.
+    """
     for verdict in VERDICTS:
         (run / verdict_file(verdict)).unlink(missing_ok=True)
-    exports = run / EXPORTS
-    for path in sorted(exports.rglob("*"), reverse=True):
-        if path.is_dir() and not path.is_symlink():
-            path.rmdir()
-        else:
-            path.unlink()
-    if exports.is_dir():
-        exports.rmdir()
+    for folder in (run / EXPORTS, run / REPORT):
+        for path in sorted(folder.rglob("*"), reverse=True):
+            if path.is_dir() and not path.is_symlink():
+                path.rmdir()
+            else:
+                path.unlink()
+        if folder.is_dir():
+            folder.rmdir()

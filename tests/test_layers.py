@@ -33,7 +33,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "adapters",
         (
-            "kit.guard", "kit.stall", "kit.proc",
+            "kit.guard", "kit.stall", "kit.proc", "kit.confine",
             "kit.pool", "kit.fsio", "kit.validation", "kit.archive", "kit.local", "kit.ui", "kit.ffmpeg", "kit.relay",
             "kit.signature",
             "kit.scorers.",
@@ -44,7 +44,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("bootstrap", ("kit.bootstrap*",)),
     ("between steps", (
         "kit.session", "kit.results", "kit.provenance", "kit.examine", "kit.fitting", "kit.sidecar", "kit.exports",
-        "kit.cluster.",
+        "kit.cluster.", "kit.page.",
     )),
     ("steps", ("kit.steps.",)),
     ("pipeline", ("kit.pipeline",)),

@@ -417,7 +417,7 @@ def test_a_truncated_archive_ends_with_3(run: Path, tmp_path: Path, command: Com
 
 def test_what_takes_too_much_is_ended_and_told(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real process with less memory than it needs: the lead's box lives on, and the bundle is not valid."""
-    starved = "from kit.verify import process; process.confine(1 << 26, 60); x = bytearray(1 << 30)"
+    starved = "from kit.confine import confine; confine(1 << 26, 60); x = bytearray(1 << 30)"
     done = subprocess.run([sys.executable, "-c", starved], check=False, capture_output=True, text=True, cwd=KIT_ROOT)
     assert "MemoryError" in done.stderr
     monkeypatch.setattr("kit.verify.bundle._MODULE", "kit.no_such_module")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit import layout, validation
+from kit.confine import MEMORY, SECONDS
 from kit.corpus import received
 from kit.errors import InvalidEvidence, ToolFailed, Wanting
 from kit.fsio import read_json
@@ -16,7 +17,6 @@ from kit.proc import Processes
 from kit.session import KIT_ROOT
 from kit.signature import signer
 from kit.verify.check import Check
-from kit.verify.process import MEMORY, SECONDS
 
 if TYPE_CHECKING:
     from kit.verify.retrain import Retraining

@@ -1,0 +1,100 @@
+"""The verdict in a few lines: the word, its reasons, five numbers, the worst source. Pure.
+
+The page begins with it, and a run ends with it on the screen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One thing a gate asked for: figure and threshold in words."""
+
+    name: str
+    found: str
+    wanted: str
+    passed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """What a person has to see first.
+
+    Attributes:
+        reasons: why the word is what it is, a sentence each.
+        asked: every condition of the gate; none of an INVALID verdict.
+        expert: the same of the expert gate, where it was asked for.
+        numbers: five figures by name; none of an INVALID verdict.
+        worst: the source with the largest error, in one line; empty where there is none.
+    """
+
+    word: str
+    recommendation: str
+    reasons: tuple[str, ...]
+    asked: tuple[Asked, ...]
+    expert: tuple[Asked, ...]
+    numbers: tuple[tuple[str, str], ...]
+    worst: str
+
+
+def headline(verdict: Mapping[str, Any]) -> Headline:
+    """The headline of a verdict document."""
+    gate, evidence = verdict["gate"], verdict["evidence"]
+    judged = gate["mean_plcc"] is not None
+    asked = _asked(gate) if judged else ()
+    expert = tuple(map(_checked, verdict.get("expert_gate", {}).get("checks", ())))
+    worst = evidence.get("worst_source")
+    return Headline(
+        word=verdict["verdict"], recommendation=verdict["recommendation"],
+        reasons=tuple(_reasons(verdict, (*asked, *expert))), asked=asked, expert=expert,
+        numbers=_numbers(gate, evidence) if judged else (),
+        worst=f"{worst['name']}: RMSE {worst['rmse']:.2f}, bias {worst['bias']:+.2f} VMAF points" if worst else "",
+    )  # fmt: skip
+
+
+def _asked(gate: Mapping[str, Any]) -> tuple[Asked, ...]:
+    lowest = min(gate["per_seed_plccs"].values())
+    return (
+        Asked(name="mean PLCC over seeds and folds", found=f"{gate['mean_plcc']:.4f}",
+              wanted=f"at least {gate['mean_plcc_threshold']:g}", passed=gate["mean_plcc_pass"]),
+        Asked(name="spread of PLCC over seeds", found=f"{gate['plcc_spread']:.4f}",
+              wanted=f"at most {gate['plcc_spread_max']:g}", passed=gate["plcc_spread_pass"]),
+        Asked(name="PLCC of the lowest seed", found=f"{lowest:.4f}",
+              wanted=f"at least {gate['per_seed_min']:g}", passed=gate["per_seed_pass"]),
+    )  # fmt: skip
+
+
+def _checked(check: Mapping[str, Any]) -> Asked:
+    """A check of the expert gate."""
+    found = "none" if check["value"] is None else _short(check["value"])
+    return Asked(name=f"expert gate: {check['name']}", found=found, wanted=_short(check["threshold"]),
+                 passed=bool(check["passed"]))  # fmt: skip
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _reasons(verdict: Mapping[str, Any], asked: tuple[Asked, ...]) -> list[str]:
+    problems = [str(problem) for problem in verdict["evidence"]["problems"]]
+    failed = [f"{one.name} is {one.found}, wanted is {one.wanted}" for one in asked if not one.passed]
+    reasons = [*problems, *failed]
+    if asked and not reasons:
+        reasons = [f"All {len(asked)} conditions are met."]
+    if waived := verdict["corpus"]["waived_cells"]:
+        reasons.append(f"{waived} failed cells were waived (--allow-partial).")
+    return reasons
+
+
+def _numbers(gate: Mapping[str, Any], evidence: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    mean = evidence["ensemble_mean"]
+    overall = evidence.get("errors", {}).get("frame", {}).get("overall", {})
+    last = ("95 % of errors below", f"{overall['p95']:.2f}") if "p95" in overall else ("MAE", f"{mean['mae']:.2f}")
+    return (
+        ("mean PLCC", f"{gate['mean_plcc']:.4f}"), ("spread over seeds", f"{gate['plcc_spread']:.4f}"),
+        ("RMSE", f"{mean['rmse']:.2f}"), ("bias", f"{mean['bias']:+.2f}"), last,
+    )  # fmt: skip

@@ -1,0 +1,119 @@
+"""How figures look, and how matplotlib's SVG becomes a part of the page.
+
+Every colour has a contrast of at least 3 on white and on the page's dark ground; ink and grid take the colour of the
+page's text. Nothing of an SVG needs a style sheet of its own, so that the page can forbid all but its one.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal
+from xml.etree import ElementTree as ET
+
+from kit.page.blocks import Figure
+
+#: Where a legend may stand.
+Place = Literal["best", "upper left", "upper right", "lower right"]
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Of encoders, seeds and the like, in this order; markers tell them apart as well.
+COLOURS = ("#2f7fd6", "#d9541e", "#1a9a6c", "#a75fc4", "#a97c00", "#d4508b", "#1593a5", "#8a7a6a")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+#: Text and lines; stands for the colour of the page's text.
+INK = "#1b2026"
+GRID = "#808a96"
+#: Inches of a figure, small enough to be read on a phone as it is, and dots an inch of what is drawn as dots.
+SIZE, DOTS = (4.2, 3.2), 150
+
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none", "text.parse_math": False, "font.family": "DejaVu Sans", "font.size": 9,
+    "axes.titlesize": 10, "axes.titleweight": "bold", "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8,
+    "legend.fontsize": 7.5, "legend.frameon": False, "axes.spines.top": False, "axes.spines.right": False,
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "axes.titlecolor": INK, "xtick.color": INK,
+    "ytick.color": INK, "axes.grid": True, "grid.color": GRID, "grid.alpha": 0.3, "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6, "lines.markersize": 5, "axes.axisbelow": True, "path.simplify_threshold": 0.3,
+}  # fmt: skip
+#: Titles of sources may be long.
+_LONGEST = 34
+
+
+def colour(index: int) -> str:
+    """The colour of the n-th of several."""
+    return COLOURS[index % len(COLOURS)]
+
+
+def marker(index: int) -> str:
+    """Its marker, another one once the colours begin again."""
+    return MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
+
+
+def short(name: str) -> str:
+    """A name that fits over a figure."""
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+
+
+def figure(name: str, *, alt: str, caption: str, draw: Callable[[Axes], object]) -> Figure:
+    """Draw a figure with one pair of axes, as SVG and as PNG; the same drawing gives the same bytes."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as Canvas
+
+    with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
+        canvas = Canvas(figsize=SIZE, layout="constrained")
+        draw(canvas.add_subplot())
+        svg, png = io.StringIO(), io.BytesIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        canvas.savefig(svg, format="svg", transparent=True, dpi=DOTS, metadata=nothing)
+        canvas.savefig(png, format="png", facecolor="white", dpi=DOTS, metadata={"Software": None})
+    return Figure(name=name, alt=alt, caption=caption, svg=inlined(svg.getvalue(), name, alt), png=png.getvalue())
+
+
+def legend(axes: Axes, names: Iterable[str], loc: Place) -> None:
+    """Name what the colours stand for."""
+    from matplotlib.lines import Line2D
+
+    shown = list(names)
+    handles = [Line2D([], [], color=colour(index), marker=marker(index), linestyle="none", markersize=4)
+               for index in range(len(shown))]  # fmt: skip
+    if 1 < len(shown) <= 2 * len(COLOURS):
+        axes.legend(handles, [short(name) for name in shown], ncols=1 + (len(shown) > 4), handletextpad=0.1,
+                    borderaxespad=0.2, loc=loc)  # fmt: skip
+
+
+def inlined(svg: str, name: str, alt: str) -> str:
+    """The ``<svg>`` element of a figure on a page with many: own ids, no style sheet, the page's ink and font."""
+    root = ET.fromstring(svg)  # noqa: S314 - matplotlib has just written it
+    for found in list(root):
+        if found.tag == f"{{{_SVG}}}metadata" or found.find(f"{{{_SVG}}}style") is not None:
+            root.remove(found)
+    for element in root.iter():
+        _plain(element, name)
+    for attribute in ("width", "height"):
+        root.attrib.pop(attribute, None)
+    root.attrib |= {"role": "img", "aria-label": alt}
+    ET.register_namespace("", _SVG)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _plain(element: ET.Element, name: str) -> None:
+    """Styles as attributes, which a content security policy does not ask about; ids that no other figure has."""
+    values = dict(part.split(":", 1) for part in element.attrib.pop("style", "").split(";") if ":" in part)
+    values = {key.strip(): value.strip() for key, value in values.items()}
+    values.pop("font-family", None)
+    values = {key: "currentColor" if value == INK else value for key, value in values.items()}
+    element.attrib.update({key: value for key, value in values.items() if not key.startswith("-")})
+    if reference := element.attrib.pop(f"{{{_XLINK}}}href", ""):
+        element.set("href", reference)
+    for key, value in element.attrib.items():
+        if key == "id":
+            element.set(key, f"{name}-{value}")
+        elif key == "href" and value.startswith("#"):
+            element.set(key, f"#{name}-{value[1:]}")
+        elif value.startswith("url(#"):
+            element.set(key, f"url(#{name}-{value[5:]}")
+        elif key == "d":
+            element.set(key, re.sub(r"\s+", " ", value).strip())

@@ -1,0 +1,36 @@
+"""A process that makes a page: ``python -m kit.page.process RUN OUT``.
+
+Of its own, so that nothing that goes wrong in it takes a verdict along, and with limits, since the run may be somebody
+else's.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+
+from kit import exits
+from kit.confine import confine
+from kit.errors import KitError
+
+
+def main() -> int:
+    """The process; what it says on stderr is what could not be done."""
+    confine()
+    from kit.page.write import write
+
+    try:
+        write(Path(sys.argv[1]), Path(sys.argv[2]))
+    except KitError as error:
+        sys.stderr.write(f"{error.message}\n{error.hint or error.default_hint}\n")
+        return exits.BAD_INPUT
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return exits.DISK_FULL
+        raise
+    return exits.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""The parts of the page, one function each; what a run has nothing for is left out with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kit import evidence
+from kit.page import figures
+from kit.page.blocks import Block, Cell, Details, Figures, Section, Table, Text, left_out, number
+from kit.page.gather import Facts, together
+
+Row = list[Cell | str]
+#: Lines of the table of slow cells.
+_SLOWEST = 10
+_NO_PREDICTIONS = "the verdict is INVALID, and figures of evidence that does not hold would mislead."
+
+
+def sections(facts: Facts) -> Iterator[Section]:
+    """Every part in order."""
+    for part in _PARTS:
+        missing = part.needs(facts)
+        yield (
+            left_out(part.id, part.title, missing)
+            if missing
+            else Section(id=part.id, title=part.title, blocks=tuple(part.blocks(facts)))
+        )
+
+
+# ------------------------------------------------------------------------------------------------------ figures
+
+
+def _predicted(facts: Facts) -> Iterator[Block]:
+    yield Text(text="Each dot is a frame, each outline the mean of a cell; on the dashed line both are the same. Every "
+                    "source was held out of the training that predicts it.")  # fmt: skip
+    if len(facts.sources) > figures.PANELS:
+        yield Text(text=f"The {figures.PANELS} sources with the largest RMSE of {len(facts.sources)}.")
+    yield Figures(figures=figures.predicted(facts))
+    found = facts.evidence["per_source"]
+    yield Table(caption="By source, ensemble mean", columns=("source", *_AGREEMENT),
+                rows=[[label, *_agreement(found[label])] for label in facts.sources])  # fmt: skip
+
+
+#: Columns of figures that every slice has.
+_AGREEMENT = ("frames", "RMSE", "bias", "MAE", "PLCC", "SROCC", "KROCC")
+
+
+def _agreement(found: Mapping[str, Any]) -> list[Cell]:
+    count = found.get("n", found.get("count"))
+    return [number(count, "d"), number(found["rmse"]), number(found["bias"], "+.2f"), number(found["mae"]),
+            *(number(found[name], ".4f") for name in ("plcc", "srocc", "krocc"))]  # fmt: skip
+
+
+def _errors(facts: Facts) -> Iterator[Block]:
+    yield Text(text="VMAF points, predicted minus teacher, no mapping applied.")
+    yield Figures(figures=figures.errors(facts))
+    places = sorted({(cell.entry.encoder, cell.entry.cq) for cell in facts.cells})
+    rows: list[Row] = []
+    for encoder, cq in places:
+        cells = [cell for cell in facts.cells if (cell.entry.encoder, cell.entry.cq) == (encoder, cq)]
+        found = together(cells)
+        rows.append([encoder, number(cq, "d"), number(len(cells), "d"), number(len(found.target), "d"),
+                     number(found.rmse), number(found.bias, "+.2f"),
+                     number(float(abs(found.error).max()))])  # fmt: skip
+    yield Table(caption="By encoder and quality point, ensemble mean", rows=rows,
+                columns=("encoder", "quality point", "cells", "frames", "RMSE", "bias", "largest"))  # fmt: skip
+
+
+_SLICES = (("per_source", "source"), ("per_encoder", "encoder"), ("per_source_encoder", "source x encoder"),
+           ("per_range", "teacher range"))  # fmt: skip
+_ERRORS = ("frames or clips", "RMSE", "MAE", "bias", "95 % below", "largest", "PLCC")
+
+
+def _error_tables(facts: Facts) -> Iterator[Block]:
+    for level, title in (("clip", "clips (means over frames)"), ("frame", "frames")):
+        found = facts.evidence["errors"][level]
+        whole = [("all, ensemble mean", found["overall"])]
+        whole += [(f"all, seed {seed}", one) for seed, one in found["per_seed"].items()]
+        whole += [(f"{title} {name}", one) for name, one in found["per_range"].items()]
+        yield Table(caption=f"Errors of {title}", columns=("of", *_ERRORS),
+                    rows=[[name, *_error(one)] for name, one in whole])  # fmt: skip
+    for name, title in _SLICES[:3]:
+        found = facts.evidence["errors"]["frame"][name]
+        yield Table(caption=f"Errors of frames by {title}", columns=(title, *_ERRORS),
+                    rows=[[label, *_error(one)] for label, one in found.items()])  # fmt: skip
+
+
+def _error(found: Mapping[str, Any]) -> list[Cell]:
+    return [number(found.get("count"), "d"),
+            *(number(found.get(name), "+.2f" if name == "bias" else ".2f")
+              for name in ("rmse", "mae", "bias", "p95", "max")), number(found.get("plcc"), ".4f")]  # fmt: skip
+
+
+def _folds(facts: Facts) -> Iterator[Block]:
+    seeds = {seed: {fold["held_out"]: fold for fold in report["folds"]} for seed, report in facts.reports.items()}
+    mean = seeds.pop(evidence.ENSEMBLE)
+    least = facts.verdict["gate"]["per_seed_min"]
+    yield Figures(figures=figures.folds(facts))
+    rows: list[Row] = []
+    for label, fold in mean.items():
+        of = [seeds[seed][label]["plcc"] for seed in seeds]
+        rows.append([label, number(fold["n_val"], "d"), *(number(value, ".4f", bad=value < least) for value in of),
+                     number(fold["plcc"], ".4f"), number(fold["rmse"]), number(fold["bias"], "+.2f")])  # fmt: skip
+    yield Table(caption="PLCC by held-out fold and seed; RMSE and bias of the ensemble mean",
+                columns=("held out", "frames", *(f"seed {seed}" for seed in seeds), "ensemble", "RMSE", "bias"),
+                rows=rows)  # fmt: skip
+    whole = facts.evidence["per_seed"]
+    yield Table(caption="By seed, all frames", columns=("seed", "mean PLCC over folds", *_AGREEMENT),
+                rows=[[number(int(seed), "d"), number(facts.verdict["gate"]["per_seed_plccs"][seed], ".4f"),
+                       *_agreement(found)] for seed, found in whole.items()])  # fmt: skip
+
+
+def _rate_quality(facts: Facts) -> Iterator[Block]:
+    unit = "" if facts.timed_rates else " The frame rate is not known, so bits are counted a frame."
+    yield Text(text="Solid with filled markers: the teacher. Dotted with open markers: the prediction. Every point is "
+                    "a cell, its score the mean over frames." + unit)  # fmt: skip
+    yield Figures(figures=figures.rate_quality(facts))
+
+
+def _training(facts: Facts) -> Iterator[Block]:
+    yield Text(text="Square root of the mean squared error of each epoch while it went on (dropout on), mean over the "
+                    "members of a seed. It is told by whoever trained; nothing in a bundle proves it.")  # fmt: skip
+    yield Figures(figures=figures.training(facts))
+
+
+# ----------------------------------------------------------------------------------------------------- the corpus
+
+
+def _cells(facts: Facts) -> Iterator[Block]:
+    if facts.taken:
+        yield Table(caption=f"The slowest of {len(facts.taken)} cells", columns=("cell", "seconds", "frames/s", "box"),
+                    rows=[[one.name, number(one.seconds, ".1f"),
+                           number(one.frames / one.seconds if one.seconds else None, ".1f"), one.box]
+                          for one in facts.taken[:_SLOWEST]])  # fmt: skip
+    else:
+        yield Text(text="The corpus does not tell how long its cells took.")
+    if not facts.failed:
+        yield Text(text="No cell failed.")
+        return
+    yield Table(caption=f"{len(facts.failed)} failed cells", columns=("cell", "tries", "reason"),
+                rows=[[_failed_name(one), number(one.tries, "d"), Cell(text=one.reason.split("\n")[0], bad=True)]
+                      for one in facts.failed])  # fmt: skip
+    for one in facts.failed:
+        yield Details(title=f"{_failed_name(one)}: command and stderr",
+                      text="\n\n".join(text for text in (one.command, one.stderr_tail) if text))  # fmt: skip
+
+
+def _failed_name(failed: Any) -> str:
+    return f"{failed.source}/{failed.encoder}/cq{failed.cq:02d}"
+
+
+def _provenance(facts: Facts) -> Iterator[Block]:
+    verdict, made = facts.verdict, facts.verdict["run_provenance"]
+    teacher = verdict["corpus"]["teacher"] or {"id": "not told", "sha256": None}
+    lines = {
+        "made (UTC)": verdict["generated_at_utc"], "kit": made["kit_version"],
+        "entry point, SHA-256": made["entrypoint"].get("sha256") or "not told",
+        "corpus, SHA-256": verdict["corpus"]["sha256"],
+        "predictions, SHA-256": verdict["evidence"]["predictions_sha256"] or "none",
+        "gate's thresholds, SHA-256": verdict["gate"]["thresholds_sha256"],
+        "teacher": teacher["id"] if not teacher["sha256"] else f"{teacher['id']} (file, SHA-256 {teacher['sha256']})",
+        "architecture and epochs": f"{facts.training.get('arch', 'not told')}, {facts.training.get('epochs', '–')}",
+        "seeds and folds": f"{', '.join(map(str, verdict['seeds']))}; {verdict['evidence']['folds']}",
+        "corpus": "{cells} cells, {rows} rows, {sources} sources in {groups} groups".format_map(verdict["corpus"]),
+        **{name: str(value or "not there") for name, value in made["versions"].items()},
+    }  # fmt: skip
+    if "ffmpeg" in facts.prereqs:
+        lines["ffmpeg"] = str(facts.prereqs["ffmpeg"].get("version"))
+    yield Table(caption="What this was made of", columns=("what", "value"), rows=[[*line] for line in lines.items()])
+    yield Table(caption="Boxes", columns=("box", "platform", "cells", "rows", "encoders and builds", "scorer"), rows=[
+        [box.name, box.platform or "not told", number(box.cells, "d"), number(box.rows, "d"),
+         "; ".join(f"{name}: {', '.join(builds) or 'not told'}" for name, builds in box.encoders.items()),
+         "; ".join(f"{scorer['id']} ({scorer['version']})" for scorer in box.scorers) or "not told"]
+        for box in facts.shard.boxes])  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------- which parts there are
+
+
+def _judged(facts: Facts) -> str:
+    return "" if facts.cells else _NO_PREDICTIONS
+
+
+def _reported(facts: Facts) -> str:
+    return _judged(facts) or ("" if evidence.ENSEMBLE in facts.reports else "the reports of the seeds are not there.")
+
+
+def _sized(facts: Facts) -> str:
+    return _judged(facts) or (
+        "" if any(cell.rate for cell in facts.cells) else "the corpus does not tell encoded bytes."
+    )
+
+
+def _curved(facts: Facts) -> str:
+    there = all(report.get("training_loss") for report in facts.reports.values())
+    return _reported(facts) or ("" if there else "the reports are of a kit that kept no training loss.")
+
+
+def _has(name: str) -> Callable[[Facts], str]:
+    def missing(facts: Facts) -> str:
+        older = f"the verdict is of a kit that gave no `{name}` in its evidence."
+        return _judged(facts) or ("" if facts.evidence.get(name) else older)
+
+    return missing
+
+
+def _always(_facts: Facts) -> str:
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """A part: what it is called, why a run has nothing for it (empty if it has), and what is in it."""
+
+    id: str
+    title: str
+    needs: Callable[[Facts], str]
+    blocks: Callable[[Facts], Iterator[Block]]
+
+
+_PARTS = (
+    _Part(id="predicted", title="Predicted against teacher", needs=_judged, blocks=_predicted),
+    _Part(id="errors", title="Error by encoder and quality point", needs=_judged, blocks=_errors),
+    _Part(id="slices", title="Errors in VMAF points", needs=_has("errors"), blocks=_error_tables),
+    _Part(id="folds", title="Seeds and folds", needs=_reported, blocks=_folds),
+    _Part(id="rate", title="Rate and quality", needs=_sized, blocks=_rate_quality),
+    _Part(id="training", title="Training", needs=_curved, blocks=_training),
+    _Part(id="cells", title="Slowest and failed cells", needs=_always, blocks=_cells),
+    _Part(id="provenance", title="Provenance", needs=_always, blocks=_provenance),
+)

@@ -1,0 +1,35 @@
+"""From a run folder to the folder of its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kit import layout
+from kit.fsio import write_bytes
+from kit.page.blocks import Figures
+from kit.page.gather import gather
+from kit.page.headline import headline
+from kit.page.html import html
+from kit.page.markdown import markdown
+from kit.page.sections import sections
+
+_FIGURES = "figures"
+
+
+def write(run: Path, out: Path) -> None:
+    """Write page, Markdown and figures into a folder; the same run gives the same bytes.
+
+    Raises:
+        Missing, BadInput, Wanting: the run folder does not hold what the page is about.
+    """
+    facts = gather(run)
+    head, parts = headline(facts.verdict), tuple(sections(facts))
+    boxes = ", ".join(box.name for box in facts.shard.boxes if box.box) or "an imported corpus"
+    title = f"VMAF ensemble on {boxes}" + (", demo clips" if facts.verdict["demo"] else "")
+    (out / _FIGURES).mkdir(parents=True)
+    for part in parts:
+        for block in part.blocks:
+            for figure in block.figures if isinstance(block, Figures) else ():
+                write_bytes(out / _FIGURES / f"{figure.name}.png", figure.png)
+    write_bytes(out / Path(layout.REPORT_MARKDOWN).name, markdown(head, title, parts, _FIGURES).encode())
+    write_bytes(out / Path(layout.REPORT_PAGE).name, html(head, title, parts).encode())
