@@ -24,6 +24,7 @@ from kit.cli_dataset import dataset
 from kit.cli_merge import merge
 from kit.cli_options import options
 from kit.cli_platform import platform
+from kit.cli_report import report
 from kit.cli_score import score
 from kit.cli_verify import verify
 from kit.cli_worker import worker
@@ -38,6 +39,8 @@ SETUP_NOTE = (
 )
 
 
+#: Reasons of a verdict that the end of a run repeats.
+_REASONS = 3
 _PLACES = ("out_dir", "config", "json")
 _CORPUS_OPTIONS = (
     "ref_dir", "dataset", "encoders", "teacher", "cqs", "box", "ffmpeg", "vmaf_bin", "scorer_backend", "gpu",
@@ -186,6 +189,7 @@ cli.add_command(score)
 cli.add_command(worker)
 cli.add_command(verify)
 cli.add_command(compare)
+cli.add_command(report)
 
 
 def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConfig:
@@ -233,6 +237,8 @@ def _execute(
     results = pipeline.execute(resolved, steps, session)
     if resolved.shard_only and first == 1 and last == len(pipeline.STEPS):
         session.ui.say("Shard only: no verdict was asked for.")
+    if verdict_decides and not resolved.shard_only:
+        _show_end(resolved, results, session.ui)
     if as_json:
         print_json(_result_json(resolved, steps[-1].name, results))
     return Outcome(code=pipeline.exit_code(results, results[steps[-1].name], verdict_decides=verdict_decides))
@@ -259,6 +265,23 @@ def _show_config(resolved: config.RunConfig, ui: Any) -> None:
     rows = [Row(cells=(name.replace("_", "-"), texts[name], resolved.origins.get(name, "default")))
             for name in sorted(names)]  # fmt: skip
     ui.table("Options", ("option", "value", "from"), rows)
+
+
+def _show_end(resolved: config.RunConfig, results: dict[str, Any], ui: Any) -> None:
+    """What a run has come to, short enough for one screen."""
+    from kit import pipeline
+    from kit.page.headline import headline
+    from kit.ui import Row
+
+    verdict, packed = (results.get(pipeline.NAMES[place]) for place in (3, 4))
+    if verdict is None:
+        return
+    head, page = headline(verdict.document), resolved.out_dir / layout.REPORT_PAGE
+    lines = [("verdict", head.word), *(("reason", reason) for reason in head.reasons[:_REASONS]), *head.numbers]
+    lines += [("worst source", head.worst)] if head.worst else []
+    lines += [("run folder", str(resolved.out_dir)), ("page", str(page) if page.is_file() else "none")]
+    lines += [("send back", str(packed.path))] if packed is not None else []
+    ui.table("Result", ("", ""), [Row(cells=line) for line in lines])
 
 
 def _show_bundle(given: dict[str, str | None], *, as_json: bool) -> Outcome:

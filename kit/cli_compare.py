@@ -49,7 +49,7 @@ def _sides(bundles: tuple[Path, ...], scratch: Path) -> list[Side]:
     """
     from kit.cli_verify import session_for
     from kit.errors import Wanting
-    from kit.verify.bundle import unpacked, verify
+    from kit.verify.bundle import unpacked, valid
     from kit.verify.compare import Side
     from kit.verify.replay import ReceivedRun
 
@@ -57,9 +57,7 @@ def _sides(bundles: tuple[Path, ...], scratch: Path) -> list[Side]:
     sides = []
     for number, path in enumerate(bundles):
         place = scratch / str(number)
-        found = verify(path.absolute(), place, processes)
-        if wrong := [check for check in found.checks if not check.passed]:
-            raise Wanting(f"{path} is not valid: {wrong[0].name}: {wrong[0].found}", hint="`verify` shows every check.")
+        found = valid(path, place, processes)
         if found.verdict not in ("PROMOTE", "HOLD"):
             raise Wanting(f"{path} has no figures: its verdict is {found.verdict or 'none'}", hint="Leave it out.")
         seen = ReceivedRun(unpacked(place))

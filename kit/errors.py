@@ -11,6 +11,7 @@
     ├── Wanting                     3  something was checked and found wanting
     ├── DiskFull                    4  no space left; what was finished is kept
     ├── ExportFailed               70  a model that was made is not what it should be
+    ├── PageFailed                 70  the report page of a run could not be made
     └── Terminated                143  SIGTERM arrived
 
 A message says what was tried, what was found and what was expected; ``hint`` says what to do next.
@@ -149,6 +150,12 @@ class ExportFailed(KitError):
     def __init__(self, name: str, problems: Sequence[str]) -> None:
         super().__init__("\n  ".join([f"{name} cannot be exported:", *problems]))
         self.problems = tuple(problems)
+
+
+class PageFailed(KitError):
+    """The page of a run could not be made; its verdict stands, and so does its bundle, which lacks the page."""
+
+    default_hint = "The verdict stands without the page: try `report` with the run folder, and send the lines above."
 
 
 class Terminated(KitError):

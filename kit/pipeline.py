@@ -14,7 +14,7 @@ from typing import Any
 from kit import contract, exits, layout
 from kit.config import RunConfig, Texts, as_texts
 from kit.corpus.shard import Shard
-from kit.errors import BadInput, Missing
+from kit.errors import BadInput, Missing, PageFailed, ToolFailed
 from kit.fsio import (
     TEMPORARY_PREFIX,
     locked,
@@ -25,10 +25,12 @@ from kit.fsio import (
     write_json,
 )  # fmt: skip
 from kit.option_values import TOLERANCES
+from kit.page.make import make as make_page
 from kit.privacy import Redactor
-from kit.results import Training
+from kit.results import Training, Verdict
 from kit.session import Session
 from kit.steps import step_01_prereqs, step_02_adopt, step_02_corpus, step_03_train, step_04_verdict, step_05_bundle
+from kit.ui import size
 
 EXIT_OF_VERDICT = {"PROMOTE": exits.OK, "HOLD": exits.HOLD, "INVALID": exits.INVALID}
 
@@ -94,13 +96,34 @@ def execute(config: RunConfig, steps: tuple[Step, ...], session: Session) -> dic
         (config.out_dir / layout.MANIFEST).unlink(missing_ok=True)
         if steps[0].name != step_05_bundle.NAME:
             layout.withdraw_verdict(config.out_dir)
-        results = {}
+        results: dict[str, Any] = {}
+        unshown = None
         for step in steps:
             session.ui.say(f"Step {NAMES.index(step.name) + 1} of {len(NAMES)}: {step.name}")
             if step.name == step_05_bundle.NAME and config.shard_only:
                 previous = None
+            if step.name == step_05_bundle.NAME:
+                unshown = _show(config, previous, session)
             previous = results[step.name] = step.run(config, previous, session)
+        if steps[-1].name == step_04_verdict.NAME:
+            unshown = _show(config, previous, session)
+        if unshown is not None:
+            raise PageFailed(f"{results[steps[-1].name].described}, without its page:\n{unshown.message}") from unshown
     return results
+
+
+def _show(config: RunConfig, verdict: Verdict | None, session: Session) -> ToolFailed | None:
+    """Give a verdict its page, if it has none; why it could not be made, which must not keep the verdict back."""
+    page = config.out_dir / layout.REPORT_PAGE
+    if verdict is None or page.is_file():
+        return None
+    try:
+        make_page(config.out_dir, page.parent, session.processes)
+    except ToolFailed as error:
+        session.ui.say(f"The report page could not be made: {error.tried}: {error.status}")
+        return error
+    session.ui.say(f"Page: {page} ({size(page.stat().st_size)})")
+    return None
 
 
 def would_leave(config: RunConfig, session: Session) -> dict[str, int]:

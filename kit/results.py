@@ -74,6 +74,11 @@ class Verdict:
     word: str
     document: Mapping[str, Any]
 
+    @property
+    def described(self) -> str:
+        """What it is, for a message."""
+        return f"the verdict {self.word} is written"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
@@ -83,6 +88,11 @@ class Bundle:
     size: int
     sha256: str
     verdict: str | None
+
+    @property
+    def described(self) -> str:
+        """What it is, for a message."""
+        return f"the verdict {self.verdict} is packed as {self.path.name}"
 
 
 def cell_facts(shard: Shard, scheme: str) -> dict[str, CellFacts]:

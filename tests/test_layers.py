@@ -54,7 +54,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "kit.cli", "kit.cli_binaries", "kit.cli_common", "kit.cli_compare", "kit.cli_corpus", "kit.cli_dataset",
             "kit.cli_merge",
-            "kit.cli_options", "kit.cli_platform", "kit.cli_score", "kit.cli_verify", "kit.cli_worker", "kit.__main__",
+            "kit.cli_options", "kit.cli_platform", "kit.cli_report",
+            "kit.cli_score", "kit.cli_verify", "kit.cli_worker", "kit.__main__",
         ),
     ),
 )  # fmt: skip
@@ -99,6 +100,8 @@ HEAVY = (
     "imageio_ffmpeg",
     "dask",
     "distributed",
+    "jinja2",
+    "matplotlib",
 )
 
 

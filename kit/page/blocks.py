@@ -43,6 +43,11 @@ class Table:
         """All rows, every cell a :class:`Cell`."""
         return [[Cell(text=cell) if isinstance(cell, str) else cell for cell in row] for row in self.rows]
 
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns hold numbers."""
+        return [any(row[index].key is not None for row in self.cells) for index in range(len(self.columns))]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:

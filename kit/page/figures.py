@@ -16,6 +16,7 @@ from kit.page.gather import Facts, PageCell, Rows, together
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 #: Panels of one kind; the tables beside them have every source.
 PANELS = 12
@@ -41,7 +42,7 @@ def _predicted(facts: Facts, number: int, label: str, edges: tuple[float, float]
         axes.plot(edges, edges, color=plots.INK, linewidth=0.9, linestyle="--", zorder=1)
         for encoder, part in _by_encoder(facts, cells):
             dots = _thinned(together(part))
-            axes.scatter(dots.target, dots.prediction, s=5, alpha=0.35, color=plots.colour(encoder), linewidths=0,
+            axes.scatter(dots.target, dots.prediction, s=5, alpha=0.45, color=plots.colour(encoder), linewidths=0,
                          rasterized=True, zorder=2)  # fmt: skip
         for encoder, part in _by_encoder(facts, cells):
             axes.scatter([c.rows.target.mean() for c in part], [c.rows.prediction.mean() for c in part], s=30,
@@ -52,7 +53,7 @@ def _predicted(facts: Facts, number: int, label: str, edges: tuple[float, float]
         plots.legend(axes, facts.encoders, "upper left")
 
     return plots.figure(
-        f"predicted-{number:02d}", caption=f"{label}: {figures}", draw=draw,
+        f"predicted-{number:02d}", caption=figures, draw=draw,
         alt=f"Predicted against teacher for {label}, with the line where both are the same: {figures}.",
     )  # fmt: skip
 
@@ -94,11 +95,22 @@ def _lines(facts: Facts, name: str, title: str, values: Mapping[str, Mapping[int
         for index, of in enumerate(values.values()):
             axes.plot(list(of), list(of.values()), color=plots.colour(index), marker=plots.marker(index))
         axes.axhline(0, color=plots.INK, linewidth=0.9)
+        if len(points := sorted({cq for of in values.values() for cq in of})) <= 12:
+            axes.set_xticks(points)
         axes.set(xlabel="quality point (cq), coarser to the right", ylabel="VMAF points", title=title)
         plots.legend(axes, facts.encoders, "best")
 
     return plots.figure(name, alt=f"{title} by encoder and quality point, {told}.", caption=f"{title}: {told}",
                         draw=draw)  # fmt: skip
+
+
+#: Where the axis of PLCC may have its ticks, and the PLCC beyond which it ends.
+_PLCCS, _ONE = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999), 0.99999
+
+
+def _nines(plcc: float) -> float:
+    """A scale on which 0.99 and 0.999 are as far apart as 0.9 and 0.99."""
+    return float(-np.log10(1 - min(max(plcc, 0.0), _ONE)))
 
 
 def folds(facts: Facts) -> tuple[Figure, ...]:
@@ -110,9 +122,12 @@ def folds(facts: Facts) -> tuple[Figure, ...]:
 
     def draw(axes: Axes) -> None:
         for index, of in enumerate(members.values()):
-            axes.scatter([of[label] for _, label in shown], range(len(shown)), color=plots.colour(index),
+            axes.scatter([_nines(of[label]) for _, label in shown], range(len(shown)), color=plots.colour(index),
                          marker=plots.marker(index), s=24)  # fmt: skip
-        axes.axvline(facts.verdict["gate"]["mean_plcc_threshold"], color=plots.INK, linewidth=0.9, linestyle="--")
+        gate = _nines(facts.verdict["gate"]["mean_plcc_threshold"])
+        axes.axvline(gate, color=plots.INK, linewidth=0.9, linestyle="--")
+        ticks = [value for value in _PLCCS if min(gate, _nines(lowest[0][0])) - 0.4 <= _nines(value)]
+        axes.set_xticks([_nines(value) for value in ticks], [f"{value:g}" for value in ticks])
         axes.set_yticks(range(len(shown)), [plots.short(label)[:20] for _, label in shown])
         axes.invert_yaxis()
         axes.set(xlabel="PLCC (dashed: the gate's threshold)", title="PLCC of every seed by fold")
@@ -145,22 +160,22 @@ def _rate_quality(facts: Facts, number: int, label: str) -> Figure:
         axes.set_xscale("log")
         axes.set(xlabel="kbit/s" if facts.timed_rates else "kbit a frame", ylabel="VMAF, mean over frames",
                  title=plots.short(label))  # fmt: skip
-        _plain_ticks(axes, [cell.rate or 0.0 for cell in cells])
+        _plain_ticks(axes.xaxis, [cell.rate or 0.0 for cell in cells])
         plots.legend(axes, facts.encoders, "lower right")
 
     return plots.figure(
-        f"rate-{number:02d}", caption=f"{label}: {told}", draw=draw,
+        f"rate-{number:02d}", caption=told, draw=draw,
         alt=f"Rate and quality of {label}, teacher as solid and prediction as dotted lines, {told}.",
     )  # fmt: skip
 
 
-def _plain_ticks(axes: Axes, rates: Sequence[float]) -> None:
-    """Rates at 1, 2, 5 times powers of ten, as numbers without exponents."""
+def _plain_ticks(axis: Axis, values: Sequence[float]) -> None:
+    """Ticks of a logarithmic axis at 1, 2, 5 times powers of ten, as numbers without exponents."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if max(rates) < 60 * min(rates) else (1.0,)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if max(values) < 60 * min(values) else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def training(facts: Facts) -> tuple[Figure, ...]:
@@ -175,6 +190,7 @@ def training(facts: Facts) -> tuple[Figure, ...]:
             axes.plot(range(1, count + 1), of, color=plots.colour(index), linewidth=1.1,
                       marker=plots.marker(index) if count < 10 else "")  # fmt: skip
         axes.set_yscale("log")
+        _plain_ticks(axes.yaxis, [float(value) for of in losses.values() for value in of])
         axes.set(xlabel="epoch", ylabel="RMSE while training, VMAF points", title="Training")
         plots.legend(axes, [f"seed {seed}" for seed in losses], "upper right")
 

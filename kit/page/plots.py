@@ -26,8 +26,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 #: Text and lines; stands for the colour of the page's text.
 INK = "#1b2026"
 GRID = "#808a96"
-#: Inches of a figure, small enough to be read on a phone as it is, and dots an inch of what is drawn as dots.
-SIZE, DOTS = (4.2, 3.2), 150
+#: Inches of a figure, small enough to be read on a phone as it is, and dots an inch of what an SVG draws as dots and of PNG.
+SIZE, DOTS, PNG_DOTS = (4.2, 3.2), 150, 110
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _STYLE: dict[Any, Any] = {
@@ -68,7 +68,7 @@ def figure(name: str, *, alt: str, caption: str, draw: Callable[[Axes], object])
         svg, png = io.StringIO(), io.BytesIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         canvas.savefig(svg, format="svg", transparent=True, dpi=DOTS, metadata=nothing)
-        canvas.savefig(png, format="png", facecolor="white", dpi=DOTS, metadata={"Software": None})
+        canvas.savefig(png, format="png", facecolor="white", dpi=PNG_DOTS, metadata={"Software": None})
     return Figure(name=name, alt=alt, caption=caption, svg=inlined(svg.getvalue(), name, alt), png=png.getvalue())
 
 

@@ -130,8 +130,8 @@ def _training(facts: Facts) -> Iterator[Block]:
 def _cells(facts: Facts) -> Iterator[Block]:
     if facts.taken:
         yield Table(caption=f"The slowest of {len(facts.taken)} cells", columns=("cell", "seconds", "frames/s", "box"),
-                    rows=[[one.name, number(one.seconds, ".1f"),
-                           number(one.frames / one.seconds if one.seconds else None, ".1f"), one.box]
+                    rows=[[one.name, number(one.seconds, ".3g"),
+                           number(one.frames / one.seconds if one.seconds else None, ".3g"), one.box]
                           for one in facts.taken[:_SLOWEST]])  # fmt: skip
     else:
         yield Text(text="The corpus does not tell how long its cells took.")

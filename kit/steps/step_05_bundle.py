@@ -99,6 +99,9 @@ def contents(config: RunConfig, word: str | None, seeds: Sequence[int]) -> list[
         from kit import exports  # late: it needs torch
 
         names += exports.listed(config, seeds, shard.corpus_sha256)
+    if word is not None:
+        # for reading alone: a page that could not be made keeps no evidence back
+        names += [str(path.relative_to(run_dir)) for path in (run_dir / layout.REPORT).rglob("*") if path.is_file()]
     names += [str(path.relative_to(run_dir)) for path in (run_dir / layout.LOGS).glob("*.log")]
     return sorted(names)
 

@@ -84,6 +84,18 @@ def verify(
     return Verified(checks=tuple(checks), verdict=verdict, box=box, signed_by=signed_by, labels=tuple(labels))
 
 
+def valid(path: Path, scratch: Path, processes: Processes) -> Verified:
+    """Verify a bundle that is to be worked with.
+
+    Raises:
+        Wanting: it is not valid.
+    """
+    found = verify(path.absolute(), scratch, processes)
+    if wrong := [check for check in found.checks if not check.passed]:
+        raise Wanting(f"{path} is not valid: {wrong[0].name}: {wrong[0].found}", hint="`verify` shows every check.")
+    return found
+
+
 def unpacked(scratch: Path) -> Path:
     """The run folder of a bundle that has been verified with this ``scratch``."""
     (folder,) = (scratch / _UNPACKED).iterdir()
