@@ -26,7 +26,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 #: Text and lines; stands for the colour of the page's text.
 INK = "#1b2026"
 GRID = "#808a96"
-#: Inches of a figure, small enough to be read on a phone as it is, and dots an inch of what an SVG draws as dots and of PNG.
+#: Inches of a figure, small enough to be read on a phone as it is; dots an inch in an SVG's pictures, and in PNG.
 SIZE, DOTS, PNG_DOTS = (4.2, 3.2), 150, 110
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
@@ -57,14 +57,18 @@ def short(name: str) -> str:
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
-def figure(name: str, *, alt: str, caption: str, draw: Callable[[Axes], object]) -> Figure:
-    """Draw a figure with one pair of axes, as SVG and as PNG; the same drawing gives the same bytes."""
+def figure(name: str, *, alt: str, caption: str, draw: Callable[[Axes], object], left: float = 0.14) -> Figure:
+    """Draw a figure with one pair of axes, as SVG and as PNG; the same drawing gives the same bytes.
+
+    Args:
+        left: share of the width in front of the axes, for their labels.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 
     with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
-        canvas = Canvas(figsize=SIZE, layout="constrained")
-        draw(canvas.add_subplot())
+        canvas = Canvas(figsize=SIZE)
+        draw(canvas.add_axes((left, 0.15, 0.97 - left, 0.76)))
         svg, png = io.StringIO(), io.BytesIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         canvas.savefig(svg, format="svg", transparent=True, dpi=DOTS, metadata=nothing)
