@@ -20,7 +20,7 @@ from kit.corpus.cellfile import CellRows
 from kit.corpus.keep import keep
 from kit.corpus.produce import geometry_facts
 from kit.corpus.shard import Box, CellEntry, FailedCell, Shard, cell_path, entry_for, write_manifest
-from kit.fsio import write_json
+from kit.fsio import sha256_file, write_json
 from kit.plan import plan_cells
 from kit.platforms.registry import settings_for
 from kit.scorers.golden import EXPECTED
@@ -230,3 +230,44 @@ def make_table(frames: int = 20, groups: dict[str, str] | None = None) -> Table:
         cells=entries, cell=cell, frame=np.tile(np.arange(frames, dtype=np.int32), len(entries)),
         features=features, codec=codec, target=target.astype(np.float32),
     )  # fmt: skip
+
+
+def judged_run(
+    folder: Path, *, sources: int = 4, encoders: Sequence[str] = ("libx264", "libx265"),
+    cqs: Sequence[int] = (19, 31, 43), frames: int = 12, noise: float = 12.0, failed: Sequence[FailedCell] = (),
+    **options: object,
+) -> Path:  # fmt: skip
+    """A run folder with a verdict, whose predictions are the targets with noise (VMAF points): HOLD by default.
+
+    With ``failed`` cells it is INVALID.
+    """
+    from kit.steps import step_03_train, step_04_verdict
+    from kit.training import folds, predictions, table
+
+    write_json(folder / layout.PREREQS, {"box": "testbox", "ffmpeg": {"version": "7.1"}})
+    cells = plan([f"Clip{number}" for number in range(sources)], encoders, cqs, frames=frames)
+    shard = shard_of(folder / layout.CORPUS, cells, failed)
+    config, session = run_in(folder, **({"epochs": 3} | options))
+    generator = np.random.default_rng(5)
+    if not failed:
+        rows = table.load(shard)
+        parts = folds.by_group(rows, config.folds)
+        members = [(seed, fold, np.clip(rows.target[fold.held] + generator.normal(0, noise, len(fold.held)), 0, 100))
+                   for seed in config.seeds for fold in parts]  # fmt: skip
+        found = step_03_train._columns(shard, rows, members)
+        predictions.write(folder / layout.PREDICTIONS, found)
+        losses = np.geomspace(900, 4, config.epochs)
+        spent = {seed: step_03_train._Spent(seconds=1.0, loss=losses * (1 + seed / 9)) for seed in config.seeds}
+        study = step_03_train._Study(rows=rows, parts=parts, file=layout.PREDICTIONS)
+        for name, report in step_03_train._reports(config, shard, study, found, spent):
+            step_03_train._write(config, shard, session, name, report)
+        digest = sha256_file(folder / layout.PREDICTIONS)
+        told = {"corpus_sha256": shard.corpus_sha256, "seeds": list(config.seeds), "epochs": config.epochs,
+                "arch": config.arch, "folds": config.folds, "holdout": [], "predictions_sha256": digest,
+                "problems": [], "schema_version": 1}  # fmt: skip
+        write_json(folder / layout.TRAINING, told)
+        trained = step_03_train.load(config, session)
+    else:
+        trained = step_03_train.run(config, shard, session)
+    step_04_verdict.run(config, trained, session)
+    return folder

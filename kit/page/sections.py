@@ -199,7 +199,7 @@ def _curved(facts: Facts) -> str:
 
 def _has(name: str) -> Callable[[Facts], str]:
     def missing(facts: Facts) -> str:
-        older = f"the verdict is of a kit that gave no `{name}` in its evidence."
+        older = f"the verdict is of a kit that gave no {name} in its evidence."
         return _judged(facts) or ("" if facts.evidence.get(name) else older)
 
     return missing

@@ -1,0 +1,76 @@
+"""`report`: the page of a run or of somebody's bundle, made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kit import exits, layout
+from kit.cli_common import Outcome, print_json
+
+_ARCHIVE = ".tar.gz"
+
+
+@click.command()
+@click.argument("run", metavar="RUN|BUNDLE", type=click.Path(path_type=Path))
+@click.option("--out", metavar="DIR", type=click.Path(path_type=Path),
+              help="Folder of the page. Default: report/ in the run folder; beside a bundle, its name and "
+                   "-report.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+def report(run: Path, out: Path | None, as_json: bool) -> Outcome:  # noqa: FBT001
+    """Make the page of a run folder or of a bundle: report.html, report.md and the figures.
+
+    A bundle is verified first. Exit codes: 0 made, 2 bad input, 3 the bundle is not valid or has no verdict.
+    """
+    from kit.errors import BadInput
+    from kit.fsio import scratch_folder
+    from kit.ui import Ui, size
+
+    if not run.exists():
+        raise BadInput(f"{run} is not there", hint="Give a run folder or an ensemble-results-….tar.gz.")
+    if run.is_dir():
+        page = _made(run.absolute(), (out or run / layout.REPORT).absolute())
+    else:
+        default = run.with_name(run.name.removesuffix(_ARCHIVE) + "-report")
+        with scratch_folder() as scratch:
+            page = _made(_verified(run, scratch), (out or default).absolute())
+    Ui().say(
+        f"Page: {page} ({size(page.stat().st_size)}), beside it {layout.REPORT_MARKDOWN.split('/')[1]} and figures"
+    )
+    if as_json:
+        print_json({"page": str(page), "bytes": page.stat().st_size})
+    return Outcome(code=exits.OK)
+
+
+def _made(run: Path, out: Path) -> Path:
+    """The page.
+
+    Raises:
+        PageFailed: it could not be made.
+    """
+    from kit.cli_verify import session_for
+    from kit.errors import Missing, PageFailed, ToolFailed
+    from kit.page.make import make
+
+    if not layout.verdicts_in(run):
+        raise Missing(f"{run} holds no verdict to make a page of", hint="Run `verdict` first.")
+    try:
+        return make(run, out, session_for().processes)
+    except ToolFailed as error:
+        raise PageFailed(error.message) from error
+
+
+def _verified(path: Path, scratch: Path) -> Path:
+    """The run folder of a bundle.
+
+    Raises:
+        Wanting: it is not valid, or has no verdict.
+    """
+    from kit.cli_verify import session_for
+    from kit.errors import Wanting
+    from kit.verify.bundle import unpacked, valid
+
+    if valid(path, scratch, session_for().processes).verdict is None:
+        raise Wanting(f"{path} has no verdict: it is a shard alone", hint="`corpus info` shows what a shard holds.")
+    return unpacked(scratch)

@@ -1,0 +1,142 @@
+"""A real browser without a window, driven through its DevTools protocol; nothing but the kit's own packages."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tornado.websocket import WebSocketClientConnection, websocket_connect
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+#: Seconds it gets to start, and to answer.
+_PATIENCE = 30.0
+
+
+def installed() -> str | None:
+    """Path of a browser that speaks DevTools."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+@dataclass(kw_only=True)
+class Seen:
+    """What the browser says of a page.
+
+    Attributes:
+        complaints: lines of its console at the level of warnings and errors, exceptions, refused resources.
+        requests: addresses it asked for; values: what the scripts that were evaluated gave.
+    """
+
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[str]:
+    """A browser with a profile of its own; gives the address of its DevTools."""
+    argv = [str(installed()), "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+            "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
+            "--hide-scrollbars", "--remote-debugging-port=0", f"--user-data-dir={folder}", "about:blank"]  # fmt: skip
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stderr is not None
+            said = []
+            for line in process.stderr:
+                said.append(line)
+                if line.startswith("DevTools listening on "):
+                    yield line.split()[-1]
+                    return
+            raise AssertionError("the browser did not start: " + "".join(said))
+        finally:
+            process.terminate()
+            process.wait(_PATIENCE)
+
+
+class Tab:
+    """A page in the browser."""
+
+    def __init__(self, connection: WebSocketClientConnection, seen: Seen) -> None:
+        self._connection, self.seen, self._number, self._session = connection, seen, 0, ""
+
+    async def open(self, page: Path, *, width: int, height: int, dark: bool = False) -> None:
+        """Open a file in a window of this size (CSS pixels) and wait until it is drawn."""
+        made = await self.ask("Target.createTarget", url="about:blank")
+        self._session = (await self.ask("Target.attachToTarget", targetId=made["targetId"], flatten=True))["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            await self.ask(f"{domain}.enable")
+        await self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
+                       mobile=width < 600)  # fmt: skip
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        await self.ask("Emulation.setEmulatedMedia", features=scheme)
+        await self.ask("Page.navigate", url=page.as_uri())
+        await self._until("Page.loadEventFired")
+        await self.value("document.fonts.ready.then(() => new Promise(requestAnimationFrame)).then(() => 0)")
+
+    async def value(self, script: str) -> Any:
+        """What a JavaScript expression gives, awaited."""
+        answer = await self.ask("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    async def key(self, name: str, code: int) -> None:
+        """Press a key."""
+        text = {"text": "\r"} if name == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            await self.ask("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code, **text)
+
+    async def picture(self, target: Path, *, whole: bool = False) -> None:
+        """Write what is to be seen as PNG, or the whole page."""
+        shot = await self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        target.write_bytes(base64.b64decode(shot["data"]))
+
+    async def ask(self, method: str, **params: Any) -> Any:
+        """Ask for something and wait for the answer; what the browser says meanwhile is kept."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": params}
+        await self._connection.write_message(
+            json.dumps(message | ({"sessionId": self._session} if self._session else {}))
+        )
+        while (answer := await self._next()).get("id") != self._number:
+            pass
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    async def _until(self, event: str) -> None:
+        while (await self._next()).get("method") != event:
+            pass
+
+    async def _next(self) -> dict[str, Any]:
+        message = await asyncio.wait_for(self._connection.read_message(), _PATIENCE)
+        assert message is not None, "the browser has gone"
+        said: dict[str, Any] = json.loads(message)
+        params = said.get("params", {})
+        match said.get("method"):
+            case "Network.requestWillBeSent":
+                self.seen.requests.append(params["request"]["url"])
+            case "Log.entryAdded" if params["entry"]["level"] in ("warning", "error"):
+                self.seen.complaints.append(params["entry"]["text"])
+            case "Runtime.exceptionThrown":
+                self.seen.complaints.append(json.dumps(params["exceptionDetails"]))
+            case "Runtime.consoleAPICalled":
+                self.seen.complaints.append(json.dumps(params["args"]))
+        return said
+
+
+@asynccontextmanager
+async def tab(address: str) -> AsyncIterator[Tab]:
+    """A new page in a browser that is running."""
+    connection = await websocket_connect(address, max_message_size=1 << 28)
+    try:
+        yield Tab(connection, Seen())
+    finally:
+        connection.close()
+        while await connection.read_message() is not None:
+            pass
