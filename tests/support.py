@@ -241,6 +241,7 @@ def judged_run(
 
     With ``failed`` cells it is INVALID.
     """
+    from kit.evidence.baselines import Baseline, expected_baselines
     from kit.steps import step_03_train, step_04_verdict
     from kit.training import folds, predictions, table
 
@@ -252,10 +253,18 @@ def judged_run(
     if not failed:
         rows = table.load(shard)
         parts = folds.by_group(rows, config.folds)
-        members = [(seed, fold, np.clip(rows.target[fold.held] + generator.normal(0, noise, len(fold.held)), 0, 100))
-                   for seed in config.seeds for fold in parts]  # fmt: skip
-        found = step_03_train._columns(shard, rows, members)
+        found, *others = (
+            step_03_train._columns(shard, rows, [
+                (seed, fold, np.clip(rows.target[fold.held] + generator.normal(0, off, len(fold.held)), 0, 100))
+                for seed in config.seeds for fold in parts])
+            for off in (noise, 2 * noise, 2 * noise, noise)
+        )  # fmt: skip
         predictions.write(folder / layout.PREDICTIONS, found)
+        baselines = {}
+        for name, other in zip(expected_baselines(config.arch), others, strict=True):
+            predictions.write(folder / layout.baseline_predictions(name), other)
+            baseline = Baseline(predictions=other, problems=(), model=None)
+            baselines[name] = step_03_train._baseline_json(config, name, baseline)
         losses = np.geomspace(900, 4, config.epochs)
         spent = {seed: step_03_train._Spent(seconds=1.0, loss=losses * (1 + seed / 9)) for seed in config.seeds}
         study = step_03_train._Study(rows=rows, parts=parts, file=layout.PREDICTIONS)
@@ -264,7 +273,7 @@ def judged_run(
         digest = sha256_file(folder / layout.PREDICTIONS)
         told = {"corpus_sha256": shard.corpus_sha256, "seeds": list(config.seeds), "epochs": config.epochs,
                 "arch": config.arch, "folds": config.folds, "holdout": [], "predictions_sha256": digest,
-                "problems": [], "schema_version": 1}  # fmt: skip
+                "baselines": baselines, "problems": [], "schema_version": 1}  # fmt: skip
         write_json(folder / layout.TRAINING, told)
         trained = step_03_train.load(config, session)
     else:

@@ -8,6 +8,7 @@ import re
 import shutil
 import tarfile
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -28,7 +29,10 @@ from kit.page.write import write
 from kit.proc import Processes
 from kit.steps import step_05_bundle
 
-SECTIONS = ["predicted", "errors", "slices", "folds", "rate", "training", "cells", "provenance"]
+SECTIONS = [
+    "predicted", "errors", "slices", "folds", "rate", "training", "uncertainty", "baselines", "calibration", "coverage",
+    "cells", "provenance",
+]  # fmt: skip
 HOSTILE = "<script>alert('x')</script> | `[a](javascript:b)` & \"q\" $x^2$"
 
 
@@ -64,6 +68,11 @@ class Page(HTMLParser):
             self.tables.append([])
         if tag in ("td", "th"):
             self.tables[-1].append(1)
+
+
+def html_text(text: str) -> str:
+    """A page's text as it is read."""
+    return unescape(re.sub(r"<[^>]*>", "", text))
 
 
 def page_of(run: Path, out: Path) -> tuple[Page, str]:
@@ -103,7 +112,8 @@ def test_the_verdict_and_its_reasons_come_first_and_every_part_follows_in_order(
 def test_figures_are_told_in_words_and_lie_beside_the_page(shown: Path) -> None:
     page = Page((shown / "report.html").read_text(encoding="utf-8"))
     names = [f"predicted-{n:02d}" for n in range(1, 5)] + [f"rate-{n:02d}" for n in range(1, 5)]
-    expected = {*names, "error-rmse", "error-bias", "folds", "training"}
+    expected = {*names, "error-rmse", "error-bias", "folds", "training", "bootstrap-mean-plcc", "bootstrap-srocc",
+                "bootstrap-rmse", "calibration"}  # fmt: skip
     files = {path.stem: path.read_bytes() for path in (shown / "figures").iterdir()}
     assert files.keys() == expected
     assert len(page.images) == len(expected)
@@ -131,7 +141,7 @@ def test_what_an_invalid_verdict_has_no_figures_for_is_left_out_with_the_reason(
     page, text = page_of(run, tmp_path / "out")
     assert [name for _, name in page.headings][1:] == SECTIONS
     assert page.images == []
-    assert text.count("Left out: the verdict is INVALID") == 6
+    assert text.count("Left out: the verdict is INVALID") == len(SECTIONS) - 2
     assert "Clip0/libx264/cq50" in text
 
 
@@ -139,15 +149,31 @@ def test_an_older_run_lacks_parts_and_says_so(held: Path, tmp_path: Path) -> Non
     run = shutil.copytree(held, tmp_path / "run")
     for name in (layout.seed_report(0), layout.seed_report(1), layout.ENSEMBLE_REPORT):
         edit(run / name, lambda value: value.pop("training_loss"))
+    late = ("errors", "uncertainty", "baselines", "calibration", "coverage")
+    edit(run / "HOLD.json", lambda value: [value["evidence"].pop(name) for name in late] + [value.pop("expert_gate")])
     manifest = run / layout.CORPUS / "shard.json"
     edit(manifest, lambda value: [cell.update(encoded_bytes=None) for cell in value["cells"]])
     page, text = page_of(run, tmp_path / "out")
     assert "Left out: the reports are of a kit that kept no training loss." in text
     assert "Left out: the corpus does not tell encoded bytes." in text
+    assert [name for name in late if f"Left out: the verdict's evidence holds no {name}." in html_text(text)] == [*late]
     assert len(page.images) == 7
     for name in (layout.seed_report(0), layout.seed_report(1), layout.ENSEMBLE_REPORT):
         (run / name).unlink()
     assert "Left out: the reports of the seeds are not there." in page_of(run, tmp_path / "again")[1]
+
+
+def test_the_evidence_is_told_with_its_cautions(held: Path, shown: Path) -> None:
+    found = json.loads((held / "HOLD.json").read_text())["evidence"]
+    text = html_text((shown / "report.html").read_text(encoding="utf-8"))
+    for told in (found["uncertainty"]["caution"], found["calibration"]["applies"], found["codec_block"],
+                 f"{found['errors']['frame']['overall']['p95']:.2f}"):  # fmt: skip
+        assert told in text
+    # four groups are too few for 80 %
+    assert "needs at least 9 content groups, there are 4" in text
+    low = found["uncertainty"]["mean_plcc"]["low"]
+    assert re.search(rf"lower end of the interval of mean PLCC\s*{low:.4g}\s*at least 0\.95\s*FAILED", text)
+    assert "it decided nothing here" in text
 
 
 # -------------------------------------------------------------------------------------------- nothing on it acts
@@ -225,9 +251,9 @@ def same(one: Path, other: Path) -> bool:
 def test_the_same_run_gives_the_same_bytes(held: Path, shown: Path, tmp_path: Path) -> None:
     write(held, tmp_path / "again")
     assert same(shown, tmp_path / "again")
-    edit(shutil.copytree(held, tmp_path / "run") / "HOLD.json", lambda value: value.update(recommendation="other"))
-    write(tmp_path / "run", tmp_path / "other")
-    assert not same(shown, tmp_path / "other")
+    with (tmp_path / "again" / "report.md").open("a") as stream:
+        stream.write(" ")
+    assert not same(shown, tmp_path / "again")
 
 
 def test_fifty_thousand_rows_take_less_than_three_megabytes(tmp_path: Path) -> None:
@@ -235,7 +261,7 @@ def test_fifty_thousand_rows_take_less_than_three_megabytes(tmp_path: Path) -> N
     assert read_manifest(run / layout.CORPUS).rows >= 50_000
     page, _ = page_of(run, tmp_path / "out")
     assert (tmp_path / "out" / "report.html").stat().st_size < 3_000_000
-    assert len(page.images) == 12 + 12 + 4
+    assert len(page.images) == 12 + 12 + 8
 
 
 def luminance(colour: str) -> float:

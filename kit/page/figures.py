@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit import evidence
+from kit.evidence.bootstrap import distribution
 from kit.metrics import described
 from kit.page import plots
 from kit.page.blocks import Figure
 from kit.page.gather import Facts, PageCell, Rows, together
+from kit.results import cell_facts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -198,8 +200,22 @@ def training(facts: Facts) -> tuple[Figure, ...]:
                          draw=draw),)  # fmt: skip
 
 
-def distribution(name: str, title: str, values: NDArray[np.float64], found: Mapping[str, Any], level: float) -> Figure:
-    """A bootstrap's resampled figures with their interval."""
+#: What the resampled figures are called.
+RESAMPLED = {"mean_plcc": "mean PLCC", "srocc": "mean SROCC", "rmse": "RMSE, VMAF points"}
+
+
+def bootstrap(facts: Facts) -> tuple[Figure, ...]:
+    """The distribution of each figure that has an interval."""
+    if facts.predictions is None:
+        return ()
+    drawn = distribution(facts.predictions, cell_facts(facts.shard, facts.evidence["folds"]))
+    told = facts.evidence["uncertainty"]
+    return tuple(_distribution(name, values, told[name], told["level"])
+                 for name, values in drawn.items() if told[name]["low"] is not None)  # fmt: skip
+
+
+def _distribution(name: str, values: NDArray[np.float64], found: Mapping[str, Any], level: float) -> Figure:
+    title = RESAMPLED[name]
     told = f"{found['value']:.4f}, {level:.0%} interval {found['low']:.4f} to {found['high']:.4f}"
 
     def draw(axes: Axes) -> None:
@@ -209,21 +225,28 @@ def distribution(name: str, title: str, values: NDArray[np.float64], found: Mapp
             axes.axvline(found[edge], color=plots.INK, linewidth=0.9, linestyle="--")
         axes.set(xlabel=title, ylabel="resamples", title=title)
 
-    return plots.figure(f"bootstrap-{name}", alt=f"Distribution of {title} over {len(values)} resamples: {told}.",
+    return plots.figure(f"bootstrap-{name.replace('_', '-')}",
+                        alt=f"Distribution of {title} over {len(values)} resamples: {told}.",
                         caption=f"{title}: {told}", draw=draw)  # fmt: skip
 
 
-def calibration(levels: Sequence[Mapping[str, Any]]) -> tuple[Figure, ...]:
-    """Coverage found against coverage promised."""
+def calibration(facts: Facts) -> tuple[Figure, ...]:
+    """Coverage found against the level asked for, where there are levels with enough groups."""
+    levels = [one for one in facts.evidence["calibration"]["levels"] if "coverage" in one]
+    if not levels:
+        return ()
     told = ", ".join(f"{one['level']:.0%}: {one['coverage']:.1%}" for one in levels)
     edges = (0.4, 1.02)
 
     def draw(axes: Axes) -> None:
         axes.plot(edges, edges, color=plots.INK, linewidth=0.9, linestyle="--")
         axes.plot([one["level"] for one in levels], [one["coverage"] for one in levels], color=plots.colour(0),
-                  marker="o")  # fmt: skip
-        axes.set(xlabel="nominal level", ylabel="share of held-out rows inside", title="Coverage of intervals",
-                 xlim=edges, ylim=(min(0.4, *(one["coverage"] for one in levels)) - 0.02, 1.02))  # fmt: skip
+                  marker=plots.marker(0))  # fmt: skip
+        axes.plot([one["level"] for one in levels], [one["worst_group"]["coverage"] for one in levels],
+                  color=plots.colour(1), marker=plots.marker(1), linestyle="none")  # fmt: skip
+        plots.legend(axes, ["mean over groups", "worst group"], loc="lower right")
+        axes.set(xlabel="level", ylabel="share of held-out rows inside", title="Coverage of intervals", xlim=edges,
+                 ylim=(min(0.4, *(one["worst_group"]["coverage"] for one in levels)) - 0.04, 1.04))  # fmt: skip
 
     return (plots.figure("calibration", alt=f"Coverage found by nominal level: {told}.",
                          caption=f"Coverage by level: {told}", draw=draw),)  # fmt: skip

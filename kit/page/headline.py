@@ -27,7 +27,7 @@ class Headline:
     Attributes:
         reasons: why the word is what it is, a sentence each.
         asked: every condition of the gate; none of an INVALID verdict.
-        expert: the same of the expert gate, where it was asked for.
+        expert: the same of the expert gate; ``decided``: whether the verdict asks for it.
         numbers: five figures by name; none of an INVALID verdict.
         worst: the source with the largest error, in one line; empty where there is none.
     """
@@ -37,6 +37,7 @@ class Headline:
     reasons: tuple[str, ...]
     asked: tuple[Asked, ...]
     expert: tuple[Asked, ...]
+    decided: bool
     numbers: tuple[tuple[str, str], ...]
     worst: str
 
@@ -47,10 +48,12 @@ def headline(verdict: Mapping[str, Any]) -> Headline:
     judged = gate["mean_plcc"] is not None
     asked = _asked(gate) if judged else ()
     expert = tuple(map(_checked, verdict.get("expert_gate", {}).get("checks", ())))
+    decided = verdict.get("decided_by") == "expert"
     worst = evidence.get("worst_source")
     return Headline(
         word=verdict["verdict"], recommendation=verdict["recommendation"],
-        reasons=tuple(_reasons(verdict, (*asked, *expert))), asked=asked, expert=expert,
+        reasons=tuple(_reasons(verdict, (*asked, *(expert if decided else ())))), asked=asked, expert=expert,
+        decided=decided,
         numbers=_numbers(gate, evidence) if judged else (),
         worst=f"{worst['name']}: RMSE {worst['rmse']:.2f}, bias {worst['bias']:+.2f} VMAF points" if worst else "",
     )  # fmt: skip
@@ -68,15 +71,23 @@ def _asked(gate: Mapping[str, Any]) -> tuple[Asked, ...]:
     )  # fmt: skip
 
 
+#: What the checks of the expert gate are about; one that is not here is called by its own name.
+_CHECKS = {
+    "mean_plcc_low_min": "lower end of the interval of mean PLCC", "group_plcc_min": "PLCC of the worst content group",
+    "ensemble_rmse_max": "RMSE of the ensemble mean", "seed_rmse_max": "largest RMSE of a seed",
+    "source_bias_max": "largest bias of a source", "encoder_bias_max": "largest bias of an encoder",
+    "baseline_plcc_loss_max": "how much higher the mean PLCC of a baseline is",
+    "near_duplicates_max": "pairs of sources that show the same",
+}  # fmt: skip
+
+
 def _checked(check: Mapping[str, Any]) -> Asked:
     """A check of the expert gate."""
-    found = "none" if check["value"] is None else _short(check["value"])
-    return Asked(name=f"expert gate: {check['name']}", found=found, wanted=_short(check["threshold"]),
-                 passed=bool(check["passed"]))  # fmt: skip
-
-
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    name, value = str(check["name"]), check["value"]
+    where = "" if check["where"] is None else f" ({check['where']})"
+    return Asked(name=_CHECKS.get(name, name) + where, found="undefined" if value is None else f"{value:.4g}",
+                 wanted=f"at {'least' if name.endswith('_min') else 'most'} {check['threshold']:g}",
+                 passed=check["passed"])  # fmt: skip
 
 
 def _reasons(verdict: Mapping[str, Any], asked: tuple[Asked, ...]) -> list[str]:
@@ -92,8 +103,10 @@ def _reasons(verdict: Mapping[str, Any], asked: tuple[Asked, ...]) -> list[str]:
 
 def _numbers(gate: Mapping[str, Any], evidence: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     mean = evidence["ensemble_mean"]
-    overall = evidence.get("errors", {}).get("frame", {}).get("overall", {})
-    last = ("95 % of errors below", f"{overall['p95']:.2f}") if "p95" in overall else ("MAE", f"{mean['mae']:.2f}")
+    if "errors" in evidence:
+        last = ("95 % of errors below", f"{evidence['errors']['frame']['overall']['p95']:.2f}")
+    else:
+        last = ("MAE", f"{mean['mae']:.2f}")
     return (
         ("mean PLCC", f"{gate['mean_plcc']:.4f}"), ("spread over seeds", f"{gate['plcc_spread']:.4f}"),
         ("RMSE", f"{mean['rmse']:.2f}"), ("bias", f"{mean['bias']:+.2f}"), last,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit import evidence
-from kit.page import figures
+from kit.page import evidence_parts, figures
 from kit.page.blocks import Block, Cell, Details, Figures, Section, Table, Text, left_out, number
 from kit.page.gather import Facts, together
 
@@ -65,31 +65,6 @@ def _errors(facts: Facts) -> Iterator[Block]:
                      number(float(abs(found.error).max()))])  # fmt: skip
     yield Table(caption="By encoder and quality point, ensemble mean", rows=rows,
                 columns=("encoder", "quality point", "cells", "frames", "RMSE", "bias", "largest"))  # fmt: skip
-
-
-_SLICES = (("per_source", "source"), ("per_encoder", "encoder"), ("per_source_encoder", "source x encoder"),
-           ("per_range", "teacher range"))  # fmt: skip
-_ERRORS = ("frames or clips", "RMSE", "MAE", "bias", "95 % below", "largest", "PLCC")
-
-
-def _error_tables(facts: Facts) -> Iterator[Block]:
-    for level, title in (("clip", "clips (means over frames)"), ("frame", "frames")):
-        found = facts.evidence["errors"][level]
-        whole = [("all, ensemble mean", found["overall"])]
-        whole += [(f"all, seed {seed}", one) for seed, one in found["per_seed"].items()]
-        whole += [(f"{title} {name}", one) for name, one in found["per_range"].items()]
-        yield Table(caption=f"Errors of {title}", columns=("of", *_ERRORS),
-                    rows=[[name, *_error(one)] for name, one in whole])  # fmt: skip
-    for name, title in _SLICES[:3]:
-        found = facts.evidence["errors"]["frame"][name]
-        yield Table(caption=f"Errors of frames by {title}", columns=(title, *_ERRORS),
-                    rows=[[label, *_error(one)] for label, one in found.items()])  # fmt: skip
-
-
-def _error(found: Mapping[str, Any]) -> list[Cell]:
-    return [number(found.get("count"), "d"),
-            *(number(found.get(name), "+.2f" if name == "bias" else ".2f")
-              for name in ("rmse", "mae", "bias", "p95", "max")), number(found.get("plcc"), ".4f")]  # fmt: skip
 
 
 def _folds(facts: Facts) -> Iterator[Block]:
@@ -199,8 +174,8 @@ def _curved(facts: Facts) -> str:
 
 def _has(name: str) -> Callable[[Facts], str]:
     def missing(facts: Facts) -> str:
-        older = f"the verdict is of a kit that gave no {name} in its evidence."
-        return _judged(facts) or ("" if facts.evidence.get(name) else older)
+        none = f"the verdict's evidence holds no {name}."
+        return _judged(facts) or ("" if facts.evidence.get(name) else none)
 
     return missing
 
@@ -222,10 +197,21 @@ class _Part:
 _PARTS = (
     _Part(id="predicted", title="Predicted against teacher", needs=_judged, blocks=_predicted),
     _Part(id="errors", title="Error by encoder and quality point", needs=_judged, blocks=_errors),
-    _Part(id="slices", title="Errors in VMAF points", needs=_has("errors"), blocks=_error_tables),
+    _Part(id="slices", title="Errors in VMAF points", needs=_has("errors"), blocks=evidence_parts.errors),
     _Part(id="folds", title="Seeds and folds", needs=_reported, blocks=_folds),
     _Part(id="rate", title="Rate and quality", needs=_sized, blocks=_rate_quality),
     _Part(id="training", title="Training", needs=_curved, blocks=_training),
+    _Part(
+        id="uncertainty", title="How sure the figures are", needs=_has("uncertainty"), blocks=evidence_parts.uncertainty
+    ),
+    _Part(id="baselines", title="Against other models", needs=_has("baselines"), blocks=evidence_parts.baselines),
+    _Part(
+        id="calibration",
+        title="How far off a score may be",
+        needs=_has("calibration"),
+        blocks=evidence_parts.calibration,
+    ),
+    _Part(id="coverage", title="What the corpus covers", needs=_has("coverage"), blocks=evidence_parts.coverage),
     _Part(id="cells", title="Slowest and failed cells", needs=_always, blocks=_cells),
     _Part(id="provenance", title="Provenance", needs=_always, blocks=_provenance),
 )
