@@ -228,4 +228,5 @@ def contents(bundle: Path, folder: Path) -> list[tuple[str, str]]:
                 text += f"{table.schema.metadata} {table.to_pydict()}"
             texts.append((path.name, text))
     assert any("Traceback" in text for name, text in texts if name.endswith(".log"))
+    assert {"report.html", "report.md"} <= {name for name, _ in texts}
     return texts

@@ -66,6 +66,8 @@ RUN_HERE = {
     "python3 -m kit verify BUNDLE --allowed-signers F": Ran(
         placeholders=_MEMBERS | {"F": "signers"}, code=exits.INVALID),  # it is unsigned
     "python3 -m kit compare BUNDLE BUNDLE": Ran(placeholders=_MEMBERS),
+    "python3 -m kit report RUN": Ran(placeholders={"RUN": "run"}),
+    "python3 -m kit report BUNDLE --out DIR": Ran(placeholders=_MEMBERS | {"DIR": "page"}),
     "python3 -m kit bundle --show --out-dir RUN": Ran(placeholders={"RUN": "run"}),
     "python3 -m kit binaries check": Ran(placeholders={}),
 }  # fmt: skip

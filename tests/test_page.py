@@ -172,7 +172,7 @@ def test_the_evidence_is_told_with_its_cautions(held: Path, shown: Path) -> None
     # four groups are too few for 80 %
     assert "needs at least 9 content groups, there are 4" in text
     low = found["uncertainty"]["mean_plcc"]["low"]
-    assert re.search(rf"lower end of the interval of mean PLCC\s*{low:.4g}\s*at least 0\.95\s*FAILED", text)
+    assert re.search(rf"lower end of the interval of mean PLCC\s*FAILED\s*{low:.4f}\s*at least 0\.95", text)
     assert "it decided nothing here" in text
 
 

@@ -23,6 +23,11 @@ def number(value: float | None, form: str = ".2f", *, bad: bool = False) -> Cell
     return Cell(text="–") if value is None else Cell(text=format(value, form), key=float(value), bad=bad)
 
 
+def percent(share: float, digits: int = 0) -> Cell:
+    """A share as a percentage."""
+    return Cell(text=f"{100 * share:.{digits}f} %", key=share)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Text:
     """A paragraph."""

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kit.page import figures
-from kit.page.blocks import Block, Cell, Figures, Table, Text, number
+from kit.page.blocks import Block, Cell, Figures, Table, Text, number, percent
 from kit.page.gather import Facts
 
+#: Ranges of the teacher's score, from low to high.
+_RANGES = ("<60", "60-80", "80-95", ">95")
 _ERRORS = ("count", "RMSE", "MAE", "bias", "95 % below", "largest", "PLCC", "SROCC")
 
 
@@ -20,7 +22,7 @@ def errors(facts: Facts) -> Iterator[Block]:
         found = facts.evidence["errors"][level]
         whole = [("ensemble mean", found["overall"])]
         whole += [(f"seed {seed}", one) for seed, one in found["per_seed"].items()]
-        whole += [(f"teacher {name}", one) for name, one in found["per_range"].items()]
+        whole += [(f"teacher {name}", found["per_range"][name]) for name in _RANGES]
         yield _error_table(f"Everything, every seed, and by teacher's score, {title}", "of", dict(whole))
     frame = facts.evidence["errors"]["frame"]
     for name, title in (("per_encoder", "encoder"), ("per_source_encoder", "source x encoder")):
@@ -40,11 +42,11 @@ def uncertainty(facts: Facts) -> Iterator[Block]:
     """Intervals and the distributions behind them."""
     found = facts.evidence["uncertainty"]
     yield Text(text=f"{found['method']}, {found['resamples']} resamples of {found['groups']} groups, "
-                    f"{found['level']:.0%} intervals. {found['caution']}")  # fmt: skip
+                    f"{percent(found['level']).text} intervals. {found['caution']}")  # fmt: skip
     if drawn := figures.bootstrap(facts):
         yield Figures(figures=drawn)
     yield Table(caption="Figures, their intervals, and what leaving one group out makes of them",
-                columns=("figure", "value", "low", "high", "lowest without", "", "highest without", ""),
+                columns=("figure", "value", "low", "high", "lowest without", "group", "highest without", "the group"),
                 rows=[[figures.RESAMPLED[name], *_interval(found[name]), *_without(found[name]["without_one_min"]),
                        *_without(found[name]["without_one_max"])] for name in figures.RESAMPLED])  # fmt: skip
     for name in figures.RESAMPLED:
@@ -69,10 +71,10 @@ def baselines(facts: Facts) -> Iterator[Block]:
                     "over groups: above 0 for PLCC and below 0 for RMSE the ensemble is better.")  # fmt: skip
     yield Table(caption="Baselines", rows=[_baseline(name, one) for name, one in found.items()], columns=(
         "baseline", "mean PLCC", "RMSE", "PLCC differs", "from", "to", "RMSE differs", "from", "to", "p (z)", "p (F)",
-        "saw held-out sources"))  # fmt: skip
+        "leaked"))  # fmt: skip
     for name, one in found.items():
-        troubles = "".join(f" {problem}." for problem in one["problems"])
-        yield Text(text=f"{name}: {one['what']}. {one['leaked_reason']}.{troubles}")
+        told = [one["what"], *([one["leaked_reason"]] if one["model"] else []), *one["problems"]]
+        yield Text(text=f"{name}: {'; '.join(told)}.")
     tested = [one["p1401"] for one in found.values() if one["p1401"]]
     if tested:
         first = tested[0]
@@ -105,18 +107,18 @@ def calibration(facts: Facts) -> Iterator[Block]:
             "width, VMAF points"))  # fmt: skip
     for one in found["levels"]:
         if "too_few" in one:
-            yield Text(text=f"{one['level']:.0%}: {one['too_few']}.")
+            yield Text(text=one["too_few"][:1].upper() + one["too_few"][1:] + ".")
     spread = found["spread"]
     if spread["coverage"] is not None:
         ratio = "" if spread["error_over_spread"] is None else (
             f" The RMSE is {spread['error_over_spread']:.1f} times the seeds' typical standard deviation.")  # fmt: skip
-        yield Text(text=f"The seeds' own spread: {spread['coverage']:.1%} is the {spread['what']}.{ratio}")
+        yield Text(text=f"The seeds' own spread: {spread['what']}; found {percent(spread['coverage'], 1).text}.{ratio}")
 
 
 def _level(one: Mapping[str, Any]) -> list[Cell | str]:
     worst = one["worst_group"]
-    return [number(one["level"], ".0%"), number(one["guarantee"], ".0%"), number(one["coverage"], ".1%"),
-            str(worst["name"]), number(worst["coverage"], ".1%"), number(one["width"])]  # fmt: skip
+    return [percent(one["level"]), percent(one["guarantee"]), percent(one["coverage"], 1), str(worst["name"]),
+            percent(worst["coverage"], 1), number(one["width"])]  # fmt: skip
 
 
 def coverage(facts: Facts) -> Iterator[Block]:
@@ -127,12 +129,13 @@ def coverage(facts: Facts) -> Iterator[Block]:
                 rows=[[name, number(span["min"], ".4g"), number(span["max"], ".4g")]
                       for name, span in ranges.items()])  # fmt: skip
     saturated, outside, alike = found["saturated"], found["outside_training"], found["near_duplicates"]
-    yield Text(text=f"{saturated['share']:.1%} of the rows are at {saturated['score']:g}, where nothing more can be "
-                    f"told apart. {outside['rows']} rows in {outside['cells']} cells lie outside the range of features "
+    share = percent(saturated["share"], 1).text
+    yield Text(text=f"{share} of the rows are at {saturated['score']:g}, where nothing more can be told apart. "
+                    f"{outside['rows']} rows in {outside['cells']} cells lie outside the range of features "
                     f"that their fold was trained on.")  # fmt: skip
     if outside["worst"]:
         yield Table(caption="Cells furthest outside", columns=("cell", "rows", "share", "features"), rows=[
-            [str(one["cell"]), number(one["rows"], "d"), number(one["share"], ".1%"), ", ".join(one["features"])]
+            [str(one["cell"]), number(one["rows"], "d"), percent(one["share"], 1), ", ".join(one["features"])]
             for one in outside["worst"]])  # fmt: skip
     if alike["pairs"]:
         yield Table(caption="Sources in different folds that show the same",

@@ -12,7 +12,7 @@ from kit import evidence
 from kit.evidence.bootstrap import distribution
 from kit.metrics import described
 from kit.page import plots
-from kit.page.blocks import Figure
+from kit.page.blocks import Figure, percent
 from kit.page.gather import Facts, PageCell, Rows, together
 from kit.results import cell_facts
 
@@ -87,7 +87,8 @@ def errors(facts: Facts) -> tuple[Figure, ...]:
         values = {name: {cq: float(getattr(rows, what)) for cq, rows in of.items()} for name, of in found.items()}
         every = {(name, cq): value for name, of in values.items() for cq, value in of.items()}
         worst = max(every, key=lambda place: abs(every[place]))
-        told = f"largest for {worst[0]} at quality point {worst[1]}: {every[worst]:+.2f} VMAF points".replace("+-", "-")
+        figure = f"{every[worst]:.2f}" if what == "rmse" else f"{every[worst]:+.2f}"
+        told = f"largest for {worst[0]} at quality point {worst[1]}: {figure} VMAF points"
         made.append(_lines(facts, f"error-{what}", title, values, told))
     return tuple(made)
 
@@ -216,14 +217,15 @@ def bootstrap(facts: Facts) -> tuple[Figure, ...]:
 
 def _distribution(name: str, values: NDArray[np.float64], found: Mapping[str, Any], level: float) -> Figure:
     title = RESAMPLED[name]
-    told = f"{found['value']:.4f}, {level:.0%} interval {found['low']:.4f} to {found['high']:.4f}"
+    told = f"{found['value']:.4f}, {percent(level).text} interval {found['low']:.4f} to {found['high']:.4f}"
 
     def draw(axes: Axes) -> None:
         axes.hist(values, bins=40, color=plots.colour(0), alpha=0.75)
         axes.axvline(found["value"], color=plots.INK, linewidth=1.4)
         for edge in ("low", "high"):
             axes.axvline(found[edge], color=plots.INK, linewidth=0.9, linestyle="--")
-        axes.set(xlabel=title, ylabel="resamples", title=title)
+        axes.set(ylabel="resamples", title=title)
+        axes.locator_params(axis="x", nbins=5)
 
     return plots.figure(f"bootstrap-{name.replace('_', '-')}",
                         alt=f"Distribution of {title} over {len(values)} resamples: {told}.",
@@ -235,7 +237,7 @@ def calibration(facts: Facts) -> tuple[Figure, ...]:
     levels = [one for one in facts.evidence["calibration"]["levels"] if "coverage" in one]
     if not levels:
         return ()
-    told = ", ".join(f"{one['level']:.0%}: {one['coverage']:.1%}" for one in levels)
+    told = ", ".join(f"{percent(one['level']).text}: {percent(one['coverage'], 1).text}" for one in levels)
     edges = (0.4, 1.02)
 
     def draw(axes: Axes) -> None:

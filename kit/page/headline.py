@@ -85,9 +85,13 @@ def _checked(check: Mapping[str, Any]) -> Asked:
     """A check of the expert gate."""
     name, value = str(check["name"]), check["value"]
     where = "" if check["where"] is None else f" ({check['where']})"
-    return Asked(name=_CHECKS.get(name, name) + where, found="undefined" if value is None else f"{value:.4g}",
+    return Asked(name=_CHECKS.get(name, name) + where, found="undefined" if value is None else _short(value),
                  wanted=f"at {'least' if name.endswith('_min') else 'most'} {check['threshold']:g}",
                  passed=check["passed"])  # fmt: skip
+
+
+def _short(value: float) -> str:
+    return f"{value:g}" if value == int(value) else f"{value:.4f}" if abs(value) < 1 else f"{value:.2f}"
 
 
 def _reasons(verdict: Mapping[str, Any], asked: tuple[Asked, ...]) -> list[str]:
