@@ -21,8 +21,14 @@ _PATIENCE = 30.0
 
 
 def installed() -> str | None:
-    """Path of a browser that speaks DevTools."""
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
+    """Path of a browser that speaks DevTools and starts; some systems have a stub of that name that does not."""
+    there = [path for name in NAMES if (path := shutil.which(name))]
+    return next((path for path in there if _starts(path)), None)
+
+
+def _starts(path: str) -> bool:
+    asked = [path, "--version"]
+    return subprocess.run(asked, capture_output=True, timeout=_PATIENCE, check=False).returncode == 0
 
 
 @dataclass(kw_only=True)

@@ -14,7 +14,8 @@ from support import judged_run
 from kit.page.write import write
 
 pytestmark = pytest.mark.skipif(
-    browser.installed() is None, reason=f"no browser is installed: none of {', '.join(browser.NAMES)} is on PATH"
+    browser.installed() is None,
+    reason=f"no browser is installed: none of {', '.join(browser.NAMES)} starts",
 )
 
 PHONE, DESK = (390, 844), (1440, 900)

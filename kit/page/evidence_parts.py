@@ -66,7 +66,7 @@ def baselines(facts: Facts) -> Iterator[Block]:
     """What simpler models and the shipped one come to on the same rows."""
     found = facts.evidence["baselines"]
     if line := facts.evidence.get("codec_block"):
-        yield Text(text=f"The codec block: {line}")
+        yield Text(text=line)
     yield Text(text="Differences are the ensemble's figure minus the baseline's, with intervals of a paired bootstrap "
                     "over groups: above 0 for PLCC and below 0 for RMSE the ensemble is better.")  # fmt: skip
     yield Table(caption="Baselines", rows=[_baseline(name, one) for name, one in found.items()], columns=(
