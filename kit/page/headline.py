@@ -85,13 +85,14 @@ def _checked(check: Mapping[str, Any]) -> Asked:
     """A check of the expert gate."""
     name, value = str(check["name"]), check["value"]
     where = "" if check["where"] is None else f" ({check['where']})"
-    return Asked(name=_CHECKS.get(name, name) + where, found="undefined" if value is None else _short(value),
+    return Asked(name=_CHECKS.get(name, name) + where, found="undefined" if value is None else _short(name, value),
                  wanted=f"at {'least' if name.endswith('_min') else 'most'} {check['threshold']:g}",
                  passed=check["passed"])  # fmt: skip
 
 
-def _short(value: float) -> str:
-    return f"{value:g}" if value == int(value) else f"{value:.4f}" if abs(value) < 1 else f"{value:.2f}"
+def _short(name: str, value: float) -> str:
+    """Correlations with four places, numbers of something with none, VMAF points with two."""
+    return f"{value:.4f}" if "plcc" in name else f"{value:d}" if isinstance(value, int) else f"{value:.2f}"
 
 
 def _reasons(verdict: Mapping[str, Any], asked: tuple[Asked, ...]) -> list[str]:
