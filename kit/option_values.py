@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from kit import contract
@@ -79,10 +80,6 @@ def _holdout(text: str) -> tuple[str, ...]:
 
 def _device(text: str) -> str:
     return _one_of(text, "device", contract.DEVICES)
-
-
-def _baseline(text: str) -> Path:
-    return _path(text, "baseline")
 
 
 def _gate(text: str) -> str:
@@ -175,10 +172,6 @@ def _disk_wait(text: str) -> float:
     return _seconds(text, "disk-wait", 0)
 
 
-def _sign(text: str) -> Path:
-    return _path(text, "sign")
-
-
 def _worker_wait(text: str) -> float:
     return _seconds(text, "worker-wait", 0)
 
@@ -189,45 +182,13 @@ def _path(text: str, what: str) -> Path:
     return Path(text).expanduser().absolute()
 
 
-def _ref_dir(text: str) -> Path:
-    return _path(text, "ref-dir")
-
-
-def _corpus(text: str) -> Path:
-    return _path(text, "corpus")
-
-
 def _dataset(text: str) -> str:
     return _one_of(text, "dataset", contract.DATASETS)
-
-
-def _data_root(text: str) -> Path:
-    return _path(text, "data-root")
 
 
 def out_dir(text: str) -> Path:
     """The run folder an option names, absolute."""
     return _path(text, "out-dir")
-
-
-def _ffmpeg(text: str) -> Path:
-    return _path(text, "ffmpeg")
-
-
-def _vmaf_bin(text: str) -> Path:
-    return _path(text, "vmaf-bin")
-
-
-def _tls_ca(text: str) -> Path:
-    return _path(text, "tls-ca")
-
-
-def _tls_cert(text: str) -> Path:
-    return _path(text, "tls-cert")
-
-
-def _tls_key(text: str) -> Path:
-    return _path(text, "tls-key")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,10 +201,10 @@ class Option:
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option(name="ref_dir", parse=_ref_dir),
-    Option(name="corpus", parse=_corpus),
+    Option(name="ref_dir", parse=partial(_path, what="ref-dir")),
+    Option(name="corpus", parse=partial(_path, what="corpus")),
     Option(name="dataset", parse=_dataset),
-    Option(name="data_root", parse=_data_root, env="VMAF_DATA_ROOT"),
+    Option(name="data_root", parse=partial(_path, what="data-root"), env="VMAF_DATA_ROOT"),
     Option(name="out_dir", parse=out_dir),
     Option(name="encoders", parse=_encoders),
     Option(name="teacher", parse=teacher),
@@ -254,11 +215,11 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="folds", parse=_folds),
     Option(name="holdout", parse=_holdout),
     Option(name="device", parse=_device),
-    Option(name="baseline", parse=_baseline),
+    Option(name="baseline", parse=partial(_path, what="baseline")),
     Option(name="gate", parse=_gate),
     Option(name="box", parse=_box),
-    Option(name="ffmpeg", parse=_ffmpeg, env="FFMPEG_BIN"),
-    Option(name="vmaf_bin", parse=_vmaf_bin, env="LIBVMAF_BIN"),
+    Option(name="ffmpeg", parse=partial(_path, what="ffmpeg"), env="FFMPEG_BIN"),
+    Option(name="vmaf_bin", parse=partial(_path, what="vmaf-bin"), env="LIBVMAF_BIN"),
     Option(name="scorer_backend", parse=_scorer_backend),
     Option(name="geometry", parse=parse_option),
     Option(name="anchor", parse=_anchor),
@@ -270,11 +231,11 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="stall_timeout", parse=_stall_timeout),
     Option(name="disk_wait", parse=_disk_wait),
     Option(name="scheduler", parse=str),
-    Option(name="tls_ca", parse=_tls_ca),
-    Option(name="tls_cert", parse=_tls_cert),
-    Option(name="tls_key", parse=_tls_key),
+    Option(name="tls_ca", parse=partial(_path, what="tls-ca")),
+    Option(name="tls_cert", parse=partial(_path, what="tls-cert")),
+    Option(name="tls_key", parse=partial(_path, what="tls-key")),
     Option(name="worker_wait", parse=_worker_wait),
-    Option(name="sign", parse=_sign),
+    Option(name="sign", parse=partial(_path, what="sign")),
 )
 #: Options that say what is put up with, not what is made: another value of theirs is no reason for another run.
 TOLERANCES = ("allow_partial", "stall_timeout", "disk_wait")

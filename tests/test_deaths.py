@@ -176,7 +176,9 @@ def test_guards_come_and_go_with_their_processes() -> None:
 def test_what_a_process_leaves_running_ends_with_it(tmp_path: Path) -> None:
     program = f"sleep 30 >/dev/null 2>&1 & echo $! > '{tmp_path}/pid'"
     Processes().run(["/bin/sh", "-c", program], tried="x", timeout=10)
-    wait_for(lambda: not is_alive(int((tmp_path / "pid").read_text())), 2)
+    left = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not is_alive(left), 2)
+    assert not is_alive(left)
 
 
 def test_a_group_that_was_released_is_not_signalled(monkeypatch: pytest.MonkeyPatch) -> None:

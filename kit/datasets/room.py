@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from kit.errors import DiskFull, ToolFailed
-from kit.fsio import free_bytes
+from kit.fsio import NO_ROOM, free_bytes
 from kit.ui import size
 
 #: Bytes that always stay free.
@@ -56,7 +55,7 @@ class Room:
                 raise DiskFull(f"the disk filled up at {what}") from error
             raise
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in NO_ROOM:
                 raise DiskFull(f"the disk filled up at {what}") from error
             raise
         finally:

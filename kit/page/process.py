@@ -6,13 +6,13 @@ else's.
 
 from __future__ import annotations
 
-import errno
 import sys
 from pathlib import Path
 
 from kit import exits
 from kit.confine import confine
 from kit.errors import KitError
+from kit.fsio import NO_ROOM
 
 
 def main() -> int:
@@ -26,7 +26,7 @@ def main() -> int:
         sys.stderr.write(f"{error.message}\n{error.hint or error.default_hint}\n")
         return exits.BAD_INPUT
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_ROOM:
             return exits.DISK_FULL
         raise
     return exits.OK

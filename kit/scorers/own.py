@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import tempfile
@@ -19,7 +18,7 @@ from typing import Any
 from kit import __version__, contract
 from kit.errors import BadInput, PrerequisiteFailed
 from kit.ffmpeg import Ffmpeg
-from kit.fsio import TEMPORARY_PREFIX, atomic_path, json_bytes, read_json, sha256_file, write_bytes
+from kit.fsio import NO_ROOM, TEMPORARY_PREFIX, atomic_path, json_bytes, read_json, sha256_file, write_bytes
 from kit.proc import Processes
 from kit.scorers import golden, vmaf_tool
 from kit.scorers.teachers import CANONICAL
@@ -193,7 +192,7 @@ def _writable(place: Path) -> None:
         write_bytes(place / ".write-test", b"")
         (place / ".write-test").unlink()
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_ROOM:
             raise
         raise BadInput(
             f"cannot write into {place}: {error.strerror}",

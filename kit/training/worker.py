@@ -6,7 +6,6 @@ each, how many epochs of members have been trained since the line before.
 
 from __future__ import annotations
 
-import errno
 import gc
 import sys
 import time
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kit import exits
+from kit.fsio import NO_ROOM
 from kit.training import stacked
 from kit.training.checkpoints import Array, Checkpoint
 from kit.training.draws import Draws
@@ -223,7 +223,7 @@ def main() -> int:
         for folder in sys.argv[1:]:
             work(Path(folder), _report)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_ROOM:
             return exits.DISK_FULL
         raise
     return exits.OK
