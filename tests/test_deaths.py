@@ -72,7 +72,8 @@ def is_alive(pid: int) -> bool:
 def test_a_killed_examination_leaves_a_folder_and_no_process(clips: Path, tmp_path: Path, home: dict[str, str]) -> None:
     scratch = tmp_path / "tmp"
     scratch.mkdir()
-    environ = home | {"TMPDIR": str(scratch)}
+    # a cache of its own: probes that are remembered start no process that could be caught running
+    environ = home | {"TMPDIR": str(scratch), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     with subprocess.Popen(
         [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), "prereqs", "--ref-dir", str(clips), "--out-dir", "run"],
         cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
