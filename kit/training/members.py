@@ -22,7 +22,7 @@ from kit.training.checkpoints import Checkpoint, Checkpoints
 from kit.training.folds import Fold
 from kit.training.job import Job, plan_stacks
 from kit.training.recipe import Recipe, architecture
-from kit.training.table import Table, matrix
+from kit.training.table import Rows, matrix
 
 #: Members of a stack at most. On a CPU larger ones leave its cache.
 LARGEST = {"cpu": 48, "cuda": 1024, "mps": 1024}
@@ -39,7 +39,7 @@ class Ensemble:
         folder: where checkpoints are kept, and temporary files while it runs.
     """
 
-    table: Table
+    table: Rows
     folds: Sequence[Fold]
     seeds: Sequence[int]
     recipe: Recipe

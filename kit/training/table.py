@@ -14,24 +14,33 @@ from kit.corpus.shard import CellEntry, Shard, read_rows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
-    """All rows of a corpus, cells in order of their keys, frames in order within a cell.
+class Rows:
+    """What members are trained on.
 
     Attributes:
-        cells: the finished cells; ``cell`` [n] is the index of each row's cell.
-        frame: int32 [n], frame index within the cell.
         features: float32 [n, 6] raw; codec: float32 [n, 18]; target: float32 [n], VMAF points.
     """
 
-    cells: tuple[CellEntry, ...]
-    cell: NDArray[np.int32]
-    frame: NDArray[np.int32]
     features: NDArray[np.float32]
     codec: NDArray[np.float32]
     target: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Rows):
+    """All rows of a corpus, cells in order of their keys, frames in order within a cell.
+
+    Attributes:
+        cells: the finished cells; ``cell`` [n] is the index of each row's cell.
+        frame: int32 [n], frame index within the cell.
+    """
+
+    cells: tuple[CellEntry, ...]
+    cell: NDArray[np.int32]
+    frame: NDArray[np.int32]
 
 
 def load(shard: Shard) -> Table:
@@ -73,7 +82,7 @@ def only(table: Table, keys: Set[str]) -> Table:
     )  # fmt: skip
 
 
-def matrix(table: Table, *, codec_aware: bool) -> NDArray[np.float32]:
+def matrix(table: Rows, *, codec_aware: bool) -> NDArray[np.float32]:
     """Raw inputs and target side by side: float32 [n, 25], or [n, 7] without the codec block."""
     inputs = (table.features, table.codec) if codec_aware else (table.features,)
     return np.concatenate([*inputs, table.target[:, None]], axis=1)

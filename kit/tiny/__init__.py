@@ -1,0 +1,1 @@
+"""The tiny heads: feature tables, fits, evaluation and registration, on the kit's own trainer, metrics and exporter."""

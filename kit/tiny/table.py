@@ -1,0 +1,239 @@
+"""Feature tables: a row for every frame of a distorted clip, in Parquet; what the tiny heads are fitted to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kit import contract
+from kit.canon import canonical_json, sha256_json
+from kit.corpus import shard as shards
+from kit.corpus.place import shard_folder
+from kit.errors import BadInput, Missing, Wanting
+from kit.fsio import atomic_path
+from kit.training.folds import Fold
+from kit.training.table import Rows
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: What names a clip, and the order of rows: a frame of a clip of a source of a corpus.
+CLIP = ("corpus", "source", "clip")
+KEY = (*CLIP, "frame_index")
+#: Columns of text; ``codec`` and ``teacher`` may be null where nothing tells.
+TEXTS = (*CLIP, "codec", "teacher")
+TARGETS = ("vmaf", "mos")
+FOLD = "fold"
+_VERSION = b"vmaf_kit.feature_table"
+_HINT = "Make it with `extract-features` or `combine`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureTable:
+    """Rows in order of ``KEY``, each key once.
+
+    Attributes:
+        frame: the columns ``corpus, source, clip, frame_index, codec, teacher``, features (float64), ``vmaf``, and
+            where they are known ``mos`` and ``fold``.
+        features: names of the feature columns.
+    """
+
+    frame: pd.DataFrame
+    features: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def teacher(self) -> str | None:
+        """The model whose score ``vmaf`` is; None where nothing tells."""
+        (teacher,) = self.frame["teacher"].unique()
+        return None if pd.isna(teacher) else str(teacher)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the content: labels, features and targets of every row."""
+        digest = hashlib.sha256(canonical_json(list(self.frame.columns)))
+        for name in self.frame.columns:
+            column = self.frame[name]
+            values = pd.util.hash_array(column.to_numpy(object), categorize=True) if name in {*TEXTS, FOLD} else column
+            digest.update(np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()
+
+    def rows(self, target: str = "vmaf") -> Rows:
+        """What is trained on: the six features, and a target.
+
+        Raises:
+            BadInput: a feature of the six is not there, or the target is not.
+            Wanting: a value of them is not finite.
+        """
+        if lacking := [name for name in (*contract.FEATURES, target) if name not in self.frame]:
+            raise BadInput(f"the table has no column {', '.join(lacking)}; there are {', '.join(self.frame.columns)}",
+                           hint="`join-mos` adds subjective scores." if lacking == ["mos"] else _HINT)  # fmt: skip
+        numbers = self.frame[[*contract.FEATURES, target]]
+        if holes := int((~np.isfinite(numbers)).any(axis=1).sum()):
+            raise Wanting(f"{holes} of {len(self)} rows lack a value of {', '.join(numbers.columns)}",
+                          hint="Rows of `combine --fill-missing` cannot be computed with; leave them out.")  # fmt: skip
+        values = numbers.to_numpy(np.float32)
+        features, wanted = np.ascontiguousarray(values[:, :-1]), values[:, -1].copy()
+        return Rows(features=features, codec=np.zeros((len(self), contract.CODEC_DIM), dtype=np.float32), target=wanted)
+
+    def clips(self) -> Iterator[tuple[str, slice]]:
+        """Every clip as ``corpus/source/clip`` with its rows, in order."""
+        first = np.flatnonzero(self.frame["frame_index"].to_numpy() == 0).tolist()
+        for begin, end in pairwise([*first, len(self)]):
+            yield "/".join(self.frame.iloc[begin][list(CLIP)]), slice(begin, end)
+
+    @property
+    def sources(self) -> NDArray[np.str_]:
+        """``corpus/source`` of each row: what is held out as a whole."""
+        found: NDArray[np.str_] = (self.frame["corpus"] + "/" + self.frame["source"]).to_numpy(str)
+        return found
+
+    def only(self, kept: NDArray[np.bool_]) -> FeatureTable:
+        """Some of the rows."""
+        return replace(self, frame=self.frame[kept].reset_index(drop=True))
+
+    def folds(self, labels: Sequence[str] | NDArray[np.str_]) -> tuple[Fold, ...]:
+        """A fold for each label of the rows, in order.
+
+        Raises:
+            BadInput: fewer than two labels, or a source in more than one fold.
+        """
+        label = np.asarray(labels, dtype=np.str_)
+        names = sorted(set(label.tolist()))
+        if len(names) < 2:
+            raise BadInput(f"all rows are in one fold ({', '.join(names) or 'there are none'})",
+                           hint="Nothing would be left to train on.")  # fmt: skip
+        pairs = pd.DataFrame({"source": self.sources, "label": label}).drop_duplicates()
+        if len(torn := pairs[pairs["source"].duplicated()]["source"].unique()):
+            raise BadInput(f"{len(torn)} sources are in more than one fold, {torn[0]} among them",
+                           hint="A source is held out as a whole: its frames are alike.")  # fmt: skip
+        return tuple(held_out(name, label == name, pairs[pairs["label"] == name]["source"]) for name in names)
+
+
+def held_out(name: str, held: NDArray[np.bool_], sources: Sequence[str] | pd.Series[str]) -> Fold:
+    """The fold that holds out some rows; its id follows from their sources."""
+    return Fold(
+        held_out=name, group_id=sha256_json({"sources": sorted(sources)}),
+        train=np.flatnonzero(~held).astype(np.int32), held=np.flatnonzero(held).astype(np.int32),
+    )  # fmt: skip
+
+
+def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTable:
+    """Order rows and check them.
+
+    Args:
+        what: how an error calls them.
+
+    Raises:
+        Wanting: no row, a key twice, frames of a clip that are not 0, 1, 2, …, a ``vmaf`` that is no score, an infinite
+            feature, or several teachers.
+    """
+    columns = [*KEY, "codec", "teacher", *features, *(name for name in (*TARGETS, FOLD) if name in frame)]
+    ordered = frame[columns].sort_values(list(KEY), kind="stable").reset_index(drop=True)
+    table = FeatureTable(frame=ordered, features=tuple(features))
+    if problem := _problem(table):
+        raise Wanting(f"{what}: {problem}")
+    return table
+
+
+def _problem(table: FeatureTable) -> str:
+    frame = table.frame
+    if not len(frame):
+        return "there is no row"
+    if twice := int(frame.duplicated(list(KEY)).sum()):
+        return f"{twice} frames are there twice, the first: {_named(frame[frame.duplicated(list(KEY))])}"
+    numbers = frame.groupby(list(CLIP), sort=False).cumcount()
+    if (wrong := frame["frame_index"] != numbers).any():
+        return f"frames are missing or numbered otherwise: {_named(frame[wrong])}"
+    low, high = contract.SCORE_RANGE
+    if (wrong := ~frame["vmaf"].between(low, high)).any():
+        return f"vmaf outside {low:g} to {high:g}: {frame['vmaf'][wrong].iloc[0]} in {_named(frame[wrong])}"
+    if (wrong := np.isinf(frame[list(table.features)]).any(axis=1)).any():
+        return f"a feature is infinite: {_named(frame[wrong])}"
+    if len(teachers := frame["teacher"].unique()) > 1:
+        return f"scores of several teachers: {', '.join(str(teacher) for teacher in teachers)}"
+    return ""
+
+
+def _named(rows: pd.DataFrame) -> str:
+    first = rows.iloc[0]
+    return "/".join(str(first[name]) for name in CLIP) + f", frame {first['frame_index']}"
+
+
+def write(path: Path, table: FeatureTable, *, facts: Mapping[str, object]) -> None:
+    """Write a table; the same rows and facts give the same bytes.
+
+    Args:
+        facts: stored beside the rows: where they are from, how they were made.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    written = pa.Table.from_pandas(table.frame, schema=_schema(table), preserve_index=False)
+    with atomic_path(path) as temporary:
+        pq.write_table(written.replace_schema_metadata({_VERSION: canonical_json(dict(facts))}), temporary,
+                       compression="zstd")  # fmt: skip
+
+
+def _schema(table: FeatureTable) -> pa.Schema:
+    import pyarrow as pa
+
+    kinds = {"frame_index": pa.int32()} | dict.fromkeys((*TEXTS, FOLD), pa.string())
+    return pa.schema([pa.field(name, kinds.get(name, pa.float64())) for name in table.frame.columns])
+
+
+def read(path: Path) -> FeatureTable:
+    """Read a feature table, or the rows of a run folder or shard.
+
+    Raises:
+        Missing: there is nothing.
+        BadInput: it is no feature table.
+        Wanting: it is one whose rows cannot be.
+    """
+    if path.is_dir():
+        return of_shard(shards.read_manifest(shard_folder(path)), str(path))
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        frame = pq.read_table(path).to_pandas()
+    except FileNotFoundError:
+        raise Missing(f"{path} is not there", hint=_HINT) from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BadInput(f"{path} is no Parquet file: {error}", hint=_HINT) from error
+    if lacking := [name for name in (*KEY, "codec", "teacher", "vmaf") if name not in frame]:
+        raise BadInput(f"{path} is no feature table: it has no column {', '.join(lacking)}", hint=_HINT)
+    features = tuple(name for name in frame.columns if name not in {*TEXTS, *KEY, *TARGETS, FOLD})
+    wrong = [name for name in (*features, *TARGETS, "frame_index") if name in frame
+             and not pd.api.types.is_numeric_dtype(frame[name])]  # fmt: skip
+    wrong += [name for name in CLIP if not frame[name].map(type).eq(str).all()]
+    if wrong:
+        raise BadInput(f"{path}: the columns {', '.join(wrong)} have another type than they should", hint=_HINT)
+    return of(frame, features, what=str(path))
+
+
+def of_shard(shard: shards.Shard, what: str) -> FeatureTable:
+    """The rows of a corpus; a clip is named after its encoder, quality point and key."""
+    parts = []
+    for entry, rows in shards.read_rows(shard):
+        columns: dict[str, object] = {
+            "corpus": rows.labels["corpus"], "source": entry.source,
+            "clip": f"{entry.encoder}-cq{entry.cq:02d}-{entry.key[:12]}",
+            "frame_index": np.arange(entry.rows, dtype=np.int32), "codec": entry.encoder,
+            "teacher": shard.teacher.id if shard.teacher else None, "vmaf": rows.vmaf,
+        }  # fmt: skip
+        parts.append(pd.DataFrame(columns | dict(zip(contract.FEATURES, rows.features.T, strict=True))))
+    if not parts:
+        raise BadInput(f"{what} holds no finished cell", hint="`corpus` makes them.")
+    return of(pd.concat(parts, ignore_index=True), contract.FEATURES, what=what)
