@@ -214,6 +214,14 @@ def source_filters(geometry: Geometry, *, chroma_location: bool = True) -> str:
     return f"{_renamed(geometry, geometry.pix_fmt)}{normalise(geometry, chroma_location=chroma_location)}"
 
 
+def distorted_source_filters(distorted: Geometry, reference: Geometry) -> str:
+    """The same for a distorted clip, which is brought to the size of its reference where it is stored at another."""
+    filters = source_filters(distorted)
+    if (distorted.width, distorted.height) == (reference.width, reference.height):
+        return filters
+    return f"{filters},{CONVERT}:w={reference.width}:h={reference.height},setsar=1"
+
+
 def reference_filters(geometry: Geometry, settings: EncodeSettings, *, chroma_location: bool = True) -> str:
     """Filters between a source and what is encoded and compared."""
     converted = conversion(settings, geometry.pix_fmt)

@@ -58,6 +58,7 @@ def open_folder(
     cache: Path,
     whole: bool = True,
     advance: Callable[[], None] = lambda: None,
+    refused: Callable[[Path, KitError], None] | None = None,
 ) -> Opened:
     """Find the clips of a folder, learn their geometry, and give them their content groups.
 
@@ -65,6 +66,7 @@ def open_folder(
         asked: what ``--dataset`` says.
         assumed: format of ``.yuv`` files that do not tell it.
         whole: whether a data set that is asked for by name must be complete.
+        refused: called for each clip, distorted ones too, that is there and cannot be used, and is left out then.
 
     Raises:
         BadInput: the folder is missing or holds no clip.
@@ -80,7 +82,7 @@ def open_folder(
     if contents.references:
         try:
             files = inspect_all(
-                tuple(contents.references), folder, assumed=assumed, tools=tools, advance=advance
+                tuple(contents.references), folder, assumed=assumed, tools=tools, advance=advance, refused=refused
             )  # fmt: skip
         except Several as error:
             if not problems:
@@ -92,9 +94,13 @@ def open_folder(
         raise Several(f"{dataset.name} in {folder} cannot be used", problems)
     files = _grouped(files, contents, listing, tools=tools, cache=cache)
     pairs, unpaired = pair_up(contents.distorted, files)
+    if refused is not None:
+        for path, problem in unpaired.items():
+            refused(path, problem)
+    wanting = (*contents.wanting, *(problem.message for problem in unpaired.values()))
     return Opened(
         folder=folder, name=dataset.name, reason=reason, files=files, pairs=pairs, missing=contents.missing,
-        wanting=(*contents.wanting, *unpaired), notes=contents.notes, ignored=_ignored(listing),
+        wanting=wanting, notes=contents.notes, ignored=_ignored(listing),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from kit.datasets.base import Distorted
 from kit.errors import BadInput
@@ -22,22 +23,26 @@ class Pair:
     bitrate: int
 
 
-def pair_up(found: Sequence[Distorted], files: Sequence[SourceFile]) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
-    """Every pair whose distorted clip can be read, and a line for each that cannot."""
+def pair_up(found: Sequence[Distorted], files: Sequence[SourceFile]) -> tuple[tuple[Pair, ...], dict[Path, BadInput]]:
+    """Every pair whose clips can be read, and what is wrong with each other distorted clip."""
     by_path = {file.path: file for file in files}
-    pairs, problems = [], []
+    pairs, problems = [], {}
     for one in found:
-        reference = by_path[one.reference]
+        where = f"{one.path.parent.name}/{one.path.name}"
+        reference = by_path.get(one.reference)
+        if reference is None:
+            problems[one.path] = BadInput(f"{where}: its reference {one.reference.name} cannot be used")
+            continue
         try:
             geometry = stored_geometry(one.path.stat().st_size, one.height, reference.geometry)
         except BadInput as error:
-            problems.append(f"{one.path.parent.name}/{one.path.name}: {error.message}")
+            problems[one.path] = BadInput(f"{where}: {error.message}")
             continue
         file = SourceFile(path=one.path, kind="yuv", label=one.path.stem, geometry=geometry)
         pairs.append(
             Pair(distorted=file, reference=reference, quality=one.quality, height=one.height, bitrate=one.bitrate)
         )
-    return tuple(pairs), tuple(problems)
+    return tuple(pairs), problems
 
 
 def stored_geometry(size: int, height: int, reference: Geometry) -> Geometry:

@@ -68,7 +68,10 @@ class CellScorer(Protocol):
     def pair_commands(
         self, reference: SourceFile, distorted: SourceFile, teacher: Teacher, *, scorer_threads: int
     ) -> tuple[Command, ...]:
-        """The processes that score one clip against another of the same geometry, to be run together."""
+        """The processes that score one clip against another, to be run together in a scratch folder.
+
+        The distorted clip is brought to the size of its reference; all else of their geometry is the same.
+        """
 
     def scores(self, scratch: Path, stderr: str) -> log.Scores:
         """Read the log; raises as :meth:`collect` does."""

@@ -11,6 +11,7 @@ from kit.ffmpeg import (
     SCORING_OUTPUTS,
     STREAM_HASHED,
     Ffmpeg,
+    distorted_source_filters,
     fused_command,
     input_args,
     scoring_filter,
@@ -64,7 +65,8 @@ class FilterScorer:
     ) -> tuple[Command, ...]:
         """One process that reads both."""
         filters = (
-            f"[0:V:0]{source_filters(reference.geometry)}[r];[1:V:0]{source_filters(distorted.geometry)},split[d][c];"
+            f"[0:V:0]{source_filters(reference.geometry)}[r];"
+            f"[1:V:0]{distorted_source_filters(distorted.geometry, reference.geometry)},split[d][c];"
             f"{scoring_filter(model_option(teacher), scorer_threads)}"
         )
         inputs = (*input_args(reference), *input_args(distorted))

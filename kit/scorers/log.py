@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kit import contract
 from kit.errors import KitError
+
+#: What a log's metrics hold besides features: the models' scores.
+_MODELS = ("teacher", "canonical")
 
 
 class LogError(KitError):
@@ -24,11 +28,14 @@ class Scores:
         version: what libvmaf calls itself.
         features: float64 [frames, 6] in the order of ``contract.FEATURES``.
         vmaf: float64 [frames], the teacher's score in VMAF points.
+        others: float64 [frames] each: every other feature that the log has for all frames, by libvmaf's name without
+            ``integer_``; a float twin of such a feature is called ``float_``. Not checked for finiteness.
     """
 
     version: str
     features: NDArray[np.float64]
     vmaf: NDArray[np.float64]
+    others: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def parse(text: str, *, teacher_name: str = "teacher") -> Scores:
@@ -59,7 +66,20 @@ def parse(text: str, *, teacher_name: str = "teacher") -> Scores:
     vmaf = table[:, -1]
     if (vmaf < low).any() or (vmaf > high).any():
         raise LogError(f"a score lies outside {low} to {high}: {vmaf.min()} to {vmaf.max()}")
-    return Scores(version=version, features=table[:, :-1].copy(), vmaf=vmaf.copy())
+    others = _others([frame["metrics"] for frame in frames], {*names, *_MODELS})
+    return Scores(version=version, features=table[:, :-1].copy(), vmaf=vmaf.copy(), others=others)
+
+
+def _others(metrics: list[dict[str, object]], known: set[str]) -> dict[str, NDArray[np.float64]]:
+    """What all frames have as a number and nobody has read yet, in order of the names."""
+    found = {}
+    for raw in metrics[0].keys() - known:
+        values = [frame.get(raw) for frame in metrics]
+        if all(type(value) in (int, float) for value in values):
+            name = raw.removeprefix(contract.FEATURE_LOG_PREFIX)
+            twin = name == raw and contract.FEATURE_LOG_PREFIX + raw in metrics[0]
+            found[f"float_{name}" if twin else name] = np.array(values, dtype=np.float64)
+    return dict(sorted(found.items()))
 
 
 def _row(frame: object, index: int, names: list[str]) -> list[float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kit.config import STALL_TIMEOUT
 from kit.errors import BadInput
 from kit.ffmpeg import DECODED_STATS, stats_column
@@ -10,16 +12,22 @@ from kit.proc import Processes
 from kit.scorers import log, teachers
 from kit.scorers.base import CellScorer
 from kit.stall import Patience
-from kit.types import Geometry, SourceFile
+from kit.types import Geometry, SourceFile, Teacher
 
 
-def check_alike(reference: SourceFile, distorted: SourceFile) -> None:
+def check_alike(reference: SourceFile, distorted: SourceFile, *, scale: bool = False) -> None:
     """Both must be the same frames in the same format: nothing is scaled, cut or converted unasked.
+
+    Args:
+        scale: the distorted clip may have another size.
 
     Raises:
         BadInput: they differ; both are told.
     """
-    if reference.geometry != distorted.geometry:
+    wanted, found = reference.geometry, distorted.geometry
+    if scale:
+        found = replace(found, width=wanted.width, height=wanted.height)
+    if wanted != found:
         raise BadInput(
             f"the two clips differ\n  reference {reference.path.name}: {_told(reference.geometry)}\n"
             f"  distorted {distorted.path.name}: {_told(distorted.geometry)}",
@@ -33,23 +41,26 @@ def _told(geometry: Geometry) -> str:
 
 
 def extract(
-    scorer: CellScorer, reference: SourceFile, distorted: SourceFile, *, processes: Processes, threads: int
-) -> log.Scores:
-    """Features of every frame, and the score of the model that they belong to.
+    scorer: CellScorer, reference: SourceFile, distorted: SourceFile, *, processes: Processes, threads: int,
+    teacher: Teacher = teachers.CANONICAL, scale: bool = False,
+) -> log.Scores:  # fmt: skip
+    """Features of every frame, and the teacher's score.
 
     Args:
         threads: that score; their number changes no figure.
+        scale: bring the distorted clip to the size of the reference where it has another.
 
     Raises:
         BadInput: the clips differ in geometry or length, or decode to fewer frames than they promise.
         ToolFailed: a process failed.
         LogError: it left no usable log.
     """
-    check_alike(reference, distorted)
+    check_alike(reference, distorted, scale=scale)
     with scratch_folder() as scratch:
+        teachers.place(teacher, scratch)
         scorer.prepare(scratch)
         stderr = processes.run_together(
-            scorer.pair_commands(reference, distorted, teachers.CANONICAL, scorer_threads=threads),
+            scorer.pair_commands(reference, distorted, teacher, scorer_threads=threads),
             tried=f"scoring {distorted.path.name} against {reference.path.name}",
             limit=Patience(idle=STALL_TIMEOUT), cwd=scratch,
         )  # fmt: skip

@@ -20,6 +20,7 @@ from kit.ffmpeg import (
     SCORE_LOG,
     Ffmpeg,
     distorted_filters,
+    distorted_source_filters,
     input_args,
     reference_filters,
     source_filters,
@@ -108,10 +109,14 @@ class VmafTool:
     ) -> tuple[Command, ...]:
         """Read each clip into a named pipe and compare."""
         counted = ("-stats_enc_pre", DECODED_STATS, "-stats_enc_pre_fmt", "{n}")
+        scaled = distorted_source_filters(distorted.geometry, reference.geometry)
         reads = [
             [str(self.ffmpeg.path), *COMMON, *input_args(file), "-filter_complex",
-             f"[0:V:0]{source_filters(file.geometry)}[o]", "-map", "[o]", *counting, *_Y4M, pipe]
-            for file, counting, pipe in ((distorted, counted, DISTORTED), (reference, (), REFERENCE))
+             f"[0:V:0]{filters}[o]", "-map", "[o]", *counting, *_Y4M, pipe]
+            for file, filters, counting, pipe in (
+                (distorted, scaled, counted, DISTORTED),
+                (reference, source_filters(reference.geometry), (), REFERENCE),
+            )
         ]  # fmt: skip
         compare = self._argv(teacher, "--reference", REFERENCE, "--distorted", DISTORTED, threads=scorer_threads)
         return (*(Command(argv=read) for read in reads), Command(argv=compare))

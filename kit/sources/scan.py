@@ -116,15 +116,17 @@ def inspect_all(
     assumed: RawFormat | None,
     tools: Tools,
     advance: Callable[[], None] = lambda: None,
+    refused: Callable[[Path, KitError], None] | None = None,
 ) -> tuple[SourceFile, ...]:
     """Learn the geometry of clips below ``folder`` and give each a label of its own.
 
     Args:
         assumed: format of ``.yuv`` files whose name and sidecar do not tell it (``--geometry``).
         advance: called after each clip.
+        refused: called for each clip that cannot be used, which is then left out.
 
     Raises:
-        Several: one or more clips cannot be used.
+        Several: one or more clips cannot be used and nobody is to be called; or none can be used.
     """
     labels = _labels(clips, folder)
 
@@ -138,8 +140,13 @@ def inspect_all(
             return BadInput(f"{path.name}: cannot be read: {error.strerror}")
 
     results = run_many(attempt, clips, workers=2, stop=tools.processes.stop, done=lambda _path, _result: advance())
-    if problems := [result for result in results if isinstance(result, KitError)]:
-        raise Several(f"{len(problems)} of {len(clips)} clips in {folder} cannot be used", problems)
+    problems = {path: found for path, found in zip(clips, results, strict=True) if isinstance(found, KitError)}
+    if problems and (refused is None or len(problems) == len(clips)):
+        title = f"{len(problems)} of {len(clips)} clips in {folder} cannot be used"
+        raise Several(title, list(problems.values()))
+    if refused is not None:
+        for path, problem in problems.items():
+            refused(path, problem)
     return tuple(result for result in results if isinstance(result, SourceFile))
 
 
