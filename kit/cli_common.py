@@ -58,22 +58,28 @@ def completed(
     return config.complete(values, found.origins, out_dir=out_dir, box=tag, box_origin=origin)
 
 
-def opened(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[config.RunConfig, Session, Ffmpeg]:
-    """What a command about this box works with, where there is no run: options, session, ffmpeg.
+def begun(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[config.RunConfig, Session]:
+    """What a command works with where there is no run: options and session.
 
     Args:
         given: texts of the options on the command line.
     """
     from kit import local
-    from kit.ffmpeg import locate
     from kit.session import open_session
     from kit.ui import Ui
 
-    read = ("FFMPEG_BIN", "LIBVMAF_BIN", "CUDA_VISIBLE_DEVICES")
+    read = ("FFMPEG_BIN", "LIBVMAF_BIN", "CUDA_VISIBLE_DEVICES", "VMAF_DATA_ROOT")
     asked = {name: text for name, text in environ.items() if name in read}
     found = config.gather(command_line=given, environ=asked, file={}, remembered={})
     here = config.complete(config.parse(found), found.origins, out_dir=Path.cwd(), box="", box_origin="")
-    session = open_session(here, ui=Ui(), cache=local.usable_cache(here.out_dir), argv=sys.argv[1:])
+    return here, open_session(here, ui=Ui(), cache=local.usable_cache(here.out_dir), argv=sys.argv[1:])
+
+
+def opened(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[config.RunConfig, Session, Ffmpeg]:
+    """The same for a command about this box, with its ffmpeg."""
+    from kit.ffmpeg import locate
+
+    here, session = begun(given, environ)
     return here, session, locate(here.ffmpeg, origin=here.origins["ffmpeg"], processes=session.processes)
 
 

@@ -1,0 +1,177 @@
+"""From a data set to a feature table: which pairs there are, all of them measured at once, and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit.datasets.load import Opened
+from kit.errors import BadInput, DiskFull, KitError, Several, ToolFailed
+from kit.ffmpeg import first_error
+from kit.fsio import NO_ROOM
+from kit.geometry import largest_frame
+from kit.plan import cells_at_once
+from kit.platforms.facts import HostFacts
+from kit.pool import run_many
+from kit.tiny import table
+from kit.tiny.feature_cache import Cache
+from kit.tiny.measuring import ROUND_TRIP, Identities, Instruments, Measured, Pair, key, measure
+
+#: Data sets that bring distorted clips; those of the others are made.
+STORED = ("npd",)
+#: The data set whose clips are spread over folds, and their number.
+FOLDED, FOLDS = "konvid-1k", 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A clip of which there are no features, and why."""
+
+    clip: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What became of a pair.
+
+    Attributes:
+        identity: hash of its reference; kept: whether the numbers were there already; remark: why they were made
+            again.
+    """
+
+    pair: Pair
+    measured: Measured
+    identity: str
+    kept: bool
+    remark: str = ""
+
+
+def pairs_of(opened: Opened) -> tuple[Pair, ...]:
+    """Every pair of a data set, in order of names: stored ones, else each clip and its round trip.
+
+    The nine sources of npd are held out one by one, clips of other data sets with their content group.
+
+    Raises:
+        BadInput: there is none.
+    """
+    if opened.name in STORED:
+        found = [
+            Pair(source=one.reference.label, clip=one.distorted.label, reference=one.reference, distorted=one.distorted)
+            for one in opened.pairs
+        ]
+    else:
+        encoder, cq = ROUND_TRIP
+        found = [
+            Pair(source=file.content_group, clip=f"{file.label}_{encoder}_crf{cq}", reference=file)
+            for file in opened.files
+        ]
+    if not found:
+        raise BadInput(f"{opened.folder} holds no distorted clip that can be paired",
+                       hint="`dataset show` tells what is there: dis/<source>_<quality>_<height>_<bitrate>.yuv.")  # fmt: skip
+    return tuple(sorted(found, key=lambda pair: (pair.source, pair.clip)))
+
+
+def extract(
+    pairs: Sequence[Pair], instruments: Instruments, *, cache: Cache, facts: HostFacts,
+    advance: Callable[[str], None] = lambda _name: None,
+) -> tuple[list[Result], list[Failure]]:  # fmt: skip
+    """Measure every pair, the longest first; one that fails is told, and the others go on.
+
+    Raises:
+        DiskFull: nothing more can be written.
+    """
+    identities = Identities(instruments)
+    frame = largest_frame([pair.reference for pair in pairs])
+    at_once = min(
+        len(pairs), cells_at_once(cores=facts.cores, memory_bytes=facts.memory_bytes, largest_frame=frame)
+    )  # fmt: skip
+    threads = max(1, facts.cores // at_once)
+
+    def attempt(pair: Pair) -> Result | Failure:
+        try:
+            return _one(pair, instruments, identities, cache, threads=threads)
+        except DiskFull:
+            raise
+        except KitError as error:
+            if "No space left on device" in error.message:
+                raise DiskFull(f"the disk filled up at {pair.name}") from error
+            return Failure(clip=pair.name, reason=told(error))
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise DiskFull(f"the disk filled up at {pair.name}") from error
+            return Failure(clip=pair.name, reason=f"cannot be read: {error.strerror}")
+
+    longest_first = sorted(pairs, key=lambda pair: (-pair.cost, pair.name))
+    results = run_many(
+        attempt, longest_first, workers=at_once, stop=instruments.processes.stop,
+        done=lambda pair, _result: advance(pair.name),
+    )  # fmt: skip
+    done = [result for result in results if isinstance(result, Result)]
+    failed = [result for result in results if isinstance(result, Failure)]
+    return sorted(done, key=lambda one: one.pair.name), sorted(failed, key=lambda one: one.clip)
+
+
+def told(error: KitError) -> str:
+    """Why a clip failed, in one line."""
+    if isinstance(error, ToolFailed):
+        said = first_error(error.stderr_tail)
+        return f"{error.tried}: {error.status}" + (f": {said}" if said else "")
+    return " ".join(error.message.split())
+
+
+def _one(pair: Pair, instruments: Instruments, identities: Identities, cache: Cache, *, threads: int) -> Result:
+    reference = identities.of(pair.reference)
+    distorted = None if pair.distorted is None else identities.of(pair.distorted)
+    found_by, remark = key(reference, distorted, instruments), ""
+    try:
+        known = cache.read(found_by)
+    except ValueError as error:
+        known, remark = None, f"{pair.name}: what is kept of it is damaged ({error}); it is made again"
+    if known is not None:
+        return Result(pair=pair, measured=known, identity=reference.sha256, kept=True)
+    measured = measure(reference, distorted, instruments, threads=threads)
+    cache.keep(found_by, measured)
+    return Result(pair=pair, measured=measured, identity=reference.sha256, kept=False, remark=remark)
+
+
+def folds(results: Sequence[Result]) -> dict[str, str]:
+    """Identity of each clip to ``fold0`` … ``fold4``: the clips in order of their hashes, dealt in turn."""
+    ordered = sorted({result.identity for result in results})
+    return {identity: f"fold{place % FOLDS}" for place, identity in enumerate(ordered)}
+
+
+def gathered(results: Sequence[Result], *, corpus: str, teacher: str) -> table.FeatureTable:
+    """The rows of measured pairs.
+
+    Raises:
+        Several: nothing was measured.
+        Wanting: pairs have other features than the others, or rows that cannot be.
+    """
+    names = results[0].measured.names
+    folded = folds(results) if corpus == FOLDED else {}
+    parts = []
+    for result in results:
+        pair, measured = result.pair, result.measured
+        if measured.names != names:
+            raise BadInput(f"{pair.name} has the features {', '.join(measured.names)}, {results[0].pair.name} "
+                           f"{', '.join(names)}")  # fmt: skip
+        columns: dict[str, object] = {
+            "corpus": corpus, "source": pair.source, "clip": pair.clip,
+            "frame_index": np.arange(len(measured.vmaf), dtype=np.int32), "codec": pair.codec, "teacher": teacher,
+            "vmaf": measured.vmaf,
+        }  # fmt: skip
+        if folded:
+            columns[table.FOLD] = folded[result.identity]
+        parts.append(pd.DataFrame(columns | dict(zip(names, measured.features.T, strict=True))))
+    return table.of(pd.concat(parts, ignore_index=True), names, what=f"the features of {corpus}")
+
+
+def nothing_done(failed: Sequence[Failure], folder: Path) -> Several:
+    """The error of an extraction that came to nothing."""
+    problems = [BadInput(f"{one.clip}: {one.reason}") for one in failed]
+    return Several(f"no clip of {folder} could be scored", problems)

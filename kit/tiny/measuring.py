@@ -1,0 +1,190 @@
+"""Features and score of every frame of a pair: a stored distorted clip, or a clip's own libx264 round trip."""
+
+from __future__ import annotations
+
+import platform
+import threading
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kit import contract
+from kit.canon import sha256_json
+from kit.config import STALL_TIMEOUT
+from kit.errors import BadInput
+from kit.ffmpeg import Ffmpeg, distorted_source_filters
+from kit.fsio import scratch_folder
+from kit.plan import encode_argv
+from kit.platforms.base import ONLY
+from kit.platforms.registry import family_of
+from kit.proc import Processes
+from kit.scorers import base, log, pair
+from kit.scorers.base import CellScorer, Work
+from kit.sources.identity import identify
+from kit.sources.read import Tools
+from kit.stall import Patience
+from kit.types import EncodeSettings, Scorer, Source, SourceFile, Teacher
+
+#: The encode of a clip that comes without distorted ones: encoder and quality point.
+ROUND_TRIP = ("libx264", 35)
+#: What ``--feature-set`` takes: the six, or every feature that the scorer's log holds.
+FEATURE_SETS = (contract.FEATURE_SET, "full")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """What is compared.
+
+    Attributes:
+        source: what it is held out with; clip: its own name among the clips of that source.
+        distorted: the stored clip; None for the round trip of the reference.
+    """
+
+    source: str
+    clip: str
+    reference: SourceFile
+    distorted: SourceFile | None = None
+
+    @property
+    def name(self) -> str:
+        """How it is told to people."""
+        return f"{self.source}/{self.clip}"
+
+    @property
+    def cost(self) -> int:
+        """Samples to be scored: orders pairs, nothing more."""
+        geometry = self.reference.geometry
+        return geometry.width * geometry.height * geometry.frames
+
+    @property
+    def codec(self) -> str | None:
+        """What has encoded it, where that is known."""
+        return ROUND_TRIP[0] if self.distorted is None else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Frames in presentation order.
+
+    Attributes:
+        names: the features, the six first.
+        features: float64 [frames, len(names)]; vmaf: float64 [frames], VMAF points.
+    """
+
+    names: tuple[str, ...]
+    features: NDArray[np.float64]
+    vmaf: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instruments:
+    """What every pair is measured with.
+
+    Attributes:
+        encoding: makes round trips; proof: what the scorer has shown of itself.
+        feature_set: one of ``FEATURE_SETS``; identities: folder of remembered hashes of clips.
+    """
+
+    scorer: CellScorer
+    encoding: Ffmpeg
+    proof: Scorer
+    teacher: Teacher
+    feature_set: str
+    processes: Processes
+    identities: Path
+
+
+class Identities:
+    """Hashes of decoded clips; a reference that many pairs share is hashed once, by the first that asks."""
+
+    def __init__(self, instruments: Instruments) -> None:
+        self._tools = Tools(ffmpeg=instruments.scorer.ffmpeg, processes=instruments.processes)
+        self._cache = instruments.identities
+        self._guard = threading.Lock()
+        self._locks: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
+        self._known: dict[Path, Source] = {}
+
+    def of(self, file: SourceFile) -> Source:
+        """The clip with its hash and the frames that it really has.
+
+        Raises:
+            BadInput: it cannot be decoded to its end.
+        """
+        with self._guard:
+            lock = self._locks[file.path]
+        with lock:
+            if file.path not in self._known:
+                self._known[file.path] = identify(file, self._tools, self._cache)
+            return self._known[file.path]
+
+
+def round_trip(file: SourceFile) -> EncodeSettings:
+    """How a clip is encoded against itself."""
+    encoder, cq = ROUND_TRIP
+    return family_of(encoder).settings(encoder, cq, file.geometry.pix_fmt, ONLY)
+
+
+def key(reference: Source, distorted: Source | None, instruments: Instruments) -> str:
+    """Hash of everything that decides the numbers: the same key, the same numbers."""
+    if distorted is None:
+        made: dict[str, object] = {
+            "argv": encode_argv(round_trip(reference.file), reference.geometry.pix_fmt),
+            "encoder": instruments.encoding.version,
+        }
+    else:
+        filters = distorted_source_filters(distorted.geometry, reference.geometry)
+        made = {"sha256": distorted.sha256, "filters": filters}
+    return sha256_json(
+        {
+            "version": 1, "reference": reference.sha256, "distorted": made, "feature_set": instruments.feature_set,
+            "scorer": instruments.proof.id, "libvmaf": instruments.proof.version,
+            "ffmpeg": instruments.scorer.ffmpeg.version, "teacher": instruments.teacher.identity,
+            "architecture": platform.machine(),
+        }
+    )  # fmt: skip
+
+
+def measure(reference: Source, distorted: Source | None, instruments: Instruments, *, threads: int) -> Measured:
+    """Score a pair; no raw video touches the disk.
+
+    Args:
+        threads: that score; their number changes no figure.
+
+    Raises:
+        BadInput: the clips differ in more than size, or frames are missing.
+        ToolFailed: a process failed.
+        LogError: the scorer left no usable log.
+    """
+    if distorted is None:
+        scores = _round_trip(reference.file, instruments, threads=threads)
+    else:
+        scores = pair.extract(
+            instruments.scorer, reference.file, distorted.file, processes=instruments.processes, threads=threads,
+            teacher=instruments.teacher, scale=True,
+        )  # fmt: skip
+    names, columns = list(contract.FEATURES), list(scores.features.T)
+    if instruments.feature_set != contract.FEATURE_SET:
+        names, columns = [*names, *scores.others], [*columns, *scores.others.values()]
+    features = np.stack(columns, axis=1)
+    if holes := int((~np.isfinite(features)).any(axis=1).sum()):
+        raise log.LogError(f"{holes} frames have a feature that is not finite")
+    return Measured(names=tuple(names), features=features, vmaf=scores.vmaf)
+
+
+def _round_trip(file: SourceFile, instruments: Instruments, *, threads: int) -> log.Scores:
+    """Encode, decode and score as a cell of a corpus is."""
+    work = Work(file=file, settings=round_trip(file), teacher=instruments.teacher, scorer_threads=threads)
+    with scratch_folder() as scratch:
+        stderr = base.run(
+            instruments.scorer, work, instruments.encoding, processes=instruments.processes, scratch=scratch,
+            tried=f"encoding and scoring {file.path.name}", limit=Patience(idle=STALL_TIMEOUT),
+        )  # fmt: skip
+        left = instruments.scorer.collect(scratch, stderr)
+    counts = {"encoded": len(left.packets), "decoded": left.decoded, "scored": len(left.scores.vmaf)}
+    if set(counts.values()) != {file.geometry.frames}:
+        seen = ", ".join(f"{what} {count}" for what, count in counts.items())
+        raise BadInput(f"{file.path.name}: frame counts differ: source {file.geometry.frames}, {seen}")
+    return left.scores
