@@ -21,6 +21,7 @@ from kit.cli_common import Outcome, complain, completed, print_json, texts_of
 from kit.cli_compare import compare
 from kit.cli_corpus import CORPUS_COMMANDS
 from kit.cli_dataset import dataset
+from kit.cli_features import FEATURE_COMMANDS
 from kit.cli_merge import merge
 from kit.cli_options import options
 from kit.cli_platform import platform
@@ -181,6 +182,8 @@ def selftest(pytest_args: tuple[str, ...]) -> Outcome:
 
 for _command in CORPUS_COMMANDS:
     corpus.add_command(_command)
+for _command in FEATURE_COMMANDS:
+    cli.add_command(_command)
 cli.add_command(binaries)
 cli.add_command(dataset)
 cli.add_command(merge)

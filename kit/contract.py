@@ -22,6 +22,8 @@ FEATURE_LOG_PREFIX = "integer_"
 
 #: Name of this set of features; part of the cell key.
 FEATURE_SET = "canonical-6"
+#: What feature tables hold: the six, or every feature that the scorer's log holds.
+FEATURE_SETS = (FEATURE_SET, "full")
 
 #: The model the six features belong to, whatever the teacher.
 CANONICAL_MODEL = "vmaf_v0.6.1"

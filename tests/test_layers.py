@@ -44,7 +44,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("bootstrap", ("kit.bootstrap*",)),
     ("between steps", (
         "kit.session", "kit.results", "kit.provenance", "kit.examine", "kit.fitting", "kit.sidecar", "kit.exports",
-        "kit.cluster.", "kit.page.",
+        "kit.cluster.", "kit.page.", "kit.tiny.",
     )),
     ("steps", ("kit.steps.",)),
     ("pipeline", ("kit.pipeline",)),
@@ -53,7 +53,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "command line",
         (
             "kit.cli", "kit.cli_binaries", "kit.cli_common", "kit.cli_compare", "kit.cli_corpus", "kit.cli_dataset",
-            "kit.cli_merge",
+            "kit.cli_features", "kit.cli_merge",
             "kit.cli_options", "kit.cli_platform", "kit.cli_report",
             "kit.cli_score", "kit.cli_verify", "kit.cli_worker", "kit.__main__",
         ),

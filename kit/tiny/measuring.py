@@ -30,8 +30,6 @@ from kit.types import EncodeSettings, Scorer, Source, SourceFile, Teacher
 
 #: The encode of a clip that comes without distorted ones: encoder and quality point.
 ROUND_TRIP = ("libx264", 35)
-#: What ``--feature-set`` takes: the six, or every feature that the scorer's log holds.
-FEATURE_SETS = (contract.FEATURE_SET, "full")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +83,7 @@ class Instruments:
 
     Attributes:
         encoding: makes round trips; proof: what the scorer has shown of itself.
-        feature_set: one of ``FEATURE_SETS``; identities: folder of remembered hashes of clips.
+        feature_set: one of ``contract.FEATURE_SETS``; identities: folder of remembered hashes of clips.
     """
 
     scorer: CellScorer

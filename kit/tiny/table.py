@@ -141,6 +141,9 @@ def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTab
     """
     columns = [*KEY, "codec", "teacher", *features, *(name for name in (*TARGETS, FOLD) if name in frame)]
     ordered = frame[columns].sort_values(list(KEY), kind="stable").reset_index(drop=True)
+    for name in ("codec", "teacher", FOLD):
+        if name in ordered:  # a null is a null, whatever it was read from: content has one hash
+            ordered[name] = ordered[name].astype(object).where(ordered[name].notna(), None)
     table = FeatureTable(frame=ordered, features=tuple(features))
     if problem := _problem(table):
         raise Wanting(f"{what}: {problem}")

@@ -1,0 +1,283 @@
+"""Commands about feature tables: extract them from data sets, combine several, join subjective scores."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kit import contract, exits
+from kit.cli_common import Outcome, begun, opened, print_json
+from kit.cli_options import options
+from kit.errors import BadInput, KitError
+
+if TYPE_CHECKING:
+    from kit.config import RunConfig
+    from kit.datasets.load import Opened
+    from kit.ffmpeg import Ffmpeg
+    from kit.session import Session
+    from kit.tiny.extraction import Failure, Result
+    from kit.tiny.measuring import Instruments
+
+#: Lines of a table; the manifest has them all.
+_MOST_LINES = 20
+_CACHE = "VMAF_TINY_AI_CACHE"
+
+_path = click.Path(path_type=Path)
+_out = click.option("--out", metavar="FILE", type=_path, required=True,
+                    help="The table (.parquet); a .json of the same name is put beside it.")  # fmt: skip
+
+
+@click.command("extract-features")
+@click.option("--dataset", type=click.Choice(contract.DATASETS[1:]), required=True, help="What --ref-dir holds.")
+@click.option("--ref-dir", metavar="DIR",
+              help="Its folder. Default: ${VMAF_DATA_ROOT:-~/.cache/vmaf-train}/datasets/NAME.")  # fmt: skip
+@_out
+@click.option("--feature-set", type=click.Choice(contract.FEATURE_SETS), default=contract.FEATURE_SET,
+              show_default=True, help="full: every feature that the scorer's log holds.")  # fmt: skip
+@click.option("--max-pairs", metavar="N", type=click.IntRange(min=1), help="The first N pairs alone.")
+@click.option("--assume-dims", metavar="WxH",
+              help="Size of .yuv files that neither name nor sidecar tells, for mock data: 8 bits, 4:2:0, 25 fps.")  # fmt: skip
+@options("teacher", "ffmpeg", "vmaf_bin", "json")
+@click.pass_obj
+def extract_features(
+    environ: Mapping[str, str], /, *, out: Path, feature_set: str, max_pairs: int | None, assume_dims: str | None,
+    as_json: bool, **given: str | None,
+) -> Outcome:  # fmt: skip
+    """Score the pairs of a data set frame by frame: npd's dis/ against ref/, other clips against an encode of their own.
+
+    Clips of dis/ are scaled to the size of their reference. The encode is libx264 at CRF 35. What is measured is
+    kept (VMAF_TINY_AI_CACHE moves it): the same command goes on where it was stopped.
+
+    Exit codes: 0 done, 2 bad input, 3 some clips failed, 4 disk full.
+    """
+    from kit.tiny import extraction, manifest
+
+    manifest.beside(out)
+    texts = {name: text for name, text in given.items() if text is not None}
+    if assume_dims is not None:
+        if not re.fullmatch(r"\d{1,6}x\d{1,6}", assume_dims):
+            raise BadInput(f"--assume-dims: {assume_dims!r} is not WxH", hint="For example 1920x1080.")
+        texts["geometry"] = f"{assume_dims}@25"
+    here, session, found = opened(texts, environ)
+    instruments = _instruments(here, session, found, feature_set)
+    refused: list[extraction.Failure] = []
+    data = _open(here, session, instruments, refused)
+    pairs = extraction.pairs_of(data)[:max_pairs]
+    done, failed = _extract(pairs, instruments, session, here, environ)
+    failed = [*refused, *failed]
+    if not done:
+        raise extraction.nothing_done(failed, data.folder)
+    made = extraction.gathered(done, corpus=data.name, teacher=instruments.teacher.id)
+    told = _told(data, instruments, done, failed, pairs)
+    whole = manifest.write(out, made, told, config=here, session=session, inputs={})
+    _show_extracted(session, data, done, failed)
+    session.ui.say(f"{out}: {len(made)} rows of {len(done)} clips, {len(made.features)} features; {len(failed)} failed")
+    if as_json:
+        print_json(whole)
+    return Outcome(code=exits.INVALID if failed else exits.OK)
+
+
+def _instruments(here: RunConfig, session: Session, encoding: Ffmpeg, feature_set: str) -> Instruments:
+    """The scorer that this box calls for, proven."""
+    from kit.examine import facts_for, scorer_for
+    from kit.ffmpeg import scoring_partner
+    from kit.platforms.detect import classify
+    from kit.scorers import choose, teachers
+    from kit.tiny.measuring import Instruments
+
+    scoring = scoring_partner(encoding, session.processes)
+    scorer = scorer_for(here, classify(facts_for(here, session)).tag, scoring, session)
+    teacher = teachers.resolve(here.teacher)
+    proof = choose.proven(scorer, teacher=teacher, processes=session.processes)
+    session.ui.say(f"Features by {scorer.name} ({proof.id}), teacher {teacher}")
+    return Instruments(scorer=scorer, encoding=encoding, proof=proof, teacher=teacher, feature_set=feature_set,
+                       processes=session.processes, identities=session.cache)  # fmt: skip
+
+
+def _open(here: RunConfig, session: Session, instruments: Instruments, refused: list[Failure]) -> Opened:
+    """The data set as far as it is there; clips that cannot be used are noted."""
+    from kit.datasets.load import open_folder
+    from kit.examine import reference_folder
+    from kit.sources.read import Tools
+    from kit.tiny.extraction import Failure, told
+
+    def note(path: Path, problem: KitError) -> None:
+        refused.append(Failure(clip=path.name, reason=session.redact(told(problem))))
+
+    data = open_folder(
+        reference_folder(here, session), asked=here.dataset, assumed=here.geometry, cache=session.cache, whole=False,
+        tools=Tools(ffmpeg=instruments.scorer.ffmpeg, processes=session.processes), refused=note,
+    )  # fmt: skip
+    session.ui.say(f"{data.name}: {data.reason}")
+    if here.geometry is not None and not any(file.kind == "yuv" for file in data.files):
+        raise BadInput("--assume-dims: there is no .yuv among the clips", hint="Leave it out.")
+    return data
+
+
+def _extract(
+    pairs: Sequence[Any], instruments: Instruments, session: Session, here: RunConfig, environ: Mapping[str, str]
+) -> tuple[list[Result], list[Failure]]:
+    from kit.examine import facts_for
+    from kit.fsio import TEMPORARY_PREFIX, remove_abandoned, scratch_folders
+    from kit.tiny import extraction
+    from kit.tiny.feature_cache import Cache
+
+    cache = Cache(folder=Path(environ.get(_CACHE) or session.cache / "features").absolute())
+    remove_abandoned((*cache.folder.rglob(TEMPORARY_PREFIX + "*"), *scratch_folders()))
+    with session.ui.progress("Features", len(pairs), "clips") as advance:
+        done, failed = extraction.extract(
+            pairs, instruments, cache=cache, facts=facts_for(here, session), advance=lambda name: advance(name)
+        )  # fmt: skip
+    for one in done:
+        if one.remark:
+            session.ui.say(one.remark)
+    if kept := sum(one.kept for one in done):
+        session.ui.say(f"{kept} of {len(pairs)} clips were there already")
+    return done, failed
+
+
+def _told(
+    data: Opened, instruments: Instruments, done: Sequence[Result], failed: Sequence[Failure], pairs: Sequence[Any]
+) -> dict[str, object]:
+    """What the manifest says besides what the table is."""
+    from dataclasses import asdict
+
+    from kit.tiny.measuring import ROUND_TRIP
+
+    stored = any(pair.distorted is not None for pair in pairs)
+    encoder, cq = ROUND_TRIP
+    return {
+        "dataset": data.name, "reason": data.reason, "missing": list(data.missing), "notes": list(data.notes),
+        "wanting": list(data.wanting), "feature_set": instruments.feature_set,
+        "teacher_model": instruments.teacher.described,
+        "scorer": {"id": instruments.proof.id, "version": instruments.proof.version, "name": instruments.scorer.name},
+        "scaling": contract.CONVERT if stored else None,
+        "round_trip": None if stored else {"encoder": encoder, "crf": cq, "ffmpeg": instruments.encoding.version},
+        "counts": {"pairs": len(pairs), "measured": sum(not one.kept for one in done),
+                   "kept": sum(one.kept for one in done), "failed": len(failed)},
+        "failed": [asdict(one) for one in failed],
+        "identities": {one.pair.name: one.identity for one in done},
+    }  # fmt: skip
+
+
+def _show_extracted(session: Session, data: Opened, done: Sequence[Result], failed: Sequence[Failure]) -> None:
+    from kit.ui import Row
+
+    converted = sorted({one.pair.reference.geometry.pix_fmt for one in done if _converted(one)})
+    if converted:
+        session.ui.say(f"Clips of {', '.join(converted)} were converted for the encoder, and compared so")
+    if data.missing:
+        session.ui.say(f"{len(data.missing)} clips of {data.name} are not there; the manifest lists them")
+    for note in data.notes:
+        session.ui.say(note)
+    if failed:
+        session.ui.table("Failed", ("clip", "why"), [
+            Row(cells=(one.clip, one.reason), style="red") for one in failed[:_MOST_LINES]])  # fmt: skip
+
+
+def _converted(one: Result) -> bool:
+    from kit.tiny.measuring import round_trip
+
+    reference = one.pair.reference
+    return one.pair.distorted is None and round_trip(reference).score_pix_fmt != reference.geometry.pix_fmt
+
+
+@click.command()
+@click.argument("inputs", metavar="NAME=FILE ...", nargs=-1, required=True)
+@_out
+@click.option("--fill-missing", is_flag=True, help="A feature that an input lacks is NaN there, and counted.")
+@options("json")
+@click.pass_obj
+def combine(
+    environ: Mapping[str, str], /, *, inputs: tuple[str, ...], out: Path, fill_missing: bool, as_json: bool
+) -> Outcome:
+    """Put feature tables (or run folders) into one; NAME becomes their corpus.
+
+    Exit codes: 0 done, 2 bad input, 3 the teachers differ or rows cannot be.
+    """
+    from kit.tiny import combining, manifest, table
+    from kit.ui import Row
+
+    manifest.beside(out)
+    paths = combining.named(inputs)
+    here, session = begun({}, environ)
+    tables = {name: table.read(path) for name, path in paths.items()}
+    done = combining.combine(tables, fill_missing=fill_missing)
+    told: dict[str, object] = {"inputs": {
+        name: {"sha256": one.sha256, "rows": len(one), "clips": sum(1 for _ in one.clips()),
+               "filled": dict(done.filled[name])}
+        for name, one in tables.items()}}  # fmt: skip
+    whole = manifest.write(out, done.table, told, config=here, session=session, inputs=paths)
+    session.ui.table("Combined", ("corpus", "file", "sources", "clips", "rows", "NaN in"), [
+        Row(cells=(name, paths[name].name, str(len(set(one.sources))), str(sum(1 for _ in one.clips())),
+                   str(len(one)), ", ".join(done.filled[name]) or "nothing"))
+        for name, one in tables.items()])  # fmt: skip
+    session.ui.say(f"{out}: {len(done.table)} rows, {len(done.table.features)} features, teacher "
+                   f"{done.table.teacher or 'not told'}")  # fmt: skip
+    if as_json:
+        print_json(whole)
+    return Outcome(code=exits.OK)
+
+
+@click.command("join-mos")
+@click.option("--features", metavar="FILE", type=_path, required=True, help="The table that gets the scores.")
+@click.option("--mos", "scores", metavar="FILE", type=_path, required=True, help="CSV file with a header.")
+@click.option("--on", metavar="COLUMN=COLUMN", multiple=True,
+              help="A column of the table (corpus, source, clip, codec) that one of the CSV equals; may be given twice.")  # fmt: skip
+@click.option("--pattern", metavar="REGEX",
+              help="Searched in the clip's name; its named groups equal the columns of these names.")  # fmt: skip
+@click.option("--score", metavar="COLUMN", required=True, help="Column of the CSV that holds the score.")
+@_out
+@options("json")
+@click.pass_obj
+def join_mos(
+    environ: Mapping[str, str], /, *, features: Path, scores: Path, on: tuple[str, ...], pattern: str | None,
+    score: str, out: Path, as_json: bool,
+) -> Outcome:  # fmt: skip
+    """Join subjective scores to the clips of a feature table, as column mos; clips without one are left out.
+
+    Exit codes: 0 done, 2 bad input, 3 no clip has a score.
+    """
+    from kit.tiny import manifest, mos, table
+
+    if bool(on) == (pattern is not None):
+        raise click.UsageError("Give either --on or --pattern.")
+    manifest.beside(out)
+    rule = mos.by_columns(on) if pattern is None else mos.by_pattern(pattern)
+    here, session = begun({}, environ)
+    lines = mos.read_scores(scores, rule, score)
+    done = mos.join(table.read(features), lines, rule)
+    told = {
+        "matched_clips": done.clips, "unmatched_clips": list(done.unmatched_clips),
+        "unmatched_scores": list(done.unmatched_scores), "duplicate_scores": list(done.duplicate_scores),
+        "shared_scores": list(done.shared_scores),
+    }  # fmt: skip
+    whole = manifest.write(
+        out, done.table, told, config=here, session=session, inputs={"features": features, "mos": scores}
+    )
+    for title, found in (
+        ("Clips without a score, left out", done.unmatched_clips), ("Scores without a clip", done.unmatched_scores),
+        ("Scores that several lines have, joined to nothing", done.duplicate_scores),
+        ("Scores that several clips have", done.shared_scores),
+    ):  # fmt: skip
+        _list(session, title, found)
+    session.ui.say(f"{out}: {done.clips} clips with a score, {len(done.table)} rows")
+    if as_json:
+        print_json(whole)
+    return Outcome(code=exits.OK)
+
+
+def _list(session: Session, title: str, names: Sequence[str]) -> None:
+    from kit.ui import Row
+
+    if names:
+        session.ui.table(f"{title}: {len(names)}", ("",), [Row(cells=(name,)) for name in names[:_MOST_LINES]])
+    if len(names) > _MOST_LINES:
+        session.ui.say(f"and {len(names) - _MOST_LINES} more; the manifest has all")
+
+
+FEATURE_COMMANDS = (extract_features, combine, join_mos)

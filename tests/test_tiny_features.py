@@ -1,0 +1,414 @@
+"""Feature tables: from data sets by real ffmpeg, put together, and joined with subjective scores."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from support import Command, MakeClip
+from test_vmaf_tool import write_tool
+
+from kit import contract, exits
+from kit.errors import BadInput, Wanting
+from kit.ffmpeg import Ffmpeg
+from kit.proc import Processes
+from kit.scorers import base, golden, log, pair, vmaf_tool
+from kit.scorers.ffmpeg_filter import FilterScorer
+from kit.session import KIT_ROOT
+from kit.sources.read import Tools
+from kit.sources.scan import inspect
+from kit.tiny import combining, mos, table
+from kit.tiny.extraction import Result, folds
+from kit.tiny.measuring import Measured, Pair
+from kit.types import Geometry, SourceFile
+
+#: Sources of the mock ladder, and how a rung is made worse.
+LADDER = {"BigBuckBunny_25fps": "Bars", "Tennis_24fps": "Life"}
+RUNGS = {"90_180_400": "boxblur=1", "50_180_200": "boxblur=4", "20_144_100": "scale=256:144:flags=bicubic"}
+FLICKR = ("30151857", "30151858", "30151859")
+
+
+@pytest.fixture(scope="module")
+def ladder(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
+    """``ref/`` and ``dis/`` as npd has them, small; one rung of three is stored at its own size."""
+    from support import PICTURES
+
+    folder = tmp_path_factory.mktemp("ladder")
+    for place in ("ref", "dis"):
+        (folder / place).mkdir()
+    for stem, picture in LADDER.items():
+        make_clip(folder / "ref" / f"{stem}.yuv", picture)
+        for rung, filters in RUNGS.items():
+            name = f"{stem.rpartition('_')[0]}_{rung}.yuv"
+            joint = "," if "=" in PICTURES[picture] else "="
+            make_clip(folder / "dis" / name, f"{PICTURES[picture]}{joint}{filters}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def konvid(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
+    """Three clips named by Flickr ids."""
+    folder = tmp_path_factory.mktemp("konvid")
+    for name, picture in zip(FLICKR, ("Bars", "Fractal", "Life"), strict=True):
+        make_clip(folder / f"{name}.mp4", picture, "-c:v", "libx264", "-crf", "12")
+    return folder
+
+
+#: ``ask("extract-features", …, code=3)`` gives what a command prints as JSON, and what it says.
+Ask = Callable[..., tuple[dict[str, Any], str]]
+
+
+@pytest.fixture
+def ask(
+    command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Ask:
+    small = tuple(made for made in golden.pairs() if made.name == "natural-8bit")
+    monkeypatch.setattr(golden, "pairs", lambda: small)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("VMAF_TINY_AI_CACHE", str(tmp_path / "kept"))
+    for name in ("FFMPEG_BIN", "LIBVMAF_BIN"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*argv: str | Path, code: int = exits.OK) -> tuple[dict[str, Any], str]:
+        found = command([*map(str, argv), "--json"])
+        out, err = capsys.readouterr()
+        assert found == code, err
+        return json.loads(out) if out else {}, err
+
+    return run
+
+
+def npd(folder: Path, out: Path) -> tuple[str | Path, ...]:
+    return ("extract-features", "--dataset", "npd", "--ref-dir", folder, "--out", out, "--assume-dims", "320x180")
+
+
+# ------------------------------------------------------------------------------------------ extraction
+
+
+@pytest.mark.ffmpeg
+def test_a_ladder_of_stored_clips(ladder: Path, tmp_path: Path, ask: Ask) -> None:
+    found, said = ask(*npd(ladder, tmp_path / "f.parquet"))
+    rows = pq.read_table(tmp_path / "f.parquet").to_pandas()
+    assert list(rows) == ["corpus", "source", "clip", "frame_index", "codec", "teacher", *contract.FEATURES, "vmaf"]
+    assert Counter(rows["source"]) == {"BigBuckBunny": 30, "Tennis": 30}
+    assert set(rows["clip"]) == {f"{stem.rpartition('_')[0]}_{rung}" for stem in LADDER for rung in RUNGS}
+    assert set(rows["corpus"]) == {"npd"}
+    assert rows["codec"].isna().all()
+    assert set(rows["teacher"]) == {"vmaf_v0.6.1"}
+    means = rows.groupby("clip")["vmaf"].mean()
+    assert means["BigBuckBunny_90_180_400"] > means["BigBuckBunny_50_180_200"]
+    assert found == json.loads((tmp_path / "f.json").read_text())
+    assert found["counts"] == {"pairs": 6, "measured": 6, "kept": 0, "failed": 0}
+    assert found["scaling"] == contract.CONVERT
+    assert found["round_trip"] is None
+    assert found["table_sha256"] == table.read(tmp_path / "f.parquet").sha256
+    assert found["run_provenance"]["schema"] == "ai-run-provenance-v1"
+    assert str(ladder) not in json.dumps(found)
+    assert "7 clips of npd are not there" in said
+
+
+def by_filter(ffmpeg: Ffmpeg, _folder: Path) -> base.CellScorer:
+    return FilterScorer(ffmpeg=ffmpeg)
+
+
+def by_tool(ffmpeg: Ffmpeg, folder: Path) -> base.CellScorer:
+    path = write_tool(folder / "tool" / "vmaf", ffmpeg)
+    return vmaf_tool.locate(path, origin="here", ffmpeg=ffmpeg, processes=Processes())
+
+
+@pytest.mark.ffmpeg
+@pytest.mark.parametrize("scorer_of", [by_filter, by_tool])
+def test_scaling_while_scoring_is_scaling_to_a_file_first(
+    scorer_of: Callable[[Ffmpeg, Path], base.CellScorer], ladder: Path, tmp_path: Path, ffmpeg: Ffmpeg
+) -> None:
+    geometry = Geometry(width=320, height=180, pix_fmt="yuv420p", range="tv", fps=contract_rate(), frames=10)
+    small = replace(geometry, width=256, height=144)
+    reference = SourceFile(
+        path=ladder / "ref" / "BigBuckBunny_25fps.yuv", kind="yuv", label="r", geometry=geometry
+    )  # fmt: skip
+    stored = ladder / "dis" / "BigBuckBunny_20_144_100.yuv"
+    distorted = SourceFile(path=stored, kind="yuv", label="d", geometry=small)
+    subprocess.run(
+        [str(ffmpeg.path), "-loglevel", "error", "-f", "rawvideo", "-pixel_format", "yuv420p", "-video_size", "256x144",
+         "-i", str(stored), "-vf", f"{contract.CONVERT}:w=320:h=180", "-f", "rawvideo", str(tmp_path / "large.yuv")],
+        check=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    large = SourceFile(path=tmp_path / "large.yuv", kind="yuv", label="d", geometry=geometry)
+    scorer, processes = scorer_of(ffmpeg, tmp_path), Processes()
+    slow = pair.extract(scorer, reference, large, processes=processes, threads=1)
+    with pytest.raises(BadInput, match="256x144"):
+        pair.extract(scorer, reference, distorted, processes=processes, threads=1)
+    quick = pair.extract(scorer, reference, distorted, processes=processes, threads=1, scale=True)
+    assert np.array_equal(quick.features, slow.features)
+    assert np.array_equal(quick.vmaf, slow.vmaf)
+
+
+def contract_rate() -> Any:
+    from fractions import Fraction
+
+    return Fraction(25)
+
+
+@pytest.mark.ffmpeg
+def test_clips_against_an_encode_of_their_own(
+    konvid: Path, tmp_path: Path, ask: Ask, ffmpeg: Ffmpeg, tools: Tools
+) -> None:
+    folder = shutil.copytree(konvid, tmp_path / "clips")
+    (folder / "30151860.mp4").write_bytes((konvid / f"{FLICKR[0]}.mp4").read_bytes()[:2000])
+    argv = ("extract-features", "--dataset", "konvid-1k", "--ref-dir", folder, "--out", tmp_path / "f.parquet")
+    found, said = ask(*argv, "--feature-set", "full", code=exits.INVALID)
+    assert [one["clip"] for one in found["failed"]] == ["30151860.mp4"]
+    assert "30151860.mp4" in said
+    rows = pq.read_table(tmp_path / "f.parquet").to_pandas()
+    assert set(rows["clip"]) == {f"{name}_libx264_crf35" for name in FLICKR}
+    assert set(rows["codec"]) == {"libx264"}
+    assert rows.groupby("source")["fold"].nunique().tolist() == [1, 1, 1]
+    assert set(rows["fold"]) == {"fold0", "fold1", "fold2"}
+    names = found["features"]
+    assert names[:6] == list(contract.FEATURES)
+    assert len(names) > 6
+    assert not [name for name in names if name.startswith("integer_") or name in ("teacher", "canonical", "vmaf")]
+    assert np.isfinite(rows[names].to_numpy()).all()
+    # the slow way: a file in between
+    source, kept = folder / f"{FLICKR[2]}.mp4", tmp_path / "kept.mkv"
+    subprocess.run(
+        [str(ffmpeg.path), "-loglevel", "error", "-i", str(source), "-c:v", "libx264", "-preset", "medium",
+         "-crf", "35", "-threads", "1", str(kept)], check=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    reference, distorted = (inspect(path, path.stem, assumed=None, tools=tools) for path in (source, kept))
+    slow = pair.extract(FilterScorer(ffmpeg=ffmpeg), reference, distorted, processes=Processes(), threads=2)
+    own = rows[rows["source"] == FLICKR[2]]
+    assert np.array_equal(own[list(contract.FEATURES)].to_numpy(), slow.features)
+    assert np.array_equal(own["vmaf"].to_numpy(), slow.vmaf)
+    assert all(np.array_equal(own[name].to_numpy(), values) for name, values in slow.others.items())
+
+
+@pytest.mark.ffmpeg
+def test_what_was_measured_is_kept_and_damage_is_told(ladder: Path, tmp_path: Path, ask: Ask) -> None:
+    first, _ = ask(*npd(ladder, tmp_path / "f.parquet"), "--max-pairs", "2")
+    again, said = ask(*npd(ladder, tmp_path / "g.parquet"), "--max-pairs", "2")
+    assert "2 of 2 clips were there already" in said
+    assert again["counts"]["kept"] == 2
+    assert (tmp_path / "f.parquet").read_bytes() == (tmp_path / "g.parquet").read_bytes()
+    entry, _other = sorted((tmp_path / "kept").rglob("*.npz"))
+    data = bytearray(entry.read_bytes())
+    data[len(data) // 2] ^= 255
+    entry.write_bytes(data)
+    mended, said = ask(*npd(ladder, tmp_path / "h.parquet"), "--max-pairs", "2")
+    assert "is damaged" in said
+    assert "it is made again" in said
+    assert mended["counts"] == {"pairs": 2, "measured": 1, "kept": 1, "failed": 0}
+    assert mended["table_sha256"] == first["table_sha256"]
+    other, _ = ask(*npd(ladder, tmp_path / "i.parquet"), "--max-pairs", "2", "--feature-set", "full")
+    assert other["counts"]["kept"] == 0
+
+
+@pytest.mark.ffmpeg
+def test_a_killed_extraction_goes_on(ladder: Path, tmp_path: Path, home: dict[str, str], ask: Ask) -> None:
+    kept = tmp_path / "kept"
+    environ = home | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "VMAF_TINY_AI_CACHE": str(kept)}
+    argv = [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), *map(str, npd(ladder, tmp_path / "f.parquet"))]
+    running = subprocess.Popen(argv, cwd=tmp_path, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(kept.rglob("*.npz")) and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(running.pid, signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL
+    assert not (tmp_path / "f.parquet").exists()
+    there = len([path for path in kept.rglob("*.npz") if not path.name.startswith(".")])
+    found, _ = ask(*npd(ladder, tmp_path / "f.parquet"))
+    assert 1 <= there <= found["counts"]["kept"] < 6
+    assert not list(kept.rglob(".tmp-*"))
+    shutil.rmtree(kept)
+    whole, _ = ask(*npd(ladder, tmp_path / "g.parquet"))
+    assert whole["counts"]["kept"] == 0
+    assert whole["table_sha256"] == found["table_sha256"]
+
+
+@pytest.mark.ffmpeg
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--dataset", "konvid-1k"), "1 of 1 clips"),
+        (("--dataset", "npd"), "none of the clips is a reference of npd"),
+        (("--dataset", "dir", "--assume-dims", "320"), "is not WxH"),
+    ],
+)
+def test_nothing_to_be_done(options: Sequence[str], told: str, tmp_path: Path, ask: Ask) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "30151860.mp4").write_bytes(b"no video")
+    _, said = ask("extract-features", *options, "--ref-dir", tmp_path / "clips", "--out", tmp_path / "f.parquet",
+                  code=exits.BAD_INPUT)  # fmt: skip
+    assert told in said
+    assert not (tmp_path / "f.parquet").exists()
+
+
+@pytest.mark.ffmpeg
+def test_a_distorted_clip_that_fits_nothing_fails_alone(ladder: Path, tmp_path: Path, ask: Ask) -> None:
+    folder = shutil.copytree(ladder, tmp_path / "npd")
+    with (folder / "dis" / "Tennis_50_180_200.yuv").open("r+b") as file:
+        file.truncate(1000)
+    found, _ = ask(*npd(folder, tmp_path / "f.parquet"), code=exits.INVALID)
+    (failure,) = found["failed"]
+    assert failure["clip"] == "Tennis_50_180_200.yuv"
+    assert "its 1000 bytes" in failure["reason"]
+    assert found["counts"] == {"pairs": 5, "measured": 5, "kept": 0, "failed": 1}
+
+
+def test_folds_are_balanced_and_follow_from_the_clips() -> None:
+    geometry = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=contract_rate(), frames=3)
+    file = SourceFile(path=Path("a.mkv"), kind="container", label="a", geometry=geometry)
+    nothing = Measured(names=contract.FEATURES, features=np.zeros((3, 6)), vmaf=np.zeros(3))
+    results = [
+        Result(pair=Pair(source=str(n), clip=str(n), reference=file), measured=nothing, identity=f"{n:02x}", kept=False)
+        for n in range(12)
+    ]  # fmt: skip
+    found = folds(results)
+    assert found == folds(results[::-1])
+    assert Counter(found.values()) == {"fold0": 3, "fold1": 3, "fold2": 2, "fold3": 2, "fold4": 2}
+
+
+def test_other_features_of_a_log() -> None:
+    metrics = {f"integer_{name}": 0.5 for name in contract.FEATURES} | {"teacher": 50.0, "canonical": 40.0}
+    frames = [{"frameNum": n, "metrics": metrics | {"integer_motion": n, "motion": 2.0, "psnr_y": 30.0}
+               | ({"aim": 1.0} if n else {}) | {"note": "text"}} for n in range(2)]  # fmt: skip
+    found = log.parse(json.dumps({"version": "3", "frames": frames})).others
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "motion": [0, 1], "float_motion": [2, 2], "psnr_y": [30, 30],
+    }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------ combining
+
+
+def made(
+    corpus: str = "x", sources: Sequence[str] = ("a", "b"), features: Sequence[str] = contract.FEATURES,
+    teacher: str | None = "vmaf_v0.6.1", **more: object,
+) -> table.FeatureTable:  # fmt: skip
+    """Three frames of a clip of each source."""
+    frame = pd.DataFrame(
+        [{"corpus": corpus, "source": source, "clip": f"{source}_90_180", "frame_index": n, "codec": None,
+          "teacher": teacher, **dict.fromkeys(features, 0.5), "vmaf": 50.0 + n, **more}
+         for source in sources for n in range(3)])  # fmt: skip
+    return table.of(frame, features, what="made")
+
+
+def stored(path: Path, content: table.FeatureTable) -> Path:
+    table.write(path, content, facts={})
+    return path
+
+
+def test_tables_are_put_together(tmp_path: Path, ask: Ask) -> None:
+    one = stored(tmp_path / "one.parquet", made("npd"))
+    two = stored(tmp_path / "two.parquet", made("konvid-1k", ("c",), fold="fold3"))
+    found, said = ask("combine", f"npd={one}", f"k={two}", "--out", tmp_path / "all.parquet")
+    rows = table.read(tmp_path / "all.parquet")
+    assert found["corpora"] == {"k": 3, "npd": 6}
+    assert sorted(set(rows.sources)) == ["k/c", "npd/a", "npd/b"]
+    assert rows.frame["fold"].isna().tolist() == [False] * 3 + [True] * 6
+    assert found["table_sha256"] == rows.sha256
+    assert found["run_provenance"]["inputs"]["npd"]["sha256"]
+    assert found == json.loads((tmp_path / "all.json").read_text())
+    assert "9 rows" in said
+
+
+def test_a_feature_that_one_input_lacks(tmp_path: Path, ask: Ask) -> None:
+    more = (*contract.FEATURES, "aim", "motion")
+    one, two = stored(tmp_path / "one.parquet", made()), stored(tmp_path / "two.parquet", made(features=more))
+    argv = ("combine", f"one={one}", f"two={two}", "--out", tmp_path / "all.parquet")
+    _, said = ask(*argv, code=exits.BAD_INPUT)
+    assert "one: aim, motion" in said
+    found, _ = ask(*argv, "--fill-missing")
+    assert found["features"] == list(more)
+    assert found["inputs"]["one"]["filled"] == {"aim": 6, "motion": 6}
+    assert found["inputs"]["two"]["filled"] == {}
+    rows = table.read(tmp_path / "all.parquet").frame
+    assert rows.groupby("corpus")["aim"].count().to_dict() == {"one": 0, "two": 6}
+
+
+@pytest.mark.parametrize("teacher", ["vmaf_4k_v0.6.1", None])
+def test_scores_of_several_teachers_are_never_mixed(teacher: str | None) -> None:
+    with pytest.raises(Wanting, match=rf"one: vmaf_v0.6.1, two: {teacher or 'not told'}"):
+        combining.combine({"one": made(), "two": made(teacher=teacher)}, fill_missing=True)
+
+
+@pytest.mark.parametrize("words", [("f.parquet",), ("=f",), ("a/b=f",), ("a=f", "a=g"), ("a=",)])
+def test_inputs_are_named(words: Sequence[str]) -> None:
+    with pytest.raises(BadInput, match=r"is not NAME=FILE|given twice"):
+        combining.named(words)
+
+
+# ------------------------------------------------------------------------------------------ subjective scores
+
+
+def scores(path: Path, *lines: str, header: str = "content,quality,MOS") -> Path:
+    path.write_text("\n".join([header, *lines, ""]), encoding="utf-8-sig")
+    return path
+
+
+@pytest.mark.parametrize("way", [("--on", "source=content"), ("--pattern", r"^(?P<content>\w)_(?P<quality>\d\d)_")])
+def test_scores_are_joined(way: tuple[str, str], tmp_path: Path, ask: Ask) -> None:
+    features = stored(tmp_path / "f.parquet", made(sources=("a", "b", "c", "d")))
+    file = scores(tmp_path / "mos.csv", "a,90,4.5", "b,90, 1.25", "c,90,3", "c,90,2", "z,90,1")
+    found, said = ask("join-mos", "--features", features, "--mos", file, *way, "--score", "MOS",
+                      "--out", tmp_path / "g.parquet")  # fmt: skip
+    rows = table.read(tmp_path / "g.parquet").frame
+    assert rows.groupby("source")["mos"].agg(["min", "max", "size"]).to_numpy().tolist() == [
+        [4.5, 4.5, 3], [1.25, 1.25, 3],
+    ]  # fmt: skip
+    assert found["matched_clips"] == 2
+    assert found["unmatched_clips"] == ["x/c/c_90_180", "x/d/d_90_180"]
+    assert [text.split(",")[0] for text in found["unmatched_scores"]] == ["content=z"]
+    assert [text.split(",")[0] for text in found["duplicate_scores"]] == ["content=c"]
+    assert found["shared_scores"] == []
+    assert "Scores without a clip: 1" in said
+
+
+def test_a_score_of_several_clips_is_told() -> None:
+    rule = mos.by_columns(["corpus=set"])
+    found = mos.join(made(), [(("x",), 3.0)], rule)
+    assert found.shared_scores == ("set=x",)
+    assert found.table.frame["mos"].tolist() == [3.0] * 6
+
+
+def test_no_match_is_refused(tmp_path: Path, ask: Ask) -> None:
+    features = stored(tmp_path / "f.parquet", made())
+    file = scores(tmp_path / "mos.csv", "A,90,4.5")
+    _, said = ask("join-mos", "--features", features, "--mos", file, "--on", "source=content", "--score", "MOS",
+                  "--out", tmp_path / "g.parquet", code=exits.INVALID)  # fmt: skip
+    assert "none of 2 clips has one of 1 scores: a clip is called x/a/a_90_180, a score content=A" in said
+    assert not (tmp_path / "g.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("further", "told"),
+    [
+        ((), "either --on or --pattern"),
+        (("--on", "source=content", "--pattern", "(?P<content>a)"), "either --on or --pattern"),
+        (("--on", "vmaf=content"), "the first of corpus, source, clip and codec"),
+        (("--on", "source=nothing"), "has no column nothing; there are content, quality, MOS"),
+        (("--pattern", "(a"), "is no regular expression"),
+        (("--pattern", "(a)"), "has no named group"),
+        (("--on", "source=content"), "line 2: MOS is 'bad', expected a number"),
+    ],
+)
+def test_what_cannot_be_joined(further: Sequence[str], told: str, tmp_path: Path, ask: Ask) -> None:
+    features = stored(tmp_path / "f.parquet", made())
+    file = scores(tmp_path / "mos.csv", "a,90,bad")
+    _, said = ask("join-mos", "--features", features, "--mos", file, *further, "--score", "MOS",
+                  "--out", tmp_path / "g.parquet", code=exits.BAD_INPUT)  # fmt: skip
+    assert told in said
