@@ -87,6 +87,14 @@ RUN_ELSEWHERE = {
     "python3 -m kit corpus --scheduler tls://HOST:8786 --tls-ca ca.pem --tls-cert box.pem --tls-key box.key --out-dir "
     "RUN": "test_cluster.py::test_certificates_let_in_and_keep_out",
     "python3 -m kit binaries add PATH": "test_binaries.py::test_the_commands",
+    "python3 -m kit extract-features --dataset npd --ref-dir NPD --out npd.parquet":
+        "test_tiny_features.py::test_a_ladder_of_stored_clips",
+    "python3 -m kit extract-features --dataset konvid-1k --ref-dir DIR --out konvid.parquet":
+        "test_tiny_features.py::test_clips_against_an_encode_of_their_own",
+    "python3 -m kit combine npd=npd.parquet konvid-1k=konvid.parquet --out all.parquet":
+        "test_tiny_features.py::test_tables_are_put_together",
+    "python3 -m kit join-mos --features konvid.parquet --mos MOS.csv --on source=flickr_id --score MOS --out mos.parquet":
+        "test_tiny_features.py::test_scores_are_joined",
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from support import Command, MakeClip
+from support import PICTURES, Command, MakeClip
 from test_vmaf_tool import write_tool
 
 from kit import contract, exits
@@ -40,13 +41,12 @@ from kit.types import Geometry, SourceFile
 LADDER = {"BigBuckBunny_25fps": "Bars", "Tennis_24fps": "Life"}
 RUNGS = {"90_180_400": "boxblur=1", "50_180_200": "boxblur=4", "20_144_100": "scale=256:144:flags=bicubic"}
 FLICKR = ("30151857", "30151858", "30151859")
+RATE = Fraction(25)
 
 
 @pytest.fixture(scope="module")
 def ladder(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
     """``ref/`` and ``dis/`` as npd has them, small; one rung of three is stored at its own size."""
-    from support import PICTURES
-
     folder = tmp_path_factory.mktemp("ladder")
     for place in ("ref", "dis"):
         (folder / place).mkdir()
@@ -54,8 +54,7 @@ def ladder(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Pat
         make_clip(folder / "ref" / f"{stem}.yuv", picture)
         for rung, filters in RUNGS.items():
             name = f"{stem.rpartition('_')[0]}_{rung}.yuv"
-            joint = "," if "=" in PICTURES[picture] else "="
-            make_clip(folder / "dis" / name, f"{PICTURES[picture]}{joint}{filters}")
+            make_clip(folder / "dis" / name, f"{PICTURES[picture]},{filters}")
     return folder
 
 
@@ -135,7 +134,7 @@ def by_tool(ffmpeg: Ffmpeg, folder: Path) -> base.CellScorer:
 def test_scaling_while_scoring_is_scaling_to_a_file_first(
     scorer_of: Callable[[Ffmpeg, Path], base.CellScorer], ladder: Path, tmp_path: Path, ffmpeg: Ffmpeg
 ) -> None:
-    geometry = Geometry(width=320, height=180, pix_fmt="yuv420p", range="tv", fps=contract_rate(), frames=10)
+    geometry = Geometry(width=320, height=180, pix_fmt="yuv420p", range="tv", fps=RATE, frames=10)
     small = replace(geometry, width=256, height=144)
     reference = SourceFile(
         path=ladder / "ref" / "BigBuckBunny_25fps.yuv", kind="yuv", label="r", geometry=geometry
@@ -155,12 +154,6 @@ def test_scaling_while_scoring_is_scaling_to_a_file_first(
     quick = pair.extract(scorer, reference, distorted, processes=processes, threads=1, scale=True)
     assert np.array_equal(quick.features, slow.features)
     assert np.array_equal(quick.vmaf, slow.vmaf)
-
-
-def contract_rate() -> Any:
-    from fractions import Fraction
-
-    return Fraction(25)
 
 
 @pytest.mark.ffmpeg
@@ -270,7 +263,7 @@ def test_a_distorted_clip_that_fits_nothing_fails_alone(ladder: Path, tmp_path: 
 
 
 def test_folds_are_balanced_and_follow_from_the_clips() -> None:
-    geometry = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=contract_rate(), frames=3)
+    geometry = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=RATE, frames=3)
     file = SourceFile(path=Path("a.mkv"), kind="container", label="a", geometry=geometry)
     nothing = Measured(names=contract.FEATURES, features=np.zeros((3, 6)), vmaf=np.zeros(3))
     results = [
