@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from kit.config import RunConfig
     from kit.datasets.load import Opened
     from kit.ffmpeg import Ffmpeg
+    from kit.platforms.facts import HostFacts
     from kit.session import Session
     from kit.tiny.extraction import Failure, Result
-    from kit.tiny.measuring import Instruments
+    from kit.tiny.measuring import Instruments, Pair
 
 #: Lines of a table; the manifest has them all.
 _MOST_LINES = 20
@@ -54,6 +55,7 @@ def extract_features(
 
     Exit codes: 0 done, 2 bad input, 3 some clips failed, 4 disk full.
     """
+    from kit.examine import facts_for
     from kit.tiny import extraction, manifest
 
     manifest.beside(out)
@@ -63,11 +65,12 @@ def extract_features(
             raise BadInput(f"--assume-dims: {assume_dims!r} is not WxH", hint="For example 1920x1080.")
         texts["geometry"] = f"{assume_dims}@25"
     here, session, found = opened(texts, environ)
-    instruments = _instruments(here, session, found, feature_set)
+    facts = facts_for(here, session)
+    instruments = _instruments(here, session, found, facts, feature_set)
     refused: list[extraction.Failure] = []
     data = _open(here, session, instruments, refused)
     pairs = extraction.pairs_of(data)[:max_pairs]
-    done, failed = _extract(pairs, instruments, session, here, environ)
+    done, failed = _extract(pairs, instruments, session, facts, environ)
     failed = [*refused, *failed]
     if not done:
         raise extraction.nothing_done(failed, data.folder)
@@ -81,16 +84,18 @@ def extract_features(
     return Outcome(code=exits.INVALID if failed else exits.OK)
 
 
-def _instruments(here: RunConfig, session: Session, encoding: Ffmpeg, feature_set: str) -> Instruments:
+def _instruments(
+    here: RunConfig, session: Session, encoding: Ffmpeg, facts: HostFacts, feature_set: str
+) -> Instruments:
     """The scorer that this box calls for, proven."""
-    from kit.examine import facts_for, scorer_for
+    from kit.examine import scorer_for
     from kit.ffmpeg import scoring_partner
     from kit.platforms.detect import classify
     from kit.scorers import choose, teachers
     from kit.tiny.measuring import Instruments
 
     scoring = scoring_partner(encoding, session.processes)
-    scorer = scorer_for(here, classify(facts_for(here, session)).tag, scoring, session)
+    scorer = scorer_for(here, classify(facts).tag, scoring, session)
     teacher = teachers.resolve(here.teacher)
     proof = choose.proven(scorer, teacher=teacher, processes=session.processes)
     session.ui.say(f"Features by {scorer.name} ({proof.id}), teacher {teacher}")
@@ -119,9 +124,10 @@ def _open(here: RunConfig, session: Session, instruments: Instruments, refused: 
 
 
 def _extract(
-    pairs: Sequence[Any], instruments: Instruments, session: Session, here: RunConfig, environ: Mapping[str, str]
+    pairs: Sequence[Pair], instruments: Instruments, session: Session, facts: HostFacts, environ: Mapping[str, str]
 ) -> tuple[list[Result], list[Failure]]:
-    from kit.examine import facts_for
+    from dataclasses import replace
+
     from kit.fsio import TEMPORARY_PREFIX, remove_abandoned, scratch_folders
     from kit.tiny import extraction
     from kit.tiny.feature_cache import Cache
@@ -130,18 +136,18 @@ def _extract(
     remove_abandoned((*cache.folder.rglob(TEMPORARY_PREFIX + "*"), *scratch_folders()))
     with session.ui.progress("Features", len(pairs), "clips") as advance:
         done, failed = extraction.extract(
-            pairs, instruments, cache=cache, facts=facts_for(here, session), advance=lambda name: advance(name)
+            pairs, instruments, cache=cache, facts=facts, advance=lambda name: advance(name)
         )  # fmt: skip
     for one in done:
         if one.remark:
             session.ui.say(one.remark)
     if kept := sum(one.kept for one in done):
         session.ui.say(f"{kept} of {len(pairs)} clips were there already")
-    return done, failed
+    return done, [replace(one, reason=session.redact(one.reason)) for one in failed]
 
 
 def _told(
-    data: Opened, instruments: Instruments, done: Sequence[Result], failed: Sequence[Failure], pairs: Sequence[Any]
+    data: Opened, instruments: Instruments, done: Sequence[Result], failed: Sequence[Failure], pairs: Sequence[Pair]
 ) -> dict[str, object]:
     """What the manifest says besides what the table is."""
     from dataclasses import asdict

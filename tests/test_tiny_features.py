@@ -95,6 +95,11 @@ def npd(folder: Path, out: Path) -> tuple[str | Path, ...]:
     return ("extract-features", "--dataset", "npd", "--ref-dir", folder, "--out", out, "--assume-dims", "320x180")
 
 
+def entries(kept: Path) -> list[Path]:
+    """What an extraction has kept, without what it is just writing."""
+    return sorted(path for path in kept.rglob("*.npz") if not path.name.startswith("."))
+
+
 # ------------------------------------------------------------------------------------------ extraction
 
 
@@ -197,7 +202,7 @@ def test_what_was_measured_is_kept_and_damage_is_told(ladder: Path, tmp_path: Pa
     assert "2 of 2 clips were there already" in said
     assert again["counts"]["kept"] == 2
     assert (tmp_path / "f.parquet").read_bytes() == (tmp_path / "g.parquet").read_bytes()
-    entry, _other = sorted((tmp_path / "kept").rglob("*.npz"))
+    entry, _other = entries(tmp_path / "kept")
     data = bytearray(entry.read_bytes())
     data[len(data) // 2] ^= 255
     entry.write_bytes(data)
@@ -217,12 +222,12 @@ def test_a_killed_extraction_goes_on(ladder: Path, tmp_path: Path, home: dict[st
     argv = [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), *map(str, npd(ladder, tmp_path / "f.parquet"))]
     running = subprocess.Popen(argv, cwd=tmp_path, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while not list(kept.rglob("*.npz")) and running.poll() is None and time.monotonic() < deadline:
+    while not entries(kept) and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     os.kill(running.pid, signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL
     assert not (tmp_path / "f.parquet").exists()
-    there = len([path for path in kept.rglob("*.npz") if not path.name.startswith(".")])
+    there = len(entries(kept))
     found, _ = ask(*npd(ladder, tmp_path / "f.parquet"))
     assert 1 <= there <= found["counts"]["kept"] < 6
     assert not list(kept.rglob(".tmp-*"))
@@ -237,7 +242,7 @@ def test_a_killed_extraction_goes_on(ladder: Path, tmp_path: Path, home: dict[st
     ("options", "told"),
     [
         (("--dataset", "konvid-1k"), "1 of 1 clips"),
-        (("--dataset", "npd"), "none of the clips is a reference of npd"),
+        (("--dataset", "npd"), "1 of 1 clips"),
         (("--dataset", "dir", "--assume-dims", "320"), "is not WxH"),
     ],
 )
