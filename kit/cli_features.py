@@ -70,7 +70,7 @@ def extract_features(
     refused: list[extraction.Failure] = []
     data = _open(here, session, instruments, refused)
     pairs = extraction.pairs_of(data)[:max_pairs]
-    done, failed = _extract(pairs, instruments, session, facts, environ)
+    done, failed = _extract(pairs, instruments, session, facts, environ) if pairs else ([], [])
     failed = [*refused, *failed]
     if not done:
         raise extraction.nothing_done(failed, data.folder)

@@ -55,9 +55,6 @@ def pairs_of(opened: Opened) -> tuple[Pair, ...]:
     """Every pair of a data set, in order of names: stored ones, else each clip and its round trip.
 
     The nine sources of npd are held out one by one, clips of other data sets with their content group.
-
-    Raises:
-        BadInput: there is none.
     """
     if opened.name in STORED:
         found = [
@@ -70,9 +67,6 @@ def pairs_of(opened: Opened) -> tuple[Pair, ...]:
             Pair(source=file.content_group, clip=f"{file.label}_{encoder}_crf{cq}", reference=file)
             for file in opened.files
         ]
-    if not found:
-        raise BadInput(f"{opened.folder} holds no distorted clip that can be paired",
-                       hint="`dataset show` tells what is there: dis/<source>_<quality>_<height>_<bitrate>.yuv.")  # fmt: skip
     return tuple(sorted(found, key=lambda pair: (pair.source, pair.clip)))
 
 
@@ -149,8 +143,8 @@ def gathered(results: Sequence[Result], *, corpus: str, teacher: str) -> table.F
     """The rows of measured pairs.
 
     Raises:
-        Several: nothing was measured.
-        Wanting: pairs have other features than the others, or rows that cannot be.
+        BadInput: pairs have other features than the others.
+        Wanting: rows cannot be.
     """
     names = results[0].measured.names
     folded = folds(results) if corpus == FOLDED else {}
@@ -174,4 +168,8 @@ def gathered(results: Sequence[Result], *, corpus: str, teacher: str) -> table.F
 def nothing_done(failed: Sequence[Failure], folder: Path) -> Several:
     """The error of an extraction that came to nothing."""
     problems = [BadInput(f"{one.clip}: {one.reason}") for one in failed]
+    problems = problems or [
+        BadInput("there is no distorted clip that can be paired",
+                 hint="`dataset show` tells what is there: dis/<source>_<quality>_<height>_<bitrate>.yuv.")
+    ]  # fmt: skip
     return Several(f"no clip of {folder} could be scored", problems)
