@@ -1,8 +1,8 @@
 """Extracting features against libvmaf alone on all cores; side by side, taken in turn.
 
-One 1080p source and stored encodes of it, as npd has them. libvmaf alone is ffmpeg's filter on the same files: one clip after another
-with a thread for each core, and as many clips at once as there are cores. The kit starts without anything kept: it hashes
-every clip, scores, checks counts, reads the logs and keeps the numbers.
+One 1080p source and stored encodes of it, as npd has them. libvmaf alone is ffmpeg's filter on the same files: one clip
+after another with a thread for each core, and as many clips at once as there are cores. The kit starts without anything
+kept: it hashes every clip, scores, checks counts, reads the logs and keeps the numbers.
 """
 
 from __future__ import annotations
@@ -129,14 +129,14 @@ def main() -> None:
             for name, way in ways.items():
                 turns[name].append(taken(way))
     rows = asked.frames * len(encodes)
-    print(f"{platform.machine()}, {CORES} cores, {len(encodes)} clips of {asked.frames} frames 1080p, "  # noqa: T201
+    print(f"{platform.machine()}, {CORES} cores, {len(encodes)} clips of {asked.frames} frames 1080p, "
           f"median of {asked.turns}; ffmpeg {ffmpeg.version}")  # fmt: skip
     medians = {name: statistics.median(turn.wall for turn in found) for name, found in turns.items()}
     for name, found in turns.items():
         cpu = statistics.median(turn.cpu for turn in found)
-        print(f"{name:28} {medians[name]:7.2f} s {rows / medians[name]:7.1f} frames/s {cpu:7.2f} CPU s")  # noqa: T201
+        print(f"{name:28} {medians[name]:7.2f} s {rows / medians[name]:7.1f} frames/s {cpu:7.2f} CPU s")
     *baseline, own = medians.values()
-    print(f"the kit has {min(baseline) / own:.1%} of the speed of the faster one")  # noqa: T201
+    print(f"the kit has {min(baseline) / own:.1%} of the speed of the faster one")
 
 
 if __name__ == "__main__":

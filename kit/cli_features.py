@@ -40,15 +40,17 @@ _out = click.option("--out", metavar="FILE", type=_path, required=True,
 @click.option("--feature-set", type=click.Choice(contract.FEATURE_SETS), default=contract.FEATURE_SET,
               show_default=True, help="full: every feature that the scorer's log holds.")  # fmt: skip
 @click.option("--max-pairs", metavar="N", type=click.IntRange(min=1), help="The first N pairs alone.")
-@click.option("--assume-dims", metavar="WxH",
-              help="Size of .yuv files that neither name nor sidecar tells, for mock data: 8 bits, 4:2:0, 25 fps.")  # fmt: skip
+@click.option(
+    "--assume-dims", metavar="WxH",
+    help="Size of .yuv files that neither name nor sidecar tells, for mock data: 8 bits, 4:2:0, 25 fps.",
+)  # fmt: skip
 @options("teacher", "ffmpeg", "vmaf_bin", "json")
 @click.pass_obj
 def extract_features(
     environ: Mapping[str, str], /, *, out: Path, feature_set: str, max_pairs: int | None, assume_dims: str | None,
     as_json: bool, **given: str | None,
 ) -> Outcome:  # fmt: skip
-    """Score the pairs of a data set frame by frame: npd's dis/ against ref/, other clips against an encode of their own.
+    """Score the pairs of a data set frame by frame: npd's dis/ against ref/, other clips against their own encode.
 
     Clips of dis/ are scaled to the size of their reference. The encode is libx264 at CRF 35. What is measured is
     kept (VMAF_TINY_AI_CACHE moves it): the same command goes on where it was stopped.
@@ -136,7 +138,7 @@ def _extract(
     remove_abandoned((*cache.folder.rglob(TEMPORARY_PREFIX + "*"), *scratch_folders()))
     with session.ui.progress("Features", len(pairs), "clips") as advance:
         done, failed = extraction.extract(
-            pairs, instruments, cache=cache, facts=facts, advance=lambda name: advance(name)
+            pairs, instruments, cache=cache, facts=facts, advance=advance
         )  # fmt: skip
     for one in done:
         if one.remark:
@@ -232,8 +234,10 @@ def combine(
 @click.command("join-mos")
 @click.option("--features", metavar="FILE", type=_path, required=True, help="The table that gets the scores.")
 @click.option("--mos", "scores", metavar="FILE", type=_path, required=True, help="CSV file with a header.")
-@click.option("--on", metavar="COLUMN=COLUMN", multiple=True,
-              help="A column of the table (corpus, source, clip, codec) that one of the CSV equals; may be given twice.")  # fmt: skip
+@click.option(
+    "--on", metavar="COLUMN=COLUMN", multiple=True,
+    help="A column of the table (corpus, source, clip, codec) that one of the CSV equals; may be given twice.",
+)  # fmt: skip
 @click.option("--pattern", metavar="REGEX",
               help="Searched in the clip's name; its named groups equal the columns of these names.")  # fmt: skip
 @click.option("--score", metavar="COLUMN", required=True, help="Column of the CSV that holds the score.")

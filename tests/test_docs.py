@@ -93,7 +93,8 @@ RUN_ELSEWHERE = {
         "test_tiny_features.py::test_clips_against_an_encode_of_their_own",
     "python3 -m kit combine npd=npd.parquet konvid-1k=konvid.parquet --out all.parquet":
         "test_tiny_features.py::test_tables_are_put_together",
-    "python3 -m kit join-mos --features konvid.parquet --mos MOS.csv --on source=flickr_id --score MOS --out mos.parquet":
+    "python3 -m kit join-mos --features konvid.parquet --mos MOS.csv --on source=flickr_id --score MOS --out "
+    "mos.parquet":
         "test_tiny_features.py::test_scores_are_joined",
 }  # fmt: skip
 

@@ -72,9 +72,7 @@ Ask = Callable[..., tuple[dict[str, Any], str]]
 
 
 @pytest.fixture
-def ask(
-    command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Ask:
+def ask(command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ask:
     small = tuple(made for made in golden.pairs() if made.name == "natural-8bit")
     monkeypatch.setattr(golden, "pairs", lambda: small)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

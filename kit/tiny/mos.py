@@ -81,8 +81,8 @@ def by_pattern(text: str) -> Rule:
         raise BadInput(f"--pattern {text!r} is no regular expression: {error}") from error
     columns = tuple(pattern.groupindex)
     if not columns:
-        raise BadInput(f"--pattern {text!r} has no named group",
-                       hint="For example (?P<flickr_id>\\d+): the name of a group is a column of the scores.")  # fmt: skip
+        hint = "For example (?P<flickr_id>\\d+): the name of a group is a column of the scores."
+        raise BadInput(f"--pattern {text!r} has no named group", hint=hint)
 
     def of_clip(clip: Mapping[str, str]) -> _Key | None:
         found = pattern.search(clip["clip"])
@@ -143,8 +143,8 @@ def join(features: FeatureTable, scores: Sequence[tuple[_Key, float]], rule: Rul
         mos[rows] = value_of[clip_key]
     if not used:
         example = next(iter(lines), ())
-        raise Wanting(f"none of {len(unmatched)} clips has one of {len(lines)} scores: a clip is called {unmatched[0]}, "
-                      f"a score {_shown(rule, example)}",
+        raise Wanting(f"none of {len(unmatched)} clips has one of {len(lines)} scores: a clip is called "
+                      f"{unmatched[0]}, a score {_shown(rule, example)}",
                       hint="Mend --on or --pattern so that both give the same text.")  # fmt: skip
     there = ~np.isnan(mos)
     columns: list[str] = [name for name in features.frame.columns if name != "mos"]
