@@ -282,12 +282,9 @@ def join_mos(
 
 
 def _list(session: Session, title: str, names: Sequence[str]) -> None:
-    from kit.ui import Row
-
     if names:
-        session.ui.table(f"{title}: {len(names)}", ("",), [Row(cells=(name,)) for name in names[:_MOST_LINES]])
-    if len(names) > _MOST_LINES:
-        session.ui.say(f"and {len(names) - _MOST_LINES} more; the manifest has all")
+        more = f" and {len(names) - _MOST_LINES} more, in the manifest" if len(names) > _MOST_LINES else ""
+        session.ui.say(f"{title} ({len(names)}): {'; '.join(names[:_MOST_LINES])}{more}")
 
 
 FEATURE_COMMANDS = (extract_features, combine, join_mos)

@@ -217,7 +217,9 @@ def test_what_was_measured_is_kept_and_damage_is_told(ladder: Path, tmp_path: Pa
 def test_a_killed_extraction_goes_on(ladder: Path, tmp_path: Path, home: dict[str, str], ask: Ask) -> None:
     kept = tmp_path / "kept"
     environ = home | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "VMAF_TINY_AI_CACHE": str(kept)}
-    argv = [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), *map(str, npd(ladder, tmp_path / "f.parquet"))]
+    environ["PYTHONPATH"] = str(KIT_ROOT)
+    start = "import sys; from kit.cli import main; sys.exit(main(sys.argv[1:]))"
+    argv = [sys.executable, "-c", start, *map(str, npd(ladder, tmp_path / "f.parquet"))]
     running = subprocess.Popen(argv, cwd=tmp_path, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not entries(kept) and running.poll() is None and time.monotonic() < deadline:
@@ -371,7 +373,7 @@ def test_scores_are_joined(way: tuple[str, str], tmp_path: Path, ask: Ask) -> No
     assert [text.split(",")[0] for text in found["unmatched_scores"]] == ["content=z"]
     assert [text.split(",")[0] for text in found["duplicate_scores"]] == ["content=c"]
     assert found["shared_scores"] == []
-    assert "Scores without a clip: 1" in said
+    assert "Scores without a clip (1): content=z" in said
 
 
 def test_a_score_of_several_clips_is_told() -> None:
