@@ -119,6 +119,10 @@ LEARNING_RATE = 5e-4
 WEIGHT_DECAY = 1e-5
 BATCH_SIZE = 32
 
+#: Tiny heads that are fitted to a feature table: what is fitted unless said otherwise, and how. Adam and its weight decay
+#: are those above; a head of a few hundred weights takes larger batches and steps.
+TINY_ARCH, TINY_EPOCHS, TINY_BATCH_SIZE, TINY_LEARNING_RATE = "mlp_small", 30, 256, 1e-3
+
 #: What is held out for the verdict: each content group once, or ``kfold:K``.
 DEFAULT_FOLDS = "loso"
 #: What ``--holdout`` takes: what else is held out, for evidence that no gate looks at.
@@ -166,6 +170,8 @@ ONNX_OPS = (
 )  # fmt: skip
 #: Names of a graph's ends: raw features [N, 6] and the codec block [N, 18] in, VMAF points [N] out.
 FEATURES_INPUT, CODEC_INPUT = "features", "codec_onehot"
+#: What a tiny head gives instead of a score.
+TINY_OUTPUT = "vmaf"
 SCORE_OUTPUT, SPREAD_OUTPUT = "score", "score_std"
 
 #: Name of an ensemble: the architecture's name, ``_`` and this.

@@ -147,8 +147,8 @@ class ExportFailed(KitError):
 
     default_hint = "PROMOTE stands, its models do not: run `verdict` again, and send the lines above to the lead."
 
-    def __init__(self, name: str, problems: Sequence[str]) -> None:
-        super().__init__("\n  ".join([f"{name} cannot be exported:", *problems]))
+    def __init__(self, name: str, problems: Sequence[str], *, hint: str = "") -> None:
+        super().__init__("\n  ".join([f"{name} cannot be exported:", *problems]), hint=hint)
         self.problems = tuple(problems)
 
 

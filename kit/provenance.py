@@ -24,11 +24,22 @@ def utc_now() -> str:
 def block(
     config: RunConfig, session: Session, *, inputs: Mapping[str, Path], outputs: Sequence[str]
 ) -> dict[str, object]:
-    """Who made a file, from what, with which options; paths as tokens or relative to the run folder.
+    """Who made a file of a run, from what, with which options; paths as tokens or relative to the run folder.
 
     Args:
         inputs: name to file; a file that is not there is recorded as such.
         outputs: paths relative to the run folder; not hashed, since the block stands inside one of them.
+    """
+    return of_command(session, args=as_texts(config), inputs=inputs, outputs=outputs)
+
+
+def of_command(
+    session: Session, *, args: Mapping[str, str], inputs: Mapping[str, Path], outputs: Sequence[str]
+) -> dict[str, object]:
+    """The same of a command that knows no run.
+
+    Args:
+        args: option name to its value as a text.
     """
     entrypoint = KIT_ROOT / "run_full_pipeline.py"
     described = {}
@@ -45,7 +56,7 @@ def block(
             "sha256": sha256_file(entrypoint) if entrypoint.is_file() else None,
         },
         "argv": list(session.argv),
-        "args": {name: session.redact(text) for name, text in as_texts(config).items()},
+        "args": {name: session.redact(text) for name, text in args.items()},
         "inputs": described,
         "outputs": {path: {"path": path} for path in outputs},
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},

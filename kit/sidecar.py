@@ -119,12 +119,7 @@ def sidecar(model: Model, run_provenance: Mapping[str, object]) -> dict[str, obj
     return {
         "id": model.id, "name": model.name, "ensemble_id": origin.ensemble_id, "seed": model.seed, "kind": "fr",
         **_codec_facts(arch),
-        "feature_order": list(contract.FEATURES),
-        "feature_mean": origin.scale.mean.tolist(), "feature_std": origin.scale.std.tolist(), "onnx_has_scaler": True,
-        "input_names": inputs, "input_name": inputs[0], "output_names": outputs, "output_name": outputs[0],
-        "expected_output_range": list(contract.SCORE_RANGE),
-        "onnx": f"{model.id}.onnx", "opset": contract.ONNX_OPSET, "onnx_opset": contract.ONNX_OPSET,
-        "sha256": model.sha256,
+        **graph_facts(model.id, inputs, outputs, origin.scale), "sha256": model.sha256,
         "corpus": {**origin.verdict["corpus"], "demo": origin.verdict["demo"]},
         "training_recipe": recipe, "train_config_hash": sha256_json(recipe), "train_commit": None,
         "license": contract.MODEL_LICENSE,
@@ -132,6 +127,17 @@ def sidecar(model: Model, run_provenance: Mapping[str, object]) -> dict[str, obj
         "loso_mean_plcc": gate["mean_plcc"] if model.seed is None else gate["per_seed_plccs"][str(model.seed)],
         "trained_encoders": origin.trained_encoders, "untrained_encoders": origin.untrained_encoders,
         "notes": model.notes, "run_provenance": run_provenance,
+    }  # fmt: skip
+
+
+def graph_facts(name: str, inputs: Sequence[str], outputs: Sequence[str], scale: Standardiser) -> dict[str, object]:
+    """What loaders need to know of the graph in ``name.onnx``."""
+    return {
+        "feature_order": list(contract.FEATURES),
+        "feature_mean": scale.mean.tolist(), "feature_std": scale.std.tolist(), "onnx_has_scaler": True,
+        "input_names": list(inputs), "input_name": inputs[0], "output_names": list(outputs), "output_name": outputs[0],
+        "expected_output_range": list(contract.SCORE_RANGE),
+        "onnx": f"{name}.onnx", "opset": contract.ONNX_OPSET, "onnx_opset": contract.ONNX_OPSET,
     }  # fmt: skip
 
 
@@ -146,11 +152,17 @@ def _codec_facts(arch: Architecture) -> dict[str, object]:
 
 def training_recipe(origin: Origin, seeds: Sequence[int]) -> dict[str, object]:
     """Everything besides the corpus that decides the weights of these seeds."""
-    recipe, arch = asdict(origin.recipe), asdict(origin.arch)
-    arch.pop("name")
+    return recipe_facts(origin.recipe, seeds, device=origin.device, fitted_on="all rows")
+
+
+def recipe_facts(recipe: Recipe, seeds: Sequence[int], *, device: str, fitted_on: str) -> dict[str, object]:
+    """A recipe with its architecture spelled out."""
+    arch = architecture(recipe.arch)
+    spelled = asdict(arch)
+    spelled.pop("name")
     return {
-        **recipe, **arch, "hidden": list(origin.arch.hidden), "optimizer": "adam", "loss": "mse",
-        "seeds": list(seeds), "device": origin.device, "fitted_on": "all rows",
+        **asdict(recipe), **spelled, "hidden": list(arch.hidden), "optimizer": "adam", "loss": "mse",
+        "seeds": list(seeds), "device": device, "fitted_on": fitted_on,
     }  # fmt: skip
 
 

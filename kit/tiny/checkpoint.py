@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from kit import contract
+
 from kit.canon import canonical_json
 from kit.errors import BadInput, Missing
 from kit.fsio import write_bytes
-from kit.training.recipe import Recipe
+from kit.training.recipe import Recipe, architecture
 
 #: Version of what the file holds.
 _FORM = 1
@@ -30,8 +30,9 @@ class Fitted:
 
     Attributes:
         arrays: float32 ``weights.N`` [out, in] and ``biases.N`` [out] of each layer, ``mean`` and ``std`` [6].
-        facts: what it was fitted to, JSON: ``teacher``, ``target``, ``features_sha256``, ``rows``, ``corpora``,
-            ``held_out`` (sources), ``seed``, ``device``, ``config_sha256``.
+        facts: what it was fitted to, JSON: ``teacher``, ``features_sha256``, ``rows``, ``clips``, ``corpora``,
+            ``sources``, ``held_out`` (sources of them), ``seed``, ``device``, ``config_sha256``; of initial weights
+            what is about a table is null.
     """
 
     recipe: Recipe
@@ -62,8 +63,7 @@ def read(path: Path) -> Fitted:
         if described["form"] != _FORM:
             raise BadInput(f"{path} is of form {described['form']}, expected {_FORM}", hint=_HINT)
         recipe = Recipe(**described["recipe"])
-        if recipe.arch not in contract.ARCHS:
-            raise BadInput(f"{path} is of an unknown architecture, {recipe.arch!r:.40}", hint=_HINT)
+        architecture(recipe.arch)
         return Fitted(recipe=recipe, arrays=arrays, facts=described["facts"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{path} is no checkpoint of `fit`: {error!r}", hint=_HINT) from error

@@ -9,66 +9,94 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kit.corpus import shard as shards
+from kit.corpus.place import shard_folder
+from kit.errors import InvalidEvidence
 from kit.platforms.detect import usable_cores
 from kit.session import Session
-from kit.tiny.table import FeatureTable, held_out
+from kit.tiny.table import FeatureTable
 from kit.training.checkpoints import Checkpoint
 from kit.training.folds import Fold
 from kit.training.recipe import Recipe
 
-#: What of a finished member is the head itself.
-HEAD = ("weights.", "biases.", "mean", "std")
+#: Members by seed and label of what they hold out.
+Members = Mapping[tuple[int, str], Checkpoint]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fits:
-    """What is fitted together.
+    """What is fitted together: every recipe with every seed and fold.
 
     Attributes:
-        target: column that is fitted to.
-        folder: where members are kept, finished or not, so that an ended fit goes on.
+        device: what was asked for, one of ``contract.DEVICES``.
+        folder: where members are kept, finished or not, so that a fit that was ended goes on.
     """
 
     table: FeatureTable
     folds: Sequence[Fold]
     seeds: Sequence[int]
     recipes: Sequence[Recipe]
-    target: str
     device: str
     folder: Path
 
 
-def fit(asked: Fits, session: Session, *, what: str) -> list[Mapping[tuple[int, str], Checkpoint]]:
-    """Every member by seed and label of what it holds out, for each recipe in turn.
+def fit(asked: Fits, session: Session, *, what: str) -> list[Members]:
+    """The members of each recipe in turn; those that are there are not trained again.
 
     Args:
         what: names it on the screen.
+
+    Raises:
+        InvalidEvidence: a loss or a prediction is not finite.
     """
     from kit.training.device import choose
     from kit.training.members import Ensemble, train
 
     device = choose(asked.device)
-    rows = asked.table.rows(asked.target)
-    identity = f"{asked.table.sha256}:{asked.target}"
+    rows = asked.table.rows()
     ensembles = [
-        Ensemble(table=rows, folds=asked.folds, seeds=asked.seeds, recipe=recipe, corpus_sha256=identity,
+        Ensemble(table=rows, folds=asked.folds, seeds=asked.seeds, recipe=recipe, corpus_sha256=asked.table.sha256,
                  device=device.kind, workers=usable_cores(), folder=asked.folder)
         for recipe in asked.recipes
     ]  # fmt: skip
-    count = len(asked.seeds) * len(asked.folds)
-    left = sum((count - len(ensemble.finished())) * ensemble.recipe.epochs for ensemble in ensembles)
-    names = ", ".join(dict.fromkeys(recipe.arch for recipe in asked.recipes))
-    session.ui.say(f"{what}: {count * len(ensembles)} members of {names} on {device.kind} ({device.reason}), "
-                   f"{len(rows)} rows")  # fmt: skip
+    each = len(asked.seeds) * len(asked.folds)
+    left = sum((each - len(ensemble.finished())) * ensemble.recipe.epochs for ensemble in ensembles)
+    heads = ", ".join(dict.fromkeys(recipe.arch for recipe in asked.recipes))
+    session.ui.say(f"{what}: {each * len(ensembles)} members of {heads} on {device.kind} ({device.reason}), "
+                   f"{len(rows)} rows" + ("" if left else "; all are there already"))  # fmt: skip
     with session.ui.progress(what, left, "epochs") as advance:
-        return train(ensembles, session.processes, lambda epochs: advance("", epochs))
+        found = train(ensembles, session.processes, lambda epochs: advance("", epochs))
+    _refuse_strange(asked, found)
+    return found
 
 
-def holding_out(table: FeatureTable, held: NDArray[np.bool_]) -> Fold:
-    """The one fold of a fit, which learns from all other rows; ``held`` may be empty."""
-    return held_out("", held, sorted(set(table.sources[held].tolist())))
+def _refuse_strange(asked: Fits, found: Sequence[Members]) -> None:
+    problems = [
+        f"{recipe.arch}, lr {recipe.lr:g}, seed {seed}{f', held out {label}' if label else ''}: not finite"
+        for recipe, members in zip(asked.recipes, found, strict=True) for (seed, label), member in members.items()
+        if not diverged_free(member)
+    ]  # fmt: skip
+    if problems:
+        raise InvalidEvidence(problems, hint="The training diverged: give a smaller --lr.")
 
 
-def head(member: Checkpoint) -> dict[str, NDArray[np.float32]]:
-    """Weights and standardiser of a finished member."""
-    return {name: array for name, array in member.arrays.items() if name.startswith(HEAD)}
+def diverged_free(member: Checkpoint) -> bool:
+    """Whether its losses and predictions are finite."""
+    return all(np.isfinite(member.arrays[name]).all() for name in ("training_loss", "predictions"))
+
+
+def out_of_fold(folds: Sequence[Fold], members: Members, seed: int) -> NDArray[np.float64]:
+    """What the members of a seed predict for the rows they never saw, float64 [rows], VMAF points.
+
+    Args:
+        folds: which together hold out every row once.
+    """
+    found = np.full(sum(len(fold.held) for fold in folds), np.nan)
+    for fold in folds:
+        found[fold.held] = members[seed, fold.held_out].arrays["predictions"]
+    return found
+
+
+def file_of(features: Path) -> Path:
+    """The file that tells a table from others: itself, or the manifest of a shard."""
+    return shard_folder(features) / shards.MANIFEST if features.is_dir() else features

@@ -1,17 +1,23 @@
-"""Which rows a fit does not learn from: whole sources, never frames. Pure."""
+"""Which rows a fit uses, and which of them it does not learn from: whole sources, never frames. Pure."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kit.canon import sha256_json
 from kit.errors import BadInput
-from kit.tiny.table import FeatureTable
+from kit.tiny.table import CLIP, FeatureTable
 
-#: The corpora of ``--combined``, and for each mode which of them are trained on and which are validated on.
+if TYPE_CHECKING:
+    from kit.tiny.config import FitConfig
+
 NETFLIX, KONVID = "npd", "konvid-1k"
-COMBINED = {
+#: Modes of ``--combined``: the corpora that are used, and those of them whose sources may be held out.
+COMBINED: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "netflix-source": ((NETFLIX, KONVID), (NETFLIX,)),
     "konvid-holdout": ((NETFLIX, KONVID), (KONVID,)),
     "both": ((NETFLIX, KONVID), (NETFLIX, KONVID)),
@@ -20,51 +26,34 @@ COMBINED = {
 }
 
 
-def by_source(table: FeatureTable, names: tuple[str, ...]) -> NDArray[np.bool_]:
-    """The rows of these sources, each named as ``source`` or ``corpus/source``.
+def divided(table: FeatureTable, config: FitConfig) -> tuple[FeatureTable, NDArray[np.bool_]]:
+    """The rows that are used, and which of them are held out: as options have it, none if they say nothing.
+
+    With ``--combined`` the sources that are held out are those of the mode's validated corpora, and a fraction is taken
+    of each of these corpora.
 
     Raises:
-        BadInput: there is no such source, or it is not told which of two.
+        BadInput: a corpus or a source is not there, or nothing would be left to train on.
     """
-    there = sorted(set(table.sources.tolist()))
-    chosen = set()
-    for name in names:
-        found = [source for source in there if name in (source, source.split("/", 1)[1])]
-        if len(found) != 1:
-            told = f"several: {', '.join(found)}" if found else "no such source"
-            raise BadInput(f"--val-source {name}: {told}", hint=f"There are {', '.join(there[:20])}.")
-        chosen.add(found[0])
-    return _held(table, chosen)
+    pools: list[set[str]] = [set(table.sources.tolist())]
+    if config.combined is not None:
+        table, pools = _mode(table, config.combined)
+    if config.max_pairs is not None:
+        table = _first_clips(table, config.max_pairs)
+        pools = [pool & set(table.sources.tolist()) for pool in pools]
+    held: set[str] = set()
+    if config.val_source:
+        held = _named(set().union(*pools), config.val_source)
+    elif config.val_fraction is not None:
+        held = set().union(*(_drawn(table, pool, config.val_fraction, config.seed) for pool in pools))
+    rows: NDArray[np.bool_] = np.isin(table.sources, sorted(held))
+    if rows.all():
+        raise BadInput("all sources are held out", hint="Nothing would be left to train on.")
+    return table, rows
 
 
-def by_fraction(table: FeatureTable, fraction: float, seed: int) -> NDArray[np.bool_]:
-    """The rows of sources drawn at random until they are that share of all rows; at least one stays and one goes.
-
-    The draw is a hash of seed and name: another source more or less does not change the order of the others.
-
-    Raises:
-        BadInput: fewer than two sources.
-    """
-    names, counts = np.unique(table.sources, return_counts=True)
-    rows = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    if len(rows) < 2:
-        raise BadInput(f"--val-fraction: there is one source ({', '.join(rows)}), and it cannot be on both sides",
-                       hint="Leave it out, or bring more sources.")  # fmt: skip
-    drawn = sorted(rows, key=lambda name: sha256_json({"seed": seed, "source": name}))
-    chosen = {drawn[0]}
-    for name in drawn[1:-1]:
-        if sum(rows[source] for source in chosen) >= fraction * len(table):
-            break
-        chosen.add(name)
-    return _held(table, chosen)
-
-
-def of_mode(table: FeatureTable, mode: str) -> tuple[FeatureTable, FeatureTable]:
-    """What a mode of ``COMBINED`` uses at all, and what of it is validated on, from a combined table.
-
-    Raises:
-        BadInput: a corpus that it needs is not in the table.
-    """
+def _mode(table: FeatureTable, mode: str) -> tuple[FeatureTable, list[set[str]]]:
+    """The rows of a mode's corpora, and the sources of each corpus that is validated on."""
     used, validated = COMBINED[mode]
     there = set(table.frame["corpus"])
     if lacking := [name for name in used if name not in there]:
@@ -72,11 +61,44 @@ def of_mode(table: FeatureTable, mode: str) -> tuple[FeatureTable, FeatureTable]
                        f"nothing, only {', '.join(sorted(there))}",
                        hint=f"`combine {NETFLIX}=F.parquet {KONVID}=G.parquet` makes such a table.")  # fmt: skip
     kept = table.only(table.frame["corpus"].isin(used).to_numpy())
-    return kept, kept.only(kept.frame["corpus"].isin(validated).to_numpy())
+    return kept, [{name for name in kept.sources.tolist() if name.startswith(f"{corpus}/")} for corpus in validated]
 
 
-def _held(table: FeatureTable, chosen: set[str]) -> NDArray[np.bool_]:
-    held: NDArray[np.bool_] = np.isin(table.sources, sorted(chosen))
-    if held.all():
-        raise BadInput("all sources are held out", hint="Nothing would be left to train on.")
-    return held
+def _first_clips(table: FeatureTable, count: int) -> FeatureTable:
+    """The first so many clips of each corpus, in the table's order."""
+    clips = table.frame[list(CLIP)].drop_duplicates()
+    kept = clips.groupby("corpus", sort=False).head(count)
+    keys = table.frame[list(CLIP)].merge(kept, on=list(CLIP), how="left", indicator="there")
+    return table.only((keys["there"] == "both").to_numpy())
+
+
+def _named(there: set[str], names: Sequence[str]) -> set[str]:
+    """The sources of these names, each given as ``source`` or ``corpus/source``."""
+    chosen = set()
+    for name in names:
+        found = sorted(source for source in there if name in (source, source.split("/", 1)[1]))
+        if len(found) != 1:
+            told = f"several: {', '.join(found)}" if found else "no such source"
+            raise BadInput(f"--val-source {name}: {told}", hint=f"There are {', '.join(sorted(there)[:20])}.")
+        chosen.add(found[0])
+    return chosen
+
+
+def _drawn(table: FeatureTable, pool: set[str], fraction: float, seed: int) -> set[str]:
+    """Sources of a pool drawn at random until they have that share of its rows; at least one goes and one stays.
+
+    The draw is a hash of seed and name: a source more or less does not change the order of the others.
+    """
+    names, counts = np.unique(table.sources, return_counts=True)
+    rows = {name: count for name, count in zip(names.tolist(), counts.tolist(), strict=True) if name in pool}
+    if len(rows) < 2:
+        raise BadInput(f"--val-fraction: there is one source ({', '.join(rows)}), and it cannot be on both sides",
+                       hint="Leave it out, or bring more sources.")  # fmt: skip
+    drawn = sorted(rows, key=lambda name: sha256_json({"seed": seed, "source": name}))
+    chosen, reached = {drawn[0]}, rows[drawn[0]]
+    for name in drawn[1:-1]:
+        if reached >= fraction * sum(rows.values()):
+            break
+        chosen.add(name)
+        reached += rows[name]
+    return chosen

@@ -23,15 +23,15 @@ PRODUCER = "vmaf-ensemble-kit"
 _ROWS = "N"
 
 
-def single(network: Network, scale: Standardiser) -> bytes:
-    """The graph of one network: ``score`` [N]."""
+def single(network: Network, scale: Standardiser, output: str = contract.SCORE_OUTPUT) -> bytes:
+    """The graph of one network, whose ``output`` is [N]."""
     graph = _Graph(network.arch, scale)
     hidden = graph.standardised
     for layer, (weight, bias) in enumerate(_layers(network)):
         if layer:
             hidden = graph.activated(hidden)
         hidden = graph.gemm(str(layer), hidden, weight, bias)
-    graph.add("Clip", graph.squeezed(hidden, axis=1), *graph.limits(), to=contract.SCORE_OUTPUT)
+    graph.add("Clip", graph.squeezed(hidden, axis=1), *graph.limits(), to=output)
     return graph.serialised(network.arch.name)
 
 

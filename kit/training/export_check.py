@@ -18,30 +18,35 @@ from kit.training.loop import inputs_for
 from kit.training.model import Network
 from kit.training.runtime import Checked, Floats
 from kit.training.standardiser import Standardiser
-from kit.training.table import Table
+from kit.training.table import Rows
 
 #: Features for which the output must be a score still.
 _WILD = (0.0, 1.0, -1.0, 1e3, -1e3, 1e9, -1e9)
 
 
-def check(path: Path, networks: Sequence[Network], scale: Standardiser, table: Table) -> Checked:
+def check(
+    path: Path, networks: Sequence[Network], scale: Standardiser, table: Rows, output: str = contract.SCORE_OUTPUT
+) -> Checked:  # fmt: skip
     """Check the file of a graph against the networks that it was made of: one, or all of an ensemble.
+
+    Args:
+        output: name of the score.
 
     Raises:
         ExportFailed: anything is not as it should be; every finding is named.
     """
     arch, ensemble = networks[0].arch, len(networks) > 1
     data = path.read_bytes()
-    outputs = (contract.SCORE_OUTPUT, contract.SPREAD_OUTPUT) if ensemble else (contract.SCORE_OUTPUT,)
+    outputs = (output, contract.SPREAD_OUTPUT) if ensemble else (output,)
     _raise_if(path, format_problems(data, codec_aware=arch.codec_aware, outputs=outputs))
     try:
         session = runtime.open_session(data)
         chosen = np.unique(np.linspace(0, len(table) - 1, min(contract.EXPORT_ROWS, len(table))).round())
         rows = chosen.astype(np.int32)
         found = runtime.compute(session, table.features[rows], table.codec[rows])
-        largest, problems = differences(found, expected(networks, scale, table, rows), outputs)
+        largest, problems = differences(found, expected(networks, scale, table, rows, outputs))
         _raise_if(path, problems)
-        _raise_if(path, range_problems(session, table, outputs, found[contract.SCORE_OUTPUT][0]))
+        _raise_if(path, range_problems(session, table, outputs, found[output][0]))
     except ExportFailed:
         raise
     except Exception as error:  # onnxruntime's errors have no class in common
@@ -55,21 +60,21 @@ def _raise_if(path: Path, problems: list[str]) -> None:
 
 
 def expected(
-    networks: Sequence[Network], scale: Standardiser, table: Table, rows: NDArray[np.int32]
+    networks: Sequence[Network], scale: Standardiser, table: Rows, rows: NDArray[np.int32], outputs: Sequence[str]
 ) -> dict[str, NDArray[np.float64]]:
     """What torch says of rows: float64 mean over the networks, and standard deviation (ddof 1) of several."""
     inputs = inputs_for(table, rows, scale, codec_aware=networks[0].arch.codec_aware)
     members = np.stack([network.scores(inputs) for network in networks]).astype(np.float64)
-    said = {contract.SCORE_OUTPUT: members.mean(axis=0)}
-    return said | {contract.SPREAD_OUTPUT: members.std(axis=0, ddof=1)} if len(members) > 1 else said
+    said = [members.mean(axis=0)] if len(members) == 1 else [members.mean(axis=0), members.std(axis=0, ddof=1)]
+    return dict(zip(outputs, said, strict=True))
 
 
 def differences(
-    found: Mapping[str, Floats], said: Mapping[str, NDArray[np.float64]], outputs: Sequence[str]
+    found: Mapping[str, Floats], said: Mapping[str, NDArray[np.float64]]
 ) -> tuple[float, list[str]]:
     """The largest difference between onnxruntime and torch in VMAF points, and what is too large."""
     largest, problems = 0.0, []
-    for name in outputs:
+    for name in said:
         if found[name].shape != said[name].shape or found[name].dtype != np.float32:
             problems.append(f"{name} is {found[name].dtype} {found[name].shape}, expected float32 {said[name].shape}")
             continue
@@ -86,7 +91,7 @@ def differences(
     return largest, problems
 
 
-def range_problems(session: InferenceSession, table: Table, outputs: Sequence[str], first: float) -> list[str]:
+def range_problems(session: InferenceSession, table: Rows, outputs: Sequence[str], first: float) -> list[str]:
     """Shapes for one row and for all, and outputs within the teacher's range, for inputs outside of anything real too.
 
     Args:
@@ -106,8 +111,8 @@ def range_problems(session: InferenceSession, table: Table, outputs: Sequence[st
                 problems.append(f"{what}: {name} has the shape {values.shape}, expected {(len(features),)}")
             elif not ((values >= low) & (values <= high)).all():
                 problems.append(f"{what}: {name} leaves {low:g} to {high:g}: {values.min()} to {values.max()}")
-        if what == "one row" and not abs(found[contract.SCORE_OUTPUT][0] - first) <= contract.EXPORT_TOLERANCE:
-            problems.append(f"one row: the score is {found[contract.SCORE_OUTPUT][0]}, among others {first}")
+        if what == "one row" and not abs(found[outputs[0]][0] - first) <= contract.EXPORT_TOLERANCE:
+            problems.append(f"one row: the score is {found[outputs[0]][0]}, among others {first}")
     return problems
 
 

@@ -15,10 +15,10 @@ from kit.training.folds import Fold
 from kit.training.model import Network
 from kit.training.recipe import Recipe, architecture
 from kit.training.standardiser import Standardiser, fit_standardiser
-from kit.training.table import Table
+from kit.training.table import Rows, Table
 
 
-def inputs_for(table: Table, rows: NDArray[np.int32], standardiser: Standardiser, *, codec_aware: bool) -> Tensor:
+def inputs_for(table: Rows, rows: NDArray[np.int32], standardiser: Standardiser, *, codec_aware: bool) -> Tensor:
     """Network inputs of the given rows, float32 [n, 24], or [n, 6] without the codec block."""
     features = standardiser.apply(table.features[rows])
     return torch.from_numpy(np.concatenate([features, table.codec[rows]], axis=1) if codec_aware else features)

@@ -56,6 +56,11 @@ class Ensemble:
         """Where members are kept."""
         return Checkpoints(folder=self.folder, recipe=self.recipe, corpus_sha256=self.corpus_sha256, device=self.device)
 
+    @property
+    def at_once(self) -> int:
+        """Processes that may train its members at once."""
+        return self.workers if self.device == "cpu" else 1
+
     def finished(self) -> dict[tuple[int, str], Checkpoint]:
         """The members that are there, by seed and label of what they hold out."""
         found = {(seed, fold.held_out): self.store.read(seed, fold.group_id)
@@ -88,11 +93,10 @@ class Ensemble:
                     started = self.store.read(seed, fold.group_id, finished=False)
                     steps = self.recipe.epochs * self.recipe.steps_per_epoch(len(fold.train))
                     missing.append(((seed, index), started.step if started else 0, steps))
-        workers = self.workers if self.device == "cpu" else 1
         job = Job(
             recipe=self.recipe, corpus_sha256=self.corpus_sha256, device=self.device, checkpoints=self.folder,
             group_ids=tuple(fold.group_id for fold in self.folds),
-            stacks=plan_stacks(missing, workers=workers, largest=LARGEST[self.device]),
+            stacks=plan_stacks(missing, workers=self.at_once, largest=LARGEST[self.device]),
         )  # fmt: skip
         job.write(folder, self._rows(), self._groups())
         return job
@@ -112,15 +116,16 @@ def train(
 ) -> list[Mapping[tuple[int, str], Checkpoint]]:
     """Train what is missing of several ensembles, one after the other, by the same processes; see `Ensemble.run`."""
     with contextlib.ExitStack() as opened:
-        folders, workers = [], 0
+        folders, most, stacks = [], 0, 0
         for ensemble in ensembles:
             if len(ensemble.finished()) < len(ensemble.seeds) * len(ensemble.folds):
                 ensemble.folder.mkdir(parents=True, exist_ok=True)
                 folder = tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=ensemble.folder)
                 folders.append(Path(opened.enter_context(folder)))
-                workers = max(workers, min(ensemble.workers, len(ensemble.prepare(folders[-1]).stacks)))
+                most = max(most, ensemble.at_once)
+                stacks += len(ensemble.prepare(folders[-1]).stacks)
         if folders:
-            _work(folders, workers, processes, advance)
+            _work(folders, min(most, stacks), processes, advance)
     return [ensemble.finished() for ensemble in ensembles]
 
 

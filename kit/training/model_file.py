@@ -19,6 +19,11 @@ from kit.training.runtime import Floats
 
 _HINT = "Give a model that `verdict` has exported: exports/*.onnx in the folder of a run with PROMOTE."
 _INPUTS = {contract.FEATURES_INPUT: len(contract.FEATURES), contract.CODEC_INPUT: contract.CODEC_DIM}
+#: Outputs of a model that the kit exports, and the schema of its sidecar.
+_OUTPUTS = {
+    (contract.SCORE_OUTPUT,): "sidecar", (contract.SCORE_OUTPUT, contract.SPREAD_OUTPUT): "sidecar",
+    (contract.TINY_OUTPUT,): "tiny_sidecar",
+}  # fmt: skip
 _AGAIN = "Get the model and its sidecar again; they belong together."
 
 
@@ -28,15 +33,21 @@ class ModelFile:
 
     Attributes:
         sidecar: what the file beside it says; None where there is none.
-        codec_aware: it takes the codec block; ensemble: it gives a spread.
+        codec_aware: it takes the codec block.
+        outputs: what it gives, the score first.
     """
 
     path: Path
     sha256: str
     sidecar: Mapping[str, Any] | None
     codec_aware: bool
-    ensemble: bool
+    outputs: tuple[str, ...]
     session: InferenceSession
+
+    @property
+    def ensemble(self) -> bool:
+        """Whether it gives a spread."""
+        return len(self.outputs) == 2
 
     @property
     def teacher(self) -> Mapping[str, str | None] | None:
@@ -68,7 +79,7 @@ class ModelFile:
         for name, values in found.items():
             if bad := int(np.count_nonzero(~np.isfinite(values))):
                 raise Wanting(f"{self.path.name} gives {bad} values of {name} that are not finite", hint=_HINT)
-        return found[contract.SCORE_OUTPUT], found.get(contract.SPREAD_OUTPUT)
+        return found[self.outputs[0]], found.get(contract.SPREAD_OUTPUT)
 
 
 def open_model(path: Path, option: str = "--model") -> ModelFile:
@@ -90,15 +101,15 @@ def open_model(path: Path, option: str = "--model") -> ModelFile:
     except Exception as error:  # onnxruntime's errors have no class in common
         raise BadInput(f"{option}: onnxruntime cannot load {path.name}: {error}", hint=_HINT) from error
     inputs = {end.name: end.shape[1:] for end in session.get_inputs() if end.type == "tensor(float)"}
-    outputs = [end.name for end in session.get_outputs()]
+    outputs = tuple(end.name for end in session.get_outputs())
     known = [{name: [width] for name, width in list(_INPUTS.items())[:count]} for count in (1, 2)]
-    if inputs not in known or outputs not in ([contract.SCORE_OUTPUT], [contract.SCORE_OUTPUT, contract.SPREAD_OUTPUT]):
-        raise BadInput(f"{option}: {path.name} takes {inputs} and gives {outputs}; expected features [N, 6], with or "
-                       "without codec_onehot [N, 18], and score, with or without score_std", hint=_HINT)  # fmt: skip
+    if inputs not in known or outputs not in _OUTPUTS:
+        raise BadInput(f"{option}: {path.name} takes {inputs} and gives {list(outputs)}; expected features [N, 6], with or "
+                       "without codec_onehot [N, 18], and score, with or without score_std, or vmaf", hint=_HINT)  # fmt: skip
     digest, codec_aware = hashlib.sha256(data).hexdigest(), contract.CODEC_INPUT in inputs
     return ModelFile(
-        path=path, sha256=digest, sidecar=_sidecar(path.with_suffix(".json"), digest, codec_aware=codec_aware),
-        codec_aware=codec_aware, ensemble=len(outputs) == 2, session=session,
+        path=path, sha256=digest, sidecar=_sidecar(path.with_suffix(".json"), digest, _OUTPUTS[outputs], codec_aware=codec_aware),
+        codec_aware=codec_aware, outputs=outputs, session=session,
     )  # fmt: skip
 
 
@@ -111,17 +122,17 @@ def baseline_model(path: Path) -> ModelFile:
     from kit.training.graph_format import format_problems  # late: onnx takes its time, and `score` does without
 
     found = open_model(path, "--baseline")
-    outputs = [contract.SCORE_OUTPUT, *([contract.SPREAD_OUTPUT] if found.ensemble else [])]
-    if problems := format_problems(path.read_bytes(), codec_aware=found.codec_aware, outputs=outputs):
+
+    if problems := format_problems(path.read_bytes(), codec_aware=found.codec_aware, outputs=found.outputs):
         raise BadInput(f"--baseline: {path.name}: {'; '.join(problems)}", hint=_HINT)
     return found
 
 
-def _sidecar(path: Path, digest: str, *, codec_aware: bool) -> Mapping[str, Any] | None:
+def _sidecar(path: Path, digest: str, schema: str, *, codec_aware: bool) -> Mapping[str, Any] | None:
     if not path.exists():
         return None
     value: Any = read_json(path)
-    if problems := validation.problems("sidecar", value):
+    if problems := validation.problems(schema, value):
         raise BadInput(f"{path.name} is not the sidecar of a model: {problems[0]}", hint=_AGAIN)
     if value["sha256"] != digest:
         raise Wanting(f"{path.name} describes a model with SHA-256 {value['sha256']}, the one beside it has {digest}",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from kit import contract
+
+#: Names of further heads on the six features alone, after the widths of their hidden layers: ``mlp-32-16``.
+_BY_WIDTHS = re.compile(r"mlp((?:-[1-9][0-9]{0,2}){1,4})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +40,14 @@ class Architecture:
 
 
 def architecture(name: str = contract.ARCH) -> Architecture:
-    """The architecture of a name in ``contract.ARCHS`` or ``contract.ABLATIONS``."""
+    """The architecture of a name in ``contract.ARCHS`` or ``contract.ABLATIONS``, or of one such as ``mlp-32-16``.
+
+    Raises:
+        KeyError: there is no such one.
+    """
+    if found := _BY_WIDTHS.fullmatch(name):
+        widths = tuple(map(int, found[1].split("-")[1:]))
+        return Architecture(name=name, hidden=widths, activation="relu", codec_aware=False, dropout=0.0)
     hidden, activation, codec_aware, dropout = (contract.ARCHS | contract.ABLATIONS)[name]
     return Architecture(name=name, hidden=hidden, activation=activation, codec_aware=codec_aware, dropout=dropout)
 

@@ -1,0 +1,118 @@
+"""A fitted head as an ONNX file of its own with a sidecar, checked before either appears."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit import contract, validation
+from kit.errors import BadInput, ExportFailed
+from kit.fsio import TEMPORARY_PREFIX, sha256_file, write_bytes, write_json
+from kit.provenance import of_command
+from kit.session import Session
+from kit.sidecar import graph_facts, recipe_facts
+from kit.tiny import checkpoint
+from kit.tiny import table as tables
+from kit.tiny.checkpoint import Fitted
+from kit.tiny.fitting import file_of
+from kit.training import export, export_check
+from kit.training.model import restored
+from kit.training.recipe import architecture
+from kit.training.runtime import Checked
+from kit.training.standardiser import Standardiser
+from kit.training.table import Rows
+
+SCHEMA = "tiny_sidecar"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+#: Generated features lie within so many standard deviations of what the head was fitted to.
+_DEVIATIONS = 3.0
+
+
+def make(source: Path, features: Path | None, out: Path, session: Session) -> dict[str, object]:
+    """Write ``M.onnx`` and ``M.json`` beside it.
+
+    Args:
+        source: a checkpoint of ``fit``.
+        features: the table whose rows onnxruntime and torch are compared on; None for generated ones.
+
+    Returns:
+        The sidecar.
+
+    Raises:
+        Missing, BadInput: the checkpoint or the table cannot be read, or ``out`` is no name of a model.
+        ExportFailed: the graph does not do what the network does.
+    """
+    if out.suffix != ".onnx" or not _NAME.fullmatch(out.stem):
+        raise BadInput(f"--out: {out.name} is no name of a model",
+                       hint="Give letters, digits, ., - and _, and .onnx at the end.")  # fmt: skip
+    fitted = checkpoint.read(source)
+    network, scale = restored(architecture(fitted.recipe.arch), fitted.arrays)
+    rows = generated(scale) if features is None else tables.read(features).rows()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out.parent) as temporary:
+        path = Path(temporary) / out.name
+        write_bytes(path, export.single(network, scale, contract.TINY_OUTPUT))
+        try:
+            checked = export_check.check(path, [network], scale, rows, contract.TINY_OUTPUT)
+        except ExportFailed as error:
+            raise ExportFailed(path.name, error.problems, hint=_HINT) from error
+        inputs = {"checkpoint": source} | ({} if features is None else {"features": file_of(features)})
+        made_by = of_command(session, args={}, inputs=inputs, outputs=[out.name, f"{out.stem}.json"])
+        document = {
+            **sidecar(out.stem, fitted, scale, checked, on="generated rows" if features is None else "rows of a table"),
+            "sha256": sha256_file(path), "run_provenance": made_by,
+        }  # fmt: skip
+        if problems := validation.problems(SCHEMA, document):
+            raise ExportFailed(f"{out.stem}.json", problems, hint=_HINT)
+        write_json(path.with_suffix(".json"), document)
+        for suffix in (".onnx", ".json"):
+            path.with_suffix(suffix).replace(out.with_suffix(suffix))
+    return document
+
+
+_HINT = "The checkpoint stands. Send the lines above to the lead."
+
+
+def generated(scale: Standardiser) -> Rows:
+    """Rows with features around those that a head was fitted to, within the range of each feature; no target."""
+    low, high = np.array([contract.FEATURE_RANGES[name] for name in contract.FEATURES], dtype=np.float32).T
+    drawn = np.random.default_rng(0).uniform(-_DEVIATIONS, _DEVIATIONS, (contract.EXPORT_ROWS, len(low)))
+    features = np.clip(scale.mean + scale.std * drawn.astype(np.float32), low, high)
+    count = len(features)
+    return Rows(features=features, codec=np.zeros((count, contract.CODEC_DIM), dtype=np.float32),
+                target=np.zeros(count, dtype=np.float32))  # fmt: skip
+
+
+def sidecar(name: str, fitted: Fitted, scale: Standardiser, checked: Checked, *, on: str) -> dict[str, Any]:
+    """The content of ``M.json`` besides the file's hash and its provenance.
+
+    Args:
+        on: the rows of the round trip, in words.
+    """
+    facts = fitted.facts
+    recipe = recipe_facts(fitted.recipe, [facts["seed"]], device=facts["device"],
+                          fitted_on="all rows but those of corpus.held_out" if facts["held_out"] else "all rows")  # fmt: skip
+    return {
+        "id": name, "name": f"{fitted.recipe.arch}, seed {facts['seed']}", "kind": "fr", "codec_aware": False,
+        **graph_facts(name, [contract.FEATURES_INPUT], [contract.TINY_OUTPUT], scale),
+        "corpus": {
+            "sha256": facts["features_sha256"],
+            "teacher": None if facts["teacher"] is None else {"id": facts["teacher"], "sha256": None},
+            **{key: facts[key] for key in ("rows", "clips", "corpora", "sources", "held_out")},
+        },
+        "training_recipe": recipe, "train_config_hash": facts["config_sha256"],
+        "round_trip": {"rows": checked.rows, "on": on, "largest": checked.largest},
+        "notes": _notes(fitted),
+    }  # fmt: skip
+
+
+def _notes(fitted: Fitted) -> str:
+    if fitted.facts["features_sha256"] is None:
+        return "Initial weights: fitted to nothing, for tests of what loads it."
+    held_out = fitted.facts["held_out"]
+    told = f"Fitted to {fitted.facts['rows']} rows of {len(fitted.facts['sources'])} sources"
+    return f"{told}, {len(held_out)} of them held out." if held_out else f"{told}; none was held out."

@@ -1,0 +1,149 @@
+"""One head: fitted to a table, validated on sources it never saw, kept with its history and its options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from kit import contract
+from kit.errors import BadInput
+from kit.fsio import locked, sha256_file, write_bytes, write_json
+from kit.metrics import described
+from kit.provenance import of_command
+from kit.session import Session
+from kit.tiny import checkpoint
+from kit.tiny import table as tables
+from kit.tiny.checkpoint import Fitted
+from kit.tiny.config import FitConfig
+from kit.tiny.fitting import Fits, file_of, fit
+from kit.tiny.split import divided
+from kit.tiny.table import FeatureTable, held_out
+from kit.training.checkpoints import Checkpoint
+
+CHECKPOINT, HISTORY, CONFIG, MEMBERS = "checkpoint.safetensors", "history.json", "config.yaml", "members"
+#: What of a finished member is the head itself.
+_HEAD = ("weights.", "biases.", "mean", "std")
+_ELSEWHERE = "Give another --out, or the options that this one was made with."
+
+
+def make(config: FitConfig, features: Path | None, out: Path, session: Session) -> dict[str, object]:
+    """Fit a head and write :data:`CHECKPOINT`, :data:`HISTORY` and :data:`CONFIG` into ``out``.
+
+    Args:
+        features: the table, or a run folder or shard; None with ``epochs`` 0, which gives the initial weights.
+
+    Returns:
+        The history.
+
+    Raises:
+        BadInput: a source or a corpus is not there, or ``out`` holds a fit with other options or of another table.
+        InvalidEvidence: the training diverged.
+    """
+    with locked(out):
+        if features is None:
+            _keep_options(out, config, None)
+            fitted, history = _initial(config), {"features": None, **_no_training()}
+        else:
+            fitted, history = _trained(config, tables.read(features), out, session)
+        checkpoint.write(out / CHECKPOINT, fitted)
+        document = {
+            "schema_version": contract.SCHEMA_VERSION, "config": config.as_dict(), "config_sha256": config.sha256,
+            "checkpoint_sha256": sha256_file(out / CHECKPOINT), **history,
+            "run_provenance": of_command(
+                session, args={name: str(value) for name, value in config.as_dict().items()},
+                inputs={} if features is None else {"features": file_of(features)}, outputs=[CHECKPOINT, HISTORY, CONFIG],
+            ),
+        }  # fmt: skip
+        write_json(out / HISTORY, document)
+    return document
+
+
+def _trained(
+    config: FitConfig, whole: FeatureTable, out: Path, session: Session
+) -> tuple[Fitted, dict[str, object]]:  # fmt: skip
+    table, held = divided(whole, config)
+    _keep_options(out, config, table.sha256)
+    sources = sorted(set(table.sources[held].tolist()))
+    fold = held_out("", held, sources)
+    asked = Fits(table=table, folds=(fold,), seeds=(config.seed,), recipes=(config.recipe,), device=config.device,
+                 folder=out / MEMBERS)  # fmt: skip
+    (members,) = fit(asked, session, what="Fit")
+    member = members[config.seed, ""]
+    facts = facts_of(table) | {"held_out": sources}
+    told = {"seed": config.seed, "device": config.device, "config_sha256": config.sha256}
+    arrays = {name: array for name, array in member.arrays.items() if name.startswith(_HEAD)}
+    return Fitted(recipe=config.recipe, arrays=arrays, facts=facts | told), {
+        "features": facts, "rows_trained": len(fold.train), "rows_held_out": len(fold.held),
+        "training_loss": [float(loss) for loss in member.arrays["training_loss"]], "seconds": member.seconds,
+        "validation": _validation(table, held, member),
+    }  # fmt: skip
+
+
+def facts_of(table: FeatureTable) -> dict[str, object]:
+    """What of a table a fit is told with."""
+    return {
+        "features_sha256": table.sha256, "teacher": table.teacher, "rows": len(table),
+        "clips": sum(1 for _ in table.clips()), "corpora": sorted(set(table.frame["corpus"])),
+        "sources": sorted(set(table.sources.tolist())),
+    }  # fmt: skip
+
+
+def _validation(table: FeatureTable, held: NDArray[np.bool_], member: Checkpoint) -> dict[str, object] | None:
+    """Agreement on the rows held out, all together and for each source; None where there are none."""
+    if not held.any():
+        return None
+    prediction = member.arrays["predictions"].astype(np.float64)
+    target, sources = table.frame["vmaf"].to_numpy(np.float64)[held], table.sources[held]
+    return {
+        **described(prediction, target, what="held-out rows"),
+        "per_source": {name: described(prediction[sources == name], target[sources == name], what=name)
+                       for name in sorted(set(sources.tolist()))},
+    }  # fmt: skip
+
+
+def _initial(config: FitConfig) -> Fitted:
+    """Weights as they are drawn; features are left as they are, and the mean score is taken for that of the range."""
+    from kit.training.draws import Draws
+    from kit.training.model import Network
+    from kit.training.recipe import architecture
+
+    network = Network(architecture(config.arch), Draws(config.seed, ""), float(np.mean(contract.SCORE_RANGE)))
+    count = len(contract.FEATURES)
+    scale = {"mean": np.zeros(count, dtype=np.float32), "std": np.ones(count, dtype=np.float32)}
+    facts: dict[str, Any] = dict.fromkeys(
+        ("features_sha256", "teacher", "rows", "clips", "corpora", "sources", "held_out")
+    )
+    return Fitted(
+        recipe=config.recipe, arrays={name: value.numpy() for name, value in network.state_dict().items()} | scale,
+        facts=facts | {"seed": config.seed, "device": config.device, "config_sha256": config.sha256},
+    )  # fmt: skip
+
+
+def _no_training() -> dict[str, object]:
+    return {"rows_trained": 0, "rows_held_out": 0, "training_loss": [], "seconds": 0.0, "validation": None}
+
+
+def _keep_options(out: Path, config: FitConfig, features_sha256: str | None) -> None:
+    """Write the options, unless the folder holds a fit that was made with others or to another table."""
+    path, wanted = out / CONFIG, config.as_yaml()
+    if path.is_file() and (there := path.read_bytes()) != wanted:
+        raise BadInput(f"{out} holds a fit with other options: {_differing(there, config.as_dict())}",
+                       hint=_ELSEWHERE)  # fmt: skip
+    if (out / CHECKPOINT).is_file() and checkpoint.read(out / CHECKPOINT).facts["features_sha256"] != features_sha256:
+        raise BadInput(f"{out} holds a fit to another table", hint=_ELSEWHERE)
+    write_bytes(path, wanted)
+
+
+def _differing(there: bytes, wanted: Mapping[str, object]) -> str:
+    try:
+        told = yaml.safe_load(there)
+    except yaml.YAMLError:
+        told = None
+    if not isinstance(told, dict):
+        return f"{CONFIG} cannot be read"
+    return ", ".join(f"{name} {told.get(name)}" for name, value in wanted.items() if told.get(name) != value)
