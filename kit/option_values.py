@@ -34,7 +34,7 @@ def _cqs(text: str) -> tuple[int, ...]:
     return tuple(sorted(_numbers(text, "cqs", *contract.CQ_RANGE)))
 
 
-def _seeds(text: str) -> tuple[int, ...]:
+def seeds(text: str) -> tuple[int, ...]:
     return _numbers(text, "seeds", 0, 2**31 - 1)
 
 
@@ -209,7 +209,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(name="encoders", parse=_encoders),
     Option(name="teacher", parse=teacher),
     Option(name="cqs", parse=_cqs),
-    Option(name="seeds", parse=_seeds),
+    Option(name="seeds", parse=seeds),
     Option(name="epochs", parse=_epochs),
     Option(name="arch", parse=_arch),
     Option(name="folds", parse=_folds),

@@ -20,7 +20,7 @@ from kit.tiny import checkpoint
 from kit.tiny import table as tables
 from kit.tiny.checkpoint import Fitted
 from kit.tiny.config import FitConfig
-from kit.tiny.fitting import Fits, file_of, fit
+from kit.tiny.fitting import Fits, file_of, fit, refuse_diverged
 from kit.tiny.split import divided
 from kit.tiny.table import FeatureTable, held_out
 from kit.training.checkpoints import Checkpoint
@@ -72,8 +72,9 @@ def _trained(
     fold = held_out("", held, sources)
     asked = Fits(table=table, folds=(fold,), seeds=(config.seed,), recipes=(config.recipe,), device=config.device,
                  folder=out / MEMBERS)  # fmt: skip
-    (members,) = fit(asked, session, what="Fit")
-    member = members[config.seed, ""]
+    trained = fit(asked, session, what="Fit")
+    refuse_diverged(asked, trained)
+    member = trained[0][config.seed, ""]
     facts = facts_of(table) | {"held_out": sources}
     told = {"seed": config.seed, "device": config.device, "config_sha256": config.sha256}
     arrays = {name: array for name, array in member.arrays.items() if name.startswith(_HEAD)}

@@ -65,24 +65,23 @@ def fit(asked: Fits, session: Session, *, what: str) -> list[Members]:
     session.ui.say(f"{what}: {each * len(ensembles)} members of {heads} on {device.kind} ({device.reason}), "
                    f"{len(rows)} rows" + ("" if left else "; all are there already"))  # fmt: skip
     with session.ui.progress(what, left, "epochs") as advance:
-        found = train(ensembles, session.processes, lambda epochs: advance("", epochs))
-    _refuse_strange(asked, found)
-    return found
+        return train(ensembles, session.processes, lambda epochs: advance("", epochs))
 
 
-def _refuse_strange(asked: Fits, found: Sequence[Members]) -> None:
+def refuse_diverged(asked: Fits, found: Sequence[Members]) -> None:
+    """Raise InvalidEvidence if a loss or a prediction is not finite."""
     problems = [
         f"{recipe.arch}, lr {recipe.lr:g}, seed {seed}{f', held out {label}' if label else ''}: not finite"
         for recipe, members in zip(asked.recipes, found, strict=True) for (seed, label), member in members.items()
-        if not diverged_free(member)
+        if diverged(member)
     ]  # fmt: skip
     if problems:
         raise InvalidEvidence(problems, hint="The training diverged: give a smaller --lr.")
 
 
-def diverged_free(member: Checkpoint) -> bool:
-    """Whether its losses and predictions are finite."""
-    return all(np.isfinite(member.arrays[name]).all() for name in ("training_loss", "predictions"))
+def diverged(member: Checkpoint) -> bool:
+    """Whether one of its losses or predictions is not finite."""
+    return not all(np.isfinite(member.arrays[name]).all() for name in ("training_loss", "predictions"))
 
 
 def out_of_fold(folds: Sequence[Fold], members: Members, seed: int) -> NDArray[np.float64]:

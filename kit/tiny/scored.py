@@ -1,0 +1,100 @@
+"""How well predictions agree with the target of a table: in each fold, clip by clip, and on all clips together. Pure.
+
+A mean over clips hides that each clip may lie on a scale of its own: a correlation within a clip knows no offset. All
+clips together show it, and so does the deviation of the clips' biases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean, pstdev
+
+import numpy as np
+
+from kit.metrics import Values, described, errors, pearson, spearman
+from kit.tiny.table import FeatureTable
+from kit.training.folds import Fold
+
+#: Figures of a fold; those of VMAF points have no mapping fitted.
+FIGURES = ("plcc", "srocc", "rmse")
+
+
+def scored(table: FeatureTable, folds: Sequence[Fold], predictions: Mapping[str, Values]) -> dict[str, object]:
+    """Everything that is said of an architecture or a model.
+
+    Args:
+        predictions: of each seed, float64 [rows], VMAF points; a model that is there is its own only seed.
+
+    Returns:
+        ``folds``: of each fold its figures for every seed, and mean and deviation over seeds; ``mean``: of each figure
+        the mean over folds and seeds, the deviation over folds of the mean over seeds and the other way round, both
+        those of the population; ``per_clip`` and ``all_clips``: means over seeds, see :func:`by_clip`.
+    """
+    target = table.frame["vmaf"].to_numpy(np.float64)
+    found = {
+        fold.held_out: {seed: described(values[fold.held], target[fold.held], what=f"{seed}, {fold.held_out}")
+                        for seed, values in predictions.items()}
+        for fold in folds
+    }  # fmt: skip
+    together = [described(values, target, what=f"{seed}, all clips") for seed, values in predictions.items()]
+    clips = [by_clip(table, values, target) for values in predictions.values()]
+    return {
+        "folds": [
+            {"held_out": fold.held_out, "n_train": len(fold.train), "n_val": len(fold.held),
+             "per_seed": found[fold.held_out], **{name: _spread(found[fold.held_out].values(), name) for name in FIGURES}}
+            for fold in folds
+        ],
+        "mean": {name: _over(found, list(predictions), name) for name in FIGURES},
+        "per_clip": {name: _mean(clips, name) for name in clips[0]},
+        "all_clips": {name: _mean(together, name) for name in (*FIGURES, "bias")},
+    }  # fmt: skip
+
+
+def by_clip(table: FeatureTable, prediction: Values, target: Values) -> dict[str, float | None]:
+    """Means over clips of the figures within each clip.
+
+    Returns:
+        ``plcc`` and ``srocc`` over the clips where they exist (None where there is none), ``undefined`` how many have
+        none, ``rmse``, ``clips``, and ``bias_std``: the deviation of the clips' biases, VMAF points.
+    """
+    plcc, srocc, rmse, bias = [], [], [], []
+    for _, rows in table.clips():
+        one, two = prediction[rows], target[rows]
+        off = errors(one, two)
+        rmse.append(off["rmse"])
+        bias.append(off["bias"])
+        if len(one) > 2 and np.ptp(one) > 0 and np.ptp(two) > 0:
+            plcc.append(pearson(one, two))
+            srocc.append(spearman(one, two))
+    return {
+        "clips": len(rmse), "undefined": len(rmse) - len(plcc), "plcc": fmean(plcc) if plcc else None,
+        "srocc": fmean(srocc) if srocc else None, "rmse": fmean(rmse), "bias_std": pstdev(bias),
+    }  # fmt: skip
+
+
+def _defined(parts: Iterable[Mapping[str, object]], name: str) -> list[float]:
+    """The values of a figure where it exists."""
+    return [value for part in parts if isinstance(value := part[name], int | float)]
+
+
+def _mean(parts: Iterable[Mapping[str, object]], name: str) -> float | None:
+    values = _defined(parts, name)
+    return fmean(values) if values else None
+
+
+def _spread(parts: Iterable[Mapping[str, object]], name: str) -> dict[str, float | None]:
+    values = _defined(parts, name)
+    return {"mean": fmean(values), "std": pstdev(values)} if values else {"mean": None, "std": None}
+
+
+def _over(found: Mapping[str, Mapping[str, Mapping[str, object]]], seeds: Sequence[str], name: str) -> dict[str, object]:
+    """Mean and deviations of a figure over folds and seeds; ``undefined`` members have none and are left out."""
+    members = [_defined(fold.values(), name) for fold in found.values()]
+    by_fold = [fmean(values) for values in members if values]
+    by_seed = [fmean(values) for seed in seeds if (values := _defined([fold[seed] for fold in found.values()], name))]
+    count = sum(map(len, members))
+    return {
+        "mean": fmean(value for values in members for value in values) if count else None,
+        "std_folds": pstdev(by_fold) if by_fold else None, "std_seeds": pstdev(by_seed) if by_seed else None,
+        "undefined": len(found) * len(seeds) - count,
+    }  # fmt: skip
