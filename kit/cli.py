@@ -22,6 +22,8 @@ from kit.cli_compare import compare
 from kit.cli_corpus import CORPUS_COMMANDS
 from kit.cli_dataset import dataset
 from kit.cli_features import FEATURE_COMMANDS
+from kit.cli_fit import export, fit
+from kit.cli_loso import loso, tune
 from kit.cli_merge import merge
 from kit.cli_options import options
 from kit.cli_platform import platform
@@ -193,6 +195,8 @@ cli.add_command(worker)
 cli.add_command(verify)
 cli.add_command(compare)
 cli.add_command(report)
+for _command in (fit, export, loso, tune):
+    cli.add_command(_command)
 
 
 def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConfig:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +81,21 @@ def opened(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[config
 
     here, session = begun(given, environ)
     return here, session, locate(here.ffmpeg, origin=here.origins["ffmpeg"], processes=session.processes)
+
+
+def session_for(out_dir: Path | None = None, argv: Sequence[str] = ()) -> Session:
+    """What a command works with that needs neither a run nor ffmpeg.
+
+    Args:
+        out_dir: the folder that it writes to; what it writes calls it ``<out>``.
+        argv: the command line, for the provenance.
+    """
+    from kit import local
+    from kit.session import open_session
+    from kit.ui import Ui
+
+    here = config.complete({}, {}, out_dir=out_dir or Path.cwd(), box="", box_origin="")
+    return open_session(here, ui=Ui(), cache=local.usable_cache(here.out_dir), argv=argv)
 
 
 def print_json(value: Any) -> None:

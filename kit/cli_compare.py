@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kit import exits
-from kit.cli_common import Outcome, print_json
+from kit.cli_common import Outcome, print_json, session_for
 
 if TYPE_CHECKING:
     from kit.ui import Ui
@@ -47,7 +47,6 @@ def _sides(bundles: tuple[Path, ...], scratch: Path) -> list[Side]:
     Raises:
         Wanting: one is not valid, or has no figures.
     """
-    from kit.cli_verify import session_for
     from kit.errors import Wanting
     from kit.verify.bundle import unpacked, valid
     from kit.verify.compare import Side

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from kit import exits, layout
-from kit.cli_common import Outcome, print_json
+from kit.cli_common import Outcome, print_json, session_for
 
 _ARCHIVE = ".tar.gz"
 
@@ -49,7 +49,6 @@ def _made(run: Path, out: Path) -> Path:
     Raises:
         PageFailed: it could not be made.
     """
-    from kit.cli_verify import session_for
     from kit.errors import Missing, PageFailed, ToolFailed
     from kit.page.make import make
 
@@ -67,7 +66,6 @@ def _verified(path: Path, scratch: Path) -> Path:
     Raises:
         Wanting: it is not valid, or has no verdict.
     """
-    from kit.cli_verify import session_for
     from kit.errors import Wanting
     from kit.verify.bundle import unpacked, valid
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kit import contract, exits
-from kit.cli_common import Outcome, print_json
+from kit.cli_common import Outcome, print_json, session_for
 
 if TYPE_CHECKING:
     from kit.session import Session
@@ -61,16 +61,6 @@ def verify(
     if as_json:
         print_json(_json(found, bundle))
     return Outcome(code=exits.OK if found.valid else exits.INVALID)
-
-
-def session_for() -> Session:
-    """What a command works with that needs neither a run nor ffmpeg."""
-    from kit import config, local
-    from kit.session import open_session
-    from kit.ui import Ui
-
-    here = config.complete({}, {}, out_dir=Path.cwd(), box="", box_origin="")
-    return open_session(here, ui=Ui(), cache=local.usable_cache(here.out_dir), argv=())
 
 
 def _show(found: Verified, bundle: Path, ui: Ui) -> None:

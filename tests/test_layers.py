@@ -53,7 +53,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "command line",
         (
             "kit.cli", "kit.cli_binaries", "kit.cli_common", "kit.cli_compare", "kit.cli_corpus", "kit.cli_dataset",
-            "kit.cli_features", "kit.cli_merge",
+            "kit.cli_features",
+            "kit.cli_fit", "kit.cli_loso", "kit.cli_merge",
             "kit.cli_options", "kit.cli_platform", "kit.cli_report",
             "kit.cli_score", "kit.cli_verify", "kit.cli_worker", "kit.__main__",
         ),

@@ -69,10 +69,9 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
         table = tables.read(asked.features)
         folds = folds_of(table, asked.folds)
         study = _study(optuna, asked, out, table)
-        while left := asked.trials - len(ended := _ended(optuna, study)):
-            if left < 0:
-                break
-            _round(optuna, asked, study, min(left, AT_ONCE), Trainer(asked, table, folds, out, session), len(ended))
+        trainer = Trainer(asked, table, folds, out, session)
+        while (left := asked.trials - len(_ended(optuna, study))) > 0:
+            _round(optuna, asked, study, min(left, AT_ONCE), trainer)
         document = _document(optuna, asked, study, table, session)
         write_json(out / RESULT, document)
     return document
@@ -131,10 +130,10 @@ def _ended(optuna: Any, study: Any) -> list[Any]:
     return list(study.get_trials(deepcopy=False, states=states))
 
 
-def _round(optuna: Any, asked: Asked, study: Any, count: int, trainer: Trainer, ended: int) -> None:
+def _round(optuna: Any, asked: Asked, study: Any, count: int, trainer: Trainer) -> None:
     """Choose, train and judge some trials."""
     # a seed of its own for each round: a study that goes on does not choose once more what it has chosen before
-    drawn = int(sha256_json({"seed": asked.seed, "ended": ended, "trials": len(study.trials)})[:8], 16)
+    drawn = int(sha256_json({"seed": asked.seed, "trials": len(study.trials)})[:8], 16)
     study.sampler = optuna.samplers.TPESampler(seed=drawn)
     trials = [study.ask() for _ in range(count)]
     recipes = [recipe_with(asked.recipe, {param.name: _suggested(trial, param) for param in asked.params})

@@ -1,0 +1,139 @@
+"""`fit` and `export`: one tiny head, from a feature table to an ONNX file."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kit import contract, exits
+from kit.cli_common import Outcome, print_json, session_for
+from kit.cli_options import options
+from kit.errors import BadInput, PrerequisiteFailed
+
+if TYPE_CHECKING:
+    from kit.ui import Ui
+
+_path = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--features", metavar="F", type=_path, help="Feature table, or a run folder or shard.")
+@click.option("--arch", metavar="NAME",
+              help="linear, mlp_small, mlp_medium, or by widths such as mlp-32-16. "
+                   f"Default: {contract.TINY_ARCH}.")  # fmt: skip
+@click.option("--val-source", metavar="S", multiple=True, help="Hold this source out; may be given several times.")
+@click.option("--val-fraction", metavar="X", type=float,
+              help="Hold out sources with this share of the rows, drawn by --seed.")  # fmt: skip
+@click.option("--combined", metavar="MODE",
+              help="npd and konvid-1k together: netflix-source, konvid-holdout, both (what is held out), netflix-only, "
+                   "konvid-only (what is used).")  # fmt: skip
+@click.option("--max-pairs", metavar="N", type=int, help="Use the first N clips of each corpus.")
+@click.option("--epochs", metavar="N", type=int,
+              help=f"Passes over the training rows; 0: initial weights, without --features. "
+                   f"Default: {contract.TINY_EPOCHS}.")  # fmt: skip
+@click.option("--batch-size", metavar="N", type=int, help=f"Rows of a step. Default: {contract.TINY_BATCH_SIZE}.")
+@click.option("--lr", metavar="X", type=float, help=f"Learning rate. Default: {contract.TINY_LEARNING_RATE:g}.")
+@click.option("--seed", metavar="N", type=int, help="Default: 0.")
+@options("device")
+@click.option("--config", "config_file", metavar="FILE.yaml", type=_path, help="YAML file with these options.")
+@click.option("--out", metavar="DIR", type=_path, required=True, help="Folder of the fit; a stopped one goes on.")
+@options("json")
+def fit(features: Path | None, config_file: Path | None, out: Path, as_json: bool, **given: object) -> Outcome:  # noqa: FBT001
+    """Fit a tiny head on the six features to a table; whole sources are held out, never frames.
+
+    Leaves checkpoint.safetensors, history.json and config.yaml. Command line beats --config beats default.
+
+    Exit codes: 0 done, 2 bad input, 3 a table that cannot be or a training that diverged, 4 disk full.
+    """
+
+    from kit.tiny.config import resolve
+    from kit.tiny.fit import CHECKPOINT, make
+
+    config, origins = resolve(given, _file(config_file))
+    if (features is None) != (config.epochs == 0):
+        raise click.UsageError("--features is missing." if features is None else
+                               "--epochs 0 gives initial weights and looks at no table; leave --features out.")  # fmt: skip
+    session = session_for(out.absolute(), sys.argv[1:])
+    _show_options(config.as_dict(), origins, session.ui)
+    history = make(config, features, out.absolute(), session)
+    _show(history, session.ui)
+    session.ui.say(f"Left: {out / CHECKPOINT}; `export --checkpoint` makes a model of it.")
+    if as_json:
+        print_json(history)
+    return Outcome(code=exits.OK)
+
+
+def _file(path: Path | None) -> dict[str, object]:
+    from kit.tiny.config import read_yaml
+
+    if path is None:
+        return {}
+    try:
+        return read_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"--config {path} cannot be read: {error}") from error
+
+
+def _show_options(config: dict[str, object], origins: dict[str, str], ui: Ui) -> None:
+    from kit.ui import Row
+
+    def shown(value: object) -> str:
+        return ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+
+    ui.table("Options", ("option", "value", "from"), [
+        Row(cells=(name.replace("_", "-"), shown(value), origins[name])) for name, value in config.items()])  # fmt: skip
+
+
+def _show(history: dict[str, Any], ui: Ui) -> None:
+    """What came of it."""
+    from kit.ui import Row
+
+    if history["features"] is None:
+        ui.say("Initial weights: fitted to nothing.")
+        return
+    losses = history["training_loss"]
+    ui.say(f"{history['rows_trained']} rows trained on, {history['rows_held_out']} held out; loss {losses[0]:.2f} after the "
+           f"first epoch, {losses[-1]:.2f} after the last")  # fmt: skip
+    found = history["validation"]
+    if found is None:
+        ui.say("Nothing was held out: what it does on other sources is not known.")
+        return
+    parts = {"all held out": found} | found["per_source"]
+    ui.table("Validation", ("source", "rows", "PLCC", "SROCC", "KROCC", "RMSE"), [
+        Row(cells=(name, str(part["n"]), *(_number(part[figure]) for figure in ("plcc", "srocc", "krocc", "rmse"))))
+        for name, part in parts.items()])  # fmt: skip
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+@click.command()
+@click.option("--checkpoint", metavar="C", type=_path, required=True, help="checkpoint.safetensors of a fit.")
+@click.option("--features", metavar="F", type=_path,
+              help="Compare onnxruntime and torch on rows of this table. Default: on generated rows.")  # fmt: skip
+@click.option("--out", metavar="M.onnx", type=_path, required=True, help="The model; M.json is written beside it.")
+@options("json")
+def export(checkpoint: Path, features: Path | None, out: Path, as_json: bool) -> Outcome:  # noqa: FBT001
+    """Export a fitted head: raw features in, `vmaf` out, the scaler inside, checked against torch.
+
+    Exit codes: 0 done, 2 bad input, 4 disk full, 70 the model does not do what the network does.
+    """
+
+
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise PrerequisiteFailed("there is no onnxruntime for this machine", hint="Export on another box.")
+    from kit.tiny.export import make
+
+    session = session_for(out.absolute().parent, sys.argv[1:])
+    told: dict[str, Any] = make(checkpoint, features, out.absolute(), session)
+    tripped = told["round_trip"]
+    session.ui.say(f"{out}: SHA-256 {told['sha256'][:16]}, {out.with_suffix('.json').name} beside it; onnxruntime and torch "
+                   f"differ by {tripped['largest']:.1e} VMAF points at most on {tripped['rows']} {tripped['on']}")  # fmt: skip
+    if as_json:
+        print_json(told)
+    return Outcome(code=exits.OK)
