@@ -13,7 +13,6 @@ from kit import contract, exits
 from kit.cli_common import Outcome, print_json, session_for
 
 if TYPE_CHECKING:
-    from kit.session import Session
     from kit.ui import Ui
     from kit.verify.bundle import Verified
 

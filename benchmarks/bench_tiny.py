@@ -1,0 +1,78 @@
+"""Tiny heads: leave-one-source-out of a head, and a fit on many rows, whole commands with processes and files."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np
+import pandas as pd
+
+from kit import contract
+from kit.cli_common import session_for
+from kit.platforms.detect import usable_cores
+from kit.tiny import fit, loso, table
+from kit.tiny.config import FitConfig
+
+
+def write_table(path: Path, sources: int, clips: int, frames: int) -> int:
+    """A table with a smooth target; how many rows it has."""
+    generator = np.random.default_rng(1)
+    count = sources * clips * frames
+    features = generator.uniform(0.3, 1.0, (count, len(contract.FEATURES)))
+    features[:, -1] *= 10
+    number = np.arange(count)
+    frame = pd.DataFrame({
+        "corpus": "bench", "source": [f"source{n:02d}" for n in number // (clips * frames)],
+        "clip": [f"clip{n:04d}" for n in number // frames], "frame_index": (number % frames).astype(np.int32),
+        "codec": "libx264", "teacher": contract.DEFAULT_TEACHER,
+        **dict(zip(contract.FEATURES, features.T, strict=True)),
+        "vmaf": 20 + 50 * features[:, 0] * features[:, 1] + 15 * features[:, 2] - features[:, 5],
+    })  # fmt: skip
+    made = table.of(frame, contract.FEATURES, what="rows of the benchmark")
+    table.write(path, made, facts={})
+    return len(made)
+
+
+def leave_one_out(folder: Path) -> None:
+    """Nine sources, 30 epochs, five seeds, 40,000 rows; scored, with baselines' columns and Markdown."""
+    features, config = folder / "loso.parquet", FitConfig()
+    rows = write_table(features, sources=9, clips=8, frames=556)
+    asked = loso.Asked(features=features, recipes=(config.recipe,), seeds=contract.DEFAULT_SEEDS, folds=loso.BY_SOURCE,
+                       baselines=(), device="cpu")  # fmt: skip
+    start = time.perf_counter()
+    found = loso.run(asked, folder / "loso", session_for())
+    seconds = time.perf_counter() - start
+    print(f"loso of {config.arch}, 9 sources x 30 epochs x 5 seeds, {rows:,} rows: {seconds:.1f} s (goal: 30), mean PLCC "
+          f"{found['compared'][0]['mean']['plcc']['mean']:.4f}")  # fmt: skip
+
+
+def fit_many(folder: Path) -> None:
+    """330,000 rows, 90 epochs."""
+    features, config = folder / "fit.parquet", FitConfig(epochs=90)
+    rows = write_table(features, sources=110, clips=10, frames=300)
+    start = time.perf_counter()
+    history = fit.make(config, features, folder / "fit", session_for())
+    seconds = time.perf_counter() - start
+    losses = history["training_loss"]
+    assert isinstance(losses, list)
+    print(f"fit of {config.arch}, {rows:,} rows, 90 epochs: {seconds:.1f} s (goal: 60), loss {losses[0]:.1f} to "
+          f"{losses[-1]:.3f}")  # fmt: skip
+
+
+def main() -> None:
+    """Print a line for each."""
+    print(f"load of the last minute: {os.getloadavg()[0]:.1f}, {usable_cores()} cores")
+    with tempfile.TemporaryDirectory() as place:
+        leave_one_out(Path(place))
+        fit_many(Path(place))
+
+
+if __name__ == "__main__":
+    main()

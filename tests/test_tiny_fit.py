@@ -1,0 +1,429 @@
+"""Tiny heads: what is held out, what a fit leaves, what goes on, what is exported, compared and chosen."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+import yaml
+from support import Command
+
+from kit import contract, exits, validation
+from kit.errors import BadInput, ExportFailed
+from kit.session import KIT_ROOT
+from kit.tiny import checkpoint, table
+from kit.tiny.config import FitConfig, head, read_yaml, resolve
+from kit.tiny.params import parse, recipe_with, scaled
+from kit.tiny.scored import scored
+from kit.tiny.split import COMBINED, divided
+from kit.tiny.table import FeatureTable
+from kit.training import export_check, runtime
+from kit.training.checkpoints import Checkpoints
+from kit.training.model import Network, restored
+from kit.training.recipe import Recipe, architecture
+
+HAS_OPTUNA = importlib.util.find_spec("optuna") is not None
+
+
+def rows(corpus: str, sources: int, clips: int = 2, frames: int = 30) -> pd.DataFrame:
+    """Rows with a smooth target; ``fold`` deals out sources."""
+    generator = np.random.default_rng(sources)
+    number = np.arange(sources * clips * frames)
+    features = generator.uniform(0.3, 1.0, (len(number), 6))
+    features[:, 5] *= 10
+    source = number // (clips * frames)
+    return pd.DataFrame({
+        "corpus": corpus, "source": [f"s{n}" for n in source], "clip": [f"c{n:03d}" for n in number // frames],
+        "frame_index": (number % frames).astype(np.int32), "codec": "libx264", "teacher": contract.DEFAULT_TEACHER,
+        **dict(zip(contract.FEATURES, features.T, strict=True)),
+        "vmaf": 20 + 50 * features[:, 0] * features[:, 1] + 15 * features[:, 2] - features[:, 5],
+        "fold": [f"fold{n % 2}" for n in source],
+    })  # fmt: skip
+
+
+def made(*parts: pd.DataFrame) -> FeatureTable:
+    return table.of(pd.concat(parts, ignore_index=True), contract.FEATURES, what="rows")
+
+
+TABLE = made(rows("npd", 4))
+BOTH = made(rows("npd", 3), rows("konvid-1k", 30, clips=1, frames=10))
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("features") / "f.parquet"
+    table.write(path, TABLE, facts={})
+    return path
+
+
+def load(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text()))
+
+
+# ------------------------------------------------------------------------------------------------- options
+
+
+def test_the_command_line_beats_the_file_beats_the_default() -> None:
+    file = read_yaml("lr: 1e-2\nbatch-size: 64\nval_source: [a, b]\n", "f.yaml")
+    config, origins = resolve({"lr": 0.1, "arch": None, "val_source": ()}, file)
+    assert (config.lr, config.batch_size, config.val_source, config.arch) == (0.1, 64, ("a", "b"), "mlp_small")
+    assert [origins[name] for name in ("lr", "batch_size", "epochs")] == ["command line", "config file", "default"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("lr: 0.1\nlearning_rate: 1\nwidth: 2\n", "learning_rate, width: no such option"),
+        ("features: f.parquet\n", "belong on the command line"), ("- lr\n", "holds list"), ("lr: [\n", "no YAML"),
+        ("batch-size: 1\nbatch_size: 2\n", "given twice"),
+    ],
+)  # fmt: skip
+def test_a_file_of_options_is_read_strictly(text: str, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        read_yaml(text, "f.yaml")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"lr": 0}, {"lr": "nan"}, {"lr": True}, {"epochs": 1.5}, {"epochs": -1}, {"epochs": True}, {"batch_size": 0},
+        {"val_fraction": 1}, {"val_source": 3}, {"seed": 2**31}, {"max_pairs": 0}, {"device": "tpu"}, {"combined": "all"},
+        {"arch": "fr_regressor_v2"}, {"arch": "no_codec_block"}, {"arch": "mlp-0"}, {"arch": "mlp-9999"},
+        {"val_source": "a", "val_fraction": 0.5}, {"epochs": 0, "max_pairs": 3},
+    ],
+)  # fmt: skip
+def test_values_that_cannot_be_are_refused_by_name(given: dict[str, object]) -> None:
+    with pytest.raises(BadInput, match="--" + next(iter(given)).replace("_", "-")):
+        resolve({}, given)
+
+
+def test_an_architecture_is_named_after_its_widths_and_old_members_keep_their_names() -> None:
+    assert architecture(head("mlp-32-16")).widths == (6, 32, 16, 1)
+    assert scaled("mlp_small", 32) == "mlp-32-16"
+    store = Checkpoints(folder=Path(), recipe=Recipe(epochs=3, arch="mlp_small"), corpus_sha256="0", device="cpu")
+    identity = store._identity(0, "g")["recipe"]
+    assert identity == {"epochs": 3, "arch": "mlp_small", "batch_size": 32, "lr": 5e-4, "weight_decay": 1e-5,
+                        "architecture": {"name": "mlp_small", "hidden": (16, 8), "activation": "relu",
+                                         "codec_aware": False, "dropout": 0.0}}  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------- what is held out
+
+
+def held_sources(whole: FeatureTable, **options: Any) -> tuple[set[str], set[str]]:
+    """The sources that are used at all, and those held out; a source is on one side as a whole."""
+    used, held = divided(whole, FitConfig(**options))
+    there, out = set(used.sources[~held].tolist()), set(used.sources[held].tolist())
+    assert not there & out
+    return there | out, out
+
+
+def test_whole_sources_are_held_out() -> None:
+    assert held_sources(TABLE, val_source=("s1", "npd/s3"))[1] == {"npd/s1", "npd/s3"}
+    assert held_sources(TABLE)[1] == set()
+    drawn = [held_sources(TABLE, val_fraction=0.5, seed=seed)[1] for seed in range(8)]
+    assert {len(out) for out in drawn} == {2}
+    assert len(set(map(frozenset, drawn))) > 1
+    assert len(held_sources(TABLE, val_fraction=0.99)[1]) == 3
+    assert len(held_sources(TABLE, val_fraction=0.01)[1]) == 1
+
+
+@pytest.mark.parametrize("mode", COMBINED)
+def test_a_mode_says_what_is_used_and_what_is_held_out(mode: str) -> None:
+    used, validated = COMBINED[mode]
+    there, out = held_sources(BOTH, combined=mode, val_fraction=0.2)
+    assert {name.split("/")[0] for name in there} == set(used)
+    assert {name.split("/")[0] for name in out} == set(validated)
+    assert not {name for name in out if "konvid" in name} or len({name for name in out if "konvid" in name}) == 6
+
+
+def test_what_cannot_be_held_out_is_told() -> None:
+    for options, said in (
+        ({"val_source": ("nobody",)}, "no such source"), ({"val_source": ("s0", "s1", "s2", "s3")}, "all sources"),
+        ({"combined": "both"}, "of konvid-1k there is nothing"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            divided(TABLE, FitConfig(**options))  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="several: konvid-1k/s0, npd/s0"):
+        divided(BOTH, FitConfig(val_source=("s0",)))
+    with pytest.raises(BadInput, match="no such source"):
+        divided(BOTH, FitConfig(combined="netflix-source", val_source=("konvid-1k/s0",)))
+    with pytest.raises(BadInput, match="one source"):
+        divided(made(rows("npd", 1)), FitConfig(val_fraction=0.5))
+
+
+def test_the_first_clips_of_each_corpus_are_used() -> None:
+    used, _ = divided(BOTH, FitConfig(max_pairs=3))
+    names = [name for name, _ in used.clips()]
+    every = [name for name, _ in BOTH.clips()]
+    assert names == [name for name in every if "konvid" in name][:3] + [name for name in every if "npd" in name][:3]
+
+
+# ------------------------------------------------------------------------------------------------------ fit
+
+
+def test_a_fit_leaves_weights_history_and_options(features: Path, tmp_path: Path, command: Command) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("epochs: 40\nlr: 5e-3\narch: linear\n")
+    out = tmp_path / "fit"
+    argv = ["fit", "--features", str(features), "--config", str(config), "--arch", "mlp_small", "--batch-size", "32",
+            "--val-source", "s2", "--out", str(out)]  # fmt: skip
+    assert command(argv) == exits.OK
+    history, fitted = load(out / "history.json"), checkpoint.read(out / "checkpoint.safetensors")
+    assert len(history["training_loss"]) == 40
+    assert history["training_loss"][-1] < 0.2 * history["training_loss"][0]
+    assert (history["rows_trained"], history["rows_held_out"]) == (180, 60)
+    assert history["validation"]["n"] == 60
+    assert history["validation"]["per_source"].keys() == {"npd/s2"}
+    assert history["run_provenance"]["schema"] == "ai-run-provenance-v1"
+    assert str(tmp_path) not in (out / "history.json").read_text()
+    digest = hashlib.sha256((out / "config.yaml").read_bytes()).hexdigest()
+    assert digest == history["config_sha256"] == fitted.facts["config_sha256"]
+    assert resolve({}, read_yaml((out / "config.yaml").read_text(), ""))[0].as_dict() == history["config"]
+    # the figures are those of the head that was left, on rows that it never saw
+    network, scale = restored(architecture(fitted.recipe.arch), fitted.arrays)
+    held = TABLE.only(TABLE.sources == "npd/s2").rows()
+    import torch
+
+    scores = network.scores(torch.from_numpy(scale.apply(held.features))).astype(np.float64)
+    off = float(np.sqrt(np.mean((scores - held.target) ** 2)))
+    assert off == pytest.approx(history["validation"]["rmse"], abs=1e-4)
+    assert np.allclose(scale.mean, TABLE.only(TABLE.sources != "npd/s2").rows().features.mean(axis=0), atol=1e-5)
+    # once more trains nothing and leaves the same bytes; another option or table is refused
+    before = (out / "checkpoint.safetensors").read_bytes()
+    assert command(argv) == exits.OK
+    assert (out / "checkpoint.safetensors").read_bytes() == before
+    assert command([*argv, "--lr", "0.1"]) == exits.BAD_INPUT
+    other = tmp_path / "other.parquet"
+    table.write(other, made(rows("npd", 5)), facts={})
+    assert command([str(other) if part == str(features) else part for part in argv]) == exits.BAD_INPUT
+    assert (out / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_initial_weights_need_no_table(features: Path, tmp_path: Path, command: Command) -> None:
+    out = tmp_path / "initial"
+    assert command(["fit", "--epochs", "0", "--seed", "3", "--out", str(out)]) == exits.OK
+    fitted = checkpoint.read(out / "checkpoint.safetensors")
+    assert fitted.facts["features_sha256"] is None
+    assert fitted.arrays["biases.2"].tolist() == [50.0]
+    assert load(out / "history.json")["validation"] is None
+    assert command(["fit", "--epochs", "0", "--features", str(features), "--out", str(out)]) == exits.BAD_INPUT
+    assert command(["fit", "--epochs", "1", "--out", str(out)]) == exits.BAD_INPUT
+    assert command(["export", "--checkpoint", str(out / "checkpoint.safetensors"), "--out",
+                    str(out / "m.onnx")]) == exits.OK  # fmt: skip
+    assert load(out / "m.json")["corpus"]["sha256"] is None
+
+
+def test_a_fit_that_was_killed_goes_on_to_the_same_bytes(
+    features: Path, tmp_path: Path, home: dict[str, str], command: Command
+) -> None:
+    def argv(out: str) -> list[str]:
+        return ["fit", "--features", str(features), "--epochs", "3000", "--batch-size", "8", "--out", str(tmp_path / out)]
+
+    program = ("import sys; from kit.training import worker; worker.CHECKPOINT_EVERY = 0.05;"
+               "from kit.cli import main; sys.exit(main(sys.argv[1:]))")  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *argv("killed")], cwd=KIT_ROOT, env=home, stderr=subprocess.DEVNULL
+    )
+    members, deadline = tmp_path / "killed" / "members", time.monotonic() + 60
+    while not list(members.glob(".tmp-*/taken-0")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "checkpoint.safetensors").exists()
+    assert command(argv("killed")) == exits.OK
+    assert not list(members.glob(".tmp-*"))
+    assert command(argv("whole")) == exits.OK
+    left = [(tmp_path / out / "checkpoint.safetensors").read_bytes() for out in ("killed", "whole")]
+    assert left[0] == left[1]
+
+
+def test_a_training_that_diverged_leaves_no_head(features: Path, tmp_path: Path, command: Command) -> None:
+    broken = made(rows("npd", 2)).frame.assign(adm2=1e38)
+    broken.loc[0, "adm2"] = -1e38
+    table.write(tmp_path / "b.parquet", table.of(broken, contract.FEATURES, what="rows"), facts={})
+    argv = ["fit", "--features", str(tmp_path / "b.parquet"), "--epochs", "1", "--out", str(tmp_path / "fit")]
+    assert command(argv) == exits.INVALID
+    assert not (tmp_path / "fit" / "checkpoint.safetensors").exists()
+
+
+# --------------------------------------------------------------------------------------------------- export
+
+
+@pytest.fixture(scope="module", params=["linear", "mlp_small", "mlp_medium", "mlp-12"])
+def fitted(request: pytest.FixtureRequest, features: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from kit.cli import main
+
+    out = tmp_path_factory.mktemp("fitted")
+    argv = ["fit", "--features", str(features), "--arch", request.param, "--epochs", "2", "--out", str(out)]
+    assert main(argv) == exits.OK
+    return out
+
+
+def test_an_export_is_the_fitted_head(fitted: Path, features: Path, tmp_path: Path, command: Command) -> None:
+    model = tmp_path / "tiny.v1.onnx"
+    argv = ["export", "--checkpoint", str(fitted / "checkpoint.safetensors"), "--out", str(model)]
+    assert command(argv) == exits.OK
+    assert load(tmp_path / "tiny.v1.json")["round_trip"]["on"] == "generated rows"
+    data = model.read_bytes()
+    assert command([*argv, "--features", str(features)]) == exits.OK
+    assert model.read_bytes() == data
+    graph = onnx.load_model_from_string(data)
+    ops = [node.op_type for node in graph.graph.node]
+    layers = len(architecture(checkpoint.read(fitted / "checkpoint.safetensors").recipe.arch).hidden)
+    assert ops == ["Sub", "Div", *["Gemm", "Relu"] * layers, "Gemm", "Squeeze", "Clip"]
+    assert (graph.ir_version, graph.opset_import[0].version) == (8, 17)
+    assert [end.name for end in graph.graph.output] == ["vmaf"]
+    told = load(tmp_path / "tiny.v1.json")
+    assert validation.problems("tiny_sidecar", told) == []
+    assert told["round_trip"]["largest"] <= contract.EXPORT_TOLERANCE
+    assert told["sha256"] == hashlib.sha256(data).hexdigest()
+    assert told["corpus"]["sha256"] == TABLE.sha256
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.v1.json", "tiny.v1.onnx"]
+    found = runtime.compute(runtime.open_session(data), TABLE.rows().features, TABLE.rows().codec)["vmaf"]
+    assert found.shape == (len(TABLE),)
+
+
+def test_a_model_that_does_not_do_what_the_network_does_does_not_appear(
+    fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    def off(self: Network, inputs: Any) -> Any:
+        return self(inputs).detach().clamp(*contract.SCORE_RANGE).numpy() + np.float32(0.01)
+
+    monkeypatch.setattr(export_check.Network, "scores", off)
+    model = tmp_path / "m.onnx"
+    assert command(["export", "--checkpoint", str(fitted / "checkpoint.safetensors"), "--out", str(model)]) == (
+        ExportFailed.exit_code
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not safetensors at all"])
+def test_what_is_no_checkpoint_is_refused(content: bytes | None, tmp_path: Path, command: Command) -> None:
+    path = tmp_path / "c.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    assert command(["export", "--checkpoint", str(path), "--out", str(tmp_path / "m.onnx")]) == exits.BAD_INPUT
+    assert command(["export", "--checkpoint", str(path), "--out", str(tmp_path / "m.txt")]) == exits.BAD_INPUT
+
+
+# ----------------------------------------------------------------------------------------------------- loso
+
+
+def test_all_clips_show_what_a_mean_over_clips_hides() -> None:
+    target = TABLE.frame["vmaf"].to_numpy(np.float64)
+    offset = np.repeat([8.0, -8.0] * 4, 30)  # each clip on a scale of its own
+    found: Any = scored(TABLE, TABLE.folds(TABLE.sources), {"0": target + offset})
+    assert found["per_clip"]["plcc"] == pytest.approx(1)
+    assert found["all_clips"]["plcc"] < 0.9
+    assert found["per_clip"]["bias_std"] == pytest.approx(8)
+    assert found["all_clips"]["rmse"] == pytest.approx(8)
+    flat: Any = scored(TABLE, TABLE.folds(TABLE.sources), {"0": np.full(len(target), 50.0), "1": target})
+    assert flat["mean"]["plcc"] == {"mean": 1.0, "std_folds": 0.0, "std_seeds": 0.0, "undefined": 4}
+    assert flat["per_clip"]["undefined"] == 4  # of eight clips, mean of two seeds
+
+
+def test_heads_side_by_side_with_each_source_held_out(
+    features: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(["fit", "--features", str(features), "--epochs", "1", "--out", str(tmp_path / "fit")]) == exits.OK
+    assert command(["export", "--checkpoint", str(tmp_path / "fit" / "checkpoint.safetensors"), "--out",
+                    str(tmp_path / "shipped.onnx")]) == exits.OK  # fmt: skip
+    capsys.readouterr()
+    out = tmp_path / "loso"
+    argv = ["loso", "--features", str(features), "--arch", "linear,mlp-8", "--seeds", "0,1", "--epochs", "20", "--lr",
+            "0.05", "--batch-size", "32", "--baseline", str(tmp_path / "shipped.onnx"), "--out", str(out),
+            "--json"]  # fmt: skip
+    assert command(argv) == exits.OK
+    found = json.loads(capsys.readouterr().out)
+    assert found == load(out / "loso.json")
+    assert [one["name"] for one in found["compared"]] == ["linear", "mlp-8", "shipped"]
+    line, _, shipped = found["compared"]
+    assert [fold["held_out"] for fold in line["folds"]] == ["npd/s0", "npd/s1", "npd/s2", "npd/s3"]
+    assert all(fold["n_train"] == 180 and fold["per_seed"].keys() == {"0", "1"} for fold in line["folds"])
+    plccs = [[fold["per_seed"][seed]["plcc"] for fold in line["folds"]] for seed in ("0", "1")]
+    assert line["mean"]["plcc"]["mean"] == pytest.approx(np.mean(plccs))
+    assert line["mean"]["plcc"]["std_folds"] == pytest.approx(np.std(np.mean(plccs, axis=0)))
+    assert line["mean"]["plcc"]["std_seeds"] == pytest.approx(np.std(np.mean(plccs, axis=1)))
+    assert line["mean"]["plcc"]["mean"] > 0.9
+    assert shipped["model"]["corpus_sha256"] == TABLE.sha256
+    assert found["run_provenance"]["inputs"].keys() == {"features", "baseline shipped.onnx"}
+    text = (out / "loso.md").read_text()
+    assert "shipped (baseline)" in text
+    assert "| npd/s3 |" in text
+    # the folds of a column; members that are there are not trained again
+    assert command([*argv[:-3], str(out), "--folds", "column:fold"]) == exits.OK
+    assert [fold["held_out"] for fold in load(out / "loso.json")["compared"][0]["folds"]] == ["fold0", "fold1"]
+    for wrong in ("column:nothing", "column:clip", "kfold:3"):
+        assert command([*argv[:-3], str(out), "--folds", wrong]) == exits.BAD_INPUT
+
+
+# ----------------------------------------------------------------------------------------------------- tune
+
+
+def test_parameters_become_recipes() -> None:
+    recipe = FitConfig(arch="mlp_medium", epochs=5).recipe
+    assert recipe_with(recipe, {"hidden": 16, "lr": 0.5}) == replace(recipe, arch="mlp-16-8", lr=0.5)
+    assert parse("hidden=choice:16,32").choices == (16, 32)
+    found = parse("lr=float:1e-4:1e-2:log")
+    assert (found.low, found.high, found.log) == (1e-4, 1e-2, True)
+    assert parse("epochs=int:2:9").whole
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "depth=choice:1", "lr", "lr=choice:", "lr=float:1", "lr=float:1:0", "lr=float:0.1:0.2:linear", "lr=int:1:2",
+        "hidden=float:1:2", "hidden=choice:1.5", "hidden=choice:0", "hidden=choice:8,8", "hidden=int:1:9999", "lr=float:a:b",
+        "weight_decay=float:0:1:log", "lr=float:nan:1",
+    ],
+)  # fmt: skip
+def test_what_is_no_parameter_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="--param"):
+        parse(text)
+
+
+def tune(features: Path, out: Path, *further: str) -> list[str]:
+    return ["tune", "--features", str(features), "--param", "hidden=choice:4,8", "--param", "lr=float:1e-3:1e-1:log",
+            "--epochs", "3", "--batch-size", "32", "--out", str(out), *further]  # fmt: skip
+
+
+@pytest.mark.skipif(not HAS_OPTUNA, reason="Optuna is not installed")
+def test_trials_are_trained_together_and_a_study_goes_on(features: Path, tmp_path: Path, command: Command) -> None:
+    assert command(tune(features, tmp_path, "--trials", "3")) == exits.OK
+    first = load(tmp_path / "tune.json")
+    assert command(tune(features, tmp_path, "--trials", "10")) == exits.OK
+    found = load(tmp_path / "tune.json")
+    assert found["trials"][:3] == first["trials"]
+    assert len(found["trials"]) == 10
+    assert len({trial["params"]["lr"] for trial in found["trials"]}) == 10
+    assert found["best"]["figures"]["rmse"] == min(trial["figures"]["rmse"] for trial in found["trials"])
+    assert {trial["recipe"]["arch"] for trial in found["trials"]} <= {"mlp-4-2", "mlp-8-4"}
+    assert command(tune(features, tmp_path, "--trials", "4")) == exits.OK
+    assert load(tmp_path / "tune.json")["trials"] == found["trials"]
+
+
+@pytest.mark.skipif(HAS_OPTUNA, reason="Optuna is installed")
+def test_without_optuna_it_says_so(features: Path, tmp_path: Path, command: Command) -> None:
+    assert command(tune(features, tmp_path, "--trials", "1")) == exits.BAD_INPUT
+    assert not list(tmp_path.iterdir())
+
+
+def test_tune_refuses_what_has_no_effect(
+    features: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for further in (("--lr", "0.1"), ("--param", "lr=choice:1"), ("--arch", "linear")):
+        assert command(tune(features, tmp_path, "--trials", "1", *further)) == exits.BAD_INPUT
+    assert "no effect beside --param lr" in capsys.readouterr().err
