@@ -49,8 +49,8 @@ def leave_one_out(folder: Path) -> None:
     start = time.perf_counter()
     found = loso.run(asked, folder / "loso", session_for())
     seconds = time.perf_counter() - start
-    print(f"loso of {config.arch}, 9 sources x 30 epochs x 5 seeds, {rows:,} rows: {seconds:.1f} s (goal: 30), mean PLCC "
-          f"{found['compared'][0]['mean']['plcc']['mean']:.4f}")  # fmt: skip
+    print(f"loso of {config.arch}, 9 sources x 30 epochs x 5 seeds, {rows:,} rows: {seconds:.1f} s (goal: 30), "
+          f"mean PLCC {found['compared'][0]['mean']['plcc']['mean']:.4f}")  # fmt: skip
 
 
 def fit_many(folder: Path) -> None:
@@ -61,7 +61,6 @@ def fit_many(folder: Path) -> None:
     history = fit.make(config, features, folder / "fit", session_for())
     seconds = time.perf_counter() - start
     losses = history["training_loss"]
-    assert isinstance(losses, list)
     print(f"fit of {config.arch}, {rows:,} rows, 90 epochs: {seconds:.1f} s (goal: 60), loss {losses[0]:.1f} to "
           f"{losses[-1]:.3f}")  # fmt: skip
 

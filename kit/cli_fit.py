@@ -49,14 +49,13 @@ def fit(features: Path | None, config_file: Path | None, out: Path, as_json: boo
 
     Exit codes: 0 done, 2 bad input, 3 a table that cannot be or a training that diverged, 4 disk full.
     """
-
     from kit.tiny.config import resolve
     from kit.tiny.fit import CHECKPOINT, make
 
     config, origins = resolve(given, _file(config_file))
     if (features is None) != (config.epochs == 0):
-        raise click.UsageError("--features is missing." if features is None else
-                               "--epochs 0 gives initial weights and looks at no table; leave --features out.")  # fmt: skip
+        idle = "--epochs 0 gives initial weights and looks at no table; leave --features out."
+        raise click.UsageError("--features is missing." if features is None else idle)
     session = session_for(out.absolute(), sys.argv[1:])
     _show_options(config.as_dict(), origins, session.ui)
     history = make(config, features, out.absolute(), session)
@@ -84,8 +83,8 @@ def _show_options(config: dict[str, object], origins: dict[str, str], ui: Ui) ->
     def shown(value: object) -> str:
         return ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
 
-    ui.table("Options", ("option", "value", "from"), [
-        Row(cells=(name.replace("_", "-"), shown(value), origins[name])) for name, value in config.items()])  # fmt: skip
+    rows = [Row(cells=(name.replace("_", "-"), shown(value), origins[name])) for name, value in config.items()]
+    ui.table("Options", ("option", "value", "from"), rows)
 
 
 def _show(history: dict[str, Any], ui: Ui) -> None:
@@ -96,8 +95,8 @@ def _show(history: dict[str, Any], ui: Ui) -> None:
         ui.say("Initial weights: fitted to nothing.")
         return
     losses = history["training_loss"]
-    ui.say(f"{history['rows_trained']} rows trained on, {history['rows_held_out']} held out; loss {losses[0]:.2f} after the "
-           f"first epoch, {losses[-1]:.2f} after the last")  # fmt: skip
+    ui.say(f"{history['rows_trained']} rows trained on, {history['rows_held_out']} held out; loss {losses[0]:.2f} after "
+           f"the first epoch, {losses[-1]:.2f} after the last")  # fmt: skip
     found = history["validation"]
     if found is None:
         ui.say("Nothing was held out: what it does on other sources is not known.")
@@ -123,8 +122,6 @@ def export(checkpoint: Path, features: Path | None, out: Path, as_json: bool) ->
 
     Exit codes: 0 done, 2 bad input, 4 disk full, 70 the model does not do what the network does.
     """
-
-
     if importlib.util.find_spec("onnxruntime") is None:
         raise PrerequisiteFailed("there is no onnxruntime for this machine", hint="Export on another box.")
     from kit.tiny.export import make
@@ -132,8 +129,9 @@ def export(checkpoint: Path, features: Path | None, out: Path, as_json: bool) ->
     session = session_for(out.absolute().parent, sys.argv[1:])
     told: dict[str, Any] = make(checkpoint, features, out.absolute(), session)
     tripped = told["round_trip"]
-    session.ui.say(f"{out}: SHA-256 {told['sha256'][:16]}, {out.with_suffix('.json').name} beside it; onnxruntime and torch "
-                   f"differ by {tripped['largest']:.1e} VMAF points at most on {tripped['rows']} {tripped['on']}")  # fmt: skip
+    session.ui.say(f"{out}: SHA-256 {told['sha256'][:16]}, {out.with_suffix('.json').name} beside it")
+    session.ui.say(f"onnxruntime and torch differ by {tripped['largest']:.1e} VMAF points at most on {tripped['rows']} "
+                   f"{tripped['on']}")  # fmt: skip
     if as_json:
         print_json(told)
     return Outcome(code=exits.OK)

@@ -41,8 +41,8 @@ _lr = click.option("--lr", metavar="X", type=float, default=contract.TINY_LEARNI
 @click.option("--out", metavar="DIR", type=_path, required=True, help="Folder of the result; a stopped run goes on.")
 @options("json")
 def loso(
-    features: Path, archs: str, folds: str, seeds: str | None, epochs: int, batch_size: int, lr: float,
-    baselines: tuple[Path, ...], device: str | None, out: Path, as_json: bool,  # noqa: FBT001
+    *, features: Path, archs: str, folds: str, seeds: str | None, epochs: int, batch_size: int, lr: float,
+    baselines: tuple[Path, ...], device: str | None, out: Path, as_json: bool,
 ) -> Outcome:  # fmt: skip
     """Train heads with each source held out once, all folds and seeds at once, and compare them.
 
@@ -89,8 +89,8 @@ def loso(
 @click.option("--out", metavar="DIR", type=_path, required=True, help="Folder of the result; a stopped run goes on.")
 @options("json")
 def tune(
-    features: Path, arch: str, params: tuple[str, ...], trials: int, folds: str, seed: int, epochs: int, batch_size: int,
-    lr: float, storage: str | None, device: str | None, out: Path, as_json: bool,  # noqa: FBT001
+    *, features: Path, arch: str, params: tuple[str, ...], trials: int, folds: str, seed: int, epochs: int,
+    batch_size: int, lr: float, storage: str | None, device: str | None, out: Path, as_json: bool,
 ) -> Outcome:  # fmt: skip
     """Choose parameters of a head with Optuna, by the RMSE on held-out sources; several trials at once.
 
@@ -120,7 +120,7 @@ def tune(
         Row(cells=("architecture", best["recipe"]["arch"])),
         *(Row(cells=(name, "-" if value is None else f"{value:.4f}")) for name, value in best["figures"].items()),
     ])  # fmt: skip
-    session.ui.say(f"All of them: {out / RESULT}. Its RMSE is that of the best of many: expect a little more elsewhere.")
+    session.ui.say(f"All of them: {out / RESULT}. Its RMSE is that of the best of many: expect more elsewhere.")
     if as_json:
         print_json(found)
     return Outcome(code=exits.OK)

@@ -119,8 +119,8 @@ LEARNING_RATE = 5e-4
 WEIGHT_DECAY = 1e-5
 BATCH_SIZE = 32
 
-#: Tiny heads that are fitted to a feature table: what is fitted unless said otherwise, and how. Adam and its weight decay
-#: are those above; a head of a few hundred weights takes larger batches and steps.
+#: Tiny heads that are fitted to a feature table: what is fitted unless said otherwise, and how. Adam and its weight
+#: decay are those above; a head of a few hundred weights takes larger batches and steps.
 TINY_ARCH, TINY_EPOCHS, TINY_BATCH_SIZE, TINY_LEARNING_RATE = "mlp_small", 30, 256, 1e-3
 
 #: What is held out for the verdict: each content group once, or ``kfold:K``.

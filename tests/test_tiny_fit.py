@@ -17,20 +17,20 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
-import yaml
 from support import Command
 
 from kit import contract, exits, validation
-from kit.errors import BadInput, ExportFailed
+from kit.errors import BadInput, ExportFailed, InvalidEvidence
 from kit.session import KIT_ROOT
 from kit.tiny import checkpoint, table
 from kit.tiny.config import FitConfig, head, read_yaml, resolve
+from kit.tiny.fitting import Fits, refuse_diverged
 from kit.tiny.params import parse, recipe_with, scaled
 from kit.tiny.scored import scored
 from kit.tiny.split import COMBINED, divided
 from kit.tiny.table import FeatureTable
 from kit.training import export_check, runtime
-from kit.training.checkpoints import Checkpoints
+from kit.training.checkpoints import Checkpoint, Checkpoints
 from kit.training.model import Network, restored
 from kit.training.recipe import Recipe, architecture
 
@@ -99,7 +99,8 @@ def test_a_file_of_options_is_read_strictly(text: str, said: str) -> None:
     "given",
     [
         {"lr": 0}, {"lr": "nan"}, {"lr": True}, {"epochs": 1.5}, {"epochs": -1}, {"epochs": True}, {"batch_size": 0},
-        {"val_fraction": 1}, {"val_source": 3}, {"seed": 2**31}, {"max_pairs": 0}, {"device": "tpu"}, {"combined": "all"},
+        {"val_fraction": 1}, {"val_source": 3}, {"seed": 2**31}, {"max_pairs": 0}, {"device": "tpu"},
+        {"combined": "all"},
         {"arch": "fr_regressor_v2"}, {"arch": "no_codec_block"}, {"arch": "mlp-0"}, {"arch": "mlp-9999"},
         {"val_source": "a", "val_fraction": 0.5}, {"epochs": 0, "max_pairs": 3},
     ],
@@ -151,7 +152,8 @@ def test_a_mode_says_what_is_used_and_what_is_held_out(mode: str) -> None:
 
 def test_what_cannot_be_held_out_is_told() -> None:
     for options, said in (
-        ({"val_source": ("nobody",)}, "no such source"), ({"val_source": ("s0", "s1", "s2", "s3")}, "all sources"),
+        ({"val_source": ("nobody",)}, "no such source"),
+        ({"val_source": ("s0", "s1", "s2", "s3")}, "all sources"),
         ({"combined": "both"}, "of konvid-1k there is nothing"),
     ):
         with pytest.raises(BadInput, match=said):
@@ -230,18 +232,26 @@ def test_a_fit_that_was_killed_goes_on_to_the_same_bytes(
     features: Path, tmp_path: Path, home: dict[str, str], command: Command
 ) -> None:
     def argv(out: str) -> list[str]:
-        return ["fit", "--features", str(features), "--epochs", "3000", "--batch-size", "8", "--out", str(tmp_path / out)]
+        return [
+            "fit",
+            "--features",
+            str(features),
+            "--epochs",
+            "150",
+            "--batch-size",
+            "8",
+            "--out",
+            str(tmp_path / out),
+        ]
 
-    program = ("import sys; from kit.training import worker; worker.CHECKPOINT_EVERY = 0.05;"
-               "from kit.cli import main; sys.exit(main(sys.argv[1:]))")  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, *argv("killed")], cwd=KIT_ROOT, env=home, stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen([sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), *argv("killed")], env=home,
+                               stderr=subprocess.DEVNULL)  # fmt: skip
     members, deadline = tmp_path / "killed" / "members", time.monotonic() + 60
     while not list(members.glob(".tmp-*/taken-0")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    assert list(members.glob(".tmp-*"))
     assert not (tmp_path / "killed" / "checkpoint.safetensors").exists()
     assert command(argv("killed")) == exits.OK
     assert not list(members.glob(".tmp-*"))
@@ -250,13 +260,15 @@ def test_a_fit_that_was_killed_goes_on_to_the_same_bytes(
     assert left[0] == left[1]
 
 
-def test_a_training_that_diverged_leaves_no_head(features: Path, tmp_path: Path, command: Command) -> None:
-    broken = made(rows("npd", 2)).frame.assign(adm2=1e38)
-    broken.loc[0, "adm2"] = -1e38
-    table.write(tmp_path / "b.parquet", table.of(broken, contract.FEATURES, what="rows"), facts={})
-    argv = ["fit", "--features", str(tmp_path / "b.parquet"), "--epochs", "1", "--out", str(tmp_path / "fit")]
-    assert command(argv) == exits.INVALID
-    assert not (tmp_path / "fit" / "checkpoint.safetensors").exists()
+@pytest.mark.parametrize("array", ["training_loss", "predictions"])
+def test_a_training_that_diverged_is_refused(array: str, tmp_path: Path) -> None:
+    fine = {"training_loss": np.ones(2, dtype=np.float32), "predictions": np.empty(0, dtype=np.float32)}
+    asked = Fits(table=TABLE, folds=(), seeds=(0,), recipes=(FitConfig(lr=3).recipe,), device="cpu", folder=tmp_path)
+    member = Checkpoint(arrays=fine, step=1, seconds=1)
+    refuse_diverged(asked, [{(0, ""): member}])
+    strange = replace(member, arrays=fine | {array: np.array([1, np.nan], dtype=np.float32)})
+    with pytest.raises(InvalidEvidence, match="mlp_small, lr 3, seed 0, held out npd/s1: not finite"):
+        refuse_diverged(asked, [{(0, ""): member, (0, "npd/s1"): strange}])
 
 
 # --------------------------------------------------------------------------------------------------- export
@@ -386,7 +398,8 @@ def test_parameters_become_recipes() -> None:
     "text",
     [
         "", "depth=choice:1", "lr", "lr=choice:", "lr=float:1", "lr=float:1:0", "lr=float:0.1:0.2:linear", "lr=int:1:2",
-        "hidden=float:1:2", "hidden=choice:1.5", "hidden=choice:0", "hidden=choice:8,8", "hidden=int:1:9999", "lr=float:a:b",
+        "hidden=float:1:2", "hidden=choice:1.5", "hidden=choice:0", "hidden=choice:8,8", "hidden=int:1:9999",
+        "lr=float:a:b",
         "weight_decay=float:0:1:log", "lr=float:nan:1",
     ],
 )  # fmt: skip

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-
 from kit.canon import canonical_json
 from kit.errors import BadInput, Missing
 from kit.fsio import write_bytes

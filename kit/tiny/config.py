@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import yaml
@@ -82,7 +82,7 @@ def head(name: object) -> str:
     return str(name)
 
 
-def resolve(given: Mapping[str, object], file: Mapping[str, object]) -> tuple[FitConfig, dict[str, str]]:
+def resolve(given: Mapping[str, object], file: dict[str, object]) -> tuple[FitConfig, dict[str, str]]:
     """The options and where each of them comes from.
 
     Args:
@@ -110,7 +110,9 @@ def resolve(given: Mapping[str, object], file: Mapping[str, object]) -> tuple[Fi
     config = FitConfig(**values)
     corpus = [_option(name) for name in ("val_source", "val_fraction", "max_pairs", "combined") if values.get(name)]
     if config.epochs == 0 and corpus:
-        raise BadInput(f"{', '.join(corpus)}: no effect with --epochs 0, which looks at no corpus", hint="Leave it out.")
+        raise BadInput(
+            f"{', '.join(corpus)}: no effect with --epochs 0, which looks at no corpus", hint="Leave it out."
+        )
     return config, origins
 
 
@@ -188,4 +190,3 @@ _VALUES: Mapping[str, Callable[[object], object]] = {
     "batch_size": _whole(1, 1 << 20), "lr": number(0, 10), "seed": _whole(0, _LARGEST_SEED),
     "max_pairs": _whole(1, 1 << 31), "combined": _one_of(tuple(COMBINED)), "device": _one_of(contract.DEVICES),
 }  # fmt: skip
-OPTION_NAMES = tuple(field.name for field in fields(FitConfig))

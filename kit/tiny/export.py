@@ -94,8 +94,8 @@ def sidecar(name: str, fitted: Fitted, scale: Standardiser, checked: Checked, *,
         on: the rows of the round trip, in words.
     """
     facts = fitted.facts
-    recipe = recipe_facts(fitted.recipe, [facts["seed"]], device=facts["device"],
-                          fitted_on="all rows but those of corpus.held_out" if facts["held_out"] else "all rows")  # fmt: skip
+    fitted_on = "all rows but those of corpus.held_out" if facts["held_out"] else "all rows"
+    recipe = recipe_facts(fitted.recipe, [facts["seed"]], device=facts["device"], fitted_on=fitted_on)
     return {
         "id": name, "name": f"{fitted.recipe.arch}, seed {facts['seed']}", "kind": "fr", "codec_aware": False,
         **graph_facts(name, [contract.FEATURES_INPUT], [contract.TINY_OUTPUT], scale),

@@ -56,7 +56,8 @@ def make(config: FitConfig, features: Path | None, out: Path, session: Session) 
             "checkpoint_sha256": sha256_file(out / CHECKPOINT), **history,
             "run_provenance": of_command(
                 session, args={name: str(value) for name, value in config.as_dict().items()},
-                inputs={} if features is None else {"features": file_of(features)}, outputs=[CHECKPOINT, HISTORY, CONFIG],
+                inputs={} if features is None else {"features": file_of(features)},
+                outputs=[CHECKPOINT, HISTORY, CONFIG],
             ),
         }  # fmt: skip
         write_json(out / HISTORY, document)

@@ -26,9 +26,9 @@ from kit.training.recipe import Recipe
 RESULT, MARKDOWN = "loso.json", "loso.md"
 BY_SOURCE, _BY_COLUMN = "source", "column:"
 _WHAT = (
-    "A clip: mean over clips of the figure within each. All clips: on all rows together. Where the second is worse, clips "
-    "lie on scales of their own: bias from clip to clip is the deviation of the clips' biases. RMSE and biases are VMAF "
-    "points, no mapping fitted."
+    "A clip: mean over clips of the figure within each. All clips: on all rows together. Where the second is worse, "
+    "clips lie on scales of their own: bias from clip to clip is the deviation of the clips' biases. RMSE and biases "
+    "are VMAF points, no mapping fitted."
 )
 
 
@@ -156,8 +156,8 @@ def _with_deviations(figure: Mapping[str, Any], digits: int) -> str:
 def _markdown(document: Mapping[str, Any]) -> Iterator[str]:
     told = document["features"]
     yield "# Leave one out\n"
-    yield (f"{told['rows']} rows, {told['clips']} clips, {len(told['sources'])} sources; folds: {document['folds']}; seeds "
-           f"{', '.join(map(str, document['seeds']))}; teacher {told['teacher'] or 'not told'}.\n")  # fmt: skip
+    yield (f"{told['rows']} rows, {told['clips']} clips, {len(told['sources'])} sources; folds: {document['folds']}; "
+           f"seeds {', '.join(map(str, document['seeds']))}; teacher {told['teacher'] or 'not told'}.\n")  # fmt: skip
     yield from _table(COLUMNS, lines(document))
     yield f"\n{_WHAT}\n"
     for figure, digits in (("plcc", 4), ("srocc", 4), ("rmse", 2)):

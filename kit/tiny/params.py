@@ -10,8 +10,8 @@ from kit.errors import BadInput
 from kit.training.recipe import Recipe, architecture
 
 #: Parameters, whether each is a whole number, and the range of each, both ends included.
-KNOWN = {"hidden": (True, 1, 999), "batch_size": (True, 1, 1 << 20), "epochs": (True, 1, 999_999), "lr": (False, 1e-9, 10),
-         "weight_decay": (False, 0, 10)}  # fmt: skip
+KNOWN = {"hidden": (True, 1, 999), "batch_size": (True, 1, 1 << 20), "epochs": (True, 1, 999_999),
+         "lr": (False, 1e-9, 10), "weight_decay": (False, 0, 10)}  # fmt: skip
 _HINT = "For example hidden=choice:16,32,64, lr=float:1e-4:1e-2:log or epochs=int:10:90."
 
 
@@ -57,7 +57,9 @@ def parse(text: str) -> Param:
             raise BadInput(f"--param {text}: a choice is there twice")
         return Param(name=name, choices=choices)
     if kind != ("int" if KNOWN[name][0] else "float"):
-        raise BadInput(f"--param {text}: {name} is {'a whole' if KNOWN[name][0] else 'any'} number, not {kind!r}", hint=_HINT)
+        raise BadInput(
+            f"--param {text}: {name} is {'a whole' if KNOWN[name][0] else 'any'} number, not {kind!r}", hint=_HINT
+        )
     low, high, *log = values.split(":") if values.count(":") in (1, 2) else ("", "")
     found = Param(name=name, low=_value(name, low, text), high=_value(name, high, text), log=log == ["log"])
     if log not in ([], ["log"]) or not found.low < found.high or (found.log and not found.low > 0):
@@ -72,8 +74,8 @@ def _value(name: str, text: str, whole_text: str) -> float:
     except ValueError:
         value = -1
     if not low <= value <= high:
-        raise BadInput(f"--param {whole_text}: {text!r} is no {'whole ' if whole else ''}number from {low:g} to {high:g}",
-                       hint=_HINT)  # fmt: skip
+        kind = "whole number" if whole else "number"
+        raise BadInput(f"--param {whole_text}: {text!r} is no {kind} from {low:g} to {high:g}", hint=_HINT)
     return value
 
 

@@ -41,7 +41,8 @@ def scored(table: FeatureTable, folds: Sequence[Fold], predictions: Mapping[str,
     return {
         "folds": [
             {"held_out": fold.held_out, "n_train": len(fold.train), "n_val": len(fold.held),
-             "per_seed": found[fold.held_out], **{name: _spread(found[fold.held_out].values(), name) for name in FIGURES}}
+             "per_seed": found[fold.held_out],
+             **{name: _spread(found[fold.held_out].values(), name) for name in FIGURES}}
             for fold in folds
         ],
         "mean": {name: _over(found, list(predictions), name) for name in FIGURES},
@@ -87,7 +88,9 @@ def _spread(parts: Iterable[Mapping[str, object]], name: str) -> dict[str, float
     return {"mean": fmean(values), "std": pstdev(values)} if values else {"mean": None, "std": None}
 
 
-def _over(found: Mapping[str, Mapping[str, Mapping[str, object]]], seeds: Sequence[str], name: str) -> dict[str, object]:
+def _over(
+    found: Mapping[str, Mapping[str, Mapping[str, object]]], seeds: Sequence[str], name: str
+) -> dict[str, object]:
     """Mean and deviations of a figure over folds and seeds; ``undefined`` members have none and are left out."""
     members = [_defined(fold.values(), name) for fold in found.values()]
     by_fold = [fmean(values) for values in members if values]

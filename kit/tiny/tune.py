@@ -80,7 +80,7 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
 def _optuna() -> Any:
     if importlib.util.find_spec("optuna") is None:
         raise PrerequisiteFailed("`tune` chooses with Optuna, which is not installed here",
-                                 hint="Install the kit's extra `tune` (pyproject.toml has its pin) beside it.")  # fmt: skip
+                                 hint="Install the extra `tune` of pyproject.toml beside the kit.")  # fmt: skip
     optuna: Any = importlib.import_module("optuna")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
@@ -174,5 +174,3 @@ def _told(trial: Any) -> Mapping[str, Any]:
     """One trial; ``figures`` are the means over folds, None where it diverged."""
     return {"number": trial.number, "params": dict(trial.params), "recipe": trial.user_attrs["recipe"],
             "figures": trial.user_attrs.get("figures")}  # fmt: skip
-
-

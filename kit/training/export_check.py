@@ -69,9 +69,7 @@ def expected(
     return dict(zip(outputs, said, strict=True))
 
 
-def differences(
-    found: Mapping[str, Floats], said: Mapping[str, NDArray[np.float64]]
-) -> tuple[float, list[str]]:
+def differences(found: Mapping[str, Floats], said: Mapping[str, NDArray[np.float64]]) -> tuple[float, list[str]]:
     """The largest difference between onnxruntime and torch in VMAF points, and what is too large."""
     largest, problems = 0.0, []
     for name in said:

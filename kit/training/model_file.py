@@ -104,13 +104,12 @@ def open_model(path: Path, option: str = "--model") -> ModelFile:
     outputs = tuple(end.name for end in session.get_outputs())
     known = [{name: [width] for name, width in list(_INPUTS.items())[:count]} for count in (1, 2)]
     if inputs not in known or outputs not in _OUTPUTS:
-        raise BadInput(f"{option}: {path.name} takes {inputs} and gives {list(outputs)}; expected features [N, 6], with or "
-                       "without codec_onehot [N, 18], and score, with or without score_std, or vmaf", hint=_HINT)  # fmt: skip
+        raise BadInput(f"{option}: {path.name} takes {inputs} and gives {list(outputs)}; expected features [N, 6], "
+                       "with or without codec_onehot [N, 18], and score, with or without score_std, or vmaf",
+                       hint=_HINT)  # fmt: skip
     digest, codec_aware = hashlib.sha256(data).hexdigest(), contract.CODEC_INPUT in inputs
-    return ModelFile(
-        path=path, sha256=digest, sidecar=_sidecar(path.with_suffix(".json"), digest, _OUTPUTS[outputs], codec_aware=codec_aware),
-        codec_aware=codec_aware, outputs=outputs, session=session,
-    )  # fmt: skip
+    told = _sidecar(path.with_suffix(".json"), digest, _OUTPUTS[outputs], codec_aware=codec_aware)
+    return ModelFile(path=path, sha256=digest, sidecar=told, codec_aware=codec_aware, outputs=outputs, session=session)
 
 
 def baseline_model(path: Path) -> ModelFile:
