@@ -95,8 +95,8 @@ def _show(history: dict[str, Any], ui: Ui) -> None:
         ui.say("Initial weights: fitted to nothing.")
         return
     losses = history["training_loss"]
-    ui.say(f"{history['rows_trained']} rows trained on, {history['rows_held_out']} held out; loss {losses[0]:.2f} after "
-           f"the first epoch, {losses[-1]:.2f} after the last")  # fmt: skip
+    ui.say(f"{history['rows_trained']} rows trained on, {history['rows_held_out']} held out; loss {losses[0]:.2f} "
+           f"after the first epoch, {losses[-1]:.2f} after the last")  # fmt: skip
     found = history["validation"]
     if found is None:
         ui.say("Nothing was held out: what it does on other sources is not known.")

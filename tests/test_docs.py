@@ -52,6 +52,12 @@ RUN_HERE = {
     "python3 -m kit score --model M.onnx --corpus DIR": Ran(placeholders=_MODEL),
     "python3 -m kit score --model M.onnx --ref R --dis D --encoder libx264 --cq 31": Ran(
         placeholders={"M.onnx": "model.onnx", "R": "clips/Bars_320x180_25fps_8bit_420.yuv", "D": "dis.mkv"}),
+    "python3 -m kit fit --features F --val-source S --out FIT": Ran(
+        placeholders={"F": "run", "S": "Fractal", "FIT": "fit"}, further=("--epochs", "2")),
+    "python3 -m kit export --checkpoint C --out M2.onnx": Ran(
+        placeholders={"C": "fit/checkpoint.safetensors", "M2.onnx": "tiny.onnx"}),
+    "python3 -m kit loso --features F --arch linear,mlp_small --out DIR": Ran(
+        placeholders={"F": "run", "DIR": "loso"}, further=("--epochs", "1", "--seeds", "0")),
     "python3 -m kit merge ensemble-results-*.tar.gz old.jsonl --assume-teacher vmaf_v0.6.1 --out corpus": Ran(
         placeholders={"ensemble-results-*.tar.gz": "bundle.tar.gz"}),
     "python3 run_full_pipeline.py --corpus corpus": Ran(
@@ -86,6 +92,8 @@ RUN_ELSEWHERE = {
     "DIR": "test_cluster.py::test_certificates_let_in_and_keep_out",
     "python3 -m kit corpus --scheduler tls://HOST:8786 --tls-ca ca.pem --tls-cert box.pem --tls-key box.key --out-dir "
     "RUN": "test_cluster.py::test_certificates_let_in_and_keep_out",
+    "python3 -m kit tune --features F --param hidden=choice:16,32,64 --param lr=float:1e-4:1e-2:log --trials 20 --out DIR":
+        "test_tiny_fit.py::test_trials_are_trained_together_and_a_study_goes_on",
     "python3 -m kit binaries add PATH": "test_binaries.py::test_the_commands",
     "python3 -m kit extract-features --dataset npd --ref-dir NPD --out npd.parquet":
         "test_tiny_features.py::test_a_ladder_of_stored_clips",

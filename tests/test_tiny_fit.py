@@ -24,6 +24,7 @@ from kit.errors import BadInput, ExportFailed, InvalidEvidence
 from kit.session import KIT_ROOT
 from kit.tiny import checkpoint, table
 from kit.tiny.config import FitConfig, head, read_yaml, resolve
+from kit.tiny.fit import facts_of
 from kit.tiny.fitting import Fits, refuse_diverged
 from kit.tiny.params import parse, recipe_with, scaled
 from kit.tiny.scored import scored
@@ -31,8 +32,10 @@ from kit.tiny.split import COMBINED, divided
 from kit.tiny.table import FeatureTable
 from kit.training import export_check, runtime
 from kit.training.checkpoints import Checkpoint, Checkpoints
+from kit.training.draws import Draws
 from kit.training.model import Network, restored
 from kit.training.recipe import Recipe, architecture
+from kit.training.standardiser import fit_standardiser
 
 HAS_OPTUNA = importlib.util.find_spec("optuna") is not None
 
@@ -244,7 +247,8 @@ def test_a_fit_that_was_killed_goes_on_to_the_same_bytes(
             str(tmp_path / out),
         ]
 
-    process = subprocess.Popen([sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), *argv("killed")], env=home,
+    program = "import sys; from kit.cli import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen([sys.executable, "-c", program, *argv("killed")], cwd=KIT_ROOT, env=home,
                                stderr=subprocess.DEVNULL)  # fmt: skip
     members, deadline = tmp_path / "killed" / "members", time.monotonic() + 60
     while not list(members.glob(".tmp-*/taken-0")) and time.monotonic() < deadline:
@@ -274,36 +278,40 @@ def test_a_training_that_diverged_is_refused(array: str, tmp_path: Path) -> None
 # --------------------------------------------------------------------------------------------------- export
 
 
-@pytest.fixture(scope="module", params=["linear", "mlp_small", "mlp_medium", "mlp-12"])
-def fitted(request: pytest.FixtureRequest, features: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from kit.cli import main
-
-    out = tmp_path_factory.mktemp("fitted")
-    argv = ["fit", "--features", str(features), "--arch", request.param, "--epochs", "2", "--out", str(out)]
-    assert main(argv) == exits.OK
-    return out
+@pytest.fixture(params=["linear", "mlp_small", "mlp_medium", "mlp-12"])
+def fitted(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A checkpoint as a fit leaves it; its weights are those it began with."""
+    network = Network(architecture(request.param), Draws(1, ""), 60.0)
+    scale = fit_standardiser(TABLE.rows().features, np.arange(len(TABLE), dtype=np.int32))
+    arrays = {name: value.numpy() for name, value in network.state_dict().items()}
+    told = {"held_out": ["npd/s1"], "seed": 1, "device": "cpu", "config_sha256": "0" * 64}
+    path = tmp_path / "fit" / "checkpoint.safetensors"
+    checkpoint.write(path, checkpoint.Fitted(
+        recipe=Recipe(epochs=2, arch=request.param), arrays=arrays | {"mean": scale.mean, "std": scale.std},
+        facts=facts_of(TABLE) | told))  # fmt: skip
+    return path
 
 
 def test_an_export_is_the_fitted_head(fitted: Path, features: Path, tmp_path: Path, command: Command) -> None:
-    model = tmp_path / "tiny.v1.onnx"
-    argv = ["export", "--checkpoint", str(fitted / "checkpoint.safetensors"), "--out", str(model)]
+    model = tmp_path / "made" / "tiny.v1.onnx"
+    argv = ["export", "--checkpoint", str(fitted), "--out", str(model)]
     assert command(argv) == exits.OK
-    assert load(tmp_path / "tiny.v1.json")["round_trip"]["on"] == "generated rows"
+    assert load(model.with_suffix(".json"))["round_trip"]["on"] == "generated rows"
     data = model.read_bytes()
     assert command([*argv, "--features", str(features)]) == exits.OK
     assert model.read_bytes() == data
     graph = onnx.load_model_from_string(data)
     ops = [node.op_type for node in graph.graph.node]
-    layers = len(architecture(checkpoint.read(fitted / "checkpoint.safetensors").recipe.arch).hidden)
+    layers = len(architecture(checkpoint.read(fitted).recipe.arch).hidden)
     assert ops == ["Sub", "Div", *["Gemm", "Relu"] * layers, "Gemm", "Squeeze", "Clip"]
     assert (graph.ir_version, graph.opset_import[0].version) == (8, 17)
     assert [end.name for end in graph.graph.output] == ["vmaf"]
-    told = load(tmp_path / "tiny.v1.json")
+    told = load(model.with_suffix(".json"))
     assert validation.problems("tiny_sidecar", told) == []
     assert told["round_trip"]["largest"] <= contract.EXPORT_TOLERANCE
     assert told["sha256"] == hashlib.sha256(data).hexdigest()
     assert told["corpus"]["sha256"] == TABLE.sha256
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.v1.json", "tiny.v1.onnx"]
+    assert sorted(path.name for path in model.parent.iterdir()) == ["tiny.v1.json", "tiny.v1.onnx"]
     found = runtime.compute(runtime.open_session(data), TABLE.rows().features, TABLE.rows().codec)["vmaf"]
     assert found.shape == (len(TABLE),)
 
@@ -315,11 +323,9 @@ def test_a_model_that_does_not_do_what_the_network_does_does_not_appear(
         return self(inputs).detach().clamp(*contract.SCORE_RANGE).numpy() + np.float32(0.01)
 
     monkeypatch.setattr(export_check.Network, "scores", off)
-    model = tmp_path / "m.onnx"
-    assert command(["export", "--checkpoint", str(fitted / "checkpoint.safetensors"), "--out", str(model)]) == (
-        ExportFailed.exit_code
-    )
-    assert list(tmp_path.iterdir()) == []
+    argv = ["export", "--checkpoint", str(fitted), "--out", str(tmp_path / "made" / "m.onnx")]
+    assert command(argv) == ExportFailed.exit_code
+    assert list((tmp_path / "made").iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not safetensors at all"])
@@ -343,7 +349,7 @@ def test_all_clips_show_what_a_mean_over_clips_hides() -> None:
     assert found["per_clip"]["bias_std"] == pytest.approx(8)
     assert found["all_clips"]["rmse"] == pytest.approx(8)
     flat: Any = scored(TABLE, TABLE.folds(TABLE.sources), {"0": np.full(len(target), 50.0), "1": target})
-    assert flat["mean"]["plcc"] == {"mean": 1.0, "std_folds": 0.0, "std_seeds": 0.0, "undefined": 4}
+    assert flat["mean"]["plcc"] == pytest.approx({"mean": 1, "std_folds": 0, "std_seeds": 0, "undefined": 4})
     assert flat["per_clip"]["undefined"] == 4  # of eight clips, mean of two seeds
 
 
@@ -376,10 +382,10 @@ def test_heads_side_by_side_with_each_source_held_out(
     assert "shipped (baseline)" in text
     assert "| npd/s3 |" in text
     # the folds of a column; members that are there are not trained again
-    assert command([*argv[:-3], str(out), "--folds", "column:fold"]) == exits.OK
+    assert command([*argv[:-1], "--folds", "column:fold"]) == exits.OK
     assert [fold["held_out"] for fold in load(out / "loso.json")["compared"][0]["folds"]] == ["fold0", "fold1"]
     for wrong in ("column:nothing", "column:clip", "kfold:3"):
-        assert command([*argv[:-3], str(out), "--folds", wrong]) == exits.BAD_INPUT
+        assert command([*argv[:-1], "--folds", wrong]) == exits.BAD_INPUT
 
 
 # ----------------------------------------------------------------------------------------------------- tune
