@@ -92,7 +92,8 @@ RUN_ELSEWHERE = {
     "DIR": "test_cluster.py::test_certificates_let_in_and_keep_out",
     "python3 -m kit corpus --scheduler tls://HOST:8786 --tls-ca ca.pem --tls-cert box.pem --tls-key box.key --out-dir "
     "RUN": "test_cluster.py::test_certificates_let_in_and_keep_out",
-    "python3 -m kit tune --features F --param hidden=choice:16,32,64 --param lr=float:1e-4:1e-2:log --trials 20 --out DIR":
+    "python3 -m kit tune --features F --param hidden=choice:16,32,64 --param lr=float:1e-4:1e-2:log --trials 20 --out "
+    "DIR":
         "test_tiny_fit.py::test_trials_are_trained_together_and_a_study_goes_on",
     "python3 -m kit binaries add PATH": "test_binaries.py::test_the_commands",
     "python3 -m kit extract-features --dataset npd --ref-dir NPD --out npd.parquet":

@@ -26,6 +26,7 @@ from kit.tiny import checkpoint, table
 from kit.tiny.config import FitConfig, head, read_yaml, resolve
 from kit.tiny.fit import facts_of
 from kit.tiny.fitting import Fits, refuse_diverged
+from kit.tiny.loso import folds_of
 from kit.tiny.params import parse, recipe_with, scaled
 from kit.tiny.scored import scored
 from kit.tiny.split import COMBINED, divided
@@ -278,18 +279,21 @@ def test_a_training_that_diverged_is_refused(array: str, tmp_path: Path) -> None
 # --------------------------------------------------------------------------------------------------- export
 
 
-@pytest.fixture(params=["linear", "mlp_small", "mlp_medium", "mlp-12"])
-def fitted(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def untrained(path: Path, arch: str) -> Path:
     """A checkpoint as a fit leaves it; its weights are those it began with."""
-    network = Network(architecture(request.param), Draws(1, ""), 60.0)
+    network = Network(architecture(arch), Draws(1, ""), 60.0)
     scale = fit_standardiser(TABLE.rows().features, np.arange(len(TABLE), dtype=np.int32))
     arrays = {name: value.numpy() for name, value in network.state_dict().items()}
     told = {"held_out": ["npd/s1"], "seed": 1, "device": "cpu", "config_sha256": "0" * 64}
-    path = tmp_path / "fit" / "checkpoint.safetensors"
     checkpoint.write(path, checkpoint.Fitted(
-        recipe=Recipe(epochs=2, arch=request.param), arrays=arrays | {"mean": scale.mean, "std": scale.std},
+        recipe=Recipe(epochs=2, arch=arch), arrays=arrays | {"mean": scale.mean, "std": scale.std},
         facts=facts_of(TABLE) | told))  # fmt: skip
     return path
+
+
+@pytest.fixture(params=["linear", "mlp_small", "mlp_medium", "mlp-12"])
+def fitted(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return untrained(tmp_path / "fit" / "checkpoint.safetensors", request.param)
 
 
 def test_an_export_is_the_fitted_head(fitted: Path, features: Path, tmp_path: Path, command: Command) -> None:
@@ -356,9 +360,8 @@ def test_all_clips_show_what_a_mean_over_clips_hides() -> None:
 def test_heads_side_by_side_with_each_source_held_out(
     features: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(["fit", "--features", str(features), "--epochs", "1", "--out", str(tmp_path / "fit")]) == exits.OK
-    assert command(["export", "--checkpoint", str(tmp_path / "fit" / "checkpoint.safetensors"), "--out",
-                    str(tmp_path / "shipped.onnx")]) == exits.OK  # fmt: skip
+    kept = untrained(tmp_path / "checkpoint.safetensors", "mlp_small")
+    assert command(["export", "--checkpoint", str(kept), "--out", str(tmp_path / "shipped.onnx")]) == exits.OK
     capsys.readouterr()
     out = tmp_path / "loso"
     argv = ["loso", "--features", str(features), "--arch", "linear,mlp-8", "--seeds", "0,1", "--epochs", "20", "--lr",
@@ -381,11 +384,19 @@ def test_heads_side_by_side_with_each_source_held_out(
     text = (out / "loso.md").read_text()
     assert "shipped (baseline)" in text
     assert "| npd/s3 |" in text
-    # the folds of a column; members that are there are not trained again
-    assert command([*argv[:-1], "--folds", "column:fold"]) == exits.OK
-    assert [fold["held_out"] for fold in load(out / "loso.json")["compared"][0]["folds"]] == ["fold0", "fold1"]
-    for wrong in ("column:nothing", "column:clip", "kfold:3"):
-        assert command([*argv[:-1], "--folds", wrong]) == exits.BAD_INPUT
+
+
+def test_folds_follow_from_a_column_of_whole_sources() -> None:
+    assert [fold.held_out for fold in folds_of(TABLE, "column:fold")] == ["fold0", "fold1"]
+    assert [len(fold.held) for fold in folds_of(TABLE, "source")] == [60] * 4
+    for wrong, said in (
+        ("column:nothing", "neither"),
+        ("kfold:3", "neither"),
+        ("column:clip", None),
+        ("column:corpus", None),
+    ):
+        with pytest.raises(BadInput, match=said):
+            folds_of(TABLE, wrong)
 
 
 # ----------------------------------------------------------------------------------------------------- tune
@@ -421,13 +432,13 @@ def tune(features: Path, out: Path, *further: str) -> list[str]:
 
 @pytest.mark.skipif(not HAS_OPTUNA, reason="Optuna is not installed")
 def test_trials_are_trained_together_and_a_study_goes_on(features: Path, tmp_path: Path, command: Command) -> None:
-    assert command(tune(features, tmp_path, "--trials", "3")) == exits.OK
+    assert command(tune(features, tmp_path, "--trials", "2")) == exits.OK
     first = load(tmp_path / "tune.json")
-    assert command(tune(features, tmp_path, "--trials", "10")) == exits.OK
+    assert command(tune(features, tmp_path, "--trials", "6")) == exits.OK
     found = load(tmp_path / "tune.json")
-    assert found["trials"][:3] == first["trials"]
-    assert len(found["trials"]) == 10
-    assert len({trial["params"]["lr"] for trial in found["trials"]}) == 10
+    assert found["trials"][:2] == first["trials"]
+    assert len(found["trials"]) == 6
+    assert len({trial["params"]["lr"] for trial in found["trials"]}) == 6
     assert found["best"]["figures"]["rmse"] == min(trial["figures"]["rmse"] for trial in found["trials"])
     assert {trial["recipe"]["arch"] for trial in found["trials"]} <= {"mlp-4-2", "mlp-8-4"}
     assert command(tune(features, tmp_path, "--trials", "4")) == exits.OK
