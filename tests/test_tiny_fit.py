@@ -23,13 +23,13 @@ from kit import contract, exits, validation
 from kit.errors import BadInput, ExportFailed, InvalidEvidence
 from kit.session import KIT_ROOT
 from kit.tiny import checkpoint, table
-from kit.tiny.config import FitConfig, head, read_yaml, resolve
+from kit.tiny.config import COMBINED, FitConfig, head, read_yaml, resolve
 from kit.tiny.fit import facts_of
 from kit.tiny.fitting import Fits, refuse_diverged
 from kit.tiny.loso import folds_of
 from kit.tiny.params import parse, recipe_with, scaled
 from kit.tiny.scored import scored
-from kit.tiny.split import COMBINED, divided
+from kit.tiny.split import divided
 from kit.tiny.table import FeatureTable
 from kit.training import export_check, runtime
 from kit.training.checkpoints import Checkpoint, Checkpoints
@@ -241,7 +241,7 @@ def test_a_fit_that_was_killed_goes_on_to_the_same_bytes(
             "--features",
             str(features),
             "--epochs",
-            "150",
+            "40",
             "--batch-size",
             "8",
             "--out",

@@ -12,9 +12,17 @@ import yaml
 
 from kit import contract
 from kit.errors import BadInput
-from kit.tiny.split import COMBINED
 from kit.training.recipe import Recipe, architecture
 
+NETFLIX, KONVID = "npd", "konvid-1k"
+#: Modes of ``--combined``: the corpora that are used, and those of them whose sources may be held out.
+COMBINED: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "netflix-source": ((NETFLIX, KONVID), (NETFLIX,)),
+    "konvid-holdout": ((NETFLIX, KONVID), (KONVID,)),
+    "both": ((NETFLIX, KONVID), (NETFLIX, KONVID)),
+    "netflix-only": ((NETFLIX,), (NETFLIX,)),
+    "konvid-only": ((KONVID,), (KONVID,)),
+}
 #: Share of the rows of each validated corpus that ``--combined`` holds out where nothing else is said.
 COMBINED_FRACTION = 0.1
 _LARGEST_SEED = 2**31 - 1
@@ -31,7 +39,7 @@ class FitConfig:
         val_fraction: share of the rows whose sources are held out, 0 to 1, both excluded.
         epochs: passes over the training rows; 0 for the initial weights.
         max_pairs: clips of each corpus that are used; None for all.
-        combined: a mode of :data:`kit.tiny.split.COMBINED`; None to use the table as it is.
+        combined: a mode of :data:`COMBINED`; None to use the table as it is.
     """
 
     arch: str = contract.TINY_ARCH

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kit.canon import sha256_json
 from kit.errors import BadInput
+from kit.tiny.config import COMBINED, KONVID, NETFLIX, FitConfig
 from kit.tiny.table import CLIP, FeatureTable
-
-if TYPE_CHECKING:
-    from kit.tiny.config import FitConfig
-
-NETFLIX, KONVID = "npd", "konvid-1k"
-#: Modes of ``--combined``: the corpora that are used, and those of them whose sources may be held out.
-COMBINED: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "netflix-source": ((NETFLIX, KONVID), (NETFLIX,)),
-    "konvid-holdout": ((NETFLIX, KONVID), (KONVID,)),
-    "both": ((NETFLIX, KONVID), (NETFLIX, KONVID)),
-    "netflix-only": ((NETFLIX,), (NETFLIX,)),
-    "konvid-only": ((KONVID,), (KONVID,)),
-}
 
 
 def divided(table: FeatureTable, config: FitConfig) -> tuple[FeatureTable, NDArray[np.bool_]]:
