@@ -218,12 +218,13 @@ def combine(
     told: dict[str, object] = {"inputs": {
         name: {"sha256": one.sha256, "rows": len(one), "clips": sum(1 for _ in one.clips()),
                "filled": dict(done.filled[name])}
-        for name, one in tables.items()}}  # fmt: skip
+        for name, one in tables.items()}, "shared_groups": list(done.shared)}  # fmt: skip
     whole = manifest.write(out, done.table, told, config=here, session=session, inputs=paths)
     session.ui.table("Combined", ("corpus", "file", "sources", "clips", "rows", "NaN in"), [
         Row(cells=(name, paths[name].name, str(len(set(one.sources))), str(sum(1 for _ in one.clips())),
                    str(len(one)), ", ".join(done.filled[name]) or "nothing"))
         for name, one in tables.items()])  # fmt: skip
+    _list(session, "Content groups of several inputs, held out together", done.shared)
     session.ui.say(f"{out}: {len(done.table)} rows, {len(done.table.features)} features, teacher "
                    f"{done.table.teacher or 'not told'}")  # fmt: skip
     if as_json:

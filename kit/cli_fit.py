@@ -25,9 +25,10 @@ _path = click.Path(path_type=Path)
 @click.option("--arch", metavar="NAME",
               help="linear, mlp_small, mlp_medium, or by widths such as mlp-32-16. "
                    f"Default: {contract.TINY_ARCH}.")  # fmt: skip
-@click.option("--val-source", metavar="S", multiple=True, help="Hold this source out; may be given several times.")
+@click.option("--val-source", metavar="S", multiple=True,
+              help="Hold this source out, with all of its content group; may be given several times.")  # fmt: skip
 @click.option("--val-fraction", metavar="X", type=float,
-              help="Hold out sources with this share of the rows, drawn by --seed.")  # fmt: skip
+              help="Hold out content groups with this share of the rows, drawn by --seed.")  # fmt: skip
 @click.option("--combined", metavar="MODE",
               help="npd and konvid-1k together: netflix-source, konvid-holdout, both (what is held out), netflix-only, "
                    "konvid-only (what is used).")  # fmt: skip
@@ -43,7 +44,7 @@ _path = click.Path(path_type=Path)
 @click.option("--out", metavar="DIR", type=_path, required=True, help="Folder of the fit; a stopped one goes on.")
 @options("json")
 def fit(features: Path | None, config_file: Path | None, out: Path, as_json: bool, **given: object) -> Outcome:  # noqa: FBT001
-    """Fit a tiny head on the six features to a table; whole sources are held out, never frames.
+    """Fit a tiny head on the six features to a table; whole content groups are held out, never frames.
 
     Leaves checkpoint.safetensors, history.json and config.yaml. Command line beats --config beats default.
 
@@ -97,6 +98,9 @@ def _show(history: dict[str, Any], ui: Ui) -> None:
     losses = history["training_loss"]
     ui.say(f"{history['rows_trained']} rows trained on, {history['rows_held_out']} held out; loss {losses[0]:.2f} "
            f"after the first epoch, {losses[-1]:.2f} after the last")  # fmt: skip
+    whole = [f"{group} ({', '.join(sources)})" for group, sources in history["held_out"].items() if len(sources) > 1]
+    if whole:
+        ui.say(f"Held out as a whole, since their sources show the same content: {'; '.join(whole)}")
     found = history["validation"]
     if found is None:
         ui.say("Nothing was held out: what it does on other sources is not known.")

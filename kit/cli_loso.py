@@ -16,8 +16,8 @@ _path = click.Path(path_type=Path)
 _features = click.option("--features", metavar="F", type=_path, required=True,
                          help="Feature table, or a run folder or shard.")  # fmt: skip
 _folds = click.option("--folds", metavar="SCHEME", default="source", show_default=True,
-                      help="source: each source once; column:NAME: what a column of the table says, such as "
-                           "column:fold.")  # fmt: skip
+                      help="source: each source once, with all of its content group; column:NAME: what a column of the "
+                           "table says, such as column:fold.")  # fmt: skip
 _epochs = click.option("--epochs", metavar="N", type=click.IntRange(1), default=contract.TINY_EPOCHS, show_default=True,
                        help="Passes over the training rows.")  # fmt: skip
 _batch_size = click.option("--batch-size", metavar="N", type=int, default=contract.TINY_BATCH_SIZE, show_default=True,

@@ -7,11 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import FRAMES, PICTURES, QUICK, Kit, MakeClip, run_folder
+from support import FRAMES, PICTURES, QUICK, Command, Kit, MakeClip, in_process, run_folder
 
 from kit import layout
 from kit.ffmpeg import Ffmpeg, locate
@@ -92,15 +92,10 @@ def kit(home: dict[str, str]) -> Kit:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Sequence[str]], int]]:
-    """The command line within this process, whose signal handlers and environment are put back."""
-    from kit.cli import main
-
-    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    yield main
-    for number, handler in before.items():
-        signal.signal(number, handler)
+def command() -> Iterator[Command]:
+    """The command line within this process."""
+    with in_process() as main:
+        yield main
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from kit import contract, layout
 from kit.canon import sha256_json
@@ -63,6 +66,21 @@ def planned(name: str, frames: int = 10, family: str = "software") -> Cell:
 Kit = Callable[..., "subprocess.CompletedProcess[str]"]
 #: ``command(["score", …])`` runs the command line within this process and gives its exit code.
 Command = Callable[[Sequence[str]], int]
+
+
+@contextmanager
+def in_process() -> Iterator[Command]:
+    """The command line within this process, whose signal handlers and environment are put back."""
+    from kit.cli import main
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+        yield main
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 #: ``make_clip(path, picture, *ffmpeg_output_args, frames=10)`` writes a clip.
 MakeClip = Callable[..., Path]
 

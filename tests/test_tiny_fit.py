@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
-from support import Command
+from support import Command, in_process
 
 from kit import contract, exits, validation
 from kit.errors import BadInput, ExportFailed, InvalidEvidence
+from kit.proc import Processes
 from kit.session import KIT_ROOT
 from kit.tiny import checkpoint, table
 from kit.tiny.config import COMBINED, FitConfig, head, read_yaml, resolve
@@ -31,7 +33,7 @@ from kit.tiny.params import parse, recipe_with, scaled
 from kit.tiny.scored import scored
 from kit.tiny.split import divided
 from kit.tiny.table import FeatureTable
-from kit.training import export_check, runtime
+from kit.training import export_check, members, runtime, worker
 from kit.training.checkpoints import Checkpoint, Checkpoints
 from kit.training.draws import Draws
 from kit.training.model import Network, restored
@@ -41,7 +43,7 @@ from kit.training.standardiser import fit_standardiser
 HAS_OPTUNA = importlib.util.find_spec("optuna") is not None
 
 
-def rows(corpus: str, sources: int, clips: int = 2, frames: int = 30) -> pd.DataFrame:
+def rows(corpus: str, sources: int, clips: int = 2, frames: int = 30, name: str = "s") -> pd.DataFrame:
     """Rows with a smooth target; ``fold`` deals out sources."""
     generator = np.random.default_rng(sources)
     number = np.arange(sources * clips * frames)
@@ -49,7 +51,7 @@ def rows(corpus: str, sources: int, clips: int = 2, frames: int = 30) -> pd.Data
     features[:, 5] *= 10
     source = number // (clips * frames)
     return pd.DataFrame({
-        "corpus": corpus, "source": [f"s{n}" for n in source], "clip": [f"c{n:03d}" for n in number // frames],
+        "corpus": corpus, "source": [f"{name}{n}" for n in source], "clip": [f"c{n:03d}" for n in number // frames],
         "frame_index": (number % frames).astype(np.int32), "codec": "libx264", "teacher": contract.DEFAULT_TEACHER,
         **dict(zip(contract.FEATURES, features.T, strict=True)),
         "vmaf": 20 + 50 * features[:, 0] * features[:, 1] + 15 * features[:, 2] - features[:, 5],
@@ -62,14 +64,33 @@ def made(*parts: pd.DataFrame) -> FeatureTable:
 
 
 TABLE = made(rows("npd", 4))
-BOTH = made(rows("npd", 3), rows("konvid-1k", 30, clips=1, frames=10))
+BOTH = made(rows("npd", 3), rows("konvid-1k", 30, clips=1, frames=10, name="k"))
+#: ElFuente1 and ElFuente2 are scenes of one film; ``fold`` puts them on two sides.
+FILM = made(rows("npd", 4).replace({"source": {"s1": "ElFuente1", "s2": "ElFuente2"}}).assign(
+    group=lambda frame: frame["source"].str.removesuffix("1").str.removesuffix("2")))  # fmt: skip
+SCENES = {"npd/ElFuente1", "npd/ElFuente2"}
 
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("features") / "f.parquet"
-    table.write(path, TABLE, facts={})
+    table.write(path, FILM, facts={})
     return path
+
+
+def fit_argv(features: Path, out: Path) -> list[str]:
+    """A fit that is over quickly; where it is killed there is time for that."""
+    return ["fit", "--features", str(features), "--epochs", "40", "--lr", "5e-3", "--batch-size", "4", "--val-source",
+            "ElFuente2", "--out", str(out)]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(features: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a fit that nothing has disturbed."""
+    out = tmp_path_factory.mktemp("whole") / "fit"
+    with in_process() as main:
+        assert main(fit_argv(features, out)) == exits.OK
+    return out
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -128,10 +149,11 @@ def test_an_architecture_is_named_after_its_widths_and_old_members_keep_their_na
 
 
 def held_sources(whole: FeatureTable, **options: Any) -> tuple[set[str], set[str]]:
-    """The sources that are used at all, and those held out; a source is on one side as a whole."""
+    """The sources that are used at all, and those held out; a content group is on one side as a whole."""
     used, held = divided(whole, FitConfig(**options))
     there, out = set(used.sources[~held].tolist()), set(used.sources[held].tolist())
     assert not there & out
+    assert not set(used.groups[~held]) & set(used.groups[held])
     return there | out, out
 
 
@@ -143,6 +165,25 @@ def test_whole_sources_are_held_out() -> None:
     assert len(set(map(frozenset, drawn))) > 1
     assert len(held_sources(TABLE, val_fraction=0.99)[1]) == 3
     assert len(held_sources(TABLE, val_fraction=0.01)[1]) == 1
+
+
+def test_the_scenes_of_a_film_are_held_out_together() -> None:
+    assert held_sources(FILM, val_source=("ElFuente1",))[1] == SCENES
+    assert held_sources(FILM, val_source=("npd/ElFuente2", "s0"))[1] == SCENES | {"npd/s0"}
+    drawn = [held_sources(FILM, val_fraction=0.5, seed=seed)[1] for seed in range(12)]
+    assert {len(out & SCENES) for out in drawn} == {0, 2}
+    with pytest.raises(BadInput, match="one content group"):
+        divided(FILM.only(FILM.groups == "ElFuente"), FitConfig(val_fraction=0.5))
+
+
+def test_a_group_is_the_same_content_in_every_corpus() -> None:
+    shared = made(rows("npd", 3), rows("konvid-1k", 3))
+    there, out = held_sources(shared, combined="netflix-source", val_source=("npd/s0",))
+    assert len(there) == 6
+    assert out == {"npd/s0", "konvid-1k/s0"}
+    assert [fold.held_out for fold in folds_of(shared, "source")] == ["s0", "s1", "s2"]
+    with pytest.raises(BadInput, match="several: konvid-1k/s0, npd/s0"):
+        divided(shared, FitConfig(val_source=("s0",)))
 
 
 @pytest.mark.parametrize("mode", COMBINED)
@@ -157,16 +198,14 @@ def test_a_mode_says_what_is_used_and_what_is_held_out(mode: str) -> None:
 def test_what_cannot_be_held_out_is_told() -> None:
     for options, said in (
         ({"val_source": ("nobody",)}, "no such source"),
-        ({"val_source": ("s0", "s1", "s2", "s3")}, "all sources"),
+        ({"val_source": ("s0", "s1", "s2", "s3")}, "all content groups"),
         ({"combined": "both"}, "of konvid-1k there is nothing"),
     ):
         with pytest.raises(BadInput, match=said):
             divided(TABLE, FitConfig(**options))  # type: ignore[arg-type]
-    with pytest.raises(BadInput, match="several: konvid-1k/s0, npd/s0"):
-        divided(BOTH, FitConfig(val_source=("s0",)))
     with pytest.raises(BadInput, match="no such source"):
-        divided(BOTH, FitConfig(combined="netflix-source", val_source=("konvid-1k/s0",)))
-    with pytest.raises(BadInput, match="one source"):
+        divided(BOTH, FitConfig(combined="netflix-source", val_source=("konvid-1k/k0",)))
+    with pytest.raises(BadInput, match="one content group"):
         divided(made(rows("npd", 1)), FitConfig(val_fraction=0.5))
 
 
@@ -180,42 +219,45 @@ def test_the_first_clips_of_each_corpus_are_used() -> None:
 # ------------------------------------------------------------------------------------------------------ fit
 
 
-def test_a_fit_leaves_weights_history_and_options(features: Path, tmp_path: Path, command: Command) -> None:
-    config = tmp_path / "c.yaml"
-    config.write_text("epochs: 40\nlr: 5e-3\narch: linear\n")
-    out = tmp_path / "fit"
-    argv = ["fit", "--features", str(features), "--config", str(config), "--arch", "mlp_small", "--batch-size", "32",
-            "--val-source", "s2", "--out", str(out)]  # fmt: skip
-    assert command(argv) == exits.OK
-    history, fitted = load(out / "history.json"), checkpoint.read(out / "checkpoint.safetensors")
+def test_a_fit_leaves_weights_history_and_options(
+    features: Path, whole: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history, fitted = load(whole / "history.json"), checkpoint.read(whole / "checkpoint.safetensors")
     assert len(history["training_loss"]) == 40
     assert history["training_loss"][-1] < 0.2 * history["training_loss"][0]
-    assert (history["rows_trained"], history["rows_held_out"]) == (180, 60)
-    assert history["validation"]["n"] == 60
-    assert history["validation"]["per_source"].keys() == {"npd/s2"}
+    assert history["held_out"] == {"ElFuente": sorted(SCENES)}
+    assert history["features"]["held_out"] == fitted.facts["held_out"] == sorted(SCENES)
+    assert (history["rows_trained"], history["rows_held_out"]) == (120, 120)
+    assert history["validation"]["n"] == 120
+    assert history["validation"]["per_source"].keys() == SCENES
     assert history["run_provenance"]["schema"] == "ai-run-provenance-v1"
-    assert str(tmp_path) not in (out / "history.json").read_text()
-    digest = hashlib.sha256((out / "config.yaml").read_bytes()).hexdigest()
+    assert str(whole) not in (whole / "history.json").read_text()
+    digest = hashlib.sha256((whole / "config.yaml").read_bytes()).hexdigest()
     assert digest == history["config_sha256"] == fitted.facts["config_sha256"]
-    assert resolve({}, read_yaml((out / "config.yaml").read_text(), ""))[0].as_dict() == history["config"]
+    assert resolve({}, read_yaml((whole / "config.yaml").read_text(), ""))[0].as_dict() == history["config"]
     # the figures are those of the head that was left, on rows that it never saw
     network, scale = restored(architecture(fitted.recipe.arch), fitted.arrays)
-    held = TABLE.only(TABLE.sources == "npd/s2").rows()
+    held = FILM.only(FILM.groups == "ElFuente").rows()
     import torch
 
     scores = network.scores(torch.from_numpy(scale.apply(held.features))).astype(np.float64)
     off = float(np.sqrt(np.mean((scores - held.target) ** 2)))
     assert off == pytest.approx(history["validation"]["rmse"], abs=1e-4)
-    assert np.allclose(scale.mean, TABLE.only(TABLE.sources != "npd/s2").rows().features.mean(axis=0), atol=1e-5)
-    # once more trains nothing and leaves the same bytes; another option or table is refused
-    before = (out / "checkpoint.safetensors").read_bytes()
+    assert np.allclose(scale.mean, FILM.only(FILM.groups != "ElFuente").rows().features.mean(axis=0), atol=1e-5)
+    # once more trains nothing and leaves the same bytes, wherever the options stand; others, or another table, do not
+    before = (whole / "checkpoint.safetensors").read_bytes()
+    config = tmp_path / "c.yaml"
+    config.write_text("epochs: 40\nlr: 5e-3\narch: linear\n")
+    argv = ["fit", "--features", str(features), "--config", str(config), "--arch", "mlp_small", "--batch-size", "4",
+            "--val-source", "ElFuente2", "--out", str(whole)]  # fmt: skip
     assert command(argv) == exits.OK
-    assert (out / "checkpoint.safetensors").read_bytes() == before
+    assert "the same content: ElFuente (npd/ElFuente1, npd/ElFuente2)" in " ".join(capsys.readouterr().err.split())
+    assert (whole / "checkpoint.safetensors").read_bytes() == before
     assert command([*argv, "--lr", "0.1"]) == exits.BAD_INPUT
     other = tmp_path / "other.parquet"
-    table.write(other, made(rows("npd", 5)), facts={})
+    table.write(other, made(rows("npd", 5).replace({"source": {"s4": "ElFuente2"}})), facts={})
     assert command([str(other) if part == str(features) else part for part in argv]) == exits.BAD_INPUT
-    assert (out / "checkpoint.safetensors").read_bytes() == before
+    assert (whole / "checkpoint.safetensors").read_bytes() == before
 
 
 def test_initial_weights_need_no_table(features: Path, tmp_path: Path, command: Command) -> None:
@@ -233,35 +275,22 @@ def test_initial_weights_need_no_table(features: Path, tmp_path: Path, command: 
 
 
 def test_a_fit_that_was_killed_goes_on_to_the_same_bytes(
-    features: Path, tmp_path: Path, home: dict[str, str], command: Command
+    features: Path, whole: Path, tmp_path: Path, home: dict[str, str], command: Command
 ) -> None:
-    def argv(out: str) -> list[str]:
-        return [
-            "fit",
-            "--features",
-            str(features),
-            "--epochs",
-            "40",
-            "--batch-size",
-            "8",
-            "--out",
-            str(tmp_path / out),
-        ]
-
+    argv = fit_argv(features, tmp_path / "killed")
     program = "import sys; from kit.cli import main; sys.exit(main(sys.argv[1:]))"
-    process = subprocess.Popen([sys.executable, "-c", program, *argv("killed")], cwd=KIT_ROOT, env=home,
+    process = subprocess.Popen([sys.executable, "-c", program, *argv], cwd=KIT_ROOT, env=home,
                                stderr=subprocess.DEVNULL)  # fmt: skip
-    members, deadline = tmp_path / "killed" / "members", time.monotonic() + 60
-    while not list(members.glob(".tmp-*/taken-0")) and time.monotonic() < deadline:
+    folder, deadline = tmp_path / "killed" / "members", time.monotonic() + 60
+    while not list(folder.glob(".tmp-*/taken-0")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert list(members.glob(".tmp-*"))
+    assert list(folder.glob(".tmp-*"))
     assert not (tmp_path / "killed" / "checkpoint.safetensors").exists()
-    assert command(argv("killed")) == exits.OK
-    assert not list(members.glob(".tmp-*"))
-    assert command(argv("whole")) == exits.OK
-    left = [(tmp_path / out / "checkpoint.safetensors").read_bytes() for out in ("killed", "whole")]
+    assert command(argv) == exits.OK
+    assert not list(folder.glob(".tmp-*"))
+    left = [(out / "checkpoint.safetensors").read_bytes() for out in (tmp_path / "killed", whole)]
     assert left[0] == left[1]
 
 
@@ -372,8 +401,10 @@ def test_heads_side_by_side_with_each_source_held_out(
     assert found == load(out / "loso.json")
     assert [one["name"] for one in found["compared"]] == ["linear", "mlp-8", "shipped"]
     line, _, shipped = found["compared"]
-    assert [fold["held_out"] for fold in line["folds"]] == ["npd/s0", "npd/s1", "npd/s2", "npd/s3"]
-    assert all(fold["n_train"] == 180 and fold["per_seed"].keys() == {"0", "1"} for fold in line["folds"])
+    assert [fold["held_out"] for fold in line["folds"]] == ["ElFuente", "s0", "s3"]
+    assert line["folds"][0]["sources"] == sorted(SCENES)
+    assert [fold["n_train"] for fold in line["folds"]] == [120, 180, 180]
+    assert all(fold["per_seed"].keys() == {"0", "1"} for fold in line["folds"])
     plccs = [[fold["per_seed"][seed]["plcc"] for fold in line["folds"]] for seed in ("0", "1")]
     assert line["mean"]["plcc"]["mean"] == pytest.approx(np.mean(plccs))
     assert line["mean"]["plcc"]["std_folds"] == pytest.approx(np.std(np.mean(plccs, axis=0)))
@@ -383,17 +414,21 @@ def test_heads_side_by_side_with_each_source_held_out(
     assert found["run_provenance"]["inputs"].keys() == {"features", "baseline shipped.onnx"}
     text = (out / "loso.md").read_text()
     assert "shipped (baseline)" in text
-    assert "| npd/s3 |" in text
+    assert "| ElFuente |" in text
 
 
-def test_folds_follow_from_a_column_of_whole_sources() -> None:
+def test_folds_follow_from_a_column_of_whole_groups() -> None:
     assert [fold.held_out for fold in folds_of(TABLE, "column:fold")] == ["fold0", "fold1"]
     assert [len(fold.held) for fold in folds_of(TABLE, "source")] == [60] * 4
+    assert [len(fold.held) for fold in folds_of(FILM, "column:group")] == [120, 60, 60]
+    torn = "ElFuente among them: npd/ElFuente1 in fold1, npd/ElFuente2 in fold0$"
+    with pytest.raises(BadInput, match=torn):
+        folds_of(FILM, "column:fold")
     for wrong, said in (
         ("column:nothing", "neither"),
         ("kfold:3", "neither"),
-        ("column:clip", None),
-        ("column:corpus", None),
+        ("column:clip", "s0 among them: npd/s0 in c000, npd/s0 in c001"),
+        ("column:corpus", "all rows are in one fold"),
     ):
         with pytest.raises(BadInput, match=said):
             folds_of(TABLE, wrong)
@@ -431,7 +466,15 @@ def tune(features: Path, out: Path, *further: str) -> list[str]:
 
 
 @pytest.mark.skipif(not HAS_OPTUNA, reason="Optuna is not installed")
-def test_trials_are_trained_together_and_a_study_goes_on(features: Path, tmp_path: Path, command: Command) -> None:
+def test_trials_are_trained_together_and_a_study_goes_on(
+    features: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here(folders: Sequence[Path], _workers: int, _processes: Processes, advance: Callable[[int], None]) -> None:
+        """Do the workers' work here: their processes are of no concern to a study."""
+        for folder in folders:
+            worker.work(folder, advance)
+
+    monkeypatch.setattr(members, "_work", here)
     assert command(tune(features, tmp_path, "--trials", "2")) == exits.OK
     first = load(tmp_path / "tune.json")
     assert command(tune(features, tmp_path, "--trials", "6")) == exits.OK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,12 @@ class Combined:
 
     Attributes:
         filled: input to the features that it lacks and how many rows have NaN there.
+        shared: content groups of several inputs, which are held out together.
     """
 
     table: FeatureTable
     filled: Mapping[str, Mapping[str, int]]
+    shared: tuple[str, ...]
 
 
 def named(words: Sequence[str]) -> dict[str, Path]:
@@ -68,9 +71,11 @@ def combine(tables: Mapping[str, FeatureTable], *, fill_missing: bool) -> Combin
             for name, lost in lacking.items() if lost])  # fmt: skip
     parts = [one.frame.assign(corpus=name) for name, one in tables.items()]
     frame = pd.concat(parts, ignore_index=True).reindex(columns=_columns(parts, features))
+    groups = Counter(name for one in tables.values() for name in one.members())
     return Combined(
         table=table.of(frame, features, what="the combined table"),
         filled={name: dict.fromkeys(lost, len(tables[name])) for name, lost in lacking.items()},
+        shared=tuple(sorted(name for name, count in groups.items() if count > 1)),
     )
 
 
@@ -85,4 +90,4 @@ def _same_teacher(tables: Mapping[str, FeatureTable]) -> None:
 def _columns(parts: Sequence[pd.DataFrame], features: Sequence[str]) -> list[str]:
     """Columns of the result; those that not every table has stay where one has them."""
     some = [name for name in (*table.TARGETS, table.FOLD) if any(name in part for part in parts)]
-    return [*table.KEY, "codec", "teacher", *features, *some]
+    return [*table.LABELS, *features, *some]

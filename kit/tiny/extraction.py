@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from kit.corpus.merge.labels import components
 from kit.datasets.load import Opened
 from kit.errors import BadInput, DiskFull, KitError, Several, ToolFailed
 from kit.ffmpeg import first_error
@@ -20,6 +22,7 @@ from kit.pool import run_many
 from kit.tiny import table
 from kit.tiny.feature_cache import Cache
 from kit.tiny.measuring import ROUND_TRIP, Identities, Instruments, Measured, Pair, key, measure
+from kit.training.folds import dealt, id_of
 
 #: Data sets that bring distorted clips; those of the others are made.
 STORED = ("npd",)
@@ -52,10 +55,7 @@ class Result:
 
 
 def pairs_of(opened: Opened) -> tuple[Pair, ...]:
-    """Every pair of a data set, in order of names: stored ones, else each clip and its round trip.
-
-    The nine sources of npd are held out one by one, clips of other data sets with their content group.
-    """
+    """Every pair of a data set, in order of names: stored ones, else each clip and its round trip."""
     if opened.name in STORED:
         found = [
             Pair(source=one.reference.label, clip=one.distorted.label, reference=one.reference, distorted=one.distorted)
@@ -64,8 +64,7 @@ def pairs_of(opened: Opened) -> tuple[Pair, ...]:
     else:
         encoder, cq = ROUND_TRIP
         found = [
-            Pair(source=file.content_group, clip=f"{file.label}_{encoder}_crf{cq}", reference=file)
-            for file in opened.files
+            Pair(source=file.label, clip=f"{file.label}_{encoder}_crf{cq}", reference=file) for file in opened.files
         ]
     return tuple(sorted(found, key=lambda pair: (pair.source, pair.clip)))
 
@@ -133,10 +132,24 @@ def _one(pair: Pair, instruments: Instruments, identities: Identities, cache: Ca
     return Result(pair=pair, measured=measured, identity=reference.sha256, kept=False, remark=remark)
 
 
+def groups(results: Sequence[Result]) -> list[str]:
+    """Content group of each pair. Groups that have a clip in common are one and have the smallest of their names."""
+    by_clip: defaultdict[str, set[str]] = defaultdict(set)
+    for result in results:
+        by_clip[result.identity].add(result.pair.reference.content_group)
+    names = {result.pair.reference.content_group for result in results}
+    name_of = {name: min(alike) for alike in components(sorted(names), by_clip.values()) for name in alike}
+    return [name_of[result.pair.reference.content_group] for result in results]
+
+
 def folds(results: Sequence[Result]) -> dict[str, str]:
-    """Identity of each clip to ``fold0`` … ``fold4``: the clips in order of their hashes, dealt in turn."""
-    ordered = sorted({result.identity for result in results})
-    return {identity: f"fold{place % FOLDS}" for place, identity in enumerate(ordered)}
+    """Content group to ``fold0`` … ``fold4``: as many clips in each as whole groups allow, whatever they are called."""
+    clips: defaultdict[str, list[str]] = defaultdict(list)
+    for name, result in zip(groups(results), results, strict=True):
+        clips[name].append(result.identity)
+    sizes = {name: len(identities) for name, identities in clips.items()}
+    place_of = dealt(sizes, {name: id_of(identities) for name, identities in clips.items()}, FOLDS)
+    return {name: f"fold{place}" for name, place in place_of.items()}
 
 
 def gathered(results: Sequence[Result], *, corpus: str, teacher: str) -> table.FeatureTable:
@@ -149,18 +162,18 @@ def gathered(results: Sequence[Result], *, corpus: str, teacher: str) -> table.F
     names = results[0].measured.names
     folded = folds(results) if corpus == FOLDED else {}
     parts = []
-    for result in results:
+    for result, group in zip(results, groups(results), strict=True):
         pair, measured = result.pair, result.measured
         if measured.names != names:
             raise BadInput(f"{pair.name} has the features {', '.join(measured.names)}, {results[0].pair.name} "
                            f"{', '.join(names)}")  # fmt: skip
         columns: dict[str, object] = {
             "corpus": corpus, "source": pair.source, "clip": pair.clip,
-            "frame_index": np.arange(len(measured.vmaf), dtype=np.int32), "codec": pair.codec, "teacher": teacher,
-            "vmaf": measured.vmaf,
+            "frame_index": np.arange(len(measured.vmaf), dtype=np.int32), table.GROUP: group,
+            "codec": pair.codec, "teacher": teacher, "vmaf": measured.vmaf,
         }  # fmt: skip
         if folded:
-            columns[table.FOLD] = folded[result.identity]
+            columns[table.FOLD] = folded[group]
         parts.append(pd.DataFrame(columns | dict(zip(names, measured.features.T, strict=True))))
     return table.of(pd.concat(parts, ignore_index=True), names, what=f"the features of {corpus}")
 

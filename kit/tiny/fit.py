@@ -1,4 +1,4 @@
-"""One head: fitted to a table, validated on sources it never saw, kept with its history and its options."""
+"""One head: fitted to a table, validated on content it never saw, kept with its history and its options."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def _trained(
 ) -> tuple[Fitted, dict[str, object]]:  # fmt: skip
     table, held = divided(whole, config)
     _keep_options(out, config, table.sha256)
-    sources = sorted(set(table.sources[held].tolist()))
+    groups = table.members(held)
+    sources = sorted(source for members in groups.values() for source in members)
     fold = held_out("", held, sources)
     asked = Fits(table=table, folds=(fold,), seeds=(config.seed,), recipes=(config.recipe,), device=config.device,
                  folder=out / MEMBERS)  # fmt: skip
@@ -80,7 +81,7 @@ def _trained(
     told = {"seed": config.seed, "device": config.device, "config_sha256": config.sha256}
     arrays = {name: array for name, array in member.arrays.items() if name.startswith(_HEAD)}
     return Fitted(recipe=config.recipe, arrays=arrays, facts=facts | told), {
-        "features": facts, "rows_trained": len(fold.train), "rows_held_out": len(fold.held),
+        "features": facts, "held_out": groups, "rows_trained": len(fold.train), "rows_held_out": len(fold.held),
         "training_loss": [float(loss) for loss in member.arrays["training_loss"]], "seconds": member.seconds,
         "validation": _validation(table, held, member),
     }  # fmt: skip
@@ -127,7 +128,8 @@ def _initial(config: FitConfig) -> Fitted:
 
 
 def _no_training() -> dict[str, object]:
-    return {"rows_trained": 0, "rows_held_out": 0, "training_loss": [], "seconds": 0.0, "validation": None}
+    return {"held_out": {}, "rows_trained": 0, "rows_held_out": 0, "training_loss": [], "seconds": 0.0,
+            "validation": None}  # fmt: skip
 
 
 def _keep_options(out: Path, config: FitConfig, features_sha256: str | None) -> None:

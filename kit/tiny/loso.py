@@ -38,7 +38,8 @@ class Asked:
 
     Attributes:
         features: the table, or a run folder or shard.
-        folds: ``source``, or ``column:NAME`` for a column of the table that labels the folds.
+        folds: ``source`` for each source once with all of its content group, after which the fold is called, or
+            ``column:NAME`` for a column of the table that labels the folds.
         baselines: models that are scored as they are.
     """
 
@@ -59,10 +60,10 @@ def folds_of(table: FeatureTable, scheme: str) -> tuple[Fold, ...]:
     """The folds of a scheme, see :class:`Asked`.
 
     Raises:
-        BadInput: there is no such column or scheme, a row without a label, one fold alone, or a source in two of them.
+        BadInput: there is no such column or scheme, a row without a label, one fold alone, or a content group in two.
     """
     if scheme == BY_SOURCE:
-        return table.folds(table.sources)
+        return table.folds(table.groups)
     name = scheme.removeprefix(_BY_COLUMN)
     texts = [column for column in table.frame if table.frame[column].map(type).eq(str).all()]
     if not scheme.startswith(_BY_COLUMN) or name not in texts:

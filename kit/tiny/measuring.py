@@ -37,7 +37,7 @@ class Pair:
     """What is compared.
 
     Attributes:
-        source: what it is held out with; clip: its own name among the clips of that source.
+        source: label of its reference; clip: its own name among the clips of that source.
         distorted: the stored clip; None for the round trip of the reference.
     """
 

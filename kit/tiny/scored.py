@@ -26,9 +26,9 @@ def scored(table: FeatureTable, folds: Sequence[Fold], predictions: Mapping[str,
         predictions: of each seed, float64 [rows], VMAF points; a model that is there is its own only seed.
 
     Returns:
-        ``folds``: of each fold its figures for every seed, and mean and deviation over seeds; ``mean``: of each figure
-        the mean over folds and seeds, the deviation over folds of the mean over seeds and the other way round, both
-        those of the population; ``per_clip`` and ``all_clips``: means over seeds, see :func:`by_clip`.
+        ``folds``: of each fold its sources, its figures for every seed, and mean and deviation over seeds; ``mean``: of
+        each figure the mean over folds and seeds, the deviation over folds of the mean over seeds and the other way
+        round, both those of the population; ``per_clip`` and ``all_clips``: means over seeds, see :func:`by_clip`.
     """
     target = table.frame["vmaf"].to_numpy(np.float64)
     found = {
@@ -40,8 +40,8 @@ def scored(table: FeatureTable, folds: Sequence[Fold], predictions: Mapping[str,
     clips = [by_clip(table, values, target) for values in predictions.values()]
     return {
         "folds": [
-            {"held_out": fold.held_out, "n_train": len(fold.train), "n_val": len(fold.held),
-             "per_seed": found[fold.held_out],
+            {"held_out": fold.held_out, "sources": sorted(set(table.sources[fold.held].tolist())),
+             "n_train": len(fold.train), "n_val": len(fold.held), "per_seed": found[fold.held_out],
              **{name: _spread(found[fold.held_out].values(), name) for name in FIGURES}}
             for fold in folds
         ],

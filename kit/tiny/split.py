@@ -1,4 +1,4 @@
-"""Which rows a fit uses, and which of them it does not learn from: whole sources, never frames. Pure."""
+"""Which rows a fit uses, and which of them it does not learn from: whole content groups. Pure."""
 
 from __future__ import annotations
 
@@ -17,38 +17,39 @@ def divided(table: FeatureTable, config: FitConfig) -> tuple[FeatureTable, NDArr
     """The rows that are used, and which of them are held out: as options have it, none if they say nothing.
 
     With ``--combined`` the sources that are held out are those of the mode's validated corpora, and a fraction is taken
-    of each of these corpora.
+    of each of these corpora; what is of their content group in another corpus is held out with them.
 
     Raises:
         BadInput: a corpus or a source is not there, or nothing would be left to train on.
     """
-    pools: list[set[str]] = [set(table.sources.tolist())]
+    validated: Sequence[str] = ()
     if config.combined is not None:
-        table, pools = _mode(table, config.combined)
+        table, validated = _mode(table, config.combined)
     if config.max_pairs is not None:
         table = _first_clips(table, config.max_pairs)
-        pools = [pool & set(table.sources.tolist()) for pool in pools]
+    corpora = table.frame["corpus"].to_numpy(str)
+    pools = [corpora == name for name in validated] or [np.ones(len(table), dtype=np.bool_)]
     held: set[str] = set()
     if config.val_source:
-        held = _named(set().union(*pools), config.val_source)
+        held = _of_sources(table, np.logical_or.reduce(pools), config.val_source)
     elif config.val_fraction is not None:
         held = set().union(*(_drawn(table, pool, config.val_fraction, config.seed) for pool in pools))
-    rows: NDArray[np.bool_] = np.isin(table.sources, sorted(held))
+    rows: NDArray[np.bool_] = np.isin(table.groups, sorted(held))
     if rows.all():
-        raise BadInput("all sources are held out", hint="Nothing would be left to train on.")
+        raise BadInput(f"all content groups are held out: {', '.join(sorted(held)[:20])}",
+                       hint="Nothing would be left to train on.")  # fmt: skip
     return table, rows
 
 
-def _mode(table: FeatureTable, mode: str) -> tuple[FeatureTable, list[set[str]]]:
-    """The rows of a mode's corpora, and the sources of each corpus that is validated on."""
+def _mode(table: FeatureTable, mode: str) -> tuple[FeatureTable, Sequence[str]]:
+    """The rows of a mode's corpora, and those of the corpora that are validated on."""
     used, validated = COMBINED[mode]
     there = set(table.frame["corpus"])
     if lacking := [name for name in used if name not in there]:
         raise BadInput(f"--combined {mode} needs the corpora {' and '.join(used)}; of {', '.join(lacking)} there is "
                        f"nothing, only {', '.join(sorted(there))}",
                        hint=f"`combine {NETFLIX}=F.parquet {KONVID}=G.parquet` makes such a table.")  # fmt: skip
-    kept = table.only(table.frame["corpus"].isin(used).to_numpy())
-    return kept, [{name for name in kept.sources.tolist() if name.startswith(f"{corpus}/")} for corpus in validated]
+    return table.only(table.frame["corpus"].isin(used).to_numpy()), validated
 
 
 def _first_clips(table: FeatureTable, count: int) -> FeatureTable:
@@ -59,29 +60,34 @@ def _first_clips(table: FeatureTable, count: int) -> FeatureTable:
     return table.only((keys["there"] == "both").to_numpy())
 
 
-def _named(there: set[str], names: Sequence[str]) -> set[str]:
-    """The sources of these names, each given as ``source`` or ``corpus/source``."""
+def _of_sources(table: FeatureTable, pool: NDArray[np.bool_], names: Sequence[str]) -> set[str]:
+    """The content groups of the sources of these names, each given as ``source`` or ``corpus/source``.
+
+    Args:
+        pool: rows whose sources may be named.
+    """
+    group_of = {source: group for group, sources in table.members(pool).items() for source in sources}
     chosen = set()
     for name in names:
-        found = sorted(source for source in there if name in (source, source.split("/", 1)[1]))
+        found = sorted(source for source in group_of if name in (source, source.split("/", 1)[1]))
         if len(found) != 1:
             told = f"several: {', '.join(found)}" if found else "no such source"
-            raise BadInput(f"--val-source {name}: {told}", hint=f"There are {', '.join(sorted(there)[:20])}.")
-        chosen.add(found[0])
+            raise BadInput(f"--val-source {name}: {told}", hint=f"There are {', '.join(sorted(group_of)[:20])}.")
+        chosen.add(group_of[found[0]])
     return chosen
 
 
-def _drawn(table: FeatureTable, pool: set[str], fraction: float, seed: int) -> set[str]:
-    """Sources of a pool drawn at random until they have that share of its rows; at least one goes and one stays.
+def _drawn(table: FeatureTable, pool: NDArray[np.bool_], fraction: float, seed: int) -> set[str]:
+    """Content groups of a pool drawn at random until they have that share of its rows; at least one goes, one stays.
 
-    The draw is a hash of seed and name: a source more or less does not change the order of the others.
+    The draw is a hash of seed and name: a group more or less does not change the order of the others.
     """
-    names, counts = np.unique(table.sources, return_counts=True)
-    rows = {name: count for name, count in zip(names.tolist(), counts.tolist(), strict=True) if name in pool}
+    names, counts = np.unique(table.groups[pool], return_counts=True)
+    rows = dict(zip(names.tolist(), counts.tolist(), strict=True))
     if len(rows) < 2:
-        raise BadInput(f"--val-fraction: there is one source ({', '.join(rows)}), and it cannot be on both sides",
-                       hint="Leave it out, or bring more sources.")  # fmt: skip
-    drawn = sorted(rows, key=lambda name: sha256_json({"seed": seed, "source": name}))
+        raise BadInput(f"--val-fraction: there is one content group ({', '.join(rows)}), and it cannot be on both "
+                       "sides", hint="Leave it out, or bring more sources.")  # fmt: skip
+    drawn = sorted(rows, key=lambda name: sha256_json({"seed": seed, "group": name}))
     chosen, reached = {drawn[0]}, rows[drawn[0]]
     for name in drawn[1:-1]:
         if reached >= fraction * sum(rows.values()):

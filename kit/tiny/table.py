@@ -29,10 +29,15 @@ if TYPE_CHECKING:
 #: What names a clip, and the order of rows: a frame of a clip of a source of a corpus.
 CLIP = ("corpus", "source", "clip")
 KEY = (*CLIP, "frame_index")
+#: The content group of a source, which is held out as a whole: a name means the same content in every corpus.
+GROUP = "group"
 #: Columns of text; ``codec`` and ``teacher`` may be null where nothing tells.
-TEXTS = (*CLIP, "codec", "teacher")
+TEXTS = (*CLIP, GROUP, "codec", "teacher")
+#: Columns that every table has, besides features and targets.
+LABELS = (*KEY, GROUP, "codec", "teacher")
 TARGETS = ("vmaf", "mos")
 FOLD = "fold"
+_NAMED_AT_MOST = 4
 _VERSION = b"vmaf_kit.feature_table"
 _HINT = "Make it with `extract-features` or `combine`."
 
@@ -42,8 +47,8 @@ class FeatureTable:
     """Rows in order of ``KEY``, each key once.
 
     Attributes:
-        frame: the columns ``corpus, source, clip, frame_index, codec, teacher``, features (float64), ``vmaf``, and
-            where they are known ``mos`` and ``fold``.
+        frame: the columns ``corpus, source, clip, frame_index, group, codec, teacher``, features (float64), ``vmaf``,
+            and where they are known ``mos`` and ``fold``.
         features: names of the feature columns.
     """
 
@@ -93,11 +98,23 @@ class FeatureTable:
         for begin, end in pairwise([*first, len(self)]):
             yield "/".join(self.frame.iloc[begin][list(CLIP)]), slice(begin, end)
 
-    @property
+    @cached_property
     def sources(self) -> NDArray[np.str_]:
-        """``corpus/source`` of each row: what is held out as a whole."""
+        """``corpus/source`` of each row."""
         found: NDArray[np.str_] = (self.frame["corpus"] + "/" + self.frame["source"]).to_numpy(str)
         return found
+
+    @cached_property
+    def groups(self) -> NDArray[np.str_]:
+        """Content group of each row: what is held out as a whole."""
+        found: NDArray[np.str_] = self.frame[GROUP].to_numpy(str)
+        return found
+
+    def members(self, rows: NDArray[np.bool_] | None = None) -> dict[str, list[str]]:
+        """Sources of each content group, of some of the rows or of all; sorted."""
+        pairs = pd.DataFrame({"group": self.groups, "source": self.sources})
+        kept = (pairs if rows is None else pairs[rows]).drop_duplicates()
+        return {str(name): sorted(sources) for name, sources in kept.groupby("group")["source"]}
 
     def only(self, kept: NDArray[np.bool_]) -> FeatureTable:
         """Some of the rows."""
@@ -107,18 +124,31 @@ class FeatureTable:
         """A fold for each label of the rows, in order.
 
         Raises:
-            BadInput: fewer than two labels, or a source in more than one fold.
+            BadInput: fewer than two labels, or a content group in more than one fold.
         """
         label = np.asarray(labels, dtype=np.str_)
         names = sorted(set(label.tolist()))
         if len(names) < 2:
             raise BadInput(f"all rows are in one fold ({', '.join(names) or 'there are none'})",
                            hint="Nothing would be left to train on.")  # fmt: skip
-        pairs = pd.DataFrame({"source": self.sources, "label": label}).drop_duplicates()
-        if len(torn := pairs[pairs["source"].duplicated()]["source"].unique()):
-            raise BadInput(f"{len(torn)} sources are in more than one fold, {torn[0]} among them",
-                           hint="A source is held out as a whole: its frames are alike.")  # fmt: skip
+        pairs = pd.DataFrame({"group": self.groups, "source": self.sources, "label": label}).drop_duplicates()
+        _refuse_torn(pairs)
         return tuple(held_out(name, label == name, pairs[pairs["label"] == name]["source"]) for name in names)
+
+
+def _refuse_torn(pairs: pd.DataFrame) -> None:
+    """Raise BadInput if a content group is in more than one fold.
+
+    Args:
+        pairs: ``group``, ``source`` and ``label`` of its fold, each combination once.
+    """
+    folds = pairs.groupby("group")["label"].nunique()
+    if len(torn := folds[folds > 1].index):
+        parts = pairs[pairs["group"] == torn[0]]
+        where = ", ".join(f"{one.source} in {one.label}" for one in parts.head(_NAMED_AT_MOST).itertuples())
+        raise BadInput(f"{len(torn)} content groups are in more than one fold, {torn[0]} among them: {where}"
+                       + (", …" if len(parts) > _NAMED_AT_MOST else ""),
+                       hint="A content group is held out as a whole: its sources and frames are alike.")  # fmt: skip
 
 
 def held_out(name: str, held: NDArray[np.bool_], sources: Sequence[str] | pd.Series[str]) -> Fold:
@@ -130,17 +160,18 @@ def held_out(name: str, held: NDArray[np.bool_], sources: Sequence[str] | pd.Ser
 
 
 def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTable:
-    """Order rows and check them.
+    """Order rows and check them; where no ``group`` is told, each source is one of its own.
 
     Args:
         what: how an error calls them.
 
     Raises:
         Wanting: no row, a key twice, frames of a clip that are not 0, 1, 2, …, a ``vmaf`` that is no score, an infinite
-            feature, or several teachers.
+            feature, several teachers, or a source in two groups.
     """
-    columns = [*KEY, "codec", "teacher", *features, *(name for name in (*TARGETS, FOLD) if name in frame)]
-    ordered = frame[columns].sort_values(list(KEY), kind="stable").reset_index(drop=True)
+    grouped = frame if GROUP in frame else frame.assign(**{GROUP: frame["source"]})
+    columns = [*LABELS, *features, *(name for name in (*TARGETS, FOLD) if name in frame)]
+    ordered = grouped[columns].sort_values(list(KEY), kind="stable").reset_index(drop=True)
     for name in ("codec", "teacher", FOLD):
         if name in ordered:  # a null is a null, whatever it was read from: content has one hash
             ordered[name] = ordered[name].astype(object).where(ordered[name].notna(), None)
@@ -166,6 +197,10 @@ def _problem(table: FeatureTable) -> str:
         return f"a feature is infinite: {_named(frame[wrong])}"
     if len(teachers := frame["teacher"].unique()) > 1:
         return f"scores of several teachers: {', '.join(str(teacher) for teacher in teachers)}"
+    sources = frame[["corpus", "source", GROUP]].drop_duplicates()
+    if (twice := sources.duplicated(["corpus", "source"])).any():
+        corpus, source, group = sources[twice].iloc[0]
+        return f"{corpus}/{source} is in the content group {group} and in another"
     return ""
 
 
@@ -215,12 +250,12 @@ def read(path: Path) -> FeatureTable:
         raise Missing(f"{path} is not there", hint=_HINT) from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise BadInput(f"{path} is no Parquet file: {error}", hint=_HINT) from error
-    if lacking := [name for name in (*KEY, "codec", "teacher", "vmaf") if name not in frame]:
+    if lacking := [name for name in (*LABELS, "vmaf") if name not in (*frame, GROUP)]:
         raise BadInput(f"{path} is no feature table: it has no column {', '.join(lacking)}", hint=_HINT)
     features = tuple(name for name in frame.columns if name not in {*TEXTS, *KEY, *TARGETS, FOLD})
     wrong = [name for name in (*features, *TARGETS, "frame_index") if name in frame
              and not pd.api.types.is_numeric_dtype(frame[name])]  # fmt: skip
-    wrong += [name for name in CLIP if not frame[name].map(type).eq(str).all()]
+    wrong += [name for name in (*CLIP, GROUP) if name in frame and not frame[name].map(type).eq(str).all()]
     if wrong:
         raise BadInput(f"{path}: the columns {', '.join(wrong)} have another type than they should", hint=_HINT)
     return of(frame, features, what=str(path))
@@ -233,7 +268,7 @@ def of_shard(shard: shards.Shard, what: str) -> FeatureTable:
         columns: dict[str, object] = {
             "corpus": rows.labels["corpus"], "source": entry.source,
             "clip": f"{entry.encoder}-cq{entry.cq:02d}-{entry.key[:12]}",
-            "frame_index": np.arange(entry.rows, dtype=np.int32), "codec": entry.encoder,
+            "frame_index": np.arange(entry.rows, dtype=np.int32), GROUP: entry.group, "codec": entry.encoder,
             "teacher": shard.teacher.id if shard.teacher else None, "vmaf": rows.vmaf,
         }  # fmt: skip
         parts.append(pd.DataFrame(columns | dict(zip(contract.FEATURES, rows.features.T, strict=True))))

@@ -56,12 +56,21 @@ def assign(cells: Iterable[CellEntry], scheme: str) -> dict[str, str]:
     if len(members) < count:
         raise InvalidEvidence([f"--folds {scheme}: the corpus has only {len(members)} content groups"],
                               hint="Leave --folds out: then each group is held out once.")  # fmt: skip
+    place_of = dealt(rows, {label: id_of(sources) for label, sources in members.items()}, count)
+    return {label: f"fold{place + 1:0{max(2, len(str(count)))}d}" for label, place in place_of.items()}
+
+
+def dealt(sizes: Mapping[str, int], ids: Mapping[str, str], count: int) -> dict[str, int]:
+    """Spread groups over so many places: the largest first, each to the place that has the least so far.
+
+    Args:
+        sizes: of each group, by its name; ids: what decides between groups of one size.
+    """
     load = [0] * count
     found = {}
-    for label in sorted(members, key=lambda group: (-rows[group], _id(members[group]))):
-        index = load.index(min(load))
-        load[index] += rows[label]
-        found[label] = f"fold{index + 1:0{max(2, len(str(count)))}d}"
+    for name in sorted(sizes, key=lambda name: (-sizes[name], ids[name])):
+        found[name] = load.index(min(load))
+        load[found[name]] += sizes[name]
     return found
 
 
@@ -75,7 +84,8 @@ def _groups(cells: Iterable[CellEntry]) -> tuple[Mapping[str, set[str]], Mapping
     return members, rows
 
 
-def _id(sources: Iterable[str]) -> str:
+def id_of(sources: Iterable[str]) -> str:
+    """Of a group: a hash of the identities of its sources."""
     return sha256_json(sorted(sources))
 
 
@@ -86,7 +96,7 @@ def by_group(table: Table, scheme: str = contract.DEFAULT_FOLDS) -> tuple[Fold, 
     sources: defaultdict[str, set[str]] = defaultdict(set)
     for group, label in fold_of.items():
         sources[label] |= members[group]
-    ids = {label: _id(held) for label, held in sources.items()}
+    ids = {label: id_of(held) for label, held in sources.items()}
     return _folds(table, [fold_of[entry.group] for entry in table.cells], ids)
 
 

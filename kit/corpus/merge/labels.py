@@ -112,7 +112,7 @@ def _groups(shards: Sequence[Shard], known: Mapping[str, _Known], label: Mapping
         for shared in one.groups | (one.labels & (named | nameless)):
             ties.setdefault(shared, set()).add(name)
     group: dict[str, str] = {}
-    for members in _components(known, ties.values()):
+    for members in components(known, ties.values()):
         names = {name for member in members for name in known[member].groups}
         chosen = min(names or {label[member] for member in members})
         if chosen in group.values():
@@ -121,7 +121,7 @@ def _groups(shards: Sequence[Shard], known: Mapping[str, _Known], label: Mapping
     return group
 
 
-def _components(names: Iterable[str], ties: Iterable[set[str]]) -> list[list[str]]:
+def components(names: Iterable[str], ties: Iterable[set[str]]) -> list[list[str]]:
     """Names that are tied together, directly or by way of others."""
     root = {name: name for name in names}
 
