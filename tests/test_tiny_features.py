@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,9 +20,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support import PICTURES, Command, MakeClip
+from support import PICTURES, Command, MakeClip, in_process
+from test_corpus_import import imported
+from test_corpus_import import rows as lines_of
 from test_vmaf_tool import write_tool
 
 from kit import contract, exits
@@ -32,13 +37,13 @@ from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.session import KIT_ROOT
 from kit.sources.read import Tools
 from kit.sources.scan import inspect
-from kit.tiny import combining, mos, table
-from kit.tiny.extraction import Result, folds
+from kit.tiny import combining, extraction, mos, table
+from kit.tiny.extraction import Result
 from kit.tiny.measuring import Measured, Pair
 from kit.types import Geometry, SourceFile
 
-#: Sources of the mock ladder, and how a rung is made worse.
-LADDER = {"BigBuckBunny_25fps": "Bars", "Tennis_24fps": "Life"}
+#: Sources of the mock ladder, scenes of one film, and how a rung is made worse.
+LADDER = {"ElFuente1_30fps": "Bars", "ElFuente2_30fps": "Life"}
 RUNGS = {"90_180_400": "boxblur=1", "50_180_200": "boxblur=4", "20_144_100": "scale=256:144:flags=bicubic"}
 FLICKR = ("30151857", "30151858", "30151859")
 RATE = Fraction(25)
@@ -71,14 +76,27 @@ def konvid(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Pat
 Ask = Callable[..., tuple[dict[str, Any], str]]
 
 
-@pytest.fixture
-def ask(command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ask:
-    small = tuple(made for made in golden.pairs() if made.name == "natural-8bit")
-    monkeypatch.setattr(golden, "pairs", lambda: small)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("VMAF_TINY_AI_CACHE", str(tmp_path / "kept"))
+@pytest.fixture(scope="module")
+def quick_golden() -> tuple[golden.Pair, ...]:
+    """One of the golden pairs, drawn once for all tests."""
+    return tuple(made for made in golden.pairs() if made.name == "natural-8bit")
+
+
+def settle(patch: pytest.MonkeyPatch, place: Path, quick: tuple[golden.Pair, ...]) -> None:
+    """Caches in a folder of their own, and a quick golden check."""
+    patch.setattr(golden, "pairs", lambda: quick)
+    patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+    patch.setenv("VMAF_TINY_AI_CACHE", str(place / "kept"))
     for name in ("FFMPEG_BIN", "LIBVMAF_BIN"):
-        monkeypatch.delenv(name, raising=False)
+        patch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def ask(
+    command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    quick_golden: tuple[golden.Pair, ...],
+) -> Ask:  # fmt: skip
+    settle(monkeypatch, tmp_path, quick_golden)
 
     def run(*argv: str | Path, code: int = exits.OK) -> tuple[dict[str, Any], str]:
         found = command([*map(str, argv), "--json"])
@@ -93,6 +111,21 @@ def npd(folder: Path, out: Path) -> tuple[str | Path, ...]:
     return ("extract-features", "--dataset", "npd", "--ref-dir", folder, "--out", out, "--assume-dims", "320x180")
 
 
+@pytest.fixture(scope="module")
+def extracted(
+    ladder: Path, quick_golden: tuple[golden.Pair, ...], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any], str]:
+    """The table of the ladder, what the command printed as JSON, and what it said."""
+    place = tmp_path_factory.mktemp("extracted")
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, in_process() as main:
+        settle(patch, place, quick_golden)
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main([*map(str, npd(ladder, place / "f.parquet")), "--json"])
+    assert code == exits.OK, err.getvalue()
+    return place / "f.parquet", json.loads(out.getvalue()), err.getvalue()
+
+
 def entries(kept: Path) -> list[Path]:
     """What an extraction has kept, without what it is just writing."""
     return sorted(path for path in kept.rglob("*.npz") if not path.name.startswith("."))
@@ -102,22 +135,24 @@ def entries(kept: Path) -> list[Path]:
 
 
 @pytest.mark.ffmpeg
-def test_a_ladder_of_stored_clips(ladder: Path, tmp_path: Path, ask: Ask) -> None:
-    found, said = ask(*npd(ladder, tmp_path / "f.parquet"))
-    rows = pq.read_table(tmp_path / "f.parquet").to_pandas()
-    assert list(rows) == ["corpus", "source", "clip", "frame_index", "codec", "teacher", *contract.FEATURES, "vmaf"]
-    assert Counter(rows["source"]) == {"BigBuckBunny": 30, "Tennis": 30}
+def test_a_ladder_of_stored_clips(ladder: Path, extracted: tuple[Path, dict[str, Any], str]) -> None:
+    path, found, said = extracted
+    rows = pq.read_table(path).to_pandas()
+    assert list(rows) == ["corpus", "source", "clip", "frame_index", "group", "codec", "teacher", *contract.FEATURES,
+                          "vmaf"]  # fmt: skip
+    assert Counter(rows["source"]) == {"ElFuente1": 30, "ElFuente2": 30}
+    assert set(rows["group"]) == {"ElFuente"}
     assert set(rows["clip"]) == {f"{stem.rpartition('_')[0]}_{rung}" for stem in LADDER for rung in RUNGS}
     assert set(rows["corpus"]) == {"npd"}
     assert rows["codec"].isna().all()
     assert set(rows["teacher"]) == {"vmaf_v0.6.1"}
     means = rows.groupby("clip")["vmaf"].mean()
-    assert means["BigBuckBunny_90_180_400"] > means["BigBuckBunny_50_180_200"]
-    assert found == json.loads((tmp_path / "f.json").read_text())
+    assert means["ElFuente1_90_180_400"] > means["ElFuente1_50_180_200"]
+    assert found == json.loads(path.with_suffix(".json").read_text())
     assert found["counts"] == {"pairs": 6, "measured": 6, "kept": 0, "failed": 0}
     assert found["scaling"] == contract.CONVERT
     assert found["round_trip"] is None
-    assert found["table_sha256"] == table.read(tmp_path / "f.parquet").sha256
+    assert found["table_sha256"] == table.read(path).sha256
     assert found["run_provenance"]["schema"] == "ai-run-provenance-v1"
     assert str(ladder) not in json.dumps(found)
     assert "7 clips of npd are not there" in said
@@ -140,9 +175,9 @@ def test_scaling_while_scoring_is_scaling_to_a_file_first(
     geometry = Geometry(width=320, height=180, pix_fmt="yuv420p", range="tv", fps=RATE, frames=10)
     small = replace(geometry, width=256, height=144)
     reference = SourceFile(
-        path=ladder / "ref" / "BigBuckBunny_25fps.yuv", kind="yuv", label="r", geometry=geometry
+        path=ladder / "ref" / "ElFuente1_30fps.yuv", kind="yuv", label="r", geometry=geometry
     )  # fmt: skip
-    stored = ladder / "dis" / "BigBuckBunny_20_144_100.yuv"
+    stored = ladder / "dis" / "ElFuente1_20_144_100.yuv"
     distorted = SourceFile(path=stored, kind="yuv", label="d", geometry=small)
     subprocess.run(
         [str(ffmpeg.path), "-loglevel", "error", "-f", "rawvideo", "-pixel_format", "yuv420p", "-video_size", "256x144",
@@ -164,6 +199,8 @@ def test_clips_against_an_encode_of_their_own(
     konvid: Path, tmp_path: Path, ask: Ask, ffmpeg: Ffmpeg, tools: Tools
 ) -> None:
     folder = shutil.copytree(konvid, tmp_path / "clips")
+    street = {f"{name}.mp4": "Street" for name in (FLICKR[0], FLICKR[2])}
+    (folder / "groups.json").write_text(json.dumps({"schema_version": 1, "groups": street}))
     (folder / "30151860.mp4").write_bytes((konvid / f"{FLICKR[0]}.mp4").read_bytes()[:2000])
     argv = ("extract-features", "--dataset", "konvid-1k", "--ref-dir", folder, "--out", tmp_path / "f.parquet")
     found, said = ask(*argv, "--feature-set", "full", code=exits.INVALID)
@@ -172,8 +209,8 @@ def test_clips_against_an_encode_of_their_own(
     rows = pq.read_table(tmp_path / "f.parquet").to_pandas()
     assert set(rows["clip"]) == {f"{name}_libx264_crf35" for name in FLICKR}
     assert set(rows["codec"]) == {"libx264"}
-    assert rows.groupby("source")["fold"].nunique().tolist() == [1, 1, 1]
-    assert set(rows["fold"]) == {"fold0", "fold1", "fold2"}
+    told = rows.groupby("source")[["group", "fold"]].agg(["nunique", "first"]).to_numpy().tolist()
+    assert told == [[1, "Street", 1, "fold0"], [1, FLICKR[1], 1, "fold1"], [1, "Street", 1, "fold0"]]
     names = found["features"]
     assert names[:6] == list(contract.FEATURES)
     assert len(names) > 6
@@ -214,7 +251,9 @@ def test_what_was_measured_is_kept_and_damage_is_told(ladder: Path, tmp_path: Pa
 
 
 @pytest.mark.ffmpeg
-def test_a_killed_extraction_goes_on(ladder: Path, tmp_path: Path, home: dict[str, str], ask: Ask) -> None:
+def test_a_killed_extraction_goes_on(
+    ladder: Path, extracted: tuple[Path, dict[str, Any], str], tmp_path: Path, home: dict[str, str], ask: Ask
+) -> None:
     kept = tmp_path / "kept"
     environ = home | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "VMAF_TINY_AI_CACHE": str(kept)}
     environ["PYTHONPATH"] = str(KIT_ROOT)
@@ -231,10 +270,9 @@ def test_a_killed_extraction_goes_on(ladder: Path, tmp_path: Path, home: dict[st
     found, _ = ask(*npd(ladder, tmp_path / "f.parquet"))
     assert 1 <= there <= found["counts"]["kept"] < 6
     assert not list(kept.rglob(".tmp-*"))
-    shutil.rmtree(kept)
-    whole, _ = ask(*npd(ladder, tmp_path / "g.parquet"))
-    assert whole["counts"]["kept"] == 0
+    path, whole, _ = extracted
     assert whole["table_sha256"] == found["table_sha256"]
+    assert path.read_bytes() == (tmp_path / "f.parquet").read_bytes()
 
 
 @pytest.mark.ffmpeg
@@ -258,26 +296,51 @@ def test_nothing_to_be_done(options: Sequence[str], told: str, tmp_path: Path, a
 @pytest.mark.ffmpeg
 def test_a_distorted_clip_that_fits_nothing_fails_alone(ladder: Path, tmp_path: Path, ask: Ask) -> None:
     folder = shutil.copytree(ladder, tmp_path / "npd")
-    with (folder / "dis" / "Tennis_50_180_200.yuv").open("r+b") as file:
+    with (folder / "dis" / "ElFuente2_50_180_200.yuv").open("r+b") as file:
         file.truncate(1000)
     found, _ = ask(*npd(folder, tmp_path / "f.parquet"), code=exits.INVALID)
     (failure,) = found["failed"]
-    assert failure["clip"] == "Tennis_50_180_200.yuv"
+    assert failure["clip"] == "ElFuente2_50_180_200.yuv"
     assert "its 1000 bytes" in failure["reason"]
     assert found["counts"] == {"pairs": 5, "measured": 5, "kept": 0, "failed": 1}
 
 
-def test_folds_are_balanced_and_follow_from_the_clips() -> None:
+def results(groups: Sequence[str], identities: Sequence[str]) -> list[Result]:
+    """Measured clips, each of a content group and with an identity."""
     geometry = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=RATE, frames=3)
-    file = SourceFile(path=Path("a.mkv"), kind="container", label="a", geometry=geometry)
     nothing = Measured(names=contract.FEATURES, features=np.zeros((3, 6)), vmaf=np.zeros(3))
-    results = [
-        Result(pair=Pair(source=str(n), clip=str(n), reference=file), measured=nothing, identity=f"{n:02x}", kept=False)
-        for n in range(12)
-    ]  # fmt: skip
-    found = folds(results)
-    assert found == folds(results[::-1])
+    found = []
+    for number, (group, identity) in enumerate(zip(groups, identities, strict=True)):
+        file = SourceFile(path=Path("a.mkv"), kind="container", label=f"{number}", geometry=geometry, group=group)
+        pair = Pair(source=file.label, clip=file.label, reference=file)
+        found.append(Result(pair=pair, measured=nothing, identity=identity, kept=False))
+    return found
+
+
+def test_folds_are_balanced_and_follow_from_the_clips() -> None:
+    identities = [f"{n:02x}" for n in range(12)]
+    alone = results([f"g{n}" for n in range(12)], identities)
+    found = extraction.folds(alone)
+    assert found == extraction.folds(alone[::-1])
     assert Counter(found.values()) == {"fold0": 3, "fold1": 3, "fold2": 2, "fold3": 2, "fold4": 2}
+    renamed = extraction.folds(results([f"h{n}" for n in range(12)], identities))
+    assert [name.replace("g", "h") for name in found] == list(renamed)
+    assert list(found.values()) == list(renamed.values())
+
+
+def test_folds_keep_groups_whole_and_balance_their_clips() -> None:
+    street = results(["street"] * 5 + [f"g{n}" for n in range(8)], [f"{n:02x}" for n in range(13)])
+    found = extraction.folds(street)
+    assert Counter(found[result.pair.reference.content_group] for result in street) == {
+        "fold0": 5, "fold1": 2, "fold2": 2, "fold3": 2, "fold4": 2,
+    }  # fmt: skip
+
+
+def test_groups_with_a_clip_in_common_are_one() -> None:
+    twins = results(["d", "c", "c", "b", "a"], ["00", "00", "11", "11", "22"])
+    assert extraction.groups(twins) == ["b", "b", "b", "b", "a"]
+    made = extraction.gathered(twins, corpus="konvid-1k", teacher="t")
+    assert made.frame.groupby("group")["fold"].nunique().to_dict() == {"a": 1, "b": 1}
 
 
 def test_other_features_of_a_log() -> None:
@@ -310,13 +373,42 @@ def stored(path: Path, content: table.FeatureTable) -> Path:
     return path
 
 
+def test_a_shard_tells_its_groups(tmp_path: Path) -> None:
+    found = table.read(imported(tmp_path, lines_of(("ElFuente1", "ElFuente2", "Tennis"))))
+    assert found.members() == {
+        "ElFuente": ["imported/ElFuente1", "imported/ElFuente2"], "Tennis": ["imported/Tennis"],
+    }  # fmt: skip
+
+
+def test_without_a_group_each_source_is_one_of_its_own(tmp_path: Path) -> None:
+    told = stored(tmp_path / "told.parquet", made())
+    rows = pq.read_table(told)
+    pq.write_table(rows.drop_columns(["group"]), tmp_path / "untold.parquet")
+    found = table.read(tmp_path / "untold.parquet")
+    assert found.members() == {"a": ["x/a"], "b": ["x/b"]}
+    assert found.sha256 == table.read(told).sha256
+    null = rows.set_column(rows.column_names.index("group"), "group", pa.nulls(len(rows), pa.string()))
+    pq.write_table(null, tmp_path / "null.parquet")
+    with pytest.raises(BadInput, match="the columns group have another type"):
+        table.read(tmp_path / "null.parquet")
+
+
+def test_a_source_is_of_one_group() -> None:
+    frame = made().frame
+    frame.loc[1, "group"] = "b"
+    with pytest.raises(Wanting, match="x/a is in the content group b and in another"):
+        table.of(frame, contract.FEATURES, what="rows")
+
+
 def test_tables_are_put_together(tmp_path: Path, ask: Ask) -> None:
-    one = stored(tmp_path / "one.parquet", made("npd"))
-    two = stored(tmp_path / "two.parquet", made("konvid-1k", ("c",), fold="fold3"))
+    one = stored(tmp_path / "one.parquet", made("npd", group="film"))
+    two = stored(tmp_path / "two.parquet", made("konvid-1k", ("c",), group="film", fold="fold3"))
     found, said = ask("combine", f"npd={one}", f"k={two}", "--out", tmp_path / "all.parquet")
     rows = table.read(tmp_path / "all.parquet")
     assert found["corpora"] == {"k": 3, "npd": 6}
-    assert sorted(set(rows.sources)) == ["k/c", "npd/a", "npd/b"]
+    assert rows.members() == {"film": ["k/c", "npd/a", "npd/b"]}
+    assert found["shared_groups"] == ["film"]
+    assert "held out together (1): film" in said
     assert rows.frame["fold"].isna().tolist() == [False] * 3 + [True] * 6
     assert found["table_sha256"] == rows.sha256
     assert found["run_provenance"]["inputs"]["npd"]["sha256"]
@@ -360,7 +452,7 @@ def scores(path: Path, *lines: str, header: str = "content,quality,MOS") -> Path
 
 @pytest.mark.parametrize("way", [("--on", "source=content"), ("--pattern", r"^(?P<content>\w)_(?P<quality>\d\d)_")])
 def test_scores_are_joined(way: tuple[str, str], tmp_path: Path, ask: Ask) -> None:
-    features = stored(tmp_path / "f.parquet", made(sources=("a", "b", "c", "d")))
+    features = stored(tmp_path / "f.parquet", made(sources=("a", "b", "c", "d"), group="film"))
     file = scores(tmp_path / "mos.csv", "a,90,4.5", "b,90, 1.25", "c,90,3", "c,90,2", "z,90,1")
     found, said = ask("join-mos", "--features", features, "--mos", file, *way, "--score", "MOS",
                       "--out", tmp_path / "g.parquet")  # fmt: skip
@@ -368,6 +460,7 @@ def test_scores_are_joined(way: tuple[str, str], tmp_path: Path, ask: Ask) -> No
     assert rows.groupby("source")["mos"].agg(["min", "max", "size"]).to_numpy().tolist() == [
         [4.5, 4.5, 3], [1.25, 1.25, 3],
     ]  # fmt: skip
+    assert set(rows["group"]) == {"film"}
     assert found["matched_clips"] == 2
     assert found["unmatched_clips"] == ["x/c/c_90_180", "x/d/d_90_180"]
     assert [text.split(",")[0] for text in found["unmatched_scores"]] == ["content=z"]
