@@ -421,13 +421,13 @@ def test_folds_follow_from_a_column_of_whole_groups() -> None:
     assert [fold.held_out for fold in folds_of(TABLE, "column:fold")] == ["fold0", "fold1"]
     assert [len(fold.held) for fold in folds_of(TABLE, "source")] == [60] * 4
     assert [len(fold.held) for fold in folds_of(FILM, "column:group")] == [120, 60, 60]
-    torn = "ElFuente among them: npd/ElFuente1 in fold1, npd/ElFuente2 in fold0$"
+    torn = "the content group ElFuente is in more than one fold: npd/ElFuente1 in fold1, npd/ElFuente2 in fold0$"
     with pytest.raises(BadInput, match=torn):
         folds_of(FILM, "column:fold")
     for wrong, said in (
         ("column:nothing", "neither"),
         ("kfold:3", "neither"),
-        ("column:clip", "s0 among them: npd/s0 in c000, npd/s0 in c001"),
+        ("column:clip", "s0 is in more than one fold: npd/s0 in c000, npd/s0 in c001; so are 3 others"),
         ("column:corpus", "all rows are in one fold"),
     ):
         with pytest.raises(BadInput, match=said):

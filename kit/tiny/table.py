@@ -146,8 +146,9 @@ def _refuse_torn(pairs: pd.DataFrame) -> None:
     if len(torn := folds[folds > 1].index):
         parts = pairs[pairs["group"] == torn[0]]
         where = ", ".join(f"{one.source} in {one.label}" for one in parts.head(_NAMED_AT_MOST).itertuples())
-        raise BadInput(f"{len(torn)} content groups are in more than one fold, {torn[0]} among them: {where}"
-                       + (", …" if len(parts) > _NAMED_AT_MOST else ""),
+        more = ", …" if len(parts) > _NAMED_AT_MOST else ""
+        others = f"; so are {len(torn) - 1} others" if len(torn) > 1 else ""
+        raise BadInput(f"the content group {torn[0]} is in more than one fold: {where}{more}{others}",
                        hint="A content group is held out as a whole: its sources and frames are alike.")  # fmt: skip
 
 
