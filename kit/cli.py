@@ -29,6 +29,7 @@ from kit.cli_options import options
 from kit.cli_platform import platform
 from kit.cli_report import report
 from kit.cli_score import score
+from kit.cli_ship import SHIP_COMMANDS
 from kit.cli_verify import verify
 from kit.cli_worker import worker
 from kit.cluster.security import link
@@ -195,7 +196,7 @@ cli.add_command(worker)
 cli.add_command(verify)
 cli.add_command(compare)
 cli.add_command(report)
-for _command in (fit, export, loso, tune):
+for _command in (fit, export, loso, tune, *SHIP_COMMANDS):
     cli.add_command(_command)
 
 

@@ -56,7 +56,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "kit.cli_features",
             "kit.cli_fit", "kit.cli_loso", "kit.cli_merge",
             "kit.cli_options", "kit.cli_platform", "kit.cli_report",
-            "kit.cli_score", "kit.cli_verify", "kit.cli_worker", "kit.__main__",
+            "kit.cli_score", "kit.cli_ship", "kit.cli_verify", "kit.cli_worker", "kit.__main__",
         ),
     ),
 )  # fmt: skip

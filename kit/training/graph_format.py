@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import onnx
-from onnx import ModelProto, TensorProto, ValueInfoProto
+from onnx import TensorProto, ValueInfoProto
 
 from kit import contract
+from kit.training.external_data import is_outside, tensors
 
 
 def format_problems(data: bytes, *, codec_aware: bool, outputs: Sequence[str]) -> list[str]:
@@ -25,8 +26,8 @@ def format_problems(data: bytes, *, codec_aware: bool, outputs: Sequence[str]) -
         problems.append(f"ir_version {model.ir_version}, expected {contract.ONNX_IR_VERSION}")
     if strange := sorted({node.op_type for node in model.graph.node} - set(contract.ONNX_OPS)):
         problems.append(f"operators that are not allowed: {', '.join(strange)}")
-    if outside := [tensor.name for tensor in _tensors(model) if tensor.external_data or tensor.data_location]:
-        problems.append(f"weights outside the file: {', '.join(outside)}")
+    if elsewhere := [tensor.name for tensor in tensors(model) if is_outside(tensor)]:
+        problems.append(f"weights outside the file: {', '.join(elsewhere)}")
     wanted = {contract.FEATURES_INPUT: ["N", len(contract.FEATURES)]}
     if codec_aware:
         wanted[contract.CODEC_INPUT] = ["N", contract.CODEC_DIM]
@@ -36,12 +37,6 @@ def format_problems(data: bytes, *, codec_aware: bool, outputs: Sequence[str]) -
         if (found := _ends(ends)) != expected_ends:
             problems.append(f"{what} {found}, expected {expected_ends} of float32")
     return problems
-
-
-def _tensors(model: ModelProto) -> Iterator[TensorProto]:
-    yield from model.graph.initializer
-    for node in model.graph.node:
-        yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))
 
 
 def _ends(ends: Sequence[ValueInfoProto]) -> dict[str, list[str | int]]:

@@ -15,15 +15,17 @@ from kit import contract, validation
 from kit.errors import BadInput, Wanting
 from kit.fsio import read_json
 from kit.training import runtime
+from kit.training.external_data import outside
 from kit.training.runtime import Floats
 
-_HINT = "Give a model that `verdict` has exported: exports/*.onnx in the folder of a run with PROMOTE."
+_HINT = "Give a model that `verdict` has exported (exports/*.onnx of a run with PROMOTE), or `export`."
 _INPUTS = {contract.FEATURES_INPUT: len(contract.FEATURES), contract.CODEC_INPUT: contract.CODEC_DIM}
 #: Outputs of a model that the kit exports, and the schema of its sidecar.
 _OUTPUTS = {
     (contract.SCORE_OUTPUT,): "sidecar", (contract.SCORE_OUTPUT, contract.SPREAD_OUTPUT): "sidecar",
     (contract.TINY_OUTPUT,): "tiny_sidecar",
 }  # fmt: skip
+_IN_ONE_FILE = "`repair-onnx` writes a copy that holds them itself."
 _AGAIN = "Get the model and its sidecar again; they belong together."
 
 
@@ -96,6 +98,8 @@ def open_model(path: Path, option: str = "--model") -> ModelFile:
         data = path.read_bytes()
     except OSError as error:
         raise BadInput(f"{option}: {path} cannot be read: {error.strerror}", hint=_HINT) from error
+    if elsewhere := outside(path, data):
+        raise BadInput(f"{option}: {elsewhere.told(path.name)}", hint=_IN_ONE_FILE)
     try:
         session = runtime.open_session(data)
     except Exception as error:  # onnxruntime's errors have no class in common

@@ -1,0 +1,200 @@
+"""`eval`, `validate`, `register` and `repair-onnx`: what becomes of a model once it is exported."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kit import exits
+from kit.cli_common import Outcome, print_json, session_for
+from kit.cli_options import options
+from kit.errors import PrerequisiteFailed
+
+if TYPE_CHECKING:
+    from kit.session import Session
+    from kit.tiny.table import FeatureTable
+    from kit.training.model_file import ModelFile
+    from kit.ui import Ui
+
+_path = click.Path(path_type=Path)
+_model = click.option("--model", metavar="M.onnx", type=_path, required=True, help="The model, its .json beside it.")
+_features = click.option("--features", metavar="F", type=_path, required=True,
+                         help="Feature table, or a run folder or shard.")  # fmt: skip
+_split = click.option("--split", metavar="SPLIT",
+                      help="held-out: sources that the model was not fitted to; COLUMN=VALUE, such as fold=fold0 or "
+                           "corpus=npd. Default: all rows.")  # fmt: skip
+_FIGURES = {"n": 0, "n_samples": 0, "plcc": 4, "srocc": 4, "krocc": 4, "rmse": 2, "bias": 2,
+            "latency_ms_p50_per_clip": 4, "latency_ms_p95_per_clip": 4}  # fmt: skip
+
+
+def _opened(model: Path, features: Path, split: str | None, session: Session) -> tuple[ModelFile, FeatureTable]:
+    """The model, and the rows of the split."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise PrerequisiteFailed("there is no onnxruntime for this machine", hint="Do it on another box.")
+    from kit.tiny import evaluate, table
+    from kit.training.model_file import open_model
+
+    loaded = open_model(model)
+    rows = evaluate.part(table.read(features), split, loaded)
+    if remark := evaluate.remark(loaded, rows):
+        session.ui.say(remark)
+    return loaded, rows
+
+
+def _show_figures(ui: Ui, title: str, columns: Mapping[str, Mapping[str, Any]]) -> None:
+    """Figures as lines, a column for each of what has them."""
+    from kit.ui import Row
+
+    def shown(value: float | None, digits: int) -> str:
+        return "-" if value is None else f"{value:.{digits}f}"
+
+    named = [name for name in _FIGURES if any(name in found for found in columns.values())]
+    ui.table(title, ("", *columns), [
+        Row(cells=(name, *(shown(found.get(name), _FIGURES[name]) for found in columns.values()))) for name in named
+    ])  # fmt: skip
+
+
+@click.command("eval")
+@_model
+@_features
+@_split
+@click.option("--target", type=click.Choice(("vmaf", "mos")), default="vmaf", show_default=True,
+              help="vmaf: frame by frame; mos: means of clips against the scores of join-mos.")  # fmt: skip
+@click.option("--out-json", metavar="FILE", type=_path, help="Write what --json prints.")
+@options("json")
+def evaluate_command(
+    *, model: Path, features: Path, split: str | None, target: str, out_json: Path | None, as_json: bool
+) -> Outcome:
+    """Hold an exported model against a feature table, and time it on a clip of 240 frames.
+
+    Against subjective scores RMSE and bias are those after a line was fitted; the teacher's own stand beside them.
+
+    Exit codes: 0 done, 2 bad input, 3 values that are not finite, or no correlation to be had.
+    """
+    from kit.fsio import write_json
+    from kit.tiny import evaluate
+
+    session = session_for(argv=sys.argv[1:])
+    loaded, rows = _opened(model, features, split, session)
+    found: dict[str, Any] = evaluate.evaluate(loaded, rows, target)
+    args = {"split": split, "target": target}
+    document = {
+        **evaluate.told(loaded, rows, split), **found,
+        "run_provenance": evaluate.provenance(session, args, loaded, features, out_json),
+    }  # fmt: skip
+    teacher = {"the teacher": found["teacher_itself"]} if found["teacher_itself"] else {}
+    _show_figures(session.ui, f"{model.name} against {target}", {model.name: found, **teacher})
+    if found["undefined"]:
+        session.ui.say(f"No correlation: {found['undefined']}")
+    if out_json is not None:
+        write_json(out_json, document)
+    if as_json:
+        print_json(document)
+    return Outcome(code=exits.OK)
+
+
+@click.command()
+@_model
+@_features
+@_split
+@click.option("--rows", metavar="N", type=click.IntRange(3), default=100, show_default=True,
+              help="Rows that are looked at, evenly spaced.")  # fmt: skip
+@click.option("--min-plcc", metavar="X", type=click.FloatRange(-1, 1), default=0.97, show_default=True,
+              help="Least PLCC with the teacher.")  # fmt: skip
+@click.option("--max-rmse", metavar="X", type=click.FloatRange(0), help="Largest RMSE in VMAF points. Default: any.")
+@click.option("--out-json", metavar="FILE", type=_path,
+              help="The report, which register asks for. Default: M.validation.json beside the model.")  # fmt: skip
+@options("json")
+def validate(
+    *, model: Path, features: Path, split: str | None, rows: int, min_plcc: float, max_rmse: float | None,
+    out_json: Path | None, as_json: bool,
+) -> Outcome:  # fmt: skip
+    """The ship gate of a tiny head: rows of a table against limits, and the rules of the format.
+
+    Exit codes: 0 passed, 2 bad input, 3 not passed; the report is written either way.
+    """
+    from kit.fsio import write_json
+    from kit.tiny import evaluate
+    from kit.tiny.register import REPORT_SUFFIX
+    from kit.tiny.ship_gate import Limits, check
+
+    session = session_for(argv=sys.argv[1:])
+    loaded, table = _opened(model, features, split, session)
+    limits = Limits(rows=rows, min_plcc=min_plcc, max_rmse=max_rmse)
+    out = out_json or model.with_suffix(REPORT_SUFFIX)
+    args = {"split": split, "rows": rows, "min_plcc": min_plcc, "max_rmse": max_rmse}
+    report = check(loaded, table, split, limits) | {
+        "run_provenance": evaluate.provenance(session, args, loaded, features, out)
+    }
+    write_json(out, report)
+    _show_figures(session.ui, f"{model.name} on {rows} rows", {model.name: report["figures"]})
+    for reason in report["reasons"]:
+        session.ui.say(f"Not passed: {reason}")
+    session.ui.say(f"{'Passed' if report['passed'] else 'Not passed'}; {out}")
+    if as_json:
+        print_json(report)
+    return Outcome(code=exits.OK if report["passed"] else exits.INVALID)
+
+
+@click.command()
+@_model
+@click.option(
+    "--id", "name", metavar="ID", required=True, help="Of the model: a-z, 0-9 and _; its files are called so."
+)
+@click.option("--kind", type=click.Choice(("fr",)), required=True, help="fr: full reference.")
+@click.option("--license", "license_id", metavar="SPDX", required=True, help="For example BSD-3-Clause.")
+@click.option("--validation", metavar="FILE", type=_path,
+              help="Report of validate. Default: M.validation.json beside the model.")  # fmt: skip
+@click.option("--registry", metavar="FILE", type=_path,
+              help="The registry; files are put beside it. Default: registry.json beside the model.")  # fmt: skip
+@options("json")
+def register(
+    *, model: Path, name: str, kind: str, license_id: str, validation: Path | None, registry: Path | None, as_json: bool
+) -> Outcome:
+    """Put a model that has passed validate into a registry: ID.onnx, its sidecar ID.json, its model card ID.md.
+
+    Exit codes: 0 done, 2 bad input or an id that is taken, 3 not passed, or a file that is not what another says.
+    """
+    from kit.tiny import register as registering
+
+    del kind  # one is known
+    registry = (registry or model.with_name(registering.REGISTRY)).absolute()
+    report = validation or model.with_suffix(registering.REPORT_SUFFIX)
+    session = session_for(registry.parent, sys.argv[1:])
+    asked = registering.Asked(model=model, id=name, license=license_id, report=report, registry=registry)
+    line = registering.register(asked, session)
+    session.ui.say(f"{name}: {line['description']}")
+    session.ui.say(f"{line['onnx']}, {name}.json and {name}.md are in {registry.parent}; {registry.name} lists it")
+    if as_json:
+        print_json(line)
+    return Outcome(code=exits.OK)
+
+
+@click.command("repair-onnx")
+@click.argument("model", metavar="M.onnx", type=_path)
+@click.option("--data", metavar="FILE", type=_path,
+              help="Where its weights are. Default: the file it names, or the only *.data beside it.")  # fmt: skip
+@click.option("--out", metavar="FILE", type=_path, required=True, help="The copy; the original stays as it is.")
+def repair_onnx(model: Path, data: Path | None, out: Path) -> Outcome:
+    """Write a copy of an ONNX file that holds its weights itself.
+
+    Older models name a file of weights that was renamed since. The copy is loaded before it appears.
+
+    Exit codes: 0 written, 2 bad input, 3 the weights are another model's.
+    """
+    from kit.fsio import sha256_file
+    from kit.tiny.repair import repair
+    from kit.ui import Ui, size
+
+    found, ui = repair(model, data, out), Ui()
+    ui.say(found.told(model.name))
+    ui.say(f"{out}: all in one file, {size(out.stat().st_size)}, SHA-256 {sha256_file(out)[:16]}")
+    return Outcome(code=exits.OK)
+
+
+SHIP_COMMANDS = (evaluate_command, validate, register, repair_onnx)

@@ -1,0 +1,184 @@
+"""A head in a registry: its file, sidecar and card beside ``registry.json``, once it has passed the ship gate."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+from kit import contract, validation
+from kit.errors import BadInput, Missing, Wanting
+from kit.fsio import locked, read_json, sha256_file, write_bytes, write_json
+from kit.provenance import of_command
+from kit.session import Session
+from kit.sidecar import REGISTRY_VERSION
+from kit.tiny import card, export, ship_gate
+from kit.training.model_file import ModelFile, open_model
+
+#: What ``validate`` leaves beside a model, and ``register`` looks for there.
+REPORT_SUFFIX = ".validation.json"
+REGISTRY = "registry.json"
+_ID = re.compile(r"[a-z0-9_]{1,80}")
+_LONGEST_DESCRIPTION = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is registered, and where.
+
+    Attributes:
+        id: of the model in the registry, and the stem of its files there.
+        license: an SPDX expression.
+        report: what ``validate`` has said of it.
+        registry: the file that lists the models.
+    """
+
+    model: Path
+    id: str
+    license: str
+    report: Path
+    registry: Path
+
+
+def register(asked: Asked, session: Session) -> dict[str, Any]:
+    """Write ``ID.onnx``, ``ID.json`` and ``ID.md`` beside the registry, and its line into it last.
+
+    Returns:
+        The line.
+
+    Raises:
+        BadInput: the id or license is none, the id is taken, or a file of that name is there already.
+        Missing: there is no report, or no sidecar.
+        Wanting: the model has not passed, or a file is another than its sidecar, the report or the registry says.
+    """
+    if not _ID.fullmatch(asked.id):
+        raise BadInput(f"--id: {asked.id!r} is not 1 to 80 lower-case letters, digits and _")
+    license_id = spdx(asked.license)
+    model = open_model(asked.model)
+    told = _sidecar(model)
+    report = passed(asked.report, model)
+    folder = asked.registry.parent
+    with locked(folder):
+        listed = _listed(asked.registry, asked.id)
+        _refuse_strangers(folder, asked.id, model)
+        described = {
+            **told, "id": asked.id, "onnx": f"{asked.id}.onnx", "license": license_id,
+            "validation": _of_report(report, asked.report),
+            "run_provenance": of_command(
+                session, args={"id": asked.id, "kind": told["kind"], "license": license_id},
+                inputs={"model": asked.model, "sidecar": asked.model.with_suffix(".json"), "validation": asked.report},
+                outputs=[f"{asked.id}{suffix}" for suffix in (".onnx", ".json", ".md")],
+            ),
+        }  # fmt: skip
+        line = _line(described)
+        whole = {"schema_version": REGISTRY_VERSION, "models": [*listed, line]}
+        for schema, document in ((export.SCHEMA, described), ("registry", whole)):
+            if problems := validation.problems(schema, document):
+                raise Wanting(f"the {schema} of {asked.id} would not be as its schema says: {problems[0]}")
+        write_bytes(folder / line["onnx"], asked.model.read_bytes())
+        write_json(folder / f"{asked.id}.json", described)
+        write_bytes(folder / f"{asked.id}.md", card.markdown(described, line).encode())
+        write_json(asked.registry, whole)
+    return line
+
+
+def spdx(text: str) -> str:
+    """A license expression in its canonical spelling.
+
+    Raises:
+        BadInput: it is none.
+    """
+    try:
+        return str(canonicalize_license_expression(text))
+    except InvalidLicenseExpression as error:
+        raise BadInput(f"--license: {text!r} is no SPDX expression: {error}",
+                       hint="For example BSD-3-Clause, or LicenseRef-NAME for one of your own.") from error  # fmt: skip
+
+
+def _sidecar(model: ModelFile) -> dict[str, Any]:
+    """What `export` says of a tiny head."""
+    if model.sidecar is None:
+        raise Missing(f"there is no {model.path.with_suffix('.json').name} beside {model.path.name}: nothing tells "
+                      "what it was fitted to", hint="Register what `export` wrote, both files of it.")  # fmt: skip
+    if model.outputs != (contract.TINY_OUTPUT,):
+        raise BadInput(f"{model.path.name} is a model of a run, which registers its own",
+                       hint="exports/registry.json of the run lists it.")  # fmt: skip
+    return dict(model.sidecar)
+
+
+def passed(path: Path, model: ModelFile) -> dict[str, Any]:
+    """The report of ``validate``, once it has been found to be about this model, and to say that it passed.
+
+    Raises:
+        Missing: there is none. BadInput: it is no such report. Wanting: it is another model's, or says no.
+    """
+    if not path.is_file():
+        raise Missing(f"{path} is not there: nothing tells whether {model.path.name} may ship",
+                      hint="`validate` writes it.")  # fmt: skip
+    report: Any = read_json(path)
+    if problems := validation.problems(ship_gate.SCHEMA, report):
+        raise BadInput(f"{path.name} is no report of `validate`: {problems[0]}")
+    if report["model"]["sha256"] != model.sha256:
+        raise Wanting(f"{path.name} is about a model with SHA-256 {report['model']['sha256'][:16]}…, {model.path.name} "
+                      f"has {model.sha256[:16]}…", hint="Validate this one.")  # fmt: skip
+    if not report["passed"]:
+        raise Wanting(f"{model.path.name} has not passed: {'; '.join(report['reasons'])}",
+                      hint="What fails validation is not registered.")  # fmt: skip
+    return dict(report)
+
+
+def _of_report(report: Mapping[str, Any], path: Path) -> dict[str, object]:
+    """What of a report the sidecar keeps."""
+    kept = {name: report[name] for name in ("split", "rows_fitted_on", "limits", "figures")}
+    return {"report_sha256": sha256_file(path), "features_sha256": report["features"]["features_sha256"], **kept}
+
+
+def _listed(registry: Path, name: str) -> list[dict[str, Any]]:
+    """The models of a registry, once their files have been found to be what it says; none where there is no registry.
+
+    Raises:
+        BadInput: it is no registry, or the id is taken. Wanting: a file is not what it says.
+    """
+    if not registry.is_file():
+        return []
+    value: Any = read_json(registry)
+    if problems := validation.problems("registry", value):
+        raise BadInput(f"{registry} is no registry: {problems[0]}")
+    for line in value["models"]:
+        file = registry.parent / line["onnx"]
+        if not file.is_file() or sha256_file(file) != line["sha256"]:
+            raise Wanting(f"{file.name} is not the file that {registry.name} lists as {line['id']}",
+                          hint="Put back what was registered: others rely on it.")  # fmt: skip
+        if line["id"] == name:
+            raise BadInput(f"--id: {name} is registered already, SHA-256 {line['sha256'][:16]}…",
+                           hint="Give another id: what is registered stays what it is.")  # fmt: skip
+    return list(value["models"])
+
+
+def _refuse_strangers(folder: Path, name: str, model: ModelFile) -> None:
+    """Files of that name that belong to something else; those of a registration that was killed may go."""
+    there = folder / f"{name}.onnx"
+    if there.is_file() and sha256_file(there) == model.sha256:
+        return
+    if found := [path.name for suffix in (".onnx", ".json", ".md") if (path := folder / f"{name}{suffix}").exists()]:
+        raise BadInput(f"{', '.join(found)} is in {folder} already, and belongs to another model",
+                       hint="Give another --id, or move it away.")  # fmt: skip
+
+
+def _line(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The line of the registry."""
+    recipe, corpus = told["training_recipe"], told["corpus"]
+    teacher = (corpus["teacher"] or {}).get("id") or "not told"
+    rows = f"{corpus['rows']} rows of {', '.join(corpus['corpora'])}" if corpus["rows"] else "nothing"
+    description = (
+        f"{recipe['arch']}: full-reference quality of a frame from six features; teacher {teacher}; fitted to {rows}"
+    )
+    return {
+        "id": told["id"], "kind": told["kind"], "onnx": told["onnx"], "sha256": told["sha256"], "opset": told["opset"],
+        "description": description[:_LONGEST_DESCRIPTION], "notes": told["notes"],
+        "smoke": corpus["sha256"] is None, "license": told["license"],
+    }  # fmt: skip

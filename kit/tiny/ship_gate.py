@@ -1,0 +1,71 @@
+"""Whether a model may ship: what it says of some rows of a table, against limits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from kit import contract
+from kit.errors import BadInput
+from kit.metrics import Values, described
+from kit.tiny.evaluate import predicted, told
+from kit.tiny.table import FeatureTable
+from kit.training.graph_format import format_problems
+from kit.training.model_file import ModelFile
+
+#: Schema of what :func:`check` gives, with its provenance.
+SCHEMA = "validation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What is asked for.
+
+    Attributes:
+        rows: that are looked at, evenly spaced over the table.
+        min_plcc: the least Pearson correlation with ``vmaf``.
+        max_rmse: the largest RMSE, VMAF points; None for none.
+    """
+
+    rows: int
+    min_plcc: float
+    max_rmse: float | None
+
+
+def check(model: ModelFile, table: FeatureTable, split: str | None, limits: Limits) -> dict[str, Any]:
+    """Hold a model against limits.
+
+    Returns:
+        ``passed``, ``reasons`` why not, ``figures``, ``limits`` and what it was held against.
+
+    Raises:
+        BadInput: the table has fewer rows than are asked for, or the model does not fit it.
+    """
+    if limits.rows > len(table):
+        raise BadInput(f"--rows {limits.rows}: there are {len(table)}", hint="Ask for fewer, or bring a larger table.")
+    kept = np.zeros(len(table), dtype=np.bool_)
+    kept[np.linspace(0, len(table) - 1, limits.rows).round().astype(np.int64)] = True
+    scores, target = predicted(model, table)[kept], table.frame["vmaf"].to_numpy(np.float64)[kept]
+    figures = described(scores, target, what=model.path.name)
+    reasons = [*format_problems(model.path.read_bytes(), codec_aware=False, outputs=model.outputs),
+               *_missed(figures, scores, limits)]  # fmt: skip
+    return {
+        **told(model, table, split), "limits": asdict(limits), "figures": figures, "passed": not reasons,
+        "reasons": reasons,
+    }  # fmt: skip
+
+
+def _missed(figures: dict[str, Any], scores: Values, limits: Limits) -> list[str]:
+    """Every limit that is missed."""
+    found, (low, high) = [], contract.SCORE_RANGE
+    if figures["undefined"]:
+        found.append(f"no PLCC: {figures['undefined']}")
+    elif figures["plcc"] < limits.min_plcc:
+        found.append(f"PLCC {figures['plcc']:.4f}, at least {limits.min_plcc:g} is asked for")
+    if limits.max_rmse is not None and figures["rmse"] > limits.max_rmse:
+        found.append(f"RMSE {figures['rmse']:.2f} VMAF points, at most {limits.max_rmse:g} are asked for")
+    if scores.min() < low or scores.max() > high:
+        found.append(f"scores from {scores.min():g} to {scores.max():g}, expected {low:g} to {high:g}")
+    return found
