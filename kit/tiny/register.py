@@ -101,12 +101,12 @@ def spdx(text: str) -> str:
 
 def _sidecar(model: ModelFile) -> dict[str, Any]:
     """What `export` says of a tiny head."""
-    if model.sidecar is None:
-        raise Missing(f"there is no {model.path.with_suffix('.json').name} beside {model.path.name}: nothing tells "
-                      "what it was fitted to", hint="Register what `export` wrote, both files of it.")  # fmt: skip
     if model.outputs != (contract.TINY_OUTPUT,):
         raise BadInput(f"{model.path.name} is a model of a run, which registers its own",
                        hint="exports/registry.json of the run lists it.")  # fmt: skip
+    if model.sidecar is None:
+        raise Missing(f"there is no {model.path.with_suffix('.json').name} beside {model.path.name}: nothing tells "
+                      "what it was fitted to", hint="Register what `export` wrote, both files of it.")  # fmt: skip
     return dict(model.sidecar)
 
 

@@ -1,0 +1,434 @@
+"""Exported heads: held against tables and viewers, let through the ship gate or not, registered, mended."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from support import Command
+
+from kit import contract, exits, validation
+from kit.tiny import checkpoint, latency, register, table
+from kit.tiny.card import weights
+from kit.tiny.fit import facts_of
+from kit.training import export, runtime
+from kit.training.draws import Draws
+from kit.training.external_data import outside
+from kit.training.model import Network
+from kit.training.model_file import open_model
+from kit.training.recipe import Recipe, architecture
+from kit.training.standardiser import Standardiser
+
+#: The teacher of these tests is a line, so that a head can be right without being trained.
+SLOPES = np.array([30, 10, 15, 5, 5, -0.5], dtype=np.float32)
+OFFSET = 22.0
+CLIPS, FRAMES, SOURCES = 2, 30, 4
+
+Ask = Callable[..., tuple[dict[str, Any], str]]
+
+
+def made(teacher: str = contract.DEFAULT_TEACHER) -> table.FeatureTable:
+    """Rows of npd's sources ``s0`` to ``s3``; a clip is better the higher its number."""
+    generator = np.random.default_rng(3)
+    number = np.arange(SOURCES * CLIPS * FRAMES)
+    clip = number // FRAMES
+    features = generator.uniform(0.3, 0.8, (len(number), 6)) + 0.025 * clip[:, None]
+    vmaf = features @ SLOPES + OFFSET + generator.normal(0, 0.1, len(number))
+    return table.of(pd.DataFrame({
+        "corpus": "npd", "source": [f"s{n}" for n in clip // CLIPS], "clip": [f"c{n}" for n in clip],
+        "frame_index": (number % FRAMES).astype(np.int32), "codec": "libx264", "teacher": teacher,
+        **dict(zip(contract.FEATURES, features.T, strict=True)), "vmaf": vmaf,
+        "fold": [f"fold{n % 2}" for n in clip // CLIPS],
+    }), contract.FEATURES, what="rows")  # fmt: skip
+
+
+TABLE = made()
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> Path:
+    table.write(tmp_path / "f.parquet", TABLE, facts={})
+    return tmp_path / "f.parquet"
+
+
+@pytest.fixture
+def ask(command: Command, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """What a command prints as JSON and what it says: ``ask("eval", "--model", M, …, code=2)``."""
+
+    def run(*argv: object, code: int = exits.OK) -> tuple[dict[str, Any], str]:
+        found = command([str(arg) for arg in argv])
+        out, err = capsys.readouterr()
+        assert found == code, err
+        return json.loads(out) if out else {}, " ".join(err.split())
+
+    return run
+
+
+@pytest.fixture
+def model(tmp_path: Path, ask: Ask) -> Path:
+    """The line as `export` leaves it; fitted, it says, with ``s1`` held out."""
+    return exported(tmp_path / "made" / "line.onnx", ask, offset=OFFSET)
+
+
+def exported(path: Path, ask: Ask, *, offset: float) -> Path:
+    arrays = {"weights.0": SLOPES[None, :], "biases.0": np.array([offset], dtype=np.float32),
+              "mean": np.zeros(6, dtype=np.float32), "std": np.ones(6, dtype=np.float32)}  # fmt: skip
+    facts = facts_of(TABLE) | {"held_out": ["npd/s1"], "seed": 0, "device": "cpu", "config_sha256": "0" * 64}
+    kept = path.with_suffix(".safetensors")
+    checkpoint.write(kept, checkpoint.Fitted(recipe=Recipe(epochs=2, arch="linear"), arrays=arrays, facts=facts))
+    ask("export", "--checkpoint", kept, "--out", path)
+    return path
+
+
+def test_a_model_is_held_against_its_teacher_and_timed(model: Path, features: Path, tmp_path: Path, ask: Ask) -> None:
+    found, said = ask("eval", "--model", model, "--features", features, "--out-json", tmp_path / "e.json", "--json")
+    assert found == json.loads((tmp_path / "e.json").read_text())
+    assert found["n_samples"] == len(TABLE) == 240
+    assert min(found["plcc"], found["srocc"]) > 0.99
+    assert found["rmse"] == pytest.approx(0.1, rel=0.2)
+    assert 0 < found["latency_ms_p50_per_clip"] <= found["latency_ms_p95_per_clip"] < 1000
+    assert found["run_provenance"]["inputs"]["features"]["sha256"]
+    assert found["rows_fitted_on"] == 180
+    assert "180 of 240 rows are of sources that line.onnx was fitted to" in said
+    scores = runtime.compute(open_model(model).session, TABLE.rows().features, TABLE.rows().codec)["vmaf"]
+    assert found["bias"] == pytest.approx(float((scores - TABLE.frame["vmaf"]).mean()), abs=1e-4)
+
+
+@pytest.mark.parametrize(("split", "samples"), [("held-out", 60), ("fold=fold0", 120), ("source=s3", 60)])
+def test_a_split_is_the_rows_of_some_sources(split: str, samples: int, model: Path, features: Path, ask: Ask) -> None:
+    found, said = ask("eval", "--model", model, "--features", features, "--split", split, "--json")
+    assert (found["n_samples"], found["split"]) == (samples, split)
+    assert ("fitted to" in said) == (split != "held-out")
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ("source=s9", "no row is left; there are s0, s1, s2, s3"),
+        ("train", "neither held-out nor COLUMN=VALUE with a column of corpus, source"),
+        ("vmaf=3", "neither held-out nor COLUMN=VALUE"),
+    ],
+)
+def test_a_split_that_is_none_is_refused(split: str, said: str, model: Path, features: Path, ask: Ask) -> None:
+    assert said in ask("eval", "--model", model, "--features", features, "--split", split, code=exits.BAD_INPUT)[1]
+
+
+def test_what_a_model_was_fitted_to_is_not_guessed(model: Path, features: Path, ask: Ask) -> None:
+    model.with_suffix(".json").unlink()
+    argv = ("eval", "--model", model, "--features", features)
+    found, said = ask(*argv, "--json")
+    assert found["rows_fitted_on"] is None
+    assert "Nothing tells which sources line.onnx was fitted to" in said
+    assert "nothing tells which sources" in ask(*argv, "--split", "held-out", code=exits.BAD_INPUT)[1]
+
+
+def test_viewers_judge_clips_and_the_teacher_stands_beside(
+    model: Path, features: Path, tmp_path: Path, ask: Ask
+) -> None:
+    argv = ("eval", "--model", model, "--features", features, "--target", "mos")
+    assert "`join-mos` adds them" in ask(*argv, code=exits.BAD_INPUT)[1]
+    means = TABLE.frame.groupby("clip")["vmaf"].mean()
+    lines = [f"{clip},{1 + mean / 25}" for clip, mean in means.items() if clip != "c5"]
+    (tmp_path / "mos.csv").write_text("\n".join(["clip,MOS", *lines]) + "\n")
+    ask("join-mos", "--features", features, "--mos", tmp_path / "mos.csv", "--on", "clip=clip", "--score", "MOS",
+        "--out", tmp_path / "joined.parquet")  # fmt: skip
+    argv = ("eval", "--model", model, "--features", tmp_path / "joined.parquet", "--target", "mos")
+    found, said = ask(*argv, "--json")
+    assert found["n_samples"] == 7
+    assert found["mapping"]["slope"] == pytest.approx(1 / 25, rel=0.01)
+    assert found["mapping"]["intercept"] == pytest.approx(1, abs=0.05)
+    assert found["rmse"] < 0.01
+    assert found["bias"] == pytest.approx(0, abs=1e-9)
+    assert found["teacher_itself"]["rmse"] == pytest.approx(0, abs=1e-9)
+    assert "the teacher" in said
+    two = (*argv, "--split", "source=s0")
+    assert "2 clips have a subjective score" in ask(*two, code=exits.INVALID)[1]
+
+
+def test_scores_of_another_teacher_say_nothing(model: Path, tmp_path: Path, ask: Ask) -> None:
+    table.write(tmp_path / "neg.parquet", made("vmaf_v0.6.1neg"), facts={})
+    _, said = ask("eval", "--model", model, "--features", tmp_path / "neg.parquet", code=exits.BAD_INPUT)
+    assert "line.onnx was fitted to vmaf_v0.6.1, the table holds scores of vmaf_v0.6.1neg" in said
+
+
+def test_a_model_with_the_codec_block_is_for_score(features: Path, tmp_path: Path, ask: Ask) -> None:
+    scale = Standardiser(mean=np.zeros(6, dtype=np.float32), std=np.ones(6, dtype=np.float32))
+    (tmp_path / "m.onnx").write_bytes(export.single(Network(architecture(), Draws(0, ""), 50.0), scale))
+    _, said = ask("eval", "--model", tmp_path / "m.onnx", "--features", features, code=exits.BAD_INPUT)
+    assert "looks at the codec block" in said
+    assert "score --corpus" in said
+
+
+def test_the_synthetic_clip_is_within_what_libvmaf_gives() -> None:
+    given = latency.clip()
+    assert given[contract.FEATURES_INPUT].shape == (240, 6)
+    for column, name in zip(given[contract.FEATURES_INPUT].T, contract.FEATURES, strict=True):
+        low, high = contract.FEATURE_RANGES[name]
+        assert low <= column.min() < column.max() <= high
+    assert all(np.array_equal(value, latency.clip()[name]) for name, value in given.items())
+
+
+def validated(model: Path, features: Path, ask: Ask, *further: object, code: int = exits.OK) -> dict[str, Any]:
+    argv = ("validate", "--model", model, "--features", features, *further, "--json")
+    found, _ = ask(*argv, code=code)
+    assert found == json.loads(model.with_suffix(".validation.json").read_text())
+    assert validation.problems("validation", found) == []
+    return found
+
+
+def test_what_keeps_the_limits_passes(model: Path, features: Path, ask: Ask) -> None:
+    found = validated(model, features, ask, "--split", "held-out", "--rows", "50", "--max-rmse", "0.2")
+    assert (found["passed"], found["reasons"], found["rows_fitted_on"]) == (True, [], 0)
+    assert found["limits"] == {"rows": 50, "min_plcc": 0.97, "max_rmse": 0.2}
+    assert found["figures"]["n"] == 50
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        (("--max-rmse", "0.01"), r"RMSE 0\.\d\d VMAF points, at most 0.01 are asked for"),
+        (("--min-plcc", "1"), r"PLCC 0\.99\d\d, at least 1 is asked for"),
+    ],
+)
+def test_what_misses_a_limit_does_not_pass(
+    limit: tuple[str, str], reason: str, model: Path, features: Path, ask: Ask
+) -> None:
+    found = validated(model, features, ask, *limit, code=exits.INVALID)
+    assert not found["passed"]
+    assert [bool(re.fullmatch(reason, line)) for line in found["reasons"]] == [True]
+
+
+def test_a_model_that_says_one_thing_of_all_does_not_pass(features: Path, tmp_path: Path, ask: Ask) -> None:
+    path = exported(tmp_path / "high.onnx", ask, offset=1e6)
+    found = validated(path, features, ask, code=exits.INVALID)
+    assert found["figures"]["plcc"] is None
+    assert found["reasons"] == ["no PLCC: the prediction is constant (100), its correlation is undefined"]
+
+
+def test_a_model_from_elsewhere_keeps_the_rules_of_the_format_too(features: Path, tmp_path: Path, ask: Ask) -> None:
+    path = foreign(tmp_path / "old.onnx", opset=13)
+    found = validated(path, features, ask, code=exits.INVALID)
+    assert found["figures"]["plcc"] > 0.99
+    assert "operator sets [('', 13)], expected 17" in found["reasons"][0]
+
+
+def test_rows_that_are_not_there_are_not_looked_at(model: Path, features: Path, ask: Ask) -> None:
+    argv = ("validate", "--model", model, "--features", features, "--rows", "241")
+    assert "--rows 241: there are 240" in ask(*argv, code=exits.BAD_INPUT)[1]
+    assert not model.with_suffix(".validation.json").exists()
+
+
+def registered(model: Path, ask: Ask, *further: object, name: str = "a_line", code: int = exits.OK) -> str:
+    argv = ("register", "--model", model, "--id", name, "--kind", "fr", "--license", "bsd-3-clause", *further)
+    return ask(*argv, code=code)[1]
+
+
+@pytest.fixture
+def registry(model: Path, features: Path, tmp_path: Path, ask: Ask) -> Path:
+    """A registry of one model."""
+    validated(model, features, ask, "--split", "held-out", "--rows", "50")
+    registered(model, ask, "--registry", tmp_path / "models" / "registry.json")
+    return tmp_path / "models" / "registry.json"
+
+
+def test_a_registered_model_has_a_sidecar_a_card_and_a_line(registry: Path, model: Path) -> None:
+    folder = registry.parent
+    assert {path.name for path in folder.iterdir() if path.name != ".lock"} == {
+        "registry.json", "a_line.onnx", "a_line.json", "a_line.md"
+    }  # fmt: skip
+    listed, told = json.loads(registry.read_text()), json.loads((folder / "a_line.json").read_text())
+    assert validation.problems("registry", listed) == validation.problems("tiny_sidecar", told) == []
+    (line,) = listed["models"]
+    assert (line["id"], line["license"], line["smoke"]) == ("a_line", "BSD-3-Clause", False)
+    assert told["validation"]["figures"]["n"] == 50
+    assert told["run_provenance"]["inputs"]["model"]["sha256"] == line["sha256"]
+    assert (folder / line["onnx"]).read_bytes() == model.read_bytes()
+    assert open_model(folder / "a_line.onnx").sidecar == told
+    card = (folder / "a_line.md").read_text()
+    for part in ("7 weights", "from 0 to 100", "`npd/s0`, `npd/s2`, `npd/s3`", "| held out | `npd/s1` |", "## Limits"):
+        assert part in card
+    assert "None of them is of a source that the model was fitted to." in card
+
+
+def test_the_example_of_the_card_runs_as_it_stands(registry: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (registry.parent / "a_line.md").read_text(), re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", example], cwd=registry.parent, capture_output=True, text=True,
+                          check=True, timeout=60)  # fmt: skip
+    assert float(done.stdout) == pytest.approx(OFFSET, abs=1e-3)  # its mean frame is all zeros
+
+
+def test_a_registry_grows_and_no_id_is_given_twice(registry: Path, model: Path, ask: Ask) -> None:
+    before = {path.name: path.read_bytes() for path in registry.parent.iterdir()}
+    place = ("--registry", registry)
+    assert "a_line is registered already" in registered(model, ask, *place, code=exits.BAD_INPUT)
+    assert {path.name: path.read_bytes() for path in registry.parent.iterdir()} == before
+    registered(model, ask, *place, name="another")
+    assert [line["id"] for line in json.loads(registry.read_text())["models"]] == ["a_line", "another"]
+
+
+@pytest.mark.parametrize(
+    ("name", "license_id", "said"),
+    [("A-Line", "MIT", "is not 1 to 80 lower-case letters"), ("b", "none of yours", "is no SPDX expression")],
+)
+def test_an_id_and_a_license_are_what_they_should_be(
+    name: str, license_id: str, said: str, model: Path, ask: Ask
+) -> None:
+    argv = ("register", "--model", model, "--id", name, "--kind", "fr", "--license", license_id)
+    assert said in ask(*argv, code=exits.BAD_INPUT)[1]
+
+
+def test_what_has_not_passed_is_not_registered(model: Path, features: Path, ask: Ask) -> None:
+    assert "nothing tells whether line.onnx may ship" in registered(model, ask, code=exits.BAD_INPUT)
+    validated(model, features, ask, "--max-rmse", "0.01", code=exits.INVALID)
+    assert "line.onnx has not passed: RMSE" in registered(model, ask, code=exits.INVALID)
+    assert not (model.parent / "registry.json").exists()
+    assert not (model.parent / "a_line.onnx").exists()
+
+
+def test_a_file_that_is_another_than_it_is_said_to_be_is_refused(
+    registry: Path, model: Path, features: Path, tmp_path: Path, ask: Ask
+) -> None:
+    other = exported(tmp_path / "other" / "line.onnx", ask, offset=OFFSET + 1)
+    report = ("--validation", model.with_suffix(".validation.json"))
+    assert "is about a model with SHA-256" in registered(other, ask, *report, code=exits.INVALID)
+    other.with_suffix(".json").write_bytes(model.with_suffix(".json").read_bytes())
+    assert "describes a model with SHA-256" in registered(other, ask, *report, code=exits.INVALID)
+    (registry.parent / "a_line.onnx").write_bytes(other.read_bytes())
+    said = registered(model, ask, "--registry", registry, name="b", code=exits.INVALID)
+    assert "a_line.onnx is not the file that registry.json lists as a_line" in said
+
+
+def test_nothing_of_another_is_written_over_and_a_killed_registration_is_gone_on_with(
+    registry: Path, model: Path, ask: Ask
+) -> None:
+    folder = registry.parent
+    (folder / "b.md").write_text("somebody's")
+    said = registered(model, ask, "--registry", registry, name="b", code=exits.BAD_INPUT)
+    assert "b.md is in" in said
+    assert (folder / "b.md").read_text() == "somebody's"
+    registry.unlink()  # all files are there, the line is not: where a kill may leave it
+    registered(model, ask, "--registry", registry)
+    assert len(json.loads(registry.read_text())["models"]) == 1
+
+
+def test_a_model_without_its_story_and_a_model_of_a_run_are_not_registered(tmp_path: Path, ask: Ask) -> None:
+    path = foreign(tmp_path / "old.onnx")
+    assert "nothing tells what it was fitted to" in registered(path, ask, code=exits.BAD_INPUT)
+    scale = Standardiser(mean=np.zeros(6, dtype=np.float32), std=np.ones(6, dtype=np.float32))
+    path.write_bytes(export.single(Network(architecture("linear"), Draws(0, ""), 50.0), scale))
+    assert "is a model of a run, which registers its own" in registered(path, ask, code=exits.BAD_INPUT)
+
+
+def test_the_size_of_a_head_is_that_of_its_description() -> None:
+    assert [weights(name) for name in ("linear", "mlp_small", "mlp_medium")] == [7, 257, 2561]
+
+
+def test_licenses_are_spelled_as_spdx_has_them() -> None:
+    assert register.spdx("bsd-3-clause or mit") == "BSD-3-Clause OR MIT"
+
+
+# -------------------------------------------------------------------------------- models from elsewhere
+
+
+def foreign(path: Path, *, opset: int = contract.ONNX_OPSET, data: str = "") -> Path:
+    """The line as somebody else's exporter writes it; with ``data`` its weights are in that file."""
+    parts = {"w": SLOPES[:, None], "b": np.array([OFFSET], dtype=np.float32), "shape": np.array([-1], dtype=np.int64)}
+    nodes = [helper.make_node("Gemm", ["features", "w", "b"], ["line"]),
+             helper.make_node("Reshape", ["line", "shape"], ["vmaf"])]  # fmt: skip
+    graph = helper.make_graph(
+        nodes, "foreign", [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 6])],
+        [helper.make_tensor_value_info("vmaf", TensorProto.FLOAT, ["N"])],
+        [numpy_helper.from_array(array, name) for name, array in parts.items()],
+    )  # fmt: skip
+    made_model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save_model(made_model, path, save_as_external_data=bool(data), location=data or None, size_threshold=0)
+    return path
+
+
+@pytest.fixture
+def renamed(tmp_path: Path) -> Path:
+    """A model that names a file of weights which was renamed since."""
+    path = foreign(tmp_path / "old" / "tiny_v1.onnx", data="head_final.onnx.data")
+    (path.parent / "head_final.onnx.data").rename(path.parent / "tiny_v1.onnx.data")
+    return path
+
+
+@pytest.mark.parametrize(
+    "argv", [("eval", "--features", "f.parquet", "--model"), ("score", "--corpus", "x", "--model")]
+)
+def test_weights_that_lie_elsewhere_are_explained(
+    argv: tuple[str, ...], renamed: Path, monkeypatch: pytest.MonkeyPatch, ask: Ask
+) -> None:
+    # onnxruntime would take them from the working folder, and nobody would have hashed them
+    (renamed.parent / "head_final.onnx.data").write_bytes((renamed.parent / "tiny_v1.onnx.data").read_bytes())
+    monkeypatch.chdir(renamed.parent)
+    _, said = ask(*argv, renamed, code=exits.BAD_INPUT)
+    assert "tiny_v1.onnx does not hold 3 of its weights: it says they are in head_final.onnx.data" in said
+    assert "beside it lies head_final.onnx.data, tiny_v1.onnx.data" in said
+    assert "repair-onnx" in said
+
+
+@pytest.mark.parametrize("how", ["the only one there", "named", "as the model says"])
+def test_a_repaired_copy_holds_its_weights_itself(how: str, renamed: Path, tmp_path: Path, ask: Ask) -> None:
+    data, out = renamed.parent / "tiny_v1.onnx.data", tmp_path / "whole.onnx"
+    further: tuple[object, ...] = ()
+    if how == "named":
+        data = data.rename(tmp_path / "weights")
+        further = ("--data", data)
+    elif how == "as the model says":
+        (renamed.parent / "other.data").write_bytes(b"another model's")
+        data = data.rename(renamed.parent / "head_final.onnx.data")
+    before = renamed.read_bytes()
+    _, said = ask("repair-onnx", renamed, *further, "--out", out)
+    assert "all in one file" in said
+    data.unlink()
+    assert renamed.read_bytes() == before
+    assert outside(out, out.read_bytes()) is None
+    found, _ = open_model(out).scores(TABLE.rows().features, TABLE.rows().codec)
+    assert np.abs(found - (TABLE.rows().features @ SLOPES + OFFSET)).max() < 1e-4
+
+
+@pytest.mark.parametrize("content", [b"", b"short", bytes(1000)])
+def test_weights_of_another_model_are_refused(content: bytes, renamed: Path, tmp_path: Path, ask: Ask) -> None:
+    (tmp_path / "weights").write_bytes(content)
+    if len(content) == 1000:  # long enough, but the model asks for a piece of another size
+        model = onnx.load_model(renamed, load_external_data=False)
+        entry = next(one for one in model.graph.initializer[0].external_data if one.key == "length")
+        entry.value = "28"
+        renamed.write_bytes(model.SerializeToString())
+    argv = ("repair-onnx", renamed, "--data", tmp_path / "weights", "--out", tmp_path / "whole.onnx")
+    assert "another model's" in ask(*argv, code=exits.INVALID)[1]
+    assert not (tmp_path / "whole.onnx").exists()
+
+
+def test_what_cannot_be_repaired_is_told(renamed: Path, tmp_path: Path, ask: Ask) -> None:
+    out = ("--out", tmp_path / "whole.onnx")
+    whole = foreign(tmp_path / "whole_already.onnx")
+    assert "there is nothing to repair" in ask("repair-onnx", whole, *out, code=exits.BAD_INPUT)[1]
+    assert "is the model itself" in ask("repair-onnx", renamed, "--out", renamed, code=exits.BAD_INPUT)[1]
+    (renamed.parent / "other.data").write_bytes(b"")
+    assert "Name the file with --data" in ask("repair-onnx", renamed, *out, code=exits.BAD_INPUT)[1]
+    assert "is not there" in ask("repair-onnx", tmp_path / "no.onnx", *out, code=exits.BAD_INPUT)[1]
+
+
+@pytest.mark.parametrize("location", ["../outside.data", "/etc/hostname"])
+def test_a_name_that_leads_away_is_not_followed(location: str, renamed: Path, tmp_path: Path, ask: Ask) -> None:
+    model = onnx.load_model(renamed, load_external_data=False)
+    for tensor in model.graph.initializer:
+        next(entry for entry in tensor.external_data if entry.key == "location").value = location
+    renamed.write_bytes(model.SerializeToString())
+    (tmp_path / "outside.data").write_bytes((renamed.parent / "tiny_v1.onnx.data").read_bytes())
+    (renamed.parent / "tiny_v1.onnx.data").unlink()
+    _, said = ask("repair-onnx", renamed, "--out", tmp_path / "whole.onnx", code=exits.BAD_INPUT)
+    assert "no *.data lies beside it" in said
