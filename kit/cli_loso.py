@@ -52,7 +52,7 @@ def loso(
     """
     from kit import option_values
     from kit.tiny.config import resolve
-    from kit.tiny.loso import COLUMNS, MARKDOWN, Asked, lines, run
+    from kit.tiny.loso import MARKDOWN, TABLES, Asked, lines, remarks, run
     from kit.ui import Row
 
     common = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "device": device}
@@ -64,7 +64,10 @@ def loso(
     )  # fmt: skip
     session = session_for(out.absolute(), sys.argv[1:])
     found = run(asked, out.absolute(), session)
-    session.ui.table("Held out", COLUMNS, [Row(cells=line) for line in lines(found)])
+    for title, cells in lines(found).items():
+        session.ui.table(title, TABLES[title], [Row(cells=line) for line in cells])
+    for remark in remarks(found):
+        session.ui.say(remark)
     session.ui.say(f"Every fold: {out / MARKDOWN}")
     if as_json:
         print_json(found)

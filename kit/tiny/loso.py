@@ -7,17 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kit import contract
 from kit.errors import BadInput
 from kit.fsio import locked, write_bytes, write_json
 from kit.provenance import of_command
 from kit.session import Session
 from kit.tiny import table as tables
+from kit.tiny.evaluate import fitted_on, predicted
 from kit.tiny.fit import MEMBERS, facts_of
 from kit.tiny.fitting import Fits, file_of, fit, out_of_fold, refuse_diverged
-from kit.tiny.scored import scored
+from kit.tiny.scored import FIGURES, scored
 from kit.tiny.table import FeatureTable
 from kit.training.folds import Fold
 from kit.training.model_file import ModelFile, open_model
@@ -82,10 +81,11 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
         BadInput: the folds cannot be made, or a baseline cannot be used.
         InvalidEvidence: a training diverged.
     """
-    models = [_baseline(path) for path in asked.baselines]
     with locked(out):
         table = tables.read(asked.features)
         folds = folds_of(table, asked.folds)
+        # before the training: what cannot be compared is refused at once
+        baselines = [_of_baseline(open_model(path, "--baseline"), table, folds) for path in asked.baselines]
         fits = Fits(table=table, folds=folds, seeds=asked.seeds, recipes=asked.recipes, device=asked.device,
                     folder=out / MEMBERS)  # fmt: skip
         trained = fit(fits, session, what="Leave-one-source-out")
@@ -95,11 +95,10 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
              **scored(table, folds, {str(seed): out_of_fold(folds, members, seed) for seed in asked.seeds})}
             for recipe, members in zip(asked.recipes, trained, strict=True)
         ]  # fmt: skip
-        found += [_of_baseline(model, table, folds) for model in models]
         inputs = {"features": file_of(asked.features)} | {f"baseline {path.name}": path for path in asked.baselines}
         document: dict[str, Any] = {
             "schema_version": contract.SCHEMA_VERSION, "features": facts_of(table), **asked.as_dict(),
-            "compared": found,
+            "compared": found + baselines,
             "run_provenance": of_command(session, args={name: str(value) for name, value in asked.as_dict().items()},
                                          inputs=inputs, outputs=[RESULT, MARKDOWN]),
         }  # fmt: skip
@@ -108,37 +107,49 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
     return document
 
 
-def _baseline(path: Path) -> ModelFile:
-    model = open_model(path, "--baseline")
-    if model.codec_aware:
-        raise BadInput(f"--baseline: {path.name} looks at the codec block, which no feature table has",
-                       hint="Give a model of the six features alone.")  # fmt: skip
-    return model
-
-
 def _of_baseline(model: ModelFile, table: FeatureTable, folds: Sequence[Fold]) -> dict[str, object]:
-    rows = table.rows()
-    scores, _ = model.scores(rows.features, rows.codec)
+    known = fitted_on(model, table)
     return {"name": model.path.stem, "recipe": None, "model": model.told,
-            **scored(table, folds, {model.path.stem: scores.astype(np.float64)})}  # fmt: skip
+            "rows_fitted_on": None if known is None else int(known.sum()),
+            **scored(table, folds, {model.path.stem: predicted(model, table)})}  # fmt: skip
 
 
-COLUMNS = ("", "PLCC over folds", "SROCC", "RMSE", "PLCC a clip", "PLCC all clips", "RMSE a clip", "RMSE all clips",
-           "bias all clips", "bias from clip to clip")  # fmt: skip
+#: Titles and columns of the tables that :func:`lines` fills.
+TABLES = {
+    "Held out": ("mean over folds and seeds", "PLCC", "± folds", "± seeds", "SROCC", "RMSE", "± folds", "± seeds"),
+    "Clips": ("", "PLCC a clip", "all clips", "RMSE a clip", "all clips", "bias all clips", "from clip to clip"),
+}
 
 
-def lines(document: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """One line of :data:`COLUMNS` for each of what was compared."""
-    return [
-        (
-            one["name"] + (" (baseline)" if one["model"] else ""), _with_deviations(one["mean"]["plcc"], 4),
-            _with_deviations(one["mean"]["srocc"], 4), _with_deviations(one["mean"]["rmse"], 2),
-            number(one["per_clip"]["plcc"], 4), number(one["all_clips"]["plcc"], 4), number(one["per_clip"]["rmse"], 2),
-            number(one["all_clips"]["rmse"], 2), number(one["all_clips"]["bias"], 2),
-            number(one["per_clip"]["bias_std"], 2),
-        )
-        for one in document["compared"]
-    ]  # fmt: skip
+def lines(document: Mapping[str, Any]) -> dict[str, list[tuple[str, ...]]]:
+    """Of each table of :data:`TABLES` a line for everything that was compared."""
+    found: dict[str, list[tuple[str, ...]]] = {title: [] for title in TABLES}
+    for one in document["compared"]:
+        plcc, srocc, rmse = (one["mean"][name] for name in FIGURES)
+        clip, every = one["per_clip"], one["all_clips"]
+        found["Held out"].append((_called(one), *_with_deviations(one, plcc, 4), number(srocc["mean"], 4),
+                                  *_with_deviations(one, rmse, 2)))  # fmt: skip
+        found["Clips"].append((
+            _called(one), number(clip["plcc"], 4), number(every["plcc"], 4), number(clip["rmse"], 2),
+            number(every["rmse"], 2), number(every["bias"], 2), number(clip["bias_std"], 2),
+        ))  # fmt: skip
+    return found
+
+
+def remarks(document: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of baselines."""
+    found = []
+    for one in document["compared"]:
+        if one["model"] and one["rows_fitted_on"] is None:
+            found.append(f"Nothing tells what {_called(one)} was fitted to: it may know what is held out here.")
+        elif one["model"] and one["rows_fitted_on"]:
+            found.append(f"{_called(one)} was fitted to the sources of {one['rows_fitted_on']} of the "
+                         f"{document['features']['rows']} rows; the others see none of them.")  # fmt: skip
+    return found
+
+
+def _called(one: Mapping[str, Any]) -> str:
+    return f"{one['name']} (baseline)" if one["model"] else str(one["name"])
 
 
 def number(value: float | None, digits: int) -> str:
@@ -146,12 +157,10 @@ def number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _with_deviations(figure: Mapping[str, Any], digits: int) -> str:
-    """``0.9951 ± 0.0021 folds ± 0.0003 seeds``."""
-    if figure["mean"] is None:
-        return "-"
-    return (f"{figure['mean']:.{digits}f} ± {figure['std_folds']:.{digits}f} folds "
-            f"± {figure['std_seeds']:.{digits}f} seeds")  # fmt: skip
+def _with_deviations(one: Mapping[str, Any], figure: Mapping[str, Any], digits: int) -> tuple[str, ...]:
+    """Mean, deviation over folds, and over seeds, of which a model that is there has none."""
+    seeds = "-" if one["model"] else number(figure["std_seeds"], digits)
+    return number(figure["mean"], digits), number(figure["std_folds"], digits), seeds
 
 
 def _markdown(document: Mapping[str, Any]) -> Iterator[str]:
@@ -159,18 +168,27 @@ def _markdown(document: Mapping[str, Any]) -> Iterator[str]:
     yield "# Leave one out\n"
     yield (f"{told['rows']} rows, {told['clips']} clips, {len(told['sources'])} sources; folds: {document['folds']}; "
            f"seeds {', '.join(map(str, document['seeds']))}; teacher {told['teacher'] or 'not told'}.\n")  # fmt: skip
-    yield from _table(COLUMNS, lines(document))
-    yield f"\n{_WHAT}\n"
+    for title, rows in lines(document).items():
+        yield f"## {title}\n"
+        yield from _table(TABLES[title], rows)
+        yield ""
+    yield f"{_WHAT}\n"
+    for remark in remarks(document):
+        yield f"{remark}\n"
     for figure, digits in (("plcc", 4), ("srocc", 4), ("rmse", 2)):
         yield f"## {figure.upper()} of each fold, mean ± deviation over seeds\n"
         compared = document["compared"]
         rows = [
-            (fold["held_out"], *(f"{number(one['folds'][index][figure]['mean'], digits)} ± "
-                                 f"{number(one['folds'][index][figure]['std'], digits)}" for one in compared))
+            (fold["held_out"], *(_in_fold(one, one["folds"][index][figure], digits) for one in compared))
             for index, fold in enumerate(compared[0]["folds"])
         ]  # fmt: skip
-        yield from _table(("held out", *(one["name"] for one in compared)), rows)
+        yield from _table(("held out", *map(_called, compared)), rows)
         yield ""
+
+
+def _in_fold(one: Mapping[str, Any], figure: Mapping[str, Any], digits: int) -> str:
+    mean = number(figure["mean"], digits)
+    return mean if one["model"] else f"{mean} ± {number(figure['std'], digits)}"
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
