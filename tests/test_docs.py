@@ -58,6 +58,11 @@ RUN_HERE = {
         placeholders={"C": "fit/checkpoint.safetensors", "M2.onnx": "tiny.onnx"}),
     "python3 -m kit loso --features F --arch linear,mlp_small --out DIR": Ran(
         placeholders={"F": "run", "DIR": "loso"}, further=("--epochs", "1", "--seeds", "0")),
+    "python3 -m kit eval --model M2.onnx --features F": Ran(placeholders={"M2.onnx": "tiny.onnx", "F": "run"}),
+    "python3 -m kit validate --model M2.onnx --features F": Ran(
+        placeholders={"M2.onnx": "tiny.onnx", "F": "run"}, further=("--min-plcc", "-1")),
+    "python3 -m kit register --model M2.onnx --id ID --kind fr --license BSD-3-Clause": Ran(
+        placeholders={"M2.onnx": "tiny.onnx", "ID": "a_head"}),
     "python3 -m kit merge ensemble-results-*.tar.gz old.jsonl --assume-teacher vmaf_v0.6.1 --out corpus": Ran(
         placeholders={"ensemble-results-*.tar.gz": "bundle.tar.gz"}),
     "python3 run_full_pipeline.py --corpus corpus": Ran(
@@ -95,6 +100,8 @@ RUN_ELSEWHERE = {
     "python3 -m kit tune --features F --param hidden=choice:16,32,64 --param lr=float:1e-4:1e-2:log --trials 20 --out "
     "DIR":
         "test_tiny_fit.py::test_trials_are_trained_together_and_a_study_goes_on",
+    "python3 -m kit repair-onnx M3.onnx --out M4.onnx":
+        "test_tiny_ship.py::test_a_repaired_copy_holds_its_weights_itself",
     "python3 -m kit binaries add PATH": "test_binaries.py::test_the_commands",
     "python3 -m kit extract-features --dataset npd --ref-dir NPD --out npd.parquet":
         "test_tiny_features.py::test_a_ladder_of_stored_clips",
