@@ -313,7 +313,8 @@ def untrained(path: Path, arch: str) -> Path:
     network = Network(architecture(arch), Draws(1, ""), 60.0)
     scale = fit_standardiser(TABLE.rows().features, np.arange(len(TABLE), dtype=np.int32))
     arrays = {name: value.numpy() for name, value in network.state_dict().items()}
-    told = {"held_out": ["npd/s1"], "seed": 1, "device": "cpu", "config_sha256": "0" * 64}
+    told = {"held_out": sorted(SCENES), "rows_held_out": 120, "fitted_groups": ["s0", "s3"], "seed": 1,
+            "device": "cpu", "config_sha256": "0" * 64}  # fmt: skip
     checkpoint.write(path, checkpoint.Fitted(
         recipe=Recipe(epochs=2, arch=arch), arrays=arrays | {"mean": scale.mean, "std": scale.std},
         facts=facts_of(TABLE) | told))  # fmt: skip
@@ -413,7 +414,8 @@ def test_heads_side_by_side_with_each_source_held_out(
     assert shipped["model"]["corpus_sha256"] == TABLE.sha256
     assert found["run_provenance"]["inputs"].keys() == {"features", "baseline shipped.onnx"}
     text = (out / "loso.md").read_text()
-    assert "shipped (baseline)" in text
+    assert shipped["rows_fitted_on"] == 120
+    assert "shipped (baseline) was fitted to the sources of 120 of the 240 rows" in text
     assert "| ElFuente |" in text
 
 

@@ -83,9 +83,11 @@ def model(tmp_path: Path, ask: Ask) -> Path:
 def exported(path: Path, ask: Ask, *, offset: float) -> Path:
     arrays = {"weights.0": SLOPES[None, :], "biases.0": np.array([offset], dtype=np.float32),
               "mean": np.zeros(6, dtype=np.float32), "std": np.ones(6, dtype=np.float32)}  # fmt: skip
-    facts = facts_of(TABLE) | {"held_out": ["npd/s1"], "seed": 0, "device": "cpu", "config_sha256": "0" * 64}
+    told = {"held_out": ["npd/s1"], "rows_held_out": 60, "fitted_groups": ["s0", "s2", "s3"], "seed": 0, "device": "cpu",
+            "config_sha256": "0" * 64}  # fmt: skip
     kept = path.with_suffix(".safetensors")
-    checkpoint.write(kept, checkpoint.Fitted(recipe=Recipe(epochs=2, arch="linear"), arrays=arrays, facts=facts))
+    fitted = checkpoint.Fitted(recipe=Recipe(epochs=2, arch="linear"), arrays=arrays, facts=facts_of(TABLE) | told)
+    checkpoint.write(kept, fitted)
     ask("export", "--checkpoint", kept, "--out", path)
     return path
 
@@ -255,6 +257,8 @@ def test_a_registered_model_has_a_sidecar_a_card_and_a_line(registry: Path, mode
     assert (folder / line["onnx"]).read_bytes() == model.read_bytes()
     assert open_model(folder / "a_line.onnx").sidecar == told
     card = (folder / "a_line.md").read_text()
+    assert line["description"].endswith("teacher vmaf_v0.6.1; fitted to 180 rows of npd")
+    assert line["notes"] == "Fitted to 180 rows of 3 sources; 60 rows of 1 more were held out."
     for part in ("7 weights", "from 0 to 100", "`npd/s0`, `npd/s2`, `npd/s3`", "| held out | `npd/s1` |", "## Limits"):
         assert part in card
     assert "None of them is of a source that the model was fitted to." in card

@@ -30,8 +30,8 @@ class Fitted:
     Attributes:
         arrays: float32 ``weights.N`` [out, in] and ``biases.N`` [out] of each layer, ``mean`` and ``std`` [6].
         facts: what it was fitted to, JSON: ``teacher``, ``features_sha256``, ``rows``, ``clips``, ``corpora``,
-            ``sources``, ``held_out`` (sources of them), ``seed``, ``device``, ``config_sha256``; of initial weights
-            what is about a table is null.
+            ``sources``, ``held_out`` (sources of them) and ``rows_held_out``, ``fitted_groups`` (content groups of the
+            others), ``seed``, ``device``, ``config_sha256``; of initial weights what is about a table is null.
     """
 
     recipe: Recipe

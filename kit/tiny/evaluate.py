@@ -77,11 +77,9 @@ def part(table: FeatureTable, split: str | None, model: ModelFile) -> FeatureTab
 
 
 def fitted_on(model: ModelFile, table: FeatureTable) -> NDArray[np.bool_] | None:
-    """Which rows are of sources that the model was fitted to, by their names; None where its sidecar does not tell."""
-    told = (model.sidecar or {}).get("corpus", {})
-    if told.get("held_out") is None or told.get("sources") is None:
-        return None
-    return np.isin(table.sources, sorted(set(told["sources"]) - set(told["held_out"])))
+    """Which rows are of content groups that the model was fitted to; None where its sidecar does not tell."""
+    groups = (model.sidecar or {}).get("corpus", {}).get("fitted_groups")
+    return None if groups is None else np.isin(table.groups, groups)
 
 
 def predicted(model: ModelFile, table: FeatureTable) -> Values:

@@ -28,6 +28,7 @@ from kit.training.table import Rows
 
 SCHEMA = "tiny_sidecar"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_ABOUT_TABLE = ("rows", "rows_held_out", "clips", "corpora", "sources", "held_out", "fitted_groups")
 #: Generated features lie within so many standard deviations of what the head was fitted to.
 _DEVIATIONS = 3.0
 
@@ -102,7 +103,7 @@ def sidecar(name: str, fitted: Fitted, scale: Standardiser, checked: Checked, *,
         "corpus": {
             "sha256": facts["features_sha256"],
             "teacher": None if facts["teacher"] is None else {"id": facts["teacher"], "sha256": None},
-            **{key: facts[key] for key in ("rows", "clips", "corpora", "sources", "held_out")},
+            **{key: facts[key] for key in _ABOUT_TABLE},
         },
         "training_recipe": recipe, "train_config_hash": facts["config_sha256"],
         "round_trip": {"rows": checked.rows, "on": on, "largest": checked.largest},
@@ -113,6 +114,8 @@ def sidecar(name: str, fitted: Fitted, scale: Standardiser, checked: Checked, *,
 def _notes(fitted: Fitted) -> str:
     if fitted.facts["features_sha256"] is None:
         return "Initial weights: fitted to nothing, for tests of what loads it."
-    held_out = fitted.facts["held_out"]
-    told = f"Fitted to {fitted.facts['rows']} rows of {len(fitted.facts['sources'])} sources"
-    return f"{told}, {len(held_out)} of them held out." if held_out else f"{told}; none was held out."
+    facts = fitted.facts
+    held = len(facts["held_out"])
+    rows, sources = facts["rows"] - facts["rows_held_out"], len(facts["sources"]) - held
+    kept = f"{facts['rows_held_out']} rows of {held} more were held out." if held else "nothing was held out."
+    return f"Fitted to {rows} rows of {sources} sources; {kept}"

@@ -67,6 +67,8 @@ def make(config: FitConfig, features: Path | None, out: Path, session: Session) 
 def _trained(
     config: FitConfig, whole: FeatureTable, out: Path, session: Session
 ) -> tuple[Fitted, dict[str, object]]:  # fmt: skip
+    from kit.training.device import choose
+
     table, held = divided(whole, config)
     _keep_options(out, config, table.sha256)
     groups = table.members(held)
@@ -77,8 +79,11 @@ def _trained(
     trained = fit(asked, session, what="Fit")
     refuse_diverged(asked, trained)
     member = trained[0][config.seed, ""]
-    facts = facts_of(table) | {"held_out": sources}
-    told = {"seed": config.seed, "device": config.device, "config_sha256": config.sha256}
+    facts = facts_of(table) | {
+        "held_out": sources, "rows_held_out": len(fold.held),
+        "fitted_groups": sorted(set(table.groups[~held].tolist())),
+    }  # fmt: skip
+    told = {"seed": config.seed, "device": choose(config.device).kind, "config_sha256": config.sha256}
     arrays = {name: array for name, array in member.arrays.items() if name.startswith(_HEAD)}
     return Fitted(recipe=config.recipe, arrays=arrays, facts=facts | told), {
         "features": facts, "held_out": groups, "rows_trained": len(fold.train), "rows_held_out": len(fold.held),
@@ -119,11 +124,11 @@ def _initial(config: FitConfig) -> Fitted:
     count = len(contract.FEATURES)
     scale = {"mean": np.zeros(count, dtype=np.float32), "std": np.ones(count, dtype=np.float32)}
     facts: dict[str, Any] = dict.fromkeys(
-        ("features_sha256", "teacher", "rows", "clips", "corpora", "sources", "held_out")
+        ("features_sha256", "teacher", "rows", "rows_held_out", "clips", "corpora", "sources", "held_out")
     )
     return Fitted(
         recipe=config.recipe, arrays={name: value.numpy() for name, value in network.state_dict().items()} | scale,
-        facts=facts | {"seed": config.seed, "device": config.device, "config_sha256": config.sha256},
+        facts=facts | {"fitted_groups": [], "seed": config.seed, "device": "cpu", "config_sha256": config.sha256},
     )  # fmt: skip
 
 

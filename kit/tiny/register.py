@@ -173,9 +173,10 @@ def _line(told: Mapping[str, Any]) -> dict[str, Any]:
     """The line of the registry."""
     recipe, corpus = told["training_recipe"], told["corpus"]
     teacher = (corpus["teacher"] or {}).get("id") or "not told"
-    rows = f"{corpus['rows']} rows of {', '.join(corpus['corpora'])}" if corpus["rows"] else "nothing"
+    rows = (corpus["rows"] or 0) - (corpus["rows_held_out"] or 0)
+    fitted = f"{rows} rows of {', '.join(corpus['corpora'])}" if rows else "nothing"
     description = (
-        f"{recipe['arch']}: full-reference quality of a frame from six features; teacher {teacher}; fitted to {rows}"
+        f"{recipe['arch']}: full-reference quality of a frame from six features; teacher {teacher}; fitted to {fitted}"
     )
     return {
         "id": told["id"], "kind": told["kind"], "onnx": told["onnx"], "sha256": told["sha256"], "opset": told["opset"],
