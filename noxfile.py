@@ -1,4 +1,4 @@
-"""Every chore of the project: ``nox -s lint types tests tarball``, or ``bench``, ``stress``, ``freeze``, ``help``."""
+"""Every chore of the project: ``nox -s lint types tests tune tarball``; ``bench``, ``stress``, ``freeze``, ``help``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import nox
 
 ROOT = Path(__file__).parent
-nox.options.sessions = ["lint", "types", "tests", "tarball"]
+nox.options.sessions = ["lint", "types", "tests", "tune", "tarball"]
 nox.options.default_venv_backend = "venv"
 DEV = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "dev")
 
@@ -42,6 +42,15 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The kit's own tests, the way a stranger runs them."""
     session.run(sys.executable, "-m", "kit", "selftest", *session.posargs, external=True)
+
+
+@nox.session(venv_backend="none")
+def tune(session: nox.Session) -> None:
+    """Install what `tune` chooses with, and run the tests that are skipped without it."""
+    extra = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["tune"]
+    python = kit_python(session)
+    session.run(python, "-m", "pip", "install", "--quiet", "-c", "requirements-frozen.txt", *extra, external=True)
+    session.run(python, "-m", "pytest", "-q", "-k", "trials", "tests/test_tiny_fit.py", external=True)
 
 
 @nox.session(venv_backend="none")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -490,10 +491,18 @@ def test_trials_are_trained_together_and_a_study_goes_on(
     assert load(tmp_path / "tune.json")["trials"] == found["trials"]
 
 
-@pytest.mark.skipif(HAS_OPTUNA, reason="Optuna is installed")
-def test_without_optuna_it_says_so(features: Path, tmp_path: Path, command: Command) -> None:
+def test_without_optuna_it_says_what_to_install(
+    features: Path,
+    tmp_path: Path,
+    command: Command,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)  # importing it says that there is none
     assert command(tune(features, tmp_path, "--trials", "1")) == exits.BAD_INPUT
     assert not list(tmp_path.iterdir())
+    extra = tomllib.loads((KIT_ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["tune"]
+    assert f"-m pip install {extra[0]}" in " ".join(capsys.readouterr().err.split())
 
 
 def test_tune_refuses_what_has_no_effect(

@@ -83,8 +83,8 @@ def model(tmp_path: Path, ask: Ask) -> Path:
 def exported(path: Path, ask: Ask, *, offset: float) -> Path:
     arrays = {"weights.0": SLOPES[None, :], "biases.0": np.array([offset], dtype=np.float32),
               "mean": np.zeros(6, dtype=np.float32), "std": np.ones(6, dtype=np.float32)}  # fmt: skip
-    told = {"held_out": ["npd/s1"], "rows_held_out": 60, "fitted_groups": ["s0", "s2", "s3"], "seed": 0, "device": "cpu",
-            "config_sha256": "0" * 64}  # fmt: skip
+    told = {"held_out": ["npd/s1"], "rows_held_out": 60, "fitted_groups": ["s0", "s2", "s3"], "seed": 0,
+            "device": "cpu", "config_sha256": "0" * 64}  # fmt: skip
     kept = path.with_suffix(".safetensors")
     fitted = checkpoint.Fitted(recipe=Recipe(epochs=2, arch="linear"), arrays=arrays, facts=facts_of(TABLE) | told)
     checkpoint.write(kept, fitted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +26,8 @@ from kit.training.folds import Fold
 from kit.training.recipe import Recipe
 
 RESULT, STORAGE = "tune.json", "study.db"
+#: The extra `tune` of pyproject.toml, which is none of the pinned packages.
+OPTUNA = "optuna==5.0.0"
 #: Trials that are chosen and trained at once: as many see the same earlier ones.
 AT_ONCE = 8
 _WHAT = "mean over folds of RMSE on the rows held out, VMAF points"
@@ -78,10 +80,11 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
 
 
 def _optuna() -> Any:
-    if importlib.util.find_spec("optuna") is None:
-        raise PrerequisiteFailed("`tune` chooses with Optuna, which is not installed here",
-                                 hint="Install the extra `tune` of pyproject.toml beside the kit.")  # fmt: skip
-    optuna: Any = importlib.import_module("optuna")
+    try:
+        optuna: Any = importlib.import_module("optuna")
+    except ModuleNotFoundError as error:
+        raise PrerequisiteFailed(f"`tune` chooses with Optuna, which cannot be loaded here: {error}",
+                                 hint=f"Install it: {sys.executable} -m pip install {OPTUNA}") from error  # fmt: skip
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 
