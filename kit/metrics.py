@@ -1,4 +1,7 @@
-"""Agreement between predictions and teacher. Pure; every number is finite or an error with a name."""
+"""Agreement between predictions and teacher. Pure; every number is finite or an error with a name.
+
+scipy.stats comes late, here and in the evidence: it takes a second, and most commands judge nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from kit.errors import InvalidEvidence
 
@@ -78,7 +80,15 @@ def correlations(prediction: Values, target: Values) -> tuple[float, float, floa
 
 def spearman(one: Values, two: Values) -> float:
     """Pearson's correlation of mean ranks, of vectors that are not constant."""
-    return pearson(stats.rankdata(one), stats.rankdata(two))
+    return pearson(mean_ranks(one), mean_ranks(two))
+
+
+def mean_ranks(values: Values) -> Values:
+    """Rank of each value among ``values`` [n], 1 to n, ties by mean rank."""
+    from scipy import stats
+
+    ranks: Values = stats.rankdata(values)
+    return ranks
 
 
 def pearson(one: Values, two: Values) -> float:
@@ -95,6 +105,8 @@ _PAIRWISE = 128
 
 def _kendall(prediction: Values, target: Values) -> float:
     if len(target) > _PAIRWISE:
+        from scipy import stats
+
         return float(stats.kendalltau(prediction, target).statistic)
     one = np.sign(np.subtract.outer(prediction, prediction))
     two = np.sign(np.subtract.outer(target, target))

@@ -85,7 +85,7 @@ def in_process() -> Iterator[Command]:
 MakeClip = Callable[..., Path]
 
 #: Options of a run that is over quickly.
-QUICK = ("--cqs", "25,37", "--seeds", "0,1", "--epochs", "3", "--box", "testbox")
+QUICK = ("--cqs", "25,37", "--seeds", "0,1", "--epochs", "3", "--device", "cpu", "--box", "testbox")
 
 
 def write_model(path: Path, weight: float = 0.5) -> Path:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from kit import contract
 from kit.evidence.base import CellFacts, columns, ensemble_mean
@@ -134,6 +133,8 @@ def _p1401(own: tuple[Values, Values], other: tuple[Values, Values]) -> dict[str
     """ITU-T P.1401 (2020), 7.6.1 and 7.6.4, at clip level; both tests two-sided. None below four clips or without a
     correlation.
     """
+    from scipy import stats
+
     clips = len(own[0])
     if clips < 4 or any(np.ptp(values) == 0 for values in (*own, *other)):
         return None

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from kit.evidence.base import CellFacts, columns, ensemble_mean, split
-from kit.metrics import Values, pearson
+from kit.metrics import Values, mean_ranks, pearson
 from kit.training.predictions import Predictions
 
 #: Resamples of every interval, drawn from the same stream: the n-th resample has the same groups everywhere.
@@ -65,10 +64,10 @@ def by_group(predictions: Predictions, cells: Mapping[str, CellFacts]) -> ByGrou
     error = averaged.prediction.astype(np.float64) - target
     plcc, srocc = [], []
     for rows in parts.values():
-        ranks = stats.rankdata(target[rows])
+        ranks = mean_ranks(target[rows])
         own = [seed[rows] for seed in seeds.values()]
         plcc.append(np.mean([_defined(one, target[rows]) for one in own]))
-        srocc.append(np.mean([_defined(stats.rankdata(one), ranks) for one in own]))
+        srocc.append(np.mean([_defined(mean_ranks(one), ranks) for one in own]))
     return ByGroup(
         groups=tuple(parts), plcc=np.array(plcc), srocc=np.array(srocc),
         square=np.array([np.sum(error[rows] ** 2) for rows in parts.values()]),
@@ -119,6 +118,7 @@ def interval(figure: Statistic, groups: int) -> dict[str, object]:
 
 def _resampled(figure: Statistic, groups: int) -> tuple[float, float, Values]:
     """Ends of the interval, NaN where BCa has none, and the resampled figures."""
+    from scipy import stats
 
     def sorted_first(index: NDArray[np.int64], axis: int) -> Values:
         # a resample is a multiset: in another order its sum could be rounded otherwise and be no tie any more

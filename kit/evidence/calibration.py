@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from kit.evidence.base import CellFacts, columns, ensemble_mean, split
-from kit.metrics import Values, pearson
+from kit.metrics import Values, mean_ranks, pearson
 from kit.training.predictions import Predictions
 
 #: What is asked for; a level is what is guaranteed, 1-2α.
@@ -104,6 +103,6 @@ def _spread(scores: Values, off: Values, groups: Sequence[NDArray[np.int64]]) ->
     return {
         "what": what, "mean": float(std.mean()), "coverage": float(np.mean([within[rows].mean() for rows in groups])),
         "error_over_spread": float(np.sqrt(np.mean(off**2)) / typical) if typical > 0 else None,
-        "srocc_with_error": pearson(stats.rankdata(std), stats.rankdata(off)) if defined else None,
+        "srocc_with_error": pearson(mean_ranks(std), mean_ranks(off)) if defined else None,
         "undefined": None if defined else "the spread or the error is the same in all rows",
     }  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ from kit.training.recipe import Recipe, architecture
 Array = NDArray[np.float32] | NDArray[np.float64]
 #: Version of what a file holds.
 _FORM = 2
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """What the numbers of a member depend on beside the kit; looked up once, for it takes milliseconds."""
+    return {name: version(name) for name in ("torch", "numpy")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +71,7 @@ class Checkpoints:
         return {
             "recipe": asdict(self.recipe) | {"architecture": asdict(architecture(self.recipe.arch))},
             "corpus_sha256": self.corpus_sha256, "seed": seed, "group_id": group_id, "device": self.device,
-            "kit": __version__, "torch": version("torch"), "numpy": version("numpy"), "form": _FORM,
+            "kit": __version__, **_versions(), "form": _FORM,
         }  # fmt: skip
 
     def write(self, seed: int, group_id: str, checkpoint: Checkpoint, *, finished: bool) -> None:

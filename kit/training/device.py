@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from kit.errors import PrerequisiteFailed
 
 
@@ -26,6 +24,10 @@ def choose(asked: str) -> Device:
     Raises:
         PrerequisiteFailed: the one asked for by name is not there.
     """
+    if asked == "cpu":
+        return Device(kind=asked, reason="asked for")  # without torch, which takes two seconds
+    import torch
+
     problem = {"cuda": _no_cuda(), "mps": _no_mps()}
     if problem.get(asked):
         raise PrerequisiteFailed(f"--device {asked}: {problem[asked]}", hint="Leave --device out, or give cpu.")
@@ -37,10 +39,14 @@ def choose(asked: str) -> Device:
 
 
 def _no_cuda() -> str:
+    import torch
+
     if torch.cuda.is_available():
         return ""
     return "torch finds no CUDA device" if torch.version.cuda else "this torch was built without CUDA"
 
 
 def _no_mps() -> str:
+    import torch
+
     return "" if torch.backends.mps.is_available() else "torch finds no MPS device"

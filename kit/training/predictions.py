@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit import contract
+from kit.corpus.cellfile import as_numbers
 from kit.errors import BadInput, Missing
 from kit.fsio import atomic_path
 
@@ -167,7 +168,7 @@ def read(path: Path) -> Predictions:
         raise BadInput(f"{path} cannot be read: {error}", hint="Run `train` again.") from error
     if holes := [name for name in schema.names if table.column(name).null_count]:
         raise BadInput(f"{path} has rows without {', '.join(holes)}", hint="Run `train` again.")
-    columns = {name: table.column(name).to_numpy() for name in schema.names if name not in _LABELS}
+    columns = {name: as_numbers(table.column(name)) for name in schema.names if name not in _LABELS}
     labels = {}
     for name in _LABELS:
         labels[name], columns[name] = _codes(table.column(name))
@@ -189,5 +190,5 @@ def _codes(column: pa.ChunkedArray) -> tuple[tuple[str, ...], NDArray[np.int32]]
         return (), np.empty(0, dtype=np.int32)
     chunks = column.unify_dictionaries().chunks
     labels, places = np.unique(np.array(chunks[0].dictionary.to_pylist(), dtype=np.str_), return_inverse=True)
-    codes = np.concatenate([chunk.indices.to_numpy() for chunk in chunks])
+    codes = np.concatenate([np.from_dlpack(chunk.indices) for chunk in chunks])
     return tuple(labels.tolist()), places.astype(np.int32)[codes]
