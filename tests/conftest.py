@@ -98,6 +98,29 @@ def command() -> Iterator[Command]:
         yield main
 
 
+@pytest.fixture
+def kit_here(
+    command: Command, home: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Kit:
+    """As ``kit``, but within this process: without its start, where a test is about what a command does."""
+
+    def run(*args: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        with monkeypatch.context() as patched:
+            for name in os.environ.keys() - home.keys():
+                patched.delenv(name)
+            for name, value in (home | (env or {})).items():
+                patched.setenv(name, value)
+            patched.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+            patched.setattr(sys, "argv", ["kit", *args])
+            patched.chdir(cwd)
+            code = command(args)
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(args, code, said.out, said.err)
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, kit: Kit, clips: Path) -> Iterator[Path]:
     """The folder of a finished run on ``clips``; copy it before changing it."""

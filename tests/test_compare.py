@@ -109,9 +109,11 @@ def allowed(folder: Path, *keys: Path) -> Path:
 
 @needs_ssh
 @pytest.mark.ffmpeg
-def test_a_signed_bundle_is_still_one_file_and_its_signer_is_told(run_copy: Path, tmp_path: Path, kit: Kit) -> None:
+def test_a_signed_bundle_is_still_one_file_and_its_signer_is_told(
+    run_copy: Path, tmp_path: Path, kit_here: Kit
+) -> None:
     anna, bert = key(tmp_path, "anna"), key(tmp_path, "bert")
-    done = kit("bundle", "--out-dir", str(run_copy), "--sign", str(anna), cwd=tmp_path)
+    done = kit_here("bundle", "--out-dir", str(run_copy), "--sign", str(anna), cwd=tmp_path)
     assert done.returncode == exits.OK, done.stderr
     (bundle,) = run_copy.parent.glob("ensemble-results-*.tar.gz")
     with tarfile.open(bundle) as tar:
@@ -119,11 +121,13 @@ def test_a_signed_bundle_is_still_one_file_and_its_signer_is_told(run_copy: Path
     assert names[:2] == [layout.MANIFEST, layout.SIGNATURE]
     assert str(anna) not in (run_copy / layout.CONFIG).read_text()
     for signers, code, told in (((anna, bert), 0, "signed by anna"), ((bert,), 3, "No principal matched")):
-        done = kit("verify", str(bundle), "--allowed-signers", str(allowed(tmp_path, *signers)), "--json", cwd=tmp_path)
+        done = kit_here(
+            "verify", str(bundle), "--allowed-signers", str(allowed(tmp_path, *signers)), "--json", cwd=tmp_path
+        )
         assert done.returncode == code, done.stderr
         (check,) = (check for check in json.loads(done.stdout)["checks"] if check["name"] == "signature")
         assert told in check["found"]
-    done = kit("verify", str(bundle), "--json", cwd=tmp_path)
+    done = kit_here("verify", str(bundle), "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["labels"] == [UNCHECKED, UNPROVEN]
 
 
@@ -152,10 +156,10 @@ def test_a_signature_of_another_manifest_and_none_at_all_are_told(
 
 @needs_ssh
 @pytest.mark.ffmpeg
-def test_what_is_no_key_is_refused(run_copy: Path, tmp_path: Path, kit: Kit) -> None:
+def test_what_is_no_key_is_refused(run_copy: Path, tmp_path: Path, kit_here: Kit) -> None:
     (tmp_path / "no-key").write_text("no key")
     for name in ("no-key", "nowhere"):
-        done = kit("bundle", "--out-dir", str(run_copy), "--sign", str(tmp_path / name), cwd=tmp_path)
+        done = kit_here("bundle", "--out-dir", str(run_copy), "--sign", str(tmp_path / name), cwd=tmp_path)
         assert done.returncode == exits.BAD_INPUT
         assert "--sign" in done.stderr
     assert not list(run_copy.parent.glob("ensemble-results-*.tar.gz"))
@@ -165,12 +169,12 @@ def test_what_is_no_key_is_refused(run_copy: Path, tmp_path: Path, kit: Kit) -> 
 
 
 @pytest.mark.ffmpeg
-def test_show_lists_what_the_bundle_will_hold_and_packs_nothing(run_copy: Path, tmp_path: Path, kit: Kit) -> None:
-    done = kit("bundle", "--out-dir", str(run_copy), "--show", "--json", cwd=tmp_path)
+def test_show_lists_what_the_bundle_will_hold_and_packs_nothing(run_copy: Path, tmp_path: Path, kit_here: Kit) -> None:
+    done = kit_here("bundle", "--out-dir", str(run_copy), "--show", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     listed = {entry["path"]: entry["size"] for entry in json.loads(done.stdout)["files"]}
     assert not list(run_copy.parent.glob("ensemble-results-*.tar.gz"))
-    assert kit("bundle", "--out-dir", str(run_copy), cwd=tmp_path).returncode == 0
+    assert kit_here("bundle", "--out-dir", str(run_copy), cwd=tmp_path).returncode == 0
     manifest = json.loads((run_copy / layout.MANIFEST).read_text())
     packed = {entry["path"] for entry in manifest["files"] if not entry["path"].startswith(layout.LOGS)}
     assert {name for name in listed if not name.startswith(layout.LOGS)} == packed

@@ -83,19 +83,19 @@ def test_an_imported_shard_can_be_trained_on(tmp_path: Path) -> None:
     assert set(loaded.codec[:, -2].tolist()) == {np.float32(5 / 9)}
 
 
-def test_a_run_goes_on_from_an_imported_shard_to_a_verdict(run_copy: Path, tmp_path: Path, kit: Kit) -> None:
+def test_a_run_goes_on_from_an_imported_shard_to_a_verdict(run_copy: Path, tmp_path: Path, kit_here: Kit) -> None:
     shutil.rmtree(run_copy / "corpus")
     import_rows(write(tmp_path / "rows.jsonl", rows()), run_copy / "corpus", groups_file=None)
-    done = kit("train", "--out-dir", str(run_copy), cwd=tmp_path)
+    done = kit_here("train", "--out-dir", str(run_copy), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "The corpus does not tell its teacher" in done.stderr
-    done = kit("verdict", "--out-dir", str(run_copy), "--json", cwd=tmp_path)
+    done = kit_here("verdict", "--out-dir", str(run_copy), "--json", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     corpus = json.loads(done.stdout)["corpus"]
     assert (corpus["sources"], corpus["cells"], corpus["teacher"]) == (3, 12, None)
     (box,) = corpus["boxes"]
     assert (box["box"], box["platform"], box["cells"], box["rows"]) == (None, None, 12, 36)
-    assert kit("bundle", "--out-dir", str(run_copy), cwd=tmp_path).returncode == 0
+    assert kit_here("bundle", "--out-dir", str(run_copy), cwd=tmp_path).returncode == 0
 
 
 def test_the_key_is_that_of_the_rows(tmp_path: Path) -> None:
@@ -296,17 +296,17 @@ def test_a_folder_that_is_used_is_left_alone(tmp_path: Path) -> None:
         import_rows(tmp_path / "rows.jsonl", tmp_path / "rows.jsonl", groups_file=None)
 
 
-def test_the_commands_say_what_they_did(tmp_path: Path, kit: Kit) -> None:
+def test_the_commands_say_what_they_did(tmp_path: Path, kit_here: Kit) -> None:
     path = write(tmp_path / "rows.jsonl.gz", rows())
-    done = kit("corpus", "import", str(path), "--out", "shard", "--json", cwd=tmp_path)
+    done = kit_here("corpus", "import", str(path), "--out", "shard", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["cells"] == 12
     assert "hevc_new" in done.stderr
-    done = kit("corpus", "export", "shard", "--format", "csv", "--out", "rows.csv.gz", "--json", cwd=tmp_path)
+    done = kit_here("corpus", "export", "shard", "--format", "csv", "--out", "rows.csv.gz", "--json", cwd=tmp_path)
     assert (done.returncode, json.loads(done.stdout)["rows"]) == (0, 36)
     assert len(gzip.decompress((tmp_path / "rows.csv.gz").read_bytes()).splitlines()) == 37
     path.write_bytes(gzip.compress(b"{"))
-    done = kit("corpus", "import", str(path), "--out", "other", cwd=tmp_path)
+    done = kit_here("corpus", "import", str(path), "--out", "other", cwd=tmp_path)
     assert done.returncode == 2
     assert "line 1: no JSON" in done.stderr
     assert not (tmp_path / "other").exists()

@@ -138,39 +138,39 @@ def test_what_the_box_has_now_is_held_against_the_plan(tmp_path: Path) -> None:
         status(tmp_path)
 
 
-def test_what_is_no_shard_is_said(tmp_path: Path, kit: Kit) -> None:
+def test_what_is_no_shard_is_said(tmp_path: Path, kit_here: Kit) -> None:
     with pytest.raises(Missing, match="neither a run folder"):
         status(tmp_path)
-    done = kit("corpus", "status", str(tmp_path / "nowhere"), cwd=tmp_path)
+    done = kit_here("corpus", "status", str(tmp_path / "nowhere"), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "neither a run folder with a corpus nor a shard" in done.stderr
 
 
-def test_options_of_the_step_before_a_command_are_refused(tmp_path: Path, kit: Kit) -> None:
+def test_options_of_the_step_before_a_command_are_refused(tmp_path: Path, kit_here: Kit) -> None:
     for given in (["--cqs", "25"], ["--json"]):
-        done = kit("corpus", *given, "status", str(tmp_path), cwd=tmp_path)
+        done = kit_here("corpus", *given, "status", str(tmp_path), cwd=tmp_path)
         assert done.returncode == 2
         assert "Options before 'status' are those of step 2" in done.stderr
 
 
-def test_a_finished_run_is_complete(finished: Path, kit: Kit) -> None:
-    done = kit("corpus", "status", str(finished), "--json", cwd=finished.parent)
+def test_a_finished_run_is_complete(finished: Path, kit_here: Kit) -> None:
+    done = kit_here("corpus", "status", str(finished), "--json", cwd=finished.parent)
     value = json.loads(done.stdout)
     assert (done.returncode, value["complete"], value["again"], value["counts"]) == (0, True, [], {"done": 12})
     assert "corpus: 12 cells are to be there, says plan.json" in done.stderr
 
 
-def test_after_another_build_the_cells_run_again_with_the_reason(run_copy: Path, kit: Kit) -> None:
+def test_after_another_build_the_cells_run_again_with_the_reason(run_copy: Path, kit_here: Kit) -> None:
     path = run_copy / "prereqs.json"
     value = json.loads(path.read_text())
     (encoder,) = value["encoders"]
     before, encoder["build"] = encoder["build"], "x264 - core 999"
     path.write_text(json.dumps(value))
     told = f"encoder build changed: {before} → x264 - core 999"
-    done = kit("corpus", "status", str(run_copy), cwd=run_copy.parent)
+    done = kit_here("corpus", "status", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 3
     files = sorted((run_copy / "corpus" / "cells").rglob("*.parquet"))
-    done = kit("corpus", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    done = kit_here("corpus", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 0, done.stderr
     assert "Making 12 cells (Bars/libx264/cq25 to " in done.stderr
     assert told in done.stderr
@@ -178,7 +178,7 @@ def test_after_another_build_the_cells_run_again_with_the_reason(run_copy: Path,
     after = sorted((run_copy / "corpus" / "cells").rglob("*.parquet"))
     assert len(after) == 24
     assert set(files) < set(after)
-    done = kit("corpus", "status", str(run_copy), "--json", cwd=run_copy.parent)
+    done = kit_here("corpus", "status", str(run_copy), "--json", cwd=run_copy.parent)
     assert (done.returncode, len(json.loads(done.stdout)["others"])) == (0, 12)
 
 

@@ -155,7 +155,7 @@ def test_what_does_not_belong_is_not_mixed_in(clips: Path, tmp_path: Path, shop:
             packed(clips, out, shop)
 
 
-def test_damage_is_found_in_the_packed_folder(clips: Path, tmp_path: Path, shop: Workshop, kit: Kit) -> None:
+def test_damage_is_found_in_the_packed_folder(clips: Path, tmp_path: Path, shop: Workshop, kit_here: Kit) -> None:
     out = tmp_path / "packed"
     packed(clips, out, shop)
     whole = (out / "Cells.mkv").read_bytes()
@@ -163,10 +163,10 @@ def test_damage_is_found_in_the_packed_folder(clips: Path, tmp_path: Path, shop:
     changed[len(whole) // 2] ^= 0xFF
     (out / "Cells.mkv").write_bytes(changed)
     (out / "Fractal.mkv").write_bytes((out / "more" / "Life.mkv").read_bytes())
-    checked = kit("dataset", "verify", "packed", "--json", cwd=tmp_path)
+    checked = kit_here("dataset", "verify", "packed", "--json", cwd=tmp_path)
     assert checked.returncode == exits.INVALID
     assert [fault["path"] for fault in json.loads(checked.stdout)["problems"]] == ["Cells.mkv", "Fractal.mkv"]
-    done = kit("dataset", "unpack", "packed", "--out", "out", cwd=tmp_path)
+    done = kit_here("dataset", "unpack", "packed", "--out", "out", cwd=tmp_path)
     assert done.returncode in (exits.INVALID, exits.BAD_INPUT), done.stderr
     assert "Cells.mkv" in done.stderr
     assert "Fractal.mkv: unpacks to" in done.stderr

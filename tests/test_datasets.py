@@ -296,14 +296,14 @@ def test_a_path_tells_two_clips_of_one_name_apart(tmp_path: Path, open_at: Open)
 
 
 @pytest.mark.ffmpeg
-def test_groups_go_from_the_data_set_into_shard_and_folds(tmp_path: Path, kit: Kit, make_clip: MakeClip) -> None:
+def test_groups_go_from_the_data_set_into_shard_and_folds(tmp_path: Path, kit_here: Kit, make_clip: MakeClip) -> None:
     folder = tmp_path / "root" / "datasets" / "npd" / "ref"
     folder.mkdir(parents=True)
     for number, stem in enumerate(npd.REFERENCES):
         make_clip(folder / f"{stem}.mkv", f"testsrc2=size=160x90:rate=25,hue=h={30 * number}", frames=4)
     write_groups(folder, {"Seeking": "Water", "FoxBird": "Water"})
     args = ("--dataset", "npd", "--out-dir", "run", "--cqs", "31", "--shard-only", "--box", "b", "--ref-dir")
-    done = kit("run", *args, str(folder), cwd=tmp_path)
+    done = kit_here("run", *args, str(folder), cwd=tmp_path)
     assert done.returncode == exits.OK, done.stderr
     assert "npd: asked for; 9 of its 9 reference clips are there" in done.stderr
     shard = json.loads((tmp_path / "run" / "corpus" / "shard.json").read_text())
@@ -316,64 +316,64 @@ def test_groups_go_from_the_data_set_into_shard_and_folds(tmp_path: Path, kit: K
     assert (len(folds), held["ElFuente"], held["Water"], held["Tennis"]) == (7, 8, 8, 4)
 
 
-def test_a_data_set_by_name_alone(tmp_path: Path, kit: Kit) -> None:
+def test_a_data_set_by_name_alone(tmp_path: Path, kit_here: Kit) -> None:
     netflix(tmp_path / "root" / "datasets" / "npd")
     root = {"VMAF_DATA_ROOT": str(tmp_path / "root")}
     args = ("prereqs", "--dataset", "npd", "--encoders", "libx264", "--box", "b")
-    done = kit(*args, "--out-dir", "run", "--json", cwd=tmp_path, env=root)
+    done = kit_here(*args, "--out-dir", "run", "--json", cwd=tmp_path, env=root)
     assert done.returncode == exits.OK, done.stderr
     findings = {one["check"]: one for one in json.loads(done.stdout)["findings"]}
     assert findings["sources"]["found"] == "9 clips, 36 frames, 8 content groups"
     assert findings["data set"]["found"] == "npd: asked for; 9 of its 9 reference clips are there"
-    again = kit("prereqs", "--out-dir", "run", cwd=tmp_path)
+    again = kit_here("prereqs", "--out-dir", "run", cwd=tmp_path)
     assert again.returncode == exits.OK, again.stderr
-    lost = kit(*args, "--out-dir", "other", cwd=tmp_path)
+    lost = kit_here(*args, "--out-dir", "other", cwd=tmp_path)
     assert lost.returncode == exits.BAD_INPUT
     assert "npd: there is no folder" in lost.stderr
 
 
-def test_an_incomplete_one_that_was_only_recognised_is_told(tmp_path: Path, kit: Kit) -> None:
+def test_an_incomplete_one_that_was_only_recognised_is_told(tmp_path: Path, kit_here: Kit) -> None:
     folder = netflix(tmp_path / "npd")
     (folder / "ref" / "FoxBird_25fps.yuv").unlink()
     args = ("prereqs", "--encoders", "libx264", "--box", "b", "--ref-dir", str(folder), "--json")
-    done = kit(*args, cwd=tmp_path)
+    done = kit_here(*args, cwd=tmp_path)
     assert done.returncode == exits.OK, done.stderr
     told = [one for one in json.loads(done.stdout)["findings"] if one["check"] == "data set npd"]
     assert [one["status"] for one in told] == ["warning", "warning"]
     assert told[0]["found"] == "1 clips are not there: FoxBird_25fps.yuv"
-    assert kit(*args, "--dataset", "npd", cwd=tmp_path).returncode == exits.BAD_INPUT
+    assert kit_here(*args, "--dataset", "npd", cwd=tmp_path).returncode == exits.BAD_INPUT
 
 
-def test_show(tmp_path: Path, kit: Kit) -> None:
+def test_show(tmp_path: Path, kit_here: Kit) -> None:
     folder = netflix(tmp_path / "npd")
-    whole = kit("dataset", "show", "npd", "--json", cwd=tmp_path)
+    whole = kit_here("dataset", "show", "npd", "--json", cwd=tmp_path)
     assert whole.returncode == exits.OK, whole.stderr
     value = json.loads(whole.stdout)
     assert (value["dataset"], len(value["clips"]), len(value["pairs"]), value["missing"]) == ("npd", 9, 70, [])
     assert "ElFuente2_05_288_375" in whole.stderr
     (folder / "ref" / "Tennis_24fps.yuv").unlink()
-    part = kit("dataset", "show", "npd", "--dataset", "npd", cwd=tmp_path)
+    part = kit_here("dataset", "show", "npd", "--dataset", "npd", cwd=tmp_path)
     assert part.returncode == exits.INVALID
     assert "Tennis_24fps.yuv is not there" in part.stderr
-    assert kit("dataset", "show", "npd", "--dataset", "netflix", cwd=tmp_path).returncode == exits.BAD_INPUT
+    assert kit_here("dataset", "show", "npd", "--dataset", "netflix", cwd=tmp_path).returncode == exits.BAD_INPUT
 
 
-def test_manifest_and_verify(tmp_path: Path, kit: Kit) -> None:
+def test_manifest_and_verify(tmp_path: Path, kit_here: Kit) -> None:
     folder = netflix(tmp_path / "npd")
-    assert kit("dataset", "verify", "npd", cwd=tmp_path).returncode == exits.BAD_INPUT
-    done = kit("dataset", "manifest", "npd", "--json", cwd=tmp_path)
+    assert kit_here("dataset", "verify", "npd", cwd=tmp_path).returncode == exits.BAD_INPUT
+    done = kit_here("dataset", "manifest", "npd", "--json", cwd=tmp_path)
     assert done.returncode == exits.OK, done.stderr
     assert json.loads(done.stdout)["files"] == 9 + 9 + 70
     written = yaml.safe_load((folder / "npd.yaml").read_text())
     assert written["schema_version"] == 1
     assert written["files"][-1]["path"] == "ref/Tennis_24fps.yuv"
     assert written["files"][-1]["size"] == FRAME * FRAMES
-    assert kit("dataset", "verify", "npd", cwd=tmp_path).returncode == exits.OK
+    assert kit_here("dataset", "verify", "npd", cwd=tmp_path).returncode == exits.OK
     (folder / "ref" / "Tennis_24fps.yuv").unlink()
     (folder / "new.txt").write_text("x")
     (folder / "dis" / "Tennis_20_288_375.yuv").write_bytes(b"short")
     (folder / "dis" / "Tennis_40_384_750.yuv").write_bytes(bytes(FRAME * FRAMES - 1) + b"x")
-    wrong = kit("dataset", "verify", "npd", "--json", cwd=tmp_path)
+    wrong = kit_here("dataset", "verify", "npd", "--json", cwd=tmp_path)
     assert wrong.returncode == exits.INVALID
     value = json.loads(wrong.stdout)
     assert {fault["path"]: fault["problem"] for fault in value["problems"]} == {
@@ -386,13 +386,13 @@ def test_manifest_and_verify(tmp_path: Path, kit: Kit) -> None:
     assert "Found wanting" in wrong.stderr
 
 
-def test_a_manifest_elsewhere_and_of_a_plain_folder(tmp_path: Path, kit: Kit) -> None:
+def test_a_manifest_elsewhere_and_of_a_plain_folder(tmp_path: Path, kit_here: Kit) -> None:
     put(tmp_path / "my clips" / "a.yuv", 1)
-    assert kit("dataset", "manifest", "my clips", "--out", "kept.yaml", cwd=tmp_path).returncode == exits.OK
-    assert kit("dataset", "verify", "my clips", "--manifest", "kept.yaml", cwd=tmp_path).returncode == exits.OK
-    assert kit("dataset", "manifest", "my clips", cwd=tmp_path).returncode == exits.OK
+    assert kit_here("dataset", "manifest", "my clips", "--out", "kept.yaml", cwd=tmp_path).returncode == exits.OK
+    assert kit_here("dataset", "verify", "my clips", "--manifest", "kept.yaml", cwd=tmp_path).returncode == exits.OK
+    assert kit_here("dataset", "manifest", "my clips", cwd=tmp_path).returncode == exits.OK
     assert (tmp_path / "my clips" / "my_clips.yaml").is_file()
-    assert kit("dataset", "verify", "my clips", cwd=tmp_path).returncode == exits.OK
+    assert kit_here("dataset", "verify", "my clips", cwd=tmp_path).returncode == exits.OK
 
 
 @pytest.mark.parametrize(

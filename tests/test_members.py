@@ -255,32 +255,32 @@ def test_a_training_that_is_ended_goes_on(
 
 
 @pytest.mark.ffmpeg
-def test_a_tiny_head_is_trained_and_judged(run_copy: Path, kit: Kit) -> None:
-    done = kit("train", "--out-dir", str(run_copy), "--arch", "mlp_small", "--device", "cpu", cwd=run_copy)
+def test_a_tiny_head_is_trained_and_judged(run_copy: Path, kit_here: Kit) -> None:
+    done = kit_here("train", "--out-dir", str(run_copy), "--arch", "mlp_small", "--device", "cpu", cwd=run_copy)
     assert done.returncode == 0, done.stderr
     assert "8 members of mlp_small on cpu (asked for)" in done.stderr
     report = json.loads((run_copy / layout.seed_report(0)).read_text())
     assert (report["arch"], report["num_codecs"], report["epochs"]) == ("mlp_small", 0, 3)
-    assert kit("verdict", "--out-dir", str(run_copy), cwd=run_copy).returncode in (exits.OK, exits.HOLD)
+    assert kit_here("verdict", "--out-dir", str(run_copy), cwd=run_copy).returncode in (exits.OK, exits.HOLD)
 
 
 @pytest.mark.ffmpeg
-def test_folds_of_several_groups(run_copy: Path, kit: Kit) -> None:
+def test_folds_of_several_groups(run_copy: Path, kit_here: Kit) -> None:
     here = ("--out-dir", str(run_copy))
-    done = kit("train", *here, "--folds", "kfold:3", cwd=run_copy)
+    done = kit_here("train", *here, "--folds", "kfold:3", cwd=run_copy)
     assert done.returncode == 0, done.stderr
     report = json.loads((run_copy / layout.seed_report(0)).read_text())
     assert (report["scheme"], report["n_folds"]) == ("kfold:3", 3)
     assert sorted(group for fold in report["folds"] for group in fold["groups"]) == ["Bars", "Cells", "Fractal", "Life"]
-    done = kit("verdict", *here, "--json", cwd=run_copy)
+    done = kit_here("verdict", *here, "--json", cwd=run_copy)
     assert done.returncode in (exits.OK, exits.HOLD), done.stderr
     assert json.loads(done.stdout)["evidence"]["folds"] == "kfold:3"
-    assert kit("bundle", *here, cwd=run_copy).returncode == 0
+    assert kit_here("bundle", *here, cwd=run_copy).returncode == 0
 
 
 @pytest.mark.ffmpeg
-def test_more_folds_than_groups_end_invalid(run_copy: Path, kit: Kit) -> None:
-    done = kit("train", "--out-dir", str(run_copy), "--folds", "kfold:5", cwd=run_copy)
+def test_more_folds_than_groups_end_invalid(run_copy: Path, kit_here: Kit) -> None:
+    done = kit_here("train", "--out-dir", str(run_copy), "--folds", "kfold:5", cwd=run_copy)
     assert done.returncode == exits.INVALID
     assert "kfold:5: the corpus has only 4 content groups" in done.stderr
 
@@ -303,9 +303,9 @@ def of_two_boxes(folder: Path) -> list[str]:
 
 
 @pytest.mark.ffmpeg
-def test_an_encoder_and_a_box_are_held_out_beside_the_verdict(run_copy: Path, kit: Kit) -> None:
+def test_an_encoder_and_a_box_are_held_out_beside_the_verdict(run_copy: Path, kit_here: Kit) -> None:
     alone, here = of_two_boxes(run_copy / "corpus"), ("--out-dir", str(run_copy))
-    done = kit("train", *here, "--holdout", "encoder,box", cwd=run_copy)
+    done = kit_here("train", *here, "--holdout", "encoder,box", cwd=run_copy)
     assert done.returncode == 0, done.stderr
     assert "1 cells that several boxes made are set aside" in done.stderr
     encoder, box = (json.loads((run_copy / layout.holdout_report(by)).read_text()) for by in ("encoder", "box"))
@@ -322,8 +322,8 @@ def test_an_encoder_and_a_box_are_held_out_beside_the_verdict(run_copy: Path, ki
             held = rows[(rows["fold"] == fold["held_out"]) & (rows["seed"] == 1)]
             assert fold["per_seed"]["1"]["plcc"] == pytest.approx(held["prediction"].corr(held["target"]), abs=1e-6)
     # the verdict looks at content groups alone, and the bundle takes the rest along
-    assert kit("verdict", *here, cwd=run_copy).returncode == exits.HOLD
-    assert kit("bundle", *here, cwd=run_copy).returncode == 0
+    assert kit_here("verdict", *here, cwd=run_copy).returncode == exits.HOLD
+    assert kit_here("bundle", *here, cwd=run_copy).returncode == 0
     manifest = json.loads((run_copy / layout.MANIFEST).read_text())
     assert {layout.holdout_report("encoder"), layout.holdout_predictions("box")} <= {
         entry["path"] for entry in manifest["files"]
@@ -331,7 +331,7 @@ def test_an_encoder_and_a_box_are_held_out_beside_the_verdict(run_copy: Path, ki
 
 
 @pytest.mark.ffmpeg
-def test_what_there_is_only_one_of_is_not_held_out(run_copy: Path, kit: Kit) -> None:
-    done = kit("train", "--out-dir", str(run_copy), "--holdout", "encoder", cwd=run_copy)
+def test_what_there_is_only_one_of_is_not_held_out(run_copy: Path, kit_here: Kit) -> None:
+    done = kit_here("train", "--out-dir", str(run_copy), "--holdout", "encoder", cwd=run_copy)
     assert done.returncode == exits.BAD_INPUT
     assert "--holdout encoder: the corpus has cells of 1 (libx264)" in done.stderr

@@ -442,9 +442,9 @@ def test_the_command_tells_and_refuses(tmp_path: Path, merged: Path, kit: Kit) -
     assert not (tmp_path / "never").exists()
 
 
-def test_a_run_on_a_merged_corpus_tells_what_each_box_gave(tmp_path: Path, merged: Path, kit: Kit) -> None:
+def test_a_run_on_a_merged_corpus_tells_what_each_box_gave(tmp_path: Path, merged: Path, kit_here: Kit) -> None:
     given = ("run", "--corpus", "m", "--out-dir", "run", "--seeds", "0,1", "--epochs", "1", "--box", "lead")
-    done = kit(*given, "--json", cwd=tmp_path)
+    done = kit_here(*given, "--json", cwd=tmp_path)
     assert done.returncode in (0, 1), done.stderr
     assert "demo clips" not in done.stderr  # what is not asked for is not shown
     value = json.loads(done.stdout)
@@ -458,12 +458,12 @@ def test_a_run_on_a_merged_corpus_tells_what_each_box_gave(tmp_path: Path, merge
     assert {"corpus/shard.json", "corpus/merge.json"} < names
     assert "prereqs.json" not in names
     for step, code, told in (("prereqs", 2, "no part of a --corpus run"), ("corpus", 0, "Corpus: 12 cells")):
-        done = kit(step, "--out-dir", "run", cwd=tmp_path)
+        done = kit_here(step, "--out-dir", "run", cwd=tmp_path)
         assert done.returncode == code, done.stderr
         assert told in done.stderr
     # what was merged is no longer needed
     shutil.rmtree(merged)
-    done = kit("train", "--out-dir", "run", cwd=tmp_path)
+    done = kit_here("train", "--out-dir", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     # the bundle of such a run can be merged again
     bundle = max(tmp_path.glob("ensemble-results-lead-*.tar.gz"))
@@ -481,16 +481,16 @@ def test_a_run_on_a_merged_corpus_tells_what_each_box_gave(tmp_path: Path, merge
     ],
 )
 def test_what_has_no_effect_on_a_corpus_that_is_there_is_refused(
-    tmp_path: Path, kit: Kit, args: tuple[str, ...], told: str
+    tmp_path: Path, kit_here: Kit, args: tuple[str, ...], told: str
 ) -> None:
-    done = kit("run", "--corpus", "m", "--out-dir", "run", *args, cwd=tmp_path)
+    done = kit_here("run", "--corpus", "m", "--out-dir", "run", *args, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert told in done.stderr
 
 
-def test_a_run_folder_has_one_corpus(tmp_path: Path, merged: Path, kit: Kit) -> None:
+def test_a_run_folder_has_one_corpus(tmp_path: Path, merged: Path, kit_here: Kit) -> None:
     shutil.copytree(tmp_path / "a", tmp_path / "run" / "corpus")
-    done = kit("run", "--corpus", "m", "--out-dir", "run", "--epochs", "1", cwd=tmp_path)
+    done = kit_here("run", "--corpus", "m", "--out-dir", "run", "--epochs", "1", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "is another corpus" in done.stderr
     assert files(tmp_path / "run" / "corpus") == files(tmp_path / "a")

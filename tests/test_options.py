@@ -74,13 +74,13 @@ def test_a_planted_mistake_is_found(
 
 
 @pytest.mark.ffmpeg
-def test_the_command(tmp_path: Path, kit: Kit) -> None:
-    done = kit("platform", "--json", cwd=tmp_path)
+def test_the_command(tmp_path: Path, kit_here: Kit) -> None:
+    done = kit_here("platform", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     value = json.loads(done.stdout)
     assert "libx264" in {encoder["name"] for encoder in value["encoders"]}
     assert all(lost["reason"] for lost in value["left_out"])
     assert {encoder["name"] for encoder in value["encoders"] + value["left_out"]} == set(ENCODER_VOCAB)
-    done = kit("platform", "--options", cwd=tmp_path)
+    done = kit_here("platform", "--options", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.iterdir()) == []

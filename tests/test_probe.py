@@ -147,10 +147,10 @@ def test_an_answer_that_is_old_or_damaged_is_none(damage: str, tmp_path: Path, f
     assert ask(["hevc_nvenc"], there, ["yuv420p"], cache=cache).remembered == ()
 
 
-def test_devices_that_are_not_there_are_refused_by_name(tmp_path: Path, kit: Kit) -> None:
-    done = kit("platform", "--gpu", "9", cwd=tmp_path)
+def test_devices_that_are_not_there_are_refused_by_name(tmp_path: Path, kit_here: Kit) -> None:
+    done = kit_here("platform", "--gpu", "9", cwd=tmp_path)
     assert done.returncode == 2
     assert "--gpu 9: no such GPU" in done.stderr
-    done = kit("platform", "--render-node", "renderD999", cwd=tmp_path)
+    done = kit_here("platform", "--render-node", "renderD999", cwd=tmp_path)
     assert done.returncode == 2
     assert "--render-node renderD999: no such node" in done.stderr

@@ -210,8 +210,8 @@ def test_the_ffmpeg_on_path_is_taken_where_the_bundled_one_cannot(
     assert "since the bundled one says: Cannot load libcuda.so.1" in told
 
 
-def test_a_run_with_an_ffmpeg_that_cannot_score(tmp_path: Path, kit: Kit, clips: Path, old: Ffmpeg) -> None:
-    done = kit(
+def test_a_run_with_an_ffmpeg_that_cannot_score(tmp_path: Path, kit_here: Kit, clips: Path, old: Ffmpeg) -> None:
+    done = kit_here(
         "run", "--ref-dir", str(clips), "--out-dir", str(tmp_path / "run"), "--ffmpeg", str(old.path),
         "--cqs", "31", "--shard-only", "--box", "b", cwd=tmp_path,
     )  # fmt: skip
@@ -222,5 +222,5 @@ def test_a_run_with_an_ffmpeg_that_cannot_score(tmp_path: Path, kit: Kit, clips:
     assert "comes through a pipe" in str(prereqs["findings"])
     shard = json.loads((tmp_path / "run" / "corpus" / "shard.json").read_text())
     assert len(shard["cells"]) == 4
-    again = kit("corpus", "--out-dir", str(tmp_path / "run"), cwd=tmp_path)
+    again = kit_here("corpus", "--out-dir", str(tmp_path / "run"), cwd=tmp_path)
     assert "4 of 4 cells are there already" in again.stderr

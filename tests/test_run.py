@@ -190,40 +190,40 @@ def test_a_fresh_run_gives_the_same_cells_to_the_byte(finished: Path, clips: Pat
         assert not [name for name in tar.getnames() if "loso" in name]
 
 
-def test_a_damaged_cell_is_made_again_and_said(run_copy: Path, kit: Kit) -> None:
+def test_a_damaged_cell_is_made_again_and_said(run_copy: Path, kit_here: Kit) -> None:
     cells = cell_files(run_copy)
     victim = min(cells)
     (run_copy / victim).write_bytes(cells[victim][:-40])
-    done = kit("corpus", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    done = kit_here("corpus", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 0, done.stderr
     assert "again: its file is damaged: another SHA-256" in done.stderr
     assert cell_files(run_copy) == cells
 
 
-def test_seeds_mean_what_they_say(run_copy: Path, kit: Kit) -> None:
-    done = kit("train", "--seeds", "7", "--out-dir", str(run_copy), cwd=run_copy.parent)
+def test_seeds_mean_what_they_say(run_copy: Path, kit_here: Kit) -> None:
+    done = kit_here("train", "--seeds", "7", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (run_copy / "loso").glob("loso_seed*.json")] == ["loso_seed7.json"]
     assert set(pq.read_table(run_copy / layout.PREDICTIONS).column("seed").to_pylist()) == {7}
-    assert kit("verdict", "--out-dir", str(run_copy), cwd=run_copy.parent).returncode in (0, 1)
+    assert kit_here("verdict", "--out-dir", str(run_copy), cwd=run_copy.parent).returncode in (0, 1)
     assert verdict_of(run_copy)["seeds"] == [7]
 
 
-def test_more_quality_points_keep_the_cells_there_are(run_copy: Path, kit: Kit) -> None:
+def test_more_quality_points_keep_the_cells_there_are(run_copy: Path, kit_here: Kit) -> None:
     cells = cell_files(run_copy)
-    done = kit("corpus", "--cqs", "25,31,37,43", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    done = kit_here("corpus", "--cqs", "25,31,37,43", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 0, done.stderr
     after = cell_files(run_copy)
     assert len(after) == 16
     assert {path: after[path] for path in cells} == cells
     # what was trained on the smaller corpus is no evidence for the larger one
-    done = kit("verdict", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    done = kit_here("verdict", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 2
     assert "corpus has changed" in done.stderr
     assert layout.verdicts_in(run_copy) == []
 
 
-def test_a_failed_cell_makes_the_evidence_invalid_and_is_bundled(run_copy: Path, kit: Kit) -> None:
+def test_a_failed_cell_makes_the_evidence_invalid_and_is_bundled(run_copy: Path, kit_here: Kit) -> None:
     manifest = run_copy / "corpus" / "shard.json"
     value = json.loads(manifest.read_text())
     lost = value["cells"].pop()
@@ -231,7 +231,7 @@ def test_a_failed_cell_makes_the_evidence_invalid_and_is_bundled(run_copy: Path,
                        | {"reason": "planted", "command": "ffmpeg", "stderr_tail": ""}]  # fmt: skip
     value["corpus_sha256"] = sha256_json(sorted([cell["key"], cell["content_sha256"]] for cell in value["cells"]))
     manifest.write_text(json.dumps(value))
-    done = kit("run", "--from", "3", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    done = kit_here("run", "--from", "3", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 3, done.stderr
     found = verdict_of(run_copy)
     assert found["verdict"] == "INVALID"
@@ -244,7 +244,7 @@ def test_a_failed_cell_makes_the_evidence_invalid_and_is_bundled(run_copy: Path,
     assert (found["corpus"]["failed_cells"], found["corpus"]["waived_cells"]) == (1, 0)  # type: ignore[index]
     # waived, it is told and no more
     manifest.write_text(json.dumps(value | {"allow_partial": True}))
-    done = kit("run", "--from", "3", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    done = kit_here("run", "--from", "3", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode in (0, 1), done.stderr
     assert "1 failed cells, waived by --allow-partial" in done.stderr
     found = verdict_of(run_copy)
@@ -252,14 +252,14 @@ def test_a_failed_cell_makes_the_evidence_invalid_and_is_bundled(run_copy: Path,
     assert (found["corpus"]["failed_cells"], found["corpus"]["waived_cells"]) == (1, 1)  # type: ignore[index]
 
 
-def test_evidence_that_turned_invalid_is_not_bundled_with_the_old_predictions(run_copy: Path, kit: Kit) -> None:
+def test_evidence_that_turned_invalid_is_not_bundled_with_the_old_predictions(run_copy: Path, kit_here: Kit) -> None:
     for source in ("Bars", "Life"):
         shutil.rmtree(run_copy / "corpus" / "cells" / source)
     manifest = json.loads((run_copy / "corpus" / "shard.json").read_text())
     manifest["cells"] = [cell for cell in manifest["cells"] if cell["source"] not in ("Bars", "Life")]
     manifest["corpus_sha256"] = sha256_json(sorted([c["key"], c["content_sha256"]] for c in manifest["cells"]))
     (run_copy / "corpus" / "shard.json").write_text(json.dumps(manifest))
-    done = kit("run", "--from", "3", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    done = kit_here("run", "--from", "3", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 3, done.stderr
     assert verdict_of(run_copy)["evidence"]["predictions_sha256"] is None  # type: ignore[index]
     assert [path.name for path in (run_copy / "loso").iterdir() if path.is_file()] == ["training.json"]
@@ -300,25 +300,25 @@ def test_failed_cells_are_found_wanting_until_they_are_waived(run_copy: Path, ki
     assert (len(shard["cells"]), shard["failed"], shard["allow_partial"]) == (12, [], False)
 
 
-def test_two_groups_are_no_evidence(clips: Path, tmp_path: Path, kit: Kit) -> None:
+def test_two_groups_are_no_evidence(clips: Path, tmp_path: Path, kit_here: Kit) -> None:
     (tmp_path / "two").mkdir()
     for name in ("Fractal.mkv", "Cells.y4m"):
         shutil.copy(clips / name, tmp_path / "two")
-    done = kit("run", "--ref-dir", "two", "--cqs", "31", "--epochs", "1", "--out-dir", "out", cwd=tmp_path)
+    done = kit_here("run", "--ref-dir", "two", "--cqs", "31", "--epochs", "1", "--out-dir", "out", cwd=tmp_path)
     assert done.returncode == 3, done.stderr
     assert "needs at least 3" in done.stderr
     assert verdict_of(tmp_path / "out")["verdict"] == "INVALID"
 
 
-def test_a_forged_verdict_is_not_bundled(run_copy: Path, kit: Kit) -> None:
+def test_a_forged_verdict_is_not_bundled(run_copy: Path, kit_here: Kit) -> None:
     word = layout.verdicts_in(run_copy)[0]
     shutil.copy(run_copy / f"{word}.json", run_copy / "INVALID.json")
-    done = kit("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    done = kit_here("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 2
     assert "holds" in done.stderr
     (run_copy / "INVALID.json").unlink()
     (run_copy / layout.PREDICTIONS).write_bytes(b"other predictions")
-    done = kit("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    done = kit_here("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 2
     assert "does not belong to the predictions" in done.stderr
 

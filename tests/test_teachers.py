@@ -116,17 +116,17 @@ def test_a_file_that_changes_under_a_run_ends_it(tmp_path: Path, clip: Path, too
         scored(teacher, tmp_path / "out2", clip, tools)
 
 
-def test_steps_with_a_model_file(tmp_path: Path, kit: Kit, clips: Path) -> None:
+def test_steps_with_a_model_file(tmp_path: Path, kit_here: Kit, clips: Path) -> None:
     """Its content may not change from step to step, and where it lies is told nowhere."""
     (tmp_path / "some one").mkdir()
     model = write_model(tmp_path / "some one" / "own.json")
     run, place = tmp_path / "run", ("--out-dir", "run")
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
-    done = kit(
+    done = kit_here(
         "prereqs", "--ref-dir", str(clips), *place, "--cqs", "31", "--teacher", "some one/own.json", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    done = kit("corpus", *place, cwd=tmp_path)
+    done = kit_here("corpus", *place, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     shard = json.loads((run / "corpus" / "shard.json").read_text())
     assert shard["teacher"] == {"id": "own", "sha256": digest}
@@ -136,9 +136,9 @@ def test_steps_with_a_model_file(tmp_path: Path, kit: Kit, clips: Path) -> None:
     assert not [path for path in kept if str(model.parent).encode() in path.read_bytes()]
 
     write_model(model, 0.25)
-    done = kit("corpus", *place, cwd=tmp_path)
+    done = kit_here("corpus", *place, cwd=tmp_path)
     assert done.returncode == 2
     assert "the scorer was checked with the teacher own (file" in done.stderr
-    done = kit("train", *place, cwd=tmp_path)
+    done = kit_here("train", *place, cwd=tmp_path)
     assert done.returncode == 2
     assert "the corpus has the teacher own (file" in done.stderr

@@ -220,9 +220,9 @@ def test_the_shape_of_a_log_from_before_3_2_with_two_models(tool: ToolOf) -> Non
         vmaf_tool.check_used(replace(old, version="3.2.0"), before, "")
 
 
-def test_a_run_with_the_tool(tmp_path: Path, kit: Kit, clips: Path, ffmpeg: Ffmpeg) -> None:
+def test_a_run_with_the_tool(tmp_path: Path, kit_here: Kit, clips: Path, ffmpeg: Ffmpeg) -> None:
     path = write_tool(tmp_path / "vmaf", ffmpeg)
-    done = kit(
+    done = kit_here(
         "run", "--ref-dir", str(clips), "--out-dir", str(tmp_path / "run"), "--cqs", "31", "--shard-only", "--box", "b",
         cwd=tmp_path, env={"LIBVMAF_BIN": str(path)},
     )  # fmt: skip
@@ -231,6 +231,6 @@ def test_a_run_with_the_tool(tmp_path: Path, kit: Kit, clips: Path, ffmpeg: Ffmp
     assert told["scored_by"]["kind"] == "vmaf tool"
     assert told["scored_by"]["origin"] == "environment LIBVMAF_BIN"
     path.write_text(path.read_text() + "# another\n")
-    again = kit("corpus", "--out-dir", str(tmp_path / "run"), cwd=tmp_path)
+    again = kit_here("corpus", "--out-dir", str(tmp_path / "run"), cwd=tmp_path)
     assert again.returncode == 2
     assert "the scorer is another one" in again.stderr
