@@ -27,7 +27,7 @@ pytestmark = pytest.mark.ffmpeg
 
 
 def check_said(done: subprocess.CompletedProcess[str], code: int, *texts: str) -> None:
-    """The process ended with this code, said these texts and a hint, and showed no traceback."""
+    """The command ended with this code, said these texts and a hint, and showed no traceback."""
     assert done.returncode == code, done.stderr
     for text in texts:
         assert text in done.stderr, done.stderr
@@ -61,8 +61,8 @@ def check_said(done: subprocess.CompletedProcess[str], code: int, *texts: str) -
         (("--seeds", "9" * 5000), ("--seeds",)),
     ],
 )
-def test_options(args: tuple[str, ...], texts: tuple[str, ...], clips: Path, tmp_path: Path, kit: Kit) -> None:
-    done = kit("run", "--ref-dir", str(clips), "--out-dir", str(tmp_path / "out"), *args, cwd=tmp_path)
+def test_options(args: tuple[str, ...], texts: tuple[str, ...], clips: Path, tmp_path: Path, kit_here: Kit) -> None:
+    done = kit_here("run", "--ref-dir", str(clips), "--out-dir", str(tmp_path / "out"), *args, cwd=tmp_path)
     check_said(done, exits.BAD_INPUT, *texts)
 
 
@@ -74,26 +74,26 @@ def test_options(args: tuple[str, ...], texts: tuple[str, ...], clips: Path, tmp
         (("--only", "1", "--seeds", "3"), "--seeds: no effect on steps 1 to 1"),
     ],
 )
-def test_an_option_without_effect_is_refused(args: tuple[str, ...], told: str, tmp_path: Path, kit: Kit) -> None:
-    check_said(kit("run", "--out-dir", "out", *args, cwd=tmp_path), exits.BAD_INPUT, told)
+def test_an_option_without_effect_is_refused(args: tuple[str, ...], told: str, tmp_path: Path, kit_here: Kit) -> None:
+    check_said(kit_here("run", "--out-dir", "out", *args, cwd=tmp_path), exits.BAD_INPUT, told)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_refused_command_changes_nothing(run_copy: Path, kit: Kit) -> None:
+def test_a_refused_command_changes_nothing(run_copy: Path, kit_here: Kit) -> None:
     before = {path: path.read_bytes() for path in run_copy.rglob("*.json")}
     check_said(
-        kit("run", "--only", "4", "--config", "odd.toml", "--out-dir", str(run_copy), cwd=run_copy.parent),
+        kit_here("run", "--only", "4", "--config", "odd.toml", "--out-dir", str(run_copy), cwd=run_copy.parent),
         2,
         "odd.toml",
     )
     (run_copy.parent / "seeds.toml").write_text("seeds = [7]")
-    done = kit("verdict", "--config", "seeds.toml", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    done = kit_here("verdict", "--config", "seeds.toml", "--out-dir", str(run_copy), cwd=run_copy.parent)
     check_said(done, exits.BAD_INPUT, "trained was with seeds 0, 1, asked for is 7")
     (run_copy.parent / "epochs.toml").write_text("epochs = 99")
-    done = kit("verdict", "--config", "epochs.toml", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    done = kit_here("verdict", "--config", "epochs.toml", "--out-dir", str(run_copy), cwd=run_copy.parent)
     check_said(done, exits.BAD_INPUT, "trained was with epochs 3, asked for is 99")
     assert {path: path.read_bytes() for path in run_copy.rglob("*.json")} == before
-    check_said(kit("verdict", "--out-dir", "nowhere", cwd=run_copy.parent), exits.BAD_INPUT, "no run folder")
+    check_said(kit_here("verdict", "--out-dir", "nowhere", cwd=run_copy.parent), exits.BAD_INPUT, "no run folder")
     assert not (run_copy.parent / "nowhere").exists()
 
 
@@ -109,30 +109,32 @@ def test_a_refused_command_changes_nothing(run_copy: Path, kit: Kit) -> None:
         ({"encoders": []}, "not probed"),
     ],
 )  # fmt: skip
-def test_prerequisites_of_another_box_or_time(change: dict[str, object], told: str, run_copy: Path, kit: Kit) -> None:
+def test_prerequisites_of_another_box_or_time(
+    change: dict[str, object], told: str, run_copy: Path, kit_here: Kit
+) -> None:
     path = run_copy / "prereqs.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    check_said(kit("corpus", "--out-dir", str(run_copy), cwd=run_copy.parent), exits.BAD_INPUT, told)
+    check_said(kit_here("corpus", "--out-dir", str(run_copy), cwd=run_copy.parent), exits.BAD_INPUT, told)
 
 
-def test_a_bundle_of_what_has_changed_is_refused(run_copy: Path, kit: Kit) -> None:
+def test_a_bundle_of_what_has_changed_is_refused(run_copy: Path, kit_here: Kit) -> None:
     word = layout.verdicts_in(run_copy)[0]
     verdict = run_copy / f"{word}.json"
     honest = verdict.read_bytes()
     value = json.loads(honest)
     value["gate"]["mean_plcc"] = 0.99999
     verdict.write_text(json.dumps(value))
-    done = kit("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    done = kit_here("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent)
     check_said(done, exits.BAD_INPUT, "does not belong to the predictions")
     verdict.write_bytes(honest)
     report = run_copy / layout.seed_report(1)
     kept = report.read_bytes()
     report.unlink()
-    check_said(kit("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent), exits.BAD_INPUT, "loso_seed1.json")
+    check_said(kit_here("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent), exits.BAD_INPUT, "loso_seed1.json")
     report.write_bytes(kept)
     cell = min((run_copy / "corpus" / "cells").rglob("*.parquet"))
     cell.write_bytes(cell.read_bytes()[:500])
-    done = kit("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    done = kit_here("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent)
     check_said(done, exits.INVALID, cell.name, "cannot be read")
 
 
@@ -286,12 +288,12 @@ Write = Callable[[Path, MakeClip, Ffmpeg], None]
     ],
 )
 def test_clips(  # noqa: PLR0917 - fixtures
-    write: Write, texts: tuple[str, ...], tmp_path: Path, make_clip: MakeClip, ffmpeg: Ffmpeg, kit: Kit
+    write: Write, texts: tuple[str, ...], tmp_path: Path, make_clip: MakeClip, ffmpeg: Ffmpeg, kit_here: Kit
 ) -> None:
     folder = tmp_path / "ref"
     folder.mkdir()
     write(folder, make_clip, ffmpeg)
-    done = kit("prereqs", "--ref-dir", str(folder), "--out-dir", "out", cwd=tmp_path)
+    done = kit_here("prereqs", "--ref-dir", str(folder), "--out-dir", "out", cwd=tmp_path)
     assert done.returncode == exits.BAD_INPUT
     told = json.loads((tmp_path / "out" / "prereqs.json").read_text())
     (failure,) = [finding for finding in told["findings"] if finding["status"] == "failure"]
@@ -301,13 +303,13 @@ def test_clips(  # noqa: PLR0917 - fixtures
     check_said(done, exits.BAD_INPUT, "prerequisites failed")
 
 
-def test_every_bad_clip_is_told_at_once(tmp_path: Path, make_clip: MakeClip, ffmpeg: Ffmpeg, kit: Kit) -> None:
+def test_every_bad_clip_is_told_at_once(tmp_path: Path, make_clip: MakeClip, ffmpeg: Ffmpeg, kit_here: Kit) -> None:
     folder = tmp_path / "ref"
     folder.mkdir()
     make_clip(folder / "good.mkv", "Bars")
     for write in (write_empty, write_cut_mkv, write_text, write_rgb):
         write(folder, make_clip, ffmpeg)
-    done = kit("prereqs", "--ref-dir", "ref", "--out-dir", "out", cwd=tmp_path)
+    done = kit_here("prereqs", "--ref-dir", "ref", "--out-dir", "out", cwd=tmp_path)
     (failure,) = [
         finding for finding in json.loads((tmp_path / "out" / "prereqs.json").read_text())["findings"]
         if finding["status"] == "failure"
@@ -318,32 +320,32 @@ def test_every_bad_clip_is_told_at_once(tmp_path: Path, make_clip: MakeClip, ffm
     assert done.returncode == exits.BAD_INPUT
 
 
-def test_no_such_folder(tmp_path: Path, kit: Kit) -> None:
-    done = kit("run", "--ref-dir", "nowhere", "--out-dir", "out", cwd=tmp_path)
+def test_no_such_folder(tmp_path: Path, kit_here: Kit) -> None:
+    done = kit_here("run", "--ref-dir", "nowhere", "--out-dir", "out", cwd=tmp_path)
     check_said(done, exits.BAD_INPUT, "nowhere does not exist")
 
 
-def test_the_same_content_under_two_names(tmp_path: Path, make_clip: MakeClip, kit: Kit) -> None:
+def test_the_same_content_under_two_names(tmp_path: Path, make_clip: MakeClip, kit_here: Kit) -> None:
     folder = tmp_path / "ref"
     folder.mkdir()
     make_clip(folder / "One.mkv", "Bars")
     make_clip(folder / "Two_320x180_25fps_8bit_420.yuv", "Bars")
     make_clip(folder / "Three.mkv", "Fractal")
-    done = kit("run", "--ref-dir", "ref", "--out-dir", "out", cwd=tmp_path)
+    done = kit_here("run", "--ref-dir", "ref", "--out-dir", "out", cwd=tmp_path)
     check_said(done, exits.BAD_INPUT, "One.mkv and Two_320x180_25fps_8bit_420.yuv have the same content")
 
 
-def test_a_named_encoder_that_is_not_there(clips: Path, tmp_path: Path, kit: Kit) -> None:
+def test_a_named_encoder_that_is_not_there(clips: Path, tmp_path: Path, kit_here: Kit) -> None:
     if shutil.which("nvidia-smi"):
         pytest.skip("an NVIDIA driver is here, so h264_nvenc may work")
-    done = kit("run", "--ref-dir", str(clips), "--encoders", "h264_nvenc", "--out-dir", "out", cwd=tmp_path)
+    done = kit_here("run", "--ref-dir", str(clips), "--encoders", "h264_nvenc", "--out-dir", "out", cwd=tmp_path)
     check_said(done, exits.BAD_INPUT, "encoder h264_nvenc")
     left_out = json.loads((tmp_path / "out" / "prereqs.json").read_text())["left_out"]
     assert [(lost["name"], bool(lost["reason"])) for lost in left_out] == [("h264_nvenc", True)]
 
 
-def test_an_unknown_teacher(clips: Path, tmp_path: Path, kit: Kit) -> None:
-    done = kit("run", "--ref-dir", str(clips), "--teacher", "vmaf_v9", "--out-dir", "out", cwd=tmp_path)
+def test_an_unknown_teacher(clips: Path, tmp_path: Path, kit_here: Kit) -> None:
+    done = kit_here("run", "--ref-dir", str(clips), "--teacher", "vmaf_v9", "--out-dir", "out", cwd=tmp_path)
     check_said(done, exits.BAD_INPUT, "vmaf_v9", "does not have that teacher")
 
 
@@ -352,16 +354,16 @@ def test_something_that_is_no_ffmpeg(clips: Path, tmp_path: Path, kit: Kit) -> N
     check_said(done, exits.BAD_INPUT, "answers -version like another program")
 
 
-def test_the_environment_variable_is_named_when_it_is_wrong(clips: Path, tmp_path: Path, kit: Kit) -> None:
-    done = kit(
+def test_the_environment_variable_is_named_when_it_is_wrong(clips: Path, tmp_path: Path, kit_here: Kit) -> None:
+    done = kit_here(
         "run", "--ref-dir", str(clips), "--out-dir", "o", cwd=tmp_path, env={"FFMPEG_BIN": str(tmp_path / "gone")}
     )
     check_said(done, exits.BAD_INPUT, "environment FFMPEG_BIN", "is not a file")
 
 
-def test_an_out_dir_that_is_a_file(clips: Path, tmp_path: Path, kit: Kit) -> None:
+def test_an_out_dir_that_is_a_file(clips: Path, tmp_path: Path, kit_here: Kit) -> None:
     (tmp_path / "file").touch()
-    done = kit("run", "--ref-dir", str(clips), "--out-dir", "file/run", cwd=tmp_path)
+    done = kit_here("run", "--ref-dir", str(clips), "--out-dir", "file/run", cwd=tmp_path)
     check_said(done, exits.BAD_INPUT, "cannot write into")
 
 
@@ -372,11 +374,11 @@ def test_an_out_dir_that_is_not_writable(clips: Path, tmp_path: Path, kit: Kit) 
     check_said(done, exits.BAD_INPUT, "cannot write into /proc/kit-run")
 
 
-def test_steps_without_a_run(tmp_path: Path, kit: Kit) -> None:
-    check_said(kit("train", cwd=tmp_path), exits.BAD_INPUT, "no run under runs/")
-    check_said(kit("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "there is no run folder")
+def test_steps_without_a_run(tmp_path: Path, kit_here: Kit) -> None:
+    check_said(kit_here("train", cwd=tmp_path), exits.BAD_INPUT, "no run under runs/")
+    check_said(kit_here("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "there is no run folder")
     (tmp_path / "new").mkdir()
-    check_said(kit("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "prereqs.json is not there")
+    check_said(kit_here("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "prereqs.json is not there")
 
 
 def test_a_run_folder_in_use(run_copy: Path, kit: Kit) -> None:
