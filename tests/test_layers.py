@@ -294,6 +294,12 @@ def test_the_parser_of_the_log_and_the_shard_need_no_torch() -> None:
     assert python(program, *modules) == "False\n"
 
 
+def test_the_steps_are_there_without_what_only_training_and_judging_need() -> None:
+    loaded = json.loads(python("import json, sys, kit.pipeline; print(json.dumps(sorted(sys.modules)))"))
+    assert {"numpy", "kit.steps.step_04_verdict"} <= set(loaded)
+    assert not set(loaded) & (set(HEAVY) - {"numpy"})
+
+
 #: Imports modules one after another and reports what is opened, started or listed meanwhile by the kit's own code.
 #: An import in between makes the import system responsible, not the module.
 WATCH = """
