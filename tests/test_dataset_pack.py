@@ -294,7 +294,7 @@ def test_a_signal_leaves_what_is_finished(tmp_path: Path, make_clip: MakeClip, k
     (tmp_path / "ref").mkdir()
     for number in range(6):
         make_clip(
-            tmp_path / "ref" / f"Clip{number}.mkv", f"testsrc2=size=640x360:rate=25,hue=h={40 * number}", frames=50
+            tmp_path / "ref" / f"Clip{number}.mkv", f"testsrc2=size=640x360:rate=25,hue=h={40 * number}", frames=25
         )
     argv = ("dataset", "pack", "ref", "--out", "packed", "--codec", "x265")
     process = subprocess.Popen(
