@@ -296,14 +296,14 @@ def test_a_path_tells_two_clips_of_one_name_apart(tmp_path: Path, open_at: Open)
 
 
 @pytest.mark.ffmpeg
-def test_groups_go_from_the_data_set_into_shard_and_folds(tmp_path: Path, kit_here: Kit, make_clip: MakeClip) -> None:
+def test_groups_go_from_the_data_set_into_shard_and_folds(tmp_path: Path, kit: Kit, make_clip: MakeClip) -> None:
     folder = tmp_path / "root" / "datasets" / "npd" / "ref"
     folder.mkdir(parents=True)
     for number, stem in enumerate(npd.REFERENCES):
         make_clip(folder / f"{stem}.mkv", f"testsrc2=size=160x90:rate=25,hue=h={30 * number}", frames=4)
     write_groups(folder, {"Seeking": "Water", "FoxBird": "Water"})
     args = ("--dataset", "npd", "--out-dir", "run", "--cqs", "31", "--shard-only", "--box", "b", "--ref-dir")
-    done = kit_here("run", *args, str(folder), cwd=tmp_path)
+    done = kit("run", *args, str(folder), cwd=tmp_path)
     assert done.returncode == exits.OK, done.stderr
     assert "npd: asked for; 9 of its 9 reference clips are there" in done.stderr
     shard = json.loads((tmp_path / "run" / "corpus" / "shard.json").read_text())
