@@ -344,20 +344,35 @@ def test_licenses_are_spelled_as_spdx_has_them() -> None:
 # -------------------------------------------------------------------------------- models from elsewhere
 
 
-def foreign(path: Path, *, opset: int = contract.ONNX_OPSET, data: str = "") -> Path:
+def foreign(path: Path, *, opset: int = contract.ONNX_OPSET, data: str = "", rows: str | int = "N",
+            shape: tuple[int, ...] = (-1,)) -> Path:  # fmt: skip
     """The line as somebody else's exporter writes it; with ``data`` its weights are in that file."""
-    parts = {"w": SLOPES[:, None], "b": np.array([OFFSET], dtype=np.float32), "shape": np.array([-1], dtype=np.int64)}
+    parts = {"w": SLOPES[:, None], "b": np.array([OFFSET], dtype=np.float32), "shape": np.array(shape, dtype=np.int64)}
     nodes = [helper.make_node("Gemm", ["features", "w", "b"], ["line"]),
              helper.make_node("Reshape", ["line", "shape"], ["vmaf"])]  # fmt: skip
     graph = helper.make_graph(
-        nodes, "foreign", [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 6])],
-        [helper.make_tensor_value_info("vmaf", TensorProto.FLOAT, ["N"])],
+        nodes, "foreign", [helper.make_tensor_value_info("features", TensorProto.FLOAT, [rows, 6])],
+        [helper.make_tensor_value_info("vmaf", TensorProto.FLOAT, [rows, *shape[1:]])],
         [numpy_helper.from_array(array, name) for name, array in parts.items()],
     )  # fmt: skip
     made_model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save_model(made_model, path, save_as_external_data=bool(data), location=data or None, size_threshold=0)
     return path
+
+
+def test_a_column_of_scores_is_read_as_scores(features: Path, tmp_path: Path, ask: Ask) -> None:
+    path = foreign(tmp_path / "column.onnx", shape=(-1, 1))
+    assert ask("eval", "--model", path, "--features", features, "--json")[0]["plcc"] > 0.99
+
+
+@pytest.mark.parametrize(("rows", "shape"), [(1, (-1,)), ("N", (-1, 2))])
+def test_a_model_of_other_shapes_is_refused(
+    rows: str | int, shape: tuple[int, ...], features: Path, tmp_path: Path, ask: Ask
+) -> None:
+    path = foreign(tmp_path / "odd.onnx", rows=rows, shape=shape)
+    _, said = ask("eval", "--model", path, "--features", features, code=exits.BAD_INPUT)
+    assert "expected any number of rows, and one score for each" in said
 
 
 @pytest.fixture

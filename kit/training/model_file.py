@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnxruntime import InferenceSession
+from onnxruntime import InferenceSession, NodeArg
 
 from kit import contract, validation
 from kit.errors import BadInput, Wanting
@@ -75,10 +75,15 @@ class ModelFile:
             features: float32 [n, 6], raw; codec: float32 [n, 18], left alone by a model that does not take it.
 
         Raises:
-            Wanting: a value is not finite.
+            Wanting: a value is not finite, or there is not one for each row.
         """
-        found = runtime.compute(self.session, features, codec)
+        computed = runtime.compute(self.session, features, codec)
+        found = {name: values.reshape(-1) for name, values in computed.items()}  # an older model may give a column
         for name, values in found.items():
+            if len(values) != len(features):
+                raise Wanting(
+                    f"{self.path.name} gives {len(values)} values of {name} for {len(features)} rows", hint=_HINT
+                )
             if bad := int(np.count_nonzero(~np.isfinite(values))):
                 raise Wanting(f"{self.path.name} gives {bad} values of {name} that are not finite", hint=_HINT)
         return found[self.outputs[0]], found.get(contract.SPREAD_OUTPUT)
@@ -111,9 +116,19 @@ def open_model(path: Path, option: str = "--model") -> ModelFile:
         raise BadInput(f"{option}: {path.name} takes {inputs} and gives {list(outputs)}; expected features [N, 6], "
                        "with or without codec_onehot [N, 18], and score, with or without score_std, or vmaf",
                        hint=_HINT)  # fmt: skip
+    if strange := [end for end in (*session.get_inputs(), *session.get_outputs()) if not _any_rows(end)]:
+        shapes = ", ".join(f"{end.name} {end.shape}" for end in strange)
+        raise BadInput(f"{option}: {path.name} has {shapes}; expected any number of rows, and one score for each",
+                       hint=_HINT)  # fmt: skip
     digest, codec_aware = hashlib.sha256(data).hexdigest(), contract.CODEC_INPUT in inputs
     told = _sidecar(path.with_suffix(".json"), digest, _OUTPUTS[outputs], codec_aware=codec_aware)
     return ModelFile(path=path, sha256=digest, sidecar=told, codec_aware=codec_aware, outputs=outputs, session=session)
+
+
+def _any_rows(end: NodeArg) -> bool:
+    """Whether an input or output leaves the number of rows open, and is a column at most if it is an output."""
+    rows, *columns = end.shape or [1]
+    return not isinstance(rows, int) and (end.name in _INPUTS or columns in ([], [1]))
 
 
 def baseline_model(path: Path) -> ModelFile:
