@@ -253,7 +253,8 @@ def test_a_registered_model_has_a_sidecar_a_card_and_a_line(registry: Path, mode
     (line,) = listed["models"]
     assert (line["id"], line["license"], line["smoke"]) == ("a_line", "BSD-3-Clause", False)
     assert told["validation"]["figures"]["n"] == 50
-    assert told["run_provenance"]["inputs"]["model"]["sha256"] == line["sha256"]
+    assert told["registration"]["inputs"]["model"]["sha256"] == line["sha256"]
+    assert told["run_provenance"]["inputs"].keys() == {"checkpoint"}
     assert (folder / line["onnx"]).read_bytes() == model.read_bytes()
     assert open_model(folder / "a_line.onnx").sidecar == told
     card = (folder / "a_line.md").read_text()

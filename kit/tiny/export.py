@@ -107,7 +107,7 @@ def sidecar(name: str, fitted: Fitted, scale: Standardiser, checked: Checked, *,
         },
         "training_recipe": recipe, "train_config_hash": facts["config_sha256"],
         "round_trip": {"rows": checked.rows, "on": on, "largest": checked.largest},
-        "license": None, "validation": None, "notes": _notes(fitted),
+        "license": None, "validation": None, "registration": None, "notes": _notes(fitted),
     }  # fmt: skip
 
 

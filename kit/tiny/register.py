@@ -68,7 +68,7 @@ def register(asked: Asked, session: Session) -> dict[str, Any]:
         described = {
             **told, "id": asked.id, "onnx": f"{asked.id}.onnx", "license": license_id,
             "validation": _of_report(report, asked.report),
-            "run_provenance": of_command(
+            "registration": of_command(
                 session, args={"id": asked.id, "kind": told["kind"], "license": license_id},
                 inputs={"model": asked.model, "sidecar": asked.model.with_suffix(".json"), "validation": asked.report},
                 outputs=[f"{asked.id}{suffix}" for suffix in (".onnx", ".json", ".md")],
