@@ -34,8 +34,12 @@ from kit.cli_verify import verify
 from kit.cli_worker import worker
 from kit.cluster.security import link
 from kit.errors import BadInput, DiskFull, KitError, Missing, Terminated
+from kit.fsio import NO_ROOM
 
 RUNS = Path("runs")
+_ROOT = Path(__file__).resolve().parent.parent
+#: What the system answers when a place is not there or may not be used: the user's to mend, unless it is the kit's.
+_UNUSABLE = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.EROFS)
 
 SETUP_NOTE = (
     "Setting up: the first start makes an environment beside the kit. --torch-index URL takes torch from another "
@@ -407,12 +411,22 @@ def _told(error: BaseException) -> tuple[str, str, int]:
         case ImportError() | SyntaxError():
             from kit import bootstrap
 
-            damage = bootstrap.damaged(error, Path(__file__).resolve().parent.parent)
+            damage = bootstrap.damaged(error, _ROOT)
             return damage.message, damage.hint or damage.default_hint, damage.exit_code
-        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
-            where = f" at {error.filename}" if error.filename else ""
-            return f"The disk is full{where}; what was finished is kept.", DiskFull.default_hint, exits.DISK_FULL
+        case OSError() if told := _of_place(error):
+            return told
     return "This is a fault of the kit, not of your input.", KitError.default_hint, exits.INTERNAL
+
+
+def _of_place(error: OSError) -> tuple[str, str, int] | None:
+    """The same of a place that cannot be used; None where it is the kit's own, or none is named."""
+    if error.errno in NO_ROOM:
+        where = f" at {error.filename}" if error.filename else ""
+        return f"The disk is full{where}; what was finished is kept.", DiskFull.default_hint, exits.DISK_FULL
+    if error.errno in _UNUSABLE and error.filename and not Path(str(error.filename)).absolute().is_relative_to(_ROOT):
+        hint = "Give a place that is there and can be read and written."
+        return f"{error.filename}: {error.strerror}", hint, exits.BAD_INPUT
+    return None
 
 
 def _terminated(_signum: int, _frame: object) -> NoReturn:

@@ -90,7 +90,7 @@ def _show_options(config: dict[str, object], origins: dict[str, str], ui: Ui) ->
 
 def _show(history: dict[str, Any], ui: Ui) -> None:
     """What came of it."""
-    from kit.ui import Row
+    from kit.ui import Row, figure
 
     if history["features"] is None:
         ui.say("Initial weights: fitted to nothing.")
@@ -107,12 +107,8 @@ def _show(history: dict[str, Any], ui: Ui) -> None:
         return
     parts = {"all held out": found} | found["per_source"]
     ui.table("Validation", ("source", "rows", "PLCC", "SROCC", "KROCC", "RMSE"), [
-        Row(cells=(name, str(part["n"]), *(_number(part[figure]) for figure in ("plcc", "srocc", "krocc", "rmse"))))
+        Row(cells=(name, str(part["n"]), *(figure(part[key], 4) for key in ("plcc", "srocc", "krocc", "rmse"))))
         for name, part in parts.items()])  # fmt: skip
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 @click.command()

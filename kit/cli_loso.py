@@ -102,7 +102,7 @@ def tune(
     from kit.tiny.config import resolve
     from kit.tiny.params import parse
     from kit.tiny.tune import RESULT, Asked, run
-    from kit.ui import Row
+    from kit.ui import Row, figure
 
     parsed = tuple(map(parse, params))
     names = [param.name for param in parsed]
@@ -115,13 +115,15 @@ def tune(
     config, _ = resolve(given, {})
     asked = Asked(features=features, recipe=config.recipe, params=parsed, trials=trials, seed=config.seed, folds=folds,
                   device=config.device, storage=storage)  # fmt: skip
-    session = session_for(out.absolute(), sys.argv[1:])
+    # the address of a database may hold a password
+    argv = [item.replace(storage, "<storage>") if storage else item for item in sys.argv[1:]]
+    session = session_for(out.absolute(), argv)
     found = run(asked, out.absolute(), session)
     best = found["best"]
     session.ui.table(f"Best of {len(found['trials'])} trials", ("", ""), [
         *(Row(cells=(name, f"{value:.6g}")) for name, value in best["params"].items()),
         Row(cells=("architecture", best["recipe"]["arch"])),
-        *(Row(cells=(name, "-" if value is None else f"{value:.4f}")) for name, value in best["figures"].items()),
+        *(Row(cells=(name, figure(value, 4))) for name, value in best["figures"].items()),
     ])  # fmt: skip
     session.ui.say(f"All of them: {out / RESULT}. Its RMSE is that of the best of many: expect more elsewhere.")
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,17 +29,29 @@ _features = click.option("--features", metavar="F", type=_path, required=True,
 _split = click.option("--split", metavar="SPLIT",
                       help="held-out: sources that the model was not fitted to; COLUMN=VALUE, such as fold=fold0 or "
                            "corpus=npd. Default: all rows.")  # fmt: skip
+#: Decimals of what is shown.
 _FIGURES = {"n": 0, "n_samples": 0, "plcc": 4, "srocc": 4, "krocc": 4, "rmse": 2, "bias": 2,
             "latency_ms_p50_per_clip": 4, "latency_ms_p95_per_clip": 4}  # fmt: skip
 
 
-def _opened(model: Path, features: Path, split: str | None, session: Session) -> tuple[ModelFile, FeatureTable]:
-    """The model, and the rows of the split."""
+def _finite(_context: click.Context, _param: click.Parameter, value: float | None) -> float | None:
+    """A limit is a number; click's ranges let NaN and infinity through."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no finite number.")
+    return value
+
+
+def _opened(
+    model: Path, features: Path, split: str | None, out: Path | None, session: Session
+) -> tuple[ModelFile, FeatureTable]:
+    """The model, and the rows of the split; refused is what would write over one of them."""
     if importlib.util.find_spec("onnxruntime") is None:
         raise PrerequisiteFailed("there is no onnxruntime for this machine", hint="Do it on another box.")
+    from kit.fsio import refuse_inputs
     from kit.tiny import evaluate, table
     from kit.training.model_file import open_model
 
+    refuse_inputs([] if out is None else [out], [model, model.with_suffix(".json"), features])
     loaded = open_model(model)
     rows = evaluate.part(table.read(features), split, loaded)
     if remark := evaluate.remark(loaded, rows):
@@ -48,14 +61,11 @@ def _opened(model: Path, features: Path, split: str | None, session: Session) ->
 
 def _show_figures(ui: Ui, title: str, columns: Mapping[str, Mapping[str, Any]]) -> None:
     """Figures as lines, a column for each of what has them."""
-    from kit.ui import Row
-
-    def shown(value: float | None, digits: int) -> str:
-        return "-" if value is None else f"{value:.{digits}f}"
+    from kit.ui import Row, figure
 
     named = [name for name in _FIGURES if any(name in found for found in columns.values())]
     ui.table(title, ("", *columns), [
-        Row(cells=(name, *(shown(found.get(name), _FIGURES[name]) for found in columns.values()))) for name in named
+        Row(cells=(name, *(figure(found.get(name), _FIGURES[name]) for found in columns.values()))) for name in named
     ])  # fmt: skip
 
 
@@ -80,7 +90,7 @@ def evaluate_command(
     from kit.tiny import evaluate
 
     session = session_for(argv=sys.argv[1:])
-    loaded, rows = _opened(model, features, split, session)
+    loaded, rows = _opened(model, features, split, out_json, session)
     found: dict[str, Any] = evaluate.evaluate(loaded, rows, target)
     args = {"split": split, "target": target}
     document = {
@@ -105,8 +115,14 @@ def evaluate_command(
 @click.option("--rows", metavar="N", type=click.IntRange(3), default=100, show_default=True,
               help="Rows that are looked at, evenly spaced.")  # fmt: skip
 @click.option("--min-plcc", metavar="X", type=click.FloatRange(-1, 1), default=0.97, show_default=True,
-              help="Least PLCC with the teacher.")  # fmt: skip
-@click.option("--max-rmse", metavar="X", type=click.FloatRange(0), help="Largest RMSE in VMAF points. Default: any.")
+              callback=_finite, help="Least PLCC with the teacher.")  # fmt: skip
+@click.option(
+    "--max-rmse",
+    metavar="X",
+    type=click.FloatRange(0),
+    callback=_finite,
+    help="Largest RMSE in VMAF points. Default: any.",
+)
 @click.option("--out-json", metavar="FILE", type=_path,
               help="The report, which register asks for. Default: M.validation.json beside the model.")  # fmt: skip
 @options("json")
@@ -124,9 +140,9 @@ def validate(
     from kit.tiny.ship_gate import Limits, check
 
     session = session_for(argv=sys.argv[1:])
-    loaded, table = _opened(model, features, split, session)
-    limits = Limits(rows=rows, min_plcc=min_plcc, max_rmse=max_rmse)
     out = out_json or model.with_suffix(REPORT_SUFFIX)
+    loaded, table = _opened(model, features, split, out, session)
+    limits = Limits(rows=rows, min_plcc=min_plcc, max_rmse=max_rmse)
     args = {"split": split, "rows": rows, "min_plcc": min_plcc, "max_rmse": max_rmse}
     report = check(loaded, table, split, limits) | {
         "run_provenance": evaluate.provenance(session, args, loaded, features, out)
@@ -161,9 +177,10 @@ def register(
     Exit codes: 0 done, 2 bad input or an id that is taken, 3 not passed, or a file that is not what another says.
     """
     from kit.tiny import register as registering
+    from kit.tiny.registry import REGISTRY
 
     del kind  # one is known
-    registry = (registry or model.with_name(registering.REGISTRY)).absolute()
+    registry = (registry or model.with_name(REGISTRY)).absolute()
     report = validation or model.with_suffix(registering.REPORT_SUFFIX)
     session = session_for(registry.parent, sys.argv[1:])
     asked = registering.Asked(model=model, id=name, license=license_id, report=report, registry=registry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 #: What may stand before a path: nothing that belongs to a longer one, unless it is an escape or an option's letter.
 _BEFORE = r"(?:(?<![\w<>./-])|(?<=\\[nrt])|(?<=\s-[A-Za-z]))"
@@ -29,6 +29,17 @@ class Redactor:
         for folder, token in sorted(self.folders.items(), key=lambda item: -len(str(item[0]))):
             text = re.sub(rf"{_BEFORE}(?:file:)?{re.escape(str(folder))}(?![\w-]|\.\w)", token, text)
         text = _ABSOLUTE.sub(r"<path>/\1", text)
+        return self._named(text)
+
+    def path(self, text: str) -> str:
+        """The same of a path, or an item of a command line (``--out=PATH``, ``NAME=PATH``): it may hold spaces."""
+        named = re.match(r"[\w-]+=", text)
+        option = named[0] if named else ""
+        value = text.removeprefix(option)
+        told = self(value)
+        return self(option) + (f"<path>/{self._named(PurePath(value).name)}" if told.startswith("<path>") else told)
+
+    def _named(self, text: str) -> str:
         for word, token in self.words.items():
             text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", token, text)
         return text

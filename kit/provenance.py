@@ -47,7 +47,7 @@ def of_command(
     for name, path in inputs.items():
         exists = path.is_file()
         described[name] = {
-            "path": session.redact(str(path)), "exists": exists, "kind": "file",
+            "path": session.redact.path(str(path)), "exists": exists, "kind": "file",
             "sha256": sha256_file(path) if exists else None,
         }  # fmt: skip
     return {
@@ -57,7 +57,7 @@ def of_command(
             "sha256": sha256_file(entrypoint) if entrypoint.is_file() else None,
         },
         "argv": list(session.argv),
-        "args": {name: session.redact(text) for name, text in args.items()},
+        "args": {name: session.redact.path(text) for name, text in args.items()},
         "inputs": described,
         "outputs": {path: {"path": path} for path in outputs},
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},

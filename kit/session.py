@@ -53,7 +53,7 @@ def open_session(config: RunConfig, *, ui: Ui, cache: Path, argv: Sequence[str])
         folders.setdefault(folder, token)
     words = {platform.node(): "<host>", platform.node().split(".")[0]: "<host>", _user(): "<user>"}
     redact = Redactor(folders=folders, words={word: token for word, token in words.items() if word})
-    return Session(ui=ui, processes=Processes(redact), redact=redact, cache=cache, argv=tuple(map(redact, argv)))
+    return Session(ui=ui, processes=Processes(redact), redact=redact, cache=cache, argv=tuple(map(redact.path, argv)))
 
 
 def _user() -> str:

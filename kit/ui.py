@@ -122,6 +122,11 @@ class _Meter:
         return f"{shown}, {duration(left)} left" if self.done < self.total else f"{shown}, {duration(seconds)} in all"
 
 
+def figure(value: float | None, digits: int) -> str:
+    """A figure with so many decimals; a dash for one that does not exist."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
 def duration(seconds: float) -> str:
     """``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
     whole = round(seconds)

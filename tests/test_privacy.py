@@ -62,6 +62,21 @@ def test_texts(text: str, expected: str) -> None:
     assert HIDE(text) == (text if expected == "=" else expected)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/srv/Jane Doe/secret/t.parquet", "<path>/t.parquet"),
+        ("--out=/srv/Jane Doe/a b.json", "--out=<path>/a b.json"),
+        ("npd=/srv/Jane Doe/jane.parquet", "npd=<path>/<user>.parquet"),
+        ("/data/ref/a b/c d.yuv", "<ref>/a b/c d.yuv"),
+        ("a b", "a b"),
+        ("--epochs", "--epochs"),
+    ],
+)
+def test_a_path_may_hold_spaces(text: str, expected: str) -> None:
+    assert HIDE.path(text) == expected
+
+
 @pytest.mark.parametrize("text", ["/data/ref/a", "/opt/x/y z", "jane at /home/jane/x on attic", "/data/ref2/b"])
 def test_what_is_hidden_stays_as_it_is(text: str) -> None:
     assert HIDE(HIDE(text)) == HIDE(text)

@@ -29,7 +29,7 @@ from kit.tiny import checkpoint, table
 from kit.tiny.config import COMBINED, FitConfig, head, read_yaml, resolve
 from kit.tiny.fit import facts_of
 from kit.tiny.fitting import Fits, refuse_diverged
-from kit.tiny.loso import folds_of
+from kit.tiny.loso import folds_of, lines
 from kit.tiny.params import parse, recipe_with, scaled
 from kit.tiny.scored import scored
 from kit.tiny.split import divided
@@ -108,11 +108,18 @@ def test_the_command_line_beats_the_file_beats_the_default() -> None:
     assert [origins[name] for name in ("lr", "batch_size", "epochs")] == ["command line", "config file", "default"]
 
 
+def test_what_is_held_out_is_said_in_one_place() -> None:
+    config, origins = resolve({"val_fraction": 0.2}, {"val_source": ["s1"], "lr": 0.1})
+    assert (config.val_source, config.val_fraction, origins["val_source"]) == ((), 0.2, "default")
+    config, _ = resolve({"val_source": ("s1",)}, {"val_fraction": 0.1, "combined": "both"})
+    assert (config.val_source, config.val_fraction, config.combined) == (("s1",), None, "both")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("lr: 0.1\nlearning_rate: 1\nwidth: 2\n", "learning_rate, width: no such option"),
-        ("features: f.parquet\n", "belong on the command line"), ("- lr\n", "holds list"), ("lr: [\n", "no YAML"),
+        ("features: f.parquet\n", "belong on the command line"), ("- lr\n", "holds a list"), ("lr: [\n", "no YAML"), ("", "holds nothing"),
         ("batch-size: 1\nbatch_size: 2\n", "given twice"),
     ],
 )  # fmt: skip
@@ -268,6 +275,9 @@ def test_initial_weights_need_no_table(features: Path, tmp_path: Path, command: 
     assert fitted.facts["features_sha256"] is None
     assert fitted.arrays["biases.2"].tolist() == [50.0]
     assert load(out / "history.json")["validation"] is None
+    (tmp_path / "ended").mkdir()  # by a kill, or by a training that diverged
+    (tmp_path / "ended" / "config.yaml").write_text("lr: 9.0\n")
+    assert command(["fit", "--epochs", "0", "--out", str(tmp_path / "ended")]) == exits.OK
     assert command(["fit", "--epochs", "0", "--features", str(features), "--out", str(out)]) == exits.BAD_INPUT
     assert command(["fit", "--epochs", "1", "--out", str(out)]) == exits.BAD_INPUT
     assert command(["export", "--checkpoint", str(out / "checkpoint.safetensors"), "--out",
@@ -420,6 +430,21 @@ def test_heads_side_by_side_with_each_source_held_out(
     assert "| ElFuente |" in text
 
 
+def test_baselines_of_one_name_are_refused(features: Path, tmp_path: Path, command: Command) -> None:
+    argv = ["loso", "--features", str(features), "--out", str(tmp_path / "loso")]
+    for folder in "ab":
+        argv += ["--baseline", str(tmp_path / folder / "m.onnx")]
+    assert command(argv) == exits.BAD_INPUT
+    assert not (tmp_path / "loso").exists()
+
+
+def test_one_seed_has_no_deviation_over_seeds() -> None:
+    found: Any = {"name": "x", "model": None, **scored(TABLE, TABLE.folds(TABLE.groups),
+                  {"0": TABLE.frame["vmaf"].to_numpy(np.float64) + 1})}  # fmt: skip
+    (line,) = lines({"compared": [found]})["Held out"]
+    assert line == ("x", "1.0000", "0.0000", "-", "1.0000", "0.0000", "-", "1.00", "0.00", "-")
+
+
 def test_folds_follow_from_a_column_of_whole_groups() -> None:
     assert [fold.held_out for fold in folds_of(TABLE, "column:fold")] == ["fold0", "fold1"]
     assert [len(fold.held) for fold in folds_of(TABLE, "source")] == [60] * 4
@@ -468,16 +493,19 @@ def tune(features: Path, out: Path, *further: str) -> list[str]:
             "--epochs", "3", "--batch-size", "32", "--out", str(out), *further]  # fmt: skip
 
 
-@pytest.mark.skipif(not HAS_OPTUNA, reason="Optuna is not installed")
-def test_trials_are_trained_together_and_a_study_goes_on(
-    features: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def work_here(monkeypatch: pytest.MonkeyPatch) -> None:
     def here(folders: Sequence[Path], _workers: int, _processes: Processes, advance: Callable[[int], None]) -> None:
         """Do the workers' work here: their processes are of no concern to a study."""
         for folder in folders:
             worker.work(folder, advance)
 
     monkeypatch.setattr(members, "_work", here)
+
+
+@pytest.mark.skipif(not HAS_OPTUNA, reason="Optuna is not installed")
+@pytest.mark.usefixtures("work_here")
+def test_trials_are_trained_together_and_a_study_goes_on(features: Path, tmp_path: Path, command: Command) -> None:
     assert command(tune(features, tmp_path, "--trials", "2")) == exits.OK
     first = load(tmp_path / "tune.json")
     assert command(tune(features, tmp_path, "--trials", "6")) == exits.OK
@@ -489,6 +517,23 @@ def test_trials_are_trained_together_and_a_study_goes_on(
     assert {trial["recipe"]["arch"] for trial in found["trials"]} <= {"mlp-4-2", "mlp-8-4"}
     assert command(tune(features, tmp_path, "--trials", "4")) == exits.OK
     assert load(tmp_path / "tune.json")["trials"] == found["trials"]
+
+
+@pytest.mark.skipif(not HAS_OPTUNA, reason="Optuna is not installed")
+@pytest.mark.usefixtures("work_here")
+def test_trials_in_a_database_elsewhere_do_not_tell_its_address(
+    features: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "of Jane" / "s.db"
+    place.parent.mkdir()
+    argv = tune(features, tmp_path / "out", "--trials", "1", "--storage", f"sqlite:///{place}")
+    monkeypatch.setattr(sys, "argv", ["kit", *argv])
+    assert command(argv) == exits.OK
+    assert place.stat().st_size > 0
+    assert load(tmp_path / "out" / "tune.json")["run_provenance"]["argv"][-1] == "<storage>"
+    assert "Jane" not in (tmp_path / "out" / "tune.json").read_text()
+    for address in ("nonsense", f"sqlite:///{tmp_path}/nowhere/s.db", "postgresql://bob:secret@localhost/x"):
+        assert command(tune(features, tmp_path / "out", "--trials", "1", "--storage", address)) == exits.BAD_INPUT
 
 
 def test_without_optuna_it_says_what_to_install(

@@ -154,7 +154,7 @@ def test_viewers_judge_clips_and_the_teacher_stands_beside(
     assert found["teacher_itself"]["rmse"] == pytest.approx(0, abs=1e-9)
     assert "the teacher" in said
     two = (*argv, "--split", "source=s0")
-    assert "2 clips have a subjective score" in ask(*two, code=exits.INVALID)[1]
+    assert "2 of these clips have a subjective score" in ask(*two, code=exits.INVALID)[1]
 
 
 def test_scores_of_another_teacher_say_nothing(model: Path, tmp_path: Path, ask: Ask) -> None:
@@ -436,7 +436,6 @@ def test_what_cannot_be_repaired_is_told(renamed: Path, tmp_path: Path, ask: Ask
     out = ("--out", tmp_path / "whole.onnx")
     whole = foreign(tmp_path / "whole_already.onnx")
     assert "there is nothing to repair" in ask("repair-onnx", whole, *out, code=exits.BAD_INPUT)[1]
-    assert "is the model itself" in ask("repair-onnx", renamed, "--out", renamed, code=exits.BAD_INPUT)[1]
     (renamed.parent / "other.data").write_bytes(b"")
     assert "Name the file with --data" in ask("repair-onnx", renamed, *out, code=exits.BAD_INPUT)[1]
     assert "is not there" in ask("repair-onnx", tmp_path / "no.onnx", *out, code=exits.BAD_INPUT)[1]
@@ -452,3 +451,67 @@ def test_a_name_that_leads_away_is_not_followed(location: str, renamed: Path, tm
     (renamed.parent / "tiny_v1.onnx.data").unlink()
     _, said = ask("repair-onnx", renamed, "--out", tmp_path / "whole.onnx", code=exits.BAD_INPUT)
     assert "no *.data lies beside it" in said
+
+
+# ------------------------------------------------------------------------------------------- places
+
+
+def digest(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_nothing_is_written_over_what_is_read(
+    model: Path, features: Path, renamed: Path, tmp_path: Path, ask: Ask
+) -> None:
+    before = digest(tmp_path)
+    held = ("--model", model, "--features", features, "--out-json")
+    kept, data = model.with_suffix(".safetensors"), renamed.parent / "tiny_v1.onnx.data"
+    for argv in (
+        ("eval", *held, model), ("eval", *held, features), ("validate", *held, model.with_suffix(".json")),
+        ("repair-onnx", renamed, "--out", renamed), ("repair-onnx", renamed, "--out", data),
+        ("repair-onnx", renamed, "--data", features, "--out", features),
+    ):  # fmt: skip
+        assert "would be written over what is read" in ask(*argv, code=exits.BAD_INPUT)[1]
+    table_as_model = features.rename(features.with_name("f.onnx"))
+    argv = ("export", "--checkpoint", kept, "--features", table_as_model, "--out", table_as_model)
+    assert "would be written over what is read" in ask(*argv, code=exits.BAD_INPUT)[1]
+    table_as_model.rename(features)
+    assert digest(tmp_path) == before
+
+
+def test_a_registered_model_is_not_exported_over(registry: Path, model: Path, ask: Ask) -> None:
+    before = digest(registry.parent)
+    argv = ("export", "--checkpoint", model.with_suffix(".safetensors"), "--out", registry.parent / "a_line.onnx")
+    assert "is registered in the registry.json beside it" in ask(*argv, code=exits.BAD_INPUT)[1]
+    assert digest(registry.parent) == before
+
+
+@pytest.mark.parametrize("place", ["made", "models/a_line.json", "models/registry"])
+def test_a_registry_is_a_file_of_its_own(place: str, registry: Path, model: Path, tmp_path: Path, ask: Ask) -> None:
+    before = digest(tmp_path)
+    assert "no place for a registry" in registered(model, ask, "--registry", tmp_path / place, code=exits.BAD_INPUT)
+    assert digest(tmp_path) == before
+
+
+@pytest.mark.parametrize("place", ["", "f.parquet/below", "/proc/nowhere/x"])
+def test_a_place_that_cannot_be_written_is_told(
+    place: str, model: Path, features: Path, tmp_path: Path, ask: Ask
+) -> None:
+    out = tmp_path / place if place else model.parent
+    kept, folder_named_so = model.with_suffix(".safetensors"), tmp_path / "folder.onnx"
+    folder_named_so.mkdir()
+    for argv in (
+        ("eval", "--model", model, "--features", features, "--out-json", out),
+        ("validate", "--model", model, "--features", features, "--out-json", out),
+        ("export", "--checkpoint", kept, "--out", out.with_suffix(".onnx") if place else folder_named_so),
+        ("fit", "--epochs", "0", "--out", out if place else features),
+    ):  # fmt: skip
+        said = ask(*argv, code=exits.BAD_INPUT)[1]
+        assert any(str(one) in said for one in (out, out.parent, folder_named_so, features))
+        assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("limit", [("--min-plcc", "nan"), ("--max-rmse", "nan"), ("--max-rmse", "inf")])
+def test_a_limit_is_a_number(limit: tuple[str, str], model: Path, features: Path, ask: Ask) -> None:
+    argv = ("validate", "--model", model, "--features", features, *limit)
+    assert "is no finite number" in ask(*argv, code=exits.BAD_INPUT)[1]

@@ -40,4 +40,4 @@ def weights(arch: str) -> int:
 
 def _code(text: object) -> str:
     """A code span in one line, whatever the text."""
-    return "`" + " ".join(str(text).replace("`", "'").split()) + "`"
+    return "`" + " ".join(str(text).replace("`", "'").replace("|", "\\|").split()) + "`"

@@ -31,7 +31,8 @@ class Fitted:
         arrays: float32 ``weights.N`` [out, in] and ``biases.N`` [out] of each layer, ``mean`` and ``std`` [6].
         facts: what it was fitted to, JSON: ``teacher``, ``features_sha256``, ``rows``, ``clips``, ``corpora``,
             ``sources``, ``held_out`` (sources of them) and ``rows_held_out``, ``fitted_groups`` (content groups of the
-            others), ``seed``, ``device``, ``config_sha256``; of initial weights what is about a table is null.
+            others), ``seed``, ``device``, ``config_sha256``; of initial weights there are no
+            groups, and what else is about a table is null.
     """
 
     recipe: Recipe
@@ -54,7 +55,7 @@ def read(path: Path) -> Fitted:
         BadInput: it is something else, or damaged.
     """
     if not path.is_file():
-        raise Missing(f"{path} is not there", hint=_HINT)
+        raise Missing(f"{path} is {'a folder' if path.is_dir() else 'not there'}", hint=_HINT)
     try:
         with safe_open(str(path), framework="numpy") as opened:
             described = json.loads((opened.metadata() or {})["fitted"])

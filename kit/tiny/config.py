@@ -26,6 +26,8 @@ COMBINED: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 #: Share of the rows of each validated corpus that ``--combined`` holds out where nothing else is said.
 COMBINED_FRACTION = 0.1
 _LARGEST_SEED = 2**31 - 1
+#: Options that say what is held out.
+_HELD_OUT = ("val_source", "val_fraction")
 _PLACES = ("features", "out", "config")
 
 
@@ -101,6 +103,8 @@ def resolve(given: Mapping[str, object], file: dict[str, object]) -> tuple[FitCo
         BadInput: a value cannot be used, or two of them contradict each other.
     """
     named = {name: value for name, value in given.items() if value not in (None, ())}
+    if any(name in named for name in _HELD_OUT):  # what is held out is said in one place
+        file = {name: value for name, value in file.items() if name not in _HELD_OUT}
     origins = dict.fromkeys(_VALUES, "default") | dict.fromkeys(file, "config file")
     origins |= dict.fromkeys(named, "command line")
     values: dict[str, Any] = {}
@@ -135,7 +139,9 @@ def read_yaml(text: str, where: str) -> dict[str, object]:
     except yaml.YAMLError as error:
         raise BadInput(f"--config {where} is no YAML: {error}") from error
     if not isinstance(value, Mapping):
-        raise BadInput(f"--config {where} holds {type(value).__name__}, expected option names with values")
+        held = "nothing" if value is None else f"a {type(value).__name__}"
+        raise BadInput(f"--config {where} holds {held}, expected option names with values",
+                       hint="For example `arch: mlp_small`, one option a line.")  # fmt: skip
     names = {key: str(key).replace("-", "_") for key in value}
     if places := [str(key) for key, name in names.items() if name in _PLACES]:
         raise BadInput(f"--config {where}: {', '.join(places)} belong on the command line",

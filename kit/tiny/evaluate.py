@@ -40,6 +40,7 @@ def evaluate(model: ModelFile, table: FeatureTable, target: str) -> dict[str, ob
     if target == "mos":
         found = against_mos(scores, table, what=model.path.name)
         teacher = against_mos(table.frame["vmaf"].to_numpy(np.float64), table, what="the teacher")
+        teacher["n_samples"] = teacher.pop("n")
     else:
         found = described(scores, table.frame["vmaf"].to_numpy(np.float64), what=model.path.name) | {"mapping": None}
         teacher = None
@@ -118,7 +119,8 @@ def against_mos(scores: Values, table: FeatureTable, *, what: str) -> dict[str, 
     mos = table.frame["mos"].to_numpy(np.float64)
     pairs = [(scores[rows].mean(), mos[rows][0]) for _, rows in table.clips() if np.isfinite(mos[rows][0])]
     if len(pairs) < 3:
-        raise Wanting(f"{len(pairs)} clips have a subjective score, a correlation needs at least three")
+        raise Wanting(f"{len(pairs)} of these clips have a subjective score, a correlation needs at least three",
+                      hint="Join the scores of more clips with `join-mos`, or take more rows by --split.")  # fmt: skip
     mean, wanted = np.array(pairs).T
     slope, intercept = np.polyfit(mean, wanted, 1) if np.ptp(mean) > 0 else (0.0, wanted.mean())
     mapped = described(slope * mean + intercept, wanted, what=what)

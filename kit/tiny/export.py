@@ -11,7 +11,7 @@ import numpy as np
 
 from kit import contract, validation
 from kit.errors import BadInput, ExportFailed
-from kit.fsio import TEMPORARY_PREFIX, sha256_file, write_bytes, write_json
+from kit.fsio import TEMPORARY_PREFIX, refuse_inputs, sha256_file, write_bytes, write_json
 from kit.provenance import of_command
 from kit.session import Session
 from kit.sidecar import graph_facts, recipe_facts
@@ -19,6 +19,7 @@ from kit.tiny import checkpoint
 from kit.tiny import table as tables
 from kit.tiny.checkpoint import Fitted
 from kit.tiny.fitting import file_of
+from kit.tiny.registry import refuse_listed
 from kit.training import export, export_check
 from kit.training.model import restored
 from kit.training.recipe import architecture
@@ -44,12 +45,14 @@ def make(source: Path, features: Path | None, out: Path, session: Session) -> di
         The sidecar.
 
     Raises:
-        Missing, BadInput: the checkpoint or the table cannot be read, or ``out`` is no name of a model.
+        Missing, BadInput: the checkpoint or the table cannot be read, or ``out`` is no name of a model or is taken.
         ExportFailed: the graph does not do what the network does.
     """
     if out.suffix != ".onnx" or not _NAME.fullmatch(out.stem):
         raise BadInput(f"--out: {out.name} is no name of a model",
                        hint="Give letters, digits, ., - and _, and .onnx at the end.")  # fmt: skip
+    refuse_inputs([out, out.with_suffix(".json")], [source, *([] if features is None else [features])])
+    refuse_listed(out)
     fitted = checkpoint.read(source)
     network, scale = restored(architecture(fitted.recipe.arch), fitted.arrays)
     rows = generated(scale) if features is None else tables.read(features).rows()

@@ -138,9 +138,12 @@ def _no_training() -> dict[str, object]:
 
 
 def _keep_options(out: Path, config: FitConfig, features_sha256: str | None) -> None:
-    """Write the options, unless the folder holds a fit that was made with others or to another table."""
+    """Write the options, unless the folder holds a fit that was made with others or to another table.
+
+    One that has not come to its end, or has diverged, is none: its members lie under names of their own.
+    """
     path, wanted = out / CONFIG, config.as_yaml()
-    if path.is_file() and (there := path.read_bytes()) != wanted:
+    if (out / CHECKPOINT).is_file() and path.is_file() and (there := path.read_bytes()) != wanted:
         raise BadInput(f"{out} holds a fit with other options: {_differing(there, config.as_dict())}",
                        hint=_ELSEWHERE)  # fmt: skip
     if (out / CHECKPOINT).is_file() and checkpoint.read(out / CHECKPOINT).facts["features_sha256"] != features_sha256:

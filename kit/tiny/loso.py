@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from kit.tiny.table import FeatureTable
 from kit.training.folds import Fold
 from kit.training.model_file import ModelFile, open_model
 from kit.training.recipe import Recipe
+from kit.ui import figure
 
 RESULT, MARKDOWN = "loso.json", "loso.md"
 BY_SOURCE, _BY_COLUMN = "source", "column:"
@@ -81,6 +83,9 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
         BadInput: the folds cannot be made, or a baseline cannot be used.
         InvalidEvidence: a training diverged.
     """
+    names = [path.name for path in asked.baselines]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise BadInput(f"--baseline: several files are called {', '.join(sorted(twice))}", hint="Rename one of them.")
     with locked(out):
         table = tables.read(asked.features)
         folds = folds_of(table, asked.folds)
@@ -114,9 +119,11 @@ def _of_baseline(model: ModelFile, table: FeatureTable, folds: Sequence[Fold]) -
             **scored(table, folds, {model.path.stem: predicted(model, table)})}  # fmt: skip
 
 
+#: Decimals of each figure.
+_DIGITS = dict(zip(FIGURES, (4, 4, 2), strict=True))
 #: Titles and columns of the tables that :func:`lines` fills.
 TABLES = {
-    "Held out": ("mean over folds and seeds", "PLCC", "± folds", "± seeds", "SROCC", "RMSE", "± folds", "± seeds"),
+    "Held out": ("", *(text for name in FIGURES for text in (name.upper(), "± folds", "± seeds"))),
     "Clips": ("", "PLCC a clip", "all clips", "RMSE a clip", "all clips", "bias all clips", "from clip to clip"),
 }
 
@@ -125,13 +132,12 @@ def lines(document: Mapping[str, Any]) -> dict[str, list[tuple[str, ...]]]:
     """Of each table of :data:`TABLES` a line for everything that was compared."""
     found: dict[str, list[tuple[str, ...]]] = {title: [] for title in TABLES}
     for one in document["compared"]:
-        plcc, srocc, rmse = (one["mean"][name] for name in FIGURES)
         clip, every = one["per_clip"], one["all_clips"]
-        found["Held out"].append((_called(one), *_with_deviations(one, plcc, 4), number(srocc["mean"], 4),
-                                  *_with_deviations(one, rmse, 2)))  # fmt: skip
+        told = (_with_deviations(one, name, digits) for name, digits in _DIGITS.items())
+        found["Held out"].append((_called(one), *chain.from_iterable(told)))
         found["Clips"].append((
-            _called(one), number(clip["plcc"], 4), number(every["plcc"], 4), number(clip["rmse"], 2),
-            number(every["rmse"], 2), number(every["bias"], 2), number(clip["bias_std"], 2),
+            _called(one), figure(clip["plcc"], 4), figure(every["plcc"], 4), figure(clip["rmse"], 2),
+            figure(every["rmse"], 2), figure(every["bias"], 2), figure(clip["bias_std"], 2),
         ))  # fmt: skip
     return found
 
@@ -152,15 +158,15 @@ def _called(one: Mapping[str, Any]) -> str:
     return f"{one['name']} (baseline)" if one["model"] else str(one["name"])
 
 
-def number(value: float | None, digits: int) -> str:
-    """A figure, or a dash where it does not exist."""
-    return "-" if value is None else f"{value:.{digits}f}"
+def _with_deviations(one: Mapping[str, Any], name: str, digits: int) -> tuple[str, ...]:
+    """Mean, deviation over folds, and over seeds if there are several."""
+    found = one["mean"][name]
+    seeds = found["std_seeds"] if _seeds(one) > 1 else None
+    return tuple(figure(value, digits) for value in (found["mean"], found["std_folds"], seeds))
 
 
-def _with_deviations(one: Mapping[str, Any], figure: Mapping[str, Any], digits: int) -> tuple[str, ...]:
-    """Mean, deviation over folds, and over seeds, of which a model that is there has none."""
-    seeds = "-" if one["model"] else number(figure["std_seeds"], digits)
-    return number(figure["mean"], digits), number(figure["std_folds"], digits), seeds
+def _seeds(one: Mapping[str, Any]) -> int:
+    return len(one["folds"][0]["per_seed"])
 
 
 def _markdown(document: Mapping[str, Any]) -> Iterator[str]:
@@ -175,22 +181,22 @@ def _markdown(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"{_WHAT}\n"
     for remark in remarks(document):
         yield f"{remark}\n"
-    for figure, digits in (("plcc", 4), ("srocc", 4), ("rmse", 2)):
-        yield f"## {figure.upper()} of each fold, mean ± deviation over seeds\n"
+    for name, digits in _DIGITS.items():
+        yield f"## {name.upper()} of each fold, mean ± deviation over seeds\n"
         compared = document["compared"]
         rows = [
-            (fold["held_out"], *(_in_fold(one, one["folds"][index][figure], digits) for one in compared))
+            (fold["held_out"], *(_in_fold(one, one["folds"][index][name], digits) for one in compared))
             for index, fold in enumerate(compared[0]["folds"])
         ]  # fmt: skip
         yield from _table(("held out", *map(_called, compared)), rows)
         yield ""
 
 
-def _in_fold(one: Mapping[str, Any], figure: Mapping[str, Any], digits: int) -> str:
-    mean = number(figure["mean"], digits)
-    return mean if one["model"] else f"{mean} ± {number(figure['std'], digits)}"
+def _in_fold(one: Mapping[str, Any], found: Mapping[str, float | None], digits: int) -> str:
+    mean = figure(found["mean"], digits)
+    return f"{mean} ± {figure(found['std'], digits)}" if _seeds(one) > 1 else mean
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     for cells in (columns, ["---"] * len(columns), *rows):
-        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        yield "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"

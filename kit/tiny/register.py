@@ -17,11 +17,13 @@ from kit.provenance import of_command
 from kit.session import Session
 from kit.sidecar import REGISTRY_VERSION
 from kit.tiny import card, export, ship_gate
+from kit.tiny.registry import models
 from kit.training.model_file import ModelFile, open_model
 
 #: What ``validate`` leaves beside a model, and ``register`` looks for there.
 REPORT_SUFFIX = ".validation.json"
-REGISTRY = "registry.json"
+#: What a registered model is: the model, its sidecar, its card.
+_FILES = (".onnx", ".json", ".md")
 _ID = re.compile(r"[a-z0-9_]{1,80}")
 _LONGEST_DESCRIPTION = 256
 
@@ -57,6 +59,10 @@ def register(asked: Asked, session: Session) -> dict[str, Any]:
     """
     if not _ID.fullmatch(asked.id):
         raise BadInput(f"--id: {asked.id!r} is not 1 to 80 lower-case letters, digits and _")
+    names = [f"{asked.id}{suffix}" for suffix in _FILES]
+    if asked.registry.suffix != ".json" or asked.registry.is_dir() or asked.registry.name in names:
+        raise BadInput(f"--registry: {asked.registry} is no place for a registry: it is a .json file of its own",
+                       hint="For example models/registry.json.")  # fmt: skip
     license_id = spdx(asked.license)
     model = open_model(asked.model)
     told = _sidecar(model)
@@ -71,7 +77,7 @@ def register(asked: Asked, session: Session) -> dict[str, Any]:
             "registration": of_command(
                 session, args={"id": asked.id, "kind": told["kind"], "license": license_id},
                 inputs={"model": asked.model, "sidecar": asked.model.with_suffix(".json"), "validation": asked.report},
-                outputs=[f"{asked.id}{suffix}" for suffix in (".onnx", ".json", ".md")],
+                outputs=names,
             ),
         }  # fmt: skip
         line = _line(described)
@@ -143,12 +149,8 @@ def _listed(registry: Path, name: str) -> list[dict[str, Any]]:
     Raises:
         BadInput: it is no registry, or the id is taken. Wanting: a file is not what it says.
     """
-    if not registry.is_file():
-        return []
-    value: Any = read_json(registry)
-    if problems := validation.problems("registry", value):
-        raise BadInput(f"{registry} is no registry: {problems[0]}")
-    for line in value["models"]:
+    listed = models(registry)
+    for line in listed:
         file = registry.parent / line["onnx"]
         if not file.is_file() or sha256_file(file) != line["sha256"]:
             raise Wanting(f"{file.name} is not the file that {registry.name} lists as {line['id']}",
@@ -156,7 +158,7 @@ def _listed(registry: Path, name: str) -> list[dict[str, Any]]:
         if line["id"] == name:
             raise BadInput(f"--id: {name} is registered already, SHA-256 {line['sha256'][:16]}…",
                            hint="Give another id: what is registered stays what it is.")  # fmt: skip
-    return list(value["models"])
+    return listed
 
 
 def _refuse_strangers(folder: Path, name: str, model: ModelFile) -> None:
@@ -164,7 +166,7 @@ def _refuse_strangers(folder: Path, name: str, model: ModelFile) -> None:
     there = folder / f"{name}.onnx"
     if there.is_file() and sha256_file(there) == model.sha256:
         return
-    if found := [path.name for suffix in (".onnx", ".json", ".md") if (path := folder / f"{name}{suffix}").exists()]:
+    if found := [path.name for suffix in _FILES if (path := folder / f"{name}{suffix}").exists()]:
         raise BadInput(f"{', '.join(found)} is in {folder} already, and belongs to another model",
                        hint="Give another --id, or move it away.")  # fmt: skip
 

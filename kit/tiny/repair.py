@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto
 
 from kit.errors import BadInput, Missing, Wanting
-from kit.fsio import write_bytes
+from kit.fsio import refuse_inputs, write_bytes
 from kit.training import runtime
 from kit.training.external_data import Outside, is_outside, outside, place, tensors
 
@@ -31,12 +31,12 @@ def repair(path: Path, data: Path | None, out: Path) -> Outside:
         Missing, BadInput: the model holds everything itself or cannot be read, or nothing tells where the weights are.
         Wanting: they do not fit the model, or the copy is none that onnxruntime takes.
     """
-    if out.resolve() == path.resolve():
-        raise BadInput(f"--out: {out.name} is the model itself", hint="Give another name; the original stays.")
+    refuse_inputs([out], [path, *path.parent.glob("*.data"), *([] if data is None else [data])])
     content = _read(path, "the model")
     found = outside(path, content)
     if found is None:
-        raise BadInput(f"{path.name} names no weights in another file; there is nothing to repair")
+        raise BadInput(f"{path.name} is no ONNX file that names weights in another; there is nothing to repair",
+                       hint="A model that holds its weights itself needs no copy.")  # fmt: skip
     weights = _read(_place(path, found, data), "--data")
     model = onnx.load_model_from_string(content)
     for tensor in tensors(model):
@@ -47,14 +47,14 @@ def repair(path: Path, data: Path | None, out: Path) -> Outside:
         content = model.SerializeToString(deterministic=True)
         runtime.open_session(content)
     except Exception as error:  # onnx and onnxruntime have no class of errors in common
-        raise Wanting(f"with these weights {path.name} is no valid model: {str(error)[:300]}") from error
+        raise Wanting(f"with these weights {path.name} is no valid model: {str(error)[:300]}", hint=_OTHERS) from error
     write_bytes(out, content)
     return found
 
 
 def _read(path: Path, what: str) -> bytes:
     if not path.is_file():
-        raise Missing(f"{what}: {path} is not there", hint="Give the file's path.")
+        raise Missing(f"{what}: {path} is {'a folder' if path.is_dir() else 'not there'}", hint="Give the file's path.")
     if (size := path.stat().st_size) > LARGEST:
         raise BadInput(f"{what}: {path.name} has {size} bytes, more than {LARGEST}; this is no head on six features")
     return path.read_bytes()

@@ -62,10 +62,10 @@ def _missed(figures: dict[str, Any], scores: Values, limits: Limits) -> list[str
     found, (low, high) = [], contract.SCORE_RANGE
     if figures["undefined"]:
         found.append(f"no PLCC: {figures['undefined']}")
-    elif figures["plcc"] < limits.min_plcc:
+    elif not figures["plcc"] >= limits.min_plcc:
         found.append(f"PLCC {figures['plcc']:.4f}, at least {limits.min_plcc:g} is asked for")
-    if limits.max_rmse is not None and figures["rmse"] > limits.max_rmse:
+    if limits.max_rmse is not None and not figures["rmse"] <= limits.max_rmse:
         found.append(f"RMSE {figures['rmse']:.2f} VMAF points, at most {limits.max_rmse:g} are asked for")
-    if scores.min() < low or scores.max() > high:
+    if not low <= scores.min() <= scores.max() <= high:
         found.append(f"scores from {scores.min():g} to {scores.max():g}, expected {low:g} to {high:g}")
     return found

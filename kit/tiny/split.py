@@ -86,7 +86,7 @@ def _drawn(table: FeatureTable, pool: NDArray[np.bool_], fraction: float, seed: 
     rows = dict(zip(names.tolist(), counts.tolist(), strict=True))
     if len(rows) < 2:
         raise BadInput(f"--val-fraction: there is one content group ({', '.join(rows)}), and it cannot be on both "
-                       "sides", hint="Leave it out, or bring more sources.")  # fmt: skip
+                       "sides", hint="Leave it out, or bring more: a larger table or --max-pairs.")  # fmt: skip
     drawn = sorted(rows, key=lambda name: sha256_json({"seed": seed, "group": name}))
     chosen, reached = {drawn[0]}, rows[drawn[0]]
     for name in drawn[1:-1]:

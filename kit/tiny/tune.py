@@ -11,7 +11,7 @@ from typing import Any
 
 from kit import contract
 from kit.canon import sha256_json
-from kit.errors import InvalidEvidence, PrerequisiteFailed
+from kit.errors import BadInput, InvalidEvidence, PrerequisiteFailed
 from kit.fsio import locked, write_json
 from kit.provenance import of_command
 from kit.session import Session
@@ -61,7 +61,7 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
 
     Raises:
         PrerequisiteFailed: Optuna is not there.
-        BadInput: a parameter, the folds or the table cannot be used.
+        BadInput: a parameter, the folds, the table or the storage cannot be used.
         InvalidEvidence: every trial diverged.
     """
     optuna = _optuna()
@@ -118,10 +118,15 @@ def _study(optuna: Any, asked: Asked, out: Path, table: FeatureTable) -> Any:
         "recipe": asdict(asked.recipe), "params": [param.as_dict() for param in asked.params], "seed": asked.seed,
         "folds": asked.folds, "features_sha256": table.sha256,
     }  # fmt: skip
-    study = optuna.create_study(
-        study_name=f"tune-{sha256_json(question)[:16]}", direction="minimize", load_if_exists=True,
-        storage=asked.storage or f"sqlite:///{(out / STORAGE).absolute()}",
-    )  # fmt: skip
+    try:
+        study = optuna.create_study(
+            study_name=f"tune-{sha256_json(question)[:16]}", direction="minimize", load_if_exists=True,
+            storage=asked.storage or f"sqlite:///{(out / STORAGE).absolute()}",
+        )  # fmt: skip
+    except Exception as error:  # SQLAlchemy, its drivers and Optuna have no class of errors in common
+        raise BadInput(f"the study cannot be opened: {str(error).splitlines()[0]:.200}",
+                       hint="--storage is an address as SQLAlchemy has it, such as sqlite:////path/to/study.db; "
+                       "its driver must be installed, and its place there.") from error  # fmt: skip
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     return study
