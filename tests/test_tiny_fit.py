@@ -119,7 +119,8 @@ def test_what_is_held_out_is_said_in_one_place() -> None:
     ("text", "said"),
     [
         ("lr: 0.1\nlearning_rate: 1\nwidth: 2\n", "learning_rate, width: no such option"),
-        ("features: f.parquet\n", "belong on the command line"), ("- lr\n", "holds a list"), ("lr: [\n", "no YAML"), ("", "holds nothing"),
+        ("features: f.parquet\n", "belong on the command line"), ("- lr\n", "holds a list"), ("lr: [\n", "no YAML"),
+        ("", "holds nothing"),
         ("batch-size: 1\nbatch_size: 2\n", "given twice"),
     ],
 )  # fmt: skip

@@ -55,7 +55,7 @@ def make(config: FitConfig, features: Path | None, out: Path, session: Session) 
             "schema_version": contract.SCHEMA_VERSION, "config": config.as_dict(), "config_sha256": config.sha256,
             "checkpoint_sha256": sha256_file(out / CHECKPOINT), **history,
             "run_provenance": of_command(
-                session, args={name: str(value) for name, value in config.as_dict().items()},
+                session, args={name: str(value) for name, value in config.as_dict().items() if value is not None},
                 inputs={} if features is None else {"features": file_of(features)},
                 outputs=[CHECKPOINT, HISTORY, CONFIG],
             ),

@@ -62,7 +62,8 @@ def fit(asked: Fits, session: Session, *, what: str) -> list[Members]:
     each = len(asked.seeds) * len(asked.folds)
     left = sum((each - len(ensemble.finished())) * ensemble.recipe.epochs for ensemble in ensembles)
     heads = ", ".join(dict.fromkeys(recipe.arch for recipe in asked.recipes))
-    session.ui.say(f"{what}: {each * len(ensembles)} members of {heads} on {device.kind} ({device.reason}), "
+    count = each * len(ensembles)
+    session.ui.say(f"{what}: {count} member{'s'[: count > 1]} of {heads} on {device.kind} ({device.reason}), "
                    f"{len(rows)} rows" + ("" if left else "; all are there already"))  # fmt: skip
     with session.ui.progress(what, left, "epochs") as advance:
         return train(ensembles, session.processes, lambda epochs: advance("", epochs))
