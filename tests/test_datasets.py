@@ -106,7 +106,7 @@ def test_what_is_missing_of_it_is_told_clip_by_clip(tmp_path: Path, open_at: Ope
     assert [line for line in found.wanting if "FoxBird" not in line and "Tennis" not in line] == [
         "dis/notes.mp4: is not named <source>_<quality>_<height>_<bitrate>.yuv",
         "dis/Seeking_95_1080_20000.yuv is not there",
-        "dis/CrowdRun_03_288_375.yuv: its 100 bytes are not the reference's 4 frames of any of 64x48, 512x288",
+        "dis/CrowdRun_03_288_375.yuv: its 100 bytes are not the reference's 4 frames of any of 64x48, 512x288, 384x288",
     ]
     assert sum("its reference" in line for line in found.wanting) == 12
     with pytest.raises(Several, match=r"FoxBird_25fps.yuv: is not there\n.*Tennis_24fps.yuv: is not there"):
@@ -162,6 +162,38 @@ def test_a_size_that_fits_twice_is_not_guessed() -> None:
     reference = Geometry(width=288, height=512, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=10)
     with pytest.raises(BadInput, match="fit more than one of 288x512, 512x288"):
         stored_geometry(512 * 288 * 3 // 2 * 10, 288, reference)
+
+
+@pytest.mark.parametrize(
+    ("size", "stored"), [((320, 192), (240, 144)), ((1440, 1080), (384, 288)), ((854, 480), (512, 288))]
+)
+def test_a_distorted_clip_may_have_the_shape_of_its_reference(size: tuple[int, int], stored: tuple[int, int]) -> None:
+    reference = Geometry(width=size[0], height=size[1], pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=10)
+    found = stored_geometry(stored[0] * stored[1] * 3 // 2 * 10, stored[1], reference)
+    assert (found.width, found.height) == stored
+
+
+def test_a_sidecar_tells_how_a_distorted_clip_is_stored(tmp_path: Path, open_at: Open) -> None:
+    dis = netflix(tmp_path / "npd") / "dis"
+    told = {
+        "CrowdRun_03_288_375": '{"width": 48, "height": 64, "fps": 25}',
+        "FoxBird_20_288_375": '{"width": 50, "height": 48, "fps": 25}',
+        "Tennis_20_288_375": '{"width": 64, "height": 96, "fps": 24}',
+        "Seeking_10_288_375": '{"width": 64}',
+    }
+    for stem, text in told.items():
+        (dis / f"{stem}.json").write_text(text)
+    (dis / "BirdsInCage_40_288_375.yuv").write_bytes(bytes(40 * 32 * 3 // 2 * FRAMES))
+    (dis / "BirdsInCage_40_288_375.json").write_text('{"width": 40, "height": 32, "fps": 30}')
+    found = open_at(tmp_path / "npd")
+    stored = {pair.distorted.label: pair.distorted.geometry for pair in found.pairs}
+    sizes = {name: (geometry.width, geometry.height) for name, geometry in stored.items()}
+    assert (sizes["CrowdRun_03_288_375"], sizes["BirdsInCage_40_288_375"]) == ((48, 64), (40, 32))
+    assert not {"FoxBird_20_288_375", "Tennis_20_288_375", "Seeking_10_288_375"}.intersection(stored)
+    wrong = " ".join(found.wanting)
+    assert "dis/FoxBird_20_288_375.yuv: 18432 bytes are 5 frames of 50x48 yuv420p" in wrong
+    assert "dis/Tennis_20_288_375.yuv: its 18432 bytes are 2 frames of 64x96 yuv420p, as its sidecar" in wrong
+    assert "dis/Seeking_10_288_375.yuv: Seeking_10_288_375.json: missing fps, height" in wrong
 
 
 def test_the_resolutions_of_a_scene_are_one_group(tmp_path: Path, open_at: Open) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from kit.datasets.base import Distorted
 from kit.errors import BadInput
 from kit.geometry import frame_bytes
+from kit.sources.scan import yuv_geometry
 from kit.types import Geometry, SourceFile
 
 
@@ -34,9 +35,9 @@ def pair_up(found: Sequence[Distorted], files: Sequence[SourceFile]) -> tuple[tu
             problems[one.path] = BadInput(f"{where}: its reference {one.reference.name} cannot be used")
             continue
         try:
-            geometry = stored_geometry(one.path.stat().st_size, one.height, reference.geometry)
+            geometry = _geometry(one, reference.geometry)
         except BadInput as error:
-            problems[one.path] = BadInput(f"{where}: {error.message}")
+            problems[one.path] = BadInput(f"{where}: {error.message.removeprefix(f'{one.path.name}: ')}")
             continue
         file = SourceFile(path=one.path, kind="yuv", label=one.path.stem, geometry=geometry)
         pairs.append(
@@ -45,10 +46,24 @@ def pair_up(found: Sequence[Distorted], files: Sequence[SourceFile]) -> tuple[tu
     return tuple(pairs), problems
 
 
-def stored_geometry(size: int, height: int, reference: Geometry) -> Geometry:
-    """How a distorted clip is stored: at the reference's size, or 16:9 at its own height (an even width).
+def _geometry(one: Distorted, reference: Geometry) -> Geometry:
+    """What a sidecar says (the name tells the height alone), else what the frames of the reference leave possible."""
+    size = one.path.stat().st_size
+    if not one.path.with_suffix(".json").is_file():
+        return stored_geometry(size, one.height, reference)
+    told = yuv_geometry(one.path, None)
+    if told.frames != reference.frames:
+        raise BadInput(
+            f"its {size} bytes are {told.frames} frames of {told.width}x{told.height} {told.pix_fmt}, as its sidecar "
+            f"says; the reference has {reference.frames}"
+        )
+    return told
 
-    The frames decide: only the geometry that gives as many as the reference has is believed.
+
+def stored_geometry(size: int, height: int, reference: Geometry) -> Geometry:
+    """How a distorted clip is stored: as large as its reference, or at its own height, 16:9 or as wide as that is.
+
+    The frames decide: only the geometry that gives as many as the reference has is believed. Widths are even.
 
     Args:
         size: bytes of the file.
@@ -56,8 +71,8 @@ def stored_geometry(size: int, height: int, reference: Geometry) -> Geometry:
     Raises:
         BadInput: no geometry fits, or more than one does.
     """
-    low = height * 16 // 9 // 2 * 2
-    widths = [low] if low * 9 == height * 16 else [low, low + 2]
+    shapes = ((16, 9), (reference.width, reference.height))
+    widths = [width for shape in shapes for width in _widths(height, *shape)]
     candidates = dict.fromkeys([(reference.width, reference.height), *((width, height) for width in widths)])
     fits = [
         (w, h) for w, h in candidates if frame_bytes(w, h, reference.pix_fmt) * reference.frames == size
@@ -68,3 +83,9 @@ def stored_geometry(size: int, height: int, reference: Geometry) -> Geometry:
     if len(fits) > 1:
         raise BadInput(f"its {size} bytes fit more than one of {tried}")
     return replace(reference, width=fits[0][0], height=fits[0][1])
+
+
+def _widths(height: int, across: int, down: int) -> tuple[int, ...]:
+    """Even widths of a picture of this height and shape: the exact one, else those on both sides of it."""
+    low = height * across // down // 2 * 2
+    return (low,) if low * down == height * across else (low, low + 2)
