@@ -66,13 +66,14 @@ def show(environ: Mapping[str, str], /, folder: Path, as_json: bool, **given: st
                        f"{p.distorted.geometry.width}x{p.distorted.geometry.height}"))
             for p in opened.pairs])  # fmt: skip
     lacking = [*(f"{name} is not there" for name in opened.missing), *opened.wanting]
-    if lacking:
-        session.ui.table("Missing", ("clip",), [Row(cells=(line,), style="red") for line in lacking])
+    for title, lines in (("Missing", lacking), ("Cannot be used", opened.unusable)):
+        if lines:
+            session.ui.table(title, ("clip",), [Row(cells=(line,), style="red") for line in lines])
     for note in opened.notes:
         session.ui.say(note)
     if as_json:
         print_json(_shown(opened))
-    return Outcome(code=exits.INVALID if lacking else exits.OK)
+    return Outcome(code=exits.INVALID if lacking or opened.unusable else exits.OK)
 
 
 @dataset.command()
@@ -251,7 +252,7 @@ def _shown(opened: Opened) -> dict[str, object]:
 
     return {
         "dataset": opened.name, "reason": opened.reason, "missing": list(opened.missing),
-        "wanting": list(opened.wanting), "notes": list(opened.notes),
+        "wanting": list(opened.wanting), "unusable": list(opened.unusable), "notes": list(opened.notes),
         "clips": [{"label": f.label, "group": f.content_group, "file": f.path.relative_to(opened.folder).as_posix(),
                    "geometry": geometry_facts(f.geometry)} for f in opened.files],
         "pairs": [{"distorted": p.distorted.path.name, "reference": p.reference.label, "quality": p.quality,

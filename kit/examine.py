@@ -289,8 +289,8 @@ def _tell_data_set(seen: Examined, found: Opened) -> None:
     if found.missing:
         text = f"{len(found.missing)} clips are not there: {', '.join(found.missing)}"
         seen.add(f"data set {found.name}", "warning", text, "Get them, or go on without them.")
-    if found.wanting:
-        text = found.wanting[0] + (f", and {len(found.wanting) - 1} more" if len(found.wanting) > 1 else "")
+    if lacking := (*found.wanting, *found.unusable):
+        text = lacking[0] + (f", and {len(lacking) - 1} more" if len(lacking) > 1 else "")
         seen.add(f"data set {found.name}", "warning", text, "A corpus does not need them; `dataset show` lists all.")
     for line in found.notes:
         seen.add(f"data set {found.name}", "warning", line, "Go on if you expected this.")

@@ -31,14 +31,23 @@ FRAMES = 4
 FRAME = 64 * 48 * 3 // 2
 
 Open = Callable[..., Opened]
+Refused = Callable[[Path, KitError], None]
 
 
 @pytest.fixture
 def open_at(tools: Tools, tmp_path: Path) -> Open:
     """Open a folder as a run does."""
 
-    def opened(folder: Path, asked: str = "auto", *, whole: bool = True) -> Opened:
-        return open_folder(folder, asked=asked, assumed=None, tools=tools, cache=tmp_path / "cache", whole=whole)
+    def opened(
+        folder: Path,
+        asked: str = "auto",
+        *,
+        whole: bool = True,
+        refused: Callable[[Path, KitError], None] | None = None,
+    ) -> Opened:
+        return open_folder(
+            folder, asked=asked, assumed=None, tools=tools, cache=tmp_path / "cache", whole=whole, refused=refused
+        )
 
     return opened
 
@@ -83,7 +92,7 @@ def test_the_netflix_public_dataset(tmp_path: Path, open_at: Open) -> None:
     assert {file.label: file.geometry.fps for file in found.files}["Tennis"] == 24
     assert len(found.groups) == 8
     assert {file.label for file in found.files if file.content_group == "ElFuente"} == {"ElFuente1", "ElFuente2"}
-    assert (found.missing, found.wanting, found.notes, found.ignored) == ((), (), (), ())
+    assert (found.missing, found.wanting, found.unusable, found.notes, found.ignored) == ((), (), (), (), ())
     assert len(found.pairs) == 70
     pair = next(pair for pair in found.pairs if pair.distorted.label == "ElFuente2_05_288_375")
     assert (pair.reference.label, pair.quality, pair.height, pair.bitrate) == ("ElFuente2", 5, 288, 375)
@@ -93,6 +102,25 @@ def test_the_netflix_public_dataset(tmp_path: Path, open_at: Open) -> None:
 def test_the_same_given_as_its_ref_folder(tmp_path: Path, open_at: Open) -> None:
     found = open_at(netflix(tmp_path / "npd") / "ref")
     assert (found.name, len(found.files), len(found.pairs), found.missing) == ("npd", 9, 70, ())
+    (tmp_path / "npd" / "dis" / "notes.mp4").write_bytes(b"x")
+    for given in ("npd", "npd/ref"):
+        assert [line.split(":")[0] for line in open_at(tmp_path / given).unusable] == ["dis/notes.mp4"]
+
+
+def test_a_clip_that_is_there_is_unusable_and_one_that_is_not_is_wanting(tmp_path: Path, open_at: Open) -> None:
+    folder = netflix(tmp_path / "npd")
+    (folder / "ref" / "Tennis_24fps.yuv").unlink()
+    (folder / "dis" / "Tennis_20_288_375.yuv").unlink()
+    (folder / "dis" / "BigBuckBunny_90_hd.yuv").write_bytes(bytes(FRAME * FRAMES))
+    (folder / "dis" / "notes.txt").write_text("x")
+    told: dict[Path, KitError] = {}
+    found = open_at(folder, refused=told.__setitem__)
+    assert found.wanting == ("dis/Tennis_20_288_375.yuv is not there",)
+    assert sorted(path.stem for path in told) == [
+        "BigBuckBunny_90_hd", *(f"Tennis_{rung}" for rung in npd.LADDER["Tennis"].split()[1:])
+    ]  # fmt: skip
+    assert [problem.message for problem in told.values()] == list(found.unusable)
+    assert "dis/notes.txt" in found.ignored
 
 
 def test_what_is_missing_of_it_is_told_clip_by_clip(tmp_path: Path, open_at: Open) -> None:
@@ -103,12 +131,12 @@ def test_what_is_missing_of_it_is_told_clip_by_clip(tmp_path: Path, open_at: Ope
     (folder / "dis" / "notes.mp4").write_bytes(b"x")
     found = open_at(folder)
     assert found.missing == ("FoxBird_25fps.yuv", "Tennis_24fps.yuv")
-    assert [line for line in found.wanting if "FoxBird" not in line and "Tennis" not in line] == [
-        "dis/notes.mp4: is not named <source>_<quality>_<height>_<bitrate>.yuv",
-        "dis/Seeking_95_1080_20000.yuv is not there",
+    assert found.wanting == ("dis/Seeking_95_1080_20000.yuv is not there",)
+    assert [line for line in found.unusable if "FoxBird" not in line and "Tennis" not in line] == [
+        "dis/notes.mp4: is not named <source>_<quality>_<height>_<bitrate>.yuv, a source of npd first",
         "dis/CrowdRun_03_288_375.yuv: its 100 bytes are not the reference's 4 frames of any of 64x48, 512x288, 384x288",
     ]
-    assert sum("its reference" in line for line in found.wanting) == 12
+    assert sum("its reference" in line for line in found.unusable) == 12
     with pytest.raises(Several, match=r"FoxBird_25fps.yuv: is not there\n.*Tennis_24fps.yuv: is not there"):
         open_at(folder, "npd")
     assert open_at(folder, "npd", whole=False).missing == found.missing
@@ -190,7 +218,7 @@ def test_a_sidecar_tells_how_a_distorted_clip_is_stored(tmp_path: Path, open_at:
     sizes = {name: (geometry.width, geometry.height) for name, geometry in stored.items()}
     assert (sizes["CrowdRun_03_288_375"], sizes["BirdsInCage_40_288_375"]) == ((48, 64), (40, 32))
     assert not {"FoxBird_20_288_375", "Tennis_20_288_375", "Seeking_10_288_375"}.intersection(stored)
-    wrong = " ".join(found.wanting)
+    wrong = " ".join(found.unusable)
     assert "dis/FoxBird_20_288_375.yuv: 18432 bytes are 5 frames of 50x48 yuv420p" in wrong
     assert "dis/Tennis_20_288_375.yuv: its 18432 bytes are 2 frames of 64x96 yuv420p, as its sidecar" in wrong
     assert "dis/Seeking_10_288_375.yuv: Seeking_10_288_375.json: missing fps, height" in wrong
@@ -385,6 +413,7 @@ def test_show(tmp_path: Path, kit_here: Kit) -> None:
     assert "ElFuente2_05_288_375" in whole.stderr
     (folder / "ref" / "Tennis_24fps.yuv").unlink()
     part = kit_here("dataset", "show", "npd", "--dataset", "npd", cwd=tmp_path)
+    assert "Cannot be used" in part.stderr
     assert part.returncode == exits.INVALID
     assert "Tennis_24fps.yuv is not there" in part.stderr
     assert kit_here("dataset", "show", "npd", "--dataset", "netflix", cwd=tmp_path).returncode == exits.BAD_INPUT

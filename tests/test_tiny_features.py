@@ -305,6 +305,21 @@ def test_a_distorted_clip_that_fits_nothing_fails_alone(ladder: Path, tmp_path: 
     assert found["counts"] == {"pairs": 5, "measured": 5, "kept": 0, "failed": 1}
 
 
+@pytest.mark.ffmpeg
+def test_a_distorted_clip_that_cannot_be_paired_has_failed(ladder: Path, tmp_path: Path, ask: Ask) -> None:
+    folder = shutil.copytree(ladder, tmp_path / "npd")
+    for name in ("ElFuente1_90_hd.yuv", "Tennis_90_1080_4300.yuv"):
+        shutil.copy(folder / "dis" / "ElFuente1_90_180_400.yuv", folder / "dis" / name)
+    found, said = ask(*npd(folder, tmp_path / "f.parquet"), "--max-pairs", "1", code=exits.INVALID)
+    misnamed, alone = found["failed"]
+    assert (misnamed["clip"], alone["clip"]) == ("ElFuente1_90_hd.yuv", "Tennis_90_1080_4300.yuv")
+    assert "is not named <source>_<quality>_<height>_<bitrate>.yuv" in misnamed["reason"]
+    assert alone["reason"] == "dis/Tennis_90_1080_4300.yuv: its reference Tennis is not there"
+    assert found["counts"] == {"pairs": 1, "measured": 1, "kept": 0, "failed": 2}
+    assert not [line for line in found["wanting"] if "is not there" not in line or "Tennis_90_1080_4300" in line]
+    assert "its reference Tennis is not there" in " ".join(said.split())
+
+
 def results(groups: Sequence[str], identities: Sequence[str]) -> list[Result]:
     """Measured clips, each of a content group and with an identity."""
     geometry = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=RATE, frames=3)

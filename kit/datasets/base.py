@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -34,7 +34,8 @@ class Contents:
     Attributes:
         references: every clip to be used as a source, to its content group; None for a group of its own.
         missing: reference clips that should be there, as relative paths.
-        wanting: what else is missing or cannot be used, one line each; a corpus does not need it.
+        wanting: what else is missing, one line each; a corpus does not need it.
+        unusable: distorted clips that are there and cannot be paired, and why; a corpus does not need them.
         notes: what a reader should know, one line each.
         problems: names that contradict themselves; such a folder is not used.
     """
@@ -43,6 +44,7 @@ class Contents:
     distorted: tuple[Distorted, ...] = ()
     missing: tuple[str, ...] = ()
     wanting: tuple[str, ...] = ()
+    unusable: Mapping[Path, BadInput] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     problems: tuple[BadInput, ...] = ()
 

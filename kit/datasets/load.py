@@ -28,7 +28,8 @@ class Opened:
         name: the data set; reason: why it is taken for it.
         files: the clips to be used as sources, with their content groups.
         missing: reference clips of the data set that are not there.
-        wanting: what else is missing or cannot be used, one line each; a corpus does not need it.
+        wanting: what else is missing, one line each; a corpus does not need it.
+        unusable: distorted clips that are there and cannot be used, one line each; a corpus does not need them.
         notes: what a reader should know.
         ignored: files that are no clips, relative.
     """
@@ -40,6 +41,7 @@ class Opened:
     pairs: tuple[Pair, ...]
     missing: tuple[str, ...]
     wanting: tuple[str, ...]
+    unusable: tuple[str, ...]
     notes: tuple[str, ...]
     ignored: tuple[str, ...]
 
@@ -94,13 +96,14 @@ def open_folder(
         raise Several(f"{dataset.name} in {folder} cannot be used", problems)
     files = _grouped(files, contents, listing, tools=tools, cache=cache)
     pairs, unpaired = pair_up(contents.distorted, files)
+    unusable = {**contents.unusable, **unpaired}
     if refused is not None:
-        for path, problem in unpaired.items():
+        for path, problem in unusable.items():
             refused(path, problem)
-    wanting = (*contents.wanting, *(problem.message for problem in unpaired.values()))
     return Opened(
         folder=folder, name=dataset.name, reason=reason, files=files, pairs=pairs, missing=contents.missing,
-        wanting=wanting, notes=contents.notes, ignored=_ignored(listing),
+        wanting=contents.wanting, unusable=tuple(problem.message for problem in unusable.values()),
+        notes=contents.notes, ignored=_ignored(listing),
     )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ import re
 from pathlib import Path
 
 from kit.datasets.base import Contents, Distorted, strangers
-from kit.sources.scan import Listing
+from kit.errors import BadInput
+from kit.sources.scan import CLIPS, Listing
 
 #: Stems of the references, each to its content group: both ElFuente clips are scenes of one film.
 REFERENCES = {
@@ -60,16 +61,16 @@ class Npd:
         """References with their groups, and the distorted clips whose reference is there."""
         own, others, encodes = _sorted_out(listing)
         by_source = {path.stem.rpartition("_")[0]: path for path in own}
-        distorted, wanting = _distorted(encodes, by_source)
-        if encodes:
-            there = {path.stem for path in encodes}
-            wanting += [f"dis/{stem}.yuv is not there" for stem in _ladder_stems() if stem not in there]
+        distorted, unusable = _distorted(encodes, by_source)
+        there = {path.stem for path in encodes}
+        absent = [stem for stem in _ladder_stems() if stem not in there] if encodes else []
         notes = strangers(listing, others, self.name)
         return Contents(
             references={path: REFERENCES.get(path.stem) for path in (*own, *others)},
             distorted=tuple(distorted),
             missing=tuple(f"{stem}.yuv" for stem in REFERENCES if stem not in {path.stem for path in own}),
-            wanting=tuple(wanting),
+            wanting=tuple(f"dis/{stem}.yuv is not there" for stem in absent),
+            unusable=unusable,
             notes=notes if encodes else (*notes, "dis/ is not there: no distorted clips to pair"),
         )
 
@@ -89,7 +90,8 @@ def _sorted_out(listing: Listing) -> tuple[list[Path], list[Path], list[Path]]:
     encodes = [path for path in listing.clips if _is_encode(path)]
     beside = listing.folder.parent / "dis"
     if not encodes and listing.folder.name == "ref" and beside.is_dir():
-        encodes = sorted(path for path in beside.iterdir() if path.suffix == ".yuv" and not path.name.startswith("."))
+        there = (path for path in beside.iterdir() if path.is_file() and not path.name.startswith("."))
+        encodes = sorted(path for path in there if path.suffix.lower() in CLIPS)
     rest = [path for path in listing.clips if not _is_encode(path)]
     own = [path for path in rest if path.stem in REFERENCES]
     return own, [path for path in rest if path.stem not in REFERENCES], encodes
@@ -99,15 +101,16 @@ def _is_encode(path: Path) -> bool:
     return path.parent.name == "dis" or _DISTORTED.match(path.stem) is not None
 
 
-def _distorted(encodes: list[Path], by_source: dict[str, Path]) -> tuple[list[Distorted], list[str]]:
-    """Every encode with its reference, and a line for each that has none."""
-    pairs, wanting = [], []
+def _distorted(encodes: list[Path], by_source: dict[str, Path]) -> tuple[list[Distorted], dict[Path, BadInput]]:
+    """Every encode with its reference, and why another has none."""
+    pairs, unusable = [], {}
     for path in encodes:
         found = _DISTORTED.match(path.stem)
         if found is None or path.suffix != ".yuv":
-            wanting.append(f"dis/{path.name}: is not named <source>_<quality>_<height>_<bitrate>.yuv")
+            told = f"dis/{path.name}: is not named <source>_<quality>_<height>_<bitrate>.yuv, a source of npd first"
+            unusable[path] = BadInput(told)
         elif found[1] not in by_source:
-            wanting.append(f"dis/{path.name}: its reference {found[1]} is not there")
+            unusable[path] = BadInput(f"dis/{path.name}: its reference {found[1]} is not there")
         else:
             pairs.append(
                 Distorted(
@@ -115,4 +118,4 @@ def _distorted(encodes: list[Path], by_source: dict[str, Path]) -> tuple[list[Di
                     bitrate=int(found[4]),
                 )
             )  # fmt: skip
-    return pairs, wanting
+    return pairs, unusable

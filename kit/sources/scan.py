@@ -17,7 +17,8 @@ from kit.pool import run_many
 from kit.sources.read import Tools, container_geometry, y4m_geometry
 from kit.types import Geometry, SourceFile
 
-#: Suffixes taken as clips; everything else in the folder is named and left alone.
+#: Suffixes of clips in containers; with those of bare frames they are all that is taken as a clip. Everything else in
+#: the folder is named and left alone.
 CONTAINERS = frozenset(
     f".{suffix}"
     for suffix in (
@@ -46,6 +47,7 @@ CONTAINERS = frozenset(
         "wmv",
     )
 )
+CLIPS = CONTAINERS | {".yuv", ".y4m"}
 _SHORTEST = 3
 _LONGEST_LABEL = 60
 
@@ -86,7 +88,7 @@ def list_folder(folder: Path) -> Listing:
         what = "is not a folder" if folder.exists() else "does not exist"
         raise BadInput(f"reference folder {folder} {what}", hint="Give a folder of clips with --ref-dir.")
     paths = all_files(folder)
-    clips = tuple(path for path in paths if path.is_file() and path.suffix.lower() in CONTAINERS | {".yuv", ".y4m"})
+    clips = tuple(path for path in paths if path.is_file() and path.suffix.lower() in CLIPS)
     sidecars = {path.with_suffix(".json") for path in clips}
     others = tuple(path for path in paths if path not in sidecars.union(clips))
     if not clips:
