@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from kit.platforms.facts import HostFacts
     from kit.session import Session
     from kit.tiny.extraction import Failure, Result
+    from kit.tiny.feature_cache import Cache
     from kit.tiny.measuring import Instruments, Pair
 
 #: Lines of a table; the manifest has them all.
@@ -67,12 +68,13 @@ def extract_features(
             raise BadInput(f"--assume-dims: {assume_dims!r} is not WxH", hint="For example 1920x1080.")
         texts["geometry"] = f"{assume_dims}@25"
     here, session, found = opened(texts, environ)
+    cache = _cache(session, environ)
     facts = facts_for(here, session)
     instruments = _instruments(here, session, found, facts, feature_set)
     refused: list[extraction.Failure] = []
     data = _open(here, session, instruments, refused)
     pairs = extraction.pairs_of(data)[:max_pairs]
-    done, failed = _extract(pairs, instruments, session, facts, environ) if pairs else ([], [])
+    done, failed = _extract(pairs, instruments, session, facts, cache) if pairs else ([], [])
     failed = [*refused, *failed]
     if not done:
         raise extraction.nothing_done(failed, data.folder)
@@ -84,6 +86,16 @@ def extract_features(
     if as_json:
         print_json(whole)
     return Outcome(code=exits.INVALID if failed else exits.OK)
+
+
+def _cache(session: Session, environ: Mapping[str, str]) -> Cache:
+    """What is kept of measured pairs."""
+    from kit.tiny.feature_cache import Cache
+    from kit.tiny.places import make_writable
+
+    folder = Path(environ.get(_CACHE) or session.cache / "features").absolute()
+    make_writable(folder, told_by=_CACHE, hint=f"Set {_CACHE} to a folder that can be written.")
+    return Cache(folder=folder)
 
 
 def _instruments(
@@ -126,15 +138,13 @@ def _open(here: RunConfig, session: Session, instruments: Instruments, refused: 
 
 
 def _extract(
-    pairs: Sequence[Pair], instruments: Instruments, session: Session, facts: HostFacts, environ: Mapping[str, str]
+    pairs: Sequence[Pair], instruments: Instruments, session: Session, facts: HostFacts, cache: Cache
 ) -> tuple[list[Result], list[Failure]]:
     from dataclasses import replace
 
     from kit.fsio import TEMPORARY_PREFIX, remove_abandoned, scratch_folders
     from kit.tiny import extraction
-    from kit.tiny.feature_cache import Cache
 
-    cache = Cache(folder=Path(environ.get(_CACHE) or session.cache / "features").absolute())
     remove_abandoned((*cache.folder.rglob(TEMPORARY_PREFIX + "*"), *scratch_folders()))
     with session.ui.progress("Features", len(pairs), "clips") as advance:
         done, failed = extraction.extract(

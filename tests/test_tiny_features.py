@@ -250,6 +250,30 @@ def test_what_was_measured_is_kept_and_damage_is_told(ladder: Path, tmp_path: Pa
     assert other["counts"]["kept"] == 0
 
 
+@pytest.mark.parametrize(
+    ("place", "told"), [("/proc/tiny", ""), ("file", "File exists"), ("file/kept", "Not a directory")]
+)
+def test_a_cache_that_cannot_be_written_is_told_first(
+    place: str, told: str, tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("VMAF_TINY_AI_CACHE", str(tmp_path / place))
+    _, said = ask(*npd(tmp_path / "nowhere", tmp_path / "f.parquet"), code=exits.BAD_INPUT)
+    assert f"VMAF_TINY_AI_CACHE: {tmp_path / place} cannot be written: {told}" in said
+
+
+@pytest.mark.ffmpeg
+def test_a_result_that_cannot_be_kept_is_used(
+    ladder: Path, tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(256):
+        (tmp_path / "kept").mkdir(exist_ok=True)
+        (tmp_path / "kept" / f"{number:02x}").write_text("in the way")
+    found, said = ask(*npd(ladder, tmp_path / "f.parquet"), "--max-pairs", "1")
+    assert found["counts"] == {"pairs": 1, "measured": 1, "kept": 0, "failed": 0}
+    assert "is measured, and cannot be kept for another time" in said
+
+
 @pytest.mark.ffmpeg
 def test_a_killed_extraction_goes_on(
     ladder: Path, extracted: tuple[Path, dict[str, Any], str], tmp_path: Path, home: dict[str, str], ask: Ask

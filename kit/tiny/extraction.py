@@ -44,7 +44,7 @@ class Result:
 
     Attributes:
         identity: hash of its reference; kept: whether the numbers were there already; remark: why they were made
-            again.
+            again, or will be.
     """
 
     pair: Pair
@@ -128,7 +128,12 @@ def _one(pair: Pair, instruments: Instruments, identities: Identities, cache: Ca
     if known is not None:
         return Result(pair=pair, measured=known, identity=reference.sha256, kept=True)
     measured = measure(reference, distorted, instruments, threads=threads)
-    cache.keep(found_by, measured)
+    try:
+        cache.keep(found_by, measured)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        remark = f"{pair.name}: is measured, and cannot be kept for another time: {error.strerror}"
     return Result(pair=pair, measured=measured, identity=reference.sha256, kept=False, remark=remark)
 
 
