@@ -439,6 +439,20 @@ def test_a_source_is_of_one_group() -> None:
         table.of(frame, contract.FEATURES, what="rows")
 
 
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("mos", [4.5, np.nan, np.nan]), ("mos", [np.nan, 4.5, 4.5]), ("mos", [4.5, 4.5, 4.0]),
+     ("fold", ["a", "a", "b"]), ("fold", [None, None, "b"]), ("fold", ["a", None, "a"])],
+)  # fmt: skip
+def test_a_clip_has_one_score_and_one_fold(column: str, values: list[object]) -> None:
+    same = {"mos": 3.0, "fold": "a"}[column]
+    whole = made().frame.assign(**{column: [same] * 6})
+    assert table.of(whole, contract.FEATURES, what="rows").frame[column].nunique() == 1
+    assert table.of(whole.assign(**{column: None}), contract.FEATURES, what="rows").frame[column].isna().all()
+    with pytest.raises(Wanting, match=f"{column} differs within a clip, from x/b/b_90_180, frame [12] on"):
+        table.of(whole.assign(**{column: [same] * 3 + values}), contract.FEATURES, what="rows")
+
+
 def test_tables_are_put_together(tmp_path: Path, ask: Ask) -> None:
     one = stored(tmp_path / "one.parquet", made("npd", group="film"))
     two = stored(tmp_path / "two.parquet", made("konvid-1k", ("c",), group="film", fold="fold3"))

@@ -168,7 +168,7 @@ def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTab
 
     Raises:
         Wanting: no row, a key twice, frames of a clip that are not 0, 1, 2, …, a ``vmaf`` that is no score, an infinite
-            feature, several teachers, or a source in two groups.
+            feature, a ``mos`` or ``fold`` that differs within a clip, several teachers, or a source in two groups.
     """
     grouped = frame if GROUP in frame else frame.assign(**{GROUP: frame["source"]})
     columns = [*LABELS, *features, *(name for name in (*TARGETS, FOLD) if name in frame)]
@@ -183,7 +183,10 @@ def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTab
 
 
 def _problem(table: FeatureTable) -> str:
-    frame = table.frame
+    return _wrong_order(table.frame) or _wrong_value(table) or _contradiction(table.frame)
+
+
+def _wrong_order(frame: pd.DataFrame) -> str:
     if not len(frame):
         return "there is no row"
     if twice := int(frame.duplicated(list(KEY)).sum()):
@@ -191,11 +194,24 @@ def _problem(table: FeatureTable) -> str:
     numbers = frame.groupby(list(CLIP), sort=False).cumcount()
     if (wrong := frame["frame_index"] != numbers).any():
         return f"frames are missing or numbered otherwise: {_named(frame[wrong])}"
+    return ""
+
+
+def _wrong_value(table: FeatureTable) -> str:
+    frame = table.frame
     low, high = contract.SCORE_RANGE
     if (wrong := ~frame["vmaf"].between(low, high)).any():
         return f"vmaf outside {low:g} to {high:g}: {frame['vmaf'][wrong].iloc[0]} in {_named(frame[wrong])}"
     if (wrong := np.isinf(frame[list(table.features)]).any(axis=1)).any():
         return f"a feature is infinite: {_named(frame[wrong])}"
+    return ""
+
+
+def _contradiction(frame: pd.DataFrame) -> str:
+    """What is one thing of a clip, a source or the table, and is told differently in it."""
+    for name in ("mos", FOLD):
+        if name in frame and (wrong := _changes(frame, name)).any():
+            return f"{name} differs within a clip, from {_named(frame[wrong])} on"
     if len(teachers := frame["teacher"].unique()) > 1:
         return f"scores of several teachers: {', '.join(str(teacher) for teacher in teachers)}"
     sources = frame[["corpus", "source", GROUP]].drop_duplicates()
@@ -203,6 +219,15 @@ def _problem(table: FeatureTable) -> str:
         corpus, source, group = sources[twice].iloc[0]
         return f"{corpus}/{source} is in the content group {group} and in another"
     return ""
+
+
+def _changes(frame: pd.DataFrame, name: str) -> NDArray[np.bool_]:
+    """Which rows have another value than the first of their clip; a null is a value. The frames are in order."""
+    begins = np.where(frame["frame_index"] == 0, np.arange(len(frame)), 0)
+    column = frame[name].reset_index(drop=True)
+    first = column.iloc[np.maximum.accumulate(begins)].reset_index(drop=True)
+    same: NDArray[np.bool_] = ((column == first) | (column.isna() & first.isna())).to_numpy(bool)
+    return ~same
 
 
 def _named(rows: pd.DataFrame) -> str:
