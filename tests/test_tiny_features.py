@@ -439,6 +439,43 @@ def test_a_source_is_of_one_group() -> None:
         table.of(frame, contract.FEATURES, what="rows")
 
 
+def rewritten(path: Path, content: table.FeatureTable, **columns: object) -> Path:
+    """A table as another tool may leave it: with other columns."""
+    rows = pq.read_table(stored(path, content))
+    for name, values in columns.items():
+        rows = rows.drop_columns([name] if name in rows.column_names else []).append_column(name, pa.array(values))
+    pq.write_table(rows, path)
+    return path
+
+
+def test_a_table_without_rows_is_told(tmp_path: Path, ask: Ask) -> None:
+    rows = pq.read_table(stored(tmp_path / "f.parquet", made()))
+    pq.write_table(rows.slice(0, 0), tmp_path / "f.parquet")
+    _, said = ask("combine", f"x={tmp_path / 'f.parquet'}", "--out", tmp_path / "g.parquet", code=exits.INVALID)
+    assert "f.parquet: there is no row" in said
+
+
+@pytest.mark.parametrize("name", ["codec", "teacher", "fold", "clip"])
+@pytest.mark.parametrize("values", [[1.5] * 6, [True] * 6, [1, None] * 3])
+def test_labels_are_text(name: str, values: list[object], tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=f"the columns {name} have another type"):
+        table.read(rewritten(tmp_path / "f.parquet", made(), **{name: values}))
+
+
+@pytest.mark.parametrize("name", ["codec", "teacher"])
+def test_numbers_are_no_labels(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=f"the columns {name} have another type"):
+        table.read(rewritten(tmp_path / "f.parquet", made(), **{name: [1] * 6}))
+
+
+def test_folds_may_be_numbered(tmp_path: Path) -> None:
+    found = table.read(rewritten(tmp_path / "f.parquet", made(), fold=[0, 0, 0, 4, 4, 4]))
+    assert found.frame["fold"].tolist() == ["0"] * 3 + ["4"] * 3
+    named = table.read(rewritten(tmp_path / "g.parquet", made(), fold=["0"] * 3 + ["4"] * 3))
+    assert found.sha256 == named.sha256
+    assert table.read(stored(tmp_path / "h.parquet", found)).sha256 == found.sha256
+
+
 @pytest.mark.parametrize(
     ("column", "values"),
     [("mos", [4.5, np.nan, np.nan]), ("mos", [np.nan, 4.5, 4.5]), ("mos", [4.5, 4.5, 4.0]),

@@ -37,6 +37,7 @@ TEXTS = (*CLIP, GROUP, "codec", "teacher")
 LABELS = (*KEY, GROUP, "codec", "teacher")
 TARGETS = ("vmaf", "mos")
 FOLD = "fold"
+_NULLABLE = ("codec", "teacher", FOLD)
 _NAMED_AT_MOST = 4
 _VERSION = b"vmaf_kit.feature_table"
 _HINT = "Make it with `extract-features` or `combine`."
@@ -173,7 +174,7 @@ def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTab
     grouped = frame if GROUP in frame else frame.assign(**{GROUP: frame["source"]})
     columns = [*LABELS, *features, *(name for name in (*TARGETS, FOLD) if name in frame)]
     ordered = grouped[columns].sort_values(list(KEY), kind="stable").reset_index(drop=True)
-    for name in ("codec", "teacher", FOLD):
+    for name in _NULLABLE:
         if name in ordered:  # a null is a null, whatever it was read from: content has one hash
             ordered[name] = ordered[name].astype(object).where(ordered[name].notna(), None)
     table = FeatureTable(frame=ordered, features=tuple(features))
@@ -278,13 +279,23 @@ def read(path: Path) -> FeatureTable:
         raise BadInput(f"{path} is no Parquet file: {error}", hint=_HINT) from error
     if lacking := [name for name in (*LABELS, "vmaf") if name not in (*frame, GROUP)]:
         raise BadInput(f"{path} is no feature table: it has no column {', '.join(lacking)}", hint=_HINT)
+    if not len(frame):
+        raise Wanting(f"{path}: there is no row", hint=_HINT)
     features = tuple(name for name in frame.columns if name not in {*TEXTS, *KEY, *TARGETS, FOLD})
+    if FOLD in frame and pd.api.types.is_integer_dtype(frame[FOLD]):  # as other tools number them
+        frame[FOLD] = frame[FOLD].astype(str)
     wrong = [name for name in (*features, *TARGETS, "frame_index") if name in frame
              and not pd.api.types.is_numeric_dtype(frame[name])]  # fmt: skip
-    wrong += [name for name in (*CLIP, GROUP) if name in frame and not frame[name].map(type).eq(str).all()]
+    wrong += [name for name in (*TEXTS, FOLD) if name in frame and not _is_text(frame[name], null=name in _NULLABLE)]
     if wrong:
         raise BadInput(f"{path}: the columns {', '.join(wrong)} have another type than they should", hint=_HINT)
     return of(frame, features, what=str(path))
+
+
+def _is_text(column: pd.Series[str], *, null: bool) -> bool:
+    """Whether all values are texts, or null where they may be."""
+    texts = column.dropna()
+    return (null or len(texts) == len(column)) and all(isinstance(text, str) for text in texts.unique())
 
 
 def of_shard(shard: shards.Shard, what: str) -> FeatureTable:
