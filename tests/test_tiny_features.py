@@ -477,6 +477,16 @@ def test_folds_may_be_numbered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "told"), [(1e300, "too large for 32 bits: x/a/a_90_180, frame 0"), (np.nan, "6 of 6")]
+)
+@pytest.mark.parametrize("column", [contract.FEATURES[0], "mos"])
+def test_what_cannot_be_computed_with_is_told(column: str, value: float, told: str) -> None:
+    frame = made().frame.assign(**{"mos": 3.0, column: value})
+    with pytest.raises(Wanting, match=told):
+        table.of(frame, contract.FEATURES, what="rows").rows("mos")
+
+
+@pytest.mark.parametrize(
     ("column", "values"),
     [("mos", [4.5, np.nan, np.nan]), ("mos", [np.nan, 4.5, 4.5]), ("mos", [4.5, 4.5, 4.0]),
      ("fold", ["a", "a", "b"]), ("fold", [None, None, "b"]), ("fold", ["a", None, "a"])],

@@ -86,10 +86,15 @@ class FeatureTable:
             raise BadInput(f"the table has no column {', '.join(lacking)}; there are {', '.join(self.frame.columns)}",
                            hint="`join-mos` adds subjective scores." if lacking == ["mos"] else _HINT)  # fmt: skip
         numbers = self.frame[[*contract.FEATURES, target]]
-        if holes := int((~np.isfinite(numbers)).any(axis=1).sum()):
+        with np.errstate(over="ignore"):  # becomes an infinity, which is told
+            values = numbers.to_numpy(np.float32)
+        if holes := int(numbers.isna().any(axis=1).sum()):
             raise Wanting(f"{holes} of {len(self)} rows lack a value of {', '.join(numbers.columns)}",
-                          hint="Rows of `combine --fill-missing` cannot be computed with; leave them out.")  # fmt: skip
-        values = numbers.to_numpy(np.float32)
+                          hint="Put the tables together again with `combine`, without --fill-missing and without those "
+                               "that lack it.")  # fmt: skip
+        if (wrong := np.isinf(values).any(axis=1)).any():
+            raise Wanting(f"a value of {', '.join(numbers.columns)} is too large for 32 bits: "
+                          f"{_named(self.frame[wrong])}", hint=_HINT)  # fmt: skip
         features, wanted = np.ascontiguousarray(values[:, :-1]), values[:, -1].copy()
         return Rows(features=features, codec=np.zeros((len(self), contract.CODEC_DIM), dtype=np.float32), target=wanted)
 
