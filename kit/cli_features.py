@@ -80,7 +80,11 @@ def extract_features(
         raise extraction.nothing_done(failed, data.folder)
     made = extraction.gathered(done, corpus=data.name, teacher=instruments.teacher.id)
     told = _told(data, instruments, done, failed, pairs)
-    whole = manifest.write(out, made, told, config=here, session=session, inputs={})
+    args = _texts({
+        **{name: getattr(here, name) for name in ("dataset", "ref_dir", "teacher", "ffmpeg", "vmaf_bin")},
+        "feature_set": feature_set, "max_pairs": max_pairs, "assume_dims": assume_dims, "out": out,
+    })  # fmt: skip
+    whole = manifest.write(out, made, told, args=args, session=session, inputs={})
     _show_extracted(session, data, done, failed)
     session.ui.say(f"{out}: {len(made)} rows of {len(done)} clips, {len(made.features)} features; {len(failed)} failed")
     if as_json:
@@ -222,14 +226,15 @@ def combine(
 
     manifest.beside(out)
     paths = combining.named(inputs)
-    here, session = begun({}, environ)
+    _, session = begun({}, environ)
     tables = {name: table.read(path) for name, path in paths.items()}
     done = combining.combine(tables, fill_missing=fill_missing)
     told: dict[str, object] = {"inputs": {
         name: {"sha256": one.sha256, "rows": len(one), "clips": sum(1 for _ in one.clips()),
                "filled": dict(done.filled[name])}
         for name, one in tables.items()}, "shared_groups": list(done.shared)}  # fmt: skip
-    whole = manifest.write(out, done.table, told, config=here, session=session, inputs=paths)
+    args = _texts({"inputs": inputs, "fill_missing": fill_missing, "out": out})
+    whole = manifest.write(out, done.table, told, args=args, session=session, inputs=paths)
     session.ui.table("Combined", ("corpus", "file", "sources", "clips", "rows", "NaN in"), [
         Row(cells=(name, paths[name].name, str(len(set(one.sources))), str(sum(1 for _ in one.clips())),
                    str(len(one)), ", ".join(done.filled[name]) or "nothing"))
@@ -269,7 +274,7 @@ def join_mos(
         raise click.UsageError("Give either --on or --pattern.")
     manifest.beside(out)
     rule = mos.by_columns(on) if pattern is None else mos.by_pattern(pattern)
-    here, session = begun({}, environ)
+    _, session = begun({}, environ)
     lines = mos.read_scores(scores, rule, score)
     done = mos.join(table.read(features), lines, rule)
     told = {
@@ -277,9 +282,9 @@ def join_mos(
         "unmatched_scores": list(done.unmatched_scores), "duplicate_scores": list(done.duplicate_scores),
         "shared_scores": list(done.shared_scores),
     }  # fmt: skip
-    whole = manifest.write(
-        out, done.table, told, config=here, session=session, inputs={"features": features, "mos": scores}
-    )
+    paths = {"features": features, "mos": scores}
+    args = _texts({**paths, "on": on, "pattern": pattern, "score": score, "out": out})
+    whole = manifest.write(out, done.table, told, args=args, session=session, inputs=paths)
     for title, found in (
         ("Clips without a score, left out", done.unmatched_clips), ("Scores without a clip", done.unmatched_scores),
         ("Scores that several lines have, joined to nothing", done.duplicate_scores),
@@ -290,6 +295,14 @@ def join_mos(
     if as_json:
         print_json(whole)
     return Outcome(code=exits.OK)
+
+
+def _texts(options: Mapping[str, object]) -> dict[str, str]:
+    """The options of a command as texts, for the provenance, without those that were not given and have no default."""
+    spelled = {bool: lambda value: str(value).lower(), tuple: " ".join}
+    return {
+        name: spelled.get(type(value), str)(value) for name, value in options.items() if value not in (None, ())
+    }  # fmt: skip
 
 
 def _list(session: Session, title: str, names: Sequence[str]) -> None:

@@ -155,6 +155,10 @@ def test_a_ladder_of_stored_clips(ladder: Path, extracted: tuple[Path, dict[str,
     assert found["table_sha256"] == table.read(path).sha256
     assert found["run_provenance"]["schema"] == "ai-run-provenance-v1"
     assert str(ladder) not in json.dumps(found)
+    args = found["run_provenance"]["args"]
+    assert args.pop("out").endswith("f.parquet")
+    assert args == {"dataset": "npd", "ref_dir": "<ref>", "teacher": "vmaf_v0.6.1", "feature_set": contract.FEATURE_SET,
+                    "assume_dims": "320x180"}  # fmt: skip
     assert "7 clips of npd are not there" in said
 
 
@@ -525,6 +529,10 @@ def test_a_feature_that_one_input_lacks(tmp_path: Path, ask: Ask) -> None:
     found, _ = ask(*argv, "--fill-missing")
     assert found["features"] == list(more)
     assert found["inputs"]["one"]["filled"] == {"aim": 6, "motion": 6}
+    args = found["run_provenance"]["args"]
+    assert list(args) == ["fill_missing", "inputs", "out"]
+    assert args["fill_missing"] == "true"
+    assert [word.partition("=")[0] for word in args["inputs"].split()] == ["one", "two"]
     assert found["inputs"]["two"]["filled"] == {}
     rows = table.read(tmp_path / "all.parquet").frame
     assert rows.groupby("corpus")["aim"].count().to_dict() == {"one": 0, "two": 6}
@@ -562,6 +570,9 @@ def test_scores_are_joined(way: tuple[str, str], tmp_path: Path, ask: Ask) -> No
     ]  # fmt: skip
     assert set(rows["group"]) == {"film"}
     assert found["matched_clips"] == 2
+    args = found["run_provenance"]["args"]
+    assert sorted(args) == sorted(["features", "mos", way[0].removeprefix("--"), "score", "out"])
+    assert (args[way[0].removeprefix("--")], args["score"]) == (way[1], "MOS")
     assert found["unmatched_clips"] == ["x/c/c_90_180", "x/d/d_90_180"]
     assert [text.split(",")[0] for text in found["unmatched_scores"]] == ["content=z"]
     assert [text.split(",")[0] for text in found["duplicate_scores"]] == ["content=c"]

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kit import contract, provenance
-from kit.config import RunConfig
 from kit.errors import BadInput
 from kit.fsio import write_json
 from kit.session import Session
@@ -27,13 +26,14 @@ def beside(path: Path) -> Path:
 
 
 def write(
-    path: Path, made: table.FeatureTable, told: Mapping[str, object], *, config: RunConfig, session: Session,
+    path: Path, made: table.FeatureTable, told: Mapping[str, object], *, args: Mapping[str, str], session: Session,
     inputs: Mapping[str, Path],
 ) -> dict[str, object]:  # fmt: skip
     """Write a table and its manifest, the table last; returns the manifest.
 
     Args:
         told: what the command has to say of it.
+        args: option name to its value as a text, for the provenance.
         inputs: name to file, for the provenance.
     """
     manifest = beside(path)
@@ -44,7 +44,7 @@ def write(
         "clips": sum(1 for _ in made.clips()), "sources": len(set(made.sources)), "corpora": corpora,
         **told,
     }  # fmt: skip
-    block = provenance.block(config, session, inputs=inputs, outputs=[path.name, manifest.name])
+    block = provenance.of_command(session, args=args, inputs=inputs, outputs=[path.name, manifest.name])
     whole = facts | {"run_provenance": block}
     write_json(manifest, whole)
     table.write(path, made, facts={name: facts[name] for name in ("table_sha256", "features", "teacher", "corpora")})
