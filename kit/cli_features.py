@@ -61,7 +61,7 @@ def extract_features(
     from kit.examine import facts_for
     from kit.tiny import extraction, manifest
 
-    manifest.beside(out)
+    manifest.refuse_in_the_way(out)
     texts = {name: text for name, text in given.items() if text is not None}
     if assume_dims is not None:
         if not re.fullmatch(r"\d{1,6}x\d{1,6}", assume_dims):
@@ -224,8 +224,8 @@ def combine(
     from kit.tiny import combining, manifest, table
     from kit.ui import Row
 
-    manifest.beside(out)
     paths = combining.named(inputs)
+    manifest.refuse_in_the_way(out, paths.values())
     _, session = begun({}, environ)
     tables = {name: table.read(path) for name, path in paths.items()}
     done = combining.combine(tables, fill_missing=fill_missing)
@@ -272,7 +272,8 @@ def join_mos(
 
     if bool(on) == (pattern is not None):
         raise click.UsageError("Give either --on or --pattern.")
-    manifest.beside(out)
+    paths = {"features": features, "mos": scores}
+    manifest.refuse_in_the_way(out, paths.values())
     rule = mos.by_columns(on) if pattern is None else mos.by_pattern(pattern)
     _, session = begun({}, environ)
     lines = mos.read_scores(scores, rule, score)
@@ -282,7 +283,6 @@ def join_mos(
         "unmatched_scores": list(done.unmatched_scores), "duplicate_scores": list(done.duplicate_scores),
         "shared_scores": list(done.shared_scores),
     }  # fmt: skip
-    paths = {"features": features, "mos": scores}
     args = _texts({**paths, "on": on, "pattern": pattern, "score": score, "out": out})
     whole = manifest.write(out, done.table, told, args=args, session=session, inputs=paths)
     for title, found in (

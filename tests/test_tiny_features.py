@@ -538,6 +538,51 @@ def test_a_feature_that_one_input_lacks(tmp_path: Path, ask: Ask) -> None:
     assert rows.groupby("corpus")["aim"].count().to_dict() == {"one": 0, "two": 6}
 
 
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [
+        ("one.parquet", "one.parquet is an input"), ("link.parquet", "link.parquet is an input"),
+        ("hard.parquet", "hard.parquet is an input"), ("notes.parquet", "notes.json is there, is no manifest"),
+        ("list.parquet", "list.json is there, is no manifest"), ("folder.parquet", "folder.parquet is a folder"),
+        ("one.parquet/f.parquet", "one.parquet cannot be written: File exists"), ("/proc/f.parquet", "/proc cannot be"),
+    ],
+)  # fmt: skip
+def test_nothing_foreign_is_replaced(out: str, told: str, tmp_path: Path, ask: Ask) -> None:
+    one = stored(tmp_path / "one.parquet", made())
+    (tmp_path / "link.parquet").symlink_to(one)
+    (tmp_path / "hard.parquet").hardlink_to(one)
+    (tmp_path / "folder.parquet").mkdir()
+    (tmp_path / "notes.json").write_text('{"mine": 1}')
+    (tmp_path / "list.json").write_text("[table_sha256")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    join = ("join-mos", "--features", one, "--mos", "none.csv", "--on", "source=a", "--score", "b")
+    for argv in (("combine", f"x={one}"), join):
+        _, said = ask(*argv, "--out", tmp_path / out, code=exits.BAD_INPUT)
+        assert told in said
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_scores_are_not_replaced(tmp_path: Path, ask: Ask) -> None:
+    one = stored(tmp_path / "one.parquet", made())
+    file = scores(tmp_path / "mos.json", "a,90,4.5")
+    _, said = ask("join-mos", "--features", one, "--mos", file, "--on", "source=content", "--score", "MOS",
+                  "--out", tmp_path / "mos.parquet", code=exits.BAD_INPUT)  # fmt: skip
+    assert "mos.json is an input" in said
+
+
+def test_an_older_table_is_replaced(tmp_path: Path, ask: Ask) -> None:
+    argv = ("combine", f"x={stored(tmp_path / 'one.parquet', made())}", "--out", tmp_path / "new" / "all.parquet")
+    first, _ = ask(*argv)
+    again, _ = ask(*argv)
+    assert first["table_sha256"] == again["table_sha256"]
+
+
+def test_an_extraction_replaces_no_notes(tmp_path: Path, ask: Ask) -> None:
+    (tmp_path / "f.json").write_text("{}")
+    _, said = ask(*npd(tmp_path / "nowhere", tmp_path / "f.parquet"), code=exits.BAD_INPUT)
+    assert "f.json is there, is no manifest of a table, and would be replaced" in said
+
+
 @pytest.mark.parametrize("teacher", ["vmaf_4k_v0.6.1", None])
 def test_scores_of_several_teachers_are_never_mixed(teacher: str | None) -> None:
     with pytest.raises(Wanting, match=rf"one: vmaf_v0.6.1, two: {teacher or 'not told'}"):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kit import contract, provenance
 from kit.errors import BadInput
-from kit.fsio import write_json
+from kit.fsio import read_json, write_json
 from kit.session import Session
 from kit.tiny import table
+from kit.tiny.places import make_writable
 
 SUFFIX = ".parquet"
+_ANOTHER = "Give the table another name."
 
 
 def beside(path: Path) -> Path:
@@ -23,6 +25,35 @@ def beside(path: Path) -> Path:
     if path.suffix != SUFFIX:
         raise BadInput(f"--out: {path.name} does not end with {SUFFIX}", hint="A .json of the same name is put beside.")
     return path.with_suffix(".json")
+
+
+def refuse_in_the_way(out: Path, inputs: Iterable[Path] = ()) -> None:
+    """Look before the work whether a table and its manifest can be written, and what they would replace.
+
+    Args:
+        inputs: what the command reads.
+
+    Raises:
+        BadInput: they would replace an input, or a ``.json`` that is no manifest; or they cannot be written.
+    """
+    manifest = beside(out)
+    make_writable(out.parent, told_by="--out", hint="Give a folder that can be written.")
+    for path in (out, manifest):
+        if path.is_dir():
+            raise BadInput(f"--out: {path} is a folder", hint="Give the name of a file.")
+        for read in inputs:
+            if path.resolve() == read.resolve() or (path.exists() and read.exists() and path.samefile(read)):
+                raise BadInput(f"--out: {path} is an input, and would be replaced", hint=_ANOTHER)
+    if manifest.exists() and not _is_manifest(manifest):
+        raise BadInput(f"--out: {manifest} is there, is no manifest of a table, and would be replaced", hint=_ANOTHER)
+
+
+def _is_manifest(path: Path) -> bool:
+    try:
+        found = read_json(path)
+    except BadInput:
+        return False
+    return isinstance(found, dict) and "table_sha256" in found
 
 
 def write(
