@@ -632,6 +632,23 @@ def test_a_score_of_several_clips_is_told() -> None:
     assert found.table.frame["mos"].tolist() == [3.0] * 6
 
 
+def test_a_clip_of_no_known_codec_has_no_score() -> None:
+    both = combining.combine({"x": made(), "y": made(codec="None")}, fill_missing=False).table
+    found = mos.join(both, [(("None",), 3.0)], mos.by_columns(["codec=encoder"]))
+    assert found.unmatched_clips == ("x/a/a_90_180", "x/b/b_90_180")
+    assert set(found.table.frame["corpus"]) == {"y"}
+
+
+@pytest.mark.parametrize("twice", ["MOS", "content"])
+def test_a_column_that_is_there_twice_is_refused(twice: str, tmp_path: Path) -> None:
+    rule = mos.by_columns(["source=content"])
+    file = scores(tmp_path / "mos.csv", "a,90,4.5,1", header=f"content,quality,MOS,{twice}")
+    with pytest.raises(BadInput, match=f"has several columns {twice}"):
+        mos.read_scores(file, rule, "MOS")
+    file = scores(tmp_path / "mos.csv", "a,90,4.5,,", header="content,quality,MOS,,")
+    assert mos.read_scores(file, rule, "MOS") == [(("a",), 4.5)]
+
+
 def test_no_match_is_refused(tmp_path: Path, ask: Ask) -> None:
     features = stored(tmp_path / "f.parquet", made())
     file = scores(tmp_path / "mos.csv", "A,90,4.5")

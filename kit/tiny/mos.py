@@ -30,7 +30,7 @@ class Rule:
     """
 
     columns: tuple[str, ...]
-    of_clip: Callable[[Mapping[str, str]], _Key | None]
+    of_clip: Callable[[Mapping[str, str | None]], _Key | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,12 @@ def by_columns(words: Sequence[str]) -> Rule:
                            hint="For example --on source=flickr_id.")  # fmt: skip
         labels.append(label)
         columns.append(column)
-    return Rule(columns=tuple(columns), of_clip=lambda clip: tuple(clip[label] for label in labels))
+
+    def of_clip(clip: Mapping[str, str | None]) -> _Key | None:
+        key = tuple(text for label in labels if (text := clip[label]) is not None)
+        return key if len(key) == len(labels) else None
+
+    return Rule(columns=tuple(columns), of_clip=of_clip)
 
 
 def by_pattern(text: str) -> Rule:
@@ -84,8 +89,8 @@ def by_pattern(text: str) -> Rule:
         hint = "For example (?P<flickr_id>\\d+): the name of a group is a column of the scores."
         raise BadInput(f"--pattern {text!r} has no named group", hint=hint)
 
-    def of_clip(clip: Mapping[str, str]) -> _Key | None:
-        found = pattern.search(clip["clip"])
+    def of_clip(clip: Mapping[str, str | None]) -> _Key | None:
+        found = pattern.search(clip["clip"] or "")
         return None if found is None else tuple(found[column] or "" for column in columns)
 
     return Rule(columns=columns, of_clip=of_clip)
@@ -96,7 +101,7 @@ def read_scores(path: Path, rule: Rule, score: str) -> list[tuple[_Key, float]]:
 
     Raises:
         Missing: there is no such file.
-        BadInput: it is no CSV with these columns, or a score is no number.
+        BadInput: it is no CSV that has each of these columns once, or a score is no number.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -104,6 +109,8 @@ def read_scores(path: Path, rule: Rule, score: str) -> list[tuple[_Key, float]]:
             header = reader.fieldnames or []
             if lacking := [name for name in (*rule.columns, score) if name not in header]:
                 raise BadInput(f"{path} has no column {', '.join(lacking)}; there are {', '.join(header)}")
+            if twice := [name for name in dict.fromkeys((*rule.columns, score)) if header.count(name) > 1]:
+                raise BadInput(f"{path} has several columns {', '.join(twice)}", hint="Rename or remove the others.")
             return [_line(row, rule, score, f"{path}, line {reader.line_num}") for row in reader]
     except FileNotFoundError:
         raise Missing(f"{path} is not there", hint="Give a CSV file with a header.") from None
@@ -135,7 +142,7 @@ def join(features: FeatureTable, scores: Sequence[tuple[_Key, float]], rule: Rul
     unmatched = []
     for name, rows in features.clips():
         first = features.frame.iloc[rows.start]
-        clip_key = rule.of_clip({label: str(first[label]) for label in (*table.CLIP, "codec")})
+        clip_key = rule.of_clip({label: first[label] for label in (*table.CLIP, "codec")})
         if clip_key is None or clip_key not in value_of:
             unmatched.append(name)
             continue
