@@ -60,6 +60,7 @@ def extract_features(
     """
     from kit.examine import facts_for
     from kit.tiny import extraction, manifest
+    from kit.ui import counted
 
     manifest.refuse_in_the_way(out)
     texts = {name: text for name, text in given.items() if text is not None}
@@ -86,7 +87,8 @@ def extract_features(
     })  # fmt: skip
     whole = manifest.write(out, made, told, args=args, session=session, inputs={})
     _show_extracted(session, data, done, failed)
-    session.ui.say(f"{out}: {len(made)} rows of {len(done)} clips, {len(made.features)} features; {len(failed)} failed")
+    session.ui.say(f"{out}: {counted(len(made), 'row')} of {counted(len(done), 'clip')}, "
+                   f"{counted(len(made.features), 'feature')}; {len(failed)} failed")  # fmt: skip
     if as_json:
         print_json(whole)
     return Outcome(code=exits.INVALID if failed else exits.OK)
@@ -148,6 +150,7 @@ def _extract(
 
     from kit.fsio import TEMPORARY_PREFIX, remove_abandoned, scratch_folders
     from kit.tiny import extraction
+    from kit.ui import counted
 
     remove_abandoned((*cache.folder.rglob(TEMPORARY_PREFIX + "*"), *scratch_folders()))
     with session.ui.progress("Features", len(pairs), "clips") as advance:
@@ -158,7 +161,7 @@ def _extract(
         if one.remark:
             session.ui.say(one.remark)
     if kept := sum(one.kept for one in done):
-        session.ui.say(f"{kept} of {len(pairs)} clips were there already")
+        session.ui.say(f"There already: {kept} of {counted(len(pairs), 'clip')}")
     return done, [replace(one, reason=session.redact(one.reason)) for one in failed]
 
 
@@ -187,13 +190,13 @@ def _told(
 
 
 def _show_extracted(session: Session, data: Opened, done: Sequence[Result], failed: Sequence[Failure]) -> None:
-    from kit.ui import Row
+    from kit.ui import Row, counted
 
     converted = sorted({one.pair.reference.geometry.pix_fmt for one in done if _converted(one)})
     if converted:
         session.ui.say(f"Clips of {', '.join(converted)} were converted for the encoder, and compared so")
     if data.missing:
-        session.ui.say(f"{len(data.missing)} clips of {data.name} are not there; the manifest lists them")
+        session.ui.say(f"Not there: {counted(len(data.missing), 'clip')} of {data.name}, listed in the manifest")
     for note in data.notes:
         session.ui.say(note)
     if failed:
@@ -222,7 +225,7 @@ def combine(
     Exit codes: 0 done, 2 bad input, 3 the teachers differ or rows cannot be.
     """
     from kit.tiny import combining, manifest, table
-    from kit.ui import Row
+    from kit.ui import Row, counted
 
     paths = combining.named(inputs)
     manifest.refuse_in_the_way(out, paths.values())
@@ -240,7 +243,7 @@ def combine(
                    str(len(one)), ", ".join(done.filled[name]) or "nothing"))
         for name, one in tables.items()])  # fmt: skip
     _list(session, "Content groups of several inputs, held out together", done.shared)
-    session.ui.say(f"{out}: {len(done.table)} rows, {len(done.table.features)} features, teacher "
+    session.ui.say(f"{out}: {counted(len(done.table), 'row')}, {counted(len(done.table.features), 'feature')}, teacher "
                    f"{done.table.teacher or 'not told'}")  # fmt: skip
     if as_json:
         print_json(whole)
@@ -269,6 +272,7 @@ def join_mos(
     Exit codes: 0 done, 2 bad input, 3 no clip has a score.
     """
     from kit.tiny import manifest, mos, table
+    from kit.ui import counted
 
     if bool(on) == (pattern is not None):
         raise click.UsageError("Give either --on or --pattern.")
@@ -291,7 +295,7 @@ def join_mos(
         ("Scores that several clips have", done.shared_scores),
     ):  # fmt: skip
         _list(session, title, found)
-    session.ui.say(f"{out}: {done.clips} clips with a score, {len(done.table)} rows")
+    session.ui.say(f"{out}: {counted(done.clips, 'clip')} with a score, {counted(len(done.table), 'row')}")
     if as_json:
         print_json(whole)
     return Outcome(code=exits.OK)

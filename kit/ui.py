@@ -137,6 +137,15 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def counted(count: int, what: str) -> str:
+    """``1 clip``, ``2 clips``.
+
+    Args:
+        what: one of them; the plural adds an s.
+    """
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def size(count: float) -> str:
     """Bytes for people, decimal units."""
     for unit in ("B", "kB", "MB", "GB"):

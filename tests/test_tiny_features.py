@@ -159,7 +159,7 @@ def test_a_ladder_of_stored_clips(ladder: Path, extracted: tuple[Path, dict[str,
     assert args.pop("out").endswith("f.parquet")
     assert args == {"dataset": "npd", "ref_dir": "<ref>", "teacher": "vmaf_v0.6.1", "feature_set": contract.FEATURE_SET,
                     "assume_dims": "320x180"}  # fmt: skip
-    assert "7 clips of npd are not there" in said
+    assert "Not there: 7 clips of npd" in said
 
 
 def by_filter(ffmpeg: Ffmpeg, _folder: Path) -> base.CellScorer:
@@ -238,7 +238,7 @@ def test_clips_against_an_encode_of_their_own(
 def test_what_was_measured_is_kept_and_damage_is_told(ladder: Path, tmp_path: Path, ask: Ask) -> None:
     first, _ = ask(*npd(ladder, tmp_path / "f.parquet"), "--max-pairs", "2")
     again, said = ask(*npd(ladder, tmp_path / "g.parquet"), "--max-pairs", "2")
-    assert "2 of 2 clips were there already" in said
+    assert "There already: 2 of 2 clips" in said
     assert again["counts"]["kept"] == 2
     assert (tmp_path / "f.parquet").read_bytes() == (tmp_path / "g.parquet").read_bytes()
     entry, _other = entries(tmp_path / "kept")
@@ -421,6 +421,12 @@ def test_a_shard_tells_its_groups(tmp_path: Path) -> None:
     assert found.members() == {
         "ElFuente": ["imported/ElFuente1", "imported/ElFuente2"], "Tennis": ["imported/Tennis"],
     }  # fmt: skip
+
+
+def test_one_is_not_many(tmp_path: Path, ask: Ask) -> None:
+    one = made(sources=("a",)).only(np.array([True, False, False]))
+    _, said = ask("combine", f"x={stored(tmp_path / 'one.parquet', one)}", "--out", tmp_path / "all.parquet")
+    assert "all.parquet: 1 row, 6 features" in said.replace("\n", " ")
 
 
 def test_without_a_group_each_source_is_one_of_its_own(tmp_path: Path) -> None:
@@ -654,7 +660,7 @@ def test_no_match_is_refused(tmp_path: Path, ask: Ask) -> None:
     file = scores(tmp_path / "mos.csv", "A,90,4.5")
     _, said = ask("join-mos", "--features", features, "--mos", file, "--on", "source=content", "--score", "MOS",
                   "--out", tmp_path / "g.parquet", code=exits.INVALID)  # fmt: skip
-    assert "none of 2 clips has one of 1 scores: a clip is called x/a/a_90_180, a score content=A" in said
+    assert "none of 2 clips has one of 1 score: a clip is called x/a/a_90_180, a score content=A" in said
     assert not (tmp_path / "g.parquet").exists()
 
 

@@ -27,6 +27,7 @@ from kit.sources.identity import identify
 from kit.sources.read import Tools
 from kit.stall import Patience
 from kit.types import EncodeSettings, Scorer, Source, SourceFile, Teacher
+from kit.ui import counted
 
 #: The encode of a clip that comes without distorted ones: encoder and quality point.
 ROUND_TRIP = ("libx264", 35)
@@ -168,7 +169,7 @@ def measure(reference: Source, distorted: Source | None, instruments: Instrument
         names, columns = [*names, *scores.others], [*columns, *scores.others.values()]
     features = np.stack(columns, axis=1)
     if holes := int((~np.isfinite(features)).any(axis=1).sum()):
-        raise log.LogError(f"{holes} frames have a feature that is not finite")
+        raise log.LogError(f"a feature is not finite in {counted(holes, 'frame')}")
     return Measured(names=tuple(names), features=features, vmaf=scores.vmaf)
 
 

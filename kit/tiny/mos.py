@@ -16,6 +16,7 @@ import pandas as pd
 from kit.errors import BadInput, Missing, Wanting
 from kit.tiny import table
 from kit.tiny.table import FeatureTable
+from kit.ui import counted
 
 _Key = tuple[str, ...]
 
@@ -150,8 +151,8 @@ def join(features: FeatureTable, scores: Sequence[tuple[_Key, float]], rule: Rul
         mos[rows] = value_of[clip_key]
     if not used:
         example = next(iter(lines), ())
-        raise Wanting(f"none of {len(unmatched)} clips has one of {len(lines)} scores: a clip is called "
-                      f"{unmatched[0]}, a score {_shown(rule, example)}",
+        raise Wanting(f"none of {counted(len(unmatched), 'clip')} has one of {counted(len(lines), 'score')}: a clip "
+                      f"is called {unmatched[0]}, a score {_shown(rule, example)}",
                       hint="Mend --on or --pattern so that both give the same text.")  # fmt: skip
     there = ~np.isnan(mos)
     columns: list[str] = [name for name in features.frame.columns if name != "mos"]

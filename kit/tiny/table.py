@@ -22,6 +22,7 @@ from kit.errors import BadInput, Missing, Wanting
 from kit.fsio import atomic_path
 from kit.training.folds import Fold
 from kit.training.table import Rows
+from kit.ui import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,7 +90,7 @@ class FeatureTable:
         with np.errstate(over="ignore"):  # becomes an infinity, which is told
             values = numbers.to_numpy(np.float32)
         if holes := int(numbers.isna().any(axis=1).sum()):
-            raise Wanting(f"{holes} of {len(self)} rows lack a value of {', '.join(numbers.columns)}",
+            raise Wanting(f"{holes} of {counted(len(self), 'row')} without a value of {', '.join(numbers.columns)}",
                           hint="Put the tables together again with `combine`, without --fill-missing and without those "
                                "that lack it.")  # fmt: skip
         if (wrong := np.isinf(values).any(axis=1)).any():
@@ -153,7 +154,7 @@ def _refuse_torn(pairs: pd.DataFrame) -> None:
         parts = pairs[pairs["group"] == torn[0]]
         where = ", ".join(f"{one.source} in {one.label}" for one in parts.head(_NAMED_AT_MOST).itertuples())
         more = ", …" if len(parts) > _NAMED_AT_MOST else ""
-        others = f"; so are {len(torn) - 1} others" if len(torn) > 1 else ""
+        others = f"; so {'is 1 other' if len(torn) == 2 else f'are {len(torn) - 1} others'}" if len(torn) > 1 else ""
         raise BadInput(f"the content group {torn[0]} is in more than one fold: {where}{more}{others}",
                        hint="A content group is held out as a whole: its sources and frames are alike.")  # fmt: skip
 
@@ -196,7 +197,7 @@ def _wrong_order(frame: pd.DataFrame) -> str:
     if not len(frame):
         return "there is no row"
     if twice := int(frame.duplicated(list(KEY)).sum()):
-        return f"{twice} frames are there twice, the first: {_named(frame[frame.duplicated(list(KEY))])}"
+        return f"frames are there twice ({twice}), the first: {_named(frame[frame.duplicated(list(KEY))])}"
     numbers = frame.groupby(list(CLIP), sort=False).cumcount()
     if (wrong := frame["frame_index"] != numbers).any():
         return f"frames are missing or numbered otherwise: {_named(frame[wrong])}"
