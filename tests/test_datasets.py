@@ -214,10 +214,9 @@ def test_a_sidecar_tells_how_a_distorted_clip_is_stored(tmp_path: Path, open_at:
     (dis / "BirdsInCage_40_288_375.yuv").write_bytes(bytes(40 * 32 * 3 // 2 * FRAMES))
     (dis / "BirdsInCage_40_288_375.json").write_text('{"width": 40, "height": 32, "fps": 30}')
     found = open_at(tmp_path / "npd")
-    stored = {pair.distorted.label: pair.distorted.geometry for pair in found.pairs}
-    sizes = {name: (geometry.width, geometry.height) for name, geometry in stored.items()}
-    assert (sizes["CrowdRun_03_288_375"], sizes["BirdsInCage_40_288_375"]) == ((48, 64), (40, 32))
-    assert not {"FoxBird_20_288_375", "Tennis_20_288_375", "Seeking_10_288_375"}.intersection(stored)
+    widths = {pair.distorted.label: pair.distorted.geometry.width for pair in found.pairs}
+    assert (widths["CrowdRun_03_288_375"], widths["BirdsInCage_40_288_375"]) == (48, 40)
+    assert not {"FoxBird_20_288_375", "Tennis_20_288_375", "Seeking_10_288_375"}.intersection(widths)
     wrong = " ".join(found.unusable)
     assert "dis/FoxBird_20_288_375.yuv: 18432 bytes are 5 frames of 50x48 yuv420p" in wrong
     assert "dis/Tennis_20_288_375.yuv: its 18432 bytes are 2 frames of 64x96 yuv420p, as its sidecar" in wrong

@@ -108,10 +108,10 @@ RUN_ELSEWHERE = {
     "python3 -m kit extract-features --dataset konvid-1k --ref-dir DIR --out konvid.parquet":
         "test_tiny_features.py::test_clips_against_an_encode_of_their_own",
     "python3 -m kit combine npd=npd.parquet konvid-1k=konvid.parquet --out all.parquet":
-        "test_tiny_features.py::test_tables_are_put_together",
+        "test_tiny_tables.py::test_tables_are_put_together",
     "python3 -m kit join-mos --features konvid.parquet --mos MOS.csv --on source=flickr_id --score MOS --out "
     "mos.parquet":
-        "test_tiny_features.py::test_scores_are_joined",
+        "test_tiny_tables.py::test_scores_are_joined",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Feature tables: from data sets by real ffmpeg, put together, and joined with subjective scores."""
+"""Feature tables from data sets, by real ffmpeg."""
 
 from __future__ import annotations
 
@@ -19,17 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support import PICTURES, Command, MakeClip, in_process
-from test_corpus_import import imported
-from test_corpus_import import rows as lines_of
 from test_vmaf_tool import write_tool
 
 from kit import contract, exits
-from kit.errors import BadInput, Wanting
+from kit.errors import BadInput
 from kit.ffmpeg import Ffmpeg
 from kit.proc import Processes
 from kit.scorers import base, golden, log, pair, vmaf_tool
@@ -37,7 +33,7 @@ from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.session import KIT_ROOT
 from kit.sources.read import Tools
 from kit.sources.scan import inspect
-from kit.tiny import combining, extraction, mos, table
+from kit.tiny import extraction, table
 from kit.tiny.extraction import Result
 from kit.tiny.measuring import Measured, Pair
 from kit.types import Geometry, SourceFile
@@ -129,9 +125,6 @@ def extracted(
 def entries(kept: Path) -> list[Path]:
     """What an extraction has kept, without what it is just writing."""
     return sorted(path for path in kept.rglob("*.npz") if not path.name.startswith("."))
-
-
-# ------------------------------------------------------------------------------------------ extraction
 
 
 @pytest.mark.ffmpeg
@@ -396,289 +389,7 @@ def test_other_features_of_a_log() -> None:
     }  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------ combining
-
-
-def made(
-    corpus: str = "x", sources: Sequence[str] = ("a", "b"), features: Sequence[str] = contract.FEATURES,
-    teacher: str | None = "vmaf_v0.6.1", **more: object,
-) -> table.FeatureTable:  # fmt: skip
-    """Three frames of a clip of each source."""
-    frame = pd.DataFrame(
-        [{"corpus": corpus, "source": source, "clip": f"{source}_90_180", "frame_index": n, "codec": None,
-          "teacher": teacher, **dict.fromkeys(features, 0.5), "vmaf": 50.0 + n, **more}
-         for source in sources for n in range(3)])  # fmt: skip
-    return table.of(frame, features, what="made")
-
-
-def stored(path: Path, content: table.FeatureTable) -> Path:
-    table.write(path, content, facts={})
-    return path
-
-
-def test_a_shard_tells_its_groups(tmp_path: Path) -> None:
-    found = table.read(imported(tmp_path, lines_of(("ElFuente1", "ElFuente2", "Tennis"))))
-    assert found.members() == {
-        "ElFuente": ["imported/ElFuente1", "imported/ElFuente2"], "Tennis": ["imported/Tennis"],
-    }  # fmt: skip
-
-
-def test_one_is_not_many(tmp_path: Path, ask: Ask) -> None:
-    one = made(sources=("a",)).only(np.array([True, False, False]))
-    _, said = ask("combine", f"x={stored(tmp_path / 'one.parquet', one)}", "--out", tmp_path / "all.parquet")
-    assert "all.parquet: 1 row, 6 features" in said.replace("\n", " ")
-
-
-def test_without_a_group_each_source_is_one_of_its_own(tmp_path: Path) -> None:
-    told = stored(tmp_path / "told.parquet", made())
-    rows = pq.read_table(told)
-    pq.write_table(rows.drop_columns(["group"]), tmp_path / "untold.parquet")
-    found = table.read(tmp_path / "untold.parquet")
-    assert found.members() == {"a": ["x/a"], "b": ["x/b"]}
-    assert found.sha256 == table.read(told).sha256
-    null = rows.set_column(rows.column_names.index("group"), "group", pa.nulls(len(rows), pa.string()))
-    pq.write_table(null, tmp_path / "null.parquet")
-    with pytest.raises(BadInput, match="the columns group have another type"):
-        table.read(tmp_path / "null.parquet")
-
-
-def test_a_source_is_of_one_group() -> None:
-    frame = made().frame
-    frame.loc[1, "group"] = "b"
-    with pytest.raises(Wanting, match="x/a is in the content group b and in another"):
-        table.of(frame, contract.FEATURES, what="rows")
-
-
-def rewritten(path: Path, content: table.FeatureTable, **columns: object) -> Path:
-    """A table as another tool may leave it: with other columns."""
-    rows = pq.read_table(stored(path, content))
-    for name, values in columns.items():
-        rows = rows.drop_columns([name] if name in rows.column_names else []).append_column(name, pa.array(values))
-    pq.write_table(rows, path)
-    return path
-
-
-def test_a_table_without_rows_is_told(tmp_path: Path, ask: Ask) -> None:
-    rows = pq.read_table(stored(tmp_path / "f.parquet", made()))
-    pq.write_table(rows.slice(0, 0), tmp_path / "f.parquet")
-    _, said = ask("combine", f"x={tmp_path / 'f.parquet'}", "--out", tmp_path / "g.parquet", code=exits.INVALID)
-    assert "f.parquet: there is no row" in said
-
-
-@pytest.mark.parametrize("name", ["codec", "teacher", "fold", "clip"])
-@pytest.mark.parametrize("values", [[1.5] * 6, [True] * 6, [1, None] * 3])
-def test_labels_are_text(name: str, values: list[object], tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=f"the columns {name} have another type"):
-        table.read(rewritten(tmp_path / "f.parquet", made(), **{name: values}))
-
-
-@pytest.mark.parametrize("name", ["codec", "teacher"])
-def test_numbers_are_no_labels(name: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=f"the columns {name} have another type"):
-        table.read(rewritten(tmp_path / "f.parquet", made(), **{name: [1] * 6}))
-
-
-def test_folds_may_be_numbered(tmp_path: Path) -> None:
-    found = table.read(rewritten(tmp_path / "f.parquet", made(), fold=[0, 0, 0, 4, 4, 4]))
-    assert found.frame["fold"].tolist() == ["0"] * 3 + ["4"] * 3
-    named = table.read(rewritten(tmp_path / "g.parquet", made(), fold=["0"] * 3 + ["4"] * 3))
-    assert found.sha256 == named.sha256
-    assert table.read(stored(tmp_path / "h.parquet", found)).sha256 == found.sha256
-
-
-@pytest.mark.parametrize(
-    ("value", "told"), [(1e300, "too large for 32 bits: x/a/a_90_180, frame 0"), (np.nan, "6 of 6")]
-)
-@pytest.mark.parametrize("column", [contract.FEATURES[0], "mos"])
-def test_what_cannot_be_computed_with_is_told(column: str, value: float, told: str) -> None:
-    frame = made().frame.assign(**{"mos": 3.0, column: value})
-    with pytest.raises(Wanting, match=told):
-        table.of(frame, contract.FEATURES, what="rows").rows("mos")
-
-
-@pytest.mark.parametrize(
-    ("column", "values"),
-    [("mos", [4.5, np.nan, np.nan]), ("mos", [np.nan, 4.5, 4.5]), ("mos", [4.5, 4.5, 4.0]),
-     ("fold", ["a", "a", "b"]), ("fold", [None, None, "b"]), ("fold", ["a", None, "a"])],
-)  # fmt: skip
-def test_a_clip_has_one_score_and_one_fold(column: str, values: list[object]) -> None:
-    same = {"mos": 3.0, "fold": "a"}[column]
-    whole = made().frame.assign(**{column: [same] * 6})
-    assert table.of(whole, contract.FEATURES, what="rows").frame[column].nunique() == 1
-    assert table.of(whole.assign(**{column: None}), contract.FEATURES, what="rows").frame[column].isna().all()
-    with pytest.raises(Wanting, match=f"{column} differs within a clip, from x/b/b_90_180, frame [12] on"):
-        table.of(whole.assign(**{column: [same] * 3 + values}), contract.FEATURES, what="rows")
-
-
-def test_tables_are_put_together(tmp_path: Path, ask: Ask) -> None:
-    one = stored(tmp_path / "one.parquet", made("npd", group="film"))
-    two = stored(tmp_path / "two.parquet", made("konvid-1k", ("c",), group="film", fold="fold3"))
-    found, said = ask("combine", f"npd={one}", f"k={two}", "--out", tmp_path / "all.parquet")
-    rows = table.read(tmp_path / "all.parquet")
-    assert found["corpora"] == {"k": 3, "npd": 6}
-    assert rows.members() == {"film": ["k/c", "npd/a", "npd/b"]}
-    assert found["shared_groups"] == ["film"]
-    assert "held out together (1): film" in said
-    assert rows.frame["fold"].isna().tolist() == [False] * 3 + [True] * 6
-    assert found["table_sha256"] == rows.sha256
-    assert found["run_provenance"]["inputs"]["npd"]["sha256"]
-    assert found == json.loads((tmp_path / "all.json").read_text())
-    assert "9 rows" in said
-
-
-def test_a_feature_that_one_input_lacks(tmp_path: Path, ask: Ask) -> None:
-    more = (*contract.FEATURES, "aim", "motion")
-    one, two = stored(tmp_path / "one.parquet", made()), stored(tmp_path / "two.parquet", made(features=more))
-    argv = ("combine", f"one={one}", f"two={two}", "--out", tmp_path / "all.parquet")
-    _, said = ask(*argv, code=exits.BAD_INPUT)
-    assert "one: aim, motion" in said
-    found, _ = ask(*argv, "--fill-missing")
-    assert found["features"] == list(more)
-    assert found["inputs"]["one"]["filled"] == {"aim": 6, "motion": 6}
-    args = found["run_provenance"]["args"]
-    assert list(args) == ["fill_missing", "inputs", "out"]
-    assert args["fill_missing"] == "true"
-    assert [word.partition("=")[0] for word in args["inputs"].split()] == ["one", "two"]
-    assert found["inputs"]["two"]["filled"] == {}
-    rows = table.read(tmp_path / "all.parquet").frame
-    assert rows.groupby("corpus")["aim"].count().to_dict() == {"one": 0, "two": 6}
-
-
-@pytest.mark.parametrize(
-    ("out", "told"),
-    [
-        ("one.parquet", "one.parquet is an input"), ("link.parquet", "link.parquet is an input"),
-        ("hard.parquet", "hard.parquet is an input"), ("notes.parquet", "notes.json is there, is no manifest"),
-        ("list.parquet", "list.json is there, is no manifest"), ("folder.parquet", "folder.parquet is a folder"),
-        ("one.parquet/f.parquet", "one.parquet cannot be written: File exists"), ("/proc/f.parquet", "/proc cannot be"),
-    ],
-)  # fmt: skip
-def test_nothing_foreign_is_replaced(out: str, told: str, tmp_path: Path, ask: Ask) -> None:
-    one = stored(tmp_path / "one.parquet", made())
-    (tmp_path / "link.parquet").symlink_to(one)
-    (tmp_path / "hard.parquet").hardlink_to(one)
-    (tmp_path / "folder.parquet").mkdir()
-    (tmp_path / "notes.json").write_text('{"mine": 1}')
-    (tmp_path / "list.json").write_text("[table_sha256")
-    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
-    join = ("join-mos", "--features", one, "--mos", "none.csv", "--on", "source=a", "--score", "b")
-    for argv in (("combine", f"x={one}"), join):
-        _, said = ask(*argv, "--out", tmp_path / out, code=exits.BAD_INPUT)
-        assert told in said
-    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
-
-
-def test_scores_are_not_replaced(tmp_path: Path, ask: Ask) -> None:
-    one = stored(tmp_path / "one.parquet", made())
-    file = scores(tmp_path / "mos.json", "a,90,4.5")
-    _, said = ask("join-mos", "--features", one, "--mos", file, "--on", "source=content", "--score", "MOS",
-                  "--out", tmp_path / "mos.parquet", code=exits.BAD_INPUT)  # fmt: skip
-    assert "mos.json is an input" in said
-
-
-def test_an_older_table_is_replaced(tmp_path: Path, ask: Ask) -> None:
-    argv = ("combine", f"x={stored(tmp_path / 'one.parquet', made())}", "--out", tmp_path / "new" / "all.parquet")
-    first, _ = ask(*argv)
-    again, _ = ask(*argv)
-    assert first["table_sha256"] == again["table_sha256"]
-
-
 def test_an_extraction_replaces_no_notes(tmp_path: Path, ask: Ask) -> None:
     (tmp_path / "f.json").write_text("{}")
     _, said = ask(*npd(tmp_path / "nowhere", tmp_path / "f.parquet"), code=exits.BAD_INPUT)
     assert "f.json is there, is no manifest of a table, and would be replaced" in said
-
-
-@pytest.mark.parametrize("teacher", ["vmaf_4k_v0.6.1", None])
-def test_scores_of_several_teachers_are_never_mixed(teacher: str | None) -> None:
-    with pytest.raises(Wanting, match=rf"one: vmaf_v0.6.1, two: {teacher or 'not told'}"):
-        combining.combine({"one": made(), "two": made(teacher=teacher)}, fill_missing=True)
-
-
-@pytest.mark.parametrize("words", [("f.parquet",), ("=f",), ("a/b=f",), ("a=f", "a=g"), ("a=",)])
-def test_inputs_are_named(words: Sequence[str]) -> None:
-    with pytest.raises(BadInput, match=r"is not NAME=FILE|given twice"):
-        combining.named(words)
-
-
-# ------------------------------------------------------------------------------------------ subjective scores
-
-
-def scores(path: Path, *lines: str, header: str = "content,quality,MOS") -> Path:
-    path.write_text("\n".join([header, *lines, ""]), encoding="utf-8-sig")
-    return path
-
-
-@pytest.mark.parametrize("way", [("--on", "source=content"), ("--pattern", r"^(?P<content>\w)_(?P<quality>\d\d)_")])
-def test_scores_are_joined(way: tuple[str, str], tmp_path: Path, ask: Ask) -> None:
-    features = stored(tmp_path / "f.parquet", made(sources=("a", "b", "c", "d"), group="film"))
-    file = scores(tmp_path / "mos.csv", "a,90,4.5", "b,90, 1.25", "c,90,3", "c,90,2", "z,90,1")
-    found, said = ask("join-mos", "--features", features, "--mos", file, *way, "--score", "MOS",
-                      "--out", tmp_path / "g.parquet")  # fmt: skip
-    rows = table.read(tmp_path / "g.parquet").frame
-    assert rows.groupby("source")["mos"].agg(["min", "max", "size"]).to_numpy().tolist() == [
-        [4.5, 4.5, 3], [1.25, 1.25, 3],
-    ]  # fmt: skip
-    assert set(rows["group"]) == {"film"}
-    assert found["matched_clips"] == 2
-    args = found["run_provenance"]["args"]
-    assert sorted(args) == sorted(["features", "mos", way[0].removeprefix("--"), "score", "out"])
-    assert (args[way[0].removeprefix("--")], args["score"]) == (way[1], "MOS")
-    assert found["unmatched_clips"] == ["x/c/c_90_180", "x/d/d_90_180"]
-    assert [text.split(",")[0] for text in found["unmatched_scores"]] == ["content=z"]
-    assert [text.split(",")[0] for text in found["duplicate_scores"]] == ["content=c"]
-    assert found["shared_scores"] == []
-    assert "Scores without a clip (1): content=z" in said
-
-
-def test_a_score_of_several_clips_is_told() -> None:
-    rule = mos.by_columns(["corpus=set"])
-    found = mos.join(made(), [(("x",), 3.0)], rule)
-    assert found.shared_scores == ("set=x",)
-    assert found.table.frame["mos"].tolist() == [3.0] * 6
-
-
-def test_a_clip_of_no_known_codec_has_no_score() -> None:
-    both = combining.combine({"x": made(), "y": made(codec="None")}, fill_missing=False).table
-    found = mos.join(both, [(("None",), 3.0)], mos.by_columns(["codec=encoder"]))
-    assert found.unmatched_clips == ("x/a/a_90_180", "x/b/b_90_180")
-    assert set(found.table.frame["corpus"]) == {"y"}
-
-
-@pytest.mark.parametrize("twice", ["MOS", "content"])
-def test_a_column_that_is_there_twice_is_refused(twice: str, tmp_path: Path) -> None:
-    rule = mos.by_columns(["source=content"])
-    file = scores(tmp_path / "mos.csv", "a,90,4.5,1", header=f"content,quality,MOS,{twice}")
-    with pytest.raises(BadInput, match=f"has several columns {twice}"):
-        mos.read_scores(file, rule, "MOS")
-    file = scores(tmp_path / "mos.csv", "a,90,4.5,,", header="content,quality,MOS,,")
-    assert mos.read_scores(file, rule, "MOS") == [(("a",), 4.5)]
-
-
-def test_no_match_is_refused(tmp_path: Path, ask: Ask) -> None:
-    features = stored(tmp_path / "f.parquet", made())
-    file = scores(tmp_path / "mos.csv", "A,90,4.5")
-    _, said = ask("join-mos", "--features", features, "--mos", file, "--on", "source=content", "--score", "MOS",
-                  "--out", tmp_path / "g.parquet", code=exits.INVALID)  # fmt: skip
-    assert "none of 2 clips has one of 1 score: a clip is called x/a/a_90_180, a score content=A" in said
-    assert not (tmp_path / "g.parquet").exists()
-
-
-@pytest.mark.parametrize(
-    ("further", "told"),
-    [
-        ((), "either --on or --pattern"),
-        (("--on", "source=content", "--pattern", "(?P<content>a)"), "either --on or --pattern"),
-        (("--on", "vmaf=content"), "the first of corpus, source, clip and codec"),
-        (("--on", "source=nothing"), "has no column nothing; there are content, quality, MOS"),
-        (("--pattern", "(a"), "is no regular expression"),
-        (("--pattern", "(a)"), "has no named group"),
-        (("--on", "source=content"), "line 2: MOS is 'bad', expected a number"),
-    ],
-)
-def test_what_cannot_be_joined(further: Sequence[str], told: str, tmp_path: Path, ask: Ask) -> None:
-    features = stored(tmp_path / "f.parquet", made())
-    file = scores(tmp_path / "mos.csv", "a,90,bad")
-    _, said = ask("join-mos", "--features", features, "--mos", file, *further, "--score", "MOS",
-                  "--out", tmp_path / "g.parquet", code=exits.BAD_INPUT)  # fmt: skip
-    assert told in said
