@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -9,11 +10,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support import FRAMES, PICTURES, QUICK, Command, Kit, MakeClip, in_process, run_folder
+from support import FRAMES, PICTURES, QUICK, Ask, Command, Kit, MakeClip, in_process, run_folder
 
-from kit import layout
+from kit import exits, layout
 from kit.ffmpeg import Ffmpeg, locate
 from kit.proc import Processes
 from kit.session import KIT_ROOT
@@ -117,6 +119,19 @@ def kit_here(
             code = command(args)
         said = capsys.readouterr()
         return subprocess.CompletedProcess(args, code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def ask(command: Command, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """What a command prints as JSON and what it says: ``ask("eval", "--model", M, …, code=2)``."""
+
+    def run(*argv: object, code: int = exits.OK) -> tuple[dict[str, Any], str]:
+        found = command([str(arg) for arg in argv])
+        out, err = capsys.readouterr()
+        assert found == code, err
+        return json.loads(out) if out else {}, " ".join(err.split())
 
     return run
 

@@ -66,6 +66,8 @@ def planned(name: str, frames: int = 10, family: str = "software") -> Cell:
 Kit = Callable[..., "subprocess.CompletedProcess[str]"]
 #: ``command(["score", …])`` runs the command line within this process and gives its exit code.
 Command = Callable[[Sequence[str]], int]
+#: ``ask("eval", "--model", M, "--json", code=2)`` gives what a command prints as JSON, and what it says in one line.
+Ask = Callable[..., tuple[dict[str, Any], str]]
 
 
 @contextmanager

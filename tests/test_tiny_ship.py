@@ -1,4 +1,4 @@
-"""Exported heads: held against tables and viewers, let through the ship gate or not, registered, mended."""
+"""Exported heads: held against tables and viewers, let through the ship gate or not, registered."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import pandas as pd
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from support import Command
+from support import Ask
+from tiny import LINE, OFFSET, SLOPES, foreign, line, renamed_model
 
 from kit import contract, exits, validation
 from kit.tiny import checkpoint, latency, register, table
@@ -23,55 +20,21 @@ from kit.tiny.card import weights
 from kit.tiny.fit import facts_of
 from kit.training import export, runtime
 from kit.training.draws import Draws
-from kit.training.external_data import outside
 from kit.training.model import Network
 from kit.training.model_file import open_model
 from kit.training.recipe import Recipe, architecture
 from kit.training.standardiser import Standardiser
 
-#: The teacher of these tests is a line, so that a head can be right without being trained.
-SLOPES = np.array([30, 10, 15, 5, 5, -0.5], dtype=np.float32)
-OFFSET = 22.0
-CLIPS, FRAMES, SOURCES = 2, 30, 4
-
-Ask = Callable[..., tuple[dict[str, Any], str]]
-
-
-def made(teacher: str = contract.DEFAULT_TEACHER) -> table.FeatureTable:
-    """Rows of npd's sources ``s0`` to ``s3``; a clip is better the higher its number."""
-    generator = np.random.default_rng(3)
-    number = np.arange(SOURCES * CLIPS * FRAMES)
-    clip = number // FRAMES
-    features = generator.uniform(0.3, 0.8, (len(number), 6)) + 0.025 * clip[:, None]
-    vmaf = features @ SLOPES + OFFSET + generator.normal(0, 0.1, len(number))
-    return table.of(pd.DataFrame({
-        "corpus": "npd", "source": [f"s{n}" for n in clip // CLIPS], "clip": [f"c{n}" for n in clip],
-        "frame_index": (number % FRAMES).astype(np.int32), "codec": "libx264", "teacher": teacher,
-        **dict(zip(contract.FEATURES, features.T, strict=True)), "vmaf": vmaf,
-        "fold": [f"fold{n % 2}" for n in clip // CLIPS],
-    }), contract.FEATURES, what="rows")  # fmt: skip
-
-
-TABLE = made()
-
 
 @pytest.fixture
 def features(tmp_path: Path) -> Path:
-    table.write(tmp_path / "f.parquet", TABLE, facts={})
+    table.write(tmp_path / "f.parquet", LINE, facts={})
     return tmp_path / "f.parquet"
 
 
 @pytest.fixture
-def ask(command: Command, capsys: pytest.CaptureFixture[str]) -> Ask:
-    """What a command prints as JSON and what it says: ``ask("eval", "--model", M, …, code=2)``."""
-
-    def run(*argv: object, code: int = exits.OK) -> tuple[dict[str, Any], str]:
-        found = command([str(arg) for arg in argv])
-        out, err = capsys.readouterr()
-        assert found == code, err
-        return json.loads(out) if out else {}, " ".join(err.split())
-
-    return run
+def renamed(tmp_path: Path) -> Path:
+    return renamed_model(tmp_path / "old")
 
 
 @pytest.fixture
@@ -86,7 +49,7 @@ def exported(path: Path, ask: Ask, *, offset: float) -> Path:
     told = {"held_out": ["npd/s1"], "rows_held_out": 60, "fitted_groups": ["s0", "s2", "s3"], "seed": 0,
             "device": "cpu", "config_sha256": "0" * 64}  # fmt: skip
     kept = path.with_suffix(".safetensors")
-    fitted = checkpoint.Fitted(recipe=Recipe(epochs=2, arch="linear"), arrays=arrays, facts=facts_of(TABLE) | told)
+    fitted = checkpoint.Fitted(recipe=Recipe(epochs=2, arch="linear"), arrays=arrays, facts=facts_of(LINE) | told)
     checkpoint.write(kept, fitted)
     ask("export", "--checkpoint", kept, "--out", path)
     return path
@@ -95,15 +58,15 @@ def exported(path: Path, ask: Ask, *, offset: float) -> Path:
 def test_a_model_is_held_against_its_teacher_and_timed(model: Path, features: Path, tmp_path: Path, ask: Ask) -> None:
     found, said = ask("eval", "--model", model, "--features", features, "--out-json", tmp_path / "e.json", "--json")
     assert found == json.loads((tmp_path / "e.json").read_text())
-    assert found["n_samples"] == len(TABLE) == 240
+    assert found["n_samples"] == len(LINE) == 240
     assert min(found["plcc"], found["srocc"]) > 0.99
     assert found["rmse"] == pytest.approx(0.1, rel=0.2)
     assert 0 < found["latency_ms_p50_per_clip"] <= found["latency_ms_p95_per_clip"] < 1000
     assert found["run_provenance"]["inputs"]["features"]["sha256"]
     assert found["rows_fitted_on"] == 180
     assert "180 of 240 rows are of sources that line.onnx was fitted to" in said
-    scores = runtime.compute(open_model(model).session, TABLE.rows().features, TABLE.rows().codec)["vmaf"]
-    assert found["bias"] == pytest.approx(float((scores - TABLE.frame["vmaf"]).mean()), abs=1e-4)
+    scores = runtime.compute(open_model(model).session, LINE.rows().features, LINE.rows().codec)["vmaf"]
+    assert found["bias"] == pytest.approx(float((scores - LINE.frame["vmaf"]).mean()), abs=1e-4)
 
 
 @pytest.mark.parametrize(("split", "samples"), [("held-out", 60), ("fold=fold0", 120), ("source=s3", 60)])
@@ -139,7 +102,7 @@ def test_viewers_judge_clips_and_the_teacher_stands_beside(
 ) -> None:
     argv = ("eval", "--model", model, "--features", features, "--target", "mos")
     assert "`join-mos` adds them" in ask(*argv, code=exits.BAD_INPUT)[1]
-    means = TABLE.frame.groupby("clip")["vmaf"].mean()
+    means = LINE.frame.groupby("clip")["vmaf"].mean()
     lines = [f"{clip},{1 + mean / 25}" for clip, mean in means.items() if clip != "c5"]
     (tmp_path / "mos.csv").write_text("\n".join(["clip,MOS", *lines]) + "\n")
     ask("join-mos", "--features", features, "--mos", tmp_path / "mos.csv", "--on", "clip=clip", "--score", "MOS",
@@ -158,7 +121,7 @@ def test_viewers_judge_clips_and_the_teacher_stands_beside(
 
 
 def test_scores_of_another_teacher_say_nothing(model: Path, tmp_path: Path, ask: Ask) -> None:
-    table.write(tmp_path / "neg.parquet", made("vmaf_v0.6.1neg"), facts={})
+    table.write(tmp_path / "neg.parquet", line("vmaf_v0.6.1neg"), facts={})
     _, said = ask("eval", "--model", model, "--features", tmp_path / "neg.parquet", code=exits.BAD_INPUT)
     assert "line.onnx was fitted to vmaf_v0.6.1, the table holds scores of vmaf_v0.6.1neg" in said
 
@@ -340,117 +303,6 @@ def test_the_size_of_a_head_is_that_of_its_description() -> None:
 
 def test_licenses_are_spelled_as_spdx_has_them() -> None:
     assert register.spdx("bsd-3-clause or mit") == "BSD-3-Clause OR MIT"
-
-
-# -------------------------------------------------------------------------------- models from elsewhere
-
-
-def foreign(path: Path, *, opset: int = contract.ONNX_OPSET, data: str = "", rows: str | int = "N",
-            shape: tuple[int, ...] = (-1,)) -> Path:  # fmt: skip
-    """The line as somebody else's exporter writes it; with ``data`` its weights are in that file."""
-    parts = {"w": SLOPES[:, None], "b": np.array([OFFSET], dtype=np.float32), "shape": np.array(shape, dtype=np.int64)}
-    nodes = [helper.make_node("Gemm", ["features", "w", "b"], ["line"]),
-             helper.make_node("Reshape", ["line", "shape"], ["vmaf"])]  # fmt: skip
-    graph = helper.make_graph(
-        nodes, "foreign", [helper.make_tensor_value_info("features", TensorProto.FLOAT, [rows, 6])],
-        [helper.make_tensor_value_info("vmaf", TensorProto.FLOAT, [rows, *shape[1:]])],
-        [numpy_helper.from_array(array, name) for name, array in parts.items()],
-    )  # fmt: skip
-    made_model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save_model(made_model, path, save_as_external_data=bool(data), location=data or None, size_threshold=0)
-    return path
-
-
-def test_a_column_of_scores_is_read_as_scores(features: Path, tmp_path: Path, ask: Ask) -> None:
-    path = foreign(tmp_path / "column.onnx", shape=(-1, 1))
-    assert ask("eval", "--model", path, "--features", features, "--json")[0]["plcc"] > 0.99
-
-
-@pytest.mark.parametrize(("rows", "shape"), [(1, (-1,)), ("N", (-1, 2))])
-def test_a_model_of_other_shapes_is_refused(
-    rows: str | int, shape: tuple[int, ...], features: Path, tmp_path: Path, ask: Ask
-) -> None:
-    path = foreign(tmp_path / "odd.onnx", rows=rows, shape=shape)
-    _, said = ask("eval", "--model", path, "--features", features, code=exits.BAD_INPUT)
-    assert "expected any number of rows, and one score for each" in said
-
-
-@pytest.fixture
-def renamed(tmp_path: Path) -> Path:
-    """A model that names a file of weights which was renamed since."""
-    path = foreign(tmp_path / "old" / "tiny_v1.onnx", data="head_final.onnx.data")
-    (path.parent / "head_final.onnx.data").rename(path.parent / "tiny_v1.onnx.data")
-    return path
-
-
-@pytest.mark.parametrize(
-    "argv", [("eval", "--features", "f.parquet", "--model"), ("score", "--corpus", "x", "--model")]
-)
-def test_weights_that_lie_elsewhere_are_explained(
-    argv: tuple[str, ...], renamed: Path, monkeypatch: pytest.MonkeyPatch, ask: Ask
-) -> None:
-    # onnxruntime would take them from the working folder, and nobody would have hashed them
-    (renamed.parent / "head_final.onnx.data").write_bytes((renamed.parent / "tiny_v1.onnx.data").read_bytes())
-    monkeypatch.chdir(renamed.parent)
-    _, said = ask(*argv, renamed, code=exits.BAD_INPUT)
-    assert "tiny_v1.onnx does not hold 3 of its weights: it says they are in head_final.onnx.data" in said
-    assert "beside it lies head_final.onnx.data, tiny_v1.onnx.data" in said
-    assert "repair-onnx" in said
-
-
-@pytest.mark.parametrize("how", ["the only one there", "named", "as the model says"])
-def test_a_repaired_copy_holds_its_weights_itself(how: str, renamed: Path, tmp_path: Path, ask: Ask) -> None:
-    data, out = renamed.parent / "tiny_v1.onnx.data", tmp_path / "whole.onnx"
-    further: tuple[object, ...] = ()
-    if how == "named":
-        data = data.rename(tmp_path / "weights")
-        further = ("--data", data)
-    elif how == "as the model says":
-        (renamed.parent / "other.data").write_bytes(b"another model's")
-        data = data.rename(renamed.parent / "head_final.onnx.data")
-    before = renamed.read_bytes()
-    _, said = ask("repair-onnx", renamed, *further, "--out", out)
-    assert "all in one file" in said
-    data.unlink()
-    assert renamed.read_bytes() == before
-    assert outside(out, out.read_bytes()) is None
-    found, _ = open_model(out).scores(TABLE.rows().features, TABLE.rows().codec)
-    assert np.abs(found - (TABLE.rows().features @ SLOPES + OFFSET)).max() < 1e-4
-
-
-@pytest.mark.parametrize("content", [b"", b"short", bytes(1000)])
-def test_weights_of_another_model_are_refused(content: bytes, renamed: Path, tmp_path: Path, ask: Ask) -> None:
-    (tmp_path / "weights").write_bytes(content)
-    if len(content) == 1000:  # long enough, but the model asks for a piece of another size
-        model = onnx.load_model(renamed, load_external_data=False)
-        entry = next(one for one in model.graph.initializer[0].external_data if one.key == "length")
-        entry.value = "28"
-        renamed.write_bytes(model.SerializeToString())
-    argv = ("repair-onnx", renamed, "--data", tmp_path / "weights", "--out", tmp_path / "whole.onnx")
-    assert "another model's" in ask(*argv, code=exits.INVALID)[1]
-    assert not (tmp_path / "whole.onnx").exists()
-
-
-def test_what_cannot_be_repaired_is_told(renamed: Path, tmp_path: Path, ask: Ask) -> None:
-    out = ("--out", tmp_path / "whole.onnx")
-    whole = foreign(tmp_path / "whole_already.onnx")
-    assert "there is nothing to repair" in ask("repair-onnx", whole, *out, code=exits.BAD_INPUT)[1]
-    (renamed.parent / "other.data").write_bytes(b"")
-    assert "Name the file with --data" in ask("repair-onnx", renamed, *out, code=exits.BAD_INPUT)[1]
-    assert "is not there" in ask("repair-onnx", tmp_path / "no.onnx", *out, code=exits.BAD_INPUT)[1]
-
-
-@pytest.mark.parametrize("location", ["../outside.data", "/etc/hostname"])
-def test_a_name_that_leads_away_is_not_followed(location: str, renamed: Path, tmp_path: Path, ask: Ask) -> None:
-    model = onnx.load_model(renamed, load_external_data=False)
-    for tensor in model.graph.initializer:
-        next(entry for entry in tensor.external_data if entry.key == "location").value = location
-    renamed.write_bytes(model.SerializeToString())
-    (tmp_path / "outside.data").write_bytes((renamed.parent / "tiny_v1.onnx.data").read_bytes())
-    (renamed.parent / "tiny_v1.onnx.data").unlink()
-    _, said = ask("repair-onnx", renamed, "--out", tmp_path / "whole.onnx", code=exits.BAD_INPUT)
-    assert "no *.data lies beside it" in said
 
 
 # ------------------------------------------------------------------------------------------- places

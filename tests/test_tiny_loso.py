@@ -1,0 +1,213 @@
+"""Tiny heads side by side with each source held out, and parameters that are chosen so."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support import Command
+from tiny import FILM, SCENES, TABLE, load, untrained
+
+from kit import exits
+from kit.errors import BadInput
+from kit.proc import Processes
+from kit.session import KIT_ROOT
+from kit.tiny import table
+from kit.tiny.config import FitConfig
+from kit.tiny.loso import folds_of, lines
+from kit.tiny.params import parse, recipe_with
+from kit.tiny.scored import scored
+from kit.training import members, worker
+
+HAS_OPTUNA = importlib.util.find_spec("optuna") is not None
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("features") / "f.parquet"
+    table.write(path, FILM, facts={})
+    return path
+
+
+# ----------------------------------------------------------------------------------------------------- loso
+
+
+def test_all_clips_show_what_a_mean_over_clips_hides() -> None:
+    target = TABLE.frame["vmaf"].to_numpy(np.float64)
+    offset = np.repeat([8.0, -8.0] * 4, 30)  # each clip on a scale of its own
+    found: Any = scored(TABLE, TABLE.folds(TABLE.sources), {"0": target + offset})
+    assert found["per_clip"]["plcc"] == pytest.approx(1)
+    assert found["all_clips"]["plcc"] < 0.9
+    assert found["per_clip"]["bias_std"] == pytest.approx(8)
+    assert found["all_clips"]["rmse"] == pytest.approx(8)
+    flat: Any = scored(TABLE, TABLE.folds(TABLE.sources), {"0": np.full(len(target), 50.0), "1": target})
+    assert flat["mean"]["plcc"] == pytest.approx({"mean": 1, "std_folds": 0, "std_seeds": 0, "undefined": 4})
+    assert flat["per_clip"]["undefined"] == 4  # of eight clips, mean of two seeds
+
+
+def test_heads_side_by_side_with_each_source_held_out(
+    features: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = untrained(tmp_path / "checkpoint.safetensors", "mlp_small")
+    assert command(["export", "--checkpoint", str(kept), "--out", str(tmp_path / "shipped.onnx")]) == exits.OK
+    capsys.readouterr()
+    out = tmp_path / "loso"
+    argv = ["loso", "--features", str(features), "--arch", "linear,mlp-8", "--seeds", "0,1", "--epochs", "20", "--lr",
+            "0.05", "--batch-size", "32", "--baseline", str(tmp_path / "shipped.onnx"), "--out", str(out),
+            "--json"]  # fmt: skip
+    assert command(argv) == exits.OK
+    found = json.loads(capsys.readouterr().out)
+    assert found == load(out / "loso.json")
+    assert [one["name"] for one in found["compared"]] == ["linear", "mlp-8", "shipped"]
+    line, _, shipped = found["compared"]
+    assert [fold["held_out"] for fold in line["folds"]] == ["ElFuente", "s0", "s3"]
+    assert line["folds"][0]["sources"] == sorted(SCENES)
+    assert [fold["n_train"] for fold in line["folds"]] == [120, 180, 180]
+    assert all(fold["per_seed"].keys() == {"0", "1"} for fold in line["folds"])
+    plccs = [[fold["per_seed"][seed]["plcc"] for fold in line["folds"]] for seed in ("0", "1")]
+    assert line["mean"]["plcc"]["mean"] == pytest.approx(np.mean(plccs))
+    assert line["mean"]["plcc"]["std_folds"] == pytest.approx(np.std(np.mean(plccs, axis=0)))
+    assert line["mean"]["plcc"]["std_seeds"] == pytest.approx(np.std(np.mean(plccs, axis=1)))
+    assert line["mean"]["plcc"]["mean"] > 0.9
+    assert shipped["model"]["corpus_sha256"] == TABLE.sha256
+    assert found["run_provenance"]["inputs"].keys() == {"features", "baseline shipped.onnx"}
+    text = (out / "loso.md").read_text()
+    assert shipped["rows_fitted_on"] == 120
+    assert "shipped (baseline) was fitted to the sources of 120 of the 240 rows" in text
+    assert "| ElFuente |" in text
+
+
+def test_baselines_of_one_name_are_refused(features: Path, tmp_path: Path, command: Command) -> None:
+    argv = ["loso", "--features", str(features), "--out", str(tmp_path / "loso")]
+    for folder in "ab":
+        argv += ["--baseline", str(tmp_path / folder / "m.onnx")]
+    assert command(argv) == exits.BAD_INPUT
+    assert not (tmp_path / "loso").exists()
+
+
+def test_one_seed_has_no_deviation_over_seeds() -> None:
+    found: Any = {"name": "x", "model": None, **scored(TABLE, TABLE.folds(TABLE.groups),
+                  {"0": TABLE.frame["vmaf"].to_numpy(np.float64) + 1})}  # fmt: skip
+    (line,) = lines({"compared": [found]})["Held out"]
+    assert line == ("x", "1.0000", "0.0000", "-", "1.0000", "0.0000", "-", "1.00", "0.00", "-")
+
+
+def test_folds_follow_from_a_column_of_whole_groups() -> None:
+    assert [fold.held_out for fold in folds_of(TABLE, "column:fold")] == ["fold0", "fold1"]
+    assert [len(fold.held) for fold in folds_of(TABLE, "source")] == [60] * 4
+    assert [len(fold.held) for fold in folds_of(FILM, "column:group")] == [120, 60, 60]
+    torn = "the content group ElFuente is in more than one fold: npd/ElFuente1 in fold1, npd/ElFuente2 in fold0$"
+    with pytest.raises(BadInput, match=torn):
+        folds_of(FILM, "column:fold")
+    for wrong, said in (
+        ("column:nothing", "neither"),
+        ("kfold:3", "neither"),
+        ("column:clip", "s0 is in more than one fold: npd/s0 in c000, npd/s0 in c001; so are 3 others"),
+        ("column:corpus", "all rows are in one fold"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            folds_of(TABLE, wrong)
+
+
+# ----------------------------------------------------------------------------------------------------- tune
+
+
+def test_parameters_become_recipes() -> None:
+    recipe = FitConfig(arch="mlp_medium", epochs=5).recipe
+    assert recipe_with(recipe, {"hidden": 16, "lr": 0.5}) == replace(recipe, arch="mlp-16-8", lr=0.5)
+    assert parse("hidden=choice:16,32").choices == (16, 32)
+    found = parse("lr=float:1e-4:1e-2:log")
+    assert (found.low, found.high, found.log) == (1e-4, 1e-2, True)
+    assert parse("epochs=int:2:9").whole
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "depth=choice:1", "lr", "lr=choice:", "lr=float:1", "lr=float:1:0", "lr=float:0.1:0.2:linear", "lr=int:1:2",
+        "hidden=float:1:2", "hidden=choice:1.5", "hidden=choice:0", "hidden=choice:8,8", "hidden=int:1:9999",
+        "lr=float:a:b",
+        "weight_decay=float:0:1:log", "lr=float:nan:1",
+    ],
+)  # fmt: skip
+def test_what_is_no_parameter_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="--param"):
+        parse(text)
+
+
+def tune(features: Path, out: Path, *further: str) -> list[str]:
+    return ["tune", "--features", str(features), "--param", "hidden=choice:4,8", "--param", "lr=float:1e-3:1e-1:log",
+            "--epochs", "3", "--batch-size", "32", "--out", str(out), *further]  # fmt: skip
+
+
+@pytest.fixture
+def work_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    def here(folders: Sequence[Path], _workers: int, _processes: Processes, advance: Callable[[int], None]) -> None:
+        """Do the workers' work here: their processes are of no concern to a study."""
+        for folder in folders:
+            worker.work(folder, advance)
+
+    monkeypatch.setattr(members, "_work", here)
+
+
+@pytest.mark.skipif(not HAS_OPTUNA, reason="Optuna is not installed")
+@pytest.mark.usefixtures("work_here")
+def test_trials_are_trained_together_and_a_study_goes_on(features: Path, tmp_path: Path, command: Command) -> None:
+    assert command(tune(features, tmp_path, "--trials", "2")) == exits.OK
+    first = load(tmp_path / "tune.json")
+    assert command(tune(features, tmp_path, "--trials", "6")) == exits.OK
+    found = load(tmp_path / "tune.json")
+    assert found["trials"][:2] == first["trials"]
+    assert len(found["trials"]) == 6
+    assert len({trial["params"]["lr"] for trial in found["trials"]}) == 6
+    assert found["best"]["figures"]["rmse"] == min(trial["figures"]["rmse"] for trial in found["trials"])
+    assert {trial["recipe"]["arch"] for trial in found["trials"]} <= {"mlp-4-2", "mlp-8-4"}
+    assert command(tune(features, tmp_path, "--trials", "4")) == exits.OK
+    assert load(tmp_path / "tune.json")["trials"] == found["trials"]
+
+
+@pytest.mark.skipif(not HAS_OPTUNA, reason="Optuna is not installed")
+@pytest.mark.usefixtures("work_here")
+def test_trials_in_a_database_elsewhere_do_not_tell_its_address(
+    features: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "of Jane" / "s.db"
+    place.parent.mkdir()
+    argv = tune(features, tmp_path / "out", "--trials", "1", "--storage", f"sqlite:///{place}")
+    monkeypatch.setattr(sys, "argv", ["kit", *argv])
+    assert command(argv) == exits.OK
+    assert place.stat().st_size > 0
+    assert load(tmp_path / "out" / "tune.json")["run_provenance"]["argv"][-1] == "<storage>"
+    assert "Jane" not in (tmp_path / "out" / "tune.json").read_text()
+    for address in ("nonsense", f"sqlite:///{tmp_path}/nowhere/s.db", "postgresql://bob:secret@localhost/x"):
+        assert command(tune(features, tmp_path / "out", "--trials", "1", "--storage", address)) == exits.BAD_INPUT
+
+
+def test_without_optuna_it_says_what_to_install(
+    features: Path,
+    tmp_path: Path,
+    command: Command,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)  # importing it says that there is none
+    assert command(tune(features, tmp_path, "--trials", "1")) == exits.BAD_INPUT
+    assert not list(tmp_path.iterdir())
+    extra = tomllib.loads((KIT_ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["tune"]
+    assert f"-m pip install {extra[0]}" in " ".join(capsys.readouterr().err.split())
+
+
+def test_tune_refuses_what_has_no_effect(
+    features: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for further in (("--lr", "0.1"), ("--param", "lr=choice:1"), ("--arch", "linear")):
+        assert command(tune(features, tmp_path, "--trials", "1", *further)) == exits.BAD_INPUT
+    assert "no effect beside --param lr" in capsys.readouterr().err
