@@ -47,8 +47,8 @@ def _opened(
     """The model, and the rows of the split; refused is what would write over one of them."""
     if importlib.util.find_spec("onnxruntime") is None:
         raise PrerequisiteFailed("there is no onnxruntime for this machine", hint="Do it on another box.")
-    from kit.fsio import refuse_inputs
     from kit.tiny import evaluate, table
+    from kit.tiny.places import refuse_inputs
     from kit.training.model_file import open_model
 
     refuse_inputs([] if out is None else [out], [model, model.with_suffix(".json"), features])

@@ -127,20 +127,6 @@ def _claimed(handle: int) -> bool:
     return os.fstat(handle).st_nlink > 0
 
 
-def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
-    """Refuse to write over what is read.
-
-    Raises:
-        BadInput: one of ``outputs`` is one of ``inputs``, or a folder.
-    """
-    read = {path.resolve() for path in inputs}
-    for path in outputs:
-        if path.resolve() in read:
-            raise BadInput(f"{path} would be written over what is read", hint="Give another place to write to.")
-        if path.is_dir():
-            raise BadInput(f"{path} is a folder, expected the name of a file to write", hint="Give a file in it.")
-
-
 def write_bytes(target: Path, data: bytes) -> None:
     """Write a whole file; it appears complete or not at all."""
     with atomic_path(target) as temporary:

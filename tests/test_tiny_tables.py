@@ -188,8 +188,8 @@ def test_a_feature_that_one_input_lacks(tmp_path: Path, ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("out", "told"),
     [
-        ("one.parquet", "one.parquet is an input"), ("link.parquet", "link.parquet is an input"),
-        ("hard.parquet", "hard.parquet is an input"), ("notes.parquet", "notes.json is there, is no manifest"),
+        ("one.parquet", "one.parquet would be written over"), ("link.parquet", "link.parquet would be written over"),
+        ("hard.parquet", "hard.parquet would be written over"), ("notes.parquet", "notes.json is there, is no manifest"),
         ("list.parquet", "list.json is there, is no manifest"), ("folder.parquet", "folder.parquet is a folder"),
         ("one.parquet/f.parquet", "one.parquet cannot be written: File exists"), ("/proc/f.parquet", "/proc cannot be"),
     ],
@@ -214,7 +214,7 @@ def test_scores_are_not_replaced(tmp_path: Path, ask: Ask) -> None:
     file = scores(tmp_path / "mos.json", "a,90,4.5")
     _, said = ask("join-mos", "--features", one, "--mos", file, "--on", "source=content", "--score", "MOS",
                   "--out", tmp_path / "mos.parquet", code=exits.BAD_INPUT)  # fmt: skip
-    assert "mos.json is an input" in said
+    assert "mos.json would be written over" in said
 
 
 def test_an_older_table_is_replaced(tmp_path: Path, ask: Ask) -> None:

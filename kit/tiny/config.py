@@ -65,7 +65,8 @@ class FitConfig:
 
     def as_yaml(self) -> bytes:
         """The file that ``--config`` reads again."""
-        return yaml.safe_dump(self.as_dict(), sort_keys=True).encode("ascii")
+        text: str = yaml.safe_dump(self.as_dict(), sort_keys=True)
+        return text.encode("ascii")
 
     @property
     def sha256(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from kit import contract, validation
 from kit.errors import BadInput, ExportFailed
-from kit.fsio import TEMPORARY_PREFIX, refuse_inputs, sha256_file, write_bytes, write_json
+from kit.fsio import TEMPORARY_PREFIX, sha256_file, write_bytes, write_json
 from kit.provenance import of_command
 from kit.session import Session
 from kit.sidecar import graph_facts, recipe_facts
@@ -19,6 +19,7 @@ from kit.tiny import checkpoint
 from kit.tiny import table as tables
 from kit.tiny.checkpoint import Fitted
 from kit.tiny.fitting import file_of
+from kit.tiny.places import refuse_inputs
 from kit.tiny.registry import refuse_listed
 from kit.training import export, export_check
 from kit.training.model import restored

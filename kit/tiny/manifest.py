@@ -10,10 +10,9 @@ from kit.errors import BadInput
 from kit.fsio import read_json, write_json
 from kit.session import Session
 from kit.tiny import table
-from kit.tiny.places import make_writable
+from kit.tiny.places import make_writable, refuse_inputs
 
 SUFFIX = ".parquet"
-_ANOTHER = "Give the table another name."
 
 
 def beside(path: Path) -> Path:
@@ -38,14 +37,10 @@ def refuse_in_the_way(out: Path, inputs: Iterable[Path] = ()) -> None:
     """
     manifest = beside(out)
     make_writable(out.parent, told_by="--out", hint="Give a folder that can be written.")
-    for path in (out, manifest):
-        if path.is_dir():
-            raise BadInput(f"--out: {path} is a folder", hint="Give the name of a file.")
-        for read in inputs:
-            if path.resolve() == read.resolve() or (path.exists() and read.exists() and path.samefile(read)):
-                raise BadInput(f"--out: {path} is an input, and would be replaced", hint=_ANOTHER)
+    refuse_inputs([out, manifest], inputs)
     if manifest.exists() and not _is_manifest(manifest):
-        raise BadInput(f"--out: {manifest} is there, is no manifest of a table, and would be replaced", hint=_ANOTHER)
+        raise BadInput(f"--out: {manifest} is there, is no manifest of a table, and would be replaced",
+                       hint="Give the table another name.")  # fmt: skip
 
 
 def _is_manifest(path: Path) -> bool:

@@ -9,7 +9,8 @@ import onnx
 from onnx import TensorProto
 
 from kit.errors import BadInput, Missing, Wanting
-from kit.fsio import refuse_inputs, write_bytes
+from kit.fsio import write_bytes
+from kit.tiny.places import refuse_inputs
 from kit.training import runtime
 from kit.training.external_data import Outside, is_outside, outside, place, tensors
 
