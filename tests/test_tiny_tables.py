@@ -188,8 +188,8 @@ def test_a_feature_that_one_input_lacks(tmp_path: Path, ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("out", "told"),
     [
-        ("one.parquet", "one.parquet would be written over"), ("link.parquet", "link.parquet would be written over"),
-        ("hard.parquet", "hard.parquet would be written over"), ("notes.parquet", "notes.json is there, is no manifest"),
+        ("one.parquet", "one.parquet would be written"), ("link.parquet", "link.parquet would be written"),
+        ("hard.parquet", "hard.parquet would be written"), ("notes.parquet", "notes.json is there, is no manifest"),
         ("list.parquet", "list.json is there, is no manifest"), ("folder.parquet", "folder.parquet is a folder"),
         ("one.parquet/f.parquet", "one.parquet cannot be written: File exists"), ("/proc/f.parquet", "/proc cannot be"),
     ],
