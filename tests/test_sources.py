@@ -225,7 +225,7 @@ def test_hashes_are_cached_by_path_size_and_time(tmp_path: Path, make_clip: Make
     path = make_clip(tmp_path / "ref" / "a.mkv", "Bars")
     (first,) = sources_in(tmp_path / "ref", tools, tmp_path / "cache")
     (entry,) = (tmp_path / "cache").rglob("*.json")
-    planted = json.loads(entry.read_text()) | {"sha256": "planted"}
+    planted = json.loads(entry.read_text()) | {"digest": "planted"}
     entry.write_text(json.dumps(planted))
     assert sources_in(tmp_path / "ref", tools, tmp_path / "cache")[0].sha256 == "planted"
     make_clip(path, "Fractal")

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from blake3 import blake3
+
 from kit.canon import sha256_chunks
 from kit.errors import BadInput, KitError, Several
 from kit.fsio import read_json, write_json
@@ -20,7 +22,8 @@ from kit.types import Geometry, Source, SourceFile
 
 log = logging.getLogger(__name__)
 
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
+_BLOCK = 1 << 20
 
 
 def identify(file: SourceFile, tools: Tools, cache: Path) -> Source:
@@ -32,12 +35,29 @@ def identify(file: SourceFile, tools: Tools, cache: Path) -> Source:
     Raises:
         BadInput: the clip cannot be decoded to its end.
     """
-    entry, facts = _entry(file, cache)
+    entry, facts = _entry(file, cache, "identity")
     if (known := _cached(entry, facts)) is not None:
         return _source(file, *known)
     source = measure(file, tools)
     remember(file, source, cache)
     return source
+
+
+def fingerprint(file: SourceFile, cache: Path) -> str:
+    """BLAKE3 of the bytes of a clip's file, remembered as identities are.
+
+    For what nobody else names by its SHA-256: it is ten times as fast where the processor has no instructions for that.
+    """
+    entry, facts = _entry(file, cache, "fingerprint")
+    if (known := _cached(entry, facts)) is not None:
+        return known[1]
+    digest = blake3()
+    with file.path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    found = digest.hexdigest()
+    _remember(entry, facts, file, found)
+    return found
 
 
 def measure(file: SourceFile, tools: Tools) -> Source:
@@ -55,22 +75,26 @@ def remember(file: SourceFile, source: Source, cache: Path) -> None:
     Args:
         file: the clip as an inspection finds it, not hashed.
     """
-    entry, facts = _entry(file, cache)
+    entry, facts = _entry(file, cache, "identity")
+    _remember(entry, facts, source.file, source.sha256)
+
+
+def _remember(entry: Path, facts: dict[str, object], file: SourceFile, digest: str) -> None:
     try:
-        write_json(entry, {"facts": facts, "frames": source.geometry.frames, "sha256": source.sha256})
+        write_json(entry, {"facts": facts, "frames": file.geometry.frames, "digest": digest})
     except OSError as error:
         log.warning("the hash of %s is not kept: %s", file.path.name, error)  # it is made again next time
 
 
-def _entry(file: SourceFile, cache: Path) -> tuple[Path, dict[str, object]]:
-    """Where the cache keeps a clip's hash, and the facts under which it holds."""
+def _entry(file: SourceFile, cache: Path, kind: str) -> tuple[Path, dict[str, object]]:
+    """Where the cache keeps a clip's hash of a kind, and the facts under which it holds."""
     stat = file.path.stat()
     path = str(file.path.resolve())
     facts: dict[str, object] = {
         "version": _CACHE_VERSION, "path": path, "size": stat.st_size,
         "mtime_ns": stat.st_mtime_ns, "promised": identity_header(file.geometry).decode(),
     }  # fmt: skip
-    return cache / "identity" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()}.json", facts
+    return cache / kind / f"{hashlib.sha256(os.fsencode(path)).hexdigest()}.json", facts
 
 
 def _source(file: SourceFile, frames: int, digest: str) -> Source:
@@ -88,7 +112,7 @@ def _cached(entry: Path, facts: dict[str, object]) -> tuple[int, str] | None:
         return None
     if not isinstance(value, dict) or value.get("facts") != facts:
         return None
-    return int(value["frames"]), str(value["sha256"])
+    return int(value["frames"]), str(value["digest"])
 
 
 def _hash(file: SourceFile, tools: Tools) -> tuple[int, str]:

@@ -119,15 +119,14 @@ def told(error: KitError) -> str:
 
 def _one(pair: Pair, instruments: Instruments, identities: Identities, cache: Cache, *, threads: int) -> Result:
     reference = identities.of(pair.reference)
-    distorted = None if pair.distorted is None else identities.of(pair.distorted)
-    found_by, remark = key(reference, distorted, instruments), ""
+    found_by, remark = key(reference, pair.distorted, instruments), ""
     try:
         known = cache.read(found_by)
     except ValueError as error:
         known, remark = None, f"{pair.name}: what is kept of it is damaged ({error}); it is made again"
     if known is not None:
         return Result(pair=pair, measured=known, identity=reference.sha256, kept=True)
-    measured = measure(reference, distorted, instruments, threads=threads)
+    measured = measure(reference, pair.distorted, instruments, threads=threads)
     try:
         cache.keep(found_by, measured)
     except OSError as error:

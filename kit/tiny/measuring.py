@@ -17,13 +17,14 @@ from kit.config import STALL_TIMEOUT
 from kit.errors import BadInput
 from kit.ffmpeg import Ffmpeg, distorted_source_filters
 from kit.fsio import scratch_folder
+from kit.geometry import identity_header
 from kit.plan import encode_argv
 from kit.platforms.base import ONLY
 from kit.platforms.registry import family_of
 from kit.proc import Processes
 from kit.scorers import base, log, pair
 from kit.scorers.base import CellScorer, Work
-from kit.sources.identity import identify
+from kit.sources.identity import fingerprint, identify
 from kit.sources.read import Tools
 from kit.stall import Patience
 from kit.types import EncodeSettings, Scorer, Source, SourceFile, Teacher
@@ -97,7 +98,7 @@ class Instruments:
 
 
 class Identities:
-    """Hashes of decoded clips; a reference that many pairs share is hashed once, by the first that asks."""
+    """Hashes of decoded references; one that many pairs share is hashed once, by the first that asks."""
 
     def __init__(self, instruments: Instruments) -> None:
         self._tools = Tools(ffmpeg=instruments.scorer.ffmpeg, processes=instruments.processes)
@@ -126,7 +127,7 @@ def round_trip(file: SourceFile) -> EncodeSettings:
     return family_of(encoder).settings(encoder, cq, file.geometry.pix_fmt, ONLY)
 
 
-def key(reference: Source, distorted: Source | None, instruments: Instruments) -> str:
+def key(reference: Source, distorted: SourceFile | None, instruments: Instruments) -> str:
     """Hash of everything that decides the numbers: the same key, the same numbers."""
     if distorted is None:
         made: dict[str, object] = {
@@ -135,7 +136,10 @@ def key(reference: Source, distorted: Source | None, instruments: Instruments) -
         }
     else:
         filters = distorted_source_filters(distorted.geometry, reference.geometry)
-        made = {"sha256": distorted.sha256, "filters": filters}
+        made = {
+            "blake3": fingerprint(distorted, instruments.identities),
+            "geometry": identity_header(distorted.geometry).decode(), "filters": filters,
+        }  # fmt: skip
     return sha256_json(
         {
             "version": 1, "reference": reference.sha256, "distorted": made, "feature_set": instruments.feature_set,
@@ -146,7 +150,7 @@ def key(reference: Source, distorted: Source | None, instruments: Instruments) -
     )  # fmt: skip
 
 
-def measure(reference: Source, distorted: Source | None, instruments: Instruments, *, threads: int) -> Measured:
+def measure(reference: Source, distorted: SourceFile | None, instruments: Instruments, *, threads: int) -> Measured:
     """Score a pair; no raw video touches the disk.
 
     Args:
@@ -161,7 +165,7 @@ def measure(reference: Source, distorted: Source | None, instruments: Instrument
         scores = _round_trip(reference.file, instruments, threads=threads)
     else:
         scores = pair.extract(
-            instruments.scorer, reference.file, distorted.file, processes=instruments.processes, threads=threads,
+            instruments.scorer, reference.file, distorted, processes=instruments.processes, threads=threads,
             teacher=instruments.teacher, scale=True,
         )  # fmt: skip
     names, columns = list(contract.FEATURES), list(scores.features.T)
