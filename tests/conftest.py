@@ -136,6 +136,25 @@ def ask(command: Command, capsys: pytest.CaptureFixture[str]) -> Ask:
     return run
 
 
+@pytest.fixture
+def line_table(tmp_path: Path) -> Path:
+    """A feature table whose score is a line of its features."""
+    from tiny import LINE
+
+    from kit.tiny import table
+
+    table.write(tmp_path / "f.parquet", LINE, facts={})
+    return tmp_path / "f.parquet"
+
+
+@pytest.fixture
+def renamed(tmp_path: Path) -> Path:
+    """A model that names a file of weights which was renamed since."""
+    from tiny import renamed_model
+
+    return renamed_model(tmp_path / "old")
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, kit: Kit, clips: Path) -> Iterator[Path]:
     """The folder of a finished run on ``clips``; copy it before changing it."""

@@ -8,36 +8,24 @@ import numpy as np
 import onnx
 import pytest
 from support import Ask
-from tiny import LINE, OFFSET, SLOPES, foreign, renamed_model
+from tiny import LINE, OFFSET, SLOPES, foreign
 
 from kit import exits
-from kit.tiny import table
 from kit.training.external_data import outside
 from kit.training.model_file import open_model
 
 
-@pytest.fixture
-def features(tmp_path: Path) -> Path:
-    table.write(tmp_path / "f.parquet", LINE, facts={})
-    return tmp_path / "f.parquet"
-
-
-@pytest.fixture
-def renamed(tmp_path: Path) -> Path:
-    return renamed_model(tmp_path / "old")
-
-
-def test_a_column_of_scores_is_read_as_scores(features: Path, tmp_path: Path, ask: Ask) -> None:
+def test_a_column_of_scores_is_read_as_scores(line_table: Path, tmp_path: Path, ask: Ask) -> None:
     path = foreign(tmp_path / "column.onnx", shape=(-1, 1))
-    assert ask("eval", "--model", path, "--features", features, "--json")[0]["plcc"] > 0.99
+    assert ask("eval", "--model", path, "--features", line_table, "--json")[0]["plcc"] > 0.99
 
 
 @pytest.mark.parametrize(("rows", "shape"), [(1, (-1,)), ("N", (-1, 2))])
 def test_a_model_of_other_shapes_is_refused(
-    rows: str | int, shape: tuple[int, ...], features: Path, tmp_path: Path, ask: Ask
+    rows: str | int, shape: tuple[int, ...], line_table: Path, tmp_path: Path, ask: Ask
 ) -> None:
     path = foreign(tmp_path / "odd.onnx", rows=rows, shape=shape)
-    _, said = ask("eval", "--model", path, "--features", features, code=exits.BAD_INPUT)
+    _, said = ask("eval", "--model", path, "--features", line_table, code=exits.BAD_INPUT)
     assert "expected any number of rows, and one score for each" in said
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support import Ask
-from tiny import LINE, OFFSET, SLOPES, foreign, line, renamed_model
+from tiny import LINE, OFFSET, SLOPES, foreign, line
 
 from kit import contract, exits, validation
 from kit.tiny import checkpoint, latency, register, table
@@ -24,17 +24,6 @@ from kit.training.model import Network
 from kit.training.model_file import open_model
 from kit.training.recipe import Recipe, architecture
 from kit.training.standardiser import Standardiser
-
-
-@pytest.fixture
-def features(tmp_path: Path) -> Path:
-    table.write(tmp_path / "f.parquet", LINE, facts={})
-    return tmp_path / "f.parquet"
-
-
-@pytest.fixture
-def renamed(tmp_path: Path) -> Path:
-    return renamed_model(tmp_path / "old")
 
 
 @pytest.fixture
@@ -55,8 +44,8 @@ def exported(path: Path, ask: Ask, *, offset: float) -> Path:
     return path
 
 
-def test_a_model_is_held_against_its_teacher_and_timed(model: Path, features: Path, tmp_path: Path, ask: Ask) -> None:
-    found, said = ask("eval", "--model", model, "--features", features, "--out-json", tmp_path / "e.json", "--json")
+def test_a_model_is_held_against_its_teacher_and_timed(model: Path, line_table: Path, tmp_path: Path, ask: Ask) -> None:
+    found, said = ask("eval", "--model", model, "--features", line_table, "--out-json", tmp_path / "e.json", "--json")
     assert found == json.loads((tmp_path / "e.json").read_text())
     assert found["n_samples"] == len(LINE) == 240
     assert min(found["plcc"], found["srocc"]) > 0.99
@@ -70,8 +59,8 @@ def test_a_model_is_held_against_its_teacher_and_timed(model: Path, features: Pa
 
 
 @pytest.mark.parametrize(("split", "samples"), [("held-out", 60), ("fold=fold0", 120), ("source=s3", 60)])
-def test_a_split_is_the_rows_of_some_sources(split: str, samples: int, model: Path, features: Path, ask: Ask) -> None:
-    found, said = ask("eval", "--model", model, "--features", features, "--split", split, "--json")
+def test_a_split_is_the_rows_of_some_sources(split: str, samples: int, model: Path, line_table: Path, ask: Ask) -> None:
+    found, said = ask("eval", "--model", model, "--features", line_table, "--split", split, "--json")
     assert (found["n_samples"], found["split"]) == (samples, split)
     assert ("fitted to" in said) == (split != "held-out")
 
@@ -84,13 +73,13 @@ def test_a_split_is_the_rows_of_some_sources(split: str, samples: int, model: Pa
         ("vmaf=3", "neither held-out nor COLUMN=VALUE"),
     ],
 )
-def test_a_split_that_is_none_is_refused(split: str, said: str, model: Path, features: Path, ask: Ask) -> None:
-    assert said in ask("eval", "--model", model, "--features", features, "--split", split, code=exits.BAD_INPUT)[1]
+def test_a_split_that_is_none_is_refused(split: str, said: str, model: Path, line_table: Path, ask: Ask) -> None:
+    assert said in ask("eval", "--model", model, "--features", line_table, "--split", split, code=exits.BAD_INPUT)[1]
 
 
-def test_what_a_model_was_fitted_to_is_not_guessed(model: Path, features: Path, ask: Ask) -> None:
+def test_what_a_model_was_fitted_to_is_not_guessed(model: Path, line_table: Path, ask: Ask) -> None:
     model.with_suffix(".json").unlink()
-    argv = ("eval", "--model", model, "--features", features)
+    argv = ("eval", "--model", model, "--features", line_table)
     found, said = ask(*argv, "--json")
     assert found["rows_fitted_on"] is None
     assert "Nothing tells which sources line.onnx was fitted to" in said
@@ -98,14 +87,14 @@ def test_what_a_model_was_fitted_to_is_not_guessed(model: Path, features: Path, 
 
 
 def test_viewers_judge_clips_and_the_teacher_stands_beside(
-    model: Path, features: Path, tmp_path: Path, ask: Ask
+    model: Path, line_table: Path, tmp_path: Path, ask: Ask
 ) -> None:
-    argv = ("eval", "--model", model, "--features", features, "--target", "mos")
+    argv = ("eval", "--model", model, "--features", line_table, "--target", "mos")
     assert "`join-mos` adds them" in ask(*argv, code=exits.BAD_INPUT)[1]
     means = LINE.frame.groupby("clip")["vmaf"].mean()
     lines = [f"{clip},{1 + mean / 25}" for clip, mean in means.items() if clip != "c5"]
     (tmp_path / "mos.csv").write_text("\n".join(["clip,MOS", *lines]) + "\n")
-    ask("join-mos", "--features", features, "--mos", tmp_path / "mos.csv", "--on", "clip=clip", "--score", "MOS",
+    ask("join-mos", "--features", line_table, "--mos", tmp_path / "mos.csv", "--on", "clip=clip", "--score", "MOS",
         "--out", tmp_path / "joined.parquet")  # fmt: skip
     argv = ("eval", "--model", model, "--features", tmp_path / "joined.parquet", "--target", "mos")
     found, said = ask(*argv, "--json")
@@ -126,10 +115,10 @@ def test_scores_of_another_teacher_say_nothing(model: Path, tmp_path: Path, ask:
     assert "line.onnx was fitted to vmaf_v0.6.1, the table holds scores of vmaf_v0.6.1neg" in said
 
 
-def test_a_model_with_the_codec_block_is_for_score(features: Path, tmp_path: Path, ask: Ask) -> None:
+def test_a_model_with_the_codec_block_is_for_score(line_table: Path, tmp_path: Path, ask: Ask) -> None:
     scale = Standardiser(mean=np.zeros(6, dtype=np.float32), std=np.ones(6, dtype=np.float32))
     (tmp_path / "m.onnx").write_bytes(export.single(Network(architecture(), Draws(0, ""), 50.0), scale))
-    _, said = ask("eval", "--model", tmp_path / "m.onnx", "--features", features, code=exits.BAD_INPUT)
+    _, said = ask("eval", "--model", tmp_path / "m.onnx", "--features", line_table, code=exits.BAD_INPUT)
     assert "looks at the codec block" in said
     assert "score --corpus" in said
 
@@ -143,16 +132,16 @@ def test_the_synthetic_clip_is_within_what_libvmaf_gives() -> None:
     assert all(np.array_equal(value, latency.clip()[name]) for name, value in given.items())
 
 
-def validated(model: Path, features: Path, ask: Ask, *further: object, code: int = exits.OK) -> dict[str, Any]:
-    argv = ("validate", "--model", model, "--features", features, *further, "--json")
+def validated(model: Path, line_table: Path, ask: Ask, *further: object, code: int = exits.OK) -> dict[str, Any]:
+    argv = ("validate", "--model", model, "--features", line_table, *further, "--json")
     found, _ = ask(*argv, code=code)
     assert found == json.loads(model.with_suffix(".validation.json").read_text())
     assert validation.problems("validation", found) == []
     return found
 
 
-def test_what_keeps_the_limits_passes(model: Path, features: Path, ask: Ask) -> None:
-    found = validated(model, features, ask, "--split", "held-out", "--rows", "50", "--max-rmse", "0.2")
+def test_what_keeps_the_limits_passes(model: Path, line_table: Path, ask: Ask) -> None:
+    found = validated(model, line_table, ask, "--split", "held-out", "--rows", "50", "--max-rmse", "0.2")
     assert (found["passed"], found["reasons"], found["rows_fitted_on"]) == (True, [], 0)
     assert found["limits"] == {"rows": 50, "min_plcc": 0.97, "max_rmse": 0.2}
     assert found["figures"]["n"] == 50
@@ -166,29 +155,29 @@ def test_what_keeps_the_limits_passes(model: Path, features: Path, ask: Ask) -> 
     ],
 )
 def test_what_misses_a_limit_does_not_pass(
-    limit: tuple[str, str], reason: str, model: Path, features: Path, ask: Ask
+    limit: tuple[str, str], reason: str, model: Path, line_table: Path, ask: Ask
 ) -> None:
-    found = validated(model, features, ask, *limit, code=exits.INVALID)
+    found = validated(model, line_table, ask, *limit, code=exits.INVALID)
     assert not found["passed"]
     assert [bool(re.fullmatch(reason, line)) for line in found["reasons"]] == [True]
 
 
-def test_a_model_that_says_one_thing_of_all_does_not_pass(features: Path, tmp_path: Path, ask: Ask) -> None:
+def test_a_model_that_says_one_thing_of_all_does_not_pass(line_table: Path, tmp_path: Path, ask: Ask) -> None:
     path = exported(tmp_path / "high.onnx", ask, offset=1e6)
-    found = validated(path, features, ask, code=exits.INVALID)
+    found = validated(path, line_table, ask, code=exits.INVALID)
     assert found["figures"]["plcc"] is None
     assert found["reasons"] == ["no PLCC: the prediction is constant (100), its correlation is undefined"]
 
 
-def test_a_model_from_elsewhere_keeps_the_rules_of_the_format_too(features: Path, tmp_path: Path, ask: Ask) -> None:
+def test_a_model_from_elsewhere_keeps_the_rules_of_the_format_too(line_table: Path, tmp_path: Path, ask: Ask) -> None:
     path = foreign(tmp_path / "old.onnx", opset=13)
-    found = validated(path, features, ask, code=exits.INVALID)
+    found = validated(path, line_table, ask, code=exits.INVALID)
     assert found["figures"]["plcc"] > 0.99
     assert "operator sets [('', 13)], expected 17" in found["reasons"][0]
 
 
-def test_rows_that_are_not_there_are_not_looked_at(model: Path, features: Path, ask: Ask) -> None:
-    argv = ("validate", "--model", model, "--features", features, "--rows", "241")
+def test_rows_that_are_not_there_are_not_looked_at(model: Path, line_table: Path, ask: Ask) -> None:
+    argv = ("validate", "--model", model, "--features", line_table, "--rows", "241")
     assert "--rows 241: there are 240" in ask(*argv, code=exits.BAD_INPUT)[1]
     assert not model.with_suffix(".validation.json").exists()
 
@@ -199,9 +188,9 @@ def registered(model: Path, ask: Ask, *further: object, name: str = "a_line", co
 
 
 @pytest.fixture
-def registry(model: Path, features: Path, tmp_path: Path, ask: Ask) -> Path:
+def registry(model: Path, line_table: Path, tmp_path: Path, ask: Ask) -> Path:
     """A registry of one model."""
-    validated(model, features, ask, "--split", "held-out", "--rows", "50")
+    validated(model, line_table, ask, "--split", "held-out", "--rows", "50")
     registered(model, ask, "--registry", tmp_path / "models" / "registry.json")
     return tmp_path / "models" / "registry.json"
 
@@ -255,16 +244,16 @@ def test_an_id_and_a_license_are_what_they_should_be(
     assert said in ask(*argv, code=exits.BAD_INPUT)[1]
 
 
-def test_what_has_not_passed_is_not_registered(model: Path, features: Path, ask: Ask) -> None:
+def test_what_has_not_passed_is_not_registered(model: Path, line_table: Path, ask: Ask) -> None:
     assert "nothing tells whether line.onnx may ship" in registered(model, ask, code=exits.BAD_INPUT)
-    validated(model, features, ask, "--max-rmse", "0.01", code=exits.INVALID)
+    validated(model, line_table, ask, "--max-rmse", "0.01", code=exits.INVALID)
     assert "line.onnx has not passed: RMSE" in registered(model, ask, code=exits.INVALID)
     assert not (model.parent / "registry.json").exists()
     assert not (model.parent / "a_line.onnx").exists()
 
 
 def test_a_file_that_is_another_than_it_is_said_to_be_is_refused(
-    registry: Path, model: Path, features: Path, tmp_path: Path, ask: Ask
+    registry: Path, model: Path, line_table: Path, tmp_path: Path, ask: Ask
 ) -> None:
     other = exported(tmp_path / "other" / "line.onnx", ask, offset=OFFSET + 1)
     report = ("--validation", model.with_suffix(".validation.json"))
@@ -313,21 +302,21 @@ def digest(folder: Path) -> dict[str, bytes]:
 
 
 def test_nothing_is_written_over_what_is_read(
-    model: Path, features: Path, renamed: Path, tmp_path: Path, ask: Ask
+    model: Path, line_table: Path, renamed: Path, tmp_path: Path, ask: Ask
 ) -> None:
     before = digest(tmp_path)
-    held = ("--model", model, "--features", features, "--out-json")
+    held = ("--model", model, "--features", line_table, "--out-json")
     kept, data = model.with_suffix(".safetensors"), renamed.parent / "tiny_v1.onnx.data"
     for argv in (
-        ("eval", *held, model), ("eval", *held, features), ("validate", *held, model.with_suffix(".json")),
+        ("eval", *held, model), ("eval", *held, line_table), ("validate", *held, model.with_suffix(".json")),
         ("repair-onnx", renamed, "--out", renamed), ("repair-onnx", renamed, "--out", data),
-        ("repair-onnx", renamed, "--data", features, "--out", features),
+        ("repair-onnx", renamed, "--data", line_table, "--out", line_table),
     ):  # fmt: skip
         assert "would be written over what is read" in ask(*argv, code=exits.BAD_INPUT)[1]
-    table_as_model = features.rename(features.with_name("f.onnx"))
+    table_as_model = line_table.rename(line_table.with_name("f.onnx"))
     argv = ("export", "--checkpoint", kept, "--features", table_as_model, "--out", table_as_model)
     assert "would be written over what is read" in ask(*argv, code=exits.BAD_INPUT)[1]
-    table_as_model.rename(features)
+    table_as_model.rename(line_table)
     assert digest(tmp_path) == before
 
 
@@ -347,23 +336,23 @@ def test_a_registry_is_a_file_of_its_own(place: str, registry: Path, model: Path
 
 @pytest.mark.parametrize("place", ["", "f.parquet/below", "/proc/nowhere/x"])
 def test_a_place_that_cannot_be_written_is_told(
-    place: str, model: Path, features: Path, tmp_path: Path, ask: Ask
+    place: str, model: Path, line_table: Path, tmp_path: Path, ask: Ask
 ) -> None:
     out = tmp_path / place if place else model.parent
     kept, folder_named_so = model.with_suffix(".safetensors"), tmp_path / "folder.onnx"
     folder_named_so.mkdir()
     for argv in (
-        ("eval", "--model", model, "--features", features, "--out-json", out),
-        ("validate", "--model", model, "--features", features, "--out-json", out),
+        ("eval", "--model", model, "--features", line_table, "--out-json", out),
+        ("validate", "--model", model, "--features", line_table, "--out-json", out),
         ("export", "--checkpoint", kept, "--out", out.with_suffix(".onnx") if place else folder_named_so),
-        ("fit", "--epochs", "0", "--out", out if place else features),
+        ("fit", "--epochs", "0", "--out", out if place else line_table),
     ):  # fmt: skip
         said = ask(*argv, code=exits.BAD_INPUT)[1]
-        assert any(str(one) in said for one in (out, out.parent, folder_named_so, features))
+        assert any(str(one) in said for one in (out, out.parent, folder_named_so, line_table))
         assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("limit", [("--min-plcc", "nan"), ("--max-rmse", "nan"), ("--max-rmse", "inf")])
-def test_a_limit_is_a_number(limit: tuple[str, str], model: Path, features: Path, ask: Ask) -> None:
-    argv = ("validate", "--model", model, "--features", features, *limit)
+def test_a_limit_is_a_number(limit: tuple[str, str], model: Path, line_table: Path, ask: Ask) -> None:
+    argv = ("validate", "--model", model, "--features", line_table, *limit)
     assert "is no finite number" in ask(*argv, code=exits.BAD_INPUT)[1]

@@ -18,6 +18,7 @@ from kit.tiny.table import FeatureTable
 from kit.training.checkpoints import Checkpoint
 from kit.training.folds import Fold
 from kit.training.recipe import Recipe
+from kit.ui import counted
 
 #: Members by seed and label of what they hold out.
 Members = Mapping[tuple[int, str], Checkpoint]
@@ -62,8 +63,7 @@ def fit(asked: Fits, session: Session, *, what: str) -> list[Members]:
     each = len(asked.seeds) * len(asked.folds)
     left = sum((each - len(ensemble.finished())) * ensemble.recipe.epochs for ensemble in ensembles)
     heads = ", ".join(dict.fromkeys(recipe.arch for recipe in asked.recipes))
-    count = each * len(ensembles)
-    session.ui.say(f"{what}: {count} member{'s'[: count > 1]} of {heads} on {device.kind} ({device.reason}), "
+    session.ui.say(f"{what}: {counted(each * len(ensembles), 'member')} of {heads} on {device.kind} ({device.reason}), "
                    f"{len(rows)} rows" + ("" if left else "; all are there already"))  # fmt: skip
     with session.ui.progress(what, left, "epochs") as advance:
         return train(ensembles, session.processes, lambda epochs: advance("", epochs))
