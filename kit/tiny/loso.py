@@ -28,7 +28,7 @@ RESULT, MARKDOWN = "loso.json", "loso.md"
 BY_SOURCE, _BY_COLUMN = "source", "column:"
 _WHAT = (
     "A clip: mean over clips of the figure within each. All clips: on all rows together. Where the second is worse, "
-    "clips lie on scales of their own: bias from clip to clip is the deviation of the clips' biases. RMSE and biases "
+    "clips lie on scales of their own: bias clip to clip is the deviation of the clips' biases. RMSE and biases "
     "are VMAF points, no mapping fitted."
 )
 
@@ -124,7 +124,7 @@ _DIGITS = dict(zip(FIGURES, (4, 4, 2), strict=True))
 #: Titles and columns of the tables that :func:`lines` fills.
 TABLES = {
     "Held out": ("", *(text for name in FIGURES for text in (name.upper(), "± folds", "± seeds"))),
-    "Clips": ("", "PLCC a clip", "all clips", "RMSE a clip", "all clips", "bias all clips", "from clip to clip"),
+    "Clips": ("", "PLCC a clip", "all clips", "RMSE a clip", "all clips", "bias all clips", "bias clip to clip"),
 }
 
 
