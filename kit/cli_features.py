@@ -148,11 +148,11 @@ def _extract(
 ) -> tuple[list[Result], list[Failure]]:
     from dataclasses import replace
 
-    from kit.fsio import TEMPORARY_PREFIX, remove_abandoned, scratch_folders
+    from kit.fsio import remove_abandoned, scratch_folders, temporaries
     from kit.tiny import extraction
     from kit.ui import counted
 
-    remove_abandoned((*cache.folder.rglob(TEMPORARY_PREFIX + "*"), *scratch_folders()))
+    remove_abandoned((*temporaries(cache.folder), *scratch_folders()))
     with session.ui.progress("Features", len(pairs), "clips") as advance:
         done, failed = extraction.extract(
             pairs, instruments, cache=cache, facts=facts, advance=advance

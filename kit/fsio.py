@@ -211,9 +211,17 @@ def fits(folder: Path, count: int) -> bool:
     return True
 
 
+def temporaries(folder: Path) -> list[Path]:
+    """Unfinished files and folders below ``folder``; what other processes remove meanwhile is passed over."""
+    return [
+        Path(place, name) for place, folders, files in os.walk(folder) for name in (*folders, *files)
+        if name.startswith(TEMPORARY_PREFIX)
+    ]  # fmt: skip
+
+
 def remove_temporaries(folder: Path) -> int:
     """Remove what killed processes left below ``folder``; returns how many files and folders went."""
-    found = list(folder.rglob(TEMPORARY_PREFIX + "*"))
+    found = temporaries(folder)
     for path in found:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

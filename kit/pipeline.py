@@ -22,6 +22,7 @@ from kit.fsio import (
     remove_abandoned,
     remove_temporaries,
     scratch_folders,
+    temporaries,
     write_json,
 )  # fmt: skip
 from kit.option_values import TOLERANCES
@@ -145,7 +146,7 @@ def _sweep(out_dir: Path, cache: Path) -> None:
     """Remove what a run left that was killed: in the run folder, and in places it shares with others."""
     remove_temporaries(out_dir)
     bundles = (path for path in out_dir.parent.glob(f"{TEMPORARY_PREFIX}*.gz") if _BUNDLE_BEGUN.fullmatch(path.name))
-    remove_abandoned((*bundles, *cache.rglob(TEMPORARY_PREFIX + "*"), *scratch_folders()))
+    remove_abandoned((*bundles, *temporaries(cache), *scratch_folders()))
 
 
 def _before(step: Step, config: RunConfig, session: Session) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -68,6 +70,11 @@ Kit = Callable[..., "subprocess.CompletedProcess[str]"]
 Command = Callable[[Sequence[str]], int]
 #: ``ask("eval", "--model", M, "--json", code=2)`` gives what a command prints as JSON, and what it says in one line.
 Ask = Callable[..., tuple[dict[str, Any], str]]
+
+
+def below(folder: Path, pattern: str) -> list[Path]:
+    """Files below a folder that another process is working in; ``rglob`` fails where a folder goes away meanwhile."""
+    return [Path(place, name) for place, _, files in os.walk(folder) for name in fnmatch.filter(files, pattern)]
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Kit, keep_all, plan, shard_of
+from support import Kit, below, keep_all, plan, shard_of
 
 from kit.corpus import planned
 from kit.corpus.shard import FailedCell, write_manifest
@@ -184,17 +184,16 @@ def test_after_another_build_the_cells_run_again_with_the_reason(run_copy: Path,
 
 def test_after_a_kill_it_tells_what_is_missing(run_copy: Path, home: dict[str, str], kit: Kit) -> None:
     shutil.rmtree(run_copy / "corpus")
-    started = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), "corpus", "--out-dir", str(run_copy)],
         cwd=run_copy.parent, env=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list((run_copy / "corpus").rglob("cq*.parquet")):
-        assert time.monotonic() < deadline
-        assert started.poll() is None
-        time.sleep(0.005)
-    os.killpg(started.pid, signal.SIGKILL)
-    started.wait()
+    ) as started:  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not below(run_copy / "corpus", "cq*.parquet"):
+            assert time.monotonic() < deadline
+            assert started.poll() is None
+            time.sleep(0.005)
+        os.killpg(started.pid, signal.SIGKILL)
     done = kit("corpus", "status", str(run_copy), "--json", cwd=run_copy.parent)
     value = json.loads(done.stdout)
     files = len(list((run_copy / "corpus" / "cells").rglob("cq*.parquet")))

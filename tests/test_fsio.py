@@ -5,21 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from kit.errors import BadInput, Missing
 from kit.fsio import (
+    TEMPORARY_PREFIX,
     atomic_path,
     free_bytes,
     locked,
     read_json,
     remove_temporaries,
     sha256_file,
+    temporaries,
     write_bytes,
     write_json,
 )
@@ -244,3 +248,24 @@ def test_json_numbers_keep_their_digits(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", values)
     assert read_json(tmp_path / "a.json") == values
     assert json.loads((tmp_path / "a.json").read_text()) == values
+
+
+def test_folders_that_go_away_while_they_are_looked_at_are_passed_over(tmp_path: Path) -> None:
+    kept = tmp_path / "a" / f"{TEMPORARY_PREFIX}kept"
+    kept.mkdir(parents=True)
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            for name in range(20):
+                (tmp_path / f"{TEMPORARY_PREFIX}{name}" / "below").mkdir(parents=True)
+            for name in range(20):
+                shutil.rmtree(tmp_path / f"{TEMPORARY_PREFIX}{name}")
+
+    busy = threading.Thread(target=come_and_go)
+    busy.start()
+    try:
+        assert all(kept in temporaries(tmp_path) for _ in range(300))
+    finally:
+        over.set()
+        busy.join()

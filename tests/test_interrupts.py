@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Kit, MakeClip
+from support import Kit, MakeClip, below
 
 from kit import exits, layout
 from kit.fsio import TEMPORARY_PREFIX
@@ -40,7 +40,7 @@ def started(long_clips: Path, tmp_path: Path, home: dict[str, str]) -> Iterator[
         cwd=tmp_path, env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while not list((tmp_path / "run").rglob("cells/**/*.parquet")) and time.monotonic() < deadline:
+    while not below(tmp_path / "run" / "corpus" / "cells", "cq*.parquet") and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
     yield process
@@ -97,7 +97,7 @@ def test_a_signal_while_the_box_is_examined(
         cwd=tmp_path, env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while "scoring the golden pair" not in "".join(p.read_text() for p in tmp_path.rglob("*.log")):
+    while "scoring the golden pair" not in "".join(p.read_text() for p in below(tmp_path, "*.log")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(number)
