@@ -301,12 +301,15 @@ def join_mos(
     return Outcome(code=exits.OK)
 
 
-def _texts(options: Mapping[str, object]) -> dict[str, str]:
+def _texts(options: Mapping[str, object]) -> dict[str, str | tuple[str, ...]]:
     """The options of a command as texts, for the provenance, without those that were not given and have no default."""
-    spelled = {bool: lambda value: str(value).lower(), tuple: " ".join}
-    return {
-        name: spelled.get(type(value), str)(value) for name, value in options.items() if value not in (None, ())
-    }  # fmt: skip
+    texts: dict[str, str | tuple[str, ...]] = {}
+    for name, value in options.items():
+        if isinstance(value, tuple) and value:
+            texts[name] = tuple(map(str, value))
+        elif value not in (None, ()):
+            texts[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    return texts
 
 
 def _list(session: Session, title: str, names: Sequence[str]) -> None:

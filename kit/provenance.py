@@ -14,6 +14,9 @@ from kit.config import RunConfig, as_texts
 from kit.fsio import sha256_file
 from kit.session import KIT_ROOT, Session
 
+#: Option name to its value as a text, or to the values of an option that may be given several times.
+Args = Mapping[str, str | tuple[str, ...]]
+
 _PACKAGES = ("numpy", "scipy", "torch", "onnx", "onnxruntime", "pyarrow", "safetensors", "imageio-ffmpeg")
 
 
@@ -35,12 +38,12 @@ def block(
 
 
 def of_command(
-    session: Session, *, args: Mapping[str, str], inputs: Mapping[str, Path], outputs: Sequence[str]
+    session: Session, *, args: Args, inputs: Mapping[str, Path], outputs: Sequence[str]
 ) -> dict[str, object]:
     """The same of a command that knows no run.
 
     Args:
-        args: option name to its value as a text.
+        args: option name to its value or values; each may be, or end in, one path.
     """
     entrypoint = KIT_ROOT / "run_full_pipeline.py"
     described = {}
@@ -57,7 +60,10 @@ def of_command(
             "sha256": sha256_file(entrypoint) if entrypoint.is_file() else None,
         },
         "argv": list(session.argv),
-        "args": {name: session.redact.path(text) for name, text in args.items()},
+        "args": {
+            name: " ".join(map(session.redact.path, [told] if isinstance(told, str) else told))
+            for name, told in args.items()
+        },
         "inputs": described,
         "outputs": {path: {"path": path} for path in outputs},
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support import run_in
 
 from kit.privacy import Redactor
+from kit.provenance import of_command
 
 HIDE = Redactor(
     folders={
@@ -95,3 +98,10 @@ def test_characters_of_patterns_are_only_characters() -> None:
 
 def test_without_facts_paths_are_hidden_all_the_same() -> None:
     assert Redactor()("at /home/jane/a.py") == "at <path>/a.py"
+
+
+def test_an_option_given_several_times_is_told_path_by_path(tmp_path: Path) -> None:
+    session = replace(run_in(tmp_path)[1], redact=HIDE)
+    args = {"inputs": ("npd=/srv/Jane Doe/a b.parquet", "own=/srv/c/d.parquet"), "out": "/srv/Jane Doe/all.parquet"}
+    told = of_command(session, args=args, inputs={}, outputs=[])["args"]
+    assert told == {"inputs": "npd=<path>/a b.parquet own=<path>/d.parquet", "out": "<path>/all.parquet"}

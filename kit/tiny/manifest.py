@@ -52,14 +52,14 @@ def _is_manifest(path: Path) -> bool:
 
 
 def write(
-    path: Path, made: table.FeatureTable, told: Mapping[str, object], *, args: Mapping[str, str], session: Session,
+    path: Path, made: table.FeatureTable, told: Mapping[str, object], *, args: provenance.Args, session: Session,
     inputs: Mapping[str, Path],
 ) -> dict[str, object]:  # fmt: skip
     """Write a table and its manifest, the table last; returns the manifest.
 
     Args:
         told: what the command has to say of it.
-        args: option name to its value as a text, for the provenance.
+        args: option name to its value, for the provenance.
         inputs: name to file, for the provenance.
     """
     manifest = beside(path)
