@@ -1,8 +1,9 @@
 """Extracting features against libvmaf alone on all cores; side by side, taken in turn.
 
-One 1080p source and stored encodes of it, as npd has them. libvmaf alone is ffmpeg's filter on the same files: one clip
-after another with a thread for each core, and as many clips at once as there are cores. The kit starts without anything
-kept: it hashes every clip, scores, checks counts, reads the logs and keeps the numbers.
+One 1080p source and stored encodes of it, or the clips of an npd folder (``--npd DIR``). libvmaf alone is ffmpeg's
+filter on the same files, behind the same scaler: one clip after another with a thread for each core, and as many clips
+at once as there are cores. The kit starts without anything kept: it hashes every clip, scores, checks counts, reads the
+logs and keeps the numbers.
 """
 
 from __future__ import annotations
@@ -23,17 +24,18 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from kit import contract
-from kit.ffmpeg import COMMON, Ffmpeg, input_args, locate
+from kit.datasets.load import open_folder
+from kit.ffmpeg import COMMON, Ffmpeg, distorted_source_filters, input_args, locate
 from kit.platforms.detect import probe_host
 from kit.proc import Processes
 from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.scorers.teachers import CANONICAL
 from kit.sources.read import Tools
 from kit.sources.scan import inspect
-from kit.tiny.extraction import extract
+from kit.tiny.extraction import extract, pairs_of
 from kit.tiny.feature_cache import Cache
 from kit.tiny.measuring import Instruments, Pair
-from kit.types import Scorer, SourceFile
+from kit.types import Scorer
 
 CRFS = (23, 31, 39, 47)
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -47,7 +49,7 @@ class Turn:
     cpu: float
 
 
-def make_clips(ffmpeg: Ffmpeg, folder: Path, frames: int) -> tuple[SourceFile, list[SourceFile]]:
+def make_pairs(ffmpeg: Ffmpeg, folder: Path, frames: int) -> list[Pair]:
     """A fractal with grain, and what libx264 makes of it, as raw video."""
     head, size = [str(ffmpeg.path), *COMMON], "1920x1080_25fps_8bit_420"
     source = folder / f"Grain_{size}.yuv"
@@ -59,42 +61,52 @@ def make_clips(ffmpeg: Ffmpeg, folder: Path, frames: int) -> tuple[SourceFile, l
     )  # fmt: skip
     tools = Tools(ffmpeg=ffmpeg, processes=Processes())
     reference = inspect(source, "Grain", assumed=None, tools=tools)
-    encodes = []
+    pairs = []
     for crf in CRFS:
         stream, path = folder / "encode.mkv", folder / f"Grain{crf}_{size}.yuv"
         encoder = ("-c:v", "libx264", "-preset", "veryfast", "-crf", str(crf))
         Processes().run([*head, *input_args(reference), *encoder, str(stream)], tried="encoding", timeout=600)
         Processes().run([*head, "-i", str(stream), *raw, str(path)], tried="decoding", timeout=600)
-        encodes.append(inspect(path, path.stem, assumed=None, tools=tools))
-    return reference, encodes
+        encode = inspect(path, path.stem, assumed=None, tools=tools)
+        pairs.append(Pair(source="Grain", clip=encode.label, reference=reference, distorted=encode))
+    return pairs
 
 
-def alone(ffmpeg: Ffmpeg, reference: SourceFile, encodes: Sequence[SourceFile], *, at_once: int) -> None:
+def pairs_in(ffmpeg: Ffmpeg, npd: Path, cache: Path) -> list[Pair]:
+    """The clips of an npd folder, all of which can be used."""
+    tools = Tools(ffmpeg=ffmpeg, processes=Processes())
+    return list(pairs_of(open_folder(npd, asked="npd", assumed=None, tools=tools, cache=cache, whole=False)))
+
+
+def alone(ffmpeg: Ffmpeg, pairs: Sequence[Pair], *, at_once: int) -> None:
     """libvmaf as anybody calls it; as many threads as are left over for each clip."""
 
-    def score(encode: SourceFile) -> None:
+    def score(pair: Pair) -> None:
+        if pair.distorted is None:
+            raise SystemExit(f"{pair.name} has no stored encode")
+        scaler = distorted_source_filters(pair.distorted.geometry, pair.reference.geometry)
         with tempfile.TemporaryDirectory() as folder:
             Processes().run(
-                [str(ffmpeg.path), *COMMON, *input_args(encode), *input_args(reference), "-lavfi",
-                 f"[0:v][1:v]libvmaf=log_fmt=json:log_path={folder}/log.json:model=version={contract.CANONICAL_MODEL}"
-                 f":n_threads={CORES // at_once}", "-f", "null", "-"], tried="libvmaf alone", timeout=3600,
+                [str(ffmpeg.path), *COMMON, *input_args(pair.distorted), *input_args(pair.reference), "-lavfi",
+                 f"[0:v]{scaler}[d];[d][1:v]libvmaf=log_fmt=json:log_path={folder}/log.json"
+                 f":model=version={contract.CANONICAL_MODEL}:n_threads={CORES // at_once}", "-f", "null", "-"],
+                tried="libvmaf alone", timeout=3600,
             )  # fmt: skip
 
     with ThreadPoolExecutor(at_once) as pool:
-        list(pool.map(score, encodes))
+        list(pool.map(score, pairs))
 
 
-def by_kit(ffmpeg: Ffmpeg, reference: SourceFile, encodes: Sequence[SourceFile]) -> None:
+def by_kit(ffmpeg: Ffmpeg, pairs: Sequence[Pair]) -> None:
     """The kit's way from nothing."""
     with tempfile.TemporaryDirectory() as folder:
         instruments = Instruments(
             scorer=FilterScorer(ffmpeg=ffmpeg), encoding=ffmpeg, proof=Scorer(id="cpu", version="", golden={}),
             teacher=CANONICAL, feature_set=contract.FEATURE_SET, processes=Processes(), identities=Path(folder),
         )  # fmt: skip
-        pairs = [Pair(source="Grain", clip=file.label, reference=reference, distorted=file) for file in encodes]
         cache = Cache(folder=Path(folder) / "kept")
         done, failed = extract(pairs, instruments, cache=cache, facts=probe_host(instruments.processes))
-        if failed or len(done) != len(encodes):
+        if failed or len(done) != len(pairs):
             raise SystemExit(f"clips failed: {failed}")
 
 
@@ -115,22 +127,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--npd", type=Path, help="Folder with ref/ and dis/, instead of clips that are made.")
     asked = parser.parse_args()
     ffmpeg = locate(None, origin="", processes=Processes())
-    with tempfile.TemporaryDirectory() as folder:
-        reference, encodes = make_clips(ffmpeg, Path(folder), asked.frames)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        pairs = pairs_in(ffmpeg, asked.npd, folder) if asked.npd else make_pairs(ffmpeg, folder, asked.frames)
         ways: dict[str, Callable[[], None]] = {
-            f"libvmaf, {CORES} threads": lambda: alone(ffmpeg, reference, encodes, at_once=1),
-            f"libvmaf, {CORES} clips at once": lambda: alone(ffmpeg, reference, encodes, at_once=CORES),
-            "the kit": lambda: by_kit(ffmpeg, reference, encodes),
+            f"libvmaf, {CORES} threads": lambda: alone(ffmpeg, pairs, at_once=1),
+            f"libvmaf, {CORES} clips at once": lambda: alone(ffmpeg, pairs, at_once=CORES),
+            "the kit": lambda: by_kit(ffmpeg, pairs),
         }
         turns: dict[str, list[Turn]] = {name: [] for name in ways}
         for _ in range(asked.turns):
             for name, way in ways.items():
                 turns[name].append(taken(way))
-    rows = asked.frames * len(encodes)
-    print(f"{platform.machine()}, {CORES} cores, {len(encodes)} clips of {asked.frames} frames 1080p, "
-          f"median of {asked.turns}; ffmpeg {ffmpeg.version}")  # fmt: skip
+    rows = sum(pair.reference.geometry.frames for pair in pairs)
+    print(f"{platform.machine()}, {CORES} cores, {len(pairs)} clips of {len({pair.source for pair in pairs})} sources, "
+          f"{rows} frames, median of {asked.turns}; ffmpeg {ffmpeg.version}")  # fmt: skip
     medians = {name: statistics.median(turn.wall for turn in found) for name, found in turns.items()}
     for name, found in turns.items():
         cpu = statistics.median(turn.cpu for turn in found)
