@@ -31,7 +31,7 @@ from kit.sources import demo
 from kit.sources.identity import identify_all
 from kit.sources.read import Tools
 from kit.types import Finding, ReadyEncoder, Scorer, Source, Teacher
-from kit.ui import size
+from kit.ui import counted, size
 
 #: Bytes that must stay free besides what the plan needs.
 _SPARE = 100_000_000
@@ -287,7 +287,7 @@ def _tell_data_set(seen: Examined, found: Opened) -> None:
     """Which data set it is and why; what is missing of one that was not asked for by name is no failure."""
     seen.add("data set", "pass", f"{found.name}: {found.reason}")
     if found.missing:
-        text = f"{len(found.missing)} clips are not there: {', '.join(found.missing)}"
+        text = f"{counted(len(found.missing), 'clip')} not there: {', '.join(found.missing)}"
         seen.add(f"data set {found.name}", "warning", text, "Get them, or go on without them.")
     if lacking := (*found.wanting, *found.unusable):
         text = lacking[0] + (f", and {len(lacking) - 1} more" if len(lacking) > 1 else "")

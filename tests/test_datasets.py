@@ -399,7 +399,7 @@ def test_an_incomplete_one_that_was_only_recognised_is_told(tmp_path: Path, kit_
     assert done.returncode == exits.OK, done.stderr
     told = [one for one in json.loads(done.stdout)["findings"] if one["check"] == "data set npd"]
     assert [one["status"] for one in told] == ["warning", "warning"]
-    assert told[0]["found"] == "1 clips are not there: FoxBird_25fps.yuv"
+    assert told[0]["found"] == "1 clip not there: FoxBird_25fps.yuv"
     assert kit_here(*args, "--dataset", "npd", cwd=tmp_path).returncode == exits.BAD_INPUT
 
 
