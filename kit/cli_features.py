@@ -79,7 +79,7 @@ def extract_features(
     failed = [*refused, *failed]
     if not done:
         raise extraction.nothing_done(failed, data.folder)
-    made = extraction.gathered(done, corpus=data.name, teacher=instruments.teacher.id)
+    made = extraction.gathered(done, corpus=data.name, teacher=instruments.teacher.text)
     told = _told(data, instruments, done, failed, pairs)
     args = _texts({
         **{name: getattr(here, name) for name in ("dataset", "ref_dir", "teacher", "ffmpeg", "vmaf_bin")},
@@ -177,7 +177,7 @@ def _told(
     encoder, cq = ROUND_TRIP
     return {
         "dataset": data.name, "reason": data.reason, "missing": list(data.missing), "notes": list(data.notes),
-        "wanting": list(data.wanting), "feature_set": instruments.feature_set,
+        "wanting": list(data.wanting), "ignored": list(data.ignored), "feature_set": instruments.feature_set,
         "teacher_model": instruments.teacher.described,
         "scorer": {"id": instruments.proof.id, "version": instruments.proof.version, "name": instruments.scorer.name},
         "scaling": contract.CONVERT if stored else None,
@@ -197,6 +197,7 @@ def _show_extracted(session: Session, data: Opened, done: Sequence[Result], fail
         session.ui.say(f"Clips of {', '.join(converted)} were converted for the encoder, and compared so")
     if data.missing:
         session.ui.say(f"Not there: {counted(len(data.missing), 'clip')} of {data.name}, listed in the manifest")
+    _list(session, "Not taken as clips", data.ignored)
     for note in data.notes:
         session.ui.say(note)
     if failed:
@@ -234,13 +235,13 @@ def combine(
     done = combining.combine(tables, fill_missing=fill_missing)
     told: dict[str, object] = {"inputs": {
         name: {"sha256": one.sha256, "rows": len(one), "clips": sum(1 for _ in one.clips()),
-               "filled": dict(done.filled[name])}
+               "nan": dict(done.holes[name])}
         for name, one in tables.items()}, "shared_groups": list(done.shared)}  # fmt: skip
     args = _texts({"inputs": inputs, "fill_missing": fill_missing, "out": out})
     whole = manifest.write(out, done.table, told, args=args, session=session, inputs=paths)
     session.ui.table("Combined", ("corpus", "file", "sources", "clips", "rows", "NaN in"), [
         Row(cells=(name, paths[name].name, str(len(set(one.sources))), str(sum(1 for _ in one.clips())),
-                   str(len(one)), ", ".join(done.filled[name]) or "nothing"))
+                   str(len(one)), ", ".join(done.holes[name]) or "nothing"))
         for name, one in tables.items()])  # fmt: skip
     _list(session, "Content groups of several inputs, held out together", done.shared)
     session.ui.say(f"{out}: {counted(len(done.table), 'row')}, {counted(len(done.table.features), 'feature')}, teacher "

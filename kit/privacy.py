@@ -32,12 +32,16 @@ class Redactor:
         return self._named(text)
 
     def path(self, text: str) -> str:
-        """The same of a path, or an item of a command line (``--out=PATH``, ``NAME=PATH``): it may hold spaces."""
-        named = re.match(r"[\w-]+=", text)
+        """The same of a path, or an item of a command line (``--out=PATH``, ``NAME=PATH``): it may hold spaces.
+
+        Of a path that climbs out of the working folder the last name is left, too.
+        """
+        named = re.match(r"[\w.-]+=", text)
         option = named[0] if named else ""
-        value = text.removeprefix(option)
-        told = self(value)
-        return self(option) + (f"<path>/{self._named(PurePath(value).name)}" if told.startswith("<path>") else told)
+        value = PurePath(text.removeprefix(option))
+        told = self(text.removeprefix(option))
+        hidden = told.startswith("<path>") or ".." in value.parts
+        return self(option) + (f"<path>/{self._named(value.name)}" if hidden else told)
 
     def _named(self, text: str) -> str:
         for word, token in self.words.items():

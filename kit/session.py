@@ -49,8 +49,7 @@ def open_session(config: RunConfig, *, ui: Ui, cache: Path, argv: Sequence[str])
         folders |= {config.sign: "<key>", config.sign.resolve(): "<key>"}
     if isinstance(config.teacher, Path):
         folders |= {config.teacher: "<teacher>", config.teacher.resolve(): "<teacher>"}
-    for folder, token in ((config.out_dir.resolve(), "<out>"), (config.out_dir.parent, "<runs>")):
-        folders.setdefault(folder, token)
+    folders.setdefault(config.out_dir.resolve(), "<out>")
     words = {platform.node(): "<host>", platform.node().split(".")[0]: "<host>", _user(): "<user>"}
     redact = Redactor(folders=folders, words={word: token for word, token in words.items() if word})
     return Session(ui=ui, processes=Processes(redact), redact=redact, cache=cache, argv=tuple(map(redact.path, argv)))

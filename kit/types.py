@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -164,6 +165,17 @@ class Teacher:
     def described(self) -> dict[str, str | None]:
         """What a manifest says of it."""
         return {"id": self.id, "sha256": self.sha256}
+
+    @property
+    def text(self) -> str:
+        """What a column of a table says of it: ``vmaf_v0.6.1``, of a file ``NAME@SHA256``."""
+        return f"{self.id}@{self.sha256}" if self.sha256 else self.id
+
+    @classmethod
+    def of_text(cls, text: str) -> Teacher:
+        """The teacher that :attr:`text` tells of."""
+        name, at, digest = text.rpartition("@")
+        return cls(id=name, sha256=digest) if at and re.fullmatch(r"[0-9a-f]{64}", digest) else cls(id=text)
 
     def __str__(self) -> str:
         return f"{self.id} (file, SHA-256 {self.sha256[:12]})" if self.sha256 else self.id

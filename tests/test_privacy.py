@@ -73,6 +73,10 @@ def test_texts(text: str, expected: str) -> None:
         ("npd=/srv/Jane Doe/jane.parquet", "npd=<path>/<user>.parquet"),
         ("/data/ref/a b/c d.yuv", "<ref>/a b/c d.yuv"),
         ("a b", "a b"),
+        ("npd.v1=/srv/Jane Doe/t.parquet", "npd.v1=<path>/t.parquet"),
+        ("--features=../alice/t.parquet", "--features=<path>/t.parquet"),
+        ("deep/../../alice/jane.onnx", "<path>/<user>.onnx"),
+        ("alice/a..b.onnx", "alice/a..b.onnx"),
         ("--epochs", "--epochs"),
     ],
 )

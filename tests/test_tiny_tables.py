@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support import Command
+from support import Command, run_in
 from test_corpus_import import imported
 from test_corpus_import import rows as lines_of
+from tiny import TABLE
 
 from kit import contract, exits
 from kit.errors import BadInput, Wanting
-from kit.tiny import combining, mos, table
+from kit.tiny import combining, manifest, mos, table
+from kit.types import Teacher
 
 Ask = Callable[..., tuple[dict[str, Any], str]]
 
@@ -86,7 +89,7 @@ def test_without_a_group_each_source_is_one_of_its_own(tmp_path: Path) -> None:
 def test_a_source_is_of_one_group() -> None:
     frame = made().frame
     frame.loc[1, "group"] = "b"
-    with pytest.raises(Wanting, match="x/a is in the content group b and in another"):
+    with pytest.raises(Wanting, match="x/a is in the content groups a, b, and a source is in one"):
         table.of(frame, contract.FEATURES, what="rows")
 
 
@@ -104,6 +107,60 @@ def test_a_table_without_rows_is_told(tmp_path: Path, ask: Ask) -> None:
     pq.write_table(rows.slice(0, 0), tmp_path / "f.parquet")
     _, said = ask("combine", f"x={tmp_path / 'f.parquet'}", "--out", tmp_path / "g.parquet", code=exits.INVALID)
     assert "f.parquet: there is no row" in said
+
+
+def test_no_damage_goes_unseen(tmp_path: Path) -> None:
+    path = tmp_path / "f.parquet"
+    manifest.write(path, TABLE, {}, args={}, session=run_in(tmp_path)[1], inputs={})
+    whole, wanted = path.read_bytes(), table.read(path).sha256
+    refused = 0
+    for place in range(4, len(whole), len(whole) // 60):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        try:
+            assert table.read(path).sha256 == wanted, f"byte {place}"
+        except (BadInput, Wanting):
+            refused += 1
+    assert refused > 30
+    path.write_bytes(whole)
+    assert table.read(path).sha256 == wanted
+
+
+def test_other_rows_than_were_written_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "f.parquet"
+    manifest.write(path, made(), {}, args={}, session=run_in(tmp_path)[1], inputs={})
+    rows = pq.read_table(path)
+    pq.write_table(rows.set_column(rows.column_names.index("vmaf"), "vmaf", pa.array([1.0] * 6)), path)
+    with pytest.raises(Wanting, match="is damaged: it was written with rows of the hash"):
+        table.read(path)
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    assert set(table.read(path).frame["vmaf"]) == {1.0}
+
+
+def test_a_full_disk_leaves_the_older_table_and_its_manifest(small_disk: Path) -> None:
+    path, (_, session) = small_disk / "f.parquet", run_in(small_disk)
+    manifest.write(path, made(), {}, args={}, session=session, inputs={})
+    before = path.read_bytes(), path.with_suffix(".json").read_bytes()
+    (small_disk / "ballast").write_bytes(b"x" * (os.statvfs(small_disk).f_bavail * 4096 - 16384))
+    with pytest.raises(OSError, match="No space left"):
+        manifest.write(path, TABLE, {}, args={}, session=session, inputs={})
+    assert (path.read_bytes(), path.with_suffix(".json").read_bytes()) == before
+    assert sorted(child.name for child in small_disk.iterdir() if child.suffix) == ["f.json", "f.parquet"]
+
+
+def test_texts_may_be_categories(tmp_path: Path) -> None:
+    path = stored(tmp_path / "f.parquet", made())
+    wanted = table.read(path)
+    frame = wanted.frame.astype(dict.fromkeys(("corpus", "source", "clip", "group", "teacher"), "category"))
+    frame.to_parquet(path)
+    found = table.read(path)
+    assert found.sha256 == wanted.sha256
+    assert found.sources.tolist() == ["x/a"] * 3 + ["x/b"] * 3
+
+
+def test_a_feature_is_no_truth_value(tmp_path: Path) -> None:
+    path = rewritten(tmp_path / "f.parquet", made(), aim=[True, False] * 3)
+    with pytest.raises(BadInput, match="the columns aim have another type"):
+        table.read(path)
 
 
 @pytest.mark.parametrize("name", ["codec", "teacher", "fold", "clip"])
@@ -175,12 +232,12 @@ def test_a_feature_that_one_input_lacks(tmp_path: Path, ask: Ask) -> None:
     assert "one: aim, motion" in said
     found, _ = ask(*argv, "--fill-missing")
     assert found["features"] == list(more)
-    assert found["inputs"]["one"]["filled"] == {"aim": 6, "motion": 6}
+    assert found["inputs"]["one"]["nan"] == {"aim": 6, "motion": 6}
     args = found["run_provenance"]["args"]
     assert list(args) == ["fill_missing", "inputs", "out"]
     assert args["fill_missing"] == "true"
     assert [word.partition("=")[0] for word in args["inputs"].split()] == ["one", "two"]
-    assert found["inputs"]["two"]["filled"] == {}
+    assert found["inputs"]["two"]["nan"] == {}
     rows = table.read(tmp_path / "all.parquet").frame
     assert rows.groupby("corpus")["aim"].count().to_dict() == {"one": 0, "two": 6}
 
@@ -222,6 +279,64 @@ def test_an_older_table_is_replaced(tmp_path: Path, ask: Ask) -> None:
     first, _ = ask(*argv)
     again, _ = ask(*argv)
     assert first["table_sha256"] == again["table_sha256"]
+
+
+def test_what_has_no_value_is_counted(tmp_path: Path, ask: Ask) -> None:
+    holed = rewritten(tmp_path / "f.parquet", made(), motion2=[0.5, np.nan, 0.5, 0.5, 0.5, np.nan])
+    found, said = ask("combine", f"x={holed}", "--out", tmp_path / "all.parquet")
+    assert found["inputs"]["x"]["nan"] == {"motion2": 2}
+    assert "motion2" in said
+    with pytest.raises(Wanting, match="2 of 6 rows without a value of motion2, the first: x/a/a_90_180, frame 1"):
+        table.read(tmp_path / "all.parquet").rows()
+
+
+def test_a_film_is_held_out_whatever_its_group_is_called() -> None:
+    npd = made("npd", ("ElFuente1", "ElFuente2"), group="ElFuente")
+    own = made("own", ("ElFuente1", "Tennis"))
+    done = combining.combine(
+        {"npd": npd, "own": own, "more": made("more", ("Clay",), group="Tennis")}, fill_missing=False
+    )
+    films = {"ElFuente": ["npd/ElFuente1", "npd/ElFuente2", "own/ElFuente1"], "Tennis": ["more/Clay", "own/Tennis"]}
+    assert done.table.members() == films
+    assert done.shared == ("ElFuente", "Tennis")
+    assert [fold.held_out for fold in done.table.folds(done.table.groups)] == ["ElFuente", "Tennis"]
+    # what told that two are one may be left out; they stay one
+    some = done.table.only((done.table.frame["corpus"] != "npd").to_numpy())
+    assert some.members() == {"ElFuente": ["own/ElFuente1"], "Tennis": films["Tennis"]}
+    with pytest.raises(BadInput, match="the content group ElFuente is in more than one fold"):
+        done.table.folds(done.table.frame["corpus"].to_numpy(str))
+
+
+def test_content_is_known_by_any_of_its_names() -> None:
+    npd = made("npd", ("ElFuente1", "ElFuente2"), group="ElFuente")
+    assert npd.names(npd.known_by(["ElFuente2"])) == ["ElFuente", "ElFuente1", "ElFuente2"]
+    own = made("own", ("ElFuente1", "Street", "Tennis"))
+    assert own.known_by(["ElFuente", "ElFuente1"]).tolist() == [True] * 3 + [False] * 6
+    assert own.known_by(["ElFuente2", "npd/Tennis"]).sum() == 0
+
+
+def test_what_a_table_was_made_of_tells_no_folder(tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    for person in ("alice", "bob"):
+        (tmp_path / person).mkdir()
+    stored(tmp_path / "alice" / "f.parquet", made())
+    monkeypatch.chdir(tmp_path / "bob")
+    two = stored(tmp_path / "alice" / "g.parquet", made(sources=("c",)))
+    found, _ = ask("combine", "one.v1=../alice/f.parquet", f"two={two}", "--out", "all.parquet")
+    told = found["run_provenance"]
+    assert {name: one["path"] for name, one in told["inputs"].items()} == {
+        "one.v1": "<path>/f.parquet", "two": "<path>/g.parquet"}  # fmt: skip
+    assert told["args"]["inputs"] == "one.v1=<path>/f.parquet two=<path>/g.parquet"
+    assert "alice" not in json.dumps(found)
+
+
+def test_a_teacher_of_ones_own_is_its_content(tmp_path: Path) -> None:
+    one, two = (f"vmaf_v0.6.1@{digit * 64}" for digit in "ab")
+    with pytest.raises(Wanting, match=r"one: vmaf_v0.6.1, two: vmaf_v0.6.1 \(file, SHA-256 aaaaaaaaaaaa\)"):
+        combining.combine({"one": made(), "two": made(teacher=one)}, fill_missing=False)
+    with pytest.raises(Wanting, match="several teachers"):
+        combining.combine({"one": made(teacher=one), "two": made(teacher=two)}, fill_missing=False)
+    renamed = combining.combine({"one": made(teacher=one), "two": made(teacher=f"mine@{'a' * 64}")}, fill_missing=False)
+    assert table.read(stored(tmp_path / "f.parquet", renamed.table)).teacher == Teacher(id="mine", sha256="a" * 64)
 
 
 @pytest.mark.parametrize("teacher", ["vmaf_4k_v0.6.1", None])
@@ -278,6 +393,13 @@ def test_a_clip_of_no_known_codec_has_no_score() -> None:
     found = mos.join(both, [(("None",), 3.0)], mos.by_columns(["codec=encoder"]))
     assert found.unmatched_clips == ("x/a/a_90_180", "x/b/b_90_180")
     assert set(found.table.frame["corpus"]) == {"y"}
+
+
+@pytest.mark.parametrize("text", ["1_0", "\uff11\uff12", "nan", "inf", "1e999", "", "0x10", "4,5"])
+def test_a_score_is_a_number(text: str, tmp_path: Path) -> None:
+    file = scores(tmp_path / "mos.csv", f'a,90,"{text}"')
+    with pytest.raises(BadInput, match=r"line 2: MOS is '.*', expected a number"):
+        mos.read_scores(file, mos.by_columns(["source=content"]), "MOS")
 
 
 @pytest.mark.parametrize("twice", ["MOS", "content"])

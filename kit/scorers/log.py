@@ -73,13 +73,17 @@ def parse(text: str, *, teacher_name: str = "teacher") -> Scores:
 def _others(metrics: list[dict[str, object]], known: set[str]) -> dict[str, NDArray[np.float64]]:
     """What all frames have as a number and nobody has read yet, in order of the names."""
     found = {}
+    fixed = {_told(raw) for raw in metrics[0] if _told(raw) != raw}
     for raw in metrics[0].keys() - known:
         values = [frame.get(raw) for frame in metrics]
         if all(type(value) in (int, float) for value in values):
-            name = raw.removeprefix(contract.FEATURE_LOG_PREFIX)
-            twin = name == raw and contract.FEATURE_LOG_PREFIX + raw in metrics[0]
-            found[f"float_{name}" if twin else name] = np.array(values, dtype=np.float64)
+            found[f"float_{raw}" if raw in fixed else _told(raw)] = np.array(values, dtype=np.float64)
     return dict(sorted(found.items()))
+
+
+def _told(raw: str) -> str:
+    """A feature's name without ``integer_``, which stands within some: ``VMAF_integer_feature_motion_sad_score``."""
+    return raw.replace(contract.FEATURE_LOG_PREFIX, "", 1)
 
 
 def _row(frame: object, index: int, names: list[str]) -> list[float]:

@@ -88,7 +88,8 @@ def list_folder(folder: Path) -> Listing:
         what = "is not a folder" if folder.exists() else "does not exist"
         raise BadInput(f"reference folder {folder} {what}", hint="Give a folder of clips with --ref-dir.")
     paths = all_files(folder)
-    clips = tuple(path for path in paths if path.is_file() and path.suffix.lower() in CLIPS)
+    # a link to nothing is a clip that is missing
+    clips = tuple(path for path in paths if path.suffix.lower() in CLIPS and (path.is_file() or not path.exists()))
     sidecars = {path.with_suffix(".json") for path in clips}
     others = tuple(path for path in paths if path not in sidecars.union(clips))
     if not clips:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +22,12 @@ class Combined:
     """A combined table.
 
     Attributes:
-        filled: input to the features that it lacks and how many rows have NaN there.
+        holes: input to features and how many of its rows have NaN there, those that were filled in among them.
         shared: content groups of several inputs, which are held out together.
     """
 
     table: FeatureTable
-    filled: Mapping[str, Mapping[str, int]]
+    holes: Mapping[str, Mapping[str, int]]
     shared: tuple[str, ...]
 
 
@@ -71,17 +70,20 @@ def combine(tables: Mapping[str, FeatureTable], *, fill_missing: bool) -> Combin
             for name, lost in lacking.items() if lost])  # fmt: skip
     parts = [one.frame.assign(corpus=name) for name, one in tables.items()]
     frame = pd.concat(parts, ignore_index=True).reindex(columns=_columns(parts, features))
-    groups = Counter(name for one in tables.values() for name in one.members())
+    made = table.of(frame, features, what="the combined table")
+    holes = made.frame[list(features)].isna().groupby(made.frame["corpus"]).sum()
+    corpora = pd.DataFrame({"group": made.groups, "corpus": made.frame["corpus"]}).groupby("group")["corpus"].nunique()
     return Combined(
-        table=table.of(frame, features, what="the combined table"),
-        filled={name: dict.fromkeys(lost, len(tables[name])) for name, lost in lacking.items()},
-        shared=tuple(sorted(name for name, count in groups.items() if count > 1)),
+        table=made,
+        holes={name: {feature: int(count) for feature, count in holes.loc[name].items() if count} for name in tables},
+        shared=tuple(corpora[corpora > 1].index),
     )
 
 
 def _same_teacher(tables: Mapping[str, FeatureTable]) -> None:
     teachers = {name: one.teacher for name, one in tables.items()}
-    if len(set(teachers.values())) > 1:
+    first, *others = (teacher and teacher.identity for teacher in teachers.values())
+    if any(other != first for other in others):
         told = ", ".join(f"{name}: {teacher or 'not told'}" for name, teacher in teachers.items())
         raise Wanting(f"the inputs have scores of several teachers ({told})",
                       hint="Extract them with the same --teacher.")  # fmt: skip

@@ -16,8 +16,9 @@ from kit.session import Session
 from kit.tiny import latency
 from kit.tiny.fit import facts_of
 from kit.tiny.fitting import file_of
-from kit.tiny.table import FOLD, TEXTS, FeatureTable
+from kit.tiny.table import FOLD, GROUP, TEXTS, FeatureTable
 from kit.training.model_file import ModelFile
+from kit.types import Teacher
 
 HELD_OUT = "held-out"
 #: Figures that a mapping of the scores changes.
@@ -70,7 +71,7 @@ def part(table: FeatureTable, split: str | None, model: ModelFile) -> FeatureTab
         if column not in (*TEXTS, FOLD) or column not in table.frame:
             columns = ", ".join(name for name in (*TEXTS, FOLD) if name in table.frame)
             raise BadInput(f"--split: {split!r} is neither {HELD_OUT} nor COLUMN=VALUE with a column of {columns}")
-        kept = (table.frame[column] == value).to_numpy()
+        kept = table.groups == value if column == GROUP else (table.frame[column] == value).to_numpy()
         there = "there are " + ", ".join(sorted(map(str, table.frame[column].unique()))[:20])
     if not kept.any():
         raise BadInput(f"--split {split}: no row is left; {there}")
@@ -78,9 +79,9 @@ def part(table: FeatureTable, split: str | None, model: ModelFile) -> FeatureTab
 
 
 def fitted_on(model: ModelFile, table: FeatureTable) -> NDArray[np.bool_] | None:
-    """Which rows are of content groups that the model was fitted to; None where its sidecar does not tell."""
-    groups = (model.sidecar or {}).get("corpus", {}).get("fitted_groups")
-    return None if groups is None else np.isin(table.groups, groups)
+    """Which rows are of content that the model was fitted to, by its names; None where its sidecar does not tell."""
+    names = (model.sidecar or {}).get("corpus", {}).get("fitted_groups")
+    return None if names is None else table.known_by(names)
 
 
 def predicted(model: ModelFile, table: FeatureTable) -> Values:
@@ -93,8 +94,8 @@ def predicted(model: ModelFile, table: FeatureTable) -> Values:
     if model.codec_aware:
         raise BadInput(f"{model.path.name} looks at the codec block, which no feature table has",
                        hint="`score --corpus` scores the cells of a corpus with it.")  # fmt: skip
-    teacher = model.teacher and model.teacher["id"]
-    if None not in (teacher, table.teacher) and teacher != table.teacher:
+    teacher = model.teacher and Teacher(id=str(model.teacher["id"]), sha256=model.teacher["sha256"])
+    if teacher and table.teacher and teacher.identity != table.teacher.identity:
         raise BadInput(f"{model.path.name} was fitted to {teacher}, the table holds scores of {table.teacher}",
                        hint="Their difference would say nothing of the model.")  # fmt: skip
     rows = table.rows()

@@ -27,6 +27,7 @@ from kit.training.recipe import architecture
 from kit.training.runtime import Checked
 from kit.training.standardiser import Standardiser
 from kit.training.table import Rows
+from kit.types import Teacher
 
 SCHEMA = "tiny_sidecar"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -106,7 +107,7 @@ def sidecar(name: str, fitted: Fitted, scale: Standardiser, checked: Checked, *,
         **graph_facts(name, [contract.FEATURES_INPUT], [contract.TINY_OUTPUT], scale),
         "corpus": {
             "sha256": facts["features_sha256"],
-            "teacher": None if facts["teacher"] is None else {"id": facts["teacher"], "sha256": None},
+            "teacher": None if facts["teacher"] is None else Teacher.of_text(facts["teacher"]).described,
             **{key: facts[key] for key in _ABOUT_TABLE},
         },
         "training_recipe": recipe, "train_config_hash": facts["config_sha256"],

@@ -81,7 +81,7 @@ def _trained(
     member = trained[0][config.seed, ""]
     facts = facts_of(table) | {
         "held_out": sources, "rows_held_out": len(fold.held),
-        "fitted_groups": sorted(set(table.groups[~held].tolist())),
+        "fitted_groups": table.names(~held),
     }  # fmt: skip
     told = {"seed": config.seed, "device": choose(config.device).kind, "config_sha256": config.sha256}
     arrays = {name: array for name, array in member.arrays.items() if name.startswith(_HEAD)}
@@ -95,7 +95,7 @@ def _trained(
 def facts_of(table: FeatureTable) -> dict[str, object]:
     """What of a table a fit is told with."""
     return {
-        "features_sha256": table.sha256, "teacher": table.teacher, "rows": len(table),
+        "features_sha256": table.sha256, "teacher": table.teacher and table.teacher.text, "rows": len(table),
         "clips": sum(1 for _ in table.clips()), "corpora": sorted(set(table.frame["corpus"])),
         "sources": sorted(set(table.sources.tolist())),
     }  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kit import contract, provenance
 from kit.errors import BadInput
-from kit.fsio import read_json, write_json
+from kit.fsio import atomic_path, json_bytes, read_json
 from kit.session import Session
 from kit.tiny import table
 from kit.tiny.places import make_writable, refuse_inputs
@@ -55,7 +55,7 @@ def write(
     path: Path, made: table.FeatureTable, told: Mapping[str, object], *, args: provenance.Args, session: Session,
     inputs: Mapping[str, Path],
 ) -> dict[str, object]:  # fmt: skip
-    """Write a table and its manifest, the table last; returns the manifest.
+    """Write a table and its manifest, both or, where the disk is full, none of them; returns the manifest.
 
     Args:
         told: what the command has to say of it.
@@ -66,12 +66,13 @@ def write(
     corpora = {str(name): int(count) for name, count in made.frame["corpus"].value_counts().sort_index().items()}
     facts: dict[str, object] = {
         "schema_version": contract.SCHEMA_VERSION, "table": path.name, "table_sha256": made.sha256,
-        "features": list(made.features), "teacher": made.teacher, "rows": len(made),
+        "features": list(made.features), "teacher": made.teacher and made.teacher.text, "rows": len(made),
         "clips": sum(1 for _ in made.clips()), "sources": len(set(made.sources)), "corpora": corpora,
         **told,
     }  # fmt: skip
     block = provenance.of_command(session, args=args, inputs=inputs, outputs=[path.name, manifest.name])
     whole = facts | {"run_provenance": block}
-    write_json(manifest, whole)
-    table.write(path, made, facts={name: facts[name] for name in ("table_sha256", "features", "teacher", "corpora")})
+    with atomic_path(manifest) as temporary:
+        temporary.write_bytes(json_bytes(whole))
+        table.write(path, made, facts={name: facts[name] for name in table.FACTS})
     return whole

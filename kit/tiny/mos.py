@@ -19,6 +19,8 @@ from kit.tiny.table import FeatureTable
 from kit.ui import counted
 
 _Key = tuple[str, ...]
+#: What is a number for other tools, too: ``float`` also takes ``1_0`` and digits of every script.
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +123,7 @@ def read_scores(path: Path, rule: Rule, score: str) -> list[tuple[_Key, float]]:
 
 def _line(row: Mapping[str, str | None], rule: Rule, score: str, where: str) -> tuple[_Key, float]:
     text = (row[score] or "").strip()
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
         raise BadInput(f"{where}: {score} is {text!r}, expected a number", hint="Leave out the lines without a score.")
     return tuple((row[column] or "").strip() for column in rule.columns), value

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -17,11 +18,13 @@ from numpy.typing import NDArray
 from kit import contract
 from kit.canon import canonical_json, sha256_json
 from kit.corpus import shard as shards
+from kit.corpus.merge.labels import components
 from kit.corpus.place import shard_folder
 from kit.errors import BadInput, Missing, Wanting
 from kit.fsio import atomic_path
 from kit.training.folds import Fold
 from kit.training.table import Rows
+from kit.types import Teacher
 from kit.ui import counted
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 #: What names a clip, and the order of rows: a frame of a clip of a source of a corpus.
 CLIP = ("corpus", "source", "clip")
 KEY = (*CLIP, "frame_index")
-#: The content group of a source, which is held out as a whole: a name means the same content in every corpus.
+#: The content group of a source as its data set names it: a name means the same content in every corpus.
 GROUP = "group"
 #: Columns of text; ``codec`` and ``teacher`` may be null where nothing tells.
 TEXTS = (*CLIP, GROUP, "codec", "teacher")
@@ -38,6 +41,8 @@ TEXTS = (*CLIP, GROUP, "codec", "teacher")
 LABELS = (*KEY, GROUP, "codec", "teacher")
 TARGETS = ("vmaf", "mos")
 FOLD = "fold"
+#: What the metadata of a file says of its rows, for :func:`read` and for people.
+FACTS = ("table_sha256", "features", "teacher", "corpora")
 _NULLABLE = ("codec", "teacher", FOLD)
 _NAMED_AT_MOST = 4
 _VERSION = b"vmaf_kit.feature_table"
@@ -52,19 +57,21 @@ class FeatureTable:
         frame: the columns ``corpus, source, clip, frame_index, group, codec, teacher``, features (float64), ``vmaf``,
             and where they are known ``mos`` and ``fold``.
         features: names of the feature columns.
+        united: name of each group to that of the content it is held out with, see :attr:`groups`.
     """
 
     frame: pd.DataFrame
     features: tuple[str, ...]
+    united: Mapping[str, str]
 
     def __len__(self) -> int:
         return len(self.frame)
 
     @property
-    def teacher(self) -> str | None:
+    def teacher(self) -> Teacher | None:
         """The model whose score ``vmaf`` is; None where nothing tells."""
         (teacher,) = self.frame["teacher"].unique()
-        return None if pd.isna(teacher) else str(teacher)
+        return None if pd.isna(teacher) else Teacher.of_text(teacher)
 
     @cached_property
     def sha256(self) -> str:
@@ -89,8 +96,10 @@ class FeatureTable:
         numbers = self.frame[[*contract.FEATURES, target]]
         with np.errstate(over="ignore"):  # becomes an infinity, which is told
             values = numbers.to_numpy(np.float32)
-        if holes := int(numbers.isna().any(axis=1).sum()):
-            raise Wanting(f"{holes} of {counted(len(self), 'row')} without a value of {', '.join(numbers.columns)}",
+        if (holes := numbers.isna()).any(axis=None):
+            rows, lacking = holes.any(axis=1), numbers.columns[holes.any()]
+            raise Wanting(f"{int(rows.sum())} of {counted(len(self), 'row')} without a value of {', '.join(lacking)}, "
+                          f"the first: {_named(self.frame[rows])}",
                           hint="Put the tables together again with `combine`, without --fill-missing and without those "
                                "that lack it.")  # fmt: skip
         if (wrong := np.isinf(values).any(axis=1)).any():
@@ -113,8 +122,22 @@ class FeatureTable:
 
     @cached_property
     def groups(self) -> NDArray[np.str_]:
-        """Content group of each row: what is held out as a whole."""
-        found: NDArray[np.str_] = self.frame[GROUP].to_numpy(str)
+        """Content group of each row: what is held out as a whole.
+
+        Groups that have a name or a source's name in common, in whatever corpora, are one, and have the smallest of
+        their names: the same film on both sides of a fold would cost the evidence, one fold less costs little.
+        """
+        found: NDArray[np.str_] = self.frame[GROUP].map(self.united).to_numpy(str)
+        return found
+
+    def names(self, rows: NDArray[np.bool_]) -> list[str]:
+        """Every name that the content of some rows goes by, of groups and sources without their corpus; sorted."""
+        return sorted({*self.frame[GROUP][rows], *self.frame["source"][rows]})
+
+    def known_by(self, names: Collection[str]) -> NDArray[np.bool_]:
+        """Which rows are of content that goes by one of these names."""
+        named = self.frame[GROUP].isin(names) | self.frame["source"].isin(names)
+        found: NDArray[np.bool_] = np.isin(self.groups, self.groups[named.to_numpy()])
         return found
 
     def members(self, rows: NDArray[np.bool_] | None = None) -> dict[str, list[str]]:
@@ -175,7 +198,8 @@ def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTab
 
     Raises:
         Wanting: no row, a key twice, frames of a clip that are not 0, 1, 2, …, a ``vmaf`` that is no score, an infinite
-            feature, a ``mos`` or ``fold`` that differs within a clip, several teachers, or a source in two groups.
+            feature, a ``mos`` or ``fold`` that differs within a clip, several teachers, or a source of a corpus in two
+            groups.
     """
     grouped = frame if GROUP in frame else frame.assign(**{GROUP: frame["source"]})
     columns = [*LABELS, *features, *(name for name in (*TARGETS, FOLD) if name in frame)]
@@ -183,7 +207,11 @@ def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTab
     for name in _NULLABLE:
         if name in ordered:  # a null is a null, whatever it was read from: content has one hash
             ordered[name] = ordered[name].astype(object).where(ordered[name].notna(), None)
-    table = FeatureTable(frame=ordered, features=tuple(features))
+    kinds = dict.fromkeys((*features, *TARGETS), np.float64) | {"frame_index": np.int32}
+    ordered = ordered.astype({name: kind for name, kind in kinds.items() if name in ordered})
+    if len(_teachers(ordered)) == 1:  # a file is its content, whatever its name
+        ordered["teacher"] = ordered["teacher"].min() if ordered["teacher"].notna().all() else None
+    table = FeatureTable(frame=ordered, features=tuple(features), united=_united(ordered))
     if problem := _problem(table):
         raise Wanting(f"{what}: {problem}")
     return table
@@ -219,13 +247,32 @@ def _contradiction(frame: pd.DataFrame) -> str:
     for name in ("mos", FOLD):
         if name in frame and (wrong := _changes(frame, name)).any():
             return f"{name} differs within a clip, from {_named(frame[wrong])} on"
-    if len(teachers := frame["teacher"].unique()) > 1:
-        return f"scores of several teachers: {', '.join(str(teacher) for teacher in teachers)}"
+    if len(teachers := _teachers(frame)) > 1:
+        return f"scores of several teachers: {', '.join(str(teacher or 'not told') for teacher in teachers.values())}"
     sources = frame[["corpus", "source", GROUP]].drop_duplicates()
-    if (twice := sources.duplicated(["corpus", "source"])).any():
-        corpus, source, group = sources[twice].iloc[0]
-        return f"{corpus}/{source} is in the content group {group} and in another"
+    if (twice := sources.duplicated(["corpus", "source"], keep=False)).any():
+        corpus, source = sources[twice].iloc[0][["corpus", "source"]]
+        groups = sources[(sources["corpus"] == corpus) & (sources["source"] == source)][GROUP]
+        return f"{corpus}/{source} is in the content groups {', '.join(groups)}, and a source is in one"
     return ""
+
+
+def _teachers(frame: pd.DataFrame) -> dict[str, Teacher | None]:
+    """The teachers of a table by what tells them apart."""
+    told = [None if pd.isna(text) else Teacher.of_text(text) for text in frame["teacher"].unique()]
+    return {canonical_json(teacher and teacher.identity).decode(): teacher for teacher in told}
+
+
+def _united(frame: pd.DataFrame) -> dict[str, str]:
+    """Name of each group to the smallest name of the groups that are tied to it, see :attr:`FeatureTable.groups`."""
+    pairs = frame[["source", GROUP]].drop_duplicates()
+    names, groups = set(pairs.to_numpy().ravel().tolist()), set(pairs[GROUP])
+    ties = map(set, pairs.itertuples(index=False, name=None))
+    united = {}
+    for alike in components(sorted(names), ties):
+        own = groups.intersection(alike)
+        united.update(dict.fromkeys(own, min(own)))
+    return united
 
 
 def _changes(frame: pd.DataFrame, name: str) -> NDArray[np.bool_]:
@@ -270,7 +317,7 @@ def read(path: Path) -> FeatureTable:
     Raises:
         Missing: there is nothing.
         BadInput: it is no feature table.
-        Wanting: it is one whose rows cannot be.
+        Wanting: it is one whose rows cannot be, or are not those that it was written with.
     """
     if path.is_dir():
         return of_shard(shards.read_manifest(shard_folder(path)), str(path))
@@ -278,11 +325,24 @@ def read(path: Path) -> FeatureTable:
     import pyarrow.parquet as pq
 
     try:
-        frame = pq.read_table(path).to_pandas()
+        stored = pq.read_table(path)
+        facts = json.loads((stored.schema.metadata or {}).get(_VERSION, b"{}"))
+        frame = stored.to_pandas()
     except FileNotFoundError:
         raise Missing(f"{path} is not there", hint=_HINT) from None
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{path} is no Parquet file: {error}", hint=_HINT) from error
+    found = _of_file(frame, path)
+    promised = facts.get("table_sha256") if isinstance(facts, dict) else "none"
+    if promised not in (None, found.sha256):
+        raise Wanting(f"{path} is damaged: it was written with rows of the hash {promised}, and holds {found.sha256}",
+                      hint="Make it again, or take another copy. To change rows on purpose, write a new Parquet file "
+                           "without the metadata of this one.")  # fmt: skip
+    return found
+
+
+def _of_file(frame: pd.DataFrame, path: Path) -> FeatureTable:
+    """The table that a file's columns make."""
     if lacking := [name for name in (*LABELS, "vmaf") if name not in (*frame, GROUP)]:
         raise BadInput(f"{path} is no feature table: it has no column {', '.join(lacking)}", hint=_HINT)
     if not len(frame):
@@ -290,12 +350,16 @@ def read(path: Path) -> FeatureTable:
     features = tuple(name for name in frame.columns if name not in {*TEXTS, *KEY, *TARGETS, FOLD})
     if FOLD in frame and pd.api.types.is_integer_dtype(frame[FOLD]):  # as other tools number them
         frame[FOLD] = frame[FOLD].astype(str)
-    wrong = [name for name in (*features, *TARGETS, "frame_index") if name in frame
-             and not pd.api.types.is_numeric_dtype(frame[name])]  # fmt: skip
+    wrong = [name for name in (*features, *TARGETS, "frame_index") if name in frame and not _is_number(frame[name])]
+    frame = frame.astype({name: object for name in (*TEXTS, FOLD) if name in frame})
     wrong += [name for name in (*TEXTS, FOLD) if name in frame and not _is_text(frame[name], null=name in _NULLABLE)]
     if wrong:
         raise BadInput(f"{path}: the columns {', '.join(wrong)} have another type than they should", hint=_HINT)
     return of(frame, features, what=str(path))
+
+
+def _is_number(column: pd.Series[float]) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
 def _is_text(column: pd.Series[str], *, null: bool) -> bool:
@@ -312,7 +376,7 @@ def of_shard(shard: shards.Shard, what: str) -> FeatureTable:
             "corpus": rows.labels["corpus"], "source": entry.source,
             "clip": f"{entry.encoder}-cq{entry.cq:02d}-{entry.key[:12]}",
             "frame_index": np.arange(entry.rows, dtype=np.int32), GROUP: entry.group, "codec": entry.encoder,
-            "teacher": shard.teacher.id if shard.teacher else None, "vmaf": rows.vmaf,
+            "teacher": shard.teacher.text if shard.teacher else None, "vmaf": rows.vmaf,
         }  # fmt: skip
         parts.append(pd.DataFrame(columns | dict(zip(contract.FEATURES, rows.features.T, strict=True))))
     if not parts:
