@@ -65,7 +65,7 @@ def extract_features(
     manifest.refuse_in_the_way(out)
     texts = {name: text for name, text in given.items() if text is not None}
     if assume_dims is not None:
-        if not re.fullmatch(r"\d{1,6}x\d{1,6}", assume_dims):
+        if not re.fullmatch(r"[1-9]\d{0,5}x[1-9]\d{0,5}", assume_dims, re.ASCII):
             raise BadInput(f"--assume-dims: {assume_dims!r} is not WxH", hint="For example 1920x1080.")
         texts["geometry"] = f"{assume_dims}@25"
     here, session, found = opened(texts, environ)

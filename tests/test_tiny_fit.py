@@ -91,7 +91,7 @@ def test_a_file_of_options_is_read_strictly(text: str, said: str) -> None:
     [
         {"lr": 0}, {"lr": "nan"}, {"lr": True}, {"epochs": 1.5}, {"epochs": -1}, {"epochs": True}, {"batch_size": 0},
         {"val_fraction": 1}, {"val_source": 3}, {"seed": 2**31}, {"max_pairs": 0}, {"device": "tpu"},
-        {"combined": "all"},
+        {"combined": "all"}, {"arch": ["mlp_small"]}, {"arch": 3},
         {"arch": "fr_regressor_v2"}, {"arch": "no_codec_block"}, {"arch": "mlp-0"}, {"arch": "mlp-9999"},
         {"val_source": "a", "val_fraction": 0.5}, {"epochs": 0, "max_pairs": 3},
     ],

@@ -79,18 +79,21 @@ def head(name: object) -> str:
 
     Raises:
         BadInput: there is no such one, or it takes the codec block.
+        ValueError: it is no text.
     """
+    if not isinstance(name, str):
+        raise ValueError("is no name of an architecture")
     heads = [known for known in contract.ARCHS if not architecture(known).codec_aware]
     try:
         if name in contract.ABLATIONS:
             raise KeyError(name)
-        if architecture(str(name)).codec_aware:
+        if architecture(name).codec_aware:
             raise BadInput(f"--arch: {name} looks at the codec block, which no feature table has",
                            hint=f"Tiny heads are {', '.join(heads)} and mlp-W-W, e.g. mlp-32-16.")  # fmt: skip
     except KeyError:
-        raise BadInput(f"--arch: unknown {str(name)!r:.60}",
+        raise BadInput(f"--arch: unknown {name!r:.60}",
                        hint=f"Known are {', '.join(heads)} and mlp-W-W, e.g. mlp-32-16.") from None  # fmt: skip
-    return str(name)
+    return name
 
 
 def resolve(given: Mapping[str, object], file: dict[str, object]) -> tuple[FitConfig, dict[str, str]]:
