@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,6 +30,7 @@ from kit import contract, exits
 from kit.errors import BadInput
 from kit.ffmpeg import Ffmpeg
 from kit.geometry import frame_bytes
+from kit.platforms.detect import probe_host
 from kit.proc import Processes
 from kit.scorers import base, golden, log, pair, vmaf_tool
 from kit.scorers.ffmpeg_filter import FilterScorer
@@ -36,6 +39,7 @@ from kit.sources.read import Tools
 from kit.sources.scan import inspect
 from kit.tiny import extraction, table
 from kit.tiny.extraction import Result
+from kit.tiny.feature_cache import Cache
 from kit.tiny.measuring import Instruments, Measured, Pair, key
 from kit.types import Geometry, Scorer, Source, SourceFile, Teacher
 
@@ -354,6 +358,14 @@ def results(groups: Sequence[str], identities: Sequence[str]) -> list[Result]:
     return found
 
 
+def instruments(ffmpeg: Ffmpeg, folder: Path) -> Instruments:
+    """ffmpeg's filter, not proven."""
+    return Instruments(
+        scorer=FilterScorer(ffmpeg=ffmpeg), encoding=ffmpeg, proof=Scorer(id="cpu/1", version="3.0", golden={}),
+        teacher=Teacher(id="vmaf_v0.6.1"), feature_set=contract.FEATURE_SET, processes=Processes(), identities=folder,
+    )  # fmt: skip
+
+
 @pytest.mark.ffmpeg
 def test_everything_that_decides_the_numbers_names_what_is_kept(ffmpeg: Ffmpeg, tmp_path: Path) -> None:
     geometry = Geometry(width=64, height=36, pix_fmt="yuv420p", range="tv", fps=RATE, frames=3)
@@ -362,10 +374,7 @@ def test_everything_that_decides_the_numbers_names_what_is_kept(ffmpeg: Ffmpeg, 
     stored = SourceFile(path=tmp_path / "a.yuv", kind="yuv", label="a", geometry=geometry)
     file = replace(stored, path=tmp_path / "ref.yuv", label="ref")
     reference = Source(file=file, sha256="a" * 64, group="g")
-    base = Instruments(
-        scorer=FilterScorer(ffmpeg=ffmpeg), encoding=ffmpeg, proof=Scorer(id="cpu/1", version="3.0", golden={}),
-        teacher=Teacher(id="vmaf_v0.6.1"), feature_set=contract.FEATURE_SET, processes=Processes(), identities=tmp_path,
-    )  # fmt: skip
+    base = instruments(ffmpeg, tmp_path)
     larger = replace(file, geometry=replace(geometry, width=128, height=72))
     found = [
         key(reference, stored, base), key(reference, None, base),
@@ -381,6 +390,27 @@ def test_everything_that_decides_the_numbers_names_what_is_kept(ffmpeg: Ffmpeg, 
     ]  # fmt: skip
     assert len(set(found)) == len(found)
     assert key(reference, replace(stored, label="other"), base) == found[0]
+
+
+@pytest.mark.ffmpeg
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (6, 2)])
+def test_every_core_has_work_and_the_longest_clip_is_first(
+    cores: int, threads: int, *, make_clip: MakeClip, tools: Tools, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    files = [inspect(make_clip(tmp_path / f"{n}.mkv", "Bars", frames=n), f"{n}", assumed=None, tools=tools)
+             for n in (8, 12, 10)]  # fmt: skip
+    pairs = [Pair(source=file.label, clip=file.label, reference=file) for file in files]
+    facts = replace(probe_host(tools.processes), cores=cores)
+    with caplog.at_level(logging.DEBUG, logger="kit.proc"):
+        done, failed = extraction.extract(pairs, instruments(tools.ffmpeg, tmp_path), cache=Cache(folder=tmp_path / "k"),
+                                          facts=facts)  # fmt: skip
+    assert (len(done), failed) == (3, [])
+    told = [record.getMessage() for record in caplog.records]
+    assert [line.count(f":n_threads={threads}:") for line in told if "libvmaf=" in line] == [1, 1, 1]
+    if cores == 1:
+        hashed = [line for line in told if "yuv4mpegpipe" in line]
+        assert [re.findall(r"(\d+)\.mkv", line) for line in hashed] == [["12"], ["10"], ["8"]]
 
 
 @pytest.mark.ffmpeg

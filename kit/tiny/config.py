@@ -79,10 +79,10 @@ def head(name: object) -> str:
 
     Raises:
         BadInput: there is no such one, or it takes the codec block.
-        ValueError: it is no text.
+        TypeError: it is no text.
     """
     if not isinstance(name, str):
-        raise ValueError("is no name of an architecture")
+        raise TypeError("is no name of an architecture")
     heads = [known for known in contract.ARCHS if not architecture(known).codec_aware]
     try:
         if name in contract.ABLATIONS:
