@@ -403,8 +403,9 @@ def test_every_core_has_work_and_the_longest_clip_is_first(
     pairs = [Pair(source=file.label, clip=file.label, reference=file) for file in files]
     facts = replace(probe_host(tools.processes), cores=cores)
     with caplog.at_level(logging.DEBUG, logger="kit.proc"):
-        done, failed = extraction.extract(pairs, instruments(tools.ffmpeg, tmp_path), cache=Cache(folder=tmp_path / "k"),
-                                          facts=facts)  # fmt: skip
+        done, failed = extraction.extract(
+            pairs, instruments(tools.ffmpeg, tmp_path), cache=Cache(folder=tmp_path / "k"), facts=facts
+        )
     assert (len(done), failed) == (3, [])
     told = [record.getMessage() for record in caplog.records]
     assert [line.count(f":n_threads={threads}:") for line in told if "libvmaf=" in line] == [1, 1, 1]
