@@ -136,7 +136,8 @@ def entries(kept: Path) -> list[Path]:
 def test_a_ladder_of_stored_clips(ladder: Path, extracted: tuple[Path, dict[str, Any], str]) -> None:
     path, found, said = extracted
     rows = pq.read_table(path).to_pandas()
-    assert list(rows) == ["corpus", "source", "clip", "frame_index", "group", "codec", "teacher", *contract.FEATURES,
+    assert list(rows) == ["corpus", "source", "clip", "frame_index", "group", "src_sha256", "codec", "teacher",
+                          *contract.FEATURES,
                           "vmaf"]  # fmt: skip
     assert Counter(rows["source"]) == {"ElFuente1": 30, "ElFuente2": 30}
     assert set(rows["group"]) == {"ElFuente"}
@@ -427,30 +428,31 @@ def test_a_link_to_nothing_is_a_clip_that_failed(ladder: Path, tmp_path: Path, a
     assert "Not taken as clips (1): notes.txt" in " ".join(said.split())
 
 
+def konvid_of(groups: Sequence[str], identities: Sequence[str]) -> table.FeatureTable:
+    return extraction.gathered(results(groups, identities), corpus="konvid-1k", teacher="t")
+
+
 def test_folds_are_balanced_and_follow_from_the_clips() -> None:
-    identities = [f"{n:02x}" for n in range(12)]
-    alone = results([f"g{n}" for n in range(12)], identities)
-    found = extraction.folds(alone)
-    assert found == extraction.folds(alone[::-1])
+    identities = [f"id-{n:02x}" for n in range(12)]
+    found = extraction.folds(konvid_of([f"g{n}" for n in range(12)], identities))
     assert Counter(found.values()) == {"fold0": 3, "fold1": 3, "fold2": 2, "fold3": 2, "fold4": 2}
-    renamed = extraction.folds(results([f"h{n}" for n in range(12)], identities))
-    assert [name.replace("g", "h") for name in found] == list(renamed)
-    assert list(found.values()) == list(renamed.values())
+    turned = extraction.folds(konvid_of([f"g{n}" for n in range(12)][::-1], identities[::-1]))
+    assert turned == found
+    renamed = extraction.folds(konvid_of([f"h{n}" for n in range(12)], identities))
+    assert renamed == {name.replace("g", "h"): fold for name, fold in found.items()}
 
 
 def test_folds_keep_groups_whole_and_balance_their_clips() -> None:
-    street = results(["street"] * 5 + [f"g{n}" for n in range(8)], [f"{n:02x}" for n in range(13)])
-    found = extraction.folds(street)
-    assert Counter(found[result.pair.reference.content_group] for result in street) == {
-        "fold0": 5, "fold1": 2, "fold2": 2, "fold3": 2, "fold4": 2,
-    }  # fmt: skip
+    made = konvid_of(["street"] * 5 + [f"g{n}" for n in range(8)], [f"id-{n:02x}" for n in range(13)])
+    clips = made.frame.drop_duplicates("clip")
+    assert clips["fold"].value_counts().to_dict() == {"fold0": 5, "fold1": 2, "fold2": 2, "fold3": 2, "fold4": 2}
+    assert clips[clips["group"] == "street"]["fold"].unique().tolist() == ["fold0"]
 
 
 def test_groups_with_a_clip_in_common_are_one() -> None:
-    twins = results(["d", "c", "c", "b", "a"], ["00", "00", "11", "11", "22"])
-    assert extraction.groups(twins) == ["b", "b", "b", "b", "a"]
-    made = extraction.gathered(twins, corpus="konvid-1k", teacher="t")
-    assert made.frame.groupby("group")["fold"].nunique().to_dict() == {"a": 1, "b": 1}
+    made = konvid_of(["d", "c", "c", "b", "a"], ["id-0", "id-0", "id-1", "id-1", "id-2"])
+    assert dict(zip(made.frame["group"], made.groups, strict=True)) == {"a": "a", "b": "b", "c": "b", "d": "b"}
+    assert made.frame.groupby(made.groups)["fold"].nunique().to_dict() == {"a": 1, "b": 1}
 
 
 def test_other_features_of_a_log() -> None:

@@ -307,6 +307,18 @@ def test_a_film_is_held_out_whatever_its_group_is_called() -> None:
         done.table.folds(done.table.frame["corpus"].to_numpy(str))
 
 
+def test_a_film_is_held_out_under_another_name() -> None:
+    done = combining.combine({
+        "npd": made("npd", ("Tennis",), src_sha256="a" * 64), "own": made("own", ("clip7",), src_sha256="a" * 64),
+        "more": made("more", ("clip8",)),
+    }, fill_missing=False)  # fmt: skip
+    assert done.table.members() == {"Tennis": ["npd/Tennis", "own/clip7"], "clip8": ["more/clip8"]}
+    assert done.shared == ("Tennis",)
+    npd = done.table.only(done.table.frame["corpus"].eq("npd").to_numpy())
+    assert npd.names(np.ones(3, dtype=bool)) == ["Tennis", "a" * 64]
+    assert made("x", ("other",), src_sha256="a" * 64).known_by(["a" * 64]).all()
+
+
 def test_content_is_known_by_any_of_its_names() -> None:
     npd = made("npd", ("ElFuente1", "ElFuente2"), group="ElFuente")
     assert npd.names(npd.known_by(["ElFuente2"])) == ["ElFuente", "ElFuente1", "ElFuente2"]

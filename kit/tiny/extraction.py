@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.corpus.merge.labels import components
 from kit.datasets.load import Opened
 from kit.errors import BadInput, DiskFull, KitError, Several, ToolFailed
 from kit.ffmpeg import first_error
@@ -136,23 +134,12 @@ def _one(pair: Pair, instruments: Instruments, identities: Identities, cache: Ca
     return Result(pair=pair, measured=measured, identity=reference.sha256, kept=False, remark=remark)
 
 
-def groups(results: Sequence[Result]) -> list[str]:
-    """Content group of each pair. Groups that have a clip in common are one and have the smallest of their names."""
-    by_clip: defaultdict[str, set[str]] = defaultdict(set)
-    for result in results:
-        by_clip[result.identity].add(result.pair.reference.content_group)
-    names = {result.pair.reference.content_group for result in results}
-    name_of = {name: min(alike) for alike in components(sorted(names), by_clip.values()) for name in alike}
-    return [name_of[result.pair.reference.content_group] for result in results]
-
-
-def folds(results: Sequence[Result]) -> dict[str, str]:
+def folds(made: table.FeatureTable) -> dict[str, str]:
     """Content group to ``fold0`` … ``fold4``: as many clips in each as whole groups allow, whatever they are called."""
-    clips: defaultdict[str, list[str]] = defaultdict(list)
-    for name, result in zip(groups(results), results, strict=True):
-        clips[name].append(result.identity)
-    sizes = {name: len(identities) for name, identities in clips.items()}
-    place_of = dealt(sizes, {name: id_of(identities) for name, identities in clips.items()}, FOLDS)
+    clips = made.frame.assign(group=made.groups).drop_duplicates(list(table.CLIP))
+    of_group = {str(name): list(identities) for name, identities in clips.groupby("group")[table.CONTENT]}
+    sizes = {name: len(identities) for name, identities in of_group.items()}
+    place_of = dealt(sizes, {name: id_of(identities) for name, identities in of_group.items()}, FOLDS)
     return {name: f"fold{place}" for name, place in place_of.items()}
 
 
@@ -164,22 +151,24 @@ def gathered(results: Sequence[Result], *, corpus: str, teacher: str) -> table.F
         Wanting: rows cannot be.
     """
     names = results[0].measured.names
-    folded = folds(results) if corpus == FOLDED else {}
     parts = []
-    for result, group in zip(results, groups(results), strict=True):
+    for result in results:
         pair, measured = result.pair, result.measured
         if measured.names != names:
             raise BadInput(f"{pair.name} has the features {', '.join(measured.names)}, {results[0].pair.name} "
                            f"{', '.join(names)}")  # fmt: skip
         columns: dict[str, object] = {
             "corpus": corpus, "source": pair.source, "clip": pair.clip,
-            "frame_index": np.arange(len(measured.vmaf), dtype=np.int32), table.GROUP: group,
-            "codec": pair.codec, "teacher": teacher, "vmaf": measured.vmaf,
+            "frame_index": np.arange(len(measured.vmaf), dtype=np.int32), table.GROUP: pair.reference.content_group,
+            table.CONTENT: result.identity, "codec": pair.codec, "teacher": teacher, "vmaf": measured.vmaf,
         }  # fmt: skip
-        if folded:
-            columns[table.FOLD] = folded[group]
         parts.append(pd.DataFrame(columns | dict(zip(names, measured.features.T, strict=True))))
-    return table.of(pd.concat(parts, ignore_index=True), names, what=f"the features of {corpus}")
+    what = f"the features of {corpus}"
+    made = table.of(pd.concat(parts, ignore_index=True), names, what=what)
+    if corpus != FOLDED:
+        return made
+    fold_of = folds(made)
+    return table.of(made.frame.assign(**{table.FOLD: [fold_of[name] for name in made.groups]}), names, what=what)
 
 
 def nothing_done(failed: Sequence[Failure], folder: Path) -> Several:

@@ -35,15 +35,18 @@ CLIP = ("corpus", "source", "clip")
 KEY = (*CLIP, "frame_index")
 #: The content group of a source as its data set names it: a name means the same content in every corpus.
 GROUP = "group"
-#: Columns of text; ``codec`` and ``teacher`` may be null where nothing tells.
-TEXTS = (*CLIP, GROUP, "codec", "teacher")
+#: What a source is, whatever it is called: SHA-256 of its geometry and decoded frames, as a shard has it.
+CONTENT = "src_sha256"
+#: Columns of text; the last three may be null where nothing tells.
+TEXTS = (*CLIP, GROUP, CONTENT, "codec", "teacher")
 #: Columns that every table has, besides features and targets.
-LABELS = (*KEY, GROUP, "codec", "teacher")
+LABELS = (*KEY, GROUP, CONTENT, "codec", "teacher")
 TARGETS = ("vmaf", "mos")
 FOLD = "fold"
+_KNOWN_BY = ("source", GROUP, CONTENT)
 #: What the metadata of a file says of its rows, for :func:`read` and for people.
 FACTS = ("table_sha256", "features", "teacher", "corpora")
-_NULLABLE = ("codec", "teacher", FOLD)
+_NULLABLE = (CONTENT, "codec", "teacher", FOLD)
 _NAMED_AT_MOST = 4
 _VERSION = b"vmaf_kit.feature_table"
 _HINT = "Make it with `extract-features` or `combine`."
@@ -54,8 +57,8 @@ class FeatureTable:
     """Rows in order of ``KEY``, each key once.
 
     Attributes:
-        frame: the columns ``corpus, source, clip, frame_index, group, codec, teacher``, features (float64), ``vmaf``,
-            and where they are known ``mos`` and ``fold``.
+        frame: the columns ``corpus, source, clip, frame_index, group, src_sha256, codec, teacher``, features
+            (float64), ``vmaf``, and where they are known ``mos`` and ``fold``.
         features: names of the feature columns.
         united: name of each group to that of the content it is held out with, see :attr:`groups`.
     """
@@ -124,20 +127,21 @@ class FeatureTable:
     def groups(self) -> NDArray[np.str_]:
         """Content group of each row: what is held out as a whole.
 
-        Groups that have a name or a source's name in common, in whatever corpora, are one, and have the smallest of
-        their names: the same film on both sides of a fold would cost the evidence, one fold less costs little.
+        Groups that have a name, a source's name or a source's content in common, in whatever corpora, are one, and
+        have the smallest of their names: the same film on both sides of a fold would cost the evidence, one fold less
+        costs little.
         """
         found: NDArray[np.str_] = self.frame[GROUP].map(self.united).to_numpy(str)
         return found
 
     def names(self, rows: NDArray[np.bool_]) -> list[str]:
-        """Every name that the content of some rows goes by, of groups and sources without their corpus; sorted."""
-        return sorted({*self.frame[GROUP][rows], *self.frame["source"][rows]})
+        """What the content of some rows is known by: names of groups, of sources without corpus, and hashes; sorted."""
+        return sorted({name for column in _KNOWN_BY for name in self.frame[column][rows].dropna().unique()})
 
     def known_by(self, names: Collection[str]) -> NDArray[np.bool_]:
-        """Which rows are of content that goes by one of these names."""
-        named = self.frame[GROUP].isin(names) | self.frame["source"].isin(names)
-        found: NDArray[np.bool_] = np.isin(self.groups, self.groups[named.to_numpy()])
+        """Which rows are of content that is known by one of these names, see :meth:`names`."""
+        named = self.frame[list(_KNOWN_BY)].isin(names).any(axis=1).to_numpy()
+        found: NDArray[np.bool_] = np.isin(self.groups, self.groups[named])
         return found
 
     def members(self, rows: NDArray[np.bool_] | None = None) -> dict[str, list[str]]:
@@ -191,7 +195,7 @@ def held_out(name: str, held: NDArray[np.bool_], sources: Sequence[str] | pd.Ser
 
 
 def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTable:
-    """Order rows and check them; where no ``group`` is told, each source is one of its own.
+    """Order rows and check them; where no ``group`` is told, each source is one of its own; ``src_sha256`` may lack.
 
     Args:
         what: how an error calls them.
@@ -202,6 +206,7 @@ def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTab
             groups.
     """
     grouped = frame if GROUP in frame else frame.assign(**{GROUP: frame["source"]})
+    grouped = grouped if CONTENT in frame else grouped.assign(**{CONTENT: None})
     columns = [*LABELS, *features, *(name for name in (*TARGETS, FOLD) if name in frame)]
     ordered = grouped[columns].sort_values(list(KEY), kind="stable").reset_index(drop=True)
     for name in _NULLABLE:
@@ -265,11 +270,10 @@ def _teachers(frame: pd.DataFrame) -> dict[str, Teacher | None]:
 
 def _united(frame: pd.DataFrame) -> dict[str, str]:
     """Name of each group to the smallest name of the groups that are tied to it, see :attr:`FeatureTable.groups`."""
-    pairs = frame[["source", GROUP]].drop_duplicates()
-    names, groups = set(pairs.to_numpy().ravel().tolist()), set(pairs[GROUP])
-    ties = map(set, pairs.itertuples(index=False, name=None))
-    united = {}
-    for alike in components(sorted(names), ties):
+    known = frame[list(_KNOWN_BY)].drop_duplicates()
+    ties = [{name for name in names if name is not None} for names in known.itertuples(index=False, name=None)]
+    groups, united = set(known[GROUP]), {}
+    for alike in components(sorted(set().union(*ties)), ties):
         own = groups.intersection(alike)
         united.update(dict.fromkeys(own, min(own)))
     return united
@@ -343,7 +347,7 @@ def read(path: Path) -> FeatureTable:
 
 def _of_file(frame: pd.DataFrame, path: Path) -> FeatureTable:
     """The table that a file's columns make."""
-    if lacking := [name for name in (*LABELS, "vmaf") if name not in (*frame, GROUP)]:
+    if lacking := [name for name in (*LABELS, "vmaf") if name not in (*frame, GROUP, CONTENT)]:
         raise BadInput(f"{path} is no feature table: it has no column {', '.join(lacking)}", hint=_HINT)
     if not len(frame):
         raise Wanting(f"{path}: there is no row", hint=_HINT)
@@ -375,7 +379,8 @@ def of_shard(shard: shards.Shard, what: str) -> FeatureTable:
         columns: dict[str, object] = {
             "corpus": rows.labels["corpus"], "source": entry.source,
             "clip": f"{entry.encoder}-cq{entry.cq:02d}-{entry.key[:12]}",
-            "frame_index": np.arange(entry.rows, dtype=np.int32), GROUP: entry.group, "codec": entry.encoder,
+            "frame_index": np.arange(entry.rows, dtype=np.int32), GROUP: entry.group,
+            CONTENT: entry.src_sha256, "codec": entry.encoder,
             "teacher": shard.teacher.text if shard.teacher else None, "vmaf": rows.vmaf,
         }  # fmt: skip
         parts.append(pd.DataFrame(columns | dict(zip(contract.FEATURES, rows.features.T, strict=True))))
