@@ -272,6 +272,8 @@ def test_nothing_of_another_is_written_over_and_a_killed_registration_is_gone_on
     (folder / "b.md").write_text("somebody's")
     said = registered(model, ask, "--registry", registry, name="b", code=exits.BAD_INPUT)
     assert "b.md is in" in said
+    (folder / "b.onnx").write_bytes(model.read_bytes())  # what lies beside the same model may be somebody else's
+    assert "b.md is in" in registered(model, ask, "--registry", registry, name="b", code=exits.BAD_INPUT)
     assert (folder / "b.md").read_text() == "somebody's"
     registry.unlink()  # all files are there, the line is not: where a kill may leave it
     registered(model, ask, "--registry", registry)
@@ -298,7 +300,8 @@ def test_licenses_are_spelled_as_spdx_has_them() -> None:
 
 
 def digest(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {str(path): path.read_bytes() for path in files}
 
 
 def test_nothing_is_written_over_what_is_read(
@@ -320,10 +323,46 @@ def test_nothing_is_written_over_what_is_read(
     assert digest(tmp_path) == before
 
 
-def test_a_registered_model_is_not_exported_over(registry: Path, model: Path, ask: Ask) -> None:
+def test_nothing_is_written_over_what_is_registered(registry: Path, model: Path, line_table: Path, ask: Ask) -> None:
+    (registry.parent / "link.onnx").symlink_to("a_line.onnx")
     before = digest(registry.parent)
-    argv = ("export", "--checkpoint", model.with_suffix(".safetensors"), "--out", registry.parent / "a_line.onnx")
-    assert "is registered in the registry.json beside it" in ask(*argv, code=exits.BAD_INPUT)[1]
+    for name in ("a_line.onnx", "a_line.json", "a_line.md", "registry.json", "link.onnx"):
+        out = registry.with_name(name)
+        for argv in (
+            ("eval", "--model", model, "--features", line_table, "--out-json", out),
+            ("validate", "--model", model, "--features", line_table, "--out-json", out),
+            ("repair-onnx", model, "--out", out),
+            ("export", "--checkpoint", model.with_suffix(".safetensors"), "--out", out.with_suffix(".onnx")),
+        ):  # fmt: skip
+            said = ask(*argv, code=exits.BAD_INPUT)[1]
+            assert "is a registry" in said or "is registered in the registry.json beside it" in said
+    assert digest(registry.parent) == before
+
+
+def test_a_table_is_not_written_over_what_is_registered(registry: Path, line_table: Path, ask: Ask) -> None:
+    before = digest(registry.parent)
+    argv = ("combine", f"npd={line_table}", "--out", registry.with_name("a_line.parquet"))
+    assert "a_line.json is registered in the registry.json" in ask(*argv, code=exits.BAD_INPUT)[1]
+    assert digest(registry.parent) == before
+
+
+def test_an_id_is_given_once_in_a_folder_whatever_its_registries_are_called(
+    registry: Path, model: Path, ask: Ask
+) -> None:
+    registry = registry.rename(registry.with_name("first.json"))
+    before = digest(registry.parent)
+    said = registered(model, ask, "--registry", registry.with_name("third.json"), code=exits.BAD_INPUT)
+    assert "is registered in the first.json beside it" in said
+    said = registered(model, ask, "--registry", registry.with_name("third.json"), name="first", code=exits.BAD_INPUT)
+    assert "first.json is a registry" in said
+    assert digest(registry.parent) == before
+
+
+def test_beside_a_damaged_registry_nothing_is_written(registry: Path, model: Path, line_table: Path, ask: Ask) -> None:
+    registry.write_text("{}")
+    before = digest(registry.parent)
+    argv = ("eval", "--model", model, "--features", line_table, "--out-json", registry.with_name("a_line.json"))
+    assert "registry.json is no registry" in ask(*argv, code=exits.BAD_INPUT)[1]
     assert digest(registry.parent) == before
 
 

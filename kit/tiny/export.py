@@ -20,7 +20,6 @@ from kit.tiny import table as tables
 from kit.tiny.checkpoint import Fitted
 from kit.tiny.fitting import file_of
 from kit.tiny.places import refuse_inputs
-from kit.tiny.registry import refuse_listed
 from kit.training import export, export_check
 from kit.training.model import restored
 from kit.training.recipe import architecture
@@ -54,7 +53,6 @@ def make(source: Path, features: Path | None, out: Path, session: Session) -> di
         raise BadInput(f"--out: {out.name} is no name of a model",
                        hint="Give letters, digits, ., - and _, and .onnx at the end.")  # fmt: skip
     refuse_inputs([out, out.with_suffix(".json")], [source, *([] if features is None else [features])])
-    refuse_listed(out)
     fitted = checkpoint.read(source)
     network, scale = restored(architecture(fitted.recipe.arch), fitted.arrays)
     rows = generated(scale) if features is None else tables.read(features).rows()
