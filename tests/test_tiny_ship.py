@@ -207,6 +207,7 @@ def test_a_registered_model_has_a_sidecar_a_card_and_a_line(registry: Path, mode
     assert told["validation"]["figures"]["n"] == 50
     assert told["registration"]["inputs"]["model"]["sha256"] == line["sha256"]
     assert told["run_provenance"]["inputs"].keys() == {"checkpoint"}
+    assert told["run_provenance"]["args"] == {"checkpoint": "<out>/line.safetensors", "out": "<out>/line.onnx"}
     assert (folder / line["onnx"]).read_bytes() == model.read_bytes()
     assert open_model(folder / "a_line.onnx").sidecar == told
     card = (folder / "a_line.md").read_text()
@@ -337,6 +338,26 @@ def test_nothing_is_written_over_what_is_registered(registry: Path, model: Path,
             said = ask(*argv, code=exits.BAD_INPUT)[1]
             assert "is a registry" in said or "is registered in the registry.json beside it" in said
     assert digest(registry.parent) == before
+
+
+def test_an_export_takes_the_place_of_nothing_but_an_earlier_one(
+    model: Path, line_table: Path, tmp_path: Path, ask: Ask
+) -> None:
+    kept = model.with_suffix(".safetensors")
+    ask("combine", f"npd={line_table}", "--out", tmp_path / "tab.parquet")
+    (tmp_path / "notes.json").write_text('{"bought": "milk"}')
+    (tmp_path / "draft.json").write_text("no JSON")
+    foreign(tmp_path / "theirs.onnx")
+    (tmp_path / "cut.onnx").write_bytes(model.read_bytes()[:-9])
+    before = digest(tmp_path)
+    for name in ("tab.json", "notes.json", "draft.json", "theirs.onnx", "cut.onnx"):
+        out = (tmp_path / name).with_suffix(".onnx")
+        said = ask("export", "--checkpoint", kept, "--out", out, code=exits.BAD_INPUT)[1]
+        assert f"{name} is there, is no " in said
+    assert digest(tmp_path) == before
+    first, _ = ask("export", "--checkpoint", kept, "--out", model, "--json")
+    model.with_suffix(".json").unlink()  # where a kill may leave it
+    assert ask("export", "--checkpoint", kept, "--out", model, "--json")[0]["sha256"] == first["sha256"]
 
 
 def test_a_table_is_not_written_over_what_is_registered(registry: Path, line_table: Path, ask: Ask) -> None:
