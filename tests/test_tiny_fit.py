@@ -290,6 +290,8 @@ def test_an_export_is_the_fitted_head(fitted: Path, features: Path, tmp_path: Pa
     data = model.read_bytes()
     assert command([*argv, "--features", str(features)]) == exits.OK
     assert model.read_bytes() == data
+    tripped = load(model.with_suffix(".json"))["round_trip"]
+    assert (tripped["on"], tripped["rows"]) == ("rows of a table", len(FILM))
     graph = onnx.load_model_from_string(data)
     ops = [node.op_type for node in graph.graph.node]
     layers = len(architecture(checkpoint.read(fitted).recipe.arch).hidden)
@@ -304,6 +306,19 @@ def test_an_export_is_the_fitted_head(fitted: Path, features: Path, tmp_path: Pa
     assert sorted(path.name for path in model.parent.iterdir()) == ["tiny.v1.json", "tiny.v1.onnx"]
     found = runtime.compute(runtime.open_session(data), TABLE.rows().features, TABLE.rows().codec)["vmaf"]
     assert found.shape == (len(TABLE),)
+
+
+def test_what_a_fit_held_out_is_what_eval_finds_held_out(features: Path, whole: Path, tmp_path: Path, ask: Ask) -> None:
+    model = tmp_path / "m.onnx"
+    told, _ = ask("export", "--checkpoint", whole / "checkpoint.safetensors", "--out", model, "--json")
+    assert (told["corpus"]["rows"], told["corpus"]["rows_held_out"]) == (240, 120)
+    assert told["notes"] == "Fitted to 120 rows of 2 sources; 120 rows of 2 more were held out."
+    found, _ = ask("eval", "--model", model, "--features", features, "--split", "held-out", "--json")
+    assert set(found["features"]["sources"]) == SCENES
+    assert found["features"]["features_sha256"] == FILM.only(np.isin(FILM.sources, sorted(SCENES))).sha256
+    assert (found["n_samples"], found["rows_fitted_on"]) == (120, 0)
+    assert found["rmse"] == pytest.approx(load(whole / "history.json")["validation"]["rmse"], abs=1e-3)
+    assert ask("eval", "--model", model, "--features", features, "--json")[0]["rows_fitted_on"] == 120
 
 
 def test_a_model_that_does_not_do_what_the_network_does_does_not_appear(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import Ask
+from support import Ask, Command
 from tiny import LINE, OFFSET, SLOPES, foreign, line
 
 from kit import contract, exits, validation
@@ -105,8 +106,34 @@ def test_viewers_judge_clips_and_the_teacher_stands_beside(
     assert found["bias"] == pytest.approx(0, abs=1e-9)
     assert found["teacher_itself"]["rmse"] == pytest.approx(0, abs=1e-9)
     assert "the teacher" in said
+    (tmp_path / "same.csv").write_text("\n".join(["clip,MOS", *(f"{clip},3" for clip in means.index)]) + "\n")
+    ask("join-mos", "--features", line_table, "--mos", tmp_path / "same.csv", "--on", "clip=clip", "--score", "MOS",
+        "--out", tmp_path / "same.parquet")  # fmt: skip
+    same = ("eval", "--model", model, "--features", tmp_path / "same.parquet", "--target", "mos")
+    found, said = ask(*same, "--out-json", tmp_path / "same_e.json", "--json", code=exits.INVALID)
+    assert found == json.loads((tmp_path / "same_e.json").read_text())
+    assert (found["n_samples"], found["plcc"]) == (8, None)
+    assert "No correlation: the target is constant (3)" in said
     two = (*argv, "--split", "source=s0")
     assert "2 of these clips have a subjective score" in ask(*two, code=exits.INVALID)[1]
+
+
+def test_json_that_nobody_gets_is_no_success(
+    model: Path, line_table: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    unread, write = os.pipe()
+    os.close(unread)
+    argv = ["eval", "--model", str(model), "--features", str(line_table), "--json"]
+    failing = ["validate", *argv[1:], "--max-rmse", "0.01"]
+    with Path("/dev/full").open("w") as full, os.fdopen(write, "w") as gone:
+        for asked, stream, code in ((failing, full, exits.INVALID), (argv, gone, exits.OK)):
+            monkeypatch.setattr(sys, "stdout", stream)
+            assert command(asked) == code
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert command(argv) == exits.DISK_FULL
 
 
 def test_scores_of_another_teacher_say_nothing(model: Path, tmp_path: Path, ask: Ask) -> None:
@@ -145,6 +172,15 @@ def test_what_keeps_the_limits_passes(model: Path, line_table: Path, ask: Ask) -
     assert (found["passed"], found["reasons"], found["rows_fitted_on"]) == (True, [], 0)
     assert found["limits"] == {"rows": 50, "min_plcc": 0.97, "max_rmse": 0.2}
     assert found["figures"]["n"] == 50
+
+
+def test_the_rows_that_are_looked_at_are_spread_over_the_table(model: Path, line_table: Path, ask: Ask) -> None:
+    found = validated(model, line_table, ask, "--split", "fold=fold0", "--rows", "8")
+    chosen = LINE.only((LINE.frame["fold"] == "fold0").to_numpy()).rows()
+    every = np.arange(0, 120, 17)
+    scores = runtime.compute(open_model(model).session, chosen.features[every], chosen.codec[every])["vmaf"]
+    assert found["figures"]["n"] == len(every)
+    assert found["figures"]["bias"] == pytest.approx(float((scores - chosen.target[every]).mean()), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -412,7 +448,29 @@ def test_a_place_that_cannot_be_written_is_told(
         assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("limit", [("--min-plcc", "nan"), ("--max-rmse", "nan"), ("--max-rmse", "inf")])
-def test_a_limit_is_a_number(limit: tuple[str, str], model: Path, line_table: Path, ask: Ask) -> None:
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        (("--min-plcc", "nan"), "is no finite number"), (("--max-rmse", "nan"), "is no finite number"),
+        (("--max-rmse", "inf"), "is no finite number"), (("--min-plcc", "-1"), "not in the range 0<x<=1"),
+        (("--min-plcc", "0"), "not in the range 0<x<=1"), (("--max-rmse", "0"), "not in the range x>0"),
+    ],
+)  # fmt: skip
+def test_a_limit_is_a_number_that_something_can_miss(
+    limit: tuple[str, str], said: str, model: Path, line_table: Path, ask: Ask
+) -> None:
     argv = ("validate", "--model", model, "--features", line_table, *limit)
-    assert "is no finite number" in ask(*argv, code=exits.BAD_INPUT)[1]
+    assert said in ask(*argv, code=exits.BAD_INPUT)[1]
+
+
+def test_what_a_gate_had_asked_for_is_told_and_one_that_asks_for_nothing_is_none(
+    model: Path, line_table: Path, ask: Ask
+) -> None:
+    found = validated(model, line_table, ask, "--min-plcc", "0.5", "--max-rmse", "7")
+    report = model.with_suffix(".validation.json")
+    report.write_text(json.dumps(found | {"limits": found["limits"] | {"min_plcc": -1}}))
+    assert "is no report of `validate`" in registered(model, ask, code=exits.BAD_INPUT)
+    report.write_text(json.dumps(found))
+    asked_for = "PLCC of at least 0.5, RMSE of at most 7, on 100 rows"
+    assert registered(model, ask).endswith(f"It was let through at {asked_for}")
+    assert f"Asked for: {asked_for}." in (model.parent / "a_line.md").read_text()

@@ -45,11 +45,11 @@ class Asked:
     registry: Path
 
 
-def register(asked: Asked, session: Session) -> dict[str, Any]:
+def register(asked: Asked, session: Session) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write ``ID.onnx``, ``ID.json`` and ``ID.md`` beside the registry, and its line into it last.
 
     Returns:
-        The line.
+        The line, and the sidecar.
 
     Raises:
         BadInput: the id or license is none, the id is taken in this registry or another one beside it, or a file of
@@ -90,7 +90,7 @@ def register(asked: Asked, session: Session) -> dict[str, Any]:
         write_json(folder / f"{asked.id}.json", described)
         write_bytes(folder / f"{asked.id}.md", card.markdown(described, line).encode())
         write_json(asked.registry, whole)
-    return line
+    return line, described
 
 
 def spdx(text: str) -> str:
