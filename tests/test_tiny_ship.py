@@ -383,10 +383,11 @@ def test_an_export_takes_the_place_of_nothing_but_an_earlier_one(
     ask("combine", f"npd={line_table}", "--out", tmp_path / "tab.parquet")
     (tmp_path / "notes.json").write_text('{"bought": "milk"}')
     (tmp_path / "draft.json").write_text("no JSON")
+    (tmp_path / "measured.json").write_text('{"table_sha256": "0", "round_trip": {"encoder": "libx264", "crf": 35}}')
     foreign(tmp_path / "theirs.onnx")
     (tmp_path / "cut.onnx").write_bytes(model.read_bytes()[:-9])
     before = digest(tmp_path)
-    for name in ("tab.json", "notes.json", "draft.json", "theirs.onnx", "cut.onnx"):
+    for name in ("tab.json", "notes.json", "draft.json", "measured.json", "theirs.onnx", "cut.onnx"):
         out = (tmp_path / name).with_suffix(".onnx")
         said = ask("export", "--checkpoint", kept, "--out", out, code=exits.BAD_INPUT)[1]
         assert f"{name} is there, is no " in said

@@ -111,7 +111,7 @@ def _is_sidecar(path: Path) -> bool:
         found = read_json(path)
     except BadInput:
         return False
-    return isinstance(found, dict) and "round_trip" in found
+    return isinstance(found, dict) and {"round_trip", "train_config_hash"} <= found.keys()
 
 
 def generated(scale: Standardiser) -> Rows:
