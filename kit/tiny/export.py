@@ -92,7 +92,7 @@ _HINT = "The checkpoint stands. Send the lines above to the lead."
 def _refuse_strangers(out: Path) -> None:
     """What lies in the place of a model and its sidecar may go only if it is such a one."""
     beside = out.with_suffix(".json")
-    for path, kind, own in ((out, "tiny head of the kit", _is_head), (beside, "sidecar of one", _is_sidecar)):
+    for path, kind, own in ((out, "tiny head of the kit", _is_head), (beside, "sidecar of a tiny head", _is_sidecar)):
         if path.exists() and not own(path):
             raise BadInput(f"--out: {path} is there, is no {kind}, and would be replaced",
                            hint="Give the model another name.")  # fmt: skip
