@@ -17,7 +17,7 @@ import click
 
 from kit import __version__, config, exits, layout, option_values
 from kit.cli_binaries import binaries
-from kit.cli_common import Outcome, complain, completed, print_json, texts_of
+from kit.cli_common import Outcome, complain, completed, print_json, settled, texts_of
 from kit.cli_compare import compare
 from kit.cli_corpus import CORPUS_COMMANDS
 from kit.cli_dataset import dataset
@@ -84,6 +84,9 @@ _no_force = click.option("--force", is_flag=True, hidden=True, expose_value=Fals
 @click.version_option(__version__, message="vmaf-ensemble-kit %(version)s")
 def cli() -> None:
     """Build a VMAF corpus on this box, train the ensemble, and give a verdict: PROMOTE or HOLD."""
+
+
+cli.result_callback()(settled)
 
 
 @cli.command(epilog=SETUP_NOTE)

@@ -11,12 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit import config
+import click
+
+from kit import config, exits
 from kit.errors import BadInput
+from kit.fsio import NO_ROOM
 
 if TYPE_CHECKING:
     from kit.ffmpeg import Ffmpeg
     from kit.session import Session
+
+#: In click's context: the disk behind stdout was full.
+_FULL = "kit.stdout_full"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,15 +105,26 @@ def session_for(out_dir: Path | None = None, argv: Sequence[str] = ()) -> Sessio
 
 
 def print_json(value: Any) -> None:
-    """JSON on stdout. A reader that has gone away or a full disk behind it changes no exit code."""
+    """JSON on stdout. A reader that has gone away changes no exit code; a full disk behind it does, see `settled`."""
     if sys.stdout is None:
         return
     try:
         sys.stdout.write(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
         sys.stdout.flush()
     except OSError as error:
-        complain(f"The JSON could not be written: {error.strerror}", "What it says stands in the files it is about.")
+        complain(f"The JSON could not be written: {error.strerror}", "Files that the command has written are whole.")
+        click.get_current_context().meta[_FULL] = error.errno in NO_ROOM
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def settled(outcome: Outcome | None) -> Outcome | None:
+    """What a command ends with: where its JSON met a full disk, 4 instead of 0; any other code says more.
+
+    So it is with all that the kit writes to stdout, see ``kit/__main__.py``.
+    """
+    if outcome == Outcome(code=exits.OK) and click.get_current_context().meta.get(_FULL):
+        return Outcome(code=exits.DISK_FULL)
+    return outcome
 
 
 def complain(message: str, hint: str) -> None:

@@ -223,7 +223,7 @@ def combine(
 ) -> Outcome:
     """Put feature tables (or run folders) into one; NAME becomes their corpus.
 
-    Exit codes: 0 done, 2 bad input, 3 the teachers differ or rows cannot be.
+    Exit codes: 0 done, 2 bad input, 3 the teachers differ or rows cannot be, 4 disk full.
     """
     from kit.tiny import combining, manifest, table
     from kit.ui import Row, counted
@@ -270,7 +270,7 @@ def join_mos(
 ) -> Outcome:  # fmt: skip
     """Join subjective scores to the clips of a feature table, as column mos; clips without one are left out.
 
-    Exit codes: 0 done, 2 bad input, 3 no clip has a score.
+    Exit codes: 0 done, 2 bad input, 3 no clip has a score, 4 disk full.
     """
     from kit.tiny import manifest, mos, table
     from kit.ui import counted

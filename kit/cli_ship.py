@@ -84,7 +84,8 @@ def evaluate_command(
 
     Against subjective scores RMSE and bias are those after a line was fitted; the teacher's own stand beside them.
 
-    Exit codes: 0 done, 2 bad input, 3 values that are not finite, or no correlation to be had.
+    Exit codes: 0 done, 2 bad input, 3 values that are not finite, or no correlation to be had (what there is is
+    written all the same), 4 disk full.
     """
     from kit.fsio import write_json
     from kit.tiny import evaluate
@@ -105,7 +106,7 @@ def evaluate_command(
         write_json(out_json, document)
     if as_json:
         print_json(document)
-    return Outcome(code=exits.OK)
+    return Outcome(code=exits.INVALID if found["undefined"] else exits.OK)
 
 
 @click.command()
@@ -114,12 +115,12 @@ def evaluate_command(
 @_split
 @click.option("--rows", metavar="N", type=click.IntRange(3), default=100, show_default=True,
               help="Rows that are looked at, evenly spaced.")  # fmt: skip
-@click.option("--min-plcc", metavar="X", type=click.FloatRange(-1, 1), default=0.97, show_default=True,
+@click.option("--min-plcc", metavar="X", type=click.FloatRange(0, 1, min_open=True), default=0.97, show_default=True,
               callback=_finite, help="Least PLCC with the teacher.")  # fmt: skip
 @click.option(
     "--max-rmse",
     metavar="X",
-    type=click.FloatRange(0),
+    type=click.FloatRange(0, min_open=True),
     callback=_finite,
     help="Largest RMSE in VMAF points. Default: any.",
 )
@@ -132,7 +133,7 @@ def validate(
 ) -> Outcome:  # fmt: skip
     """The ship gate of a tiny head: rows of a table against limits, and the rules of the format.
 
-    Exit codes: 0 passed, 2 bad input, 3 not passed; the report is written either way.
+    Exit codes: 0 passed, 2 bad input, 3 not passed (the report is written either way), 4 disk full.
     """
     from kit.fsio import write_json
     from kit.tiny import evaluate
@@ -174,19 +175,22 @@ def register(
 ) -> Outcome:
     """Put a model that has passed validate into a registry: ID.onnx, its sidecar ID.json, its model card ID.md.
 
-    Exit codes: 0 done, 2 bad input or an id that is taken, 3 not passed, or a file that is not what another says.
+    Exit codes: 0 done, 2 bad input or an id that is taken, 3 not passed, or a file that is not what another says,
+    4 disk full.
     """
     from kit.tiny import register as registering
     from kit.tiny.registry import REGISTRY
+    from kit.tiny.ship_gate import limits_told
 
     del kind  # one is known
     registry = (registry or model.with_name(REGISTRY)).absolute()
     report = validation or model.with_suffix(registering.REPORT_SUFFIX)
     session = session_for(registry.parent, sys.argv[1:])
     asked = registering.Asked(model=model, id=name, license=license_id, report=report, registry=registry)
-    line = registering.register(asked, session)
+    line, told = registering.register(asked, session)
     session.ui.say(f"{name}: {line['description']}")
     session.ui.say(f"{line['onnx']}, {name}.json and {name}.md are in {registry.parent}; {registry.name} lists it")
+    session.ui.say(f"It was let through at {limits_told(told['validation']['limits'])}")
     if as_json:
         print_json(line)
     return Outcome(code=exits.OK)
@@ -202,7 +206,7 @@ def repair_onnx(model: Path, data: Path | None, out: Path) -> Outcome:
 
     Older models name a file of weights that was renamed since. The copy is loaded before it appears.
 
-    Exit codes: 0 written, 2 bad input, 3 the weights are another model's.
+    Exit codes: 0 written, 2 bad input, 3 the weights are another model's, 4 disk full.
     """
     from kit.fsio import sha256_file
     from kit.tiny.repair import repair

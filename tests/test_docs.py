@@ -53,14 +53,14 @@ RUN_HERE = {
     "python3 -m kit score --model M.onnx --ref R --dis D --encoder libx264 --cq 31": Ran(
         placeholders={"M.onnx": "model.onnx", "R": "clips/Bars_320x180_25fps_8bit_420.yuv", "D": "dis.mkv"}),
     "python3 -m kit fit --features F --val-source S --out FIT": Ran(
-        placeholders={"F": "run", "S": "Fractal", "FIT": "fit"}, further=("--epochs", "2")),
+        placeholders={"F": "run", "S": "Fractal", "FIT": "fit"}, further=("--batch-size", "16")),
     "python3 -m kit export --checkpoint C --out M2.onnx": Ran(
         placeholders={"C": "fit/checkpoint.safetensors", "M2.onnx": "tiny.onnx"}),
     "python3 -m kit loso --features F --arch linear,mlp_small --out DIR": Ran(
         placeholders={"F": "run", "DIR": "loso"}, further=("--epochs", "1", "--seeds", "0")),
     "python3 -m kit eval --model M2.onnx --features F": Ran(placeholders={"M2.onnx": "tiny.onnx", "F": "run"}),
     "python3 -m kit validate --model M2.onnx --features F": Ran(
-        placeholders={"M2.onnx": "tiny.onnx", "F": "run"}, further=("--min-plcc", "-1")),
+        placeholders={"M2.onnx": "tiny.onnx", "F": "run"}, further=("--min-plcc", "0.5")),
     "python3 -m kit register --model M2.onnx --id ID --kind fr --license BSD-3-Clause": Ran(
         placeholders={"M2.onnx": "tiny.onnx", "ID": "a_head"}),
     "python3 -m kit merge ensemble-results-*.tar.gz old.jsonl --assume-teacher vmaf_v0.6.1 --out corpus": Ran(

@@ -77,6 +77,47 @@ def test_weights_of_another_model_are_refused(content: bytes, renamed: Path, tmp
     assert not (tmp_path / "whole.onnx").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "said"), [(b"PAR1", "its weights end at byte 36, the file has 40"), (bytes(1 << 16), "the file has 65572")]
+)
+def test_a_file_of_weights_is_used_up(more: bytes, said: str, renamed: Path, tmp_path: Path, ask: Ask) -> None:
+    data = renamed.parent / "tiny_v1.onnx.data"
+    whole = data.read_bytes()
+    argv = ("repair-onnx", renamed, "--out", tmp_path / "whole.onnx")
+    data.write_bytes(whole + more)
+    assert said in ask(*argv, code=exits.INVALID)[1]
+    assert not (tmp_path / "whole.onnx").exists()
+    data.write_bytes(whole + bytes(28))  # filled up to a multiple of 64
+    ask(*argv)
+
+
+def test_weights_that_are_no_numbers_are_refused(renamed: Path, tmp_path: Path, ask: Ask) -> None:
+    data = renamed.parent / "tiny_v1.onnx.data"
+    data.write_bytes(b"\xff" * 4 + data.read_bytes()[4:])
+    argv = ("repair-onnx", renamed, "--out", tmp_path / "whole.onnx")
+    assert "w would hold values that are not finite" in ask(*argv, code=exits.INVALID)[1]
+    assert not (tmp_path / "whole.onnx").exists()
+
+
+def test_a_copy_is_loaded_before_it_appears(renamed: Path, tmp_path: Path, ask: Ask) -> None:
+    model = onnx.load_model(renamed, load_external_data=False)
+    model.opset_import.append(onnx.helper.make_opsetid("elsewhere", 1))  # onnx knows nothing wrong of such operators
+    model.graph.node[0].domain = "elsewhere"
+    renamed.write_bytes(model.SerializeToString())
+    argv = ("repair-onnx", renamed, "--out", tmp_path / "whole.onnx")
+    assert "no valid model" in ask(*argv, code=exits.INVALID)[1]
+    assert not (tmp_path / "whole.onnx").exists()
+
+
+def test_a_model_that_is_cut_off_is_no_model_that_needs_no_repair(renamed: Path, tmp_path: Path, ask: Ask) -> None:
+    data, said = renamed.read_bytes(), []
+    for length in range(0, len(data), 20):
+        renamed.write_bytes(data[:length])
+        argv = ("repair-onnx", renamed, "--out", tmp_path / "whole.onnx")
+        said.append(ask(*argv, code=exits.BAD_INPUT)[1])
+    assert all("cannot be read as ONNX" in line or "is no valid ONNX model" in line for line in said)
+
+
 def test_what_cannot_be_repaired_is_told(renamed: Path, tmp_path: Path, ask: Ask) -> None:
     out = ("--out", tmp_path / "whole.onnx")
     whole = foreign(tmp_path / "whole_already.onnx")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from support import Command, in_process
+from support import Ask, Command, in_process
 from tiny import BOTH, FILM, SCENES, TABLE, load, made, rows, untrained
 
 from kit import contract, exits, validation
@@ -263,7 +263,7 @@ def test_a_fit_that_was_killed_goes_on_to_the_same_bytes(
     assert left[0] == left[1]
 
 
-@pytest.mark.parametrize("array", ["training_loss", "predictions"])
+@pytest.mark.parametrize("array", ["training_loss", "predictions", "weights.0"])
 def test_a_training_that_diverged_is_refused(array: str, tmp_path: Path) -> None:
     fine = {"training_loss": np.ones(2, dtype=np.float32), "predictions": np.empty(0, dtype=np.float32)}
     asked = Fits(table=TABLE, folds=(), seeds=(0,), recipes=(FitConfig(lr=3).recipe,), device="cpu", folder=tmp_path)
@@ -290,6 +290,8 @@ def test_an_export_is_the_fitted_head(fitted: Path, features: Path, tmp_path: Pa
     data = model.read_bytes()
     assert command([*argv, "--features", str(features)]) == exits.OK
     assert model.read_bytes() == data
+    tripped = load(model.with_suffix(".json"))["round_trip"]
+    assert (tripped["on"], tripped["rows"]) == ("rows of a table", len(FILM))
     graph = onnx.load_model_from_string(data)
     ops = [node.op_type for node in graph.graph.node]
     layers = len(architecture(checkpoint.read(fitted).recipe.arch).hidden)
@@ -304,6 +306,19 @@ def test_an_export_is_the_fitted_head(fitted: Path, features: Path, tmp_path: Pa
     assert sorted(path.name for path in model.parent.iterdir()) == ["tiny.v1.json", "tiny.v1.onnx"]
     found = runtime.compute(runtime.open_session(data), TABLE.rows().features, TABLE.rows().codec)["vmaf"]
     assert found.shape == (len(TABLE),)
+
+
+def test_what_a_fit_held_out_is_what_eval_finds_held_out(features: Path, whole: Path, tmp_path: Path, ask: Ask) -> None:
+    model = tmp_path / "m.onnx"
+    told, _ = ask("export", "--checkpoint", whole / "checkpoint.safetensors", "--out", model, "--json")
+    assert (told["corpus"]["rows"], told["corpus"]["rows_held_out"]) == (240, 120)
+    assert told["notes"] == "Fitted to 120 rows of 2 sources; 120 rows of 2 more were held out."
+    found, _ = ask("eval", "--model", model, "--features", features, "--split", "held-out", "--json")
+    assert set(found["features"]["sources"]) == SCENES
+    assert found["features"]["features_sha256"] == FILM.only(np.isin(FILM.sources, sorted(SCENES))).sha256
+    assert (found["n_samples"], found["rows_fitted_on"]) == (120, 0)
+    assert found["rmse"] == pytest.approx(load(whole / "history.json")["validation"]["rmse"], abs=1e-3)
+    assert ask("eval", "--model", model, "--features", features, "--json")[0]["rows_fitted_on"] == 120
 
 
 def test_a_model_that_does_not_do_what_the_network_does_does_not_appear(
@@ -325,3 +340,106 @@ def test_what_is_no_checkpoint_is_refused(content: bytes | None, tmp_path: Path,
         path.write_bytes(content)
     assert command(["export", "--checkpoint", str(path), "--out", str(tmp_path / "m.onnx")]) == exits.BAD_INPUT
     assert command(["export", "--checkpoint", str(path), "--out", str(tmp_path / "m.txt")]) == exits.BAD_INPUT
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> checkpoint.Fitted:
+    """A head of one layer, to be damaged."""
+    return checkpoint.read(untrained(tmp_path_factory.mktemp("small") / "checkpoint.safetensors", "linear"))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        (
+            {"weights.0": np.zeros((1, 5), np.float32)},
+            r"weights.0 is float32 \[1, 5\], in linear it is float32 \[1, 6\]",
+        ),
+        ({"mean": np.zeros(5, np.float32)}, "mean is float32"),
+        ({"std": np.ones((6, 1), np.float32)}, "std is float32"),
+        ({"weights.0": np.zeros((1, 6))}, "weights.0 is float64"),
+        ({"biases.0": np.zeros(1, np.int64)}, "biases.0 is int64"),
+        ({"weights.0": np.full((1, 6), np.nan, np.float32)}, "weights.0 holds a value that is not finite"),
+        ({"mean": np.full(6, np.inf, np.float32)}, "mean holds a value that is not finite"),
+        ({"std": np.zeros(6, np.float32)}, "std holds a value that is not above 0"),
+        ({"biases.0": None}, "biases.0 is lacking"),
+        ({"weights.1": np.zeros((1, 1), np.float32)}, "weights.1 is no part of linear"),
+    ],
+)
+def test_a_head_that_cannot_be_is_refused(
+    arrays: dict[str, Any], said: str, small: checkpoint.Fitted, tmp_path: Path
+) -> None:
+    kept = {name: array for name, array in (dict(small.arrays) | arrays).items() if array is not None}
+    checkpoint.write(tmp_path / "c.safetensors", replace(small, arrays=kept))
+    with pytest.raises(BadInput, match=said):
+        checkpoint.read(tmp_path / "c.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"teacher": 6.1}, r"facts.teacher: 6.1"),
+        ({"seed": None}, "facts.seed: None"),
+        ({"held_out": None}, "facts.held_out: None is not of type 'array'"),
+        ({"features_sha256": None}, "facts.clips: 8 is not of type 'null'"),
+        ({"config_sha256": "0"}, "facts.config_sha256"),
+    ],
+)
+def test_what_a_head_is_told_with_is_checked(
+    facts: dict[str, object], said: str, small: checkpoint.Fitted, tmp_path: Path
+) -> None:
+    path = tmp_path / "c.safetensors"
+    checkpoint.write(path, replace(small, facts=dict(small.facts) | facts))
+    with pytest.raises(BadInput, match=said):
+        checkpoint.read(path)
+    name = next(iter(facts))
+    checkpoint.write(path, replace(small, facts={key: told for key, told in small.facts.items() if key != name}))
+    with pytest.raises(BadInput, match=f"'{name}' is a required property"):
+        checkpoint.read(path)
+
+
+@pytest.mark.parametrize(
+    ("arch", "said"),
+    [("mlp_small", "biases.1 is lacking"), ("mlp", "unknown 'mlp'"), (contract.ARCH, "looks at the codec block")],
+)
+def test_an_architecture_fits_the_weights(arch: str, said: str, small: checkpoint.Fitted, tmp_path: Path) -> None:
+    checkpoint.write(tmp_path / "c.safetensors", replace(small, recipe=replace(small.recipe, arch=arch)))
+    with pytest.raises(BadInput, match=said):
+        checkpoint.read(tmp_path / "c.safetensors")
+
+
+def test_damage_of_a_checkpoint_shows_wherever_it_is(whole: Path, tmp_path: Path, command: Command) -> None:
+    data = (whole / "checkpoint.safetensors").read_bytes()
+    header = int.from_bytes(data[:8], "little")
+    path = tmp_path / "c.safetensors"
+    told = data.index(b'\\"rows\\":240'), data.index(b'\\"sha256\\":') + 16
+    for place in (*told, 8 + header, len(data) - 1, *range(8 + header, len(data), 97)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        with pytest.raises(BadInput):
+            checkpoint.read(path)
+    assert command(["export", "--checkpoint", str(path), "--out", str(tmp_path / "m.onnx")]) == exits.BAD_INPUT
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_a_fit_tells_what_to_do_about_its_own_checkpoint(tmp_path: Path, ask: Ask) -> None:
+    argv = ("fit", "--epochs", "0", "--out", tmp_path)
+    ask(*argv)
+    path = tmp_path / "checkpoint.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[:-5])
+    assert "Delete it and start the same command" in ask(*argv, code=exits.BAD_INPUT)[1]
+    path.unlink()
+    ask(*argv)
+    assert path.read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("config.yaml", "lr: 1\nname: x\n"), ("config.yaml", "- 1\n"), ("history.json", "{}"), ("history.json", "\0")],
+)
+def test_a_fit_takes_the_place_of_nothing_but_a_fit(name: str, content: str, tmp_path: Path, ask: Ask) -> None:
+    (tmp_path / name).write_text(content)
+    said = ask("fit", "--epochs", "0", "--out", tmp_path, code=exits.BAD_INPUT)[1]
+    assert f"{name} is there, was left by no fit" in said
+    assert {path.name for path in tmp_path.iterdir()} == {name, ".lock"}
+    assert (tmp_path / name).read_text() == content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import Ask
+from support import Ask, Command
 from tiny import LINE, OFFSET, SLOPES, foreign, line
 
 from kit import contract, exits, validation
@@ -105,8 +106,34 @@ def test_viewers_judge_clips_and_the_teacher_stands_beside(
     assert found["bias"] == pytest.approx(0, abs=1e-9)
     assert found["teacher_itself"]["rmse"] == pytest.approx(0, abs=1e-9)
     assert "the teacher" in said
+    (tmp_path / "same.csv").write_text("\n".join(["clip,MOS", *(f"{clip},3" for clip in means.index)]) + "\n")
+    ask("join-mos", "--features", line_table, "--mos", tmp_path / "same.csv", "--on", "clip=clip", "--score", "MOS",
+        "--out", tmp_path / "same.parquet")  # fmt: skip
+    same = ("eval", "--model", model, "--features", tmp_path / "same.parquet", "--target", "mos")
+    found, said = ask(*same, "--out-json", tmp_path / "same_e.json", "--json", code=exits.INVALID)
+    assert found == json.loads((tmp_path / "same_e.json").read_text())
+    assert (found["n_samples"], found["plcc"]) == (8, None)
+    assert "No correlation: the target is constant (3)" in said
     two = (*argv, "--split", "source=s0")
     assert "2 of these clips have a subjective score" in ask(*two, code=exits.INVALID)[1]
+
+
+def test_json_that_nobody_gets_is_no_success(
+    model: Path, line_table: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    unread, write = os.pipe()
+    os.close(unread)
+    argv = ["eval", "--model", str(model), "--features", str(line_table), "--json"]
+    failing = ["validate", *argv[1:], "--max-rmse", "0.01"]
+    with Path("/dev/full").open("w") as full, os.fdopen(write, "w") as gone:
+        for asked, stream, code in ((failing, full, exits.INVALID), (argv, gone, exits.OK)):
+            monkeypatch.setattr(sys, "stdout", stream)
+            assert command(asked) == code
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert command(argv) == exits.DISK_FULL
 
 
 def test_scores_of_another_teacher_say_nothing(model: Path, tmp_path: Path, ask: Ask) -> None:
@@ -145,6 +172,15 @@ def test_what_keeps_the_limits_passes(model: Path, line_table: Path, ask: Ask) -
     assert (found["passed"], found["reasons"], found["rows_fitted_on"]) == (True, [], 0)
     assert found["limits"] == {"rows": 50, "min_plcc": 0.97, "max_rmse": 0.2}
     assert found["figures"]["n"] == 50
+
+
+def test_the_rows_that_are_looked_at_are_spread_over_the_table(model: Path, line_table: Path, ask: Ask) -> None:
+    found = validated(model, line_table, ask, "--split", "fold=fold0", "--rows", "8")
+    chosen = LINE.only((LINE.frame["fold"] == "fold0").to_numpy()).rows()
+    every = np.arange(0, 120, 17)
+    scores = runtime.compute(open_model(model).session, chosen.features[every], chosen.codec[every])["vmaf"]
+    assert found["figures"]["n"] == len(every)
+    assert found["figures"]["bias"] == pytest.approx(float((scores - chosen.target[every]).mean()), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -207,6 +243,7 @@ def test_a_registered_model_has_a_sidecar_a_card_and_a_line(registry: Path, mode
     assert told["validation"]["figures"]["n"] == 50
     assert told["registration"]["inputs"]["model"]["sha256"] == line["sha256"]
     assert told["run_provenance"]["inputs"].keys() == {"checkpoint"}
+    assert told["run_provenance"]["args"] == {"checkpoint": "<out>/line.safetensors", "out": "<out>/line.onnx"}
     assert (folder / line["onnx"]).read_bytes() == model.read_bytes()
     assert open_model(folder / "a_line.onnx").sidecar == told
     card = (folder / "a_line.md").read_text()
@@ -272,6 +309,8 @@ def test_nothing_of_another_is_written_over_and_a_killed_registration_is_gone_on
     (folder / "b.md").write_text("somebody's")
     said = registered(model, ask, "--registry", registry, name="b", code=exits.BAD_INPUT)
     assert "b.md is in" in said
+    (folder / "b.onnx").write_bytes(model.read_bytes())  # what lies beside the same model may be somebody else's
+    assert "b.md is in" in registered(model, ask, "--registry", registry, name="b", code=exits.BAD_INPUT)
     assert (folder / "b.md").read_text() == "somebody's"
     registry.unlink()  # all files are there, the line is not: where a kill may leave it
     registered(model, ask, "--registry", registry)
@@ -298,7 +337,8 @@ def test_licenses_are_spelled_as_spdx_has_them() -> None:
 
 
 def digest(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {str(path): path.read_bytes() for path in files}
 
 
 def test_nothing_is_written_over_what_is_read(
@@ -320,10 +360,67 @@ def test_nothing_is_written_over_what_is_read(
     assert digest(tmp_path) == before
 
 
-def test_a_registered_model_is_not_exported_over(registry: Path, model: Path, ask: Ask) -> None:
+def test_nothing_is_written_over_what_is_registered(registry: Path, model: Path, line_table: Path, ask: Ask) -> None:
+    (registry.parent / "link.onnx").symlink_to("a_line.onnx")
     before = digest(registry.parent)
-    argv = ("export", "--checkpoint", model.with_suffix(".safetensors"), "--out", registry.parent / "a_line.onnx")
-    assert "is registered in the registry.json beside it" in ask(*argv, code=exits.BAD_INPUT)[1]
+    for name in ("a_line.onnx", "a_line.json", "a_line.md", "registry.json", "link.onnx"):
+        out = registry.with_name(name)
+        for argv in (
+            ("eval", "--model", model, "--features", line_table, "--out-json", out),
+            ("validate", "--model", model, "--features", line_table, "--out-json", out),
+            ("repair-onnx", model, "--out", out),
+            ("export", "--checkpoint", model.with_suffix(".safetensors"), "--out", out.with_suffix(".onnx")),
+        ):  # fmt: skip
+            said = ask(*argv, code=exits.BAD_INPUT)[1]
+            assert "is a registry" in said or "is registered in the registry.json beside it" in said
+    assert digest(registry.parent) == before
+
+
+def test_an_export_takes_the_place_of_nothing_but_an_earlier_one(
+    model: Path, line_table: Path, tmp_path: Path, ask: Ask
+) -> None:
+    kept = model.with_suffix(".safetensors")
+    ask("combine", f"npd={line_table}", "--out", tmp_path / "tab.parquet")
+    (tmp_path / "notes.json").write_text('{"bought": "milk"}')
+    (tmp_path / "draft.json").write_text("no JSON")
+    (tmp_path / "measured.json").write_text('{"table_sha256": "0", "round_trip": {"encoder": "libx264", "crf": 35}}')
+    foreign(tmp_path / "theirs.onnx")
+    (tmp_path / "cut.onnx").write_bytes(model.read_bytes()[:-9])
+    before = digest(tmp_path)
+    for name in ("tab.json", "notes.json", "draft.json", "measured.json", "theirs.onnx", "cut.onnx"):
+        out = (tmp_path / name).with_suffix(".onnx")
+        said = ask("export", "--checkpoint", kept, "--out", out, code=exits.BAD_INPUT)[1]
+        assert f"{name} is there, is no " in said
+    assert digest(tmp_path) == before
+    first, _ = ask("export", "--checkpoint", kept, "--out", model, "--json")
+    model.with_suffix(".json").unlink()  # where a kill may leave it
+    assert ask("export", "--checkpoint", kept, "--out", model, "--json")[0]["sha256"] == first["sha256"]
+
+
+def test_a_table_is_not_written_over_what_is_registered(registry: Path, line_table: Path, ask: Ask) -> None:
+    before = digest(registry.parent)
+    argv = ("combine", f"npd={line_table}", "--out", registry.with_name("a_line.parquet"))
+    assert "a_line.json is registered in the registry.json" in ask(*argv, code=exits.BAD_INPUT)[1]
+    assert digest(registry.parent) == before
+
+
+def test_an_id_is_given_once_in_a_folder_whatever_its_registries_are_called(
+    registry: Path, model: Path, ask: Ask
+) -> None:
+    registry = registry.rename(registry.with_name("first.json"))
+    before = digest(registry.parent)
+    said = registered(model, ask, "--registry", registry.with_name("third.json"), code=exits.BAD_INPUT)
+    assert "is registered in the first.json beside it" in said
+    said = registered(model, ask, "--registry", registry.with_name("third.json"), name="first", code=exits.BAD_INPUT)
+    assert "first.json is a registry" in said
+    assert digest(registry.parent) == before
+
+
+def test_beside_a_damaged_registry_nothing_is_written(registry: Path, model: Path, line_table: Path, ask: Ask) -> None:
+    registry.write_text("{}")
+    before = digest(registry.parent)
+    argv = ("eval", "--model", model, "--features", line_table, "--out-json", registry.with_name("a_line.json"))
+    assert "registry.json is no registry" in ask(*argv, code=exits.BAD_INPUT)[1]
     assert digest(registry.parent) == before
 
 
@@ -352,7 +449,29 @@ def test_a_place_that_cannot_be_written_is_told(
         assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("limit", [("--min-plcc", "nan"), ("--max-rmse", "nan"), ("--max-rmse", "inf")])
-def test_a_limit_is_a_number(limit: tuple[str, str], model: Path, line_table: Path, ask: Ask) -> None:
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        (("--min-plcc", "nan"), "is no finite number"), (("--max-rmse", "nan"), "is no finite number"),
+        (("--max-rmse", "inf"), "is no finite number"), (("--min-plcc", "-1"), "not in the range 0<x<=1"),
+        (("--min-plcc", "0"), "not in the range 0<x<=1"), (("--max-rmse", "0"), "not in the range x>0"),
+    ],
+)  # fmt: skip
+def test_a_limit_is_a_number_that_something_can_miss(
+    limit: tuple[str, str], said: str, model: Path, line_table: Path, ask: Ask
+) -> None:
     argv = ("validate", "--model", model, "--features", line_table, *limit)
-    assert "is no finite number" in ask(*argv, code=exits.BAD_INPUT)[1]
+    assert said in ask(*argv, code=exits.BAD_INPUT)[1]
+
+
+def test_what_a_gate_had_asked_for_is_told_and_one_that_asks_for_nothing_is_none(
+    model: Path, line_table: Path, ask: Ask
+) -> None:
+    found = validated(model, line_table, ask, "--min-plcc", "0.5", "--max-rmse", "7")
+    report = model.with_suffix(".validation.json")
+    report.write_text(json.dumps(found | {"limits": found["limits"] | {"min_plcc": -1}}))
+    assert "is no report of `validate`" in registered(model, ask, code=exits.BAD_INPUT)
+    report.write_text(json.dumps(found))
+    asked_for = "PLCC of at least 0.5, RMSE of at most 7, on 100 rows"
+    assert registered(model, ask).endswith(f"It was let through at {asked_for}")
+    assert f"Asked for: {asked_for}." in (model.parent / "a_line.md").read_text()

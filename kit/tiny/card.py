@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kit import contract
+from kit.tiny.ship_gate import limits_told
 from kit.training.recipe import architecture
 
 _TEMPLATE = "card.md.j2"
@@ -28,6 +29,7 @@ def markdown(told: Mapping[str, Any], line: Mapping[str, Any]) -> str:
     held_out = told["corpus"]["held_out"] or []
     return environment.get_template(_TEMPLATE).render(
         told=told, line=line, weights=weights(told["training_recipe"]["arch"]), found=told["validation"],
+        asked_for=limits_told(told["validation"]["limits"]),
         seen=[name for name in told["corpus"]["sources"] or [] if name not in held_out], held_out=held_out,
     )  # fmt: skip
 

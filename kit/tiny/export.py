@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
 
 from kit import contract, validation
 from kit.errors import BadInput, ExportFailed
-from kit.fsio import TEMPORARY_PREFIX, sha256_file, write_bytes, write_json
+from kit.fsio import TEMPORARY_PREFIX, read_json, sha256_file, write_bytes, write_json
 from kit.provenance import of_command
 from kit.session import Session
 from kit.sidecar import graph_facts, recipe_facts
@@ -20,7 +22,6 @@ from kit.tiny import table as tables
 from kit.tiny.checkpoint import Fitted
 from kit.tiny.fitting import file_of
 from kit.tiny.places import refuse_inputs
-from kit.tiny.registry import refuse_listed
 from kit.training import export, export_check
 from kit.training.model import restored
 from kit.training.recipe import architecture
@@ -47,14 +48,15 @@ def make(source: Path, features: Path | None, out: Path, session: Session) -> di
         The sidecar.
 
     Raises:
-        Missing, BadInput: the checkpoint or the table cannot be read, or ``out`` is no name of a model or is taken.
+        Missing, BadInput: the checkpoint or the table cannot be read, or ``out`` is no name of a model or is taken by
+            something else than an earlier export.
         ExportFailed: the graph does not do what the network does.
     """
     if out.suffix != ".onnx" or not _NAME.fullmatch(out.stem):
         raise BadInput(f"--out: {out.name} is no name of a model",
                        hint="Give letters, digits, ., - and _, and .onnx at the end.")  # fmt: skip
     refuse_inputs([out, out.with_suffix(".json")], [source, *([] if features is None else [features])])
-    refuse_listed(out)
+    _refuse_strangers(out)
     fitted = checkpoint.read(source)
     network, scale = restored(architecture(fitted.recipe.arch), fitted.arrays)
     rows = generated(scale) if features is None else tables.read(features).rows()
@@ -67,7 +69,11 @@ def make(source: Path, features: Path | None, out: Path, session: Session) -> di
         except ExportFailed as error:
             raise ExportFailed(path.name, error.problems, hint=_HINT) from error
         inputs = {"checkpoint": source} | ({} if features is None else {"features": file_of(features)})
-        made_by = of_command(session, args={}, inputs=inputs, outputs=[out.name, f"{out.stem}.json"])
+        given = {"checkpoint": source, "features": features, "out": out}
+        made_by = of_command(
+            session, args={name: str(path) for name, path in given.items() if path is not None}, inputs=inputs,
+            outputs=[out.name, f"{out.stem}.json"],
+        )  # fmt: skip
         document = {
             **sidecar(out.stem, fitted, scale, checked, on="generated rows" if features is None else "rows of a table"),
             "sha256": sha256_file(path), "run_provenance": made_by,
@@ -81,6 +87,31 @@ def make(source: Path, features: Path | None, out: Path, session: Session) -> di
 
 
 _HINT = "The checkpoint stands. Send the lines above to the lead."
+
+
+def _refuse_strangers(out: Path) -> None:
+    """What lies in the place of a model and its sidecar may go only if it is such a one."""
+    beside = out.with_suffix(".json")
+    for path, kind, own in ((out, "tiny head of the kit", _is_head), (beside, "sidecar of a tiny head", _is_sidecar)):
+        if path.exists() and not own(path):
+            raise BadInput(f"--out: {path} is there, is no {kind}, and would be replaced",
+                           hint="Give the model another name.")  # fmt: skip
+
+
+def _is_head(path: Path) -> bool:
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except DecodeError:
+        return False
+    return model.producer_name == export.PRODUCER and [end.name for end in model.graph.output] == [contract.TINY_OUTPUT]
+
+
+def _is_sidecar(path: Path) -> bool:
+    try:
+        found = read_json(path)
+    except BadInput:
+        return False
+    return isinstance(found, dict) and {"round_trip", "train_config_hash"} <= found.keys()
 
 
 def generated(scale: Standardiser) -> Rows:

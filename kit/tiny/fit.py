@@ -29,6 +29,7 @@ CHECKPOINT, HISTORY, CONFIG, MEMBERS = "checkpoint.safetensors", "history.json",
 #: What of a finished member is the head itself.
 _HEAD = ("weights.", "biases.", "mean", "std")
 _ELSEWHERE = "Give another --out, or the options that this one was made with."
+_AGAIN = "Delete it and start the same command: what was trained is kept."
 
 
 def make(config: FitConfig, features: Path | None, out: Path, session: Session) -> dict[str, object]:
@@ -143,19 +144,36 @@ def _keep_options(out: Path, config: FitConfig, features_sha256: str | None) -> 
     One that has not come to its end, or has diverged, is none: its members lie under names of their own.
     """
     path, wanted = out / CONFIG, config.as_yaml()
-    if (out / CHECKPOINT).is_file() and path.is_file() and (there := path.read_bytes()) != wanted:
-        raise BadInput(f"{out} holds a fit with other options: {_differing(there, config.as_dict())}",
+    kept = out / CHECKPOINT
+    if kept.is_file() and path.is_file() and path.read_bytes() != wanted:
+        raise BadInput(f"{out} holds a fit with other options: {_differing(path, config.as_dict())}",
                        hint=_ELSEWHERE)  # fmt: skip
-    if (out / CHECKPOINT).is_file() and checkpoint.read(out / CHECKPOINT).facts["features_sha256"] != features_sha256:
+    if kept.is_file() and checkpoint.read(kept, hint=_AGAIN).facts["features_sha256"] != features_sha256:
         raise BadInput(f"{out} holds a fit to another table", hint=_ELSEWHERE)
+    _refuse_strangers(out, wanted=config.as_dict())
     write_bytes(path, wanted)
 
 
-def _differing(there: bytes, wanted: Mapping[str, object]) -> str:
+def _refuse_strangers(out: Path, wanted: Mapping[str, object]) -> None:
+    """Files that a fit would replace and that none has left."""
+    config, history = (_mapping(out / name) for name in (CONFIG, HISTORY))
+    own = {CONFIG: bool(config) and config.keys() <= wanted.keys(), HISTORY: "checkpoint_sha256" in history}
+    if strange := [name for name in own if (out / name).exists() and not own[name]]:
+        raise BadInput(f"{out / strange[0]} is there, was left by no fit, and would be replaced",
+                       hint="Give another --out.")  # fmt: skip
+
+
+def _mapping(path: Path) -> dict[str, object]:
+    """What a file of YAML or JSON holds; nothing where it is something else."""
     try:
-        told = yaml.safe_load(there)
-    except yaml.YAMLError:
-        told = None
-    if not isinstance(told, dict):
+        told = yaml.safe_load(path.read_bytes())
+    except (OSError, yaml.YAMLError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _differing(path: Path, wanted: Mapping[str, object]) -> str:
+    told = _mapping(path)
+    if not told:
         return f"{CONFIG} cannot be read"
     return ", ".join(f"{name} {told.get(name)}" for name, value in wanted.items() if told.get(name) != value)

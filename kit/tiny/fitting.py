@@ -70,7 +70,7 @@ def fit(asked: Fits, session: Session, *, what: str) -> list[Members]:
 
 
 def refuse_diverged(asked: Fits, found: Sequence[Members]) -> None:
-    """Raise InvalidEvidence if a loss or a prediction is not finite."""
+    """Raise InvalidEvidence if a loss, a weight or a prediction is not finite."""
     problems = [
         f"{recipe.arch}, lr {recipe.lr:g}, seed {seed}{f', held out {label}' if label else ''}: not finite"
         for recipe, members in zip(asked.recipes, found, strict=True) for (seed, label), member in members.items()
@@ -81,8 +81,8 @@ def refuse_diverged(asked: Fits, found: Sequence[Members]) -> None:
 
 
 def diverged(member: Checkpoint) -> bool:
-    """Whether one of its losses or predictions is not finite."""
-    return not all(np.isfinite(member.arrays[name]).all() for name in ("training_loss", "predictions"))
+    """Whether one of its losses, weights or predictions is not finite."""
+    return not all(np.isfinite(array).all() for array in member.arrays.values())
 
 
 def out_of_fold(folds: Sequence[Fold], members: Members, seed: int) -> NDArray[np.float64]:

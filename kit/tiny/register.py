@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,12 @@ from kit.provenance import of_command
 from kit.session import Session
 from kit.sidecar import REGISTRY_VERSION
 from kit.tiny import card, export, ship_gate
-from kit.tiny.registry import models
+from kit.tiny.places import refuse_inputs
+from kit.tiny.registry import FILES, models
 from kit.training.model_file import ModelFile, open_model
 
 #: What ``validate`` leaves beside a model, and ``register`` looks for there.
 REPORT_SUFFIX = ".validation.json"
-#: What a registered model is: the model, its sidecar, its card.
-_FILES = (".onnx", ".json", ".md")
 _ID = re.compile(r"[a-z0-9_]{1,80}")
 _LONGEST_DESCRIPTION = 256
 
@@ -46,20 +45,21 @@ class Asked:
     registry: Path
 
 
-def register(asked: Asked, session: Session) -> dict[str, Any]:
+def register(asked: Asked, session: Session) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write ``ID.onnx``, ``ID.json`` and ``ID.md`` beside the registry, and its line into it last.
 
     Returns:
-        The line.
+        The line, and the sidecar.
 
     Raises:
-        BadInput: the id or license is none, the id is taken, or a file of that name is there already.
+        BadInput: the id or license is none, the id is taken in this registry or another one beside it, or a file of
+            that name is there already.
         Missing: there is no report, or no sidecar.
         Wanting: the model has not passed, or a file is another than its sidecar, the report or the registry says.
     """
     if not _ID.fullmatch(asked.id):
         raise BadInput(f"--id: {asked.id!r} is not 1 to 80 lower-case letters, digits and _")
-    names = [f"{asked.id}{suffix}" for suffix in _FILES]
+    names = [f"{asked.id}{suffix}" for suffix in FILES]
     if asked.registry.suffix != ".json" or asked.registry.is_dir() or asked.registry.name in names:
         raise BadInput(f"--registry: {asked.registry} is no place for a registry: it is a .json file of its own",
                        hint="For example models/registry.json.")  # fmt: skip
@@ -70,7 +70,8 @@ def register(asked: Asked, session: Session) -> dict[str, Any]:
     folder = asked.registry.parent
     with locked(folder):
         listed = _listed(asked.registry, asked.id)
-        _refuse_strangers(folder, asked.id, model)
+        refuse_inputs([folder / name for name in names], [asked.report])
+        _refuse_strangers(folder, names, model)
         described = {
             **told, "id": asked.id, "onnx": f"{asked.id}.onnx", "license": license_id,
             "validation": _of_report(report, asked.report),
@@ -89,7 +90,7 @@ def register(asked: Asked, session: Session) -> dict[str, Any]:
         write_json(folder / f"{asked.id}.json", described)
         write_bytes(folder / f"{asked.id}.md", card.markdown(described, line).encode())
         write_json(asked.registry, whole)
-    return line
+    return line, described
 
 
 def spdx(text: str) -> str:
@@ -161,13 +162,19 @@ def _listed(registry: Path, name: str) -> list[dict[str, Any]]:
     return listed
 
 
-def _refuse_strangers(folder: Path, name: str, model: ModelFile) -> None:
-    """Files of that name that belong to something else; those of a registration that was killed may go."""
-    there = folder / f"{name}.onnx"
-    if there.is_file() and sha256_file(there) == model.sha256:
-        return
-    if found := [path.name for suffix in _FILES if (path := folder / f"{name}{suffix}").exists()]:
-        raise BadInput(f"{', '.join(found)} is in {folder} already, and belongs to another model",
+def _refuse_strangers(folder: Path, names: Sequence[str], model: ModelFile) -> None:
+    """Files of these names that belong to something else; those of this very model, which name its hash, may go.
+
+    So a registration goes on that was killed, and a model is registered where it lies.
+    """
+
+    def own(path: Path) -> bool:
+        if path.suffix == model.path.suffix:
+            return sha256_file(path) == model.sha256
+        return model.sha256.encode() in path.read_bytes()
+
+    if found := [name for name in names if (path := folder / name).exists() and not own(path)]:
+        raise BadInput(f"{', '.join(found)} is in {folder} already, and belongs to something else",
                        hint="Give another --id, or move it away.")  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from kit.errors import BadInput
 from kit.fsio import read_json
 
 REGISTRY = "registry.json"
+#: What a registered model is: the model, its sidecar, its card.
+FILES = (".onnx", ".json", ".md")
 
 
 def models(registry: Path) -> list[dict[str, Any]]:
@@ -22,16 +25,40 @@ def models(registry: Path) -> list[dict[str, Any]]:
         return []
     value: Any = read_json(registry)
     if problems := validation.problems("registry", value):
-        raise BadInput(f"{registry} is no registry: {problems[0]}")
+        raise BadInput(f"{registry} is no registry: {problems[0]}",
+                       hint="Put back what was there, or write to another folder.")  # fmt: skip
     return list(value["models"])
 
 
-def refuse_listed(model: Path) -> None:
-    """Refuse to write a model over one that the registry beside it lists.
+def refuse_listed(outputs: Iterable[Path]) -> None:
+    """Refuse to write over what a registry beside it lists, whatever that registry is called, or over a registry.
 
     Raises:
-        BadInput: it is listed, or what lies beside it is no registry.
+        BadInput: one of ``outputs`` is such a file, or the ``registry.json`` beside it is no registry.
     """
-    if any(line["onnx"] == model.name for line in models(model.with_name(REGISTRY))):
-        raise BadInput(f"{model} is registered in the {REGISTRY} beside it",
-                       hint="Give another name: what is registered stays what it is.")  # fmt: skip
+    for path in outputs:
+        for file, registry in _registered(path.parent):
+            if path.name == file.name or (path.exists() and file.exists() and path.samefile(file)):
+                what = "a registry" if file == registry else f"registered in the {registry.name} beside it"
+                raise BadInput(f"{path} is {what}", hint="Give another name: what is registered stays what it is.")
+
+
+def _registered(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Every registry of a folder and every file that is registered there, with the registry that says so."""
+    for registry in sorted(folder.glob("*.json")):
+        lines = _lines(registry)
+        if lines:
+            yield registry, registry
+        for line in lines:
+            for stem in dict.fromkeys((line["id"], Path(line["onnx"]).stem)):
+                yield from ((folder / f"{stem}{suffix}", registry) for suffix in FILES)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """What a file lists; nothing if it is something else than a registry, unless it is called like one."""
+    try:
+        return models(path)
+    except BadInput:
+        if path.name == REGISTRY:
+            raise
+        return []

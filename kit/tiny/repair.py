@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import NoReturn
 
+import numpy as np
 import onnx
-from onnx import TensorProto
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, TensorProto, numpy_helper
 
 from kit.errors import BadInput, Missing, Wanting
 from kit.fsio import write_bytes
@@ -16,6 +19,9 @@ from kit.training.external_data import Outside, is_outside, outside, place, tens
 
 #: Bytes that a model and its weights may have: heads on six features have kilobytes.
 LARGEST = 1 << 28
+#: Exporters let a tensor begin at a multiple of at most so many bytes, and fill up with zeros.
+_ALIGNMENT = 1 << 16
+_DAMAGED = "Get it again from where it came: it is damaged, or something else."
 _OTHERS = "These weights are another model's: give the file that belongs to it with --data."
 
 
@@ -34,15 +40,13 @@ def repair(path: Path, data: Path | None, out: Path) -> Outside:
     """
     refuse_inputs([out], [path, *path.parent.glob("*.data"), *([] if data is None else [data])])
     content = _read(path, "the model")
-    found = outside(path, content)
+    model, found = _parsed(path, content), outside(path, content)
     if found is None:
-        raise BadInput(f"{path.name} is no ONNX file that names weights in another; there is nothing to repair",
-                       hint="A model that holds its weights itself needs no copy.")  # fmt: skip
+        _refuse_whole(path, model)
     weights = _read(_place(path, found, data), "--data")
-    model = onnx.load_model_from_string(content)
-    for tensor in tensors(model):
-        if is_outside(tensor):
-            _take_in(tensor, weights, path.name)
+    end = max(_take_in(tensor, weights, path.name) for tensor in tensors(model) if is_outside(tensor))
+    if len(weights) - end >= _ALIGNMENT or any(weights[end:]):
+        raise Wanting(f"{path.name}: its weights end at byte {end}, the file has {len(weights)}", hint=_OTHERS)
     try:
         onnx.checker.check_model(model, full_check=True)
         content = model.SerializeToString(deterministic=True)
@@ -61,6 +65,23 @@ def _read(path: Path, what: str) -> bytes:
     return path.read_bytes()
 
 
+def _parsed(path: Path, content: bytes) -> ModelProto:
+    try:
+        return onnx.load_model_from_string(content)
+    except DecodeError as error:
+        raise BadInput(f"{path.name} cannot be read as ONNX: {error}", hint=_DAMAGED) from error
+
+
+def _refuse_whole(path: Path, model: ModelProto) -> NoReturn:
+    """Say why a model that names no other file is not repaired."""
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise BadInput(f"{path.name} is no valid ONNX model: {str(error)[:300]}", hint=_DAMAGED) from error
+    raise BadInput(f"{path.name} names no weights in another file; there is nothing to repair",
+                   hint="A model that holds its weights itself needs no copy.")  # fmt: skip
+
+
 def _place(path: Path, found: Outside, data: Path | None) -> Path:
     """Where the weights are."""
     if data is not None:
@@ -72,7 +93,8 @@ def _place(path: Path, found: Outside, data: Path | None) -> Path:
     return path.parent / places[0]
 
 
-def _take_in(tensor: TensorProto, weights: bytes, model: str) -> None:
+def _take_in(tensor: TensorProto, weights: bytes, model: str) -> int:
+    """Give a tensor its values; returns where in ``weights`` they end."""
     told = place(tensor)
     begin = _number(told.get("offset", "0"), model)
     length = _number(told.get("length", str(len(weights) - begin)), model)
@@ -83,6 +105,10 @@ def _take_in(tensor: TensorProto, weights: bytes, model: str) -> None:
     tensor.raw_data = weights[begin : begin + length]
     del tensor.external_data[:]
     tensor.data_location = TensorProto.DEFAULT
+    values = numpy_helper.to_array(tensor)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise Wanting(f"{model}: {tensor.name} would hold values that are not finite", hint=_OTHERS)
+    return begin + length
 
 
 def _number(text: str, model: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,13 +26,19 @@ class Limits:
 
     Attributes:
         rows: that are looked at, evenly spaced over the table.
-        min_plcc: the least Pearson correlation with ``vmaf``.
-        max_rmse: the largest RMSE, VMAF points; None for none.
+        min_plcc: the least Pearson correlation with ``vmaf``, above 0, 1 at most.
+        max_rmse: the largest RMSE, VMAF points, above 0; None for none.
     """
 
     rows: int
     min_plcc: float
     max_rmse: float | None
+
+
+def limits_told(limits: Mapping[str, Any]) -> str:
+    """The limits of a report in words."""
+    rmse = "" if limits["max_rmse"] is None else f", RMSE of at most {limits['max_rmse']:g}"
+    return f"PLCC of at least {limits['min_plcc']:g}{rmse}, on {limits['rows']} rows"
 
 
 def check(model: ModelFile, table: FeatureTable, split: str | None, limits: Limits) -> dict[str, Any]:
