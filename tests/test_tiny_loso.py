@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from support import Command
-from tiny import FILM, SCENES, TABLE, load, untrained
+from tiny import FILM, KIT, SCENES, TABLE, load, untrained
 
 from kit import exits
 from kit.errors import BadInput
+from kit.session import KIT_ROOT
 from kit.tiny import table
 from kit.tiny.loso import folds_of, lines
 from kit.tiny.scored import scored
@@ -33,6 +36,12 @@ def test_all_clips_show_what_a_mean_over_clips_hides() -> None:
     assert found["all_clips"]["plcc"] < 0.9
     assert found["per_clip"]["bias_std"] == pytest.approx(8)
     assert found["all_clips"]["rmse"] == pytest.approx(8)
+    # of a figure that each clip has for itself the mean is taken, against that clip's own target
+    each = np.repeat(np.arange(1.0, 9.0), 30)
+    apart: Any = scored(TABLE, TABLE.folds(TABLE.sources), {"0": target + each})
+    assert apart["per_clip"]["rmse"] == pytest.approx(4.5)
+    assert apart["per_clip"]["bias_std"] == pytest.approx(np.std(np.arange(1, 9)))
+    assert apart["all_clips"]["rmse"] == pytest.approx(np.sqrt(np.mean(np.arange(1, 9) ** 2)))
     flat: Any = scored(TABLE, TABLE.folds(TABLE.sources), {"0": np.full(len(target), 50.0), "1": target})
     assert flat["mean"]["plcc"] == pytest.approx({"mean": 1, "std_folds": 0, "std_seeds": 0, "undefined": 4})
     assert flat["per_clip"]["undefined"] == 4  # of eight clips, mean of two seeds
@@ -64,10 +73,27 @@ def test_heads_side_by_side_with_each_source_held_out(
     assert line["mean"]["plcc"]["mean"] > 0.9
     assert shipped["model"]["corpus_sha256"] == TABLE.sha256
     assert found["run_provenance"]["inputs"].keys() == {"features", "baseline shipped.onnx"}
+    assert found["run_provenance"]["args"] == {
+        "arch": "linear,mlp-8", "folds": "source", "seeds": "0,1", "epochs": "20", "batch_size": "32", "lr": "0.05",
+        "device": "auto",
+    }  # fmt: skip
     text = (out / "loso.md").read_text()
     assert shipped["rows_fitted_on"] == 120
     assert "shipped (baseline) was fitted to the sources of 120 of the 240 rows" in text
     assert "| ElFuente |" in text
+
+
+def test_a_disk_that_is_full_before_the_training(features: Path, tmp_path: Path, mounting: Sequence[str]) -> None:
+    """Its own files fit on it, the rows that workers read do not."""
+    out = tmp_path / "disk"
+    out.mkdir()
+    script = f"mount -t tmpfs -o size=8k none '{out}' && exec \"$@\""
+    argv = ["loso", "--features", str(features), "--arch", "linear", "--epochs", "1", "--out", str(out)]
+    done = subprocess.run([*mounting, "sh", "-c", script, "-", *KIT, *argv], cwd=KIT_ROOT, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert done.returncode == exits.DISK_FULL, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Make room and start the same command" in done.stderr
 
 
 def test_baselines_of_one_name_are_refused(features: Path, tmp_path: Path, command: Command) -> None:
