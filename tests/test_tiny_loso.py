@@ -84,10 +84,10 @@ def test_heads_side_by_side_with_each_source_held_out(
 
 
 def test_a_disk_that_is_full_before_the_training(features: Path, tmp_path: Path, mounting: Sequence[str]) -> None:
-    """Its own files fit on it, the rows that workers read do not."""
+    """A part of the rows that workers read fits on it."""
     out = tmp_path / "disk"
     out.mkdir()
-    script = f"mount -t tmpfs -o size=8k none '{out}' && exec \"$@\""
+    script = f"mount -t tmpfs -o size=4k none '{out}' && exec \"$@\""
     argv = ["loso", "--features", str(features), "--arch", "linear", "--epochs", "1", "--out", str(out)]
     done = subprocess.run([*mounting, "sh", "-c", script, "-", *KIT, *argv], cwd=KIT_ROOT, capture_output=True,
                           text=True, check=False)  # fmt: skip

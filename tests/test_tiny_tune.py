@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,24 +140,39 @@ def opened(folder: Path, out: str = "out", database: str = "s.db") -> Study:
 @needs_optuna
 def test_trials_are_the_same_wherever_a_study_was_killed(tmp_path: Path) -> None:
     whole = opened(tmp_path, "whole", "whole.db")
-    while trials := whole.upcoming(19):
+    while trials := whole.upcoming(22):
         for trial in trials:
             whole.tell(trial.number, figures_of(trial))
     # in every start a few are drawn and fewer told, and what is drawn is never forgotten
-    for total, count in ((1, 0), (3, 0), (3, 2), (8, 0), (19, 5), (19, 3), (9, 0), (12, 1), (19, 2), (16, 4), (19, 9)):
+    starts = (
+        (1, 0),
+        (3, 0),
+        (3, 2),
+        (8, 0),
+        (19, 5),
+        (19, 3),
+        (9, 0),
+        (12, 1),
+        (19, 2),
+        (16, 9),
+        (17, 1),
+        (19, 1),
+        (9, 0),
+    )
+    for total, count in starts:
         study = opened(tmp_path)
         for trial in study.upcoming(total)[:count]:
             study.tell(trial.number, figures_of(trial))
     study = opened(tmp_path)
-    while trials := study.upcoming(19):
+    while trials := study.upcoming(22):
         for trial in trials:
             study.tell(trial.number, figures_of(trial))
     found = [told(trial) for trial in study.ended()]
     assert found == [told(trial) for trial in whole.ended()]
-    assert [trial["number"] for trial in found] == list(range(19))
-    assert len({trial["params"]["lr"] for trial in found}) == 19
+    assert [trial["number"] for trial in found] == list(range(22))
+    assert len({trial["params"]["lr"] for trial in found}) == 22
     assert any(trial["figures"] is None for trial in found)
-    assert [told(trial)["number"] for trial in study.upcoming(21)] == [19, 20]
+    assert [told(trial)["number"] for trial in study.upcoming(24)] == [22, 23]
 
 
 @needs_optuna
@@ -172,11 +188,16 @@ def test_folders_that_share_a_study_keep_to_their_own_trials(tmp_path: Path) -> 
     assert first.upcoming(3) == []
     assert [trial.number for trial in first.ended()] == [0, 1, 2]
     assert second.others() == (3, 0)
+    # what is drawn in the same moment differs: of two that see the same trials each draws others
+    shutil.copy(tmp_path / "s.db", tmp_path / "t.db")
+    drawn = [opened(tmp_path, out, f"{out}.db").upcoming(1)[0] for out in "st"]
+    assert drawn[0].number == drawn[1].number
+    assert drawn[0].params != drawn[1].params
     # one that somebody has declared failed counts for nothing
     optuna = load_optuna()
     optuna.load_study(study_name=second.name, storage=f"sqlite:///{tmp_path / 's.db'}").tell(
         3, state=optuna.trial.TrialState.FAIL)  # fmt: skip
-    assert [trial.number for trial in opened(tmp_path, "second").upcoming(5)] == [4, 5, 6, 7, 8]
+    assert [trial.number for trial in opened(tmp_path, "second").upcoming(5)] == [4, 5, 6, 7, 9]
 
 
 @needs_optuna
