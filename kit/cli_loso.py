@@ -81,13 +81,16 @@ def loso(
 @click.option("--param", "params", metavar="NAME=…", multiple=True, required=True,
               help="hidden=choice:16,32,64 (width of the first hidden layer, the others in proportion), "
                    "lr=float:1e-4:1e-2:log, epochs=int:10:90; also batch_size and weight_decay.")  # fmt: skip
-@click.option("--trials", metavar="N", type=click.IntRange(1), required=True, help="In all, earlier ones among them.")
+@click.option("--trials", metavar="N", type=click.IntRange(1), required=True,
+              help="Of this --out in all, earlier ones among them.")  # fmt: skip
 @_folds
 @click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="Of the weights and of the choice.")
 @_epochs
 @_batch_size
 @_lr
-@click.option("--storage", metavar="URL", help="Database of the study. Default: study.db in --out.")
+@click.option("--storage", metavar="URL",
+              help="Database of the study; several --out on one learn from each other. Default: study.db in "
+                   "--out.")  # fmt: skip
 @options("device")
 @click.option("--out", metavar="DIR", type=_path, required=True, help="Folder of the result; a stopped run goes on.")
 @options("json")

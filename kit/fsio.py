@@ -265,9 +265,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BadInput(
-                f"another run is working in {folder}", hint="Wait for it, or give another --out-dir."
-            ) from None
+            raise BadInput(f"another run is working in {folder}", hint="Wait for it, or give another folder.") from None
         except OSError as error:
             # some network file systems have no locks; the run is as safe there as its user makes it
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):

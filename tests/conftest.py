@@ -183,6 +183,17 @@ def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return config.out_dir
 
 
+@pytest.fixture(scope="session")
+def mounting() -> list[str]:
+    """The beginning of a command line that may mount."""
+    begin = ["unshare", "--map-root-user", "--mount"]
+    try:
+        subprocess.run([*begin, "mount", "-t", "tmpfs", "none", "/mnt"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("unshare cannot give a namespace to mount in")
+    return begin
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 3 MB."""

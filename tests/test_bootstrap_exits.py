@@ -267,17 +267,6 @@ def test_python_without_venv(kit: Path, module: str) -> None:
 # Disks
 
 
-@pytest.fixture(scope="module")
-def mounting() -> list[str]:
-    """The beginning of a command line that may mount."""
-    begin = ["unshare", "--map-root-user", "--mount"]
-    try:
-        subprocess.run([*begin, "mount", "-t", "tmpfs", "none", "/mnt"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("unshare cannot give a namespace to mount in")
-    return begin
-
-
 def wheel(folder: Path, payload: int) -> None:
     """A package called nothing that unpacks to `payload` bytes."""
     folder.mkdir()

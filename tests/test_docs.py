@@ -99,7 +99,7 @@ RUN_ELSEWHERE = {
     "RUN": "test_cluster.py::test_certificates_let_in_and_keep_out",
     "python3 -m kit tune --features F --param hidden=choice:16,32,64 --param lr=float:1e-4:1e-2:log --trials 20 --out "
     "DIR":
-        "test_tiny_loso.py::test_trials_are_trained_together_and_a_study_goes_on",
+        "test_tiny_tune.py::test_trials_are_trained_together_and_a_study_goes_on",
     "python3 -m kit repair-onnx M3.onnx --out M4.onnx":
         "test_external_data.py::test_a_repaired_copy_holds_its_weights_itself",
     "python3 -m kit binaries add PATH": "test_binaries.py::test_the_commands",

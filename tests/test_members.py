@@ -154,17 +154,23 @@ def test_a_damaged_or_renamed_member_is_no_member(tmp_path: Path) -> None:
     made = ensemble(tmp_path, seeds=(0,))
     in_this_process(made, tmp_path / "job")
     mine, other = made.store.path(0, FOLDS[0].group_id), made.store.path(0, FOLDS[1].group_id)
-    data = mine.read_bytes()
+    data, whole = mine.read_bytes(), bits(made.finished())
     mine.write_bytes(other.read_bytes())
     with pytest.raises(BadInput, match="another member's"):
         made.finished()
     for damaged in (data[:-10], data[:5], b""):
         mine.write_bytes(damaged)
-        with pytest.raises(BadInput, match="is damaged"):
+        with pytest.raises(BadInput, match="is damaged") as raised:
             made.finished()
+        assert "it trains that member once more, and no other" in raised.value.hint
     save_file(load_file(other), mine)
     with pytest.raises(BadInput, match="is damaged: 'identity'"):
         made.finished()
+    untouched = other.stat().st_mtime_ns
+    mine.unlink()
+    in_this_process(made, tmp_path / "again")
+    assert bits(made.finished()) == whole
+    assert other.stat().st_mtime_ns == untouched
 
 
 def test_no_room_is_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

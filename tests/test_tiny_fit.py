@@ -197,6 +197,10 @@ def test_a_fit_leaves_weights_history_and_options(
     assert history["validation"]["n"] == 120
     assert history["validation"]["per_source"].keys() == SCENES
     assert history["run_provenance"]["schema"] == "ai-run-provenance-v1"
+    assert history["run_provenance"]["args"] == {
+        "arch": "mlp_small", "val_source": "ElFuente2", "epochs": "40", "batch_size": "4", "lr": "0.005", "seed": "0",
+        "device": "auto",
+    }  # fmt: skip
     assert str(whole) not in (whole / "history.json").read_text()
     digest = hashlib.sha256((whole / "config.yaml").read_bytes()).hexdigest()
     assert digest == history["config_sha256"] == fitted.facts["config_sha256"]

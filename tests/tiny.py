@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,10 @@ BOTH = made(rows("npd", 3), rows("konvid-1k", 30, clips=1, frames=10, name="k"))
 FILM = made(rows("npd", 4).replace({"source": {"s1": "ElFuente1", "s2": "ElFuente2"}}).assign(
     group=lambda frame: frame["source"].str.removesuffix("1").str.removesuffix("2")))  # fmt: skip
 SCENES = {"npd/ElFuente1", "npd/ElFuente2"}
+
+
+#: Begins a command line of the kit as a process of its own, in this environment: where Optuna is, if it is anywhere.
+KIT = (sys.executable, "-c", "import sys; from kit.cli import main; sys.exit(main(sys.argv[1:]))")
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from kit import contract
 from kit.errors import BadInput
 from kit.fsio import locked, sha256_file, write_bytes, write_json
 from kit.metrics import described
-from kit.provenance import of_command
+from kit.provenance import Args, of_command
 from kit.session import Session
 from kit.tiny import checkpoint
 from kit.tiny import table as tables
@@ -56,7 +56,7 @@ def make(config: FitConfig, features: Path | None, out: Path, session: Session) 
             "schema_version": contract.SCHEMA_VERSION, "config": config.as_dict(), "config_sha256": config.sha256,
             "checkpoint_sha256": sha256_file(out / CHECKPOINT), **history,
             "run_provenance": of_command(
-                session, args={name: str(value) for name, value in config.as_dict().items() if value is not None},
+                session, args=_args(config),
                 inputs={} if features is None else {"features": file_of(features)},
                 outputs=[CHECKPOINT, HISTORY, CONFIG],
             ),
@@ -131,6 +131,12 @@ def _initial(config: FitConfig) -> Fitted:
         recipe=config.recipe, arrays={name: value.numpy() for name, value in network.state_dict().items()} | scale,
         facts=facts | {"fitted_groups": [], "seed": config.seed, "device": "cpu", "config_sha256": config.sha256},
     )  # fmt: skip
+
+
+def _args(config: FitConfig) -> Args:
+    """As options say it."""
+    return {name: tuple(value) if isinstance(value, list) else str(value)
+            for name, value in config.as_dict().items() if value not in (None, [])}  # fmt: skip
 
 
 def _no_training() -> dict[str, object]:

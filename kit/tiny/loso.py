@@ -11,7 +11,7 @@ from typing import Any
 from kit import contract
 from kit.errors import BadInput
 from kit.fsio import locked, write_bytes, write_json
-from kit.provenance import of_command
+from kit.provenance import Args, of_command
 from kit.session import Session
 from kit.tiny import table as tables
 from kit.tiny.evaluate import fitted_on, predicted
@@ -55,6 +55,13 @@ class Asked:
         """What of it decides the figures, besides the rows."""
         return {"recipes": [asdict(recipe) for recipe in self.recipes], "seeds": list(self.seeds), "folds": self.folds,
                 "device": self.device}  # fmt: skip
+
+    def as_args(self) -> Args:
+        """As options say it, without places."""
+        first = self.recipes[0]  # they differ in nothing but the architecture
+        return {"arch": ",".join(recipe.arch for recipe in self.recipes), "folds": self.folds,
+                "seeds": ",".join(map(str, self.seeds)), "epochs": str(first.epochs),
+                "batch_size": str(first.batch_size), "lr": str(first.lr), "device": self.device}  # fmt: skip
 
 
 def folds_of(table: FeatureTable, scheme: str) -> tuple[Fold, ...]:
@@ -104,8 +111,7 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
         document: dict[str, Any] = {
             "schema_version": contract.SCHEMA_VERSION, "features": facts_of(table), **asked.as_dict(),
             "compared": found + baselines,
-            "run_provenance": of_command(session, args={name: str(value) for name, value in asked.as_dict().items()},
-                                         inputs=inputs, outputs=[RESULT, MARKDOWN]),
+            "run_provenance": of_command(session, args=asked.as_args(), inputs=inputs, outputs=[RESULT, MARKDOWN]),
         }  # fmt: skip
         write_json(out / RESULT, document)
         write_bytes(out / MARKDOWN, "\n".join(_markdown(document)).encode())

@@ -34,6 +34,12 @@ class Param:
     def whole(self) -> bool:
         return KNOWN[self.name][0]
 
+    def __str__(self) -> str:
+        """As :func:`parse` reads it."""
+        if self.choices:
+            return f"{self.name}=choice:{','.join(map(str, self.choices))}"
+        return f"{self.name}={'int' if self.whole else 'float'}:{self.low}:{self.high}{':log' if self.log else ''}"
+
     def as_dict(self) -> dict[str, object]:
         """As JSON has it."""
         if self.choices:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from kit import contract
-from kit.canon import sha256_json
-from kit.errors import BadInput, InvalidEvidence, PrerequisiteFailed
+from kit.errors import InvalidEvidence
 from kit.fsio import locked, write_json
-from kit.provenance import of_command
+from kit.provenance import Args, of_command
 from kit.session import Session
 from kit.tiny import table as tables
 from kit.tiny.fit import MEMBERS, facts_of
@@ -21,15 +18,13 @@ from kit.tiny.fitting import Fits, Members, diverged, file_of, fit, out_of_fold
 from kit.tiny.loso import folds_of
 from kit.tiny.params import Param, recipe_with
 from kit.tiny.scored import FIGURES, scored
+from kit.tiny.study import Question, Study, load_optuna, recipe_of, told
 from kit.tiny.table import FeatureTable
 from kit.training.folds import Fold
 from kit.training.recipe import Recipe
+from kit.ui import counted
 
 RESULT, STORAGE = "tune.json", "study.db"
-#: The extra `tune` of pyproject.toml, which is none of the pinned packages.
-OPTUNA = "optuna==5.0.0"
-#: Trials that are chosen and trained at once: as many see the same earlier ones.
-AT_ONCE = 8
 _WHAT = "mean over folds of RMSE on the rows held out, VMAF points"
 
 
@@ -39,7 +34,7 @@ class Asked:
 
     Attributes:
         recipe: what holds where no parameter says otherwise.
-        trials: in all, those of earlier calls among them.
+        trials: of this folder in all, those of earlier calls among them.
         storage: a database as SQLAlchemy names it; None for a file in the folder.
     """
 
@@ -52,6 +47,15 @@ class Asked:
     device: str
     storage: str | None
 
+    def as_args(self) -> Args:
+        """As options say it, without places; the address of a database may hold a password."""
+        chosen = {param.name for param in self.params}
+        recipe = {name: str(getattr(self.recipe, name)) for name in ("arch", "epochs", "batch_size", "lr")
+                  if name not in chosen}  # fmt: skip
+        storage = {} if self.storage is None else {"storage": "<storage>"}
+        return {"param": tuple(map(str, self.params)), "trials": str(self.trials), "folds": self.folds,
+                "seed": str(self.seed), "device": self.device, **recipe, **storage}  # fmt: skip
+
 
 def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
     """Try until there are so many trials that ended, and write :data:`RESULT` into ``out``.
@@ -62,31 +66,28 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
     Raises:
         PrerequisiteFailed: Optuna is not there.
         BadInput: a parameter, the folds, the table or the storage cannot be used.
+        DiskFull: where the study or the members are kept.
         InvalidEvidence: every trial diverged.
     """
-    optuna = _optuna()
+    optuna = load_optuna()
     for param in asked.params:  # what cannot be is refused before anything is trained
         recipe_with(asked.recipe, {param.name: param.choices[0] if param.choices else param.low})
     with locked(out):
         table = tables.read(asked.features)
         folds = folds_of(table, asked.folds)
-        study = _study(optuna, asked, out, table)
+        question = Question(recipe=asked.recipe, params=asked.params, seed=asked.seed, folds=asked.folds,
+                            features_sha256=table.sha256)  # fmt: skip
+        study = Study(optuna, asked.storage or f"sqlite:///{(out / STORAGE).absolute()}", question, out)
+        if unended := study.others()[1]:
+            session.ui.say(f"The study holds {counted(unended, 'trial')} of another --out in training, or left there "
+                           "by a kill: not touched.")  # fmt: skip
         trainer = Trainer(asked, table, folds, out, session)
-        while (left := asked.trials - len(_ended(optuna, study))) > 0:
-            _round(optuna, asked, study, min(left, AT_ONCE), trainer)
-        document = _document(optuna, asked, study, table, session)
+        while trials := study.upcoming(asked.trials):
+            for trial, figures in zip(trials, trainer.figures(list(map(recipe_of, trials))), strict=True):
+                study.tell(trial.number, figures)
+        document = _document(asked, study, table, session)
         write_json(out / RESULT, document)
     return document
-
-
-def _optuna() -> Any:
-    try:
-        optuna: Any = importlib.import_module("optuna")
-    except ModuleNotFoundError as error:
-        raise PrerequisiteFailed(f"`tune` chooses with Optuna, which cannot be loaded here: {error}",
-                                 hint=f"Install it: {sys.executable} -m pip install {OPTUNA}") from error  # fmt: skip
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
 
 
 class Trainer:
@@ -112,73 +113,17 @@ class Trainer:
         return {name: said["mean"][name]["mean"] for name in FIGURES}
 
 
-def _study(optuna: Any, asked: Asked, out: Path, table: FeatureTable) -> Any:
-    """The study of this question, an earlier one if there is one; what a killed process was at is let go."""
-    question = {
-        "recipe": asdict(asked.recipe), "params": [param.as_dict() for param in asked.params], "seed": asked.seed,
-        "folds": asked.folds, "features_sha256": table.sha256,
-    }  # fmt: skip
-    try:
-        study = optuna.create_study(
-            study_name=f"tune-{sha256_json(question)[:16]}", direction="minimize", load_if_exists=True,
-            storage=asked.storage or f"sqlite:///{(out / STORAGE).absolute()}",
-        )  # fmt: skip
-    except Exception as error:  # SQLAlchemy, its drivers and Optuna have no class of errors in common
-        raise BadInput(f"the study cannot be opened: {str(error).splitlines()[0]:.200}",
-                       hint="--storage is an address as SQLAlchemy has it, such as sqlite:////path/to/study.db; "
-                       "its driver must be installed, and its place there.") from error  # fmt: skip
-    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    return study
-
-
-def _ended(optuna: Any, study: Any) -> list[Any]:
-    """Trials that ended, in order; one that diverged counts as pruned."""
-    states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    return list(study.get_trials(deepcopy=False, states=states))
-
-
-def _round(optuna: Any, asked: Asked, study: Any, count: int, trainer: Trainer) -> None:
-    """Choose, train and judge some trials."""
-    # a seed of its own for each round: a study that goes on does not choose once more what it has chosen before
-    drawn = int(sha256_json({"seed": asked.seed, "trials": len(study.trials)})[:8], 16)
-    study.sampler = optuna.samplers.TPESampler(seed=drawn)
-    trials = [study.ask() for _ in range(count)]
-    recipes = [recipe_with(asked.recipe, {param.name: _suggested(trial, param) for param in asked.params})
-               for trial in trials]  # fmt: skip
-    for trial, recipe, figures in zip(trials, recipes, trainer.figures(recipes), strict=True):
-        trial.set_user_attr("recipe", asdict(recipe))
-        if figures is None:
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        else:
-            trial.set_user_attr("figures", figures)
-            study.tell(trial, figures["rmse"])
-
-
-def _suggested(trial: Any, param: Param) -> Any:
-    if param.choices:
-        return trial.suggest_categorical(param.name, list(param.choices))
-    suggest = trial.suggest_int if param.whole else trial.suggest_float
-    return suggest(param.name, param.low, param.high, log=param.log)
-
-
-def _document(optuna: Any, asked: Asked, study: Any, table: FeatureTable, session: Session) -> dict[str, Any]:
-    trials = [_told(trial) for trial in _ended(optuna, study)]
+def _document(asked: Asked, study: Study, table: FeatureTable, session: Session) -> dict[str, Any]:
+    trials = [told(trial) for trial in study.ended()]
     judged = [trial for trial in trials if trial["figures"] is not None]
     if not judged:
         raise InvalidEvidence([f"all {len(trials)} trials diverged"], hint="Give a range with a smaller lr.")
-    args = {"folds": asked.folds, "seed": str(asked.seed), "trials": str(asked.trials), "device": asked.device}
     return {
-        "schema_version": contract.SCHEMA_VERSION, "objective": _WHAT, "study": study.study_name,
-        "features": facts_of(table), "folds": asked.folds, "seed": asked.seed,
+        "schema_version": contract.SCHEMA_VERSION, "objective": _WHAT, "study": study.name,
+        "features": facts_of(table), "recipe": asdict(asked.recipe), "folds": asked.folds, "seed": asked.seed,
         "params": [param.as_dict() for param in asked.params],
         "best": min(judged, key=lambda trial: (trial["figures"]["rmse"], trial["number"])), "trials": trials,
-        "run_provenance": of_command(session, args=args, inputs={"features": file_of(asked.features)}, outputs=[RESULT])
-        | {"optuna": optuna.__version__},
+        "others": study.others()[0],
+        "run_provenance": of_command(session, args=asked.as_args(), inputs={"features": file_of(asked.features)},
+                                     outputs=[RESULT]) | {"optuna": study.optuna_version},
     }  # fmt: skip
-
-
-def _told(trial: Any) -> Mapping[str, Any]:
-    """One trial; ``figures`` are the means over folds, None where it diverged."""
-    return {"number": trial.number, "params": dict(trial.params), "recipe": trial.user_attrs["recipe"],
-            "figures": trial.user_attrs.get("figures")}  # fmt: skip

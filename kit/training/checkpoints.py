@@ -27,6 +27,7 @@ from kit.training.recipe import Recipe, architecture
 Array = NDArray[np.float32] | NDArray[np.float64]
 #: Version of what a file holds.
 _FORM = 2
+_AGAIN = "Delete this file and start the same command again: it trains that member once more, and no other."
 
 
 @cache
@@ -100,7 +101,7 @@ class Checkpoints:
                 metadata = opened.metadata() or {}
                 arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
             if metadata["identity"] != canonical_json(self._identity(seed, group_id)).decode():
-                raise BadInput(f"{path} is another member's", hint=f"Delete {path.parent} and run `train` again.")
+                raise BadInput(f"{path} is another member's", hint=_AGAIN)
             return Checkpoint(arrays=arrays, step=int(metadata["step"]), seconds=float(metadata["seconds"]))
         except (SafetensorError, KeyError, ValueError) as error:
-            raise BadInput(f"{path} is damaged: {error}", hint="Delete it and run `train` again.") from error
+            raise BadInput(f"{path} is damaged: {error}", hint=_AGAIN) from error

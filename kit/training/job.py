@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.fsio import read_json, write_json
+from kit.fsio import read_json, write_bytes, write_json
 from kit.training.checkpoints import Checkpoints
 from kit.training.folds import Fold
 from kit.training.recipe import Recipe
@@ -73,9 +74,15 @@ class Job:
         Args:
             rows: [n, inputs + 1], raw inputs and target.
             groups: [n], index of each row's group.
+
+        Raises:
+            OSError: with the system's number: the disk is full.
         """
-        np.save(folder / _ROWS, rows)
-        np.save(folder / _GROUPS, groups)
+        for name, array in ((_ROWS, rows), (_GROUPS, groups)):
+            # by way of memory: where numpy writes to a file itself, its error has no number on a full disk
+            buffer = io.BytesIO()
+            np.save(buffer, array)
+            write_bytes(folder / name, buffer.getvalue())
         write_json(folder / _PLAN, asdict(self) | {"checkpoints": str(self.checkpoints)})
 
 
