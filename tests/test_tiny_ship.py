@@ -404,6 +404,16 @@ def test_a_table_is_not_written_over_what_is_registered(registry: Path, line_tab
     assert digest(registry.parent) == before
 
 
+def test_a_comparison_takes_the_place_of_no_registered_model(
+    registry: Path, model: Path, line_table: Path, ask: Ask
+) -> None:
+    registered(model, ask, "--registry", registry, name="loso")
+    before = digest(registry.parent)
+    said = ask("loso", "--features", line_table, "--epochs", "1", "--out", registry.parent, code=exits.BAD_INPUT)[1]
+    assert "loso.json is registered in the registry.json" in said
+    assert {name: one for name, one in digest(registry.parent).items() if name in before} == before
+
+
 def test_an_id_is_given_once_in_a_folder_whatever_its_registries_are_called(
     registry: Path, model: Path, ask: Ask
 ) -> None:

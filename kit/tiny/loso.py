@@ -17,6 +17,7 @@ from kit.tiny import table as tables
 from kit.tiny.evaluate import fitted_on, predicted
 from kit.tiny.fit import MEMBERS, facts_of
 from kit.tiny.fitting import Fits, file_of, fit, out_of_fold, refuse_diverged
+from kit.tiny.places import refuse_inputs
 from kit.tiny.scored import FIGURES, scored
 from kit.tiny.table import FeatureTable
 from kit.training.folds import Fold
@@ -87,13 +88,14 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
         What :data:`RESULT` holds.
 
     Raises:
-        BadInput: the folds cannot be made, or a baseline cannot be used.
+        BadInput: the folds cannot be made, a baseline cannot be used, or what is registered would be written over.
         InvalidEvidence: a training diverged.
     """
     names = [path.name for path in asked.baselines]
     if twice := {name for name in names if names.count(name) > 1}:
         raise BadInput(f"--baseline: several files are called {', '.join(sorted(twice))}", hint="Rename one of them.")
     with locked(out):
+        refuse_inputs([out / RESULT, out / MARKDOWN], [asked.features, *asked.baselines])
         table = tables.read(asked.features)
         folds = folds_of(table, asked.folds)
         # before the training: what cannot be compared is refused at once

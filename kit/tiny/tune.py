@@ -17,6 +17,7 @@ from kit.tiny.fit import MEMBERS, facts_of
 from kit.tiny.fitting import Fits, Members, diverged, file_of, fit, out_of_fold
 from kit.tiny.loso import folds_of
 from kit.tiny.params import Param, recipe_with
+from kit.tiny.places import refuse_inputs
 from kit.tiny.scored import FIGURES, scored
 from kit.tiny.study import Question, Study, load_optuna, recipe_of, told
 from kit.tiny.table import FeatureTable
@@ -65,7 +66,8 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
 
     Raises:
         PrerequisiteFailed: Optuna is not there.
-        BadInput: a parameter, the folds, the table or the storage cannot be used.
+        BadInput: a parameter, the folds, the table or the storage cannot be used, or what is registered would be
+            written over.
         DiskFull: where the study or the members are kept.
         InvalidEvidence: every trial diverged.
     """
@@ -73,6 +75,7 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
     for param in asked.params:  # what cannot be is refused before anything is trained
         recipe_with(asked.recipe, {param.name: param.choices[0] if param.choices else param.low})
     with locked(out):
+        refuse_inputs([out / RESULT], [asked.features])
         table = tables.read(asked.features)
         folds = folds_of(table, asked.folds)
         question = Question(recipe=asked.recipe, params=asked.params, seed=asked.seed, folds=asked.folds,
