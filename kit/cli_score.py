@@ -57,6 +57,10 @@ def score(
         raise click.UsageError("Give either --corpus, or --ref and --dis.")
     if corpus is not None and (idle := [*texts, *(name for name, value in about_encode.items() if value is not None)]):
         raise click.UsageError(f"--{idle[0].replace('_', '-')} is about --ref and --dis; leave it out with --corpus.")
+    if csv_file is not None:
+        from kit.tiny.places import refuse_inputs
+
+        refuse_inputs([csv_file], [path for path in (model, model.with_suffix(".json"), ref, dis) if path is not None])
     loaded = _load(model)
     if corpus is not None:
         scored, libvmaf = _corpus(loaded, corpus)

@@ -93,6 +93,18 @@ def test_every_cell_of_a_corpus_beside_its_teacher(models: Path, promoted: Path,
     assert "Agreement with vmaf_v0.6.1 over 144 frames" in said
 
 
+def test_the_csv_takes_the_place_of_no_model(models: Path, promoted: Path, tmp_path: Path, ask: Ask) -> None:
+    names = [f"{STEM}_ensemble{suffix}" for suffix in (".onnx", ".json")] + ["registry.json"]
+    for name in names:
+        shutil.copy(models / name, tmp_path / name)
+    before = [(tmp_path / name).read_bytes() for name in names]
+    for name in names:
+        argv = ("--model", tmp_path / names[0], "--corpus", promoted / "corpus", "--csv", tmp_path / name)
+        _, said = ask(*argv, code=exits.BAD_INPUT)
+        assert "would be written over what is read" in said or "is a registry" in said
+    assert [(tmp_path / name).read_bytes() for name in names] == before
+
+
 def test_the_csv_has_every_frame_as_it_is(models: Path, promoted: Path, tmp_path: Path, ask: Ask) -> None:
     target = tmp_path / "frames.csv"
     model = models / f"{STEM}_seed0.onnx"
