@@ -269,17 +269,20 @@ def test_names_that_a_shell_or_a_filter_would_misread(
     assert observed_path(bench.folder, f"cells/{source.label}/libx264/cq31-{cell.key[:12]}.parquet").is_file()
 
 
-def test_links_are_followed_once_and_dangling_ones_are_told(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:
+def test_links_are_followed_once_and_lead_to_something(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:
     folder, outside = tmp_path / "ref", tmp_path / "outside"
     folder.mkdir()
     outside.mkdir()
     make_clip(outside / "a.mkv", "Bars")
     (folder / "linked").symlink_to(outside)
     (outside / "loop").symlink_to(folder)
-    (folder / "gone.mkv").symlink_to(tmp_path / "nowhere.mkv")
+    (folder / "gone.txt").symlink_to(tmp_path / "nowhere.txt")
     found = scan(folder, assumed=None, tools=tools)
     assert [file.label for file in found.files] == ["a"]
-    assert found.ignored == ("gone.mkv",)
+    assert found.ignored == ("gone.txt",)
+    (folder / "gone.mkv").symlink_to(tmp_path / "nowhere.mkv")
+    with pytest.raises(Several, match=r"gone\.mkv: is a link to a file that is not there"):
+        scan(folder, assumed=None, tools=tools)
 
 
 def test_a_long_name_becomes_a_short_label(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:

@@ -202,6 +202,10 @@ def inspect(path: Path, label: str, *, assumed: RawFormat | None, tools: Tools) 
     Raises:
         BadInput: it cannot be used.
     """
+    if path.is_symlink() and not path.exists():
+        raise BadInput(
+            f"{path.name}: is a link to a file that is not there", hint="Put the file back, or remove the link."
+        )
     if path.stat().st_size == 0:
         raise BadInput(f"{path.name}: is empty (0 bytes)", hint="Copy the clip again, or remove it.")
     suffix = path.suffix.lower()
