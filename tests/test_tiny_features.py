@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from support import PICTURES, Command, MakeClip, in_process
+from support import PICTURES, Ask, MakeClip, in_process
 from test_vmaf_tool import write_tool
 
 from kit import contract, exits
@@ -73,10 +73,6 @@ def konvid(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Pat
     return folder
 
 
-#: ``ask("extract-features", …, code=3)`` gives what a command prints as JSON, and what it says.
-Ask = Callable[..., tuple[dict[str, Any], str]]
-
-
 @pytest.fixture(scope="module")
 def quick_golden() -> tuple[golden.Pair, ...]:
     """One of the golden pairs, drawn once for all tests."""
@@ -93,19 +89,10 @@ def settle(patch: pytest.MonkeyPatch, place: Path, quick: tuple[golden.Pair, ...
 
 
 @pytest.fixture
-def ask(
-    command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-    quick_golden: tuple[golden.Pair, ...],
-) -> Ask:  # fmt: skip
+def ask(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quick_golden: tuple[golden.Pair, ...]) -> Ask:
+    """``ask("extract-features", …, code=3)`` gives what a command prints as JSON, and what it says."""
     settle(monkeypatch, tmp_path, quick_golden)
-
-    def run(*argv: str | Path, code: int = exits.OK) -> tuple[dict[str, Any], str]:
-        found = command([*map(str, argv), "--json"])
-        out, err = capsys.readouterr()
-        assert found == code, err
-        return json.loads(out) if out else {}, err
-
-    return run
+    return lambda *argv, code=exits.OK: ask(*argv, "--json", code=code)
 
 
 def npd(folder: Path, out: Path) -> tuple[str | Path, ...]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support import Command, run_in
+from support import Ask, run_in
 from test_corpus_import import imported
 from test_corpus_import import rows as lines_of
 from tiny import TABLE
@@ -23,21 +22,12 @@ from kit.errors import BadInput, Wanting
 from kit.tiny import combining, manifest, mos, table
 from kit.types import Teacher
 
-Ask = Callable[..., tuple[dict[str, Any], str]]
-
 
 @pytest.fixture
-def ask(command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ask:
+def ask(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ask:
     """``ask("combine", …, code=3)`` gives what a command prints as JSON, and what it says."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def run(*argv: str | Path, code: int = exits.OK) -> tuple[dict[str, Any], str]:
-        found = command([*map(str, argv), "--json"])
-        out, err = capsys.readouterr()
-        assert found == code, err
-        return json.loads(out) if out else {}, err
-
-    return run
+    return lambda *argv, code=exits.OK: ask(*argv, "--json", code=code)
 
 
 # ------------------------------------------------------------------------------------------ combining
