@@ -147,6 +147,24 @@ def test_texts_may_be_categories(tmp_path: Path) -> None:
     assert found.sources.tolist() == ["x/a"] * 3 + ["x/b"] * 3
 
 
+@pytest.mark.parametrize(
+    "numbers", [[0, 1, 3], [1, 2, 3], [0.5, 1.5, 2.5], [0.0, 1.0, np.nan], [0, 1, 2**32 + 2], [-1, 0, 1]]
+)
+def test_frames_are_counted_from_0(numbers: list[float], tmp_path: Path) -> None:
+    path = rewritten(tmp_path / "f.parquet", made(), frame_index=[0, 1, 2, *numbers])
+    with pytest.raises(Wanting, match="frames are missing or numbered otherwise: x/b/b_90_180, frame "):
+        table.read(path)
+
+
+def test_whole_numbers_are_frames_in_any_type(tmp_path: Path) -> None:
+    wanted = table.read(stored(tmp_path / "f.parquet", made())).sha256
+    for kind in (np.int64, np.float64, np.uint8):
+        assert (
+            table.read(rewritten(tmp_path / "f.parquet", made(), frame_index=np.arange(6, dtype=kind) % 3)).sha256
+            == wanted
+        )
+
+
 def test_a_feature_is_no_truth_value(tmp_path: Path) -> None:
     path = rewritten(tmp_path / "f.parquet", made(), aim=[True, False] * 3)
     with pytest.raises(BadInput, match="the columns aim have another type"):

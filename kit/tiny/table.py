@@ -212,18 +212,16 @@ def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTab
     for name in _NULLABLE:
         if name in ordered:  # a null is a null, whatever it was read from: content has one hash
             ordered[name] = ordered[name].astype(object).where(ordered[name].notna(), None)
+    if problem := _wrong_order(ordered):
+        raise Wanting(f"{what}: {problem}")
     kinds = dict.fromkeys((*features, *TARGETS), np.float64) | {"frame_index": np.int32}
     ordered = ordered.astype({name: kind for name, kind in kinds.items() if name in ordered})
     if len(_teachers(ordered)) == 1:  # a file is its content, whatever its name
         ordered["teacher"] = ordered["teacher"].min() if ordered["teacher"].notna().all() else None
     table = FeatureTable(frame=ordered, features=tuple(features), united=_united(ordered))
-    if problem := _problem(table):
+    if problem := _wrong_value(table) or _contradiction(table.frame):
         raise Wanting(f"{what}: {problem}")
     return table
-
-
-def _problem(table: FeatureTable) -> str:
-    return _wrong_order(table.frame) or _wrong_value(table) or _contradiction(table.frame)
 
 
 def _wrong_order(frame: pd.DataFrame) -> str:
