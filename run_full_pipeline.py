@@ -2,7 +2,7 @@
 """Start the whole run: ``python3 run_full_pipeline.py ARGS`` is ``python3 -m kit run ARGS``.
 
 Old syntax without annotations: any Python from 2.7 on can read this file, look for a fitting Python and start it,
-or say which one is missing. Exit codes are those of ``kit/exits.py``, written out here for the case that ``kit``
+or say which one is missing. Exit codes are those of ``kit/core/exits.py``, written out here for the case that ``kit``
 itself cannot be imported.
 """
 

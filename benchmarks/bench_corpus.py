@@ -22,6 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from kit.core.values import NO_DEVICE, Cell, ReadyEncoder
 from kit.corpus.cellfile import CellRows
 from kit.corpus.produce import Bench, produce
 from kit.corpus.schedule import Schedule
@@ -35,7 +36,6 @@ from kit.scorers.teachers import CANONICAL
 from kit.sources.identity import identify
 from kit.sources.read import Tools
 from kit.sources.scan import scan
-from kit.types import NO_DEVICE, Cell, ReadyEncoder
 
 CQS = (19, 25, 31, 37)
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

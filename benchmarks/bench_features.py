@@ -23,7 +23,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from kit import contract
+from kit.core import contract
+from kit.core.values import Scorer
 from kit.datasets.load import open_folder
 from kit.ffmpeg import COMMON, Ffmpeg, distorted_source_filters, input_args, locate
 from kit.platforms.detect import probe_host
@@ -35,7 +36,6 @@ from kit.sources.scan import inspect
 from kit.tiny.extraction import extract, pairs_of
 from kit.tiny.feature_cache import Cache
 from kit.tiny.measuring import Instruments, Pair
-from kit.types import Scorer
 
 CRFS = (23, 31, 39, 47)
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 from onnx import TensorProto, helper
 
-from kit import contract
+from kit.core import contract
 from kit.tiny import latency
 from kit.training import export, runtime
 from kit.training.draws import Draws

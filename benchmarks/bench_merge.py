@@ -32,8 +32,9 @@ def make(folder: Path, rows: int) -> None:
 
     import numpy as np
 
-    from kit import contract
-    from kit.canon import sha256_json
+    from kit.core import contract
+    from kit.core.canon import sha256_json
+    from kit.core.values import NO_DEVICE, Cell, Geometry, ReadyEncoder, Source, SourceFile, Teacher
     from kit.corpus.boxes import Makers
     from kit.corpus.cellfile import CellRows
     from kit.corpus.keep import keep
@@ -41,7 +42,6 @@ def make(folder: Path, rows: int) -> None:
     from kit.corpus.shard import Shard, cell_path, entry_for, write_manifest
     from kit.plan import plan_cells
     from kit.platforms.registry import settings_for
-    from kit.types import NO_DEVICE, Cell, Geometry, ReadyEncoder, Source, SourceFile, Teacher
 
     teacher = Teacher(id=contract.DEFAULT_TEACHER)
     geometry = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=rows // CELLS)

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 if TYPE_CHECKING:
-    from kit.types import Cell, Source
+    from kit.core.values import Cell, Source
 
 SIZES = (100, 1_000, 10_000)
 RUNS = 5
@@ -33,11 +33,11 @@ def plan(cells: int) -> tuple[list[Source], tuple[Cell, ...]]:
     """Made-up sources, each with five encoders and four quality points, and their cells."""
     from fractions import Fraction
 
-    from kit import contract
-    from kit.canon import sha256_json
+    from kit.core import contract
+    from kit.core.canon import sha256_json
+    from kit.core.values import NO_DEVICE, Geometry, ReadyEncoder, Source, SourceFile, Teacher
     from kit.plan import plan_cells, quality_points
     from kit.platforms.registry import settings_for
-    from kit.types import NO_DEVICE, Geometry, ReadyEncoder, Source, SourceFile, Teacher
 
     geometry = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=FRAMES)
     points = quality_points(ENCODERS, contract.DEFAULT_CQS, anchor=True)

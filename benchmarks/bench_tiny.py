@@ -14,8 +14,8 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 import pandas as pd
 
-from kit import contract
 from kit.cli_common import session_for
+from kit.core import contract
 from kit.platforms.detect import usable_cores
 from kit.tiny import fit, loso, table
 from kit.tiny.config import FitConfig

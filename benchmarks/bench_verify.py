@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from support import plan, run_in, shard_of
 
-from kit import exits, layout
+from kit.core import exits, layout
 from kit.corpus.shard import read_manifest
 from kit.fsio import write_json
 from kit.proc import Processes

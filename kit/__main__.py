@@ -7,7 +7,7 @@ finished run may say that. Old syntax without annotations, so that an interprete
 import os
 import sys
 
-# The codes of kit/exits.py, written out: importing that file up here could fail unguarded.
+# The codes of kit/core/exits.py, written out: importing that file up here could fail unguarded.
 OK = 0
 DISK_FULL = 4
 INTERNAL = 70
@@ -74,6 +74,6 @@ def _say(text):
 
 if __name__ == "__main__":
     if not __package__:
-        # Started as a file: its folder stands first on the path, and kit/types.py would be the library's `types`.
+        # Started as a file: its folder stands first on the path, and kit/core/values.py would be the library's `types`.
         sys.path[0] = ROOT
     sys.exit(main(sys.argv[1:]))

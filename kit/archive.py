@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from kit.errors import Wanting
+from kit.core.errors import Wanting
 
 
 @dataclass(frozen=True, kw_only=True)

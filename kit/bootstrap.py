@@ -16,10 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal, NoReturn
 
-from kit import exits
 from kit.bootstrap_env import Job, Stamp, is_complete, make, python_of, read_stamp
 from kit.bootstrap_pins import BadPins, Platform, Requirements, lacking, parse
-from kit.errors import BadInput, KitError, SetupFailed
+from kit.core import exits
+from kit.core.errors import BadInput, KitError, SetupFailed
 
 REQUIREMENTS = "requirements-frozen.txt"
 CACHE_NAME = "vmaf-ensemble-kit"

@@ -8,7 +8,7 @@ import os
 import sys
 
 import kit
-from kit import exits
+from kit.core import exits
 
 SUPPORTED = ((3, 11), (3, 12), (3, 13), (3, 14))
 
@@ -33,7 +33,7 @@ def start(argv, root):
         root: the folder that holds ``kit/``.
 
     Returns:
-        An exit status of ``kit/exits.py``.
+        An exit status of ``kit/core/exits.py``.
     """
     if "--help" in argv:
         return show_help(argv, os.path.join(root, "kit", "help.json"))

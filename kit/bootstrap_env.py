@@ -29,7 +29,7 @@ from types import FrameType
 
 from kit.bootstrap_pins import Pin, Platform, Requirements, lacking, normal, to_download
 from kit.bootstrap_process import Progress, run_logged
-from kit.errors import DiskFull, SetupFailed, Terminated
+from kit.core.errors import DiskFull, SetupFailed, Terminated
 
 STAMP = "kit-environment.json"
 STAMP_SCHEMA = 1

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 
 EVERYWHERE = ""
 CUDA_NOTE = "# CUDA packages of torch:"

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
-from kit import __version__, config, exits, layout, option_values
+from kit import __version__, config, option_values
 from kit.cli_binaries import binaries
 from kit.cli_common import Outcome, complain, completed, print_json, settled, texts_of
 from kit.cli_compare import compare
@@ -33,7 +33,8 @@ from kit.cli_ship import SHIP_COMMANDS
 from kit.cli_verify import verify
 from kit.cli_worker import worker
 from kit.cluster.security import link
-from kit.errors import BadInput, DiskFull, KitError, Missing, Terminated
+from kit.core import exits, layout
+from kit.core.errors import BadInput, DiskFull, KitError, Missing, Terminated
 from kit.fsio import NO_ROOM
 
 RUNS = Path("runs")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit import contract, exits
 from kit.cli_common import Outcome, opened, print_json
-from kit.errors import BadInput
+from kit.core import contract, exits
+from kit.core.errors import BadInput
 
 if TYPE_CHECKING:
     from kit.ffmpeg import Ffmpeg

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit import config, exits
-from kit.errors import BadInput
+from kit import config
+from kit.core import exits
+from kit.core.errors import BadInput
 from kit.fsio import NO_ROOM
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit import exits
 from kit.cli_common import Outcome, print_json, session_for
+from kit.core import exits
 
 if TYPE_CHECKING:
     from kit.ui import Ui
@@ -23,7 +23,7 @@ def compare(bundles: tuple[Path, ...], as_json: bool) -> Outcome:  # noqa: FBT00
 
     Exit codes: 0 compared, 2 bad input, 3 a bundle is not valid or has no figures.
     """
-    from kit.errors import BadInput
+    from kit.core.errors import BadInput
     from kit.fsio import scratch_folder
     from kit.verify.compare import compare as put_side_by_side
 
@@ -47,7 +47,7 @@ def _sides(bundles: tuple[Path, ...], scratch: Path) -> list[Side]:
     Raises:
         Wanting: one is not valid, or has no figures.
     """
-    from kit.errors import Wanting
+    from kit.core.errors import Wanting
     from kit.verify.bundle import unpacked, valid
     from kit.verify.compare import Side
     from kit.verify.replay import ReceivedRun

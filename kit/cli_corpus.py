@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit import exits
 from kit.cli_common import Outcome, print_json
+from kit.core import exits
 
 if TYPE_CHECKING:
     from kit.corpus.status import Status

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit import config, contract, exits
+from kit import config
 from kit.cli_common import Outcome, print_json
+from kit.core import contract, exits
 
 if TYPE_CHECKING:
     from kit.datasets.load import Opened
@@ -225,8 +226,8 @@ def _workshop(session: Session, ffmpeg: Ffmpeg, what: str, clips: int) -> Iterat
 
 def _called(folder: Path, name: str | None) -> str:
     """The data set's name; for a plain folder the folder's own."""
+    from kit.core.errors import BadInput
     from kit.datasets.registry import choose
-    from kit.errors import BadInput
     from kit.sources.scan import list_folder
 
     if name is not None and name not in contract.DATASETS:

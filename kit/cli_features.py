@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit import contract, exits
 from kit.cli_common import Outcome, begun, opened, print_json
 from kit.cli_options import options
-from kit.errors import BadInput, KitError
+from kit.core import contract, exits
+from kit.core.errors import BadInput, KitError
 
 if TYPE_CHECKING:
     from kit.config import RunConfig

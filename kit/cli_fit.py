@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit import contract, exits
 from kit.cli_common import Outcome, print_json, session_for
 from kit.cli_options import options
-from kit.errors import BadInput, PrerequisiteFailed
+from kit.core import contract, exits
+from kit.core.errors import BadInput, PrerequisiteFailed
 
 if TYPE_CHECKING:
     from kit.ui import Ui

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from kit import contract, exits
 from kit.cli_common import Outcome, print_json, session_for
 from kit.cli_options import options
+from kit.core import contract, exits
 
 _path = click.Path(path_type=Path)
 _features = click.option("--features", metavar="F", type=_path, required=True,

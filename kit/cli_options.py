@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from kit import config, contract
+from kit import config
+from kit.core import contract
 
 
 def options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit import config, exits
+from kit import config
 from kit.cli_common import Outcome, opened, print_json
+from kit.core import exits
 
 if TYPE_CHECKING:
     from kit.ffmpeg import Ffmpeg
@@ -38,7 +39,7 @@ def platform(environ: Mapping[str, str], /, options: bool, as_json: bool, **give
 
 
 def _show_box(here: config.RunConfig, session: Session, ffmpeg: Ffmpeg, *, as_json: bool) -> Outcome:
-    from kit.contract import ENCODER_VOCAB
+    from kit.core.contract import ENCODER_VOCAB
     from kit.examine import facts_for
     from kit.platforms.detect import classify
     from kit.platforms.probe import probe

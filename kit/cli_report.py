@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from kit import exits, layout
 from kit.cli_common import Outcome, print_json, session_for
+from kit.core import exits, layout
 
 _ARCHIVE = ".tar.gz"
 
@@ -23,7 +23,7 @@ def report(run: Path, out: Path | None, as_json: bool) -> Outcome:  # noqa: FBT0
 
     A bundle is verified first. Exit codes: 0 made, 2 bad input, 3 the bundle is not valid or has no verdict.
     """
-    from kit.errors import BadInput
+    from kit.core.errors import BadInput
     from kit.fsio import scratch_folder
     from kit.ui import Ui, size
 
@@ -49,7 +49,7 @@ def _made(run: Path, out: Path) -> Path:
     Raises:
         PageFailed: it could not be made.
     """
-    from kit.errors import Missing, PageFailed, ToolFailed
+    from kit.core.errors import Missing, PageFailed, ToolFailed
     from kit.page.make import make
 
     if not layout.verdicts_in(run):
@@ -66,7 +66,7 @@ def _verified(path: Path, scratch: Path) -> Path:
     Raises:
         Wanting: it is not valid, or has no verdict.
     """
-    from kit.errors import Wanting
+    from kit.core.errors import Wanting
     from kit.verify.bundle import unpacked, valid
 
     if valid(path, scratch, session_for().processes).verdict is None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit import contract, exits
 from kit.cli_common import Outcome, opened, print_json
 from kit.cli_options import options
-from kit.errors import BadInput, PrerequisiteFailed
+from kit.core import contract, exits
+from kit.core.errors import BadInput, PrerequisiteFailed
 
 if TYPE_CHECKING:
     from kit.scorers.log import Scores

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit import exits
 from kit.cli_common import Outcome, print_json, session_for
 from kit.cli_options import options
-from kit.errors import PrerequisiteFailed
+from kit.core import exits
+from kit.core.errors import PrerequisiteFailed
 
 if TYPE_CHECKING:
     from kit.session import Session

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit import contract, exits
 from kit.cli_common import Outcome, print_json, session_for
+from kit.core import contract, exits
 
 if TYPE_CHECKING:
     from kit.ui import Ui
@@ -40,7 +40,7 @@ def verify(
 
     Exit codes: 0 valid, 2 there is no such file, 3 something is not as it should be.
     """
-    from kit.errors import BadInput
+    from kit.core.errors import BadInput
     from kit.fsio import scratch_folder
     from kit.platforms.detect import usable_cores
     from kit.verify.bundle import verify as look

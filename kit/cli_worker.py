@@ -8,10 +8,11 @@ from collections.abc import Mapping
 
 import click
 
-from kit import exits, option_values
+from kit import option_values
 from kit.cli_common import Outcome, completed, texts_of
 from kit.cli_options import options
 from kit.cluster.security import link
+from kit.core import exits
 
 _CERTIFICATES = tuple(name for name in option_values.CLUSTER if name.startswith("tls_"))
 

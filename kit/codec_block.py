@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kit import contract
-from kit.errors import BadInput
+from kit.core import contract
+from kit.core.errors import BadInput
 
 _X26X = {
     "ultrafast": 0, "superfast": 1, "veryfast": 2, "faster": 3, "fast": 4,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from kit import contract
-from kit.errors import BadInput, KitError, Several
-from kit.geometry import RawFormat
+from kit.core import contract
+from kit.core.errors import BadInput, KitError, Several
+from kit.core.geometry import RawFormat
 from kit.option_values import OPTIONS
 
 #: Seconds without progress after which a cell's processes are stopped, seconds to wait for room on a full disk, and

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kit.config import RunConfig
-from kit.contract import BATCH_SIZE
+from kit.core.contract import BATCH_SIZE
 from kit.evidence.baselines import expected_baselines
 from kit.option_values import fold_count
 from kit.plan import disk_bytes

@@ -10,14 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from kit import bootstrap, bootstrap_pins, contract
+from kit import bootstrap, bootstrap_pins
 from kit.bootstrap_pins import BadPins
 from kit.config import RunConfig
+from kit.core import contract
+from kit.core.errors import KitError, PrerequisiteFailed, Terminated
+from kit.core.geometry import largest_frame
+from kit.core.values import Finding, ReadyEncoder, Scorer, Source, Teacher
 from kit.datasets.load import Opened, open_folder
-from kit.errors import KitError, PrerequisiteFailed, Terminated
 from kit.ffmpeg import Ffmpeg, locate, on_path, scoring_partner
 from kit.fsio import free_bytes, write_bytes
-from kit.geometry import largest_frame
 from kit.plan import cells_at_once, disk_bytes, quality_points
 from kit.platforms.detect import Platform, classify, narrowed, probe_host
 from kit.platforms.facts import HostFacts
@@ -30,7 +32,6 @@ from kit.session import KIT_ROOT, Session
 from kit.sources import demo
 from kit.sources.identity import identify_all
 from kit.sources.read import Tools
-from kit.types import Finding, ReadyEncoder, Scorer, Source, Teacher
 from kit.ui import counted, size
 
 #: Bytes that must stay free besides what the plan needs.

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kit import layout, validation
+from kit import validation
 from kit.config import RunConfig
+from kit.core import layout
+from kit.core.errors import ExportFailed, Missing
 from kit.corpus import shard as shards
 from kit.corpus.shard import Shard
-from kit.errors import ExportFailed, Missing
 from kit.fitting import fit, recipe
 from kit.fsio import TEMPORARY_PREFIX, read_json, sha256_file, write_bytes, write_json
 from kit.provenance import block

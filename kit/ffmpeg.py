@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.contract import CONVERT
-from kit.errors import PrerequisiteFailed, ToolFailed
+from kit.core.contract import CONVERT
+from kit.core.errors import PrerequisiteFailed, ToolFailed
+from kit.core.values import NO_DEVICE, Device, EncodeSettings, Geometry, SourceFile
 from kit.plan import conversion
 from kit.proc import Processes
-from kit.types import NO_DEVICE, Device, EncodeSettings, Geometry, SourceFile
 
 #: Every command: no console, no banner, messages with their level, existing files replaced (without ``-y`` ffmpeg
 #: leaves an existing file alone and exits 0), and no conversion of pixel formats that is not written down.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kit import layout
 from kit.config import RunConfig
+from kit.core import layout
 from kit.corpus.shard import Shard
 from kit.platforms.detect import usable_cores
 from kit.session import Session

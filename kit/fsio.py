@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from kit.errors import BadInput, Missing
+from kit.core.errors import BadInput, Missing
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kit.canon import sha256_json
-from kit.contract import EXPERT_THRESHOLDS, GATE_THRESHOLDS
-from kit.errors import InvalidEvidence
+from kit.core.canon import sha256_json
+from kit.core.contract import EXPERT_THRESHOLDS, GATE_THRESHOLDS
+from kit.core.errors import InvalidEvidence
 
 
 @dataclass(frozen=True, kw_only=True)

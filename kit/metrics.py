@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.errors import InvalidEvidence
+from kit.core.errors import InvalidEvidence
 
 Values = NDArray[np.float64]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kit import contract
-from kit.errors import BadInput
-from kit.geometry import parse_option
+from kit.core import contract
+from kit.core.errors import BadInput
+from kit.core.geometry import parse_option
 
 
 def _words(text: str) -> list[str]:

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kit import contract, exits, layout
 from kit.config import RunConfig, Texts, as_texts
+from kit.core import contract, exits, layout
+from kit.core.errors import BadInput, Missing, PageFailed, ToolFailed
 from kit.corpus.shard import Shard
-from kit.errors import BadInput, Missing, PageFailed, ToolFailed
 from kit.fsio import (
     TEMPORARY_PREFIX,
     locked,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from kit import contract
-from kit.canon import sha256_json
-from kit.types import Cell, EncodeSettings, ReadyEncoder, Source, Teacher
+from kit.core import contract
+from kit.core.canon import sha256_json
+from kit.core.values import Cell, EncodeSettings, ReadyEncoder, Source, Teacher
 
 #: Gives the settings of an encoder for a quality point on a source's pixel format.
 SettingsFor = Callable[[ReadyEncoder, int, str], EncodeSettings]

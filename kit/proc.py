@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from kit.errors import ToolFailed
+from kit.core.errors import ToolFailed
 from kit.guard import GRACE, Child
 from kit.stall import PS, Patience, Watch, cpu_seconds
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kit.contract import CONVERT
+from kit.core.contract import CONVERT
+from kit.core.values import NO_DEVICE, Device, EncodeSettings, SourceFile
 from kit.ffmpeg import (
     COMMON,
     SCORING_OUTPUTS,
@@ -13,7 +14,6 @@ from kit.ffmpeg import (
     reference_filters,
     scoring_filter,
 )  # fmt: skip
-from kit.types import NO_DEVICE, Device, EncodeSettings, SourceFile
 
 #: One line a packet, written by the encoding ffmpeg (``-stats_enc_post`` came with 6.0).
 PACKETS = "packets.crc"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kit.core.values import ReadyEncoder, Scorer, SourceFile, Teacher
 from kit.corpus.shard import Shard
 from kit.evidence import CellFacts
 from kit.evidence.baselines import Baseline
@@ -17,7 +18,6 @@ from kit.scorers.base import CellScorer
 from kit.training.folds import assign
 from kit.training.predictions import Predictions
 from kit.training.table import Table
-from kit.types import ReadyEncoder, Scorer, SourceFile, Teacher
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kit import contract
-from kit.canon import sha256_json
+from kit.core import contract
+from kit.core.canon import sha256_json
 from kit.training.recipe import Architecture, Recipe, architecture
 from kit.training.runtime import Checked
 from kit.training.standardiser import Standardiser

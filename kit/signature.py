@@ -6,8 +6,8 @@ import re
 import shutil
 from pathlib import Path
 
-from kit import layout
-from kit.errors import BadInput, PrerequisiteFailed, ToolFailed, Wanting
+from kit.core import layout
+from kit.core.errors import BadInput, PrerequisiteFailed, ToolFailed, Wanting
 from kit.fsio import scratch_folder
 from kit.proc import Processes
 

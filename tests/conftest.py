@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from support import FRAMES, PICTURES, QUICK, Ask, Command, Kit, MakeClip, in_process, run_folder
 
-from kit import exits, layout
+from kit.core import exits, layout
 from kit.ffmpeg import Ffmpeg, locate
 from kit.proc import Processes
 from kit.session import KIT_ROOT

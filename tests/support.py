@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kit import contract, layout
-from kit.canon import sha256_json
 from kit.codec_block import codec_block
 from kit.config import RunConfig, complete
+from kit.core import contract, layout
+from kit.core.canon import sha256_json
+from kit.core.values import NO_DEVICE, Cell, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile, Teacher
 from kit.corpus.cellfile import CellRows
 from kit.corpus.keep import keep
 from kit.corpus.produce import geometry_facts
@@ -32,7 +33,6 @@ from kit.scorers.golden import EXPECTED
 from kit.scorers.teachers import CANONICAL
 from kit.session import Session, open_session
 from kit.training.table import Table
-from kit.types import NO_DEVICE, Cell, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile, Teacher
 from kit.ui import Ui
 
 #: Pictures that differ in content and in how hard they are to encode.

@@ -18,8 +18,9 @@ import click
 import pytest
 from support import Kit, MakeClip
 
-from kit import cli, exits, layout
-from kit.errors import BadInput, DiskFull, InvalidEvidence, KitError, Terminated
+from kit import cli
+from kit.core import exits, layout
+from kit.core.errors import BadInput, DiskFull, InvalidEvidence, KitError, Terminated
 from kit.ffmpeg import Ffmpeg
 from kit.fsio import TEMPORARY_PREFIX
 

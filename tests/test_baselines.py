@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 from support import Command, ready, run_in
 
-from kit import contract, exits, layout
 from kit.config import complete
+from kit.core import contract, exits, layout
+from kit.core.errors import BadInput
+from kit.core.values import Geometry
 from kit.corpus.shard import read_manifest
-from kit.errors import BadInput
 from kit.estimate import TRAINING_START, estimate
 from kit.fsio import sha256_file, write_json
 from kit.results import Verdict
 from kit.steps import step_03_train, step_04_verdict, step_05_bundle
 from kit.training import predictions
 from kit.training.model_file import baseline_model
-from kit.types import Geometry
 from kit.verify.checks import run_checks
 from kit.verify.replay import ReceivedRun
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from test_vmaf_tool import write_tool
 
-from kit import contract
-from kit.errors import BadInput, PrerequisiteFailed
+from kit.core import contract
+from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.ffmpeg import Ffmpeg
 from kit.fsio import sha256_file
 from kit.platforms.detect import classify, probe_host

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from kit import __main__ as entry
-from kit import __version__, exits
+from kit import __version__
+from kit.core import exits
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ("__init__", "__main__", "exits", "errors", *sorted(path.stem for path in ROOT.glob("kit/bootstrap*.py")))
@@ -216,7 +217,7 @@ def executable(path: Path, content: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", [START, "kit/__init__.py", "kit/__main__.py", "kit/exits.py", "kit/bootstrap_early.py"]
+    "name", [START, "kit/__init__.py", "kit/__main__.py", "kit/core/exits.py", "kit/bootstrap_early.py"]
 )
 def test_first_files_are_in_old_syntax(name: str) -> None:
     tree = ast.parse((ROOT / name).read_text(), feature_version=(3, 6))

@@ -16,12 +16,13 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.tags import Tag
 
-from kit import bootstrap, bootstrap_early, bootstrap_env, bootstrap_pins, exits
+from kit import bootstrap, bootstrap_early, bootstrap_env, bootstrap_pins
 from kit.bootstrap import Facts, Options, Place
 from kit.bootstrap_env import Job
 from kit.bootstrap_pins import BadPins, Platform, Requirements
 from kit.bootstrap_process import Progress, translated
-from kit.errors import BadInput, DiskFull, SetupFailed
+from kit.core import exits
+from kit.core.errors import BadInput, DiskFull, SetupFailed
 
 ROOT = Path(__file__).resolve().parent.parent
 FROZEN = ROOT / "requirements-frozen.txt"

@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from support import ready
 
+from kit.core.errors import BadInput, Missing, Wanting
+from kit.core.values import Cell, EncodeSettings, Geometry, Source, SourceFile, Teacher
 from kit.corpus import cellfile
 from kit.corpus.cellfile import CellRows
 from kit.corpus.shard import (
@@ -31,8 +33,6 @@ from kit.corpus.shard import (
     read_rows,
     write_manifest,
 )
-from kit.errors import BadInput, Missing, Wanting
-from kit.types import Cell, EncodeSettings, Geometry, Source, SourceFile, Teacher
 
 FRAMES = 5
 COLUMNS = [

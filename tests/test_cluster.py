@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from support import Kit, MakeClip
 
-from kit import exits
+from kit.core import exits
 from kit.fsio import SCRATCH_PREFIX
 from kit.session import KIT_ROOT
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support import plan, ready, rows_of
 
-from kit import __version__, contract
+from kit import __version__
 from kit.cluster import choice, reply
 from kit.cluster.choice import choose, needs, objection, points
 from kit.cluster.client import connected
@@ -20,16 +20,17 @@ from kit.cluster.maker import Maker
 from kit.cluster.offer import STARTUP, Offer, OfferedEncoder, offers_of, read
 from kit.cluster.security import Link, link
 from kit.config import RunConfig, complete, gather, parse
+from kit.core import contract
+from kit.core.errors import BadInput, PrerequisiteFailed, Wanting
+from kit.core.values import Cell, Scorer, Source, Teacher
 from kit.corpus import cellfile
 from kit.corpus.cellfile import CellRows
 from kit.corpus.diskwait import DiskWait
 from kit.corpus.produce import Bench, geometry_facts
 from kit.corpus.schedule import Schedule
-from kit.errors import BadInput, PrerequisiteFailed, Wanting
 from kit.ffmpeg import Ffmpeg
 from kit.proc import Processes
 from kit.scorers.teachers import CANONICAL
-from kit.types import Cell, Scorer, Source, Teacher
 
 GOLDEN = {"flat": 97.0, "natural": 90.0}
 SCORER = Scorer(id="cpu/golden-1", version="3", golden=GOLDEN)

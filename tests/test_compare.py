@@ -14,7 +14,7 @@ import pytest
 from support import Command, Kit, plan, run_in, shard_of
 from test_verify import bundle_of, files_of, manifest_of, packed
 
-from kit import exits, layout
+from kit.core import exits, layout
 from kit.corpus.shard import read_manifest
 from kit.fsio import write_json
 from kit.steps import step_03_train, step_04_verdict

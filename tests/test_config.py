@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from kit import contract
 from kit.config import WORKER_WAIT, Resolved, RunConfig, as_texts, complete, gather, parse, read_config_file
-from kit.errors import BadInput, Several
-from kit.geometry import RawFormat
+from kit.core import contract
+from kit.core.errors import BadInput, Several
+from kit.core.geometry import RawFormat
 from kit.option_values import OPTIONS
 
 #: One good text for every option that has one.

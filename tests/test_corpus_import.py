@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 from support import Kit, plan, shard_of
 
-from kit import contract
+from kit.core import contract
+from kit.core.errors import BadInput, KitError, Several
 from kit.corpus import jsonl
 from kit.corpus.cellfile import read_facts, row_schema
 from kit.corpus.exporting import export
 from kit.corpus.importing import import_rows
 from kit.corpus.shard import observed_path, read_manifest, read_rows
 from kit.corpus.status import status
-from kit.errors import BadInput, KitError, Several
 from kit.training import folds, table
 
 Rows = list[dict[str, Any]]

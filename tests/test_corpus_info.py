@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from support import Kit, plan, rows_of, shard_of
 
+from kit.core.errors import BadInput, Missing, Wanting
+from kit.core.values import Cell
 from kit.corpus.cellfile import CellRows
 from kit.corpus.keep import keep
 from kit.corpus.shard import Shard, cell_path, entry_for, write_manifest
 from kit.corpus.summary import summarise
-from kit.errors import BadInput, Missing, Wanting
-from kit.types import Cell
 
 Change = Callable[[Cell, CellRows], CellRows]
 

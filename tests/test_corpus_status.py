@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from support import Kit, below, keep_all, plan, shard_of
 
+from kit.core.errors import BadInput, Missing
 from kit.corpus import planned
 from kit.corpus.shard import FailedCell, write_manifest
 from kit.corpus.status import Status, status
-from kit.errors import BadInput, Missing
 from kit.session import KIT_ROOT
 
 

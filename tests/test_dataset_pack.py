@@ -15,23 +15,23 @@ from pathlib import Path
 import pytest
 from support import Kit, MakeClip
 
-from kit import exits
+from kit.core import exits
+from kit.core.errors import BadInput, DiskFull, KitError, Missing, Several, ToolFailed, Wanting
+from kit.core.geometry import PIXEL_FORMATS
+from kit.core.values import Geometry
 from kit.datasets import room as rooms
 from kit.datasets.load import open_folder
 from kit.datasets.pack import Workshop, pack
 from kit.datasets.packed import PACK, read_pack
 from kit.datasets.room import Room
 from kit.datasets.unpack import full_name, tells, unpack
-from kit.errors import BadInput, DiskFull, KitError, Missing, Several, ToolFailed, Wanting
 from kit.ffmpeg import Ffmpeg
 from kit.fsio import TEMPORARY_PREFIX
-from kit.geometry import PIXEL_FORMATS
 from kit.proc import Processes
 from kit.session import KIT_ROOT
 from kit.sources.identity import identify
 from kit.sources.read import Tools
 from kit.sources.scan import scan
-from kit.types import Geometry
 
 pytestmark = pytest.mark.ffmpeg
 

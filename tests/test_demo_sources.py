@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from kit.errors import BadInput, PrerequisiteFailed
+from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.sources import demo, scenes, synth
 
 BY_NAME = {source.name: source for source in demo.DEMO_SOURCES}

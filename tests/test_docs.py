@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from support import Command, MakeClip
 
-from kit import exits
+from kit.core import exits
 from kit.platforms.registry import FAMILIES
 from kit.session import KIT_ROOT
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kit.errors import InvalidEvidence
+from kit.core.errors import InvalidEvidence
 from kit.evidence import CellFacts, completeness_problems, ensemble_mean, loso, per_source_encoder, summary
 from kit.metrics import agreement
 from kit.training.predictions import Predictions, from_columns

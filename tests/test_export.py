@@ -16,9 +16,10 @@ import pytest
 import torch
 from support import Command, make_table, run_folder, run_in
 
-from kit import contract, exits, exports, layout, validation
+from kit import exports, validation
+from kit.core import contract, exits, layout
+from kit.core.errors import ExportFailed, Missing
 from kit.corpus.shard import read_manifest
-from kit.errors import ExportFailed, Missing
 from kit.fsio import sha256_file
 from kit.proc import Processes
 from kit.results import Training

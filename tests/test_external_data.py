@@ -10,7 +10,7 @@ import pytest
 from support import Ask
 from tiny import LINE, OFFSET, SLOPES, foreign
 
-from kit import exits
+from kit.core import exits
 from kit.training.external_data import outside
 from kit.training.model_file import open_model
 

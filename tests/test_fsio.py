@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.errors import BadInput, Missing
+from kit.core.errors import BadInput, Missing
 from kit.fsio import (
     TEMPORARY_PREFIX,
     atomic_path,
@@ -193,7 +193,7 @@ def test_free_space_is_that_of_the_nearest_folder(tmp_path: Path) -> None:
 OTHER = """
 import sys
 from pathlib import Path
-from kit.errors import BadInput
+from kit.core.errors import BadInput
 from kit.fsio import locked
 try:
     with locked(Path(sys.argv[1])):

@@ -8,8 +8,8 @@ import math
 
 import pytest
 
-from kit.contract import GATE_THRESHOLDS
-from kit.errors import InvalidEvidence
+from kit.core.contract import GATE_THRESHOLDS
+from kit.core.errors import InvalidEvidence
 from kit.gate import GateReport, apply_gate, thresholds_sha256
 
 #: Thresholds that binary fractions meet exactly.

@@ -8,8 +8,8 @@ from fractions import Fraction
 
 import pytest
 
-from kit.errors import BadInput
-from kit.geometry import (
+from kit.core.errors import BadInput
+from kit.core.geometry import (
     PIXEL_FORMATS,
     RawFormat,
     frame_bytes,
@@ -20,7 +20,7 @@ from kit.geometry import (
     parse_sidecar,
     parse_y4m_header,
 )
-from kit.types import Geometry
+from kit.core.values import Geometry
 
 NTSC_30 = Fraction(30000, 1001)
 GEOMETRY = Geometry(width=640, height=360, pix_fmt="yuv420p", range="tv", fps=NTSC_30, frames=54)

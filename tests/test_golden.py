@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kit import contract
-from kit.errors import PrerequisiteFailed
+from kit.core import contract
+from kit.core.errors import PrerequisiteFailed
+from kit.core.geometry import frame_bytes
+from kit.core.values import Teacher
 from kit.ffmpeg import Ffmpeg
-from kit.geometry import frame_bytes
 from kit.proc import Processes
 from kit.scorers import ffmpeg_filter, golden
 from kit.scorers.teachers import CANONICAL
-from kit.types import Teacher
 
 #: SHA-256 over each pair's two clips as they are written, reference first. A change needs a new GOLDEN_VERSION.
 BYTES = {

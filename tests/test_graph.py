@@ -13,8 +13,8 @@ import torch
 from onnx import TensorProto, helper
 from support import make_table
 
-from kit import contract, exits
-from kit.errors import ExportFailed
+from kit.core import contract, exits
+from kit.core.errors import ExportFailed
 from kit.training import export, export_check, runtime
 from kit.training.draws import Draws
 from kit.training.model import Network, restored

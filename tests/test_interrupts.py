@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support import Kit, MakeClip, below
 
-from kit import exits, layout
+from kit.core import exits, layout
 from kit.fsio import TEMPORARY_PREFIX
 from kit.session import KIT_ROOT
 

@@ -19,15 +19,15 @@ PACKAGE = KIT_ROOT / "kit"
 #: From the bottom to the top: a module imports from its own layer and from those below it. A name that ends with a
 #: dot stands for everything below it; ``kit.bootstrap*`` for all modules that start so.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("foundation", ("kit", "kit.exits", "kit.errors", "kit.contract", "kit.types")),
+    ("foundation", ("kit", "kit.core.exits", "kit.core.errors", "kit.core.contract", "kit.core.values")),
     (
         "pure",
         (
-            "kit.canon", "kit.option_values", "kit.config",
-            "kit.geometry", "kit.codec_block", "kit.plan", "kit.metrics", "kit.gate",
+            "kit.core.canon", "kit.option_values", "kit.config",
+            "kit.core.geometry", "kit.codec_block", "kit.plan", "kit.metrics", "kit.gate",
             "kit.evidence", "kit.evidence.base", "kit.evidence.errors", "kit.evidence.bootstrap",
             "kit.evidence.baselines", "kit.evidence.calibration", "kit.evidence.coverage", "kit.evidence.alike",
-            "kit.layout", "kit.privacy", "kit.estimate",
+            "kit.core.layout", "kit.privacy", "kit.estimate",
         ),
     ),
     (
@@ -181,10 +181,10 @@ def test_every_exception_is_still_one(name: str, target: str, why: str) -> None:
     ("name", "allowed"),
     [
         ("kit", set()),
-        ("kit.exits", set()),
-        ("kit.contract", set()),
-        ("kit.types", set()),
-        ("kit.errors", {"kit.exits"}),
+        ("kit.core.exits", set()),
+        ("kit.core.contract", set()),
+        ("kit.core.values", set()),
+        ("kit.core.errors", {"kit.core.exits"}),
     ],
 )
 def test_the_foundation_stands_on_nothing(name: str, allowed: set[str]) -> None:

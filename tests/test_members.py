@@ -18,9 +18,9 @@ import torch
 from safetensors.numpy import load_file, save_file
 from support import Kit, make_table, plan, shard_of
 
-from kit import exits, layout
+from kit.core import exits, layout
+from kit.core.errors import BadInput, DiskFull, PrerequisiteFailed
 from kit.corpus.shard import observed_path
-from kit.errors import BadInput, DiskFull, PrerequisiteFailed
 from kit.fsio import TEMPORARY_PREFIX
 from kit.proc import Processes
 from kit.session import KIT_ROOT

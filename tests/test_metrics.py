@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from kit.errors import InvalidEvidence
+from kit.core.errors import InvalidEvidence
 from kit.metrics import Agreement, agreement, described
 
 

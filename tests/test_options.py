@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from support import Kit
 
-from kit.contract import ENCODER_VOCAB
+from kit.core.contract import ENCODER_VOCAB
+from kit.core.values import EncodeSettings
 from kit.ffmpeg import Ffmpeg
 from kit.platforms.nvenc import Nvenc
 from kit.platforms.options import OptionHelp, check_options, parse_help, used_values
 from kit.proc import Processes
-from kit.types import EncodeSettings
 
 HELP = """Encoder h264_nvenc [NVIDIA NVENC H.264 encoder]:
     Supported pixel formats: yuv420p nv12

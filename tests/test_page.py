@@ -16,9 +16,10 @@ import pytest
 from support import Command, judged_run, run_in
 from test_verify import bundle_of, edit
 
-from kit import exits, layout, pipeline
+from kit import pipeline
+from kit.core import exits, layout
+from kit.core.errors import BadInput, DiskFull, PageFailed
 from kit.corpus.shard import FailedCell, read_manifest
-from kit.errors import BadInput, DiskFull, PageFailed
 from kit.page import make
 from kit.page.blocks import Cell, Section, Table, Text, number
 from kit.page.headline import headline

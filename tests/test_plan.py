@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from support import ready
 
-from kit.canon import sha256_json
+from kit.core.canon import sha256_json
+from kit.core.values import Device, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile, Teacher
 from kit.plan import disk_bytes, keyed_facts, plan_cells, quality_points
 from kit.platforms.registry import settings_for
-from kit.types import Device, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile, Teacher
 
 SETTINGS = EncodeSettings(
     encoder="libx264", preset="medium", cq=31, argv=("-c:v", "libx264", "-crf", "31"), encode_pix_fmt="yuv420p",

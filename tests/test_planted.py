@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from support import plan, rows_of, shard_of
 
+from kit.core.values import Cell
 from kit.corpus.cellfile import CellRows
 from kit.evidence.baselines import Baseline
 from kit.results import Training
@@ -22,7 +23,6 @@ from kit.training import table
 from kit.training.folds import by_group
 from kit.training.predictions import Predictions, from_columns
 from kit.training.table import Table
-from kit.types import Cell
 
 FRAMES = 40
 SOURCES = ("Highway", "Park", "Tango", "Crowd", "River", "Night")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from kit.errors import BadInput, Missing
+from kit.core.errors import BadInput, Missing
 from kit.training.predictions import Predictions, from_columns, read, write
 
 CORPUS = "c" * 64

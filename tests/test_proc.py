@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.errors import ToolFailed
+from kit.core.errors import ToolFailed
 from kit.proc import EXCERPT_LINES, Completed, Processes, Stopped, excerpt
 
 

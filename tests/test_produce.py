@@ -19,6 +19,8 @@ import pytest
 from support import MakeClip, ready
 
 from kit import ffmpeg as ffmpeg_module
+from kit.core.errors import DiskFull
+from kit.core.values import Cell
 from kit.corpus import produce as produce_module
 from kit.corpus.attempts import produce_at
 from kit.corpus.cellfile import CellRows
@@ -26,7 +28,6 @@ from kit.corpus.diskwait import DiskWait
 from kit.corpus.produce import Bench, produce
 from kit.corpus.schedule import Place, Schedule
 from kit.corpus.shard import FailedCell, cell_path
-from kit.errors import DiskFull
 from kit.ffmpeg import Ffmpeg
 from kit.fsio import TEMPORARY_PREFIX
 from kit.plan import plan_cells
@@ -38,7 +39,6 @@ from kit.scorers.teachers import CANONICAL
 from kit.sources.identity import identify
 from kit.sources.read import Tools
 from kit.sources.scan import scan
-from kit.types import Cell
 
 pytestmark = pytest.mark.ffmpeg
 

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from support import plan, rows_of, shard_of
 
-from kit import contract
 from kit.archive import Limits, Member, unpack_tar_gz, write_tar_gz
+from kit.core import contract
+from kit.core.errors import BadInput, Wanting
+from kit.core.values import Cell
 from kit.corpus import received
 from kit.corpus.cellfile import CellRows
 from kit.corpus.received import open_bundle, read_cell, read_shard
 from kit.corpus.shard import Shard, observed_path
-from kit.errors import BadInput, Wanting
-from kit.types import Cell
 
 # --------------------------------------------------------------------------------------------- the archive
 

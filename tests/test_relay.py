@@ -15,10 +15,11 @@ from support import Kit, MakeClip, ready
 
 from kit import ffmpeg as ffmpeg_module
 from kit.config import complete
+from kit.core.errors import ToolFailed
+from kit.core.values import Cell, Teacher
 from kit.corpus.cellfile import CellRows
 from kit.corpus.produce import Bench, produce
 from kit.corpus.shard import FailedCell, observed_path
-from kit.errors import ToolFailed
 from kit.examine import Examined, _check_encoders
 from kit.ffmpeg import Ffmpeg, locate
 from kit.plan import plan_cells
@@ -32,7 +33,6 @@ from kit.sources.identity import identify
 from kit.sources.read import Tools
 from kit.sources.scan import scan
 from kit.stall import Patience
-from kit.types import Cell, Teacher
 from kit.ui import Ui
 
 pytestmark = pytest.mark.ffmpeg

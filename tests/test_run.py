@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from support import FRAMES, QUICK, Kit
 
-from kit import contract, layout
-from kit.canon import sha256_json
+from kit.core import contract, layout
+from kit.core.canon import sha256_json
 from kit.ffmpeg import Ffmpeg
 from kit.gate import apply_gate, thresholds_sha256
 from kit.pipeline import NAMES

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from support import planned as cell
 
+from kit.core.values import Cell
 from kit.corpus.schedule import Place, Schedule
-from kit.types import Cell
 
 
 def cost(one: Cell) -> float:

@@ -19,8 +19,9 @@ from test_graph import networks
 from test_relay import cell_of
 from test_vmaf_tool import write_tool
 
-from kit import contract, exits, layout
-from kit.errors import BadInput, Wanting
+from kit.core import contract, exits, layout
+from kit.core.errors import BadInput, Wanting
+from kit.core.values import SourceFile
 from kit.ffmpeg import Ffmpeg
 from kit.fsio import scratch_folder
 from kit.metrics import pooled
@@ -36,7 +37,6 @@ from kit.training import export, runtime
 from kit.training.model import Network
 from kit.training.model_file import open_model
 from kit.training.standardiser import fit_standardiser
-from kit.types import SourceFile
 
 TABLE = make_table()
 SCALE = fit_standardiser(TABLE.features, np.arange(len(TABLE), dtype=np.int32))

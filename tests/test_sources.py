@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from support import MakeClip, ready
 
+from kit.core.errors import Several
+from kit.core.geometry import PIXEL_FORMATS, parse_option
+from kit.core.values import Cell, Source
 from kit.corpus.produce import Bench, produce
 from kit.corpus.shard import FailedCell, observed_path
-from kit.errors import Several
 from kit.ffmpeg import Ffmpeg, fused_command
-from kit.geometry import PIXEL_FORMATS, parse_option
 from kit.plan import plan_cells
 from kit.platforms.registry import settings_for
 from kit.proc import Processes
@@ -25,7 +26,6 @@ from kit.scorers.teachers import CANONICAL
 from kit.sources.identity import identify, identify_all
 from kit.sources.read import Tools, frames_of
 from kit.sources.scan import scan
-from kit.types import Cell, Source
 
 pytestmark = pytest.mark.ffmpeg
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from support import make_table
 from torch import Tensor
 
-from kit import contract
+from kit.core import contract
 from kit.training import loop, stacked
 from kit.training.draws import Draws
 from kit.training.feed import Feed

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.errors import ToolFailed
+from kit.core.errors import ToolFailed
 from kit.ffmpeg import Ffmpeg
 from kit.proc import Command, Processes
 from kit.stall import PS, Patience, Watch, cpu_seconds, ps_times

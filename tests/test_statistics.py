@@ -11,8 +11,8 @@ import pytest
 from scipy import stats
 from support import make_table
 
-from kit import contract
-from kit.errors import InvalidEvidence
+from kit.core import contract
+from kit.core.errors import InvalidEvidence
 from kit.evidence import CellFacts, bootstrap, calibration, coverage
 from kit.evidence.baselines import ASSUMPTIONS, Baseline, Corpus, compared, leaked
 from kit.evidence.errors import RANGES, figures, in_range, levels

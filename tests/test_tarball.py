@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from kit import __version__, exits, layout
+from kit import __version__
+from kit.core import exits, layout
 from kit.session import KIT_ROOT
 
 NAME = f"vmaf-ensemble-kit-{__version__}"

@@ -12,14 +12,14 @@ import pytest
 from support import Kit, MakeClip, write_model
 from test_relay import bench, cell_of
 
+from kit.core.errors import BadInput, PrerequisiteFailed
+from kit.core.values import Teacher
 from kit.corpus.cellfile import CellRows
 from kit.corpus.produce import produce
-from kit.errors import BadInput, PrerequisiteFailed
 from kit.ffmpeg import Ffmpeg
 from kit.proc import Processes
 from kit.scorers import ffmpeg_filter, golden, teachers
 from kit.sources.read import Tools
-from kit.types import Teacher
 
 pytestmark = pytest.mark.ffmpeg
 

@@ -26,10 +26,11 @@ import pytest
 from support import PICTURES, Ask, MakeClip, in_process
 from test_vmaf_tool import write_tool
 
-from kit import contract, exits
-from kit.errors import BadInput
+from kit.core import contract, exits
+from kit.core.errors import BadInput
+from kit.core.geometry import frame_bytes
+from kit.core.values import Geometry, Scorer, Source, SourceFile, Teacher
 from kit.ffmpeg import Ffmpeg
-from kit.geometry import frame_bytes
 from kit.platforms.detect import probe_host
 from kit.proc import Processes
 from kit.scorers import base, golden, log, pair, vmaf_tool
@@ -41,7 +42,6 @@ from kit.tiny import extraction, table
 from kit.tiny.extraction import Result
 from kit.tiny.feature_cache import Cache
 from kit.tiny.measuring import Instruments, Measured, Pair, key
-from kit.types import Geometry, Scorer, Source, SourceFile, Teacher
 
 #: Sources of the mock ladder, scenes of one film, and how a rung is made worse.
 LADDER = {"ElFuente1_30fps": "Bars", "ElFuente2_30fps": "Life"}

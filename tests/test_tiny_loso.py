@@ -13,8 +13,8 @@ import pytest
 from support import Command
 from tiny import FILM, KIT, SCENES, TABLE, load, untrained
 
-from kit import exits
-from kit.errors import BadInput
+from kit.core import exits
+from kit.core.errors import BadInput
 from kit.session import KIT_ROOT
 from kit.tiny import table
 from kit.tiny.loso import folds_of, lines

@@ -15,7 +15,8 @@ import pytest
 from support import Ask, Command
 from tiny import LINE, OFFSET, SLOPES, foreign, line
 
-from kit import contract, exits, validation
+from kit import validation
+from kit.core import contract, exits
 from kit.tiny import checkpoint, latency, register, table
 from kit.tiny.card import weights
 from kit.tiny.fit import facts_of

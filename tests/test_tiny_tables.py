@@ -17,10 +17,10 @@ from test_corpus_import import imported
 from test_corpus_import import rows as lines_of
 from tiny import TABLE
 
-from kit import contract, exits
-from kit.errors import BadInput, Wanting
+from kit.core import contract, exits
+from kit.core.errors import BadInput, Wanting
+from kit.core.values import Teacher
 from kit.tiny import combining, manifest, mos, table
-from kit.types import Teacher
 
 
 @pytest.fixture

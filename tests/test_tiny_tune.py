@@ -22,8 +22,8 @@ import pytest
 from support import Command
 from tiny import FILM, KIT, load
 
-from kit import exits
-from kit.errors import BadInput
+from kit.core import exits
+from kit.core.errors import BadInput
 from kit.proc import Processes
 from kit.session import KIT_ROOT
 from kit.tiny import table

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from support import GROUPS, make_table
 
-from kit import contract
-from kit.errors import BadInput, InvalidEvidence
+from kit.core import contract
+from kit.core.errors import BadInput, InvalidEvidence
 from kit.training.draws import Draws
 from kit.training.folds import by_box, by_encoder, by_group
 from kit.training.loop import train_member

@@ -21,8 +21,8 @@ from onnx import TensorProto, helper
 from safetensors.numpy import load_file, save_file
 from support import Command, run_in
 
-from kit import exits, layout
 from kit.archive import Member, write_tar_gz
+from kit.core import exits, layout
 from kit.corpus.shard import read_manifest
 from kit.fsio import sha256_file, write_json
 from kit.proc import Processes

@@ -17,9 +17,10 @@ import pytest
 from support import Kit, MakeClip, write_model
 from test_relay import cell_of, made
 
+from kit.core.errors import PrerequisiteFailed
+from kit.core.values import Teacher
 from kit.corpus.produce import Bench, produce
 from kit.corpus.shard import FailedCell
-from kit.errors import PrerequisiteFailed
 from kit.ffmpeg import Ffmpeg
 from kit.proc import Processes
 from kit.scorers import choose, golden, log, teachers, vmaf_tool
@@ -27,7 +28,6 @@ from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.scorers.teachers import CANONICAL
 from kit.scorers.vmaf_tool import VmafTool
 from kit.sources.read import Tools
-from kit.types import Teacher
 
 pytestmark = pytest.mark.ffmpeg
 

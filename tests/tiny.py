@@ -12,7 +12,7 @@ import onnx
 import pandas as pd
 from onnx import TensorProto, helper, numpy_helper
 
-from kit import contract
+from kit.core import contract
 from kit.tiny import checkpoint, table
 from kit.tiny.fit import facts_of
 from kit.tiny.table import FeatureTable

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from kit import __version__, contract
+from kit import __version__
 from kit.cluster.offer import Offer, OfferedEncoder, source_resource
+from kit.core import contract
+from kit.core.values import Cell, Scorer, Source, Teacher
 from kit.plan import plan_cells, quality_points
 from kit.platforms.registry import settings_for
-from kit.types import Cell, Scorer, Source, Teacher
 
 
 @dataclass(frozen=True, kw_only=True)

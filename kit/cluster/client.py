@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from kit.canon import sha256_json
 from kit.cluster import engine, offer, work
 from kit.cluster.maker import Job
 from kit.cluster.offer import Offer
 from kit.cluster.security import TIMEOUT, Link, reach
-from kit.errors import PrerequisiteFailed
-from kit.types import Cell
+from kit.core.canon import sha256_json
+from kit.core.errors import PrerequisiteFailed
+from kit.core.values import Cell
 
 log = logging.getLogger(__name__)
 

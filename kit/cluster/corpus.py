@@ -14,16 +14,16 @@ from kit.cluster.client import Cluster
 from kit.cluster.maker import Job
 from kit.cluster.offer import Offer
 from kit.config import RunConfig
+from kit.core.errors import DiskFull, PrerequisiteFailed, Wanting
+from kit.core.values import Cell, Source
 from kit.corpus.diskwait import DiskWait, need
 from kit.corpus.keep import keep
 from kit.corpus.produce import Bench
 from kit.corpus.shard import CellEntry, FailedCell, cell_path, entry_for
 from kit.corpus.tally import Tally
-from kit.errors import DiskFull, PrerequisiteFailed, Wanting
 from kit.fsio import NO_ROOM
 from kit.results import Prereqs
 from kit.session import Session
-from kit.types import Cell, Source
 from kit.ui import Row, duration
 
 #: Seconds between two looks for results, and for workers that have come or gone.

@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from kit.core.errors import DiskFull, KitError
+from kit.core.values import Cell, ReadyEncoder, Scorer, Source, Teacher
 from kit.corpus.attempts import produce_at
 from kit.corpus.diskwait import DiskWait
 from kit.corpus.produce import Bench
 from kit.corpus.schedule import Schedule
 from kit.corpus.shard import FailedCell, cell_path, observed_path
-from kit.errors import DiskFull, KitError
 from kit.plan import plan_cells
 from kit.platforms.registry import family_of, settings_for
 from kit.proc import Stopped
-from kit.types import Cell, ReadyEncoder, Scorer, Source, Teacher
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kit import __version__, contract
-from kit.canon import sha256_json
-from kit.types import NO_DEVICE, ReadyEncoder, Scorer, Teacher
+from kit import __version__
+from kit.core import contract
+from kit.core.canon import sha256_json
+from kit.core.values import NO_DEVICE, ReadyEncoder, Scorer, Teacher
 
 #: Under this name a worker's offer stands in what Dask tells of it.
 STARTUP = "vmaf_kit"
@@ -18,7 +19,7 @@ _SOURCE = "src-"
 
 @dataclass(frozen=True, kw_only=True)
 class OfferedEncoder:
-    """An encoder of a worker; the same as :class:`kit.types.ReadyEncoder` without what is local to its box.
+    """An encoder of a worker; the same as :class:`kit.core.values.ReadyEncoder` without what is local to its box.
 
     Attributes:
         anchor_only: there for the anchor; nobody asked for it at every quality point.

@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from kit import contract
+from kit.core import contract
+from kit.core.errors import PrerequisiteFailed, Wanting
+from kit.core.values import Cell
 from kit.corpus import cellfile
 from kit.corpus.cellfile import CellRows
 from kit.corpus.produce import geometry_facts
 from kit.corpus.shard import FailedCell
-from kit.errors import PrerequisiteFailed, Wanting
-from kit.types import Cell
 
 #: What is noted of the making of a cell, and of which type it is.
 _OBSERVED: Mapping[str, type | tuple[type, ...]] = {

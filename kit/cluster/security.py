@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit.config import RunConfig
-from kit.errors import BadInput
+from kit.core.errors import BadInput
 from kit.option_values import CLUSTER
 
 #: Seconds within which a scheduler must answer.

@@ -16,15 +16,15 @@ from kit.cluster.maker import Maker
 from kit.cluster.offer import Offer
 from kit.cluster.security import TIMEOUT, Link, reach
 from kit.config import RunConfig
+from kit.core.geometry import largest_frame
+from kit.core.values import Source
 from kit.corpus.diskwait import DiskWait
 from kit.corpus.produce import Bench
 from kit.corpus.schedule import Schedule
 from kit.examine import identify, names_for
-from kit.geometry import largest_frame
 from kit.plan import cells_at_once
 from kit.results import Prereqs
 from kit.session import Session
-from kit.types import Source
 from kit.ui import LINE_EVERY
 
 _T = TypeVar("_T")

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
+from kit.core.errors import DiskFull
 from kit.corpus.cellfile import CellRows
 from kit.corpus.diskwait import DiskWait, need
 from kit.corpus.produce import Bench, produce
 from kit.corpus.schedule import Place
 from kit.corpus.shard import FailedCell
-from kit.errors import DiskFull
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kit.canon import canonical_json
+from kit.core.canon import canonical_json
 from kit.corpus.shard import Box, CellEntry
 
 #: A box by name and platform; None for what is not told.

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import contract
-from kit.canon import canonical_json
-from kit.errors import Wanting
+from kit.core import contract
+from kit.core.canon import canonical_json
+from kit.core.errors import Wanting
 from kit.fsio import write_bytes
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kit.errors import DiskFull
+from kit.core.errors import DiskFull
+from kit.core.values import Cell
 from kit.fsio import fits, free_bytes
-from kit.types import Cell
 from kit.ui import duration, size
 
 #: What a cell writes: files of a fixed size, and a frame's lines in logs and Parquet (0.6 to 1.5 kB measured).

@@ -13,12 +13,12 @@ from typing import IO, Any
 
 import numpy as np
 
+from kit.core.errors import BadInput
 from kit.corpus import cellfile, jsonl
 from kit.corpus import shard as shards
 from kit.corpus.cellfile import CellRows
 from kit.corpus.place import shard_folder
 from kit.corpus.shard import CellEntry, Shard
-from kit.errors import BadInput
 from kit.fsio import atomic_path
 
 #: Rows of a row group, and so about how many are held in memory.

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kit import contract
-from kit.canon import sha256_json
+from kit.core import contract
+from kit.core.canon import sha256_json
+from kit.core.errors import BadInput
 from kit.corpus import jsonl
 from kit.corpus import shard as shards
 from kit.corpus.boxes import Makers
@@ -18,7 +19,6 @@ from kit.corpus.jsonl import Encode
 from kit.corpus.keep import keep
 from kit.corpus.shard import CellEntry, Shard, place
 from kit.datasets import bvi_dvc, groups, npd
-from kit.errors import BadInput
 from kit.fsio import remove_temporaries
 
 #: Stands in the key and in the footer of every imported cell, and as the corpus of its rows.

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from kit import contract
-from kit.errors import BadInput, KitError, Several
+from kit.core import contract
+from kit.core.errors import BadInput, KitError, Several
 
 #: Fields of a line in the order they are written. The encode's size and time may be null.
 FIELDS = ("src", "encoder", "cq", "enc_bytes", "enc_time_ms", "frame_index", "vmaf", *contract.FEATURES)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kit import contract
+from kit.core import contract
 from kit.corpus import cellfile
 from kit.corpus.shard import observed_path
 from kit.fsio import json_bytes, write_bytes

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kit import layout
+from kit.core import layout
+from kit.core.errors import Missing
 from kit.corpus.planned import PLAN
 from kit.corpus.shard import MANIFEST
-from kit.errors import Missing
 
 
 def shard_folder(folder: Path) -> Path:

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kit import contract
+from kit.core import contract
+from kit.core.errors import BadInput
+from kit.core.values import Cell
 from kit.corpus.shard import CellEntry, cell_path
-from kit.errors import BadInput
 from kit.fsio import read_json, write_bytes
-from kit.types import Cell
 
 PLAN = "plan.json"
 

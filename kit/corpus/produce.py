@@ -11,11 +11,12 @@ from pathlib import Path
 
 from kit import __version__
 from kit.config import STALL_TIMEOUT
+from kit.core.errors import DiskFull, KitError, ToolFailed
+from kit.core.values import Cell, Geometry
 from kit.corpus import cellfile
 from kit.corpus.keep import keep
 from kit.corpus.shard import FailedCell, cell_path
 from kit.corpus.tally import Tally
-from kit.errors import DiskFull, KitError, ToolFailed
 from kit.ffmpeg import Ffmpeg, first_error, remedy
 from kit.fsio import NO_ROOM, TEMPORARY_PREFIX, free_bytes
 from kit.proc import Processes, excerpt
@@ -23,7 +24,6 @@ from kit.scorers import base, log
 from kit.scorers.base import CellScorer, Work
 from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.stall import Patience
-from kit.types import Cell, Geometry
 
 #: Free space below which a failed write is a full disk, whatever ffmpeg or libvmaf said of it.
 _ALMOST_FULL = 1 << 20

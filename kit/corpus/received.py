@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from kit import contract, layout
 from kit.archive import LIMITS, Limits, unpack_tar_gz
+from kit.core import contract, layout
+from kit.core.errors import BadInput, Wanting
 from kit.corpus import cellfile
 from kit.corpus import shard as shards
 from kit.corpus.cellfile import CellRows
 from kit.corpus.importing import MARKER, key_of_rows
 from kit.corpus.shard import Box, CellEntry, Shard, place
-from kit.errors import BadInput, Wanting
 from kit.fsio import read_json
 from kit.plan import key_of
 

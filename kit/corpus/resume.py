@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kit.core.errors import BadInput, Missing, Wanting
+from kit.core.values import Cell
 from kit.corpus import cellfile
 from kit.corpus.planned import PlannedCell, from_cell
 from kit.corpus.shard import CellEntry, observed_path
-from kit.errors import BadInput, Missing, Wanting
 from kit.fsio import read_json
-from kit.types import Cell
 
 #: What a key is the hash of, in the words of a reason. Encoder and quality point are the cell's place.
 _WORDS = {

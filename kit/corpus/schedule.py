@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
-from kit.types import Cell
+from kit.core.values import Cell
 
 
 class Schedule:

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kit import __version__, contract
-from kit.canon import sha256_json
+from kit import __version__
+from kit.core import contract
+from kit.core.canon import sha256_json
+from kit.core.errors import BadInput, Missing, Wanting
+from kit.core.values import Cell, Teacher
 from kit.corpus import cellfile
-from kit.errors import BadInput, Missing, Wanting
 from kit.fsio import read_json, write_json
-from kit.types import Cell, Teacher
 
 MANIFEST = "shard.json"
 GROUPS = "groups.json"

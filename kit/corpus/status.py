@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kit import layout
+from kit.core import layout
+from kit.core.errors import BadInput, Missing, Wanting
+from kit.core.values import Teacher
 from kit.corpus import planned
 from kit.corpus import shard as shards
 from kit.corpus.place import shard_folder
 from kit.corpus.planned import PlannedCell
 from kit.corpus.resume import differences, finished, gone, outdated
 from kit.corpus.shard import CellEntry, FailedCell
-from kit.errors import BadInput, Missing, Wanting
 from kit.fsio import read_json
-from kit.types import Teacher
 
 #: States of a planned cell. ``outdated``: made, but under conditions that are no longer those of the plan or the box.
 STATES = ("done", "failed", "missing", "damaged", "outdated")

@@ -11,12 +11,12 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import contract
+from kit.core import contract
+from kit.core.errors import Missing
 from kit.corpus import shard as shards
 from kit.corpus.cellfile import CellRows
 from kit.corpus.place import shard_folder
 from kit.corpus.shard import CellEntry, Shard
-from kit.errors import Missing
 
 #: The columns with a range.
 NUMBERS = (*contract.FEATURES, "vmaf")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from kit.types import Cell
+from kit.core.values import Cell
 from kit.ui import duration
 
 #: Bytes from the end of a progress file that hold the last report of ffmpeg's.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from kit.errors import BadInput
+from kit.core.errors import BadInput
 from kit.sources.scan import Listing
 
 

@@ -12,8 +12,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from kit.core.errors import BadInput
 from kit.datasets.base import Contents, strangers
-from kit.errors import BadInput
 from kit.sources.scan import Listing
 
 #: Resolution to subset letter.

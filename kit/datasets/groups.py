@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kit import contract
-from kit.errors import BadInput, KitError, Several
+from kit.core import contract
+from kit.core.errors import BadInput, KitError, Several
+from kit.core.values import SourceFile
 from kit.fsio import read_json
-from kit.types import SourceFile
 
 FILE = "groups.json"
 

@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kit.core.errors import BadInput, KitError, Several
+from kit.core.geometry import RawFormat
+from kit.core.values import SourceFile
 from kit.datasets import groups
 from kit.datasets.base import Contents
 from kit.datasets.manifest import manifests
 from kit.datasets.packed import PACK, read_pack
 from kit.datasets.pairs import Pair, pair_up
 from kit.datasets.registry import choose
-from kit.errors import BadInput, KitError, Several
-from kit.geometry import RawFormat
 from kit.sources.identity import identify
 from kit.sources.read import Tools
 from kit.sources.scan import Listing, inspect_all, list_folder
-from kit.types import SourceFile
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from kit import contract
+from kit.core import contract
+from kit.core.errors import BadInput, Missing
 from kit.datasets import groups
 from kit.datasets.packed import PACK, is_inside, read_pack
-from kit.errors import BadInput, Missing
 from kit.fsio import sha256_file, write_bytes
 from kit.pool import run_many
 from kit.sources.scan import all_files

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from kit.core.errors import BadInput
 from kit.datasets.base import Contents, Distorted, strangers
-from kit.errors import BadInput
 from kit.sources.scan import CLIPS, Listing
 
 #: Stems of the references, each to its content group: both ElFuente clips are scenes of one film.

@@ -7,20 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit import contract
+from kit.core import contract
+from kit.core.errors import BadInput, DiskFull, KitError, Several
+from kit.core.geometry import frame_bytes
+from kit.core.values import Geometry, Source, SourceFile
 from kit.datasets import groups
 from kit.datasets.load import Opened
 from kit.datasets.packed import Pack, PackedClip, write_pack
 from kit.datasets.room import Room
-from kit.errors import BadInput, DiskFull, KitError, Several
 from kit.ffmpeg import damage, lossless_command
 from kit.fsio import atomic_path, locked, remove_temporaries, sha256_file, write_json
-from kit.geometry import frame_bytes
 from kit.pool import run_many
 from kit.sources.identity import duplicates, identify, measure, remember
 from kit.sources.read import Tools
 from kit.sources.scan import CONTAINERS, inspect
-from kit.types import Geometry, Source, SourceFile
 
 #: Codec to the encoder's arguments. FFV1: intra only, a checksum in every slice, so that damage is seen.
 CODECS = {

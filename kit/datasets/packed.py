@@ -8,11 +8,12 @@ from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from kit import __version__, contract
-from kit.errors import BadInput
+from kit import __version__
+from kit.core import contract
+from kit.core.errors import BadInput
+from kit.core.geometry import checked_format
+from kit.core.values import Geometry
 from kit.fsio import read_json, write_json
-from kit.geometry import checked_format
-from kit.types import Geometry
 
 PACK = "pack.json"
 

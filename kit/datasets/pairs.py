@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kit.core.errors import BadInput
+from kit.core.geometry import frame_bytes
+from kit.core.values import Geometry, SourceFile
 from kit.datasets.base import Distorted
-from kit.errors import BadInput
-from kit.geometry import frame_bytes
 from kit.sources.scan import yuv_geometry
-from kit.types import Geometry, SourceFile
 
 
 @dataclass(frozen=True, kw_only=True)

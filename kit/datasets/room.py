@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from kit.errors import DiskFull, ToolFailed
+from kit.core.errors import DiskFull, ToolFailed
 from kit.fsio import NO_ROOM, free_bytes
 from kit.ui import size
 

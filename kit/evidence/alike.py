@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import contract
+from kit.core import contract
 from kit.evidence.base import CellFacts
 from kit.metrics import Values
 from kit.training.table import Table

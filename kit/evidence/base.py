@@ -9,7 +9,7 @@ from statistics import mean
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.errors import InvalidEvidence
+from kit.core.errors import InvalidEvidence
 from kit.metrics import Agreement, Values, agreement
 from kit.training.predictions import Predictions
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kit import contract
+from kit.core import contract
 from kit.evidence.base import CellFacts, columns, ensemble_mean
 from kit.evidence.bootstrap import ByGroup, Statistic, by_group, interval
 from kit.metrics import Values, pearson

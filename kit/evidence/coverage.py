@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kit import contract
+from kit.core import contract
 from kit.evidence.alike import near_duplicates
 from kit.evidence.base import CellFacts
 from kit.training.table import Table

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import evidence, layout
+from kit import evidence
+from kit.core import layout
+from kit.core.errors import BadInput, Missing
 from kit.corpus import received
 from kit.corpus import shard as shards
 from kit.corpus.shard import CellEntry, FailedCell, Shard
-from kit.errors import BadInput, Missing
 from kit.fsio import read_json
 from kit.training import predictions as prediction_file
 from kit.training.predictions import Predictions

@@ -7,8 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from kit import exits, layout
-from kit.errors import BadInput, DiskFull, ToolFailed
+from kit.core import exits, layout
+from kit.core.errors import BadInput, DiskFull, ToolFailed
 from kit.fsio import TEMPORARY_PREFIX
 from kit.proc import Processes
 from kit.session import KIT_ROOT

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from kit import exits
 from kit.confine import confine
-from kit.errors import KitError
+from kit.core import exits
+from kit.core.errors import KitError
 from kit.fsio import NO_ROOM
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kit import layout
+from kit.core import layout
 from kit.fsio import write_bytes
 from kit.page.blocks import Figures
 from kit.page.gather import gather

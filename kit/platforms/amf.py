@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kit.core.values import NO_DEVICE, Device, EncodeSettings, Finding
 from kit.platforms.base import ONLY, score_format
 from kit.platforms.facts import HostFacts
-from kit.types import NO_DEVICE, Device, EncodeSettings, Finding
 
 
 class Amf:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from kit.errors import BadInput
-from kit.geometry import PIXEL_FORMATS
+from kit.core.errors import BadInput
+from kit.core.geometry import PIXEL_FORMATS
+from kit.core.values import Device, EncodeSettings, Finding
 from kit.platforms.facts import HostFacts
-from kit.types import Device, EncodeSettings, Finding
 
 #: The variant of a family that has but one.
 ONLY = ""

@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kit.errors import BadInput, ToolFailed
+from kit.core.errors import BadInput, ToolFailed
 from kit.platforms.facts import (
     NVIDIA_FIELDS,
     NVIDIA_SAYS,

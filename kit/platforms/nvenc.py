@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kit.core.values import NO_DEVICE, Device, EncodeSettings, Finding
 from kit.platforms.base import scale_63, score_format
 from kit.platforms.facts import HostFacts, NvidiaGpu
-from kit.types import NO_DEVICE, Device, EncodeSettings, Finding
 
 #: GeForce driver version from which on so many sessions are allowed.
 _SESSIONS = (((591, 59), 12), ((550,), 8), ((530,), 5), ((0,), 3))

@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kit.contract import CQ_RANGE, ENCODER_VOCAB
+from kit.core.contract import CQ_RANGE, ENCODER_VOCAB
+from kit.core.geometry import PIXEL_FORMATS
 from kit.ffmpeg import Ffmpeg
-from kit.geometry import PIXEL_FORMATS
 from kit.platforms.registry import family_of
 from kit.proc import Processes
 

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.contract import PROBE_FPS, PROBE_FRAMES, PROBE_HEIGHT, PROBE_WIDTH
-from kit.errors import ToolFailed
+from kit.core.contract import PROBE_FPS, PROBE_FRAMES, PROBE_HEIGHT, PROBE_WIDTH
+from kit.core.errors import ToolFailed
+from kit.core.geometry import PIXEL_FORMATS
+from kit.core.values import Geometry, ReadyEncoder, SourceFile
 from kit.ffmpeg import (
     DECODED_STATS,
     Ffmpeg,
@@ -22,7 +24,6 @@ from kit.ffmpeg import (
     stats_column,
 )
 from kit.fsio import scratch_folder
-from kit.geometry import PIXEL_FORMATS
 from kit.platforms.facts import HostFacts
 from kit.platforms.registry import family_of
 from kit.platforms.remembered import Memory
@@ -31,7 +32,6 @@ from kit.proc import Processes
 from kit.scorers import base, teachers
 from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.stall import Patience
-from kit.types import Geometry, ReadyEncoder, SourceFile
 
 #: A quality point in the middle of the range.
 PROBE_CQ = 31

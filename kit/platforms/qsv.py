@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kit.core.values import Device, EncodeSettings, Finding
 from kit.platforms.base import score_format
 from kit.platforms.facts import RENDER_NODES, HostFacts
-from kit.types import Device, EncodeSettings, Finding
 
 _ICQ, _CQP = "icq", "cqp"
 _SILENT = (

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kit.contract import ENCODER_VOCAB
-from kit.errors import BadInput
+from kit.core.contract import ENCODER_VOCAB
+from kit.core.errors import BadInput
+from kit.core.values import EncodeSettings, Finding, ReadyEncoder
 from kit.platforms.amf import Amf
 from kit.platforms.base import EncoderFamily
 from kit.platforms.facts import HostFacts
@@ -13,7 +14,6 @@ from kit.platforms.nvenc import Nvenc
 from kit.platforms.qsv import Qsv
 from kit.platforms.software import Software
 from kit.platforms.videotoolbox import VideoToolbox
-from kit.types import EncodeSettings, Finding, ReadyEncoder
 
 FAMILIES: tuple[EncoderFamily, ...] = (
     Software(),

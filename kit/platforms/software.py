@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from kit.core.values import NO_DEVICE, Device, EncodeSettings, Finding
 from kit.platforms.base import ONLY, scale_63, score_format
 from kit.platforms.facts import HostFacts
-from kit.types import NO_DEVICE, Device, EncodeSettings, Finding
 
 _PLANAR_10 = tuple(f"yuv{chroma}p{bits}" for bits in ("", "10le") for chroma in (420, 422, 444))
 _PLANAR_12 = (*_PLANAR_10, "yuv420p12le", "yuv422p12le", "yuv444p12le")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from kit.core.values import Scorer, SourceFile, Teacher
 from kit.ffmpeg import (
     COMMON,
     SCORE_LOG,
@@ -22,7 +23,6 @@ from kit.proc import Command, Processes
 from kit.relay import encode_command, score_command
 from kit.scorers import golden, log, proof, teachers
 from kit.scorers.base import Left, Work, left_in
-from kit.types import Scorer, SourceFile, Teacher
 
 BACKEND = "cpu"
 

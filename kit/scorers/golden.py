@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.types import Geometry
+from kit.core.values import Geometry
 
 #: A new version wherever a pair or an expected value changes; part of the scorer's identity.
 GOLDEN_VERSION = 1

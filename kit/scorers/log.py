@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import contract
-from kit.errors import KitError
+from kit.core import contract
+from kit.core.errors import KitError
 
 #: What a log's metrics hold besides features: the models' scores.
 _MODELS = ("teacher", "canonical")

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import contract
-from kit.errors import PrerequisiteFailed, ToolFailed
+from kit.core import contract
+from kit.core.errors import PrerequisiteFailed, ToolFailed
+from kit.core.values import Scorer, Teacher
 from kit.ffmpeg import remedy
 from kit.scorers import golden, log, teachers
-from kit.types import Scorer, Teacher
 
 _NO_MODEL = "This scorer does not take that file as a model; see --teacher."
 #: Scores a generated pair with a teacher.

@@ -6,9 +6,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from kit.contract import CANONICAL_MODEL
-from kit.errors import BadInput
-from kit.types import Teacher
+from kit.core.contract import CANONICAL_MODEL
+from kit.core.errors import BadInput
+from kit.core.values import Teacher
 
 #: The model of the six features, as a teacher.
 CANONICAL = Teacher(id=CANONICAL_MODEL)

@@ -13,7 +13,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.errors import PrerequisiteFailed, ToolFailed
+from kit.core.errors import PrerequisiteFailed, ToolFailed
+from kit.core.values import Scorer, SourceFile, Teacher
 from kit.ffmpeg import (
     COMMON,
     DECODED_STATS,
@@ -30,7 +31,6 @@ from kit.proc import Command, Processes
 from kit.relay import encode_command, stream_input
 from kit.scorers import golden, log, proof, teachers
 from kit.scorers.base import Left, Work, left_in
-from kit.types import Scorer, SourceFile, Teacher
 
 REFERENCE, DISTORTED = "reference.y4m", "distorted.y4m"
 #: How frames travel through a pipe: every one, in whatever format.

@@ -24,7 +24,7 @@ from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 
-from kit.errors import BadInput, PrerequisiteFailed
+from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.fsio import atomic_path, sha256_file
 from kit.sources import scenes
 from kit.sources.synth import HEIGHT, WIDTH, Picture, develop

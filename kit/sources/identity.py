@@ -12,13 +12,13 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from kit.canon import sha256_chunks
-from kit.errors import BadInput, KitError, Several
+from kit.core.canon import sha256_chunks
+from kit.core.errors import BadInput, KitError, Several
+from kit.core.geometry import identity_header
+from kit.core.values import Geometry, Source, SourceFile
 from kit.fsio import read_json, write_json
-from kit.geometry import identity_header
 from kit.pool import run_many
 from kit.sources.read import Tools, frames_of
-from kit.types import Geometry, Source, SourceFile
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from kit import __version__, contract, layout
+from kit import __version__
 from kit.config import RunConfig
-from kit.errors import BadInput, PrerequisiteFailed
+from kit.core import contract, layout
+from kit.core.errors import BadInput, PrerequisiteFailed
+from kit.core.values import ReadyEncoder, Scorer, Teacher
 from kit.examine import Examined, examine, facts_for, open_sources, points_for, scorer_for
 from kit.ffmpeg import Ffmpeg, locate, on_path, scoring_partner
 from kit.fsio import read_json, write_json
@@ -19,7 +21,6 @@ from kit.results import Prereqs
 from kit.scorers import choose
 from kit.scorers.teachers import resolve
 from kit.session import Session
-from kit.types import ReadyEncoder, Scorer, Teacher
 from kit.ui import Row
 
 NAME = "prereqs"

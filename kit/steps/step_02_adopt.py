@@ -6,13 +6,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from kit import layout
 from kit.config import RunConfig
+from kit.core import layout
+from kit.core.errors import BadInput
 from kit.corpus import shard as shards
 from kit.corpus.place import shard_folder
 from kit.corpus.planned import PLAN
 from kit.corpus.shard import Shard
-from kit.errors import BadInput
 from kit.scorers import teachers
 from kit.session import Session
 from kit.ui import Row

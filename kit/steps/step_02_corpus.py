@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 
-from kit import layout
 from kit.cluster.security import link
 from kit.config import RunConfig
+from kit.core import layout
+from kit.core.errors import BadInput
+from kit.core.geometry import largest_frame
+from kit.core.values import Cell, Source
 from kit.corpus import planned, resume
 from kit.corpus import shard as shards
 from kit.corpus.attempts import produce_at
@@ -21,16 +24,13 @@ from kit.corpus.produce import Bench, geometry_facts
 from kit.corpus.schedule import Schedule
 from kit.corpus.shard import Box, CellEntry, FailedCell, Shard
 from kit.corpus.tally import Tally
-from kit.errors import BadInput
 from kit.examine import identify
-from kit.geometry import largest_frame
 from kit.plan import cells_at_once, plan_cells
 from kit.platforms.registry import family_of, settings_for
 from kit.pool import run_many
 from kit.results import Prereqs
 from kit.scorers import teachers
 from kit.session import Session
-from kit.types import Cell, Source
 from kit.ui import Row, duration
 
 NAME = "corpus"

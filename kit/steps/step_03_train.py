@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import contract, evidence, layout
+from kit import evidence
 from kit.config import RunConfig
+from kit.core import contract, layout
+from kit.core.errors import BadInput, InvalidEvidence
 from kit.corpus import shard as shards
 from kit.corpus.shard import Shard
-from kit.errors import BadInput, InvalidEvidence
 from kit.evidence import ENSEMBLE
 from kit.evidence.baselines import Baseline, expected_baselines
 from kit.fitting import fit, recipe

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kit import contract, evidence, layout
+from kit import evidence
 from kit.config import RunConfig
+from kit.core import contract, layout
+from kit.core.errors import BadInput, InvalidEvidence, Missing
 from kit.corpus import shard as shards
 from kit.corpus.shard import Shard
-from kit.errors import BadInput, InvalidEvidence, Missing
 from kit.evidence import LosoResult
 from kit.evidence.baselines import Corpus, compared
 from kit.evidence.coverage import covered

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from kit import contract
+from kit.core import contract
 from kit.tiny.ship_gate import limits_told
 from kit.training.recipe import architecture
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from kit import contract
-from kit.errors import BadInput, Several, Wanting
+from kit.core import contract
+from kit.core.errors import BadInput, Several, Wanting
 from kit.tiny import table
 from kit.tiny.table import FeatureTable
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from kit import contract
-from kit.errors import BadInput
+from kit.core import contract
+from kit.core.errors import BadInput
 from kit.training.recipe import Recipe, architecture
 
 NETFLIX, KONVID = "npd", "konvid-1k"

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import contract
-from kit.errors import BadInput, Wanting
+from kit.core import contract
+from kit.core.errors import BadInput, Wanting
+from kit.core.values import Teacher
 from kit.metrics import Values, described
 from kit.provenance import of_command
 from kit.session import Session
@@ -18,7 +19,6 @@ from kit.tiny.fit import facts_of
 from kit.tiny.fitting import file_of
 from kit.tiny.table import FOLD, GROUP, TEXTS, FeatureTable
 from kit.training.model_file import ModelFile
-from kit.types import Teacher
 
 HELD_OUT = "held-out"
 #: Figures that a mapping of the scores changes.

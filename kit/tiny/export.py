@@ -11,8 +11,10 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
-from kit import contract, validation
-from kit.errors import BadInput, ExportFailed
+from kit import validation
+from kit.core import contract
+from kit.core.errors import BadInput, ExportFailed
+from kit.core.values import Teacher
 from kit.fsio import TEMPORARY_PREFIX, read_json, sha256_file, write_bytes, write_json
 from kit.provenance import of_command
 from kit.session import Session
@@ -28,7 +30,6 @@ from kit.training.recipe import architecture
 from kit.training.runtime import Checked
 from kit.training.standardiser import Standardiser
 from kit.training.table import Rows
-from kit.types import Teacher
 
 SCHEMA = "tiny_sidecar"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")

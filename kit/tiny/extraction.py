@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from kit.core.errors import BadInput, DiskFull, KitError, Several, ToolFailed
+from kit.core.geometry import largest_frame
 from kit.datasets.load import Opened
-from kit.errors import BadInput, DiskFull, KitError, Several, ToolFailed
 from kit.ffmpeg import first_error
 from kit.fsio import NO_ROOM
-from kit.geometry import largest_frame
 from kit.plan import cells_at_once
 from kit.platforms.facts import HostFacts
 from kit.pool import run_many

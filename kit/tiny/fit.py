@@ -10,8 +10,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from kit import contract
-from kit.errors import BadInput
+from kit.core import contract
+from kit.core.errors import BadInput
 from kit.fsio import locked, sha256_file, write_bytes, write_json
 from kit.metrics import described
 from kit.provenance import Args, of_command

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from kit.core.errors import InvalidEvidence
 from kit.corpus import shard as shards
 from kit.corpus.place import shard_folder
-from kit.errors import InvalidEvidence
 from kit.platforms.detect import usable_cores
 from kit.session import Session
 from kit.tiny.table import FeatureTable

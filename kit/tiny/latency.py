@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import onnxruntime
 
-from kit import contract
+from kit.core import contract
 from kit.training.runtime import Floats
 
 #: Frames of the synthetic clip: ten seconds at 24 frames a second.

@@ -8,8 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from kit import contract
-from kit.errors import BadInput
+from kit.core import contract
+from kit.core.errors import BadInput
 from kit.fsio import locked, write_bytes, write_json
 from kit.provenance import Args, of_command
 from kit.session import Session

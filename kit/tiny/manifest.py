@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from kit import contract, provenance
-from kit.errors import BadInput
+from kit import provenance
+from kit.core import contract
+from kit.core.errors import BadInput
 from kit.fsio import atomic_path, json_bytes, read_json
 from kit.session import Session
 from kit.tiny import table

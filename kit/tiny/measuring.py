@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import contract
-from kit.canon import sha256_json
 from kit.config import STALL_TIMEOUT
-from kit.errors import BadInput
+from kit.core import contract
+from kit.core.canon import sha256_json
+from kit.core.errors import BadInput
+from kit.core.geometry import identity_header
+from kit.core.values import EncodeSettings, Scorer, Source, SourceFile, Teacher
 from kit.ffmpeg import Ffmpeg, distorted_source_filters
 from kit.fsio import scratch_folder
-from kit.geometry import identity_header
 from kit.plan import encode_argv
 from kit.platforms.base import ONLY
 from kit.platforms.registry import family_of
@@ -27,7 +28,6 @@ from kit.scorers.base import CellScorer, Work
 from kit.sources.identity import fingerprint, identify
 from kit.sources.read import Tools
 from kit.stall import Patience
-from kit.types import EncodeSettings, Scorer, Source, SourceFile, Teacher
 from kit.ui import counted
 
 #: The encode of a clip that comes without distorted ones: encoder and quality point.

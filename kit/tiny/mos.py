@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.errors import BadInput, Missing, Wanting
+from kit.core.errors import BadInput, Missing, Wanting
 from kit.tiny import table
 from kit.tiny.table import FeatureTable
 from kit.ui import counted

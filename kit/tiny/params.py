@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kit.errors import BadInput
+from kit.core.errors import BadInput
 from kit.training.recipe import Recipe, architecture
 
 #: Parameters, whether each is a whole number, and the range of each, both ends included.

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from kit.errors import BadInput
+from kit.core.errors import BadInput
 from kit.fsio import NO_ROOM, TEMPORARY_PREFIX
 from kit.tiny.registry import refuse_listed
 

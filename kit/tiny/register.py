@@ -10,8 +10,9 @@ from typing import Any
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
-from kit import contract, validation
-from kit.errors import BadInput, Missing, Wanting
+from kit import validation
+from kit.core import contract
+from kit.core.errors import BadInput, Missing, Wanting
 from kit.fsio import locked, read_json, sha256_file, write_bytes, write_json
 from kit.provenance import of_command
 from kit.session import Session

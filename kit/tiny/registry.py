@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kit import validation
-from kit.errors import BadInput
+from kit.core.errors import BadInput
 from kit.fsio import read_json
 
 REGISTRY = "registry.json"

@@ -11,7 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from kit.errors import BadInput, Missing, Wanting
+from kit.core.errors import BadInput, Missing, Wanting
 from kit.fsio import write_bytes
 from kit.tiny.places import refuse_inputs
 from kit.training import runtime

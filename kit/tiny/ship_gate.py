@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from kit import contract
-from kit.errors import BadInput
+from kit.core import contract
+from kit.core.errors import BadInput
 from kit.metrics import Values, described
 from kit.tiny.evaluate import predicted, told
 from kit.tiny.table import FeatureTable

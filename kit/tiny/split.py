@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.canon import sha256_json
-from kit.errors import BadInput
+from kit.core.canon import sha256_json
+from kit.core.errors import BadInput
 from kit.tiny.config import COMBINED, KONVID, NETFLIX, FitConfig
 from kit.tiny.table import CLIP, FeatureTable
 

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kit.canon import sha256_json
-from kit.errors import BadInput, DiskFull, PrerequisiteFailed
+from kit.core.canon import sha256_json
+from kit.core.errors import BadInput, DiskFull, PrerequisiteFailed
 from kit.fsio import write_bytes
 from kit.tiny.params import Param, recipe_with
 from kit.training.recipe import Recipe

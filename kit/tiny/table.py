@@ -15,16 +15,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kit import contract
-from kit.canon import canonical_json, sha256_json
+from kit.core import contract
+from kit.core.canon import canonical_json, sha256_json
+from kit.core.errors import BadInput, Missing, Wanting
+from kit.core.values import Teacher
 from kit.corpus import shard as shards
 from kit.corpus.merge.labels import components
 from kit.corpus.place import shard_folder
-from kit.errors import BadInput, Missing, Wanting
 from kit.fsio import atomic_path
 from kit.training.folds import Fold
 from kit.training.table import Rows
-from kit.types import Teacher
 from kit.ui import counted
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kit import contract
-from kit.errors import InvalidEvidence
+from kit.core import contract
+from kit.core.errors import InvalidEvidence
 from kit.fsio import locked, write_json
 from kit.provenance import Args, of_command
 from kit.session import Session

@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from kit import __version__
-from kit.canon import canonical_json, sha256_json
-from kit.errors import BadInput
+from kit.core.canon import canonical_json, sha256_json
+from kit.core.errors import BadInput
 from kit.fsio import write_bytes
 from kit.training.recipe import Recipe, architecture
 

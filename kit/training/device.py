@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kit.errors import PrerequisiteFailed
+from kit.core.errors import PrerequisiteFailed
 
 
 @dataclass(frozen=True, kw_only=True)

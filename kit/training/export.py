@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from kit import __version__, contract
+from kit import __version__
+from kit.core import contract
 from kit.training.model import Network
 from kit.training.recipe import Architecture
 from kit.training.standardiser import Standardiser

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 
-from kit import contract
-from kit.errors import ExportFailed
+from kit.core import contract
+from kit.core.errors import ExportFailed
 from kit.training import runtime
 from kit.training.graph_format import format_problems
 from kit.training.loop import inputs_for

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import contract
-from kit.canon import sha256_json
+from kit.core import contract
+from kit.core.canon import sha256_json
+from kit.core.errors import BadInput, InvalidEvidence
 from kit.corpus.shard import CellEntry
-from kit.errors import BadInput, InvalidEvidence
 from kit.option_values import fold_count
 from kit.training.table import Table
 

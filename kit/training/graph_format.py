@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import onnx
 from onnx import TensorProto, ValueInfoProto
 
-from kit import contract
+from kit.core import contract
 from kit.training.external_data import is_outside, tensors
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import exits
-from kit.errors import DiskFull, ToolFailed
+from kit.core import exits
+from kit.core.errors import DiskFull, ToolFailed
 from kit.fsio import TEMPORARY_PREFIX, remove_temporaries
 from kit.pool import run_many
 from kit.proc import Processes

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import gelu, relu
 
-from kit import contract
+from kit.core import contract
 from kit.training.draws import Draws
 from kit.training.recipe import Architecture
 from kit.training.standardiser import Standardiser

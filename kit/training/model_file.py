@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from onnxruntime import InferenceSession, NodeArg
 
-from kit import contract, validation
-from kit.errors import BadInput, Wanting
+from kit import validation
+from kit.core import contract
+from kit.core.errors import BadInput, Wanting
 from kit.fsio import read_json
 from kit.training import runtime
 from kit.training.external_data import outside

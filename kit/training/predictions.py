@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import contract
+from kit.core import contract
+from kit.core.errors import BadInput, Missing
 from kit.corpus.cellfile import as_numbers
-from kit.errors import BadInput, Missing
 from kit.fsio import atomic_path
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from kit import contract
+from kit.core import contract
 
 #: Names of further heads on the six features alone, after the widths of their hidden layers: ``mlp-32-16``.
 _BY_WIDTHS = re.compile(r"mlp((?:-[1-9][0-9]{0,2}){1,4})")

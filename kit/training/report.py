@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
 
-from kit import contract, evidence, layout
+from kit import evidence
+from kit.core import contract, layout
 from kit.evidence import CellFacts
 from kit.metrics import Agreement
 from kit.training.folds import Fold

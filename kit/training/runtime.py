@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from kit import contract
+from kit.core import contract
 
 Floats = NDArray[np.float32]
 #: Rows that are computed at once, so that memory does not grow with the corpus.

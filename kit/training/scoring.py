@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import contract
 from kit.codec_block import codec_block
+from kit.core import contract
 from kit.metrics import Pooled, described, pooled
 from kit.scorers.log import Scores
 from kit.training.model_file import ModelFile

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import contract
+from kit.core import contract
 
 
 @dataclass(frozen=True, kw_only=True)

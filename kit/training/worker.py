@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kit import exits
+from kit.core import exits
 from kit.fsio import NO_ROOM
 from kit.training import stacked
 from kit.training.checkpoints import Array, Checkpoint

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit import layout, validation
+from kit import validation
 from kit.confine import MEMORY, SECONDS
+from kit.core import layout
+from kit.core.errors import InvalidEvidence, ToolFailed, Wanting
 from kit.corpus import received
-from kit.errors import InvalidEvidence, ToolFailed, Wanting
 from kit.fsio import read_json
 from kit.proc import Processes
 from kit.session import KIT_ROOT

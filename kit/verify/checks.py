@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from kit.errors import KitError
+from kit.core.errors import KitError
 from kit.verify import models
 from kit.verify.check import Check
 from kit.verify.replay import ALWAYS, JUDGED, PREDICTED, ReceivedRun

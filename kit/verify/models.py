@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from kit import contract, layout
-from kit.errors import Wanting
+from kit.core import contract, layout
+from kit.core.errors import Wanting
 from kit.fsio import sha256_file
 from kit.metrics import agreement
 from kit.sidecar import Model, Origin, model_id, sidecar

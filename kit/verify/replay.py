@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from kit import contract, evidence, layout, validation
+from kit import evidence, validation
+from kit.core import contract, layout
+from kit.core.errors import Wanting
 from kit.corpus import received
 from kit.corpus import shard as shards
 from kit.corpus.shard import Shard
-from kit.errors import Wanting
 from kit.evidence import LosoResult
 from kit.evidence.baselines import Baseline, expected_baselines
 from kit.fsio import read_json, sha256_file

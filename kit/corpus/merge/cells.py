@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from kit import contract
-from kit.canon import canonical_json
+from kit.core import contract
+from kit.core.canon import canonical_json
 from kit.corpus import shard as shards
 from kit.corpus.boxes import Who, who
 from kit.corpus.cellfile import CellRows

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from kit import contract
-from kit.canon import canonical_json
+from kit.core import contract
+from kit.core.canon import canonical_json
+from kit.core.errors import KitError, Wanting
+from kit.core.values import Teacher
 from kit.corpus.merge.inputs import Input
-from kit.errors import KitError, Wanting
-from kit.types import Teacher
 
 _SAY_SO = "If you know the teacher of the rows that do not tell it, say so with --assume-teacher."
 _APART = "Merge those that fit each other; corpora of different kinds are trained on their own."

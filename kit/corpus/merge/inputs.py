@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit import layout
+from kit.core import layout
+from kit.core.errors import BadInput, Missing, Several
 from kit.corpus import received
 from kit.corpus.importing import import_rows
 from kit.corpus.place import shard_folder
 from kit.corpus.shard import Shard
-from kit.errors import BadInput, Missing, Several
 
 _BUNDLE, _ROWS = (".tar.gz", ".tgz"), (".jsonl", ".jsonl.gz")
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kit.core.errors import Wanting
 from kit.corpus.shard import Shard
-from kit.errors import Wanting
 
 
 @dataclass(kw_only=True)

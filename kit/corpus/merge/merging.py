@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kit.core.errors import BadInput, Wanting
+from kit.core.values import Teacher
 from kit.corpus import shard as shards
 from kit.corpus.boxes import Makers, Who
 from kit.corpus.merge import fit, quorum
@@ -16,10 +18,8 @@ from kit.corpus.merge.inputs import Input, open_all
 from kit.corpus.merge.labels import Resolved, resolve, source_id
 from kit.corpus.merge.report import Report
 from kit.corpus.shard import CellEntry, FailedCell, Shard
-from kit.errors import BadInput, Wanting
 from kit.fsio import TEMPORARY_PREFIX, atomic_folder, write_json
 from kit.pool import run_many
-from kit.types import Teacher
 
 #: Places that one thread does at a time.
 _BATCH = 16

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from kit import contract
+from kit.core import contract
+from kit.core.errors import Wanting
 from kit.corpus.boxes import Who
 from kit.corpus.merge.cells import Apart, Compared, Merged
-from kit.errors import Wanting
 
 
 @dataclass(kw_only=True)

@@ -7,14 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kit import __version__, contract, layout
+from kit import __version__
+from kit.core import contract, layout
+from kit.core.values import Teacher
 from kit.corpus.boxes import Who
 from kit.corpus.merge.cells import Conflict, Kept, Merged
 from kit.corpus.merge.inputs import Input
 from kit.corpus.merge.labels import Resolved, source_id
 from kit.corpus.merge.quorum import Pairs, shown
 from kit.corpus.shard import Shard
-from kit.types import Teacher
 
 #: What the report is called, in the folder of the shard.
 FILE = Path(layout.MERGE_REPORT).name

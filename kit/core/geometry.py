@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from kit.canon import canonical_json
-from kit.errors import BadInput
-from kit.types import Geometry, SourceFile
+from kit.core.canon import canonical_json
+from kit.core.errors import BadInput
+from kit.core.values import Geometry, SourceFile
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kit import exits
+from kit.core import exits
 
 
 class KitError(Exception):

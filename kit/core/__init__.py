@@ -1,0 +1,1 @@
+"""Values, constants and errors; imports nothing else of the kit."""
