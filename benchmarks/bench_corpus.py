@@ -30,12 +30,12 @@ from kit.corpus.shard import FailedCell
 from kit.ffmpeg import COMMON, Ffmpeg, distorted_filters, input_args, locate, reference_filters
 from kit.plan import plan_cells
 from kit.platforms.registry import settings_for
-from kit.pool import run_many
-from kit.proc import Processes
 from kit.scorers.teachers import CANONICAL
 from kit.sources.identity import identify
 from kit.sources.read import Tools
 from kit.sources.scan import scan
+from kit.system.pool import run_many
+from kit.system.proc import Processes
 
 CQS = (19, 25, 31, 37)
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

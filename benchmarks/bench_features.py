@@ -28,11 +28,11 @@ from kit.core.values import Scorer
 from kit.datasets.load import open_folder
 from kit.ffmpeg import COMMON, Ffmpeg, distorted_source_filters, input_args, locate
 from kit.platforms.detect import probe_host
-from kit.proc import Processes
 from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.scorers.teachers import CANONICAL
 from kit.sources.read import Tools
 from kit.sources.scan import inspect
+from kit.system.proc import Processes
 from kit.tiny.extraction import extract, pairs_of
 from kit.tiny.feature_cache import Cache
 from kit.tiny.measuring import Instruments, Pair

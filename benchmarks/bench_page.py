@@ -18,7 +18,7 @@ from support import judged_run
 from kit.core import layout
 from kit.corpus.shard import read_manifest
 from kit.page.make import make
-from kit.proc import Processes
+from kit.system.proc import Processes
 
 TURNS = 5
 ENCODERS = ("libx264", "libx265", "libsvtav1")

@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from kit.ffmpeg import locate
-from kit.proc import Processes
+from kit.system.proc import Processes
 
 RUNS = 50
 

@@ -83,7 +83,7 @@ def decide(folder: Path, cells: int) -> dict[str, float]:
     """Decide that nothing is to be done; seconds of each part, peak memory and sizes in bytes."""
     from kit.corpus import planned, resume
     from kit.corpus.shard import MANIFEST, Shard, write_manifest
-    from kit.fsio import remove_temporaries
+    from kit.system.fsio import remove_temporaries
 
     clock = [time.perf_counter()]
     sources, found = plan(cells)

@@ -23,7 +23,7 @@ import torch
 from kit.codec_block import codec_block
 from kit.corpus.shard import CellEntry
 from kit.platforms.detect import usable_cores
-from kit.proc import Processes
+from kit.system.proc import Processes
 from kit.training import stacked
 from kit.training.draws import Draws
 from kit.training.feed import Feed

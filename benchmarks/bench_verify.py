@@ -20,9 +20,9 @@ from support import plan, run_in, shard_of
 
 from kit.core import exits, layout
 from kit.corpus.shard import read_manifest
-from kit.fsio import write_json
-from kit.proc import Processes
 from kit.steps import step_03_train, step_04_verdict, step_05_bundle
+from kit.system.fsio import write_json
+from kit.system.proc import Processes
 from kit.verify import bundle as verification
 from kit.verify.check import Check
 from kit.verify.checks import run_checks

@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from kit.ffmpeg import COMMON, locate
-from kit.fsio import TEMPORARY_PREFIX
-from kit.proc import Processes
+from kit.system.fsio import TEMPORARY_PREFIX
+from kit.system.proc import Processes
 
 CLIPS, FRAMES, CQS = 10, 12, "19,25,31,37"
 #: Seconds after which no ffmpeg of a killed run may be left.

@@ -35,7 +35,7 @@ from kit.cli_worker import worker
 from kit.cluster.security import link
 from kit.core import exits, layout
 from kit.core.errors import BadInput, DiskFull, KitError, Missing, Terminated
-from kit.fsio import NO_ROOM
+from kit.system.fsio import NO_ROOM
 
 RUNS = Path("runs")
 _ROOT = Path(__file__).resolve().parent.parent
@@ -236,9 +236,10 @@ def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConf
 def _execute(
     given: dict[str, str | None], *, first: int, last: int, as_json: bool, verdict_decides: bool = False
 ) -> Outcome:
-    from kit import local, pipeline
+    from kit import pipeline
     from kit.session import open_session
-    from kit.ui import Ui
+    from kit.system import local
+    from kit.system.ui import Ui
 
     resolved = _resolve(given, continues=first > 1)
     session = open_session(resolved, ui=Ui(), cache=local.usable_cache(resolved.out_dir), argv=sys.argv[1:])
@@ -262,7 +263,7 @@ def _execute(
 
 def _show_config(resolved: config.RunConfig, ui: Any) -> None:
     """Every option that takes effect, with its value and where it came from."""
-    from kit.ui import Row
+    from kit.system.ui import Row
 
     if (resolved.out_dir / layout.CONFIG).is_file():
         ui.say(f"Going on in {resolved.out_dir}; what is finished there stays. Another --out-dir starts anew.")
@@ -287,7 +288,7 @@ def _show_end(resolved: config.RunConfig, results: dict[str, Any], ui: Any) -> N
     """What a run has come to, short enough for one screen."""
     from kit import pipeline
     from kit.page.headline import headline
-    from kit.ui import Row
+    from kit.system.ui import Row
 
     verdict, packed = (results.get(pipeline.NAMES[place]) for place in (3, 4))
     if verdict is None:
@@ -302,9 +303,10 @@ def _show_end(resolved: config.RunConfig, results: dict[str, Any], ui: Any) -> N
 
 def _show_bundle(given: dict[str, str | None], *, as_json: bool) -> Outcome:
     """What a bundle would hold, and what it would not."""
-    from kit import local, pipeline
+    from kit import pipeline
     from kit.session import open_session
-    from kit.ui import Row, Ui, size
+    from kit.system import local
+    from kit.system.ui import Row, Ui, size
 
     resolved = _resolve(given, continues=True)
     session = open_session(resolved, ui=Ui(), cache=local.usable_cache(resolved.out_dir), argv=sys.argv[1:])
@@ -320,7 +322,7 @@ def _show_bundle(given: dict[str, str | None], *, as_json: bool) -> Outcome:
 
 def _result_json(resolved: config.RunConfig, last: str, results: dict[str, Any]) -> Any:
     from kit import pipeline
-    from kit.fsio import read_json
+    from kit.system.fsio import read_json
 
     run_dir = resolved.out_dir
     left = {
@@ -340,12 +342,12 @@ def _result_json(resolved: config.RunConfig, last: str, results: dict[str, Any])
 
 
 def _dry_run(given: dict[str, str | None], *, as_json: bool) -> Outcome:
-    from kit import local
     from kit.estimate import estimate
     from kit.examine import examine
     from kit.session import open_session
     from kit.steps import step_01_prereqs
-    from kit.ui import Row, Ui, duration, size
+    from kit.system import local
+    from kit.system.ui import Row, Ui, duration, size
 
     resolved = _resolve(given, continues=False)
     if resolved.corpus is not None:

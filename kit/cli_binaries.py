@@ -63,7 +63,7 @@ def check(environ: Mapping[str, str], /, as_json: bool) -> Outcome:  # noqa: FBT
     """
     from kit.scorers import own
     from kit.session import KIT_ROOT
-    from kit.ui import Row
+    from kit.system.ui import Row
 
     session, ffmpeg, here = _here(environ)
     found = own.check_all(KIT_ROOT, here, ffmpeg=ffmpeg, processes=session.processes)

@@ -16,7 +16,7 @@ import click
 from kit import config
 from kit.core import exits
 from kit.core.errors import BadInput
-from kit.fsio import NO_ROOM
+from kit.system.fsio import NO_ROOM
 
 if TYPE_CHECKING:
     from kit.ffmpeg import Ffmpeg
@@ -57,7 +57,7 @@ def completed(
     Raises:
         BadInput: an option that cannot be used.
     """
-    from kit import local
+    from kit.system import local
 
     found = config.gather(command_line=named, environ=environ, file=file, remembered=remembered)
     values = config.parse(found)
@@ -71,9 +71,9 @@ def begun(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[config.
     Args:
         given: texts of the options on the command line.
     """
-    from kit import local
     from kit.session import open_session
-    from kit.ui import Ui
+    from kit.system import local
+    from kit.system.ui import Ui
 
     read = ("FFMPEG_BIN", "LIBVMAF_BIN", "CUDA_VISIBLE_DEVICES", "VMAF_DATA_ROOT")
     asked = {name: text for name, text in environ.items() if name in read}
@@ -97,9 +97,9 @@ def session_for(out_dir: Path | None = None, argv: Sequence[str] = ()) -> Sessio
         out_dir: the folder that it writes to; what it writes calls it ``<out>``.
         argv: the command line, for the provenance.
     """
-    from kit import local
     from kit.session import open_session
-    from kit.ui import Ui
+    from kit.system import local
+    from kit.system.ui import Ui
 
     here = config.complete({}, {}, out_dir=out_dir or Path.cwd(), box="", box_origin="")
     return open_session(here, ui=Ui(), cache=local.usable_cache(here.out_dir), argv=argv)

@@ -11,7 +11,7 @@ from kit.cli_common import Outcome, print_json, session_for
 from kit.core import exits
 
 if TYPE_CHECKING:
-    from kit.ui import Ui
+    from kit.system.ui import Ui
     from kit.verify.compare import Comparison, Side
 
 
@@ -24,7 +24,7 @@ def compare(bundles: tuple[Path, ...], as_json: bool) -> Outcome:  # noqa: FBT00
     Exit codes: 0 compared, 2 bad input, 3 a bundle is not valid or has no figures.
     """
     from kit.core.errors import BadInput
-    from kit.fsio import scratch_folder
+    from kit.system.fsio import scratch_folder
     from kit.verify.compare import compare as put_side_by_side
 
     if len(bundles) < 2:
@@ -33,7 +33,7 @@ def compare(bundles: tuple[Path, ...], as_json: bool) -> Outcome:  # noqa: FBT00
         raise BadInput(f"{', '.join(missing)}: there is no such file", hint="Give paths of ensemble-results-….tar.gz.")
     with scratch_folder() as scratch:
         found = put_side_by_side(_sides(bundles, scratch))
-    from kit.ui import Ui
+    from kit.system.ui import Ui
 
     _show(found, Ui())
     if as_json:
@@ -66,7 +66,7 @@ def _sides(bundles: tuple[Path, ...], scratch: Path) -> list[Side]:
 
 
 def _show(found: Comparison, ui: Ui) -> None:
-    from kit.ui import Row
+    from kit.system.ui import Row
 
     names = [side.name for side in found.sides]
     seeds = sorted({seed for side in found.sides for seed in side.verdict["gate"]["per_seed_plccs"]}, key=int)

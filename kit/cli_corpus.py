@@ -43,7 +43,7 @@ def status(folder: Path, as_json: bool) -> Outcome:  # noqa: FBT001
 
 def _show_status(found: Status) -> None:
     from kit.corpus.status import STATES
-    from kit.ui import Row, Ui
+    from kit.system.ui import Row, Ui
 
     ui = Ui()
     counts = found.by_encoder()
@@ -92,7 +92,7 @@ def info(folder: Path, as_json: bool) -> Outcome:  # noqa: FBT001
 
 
 def _show_info(found: Summary) -> None:
-    from kit.ui import Row, Ui
+    from kit.system.ui import Row, Ui
 
     ui, shard = Ui(), found.shard
     ui.say(
@@ -142,7 +142,7 @@ def import_(path: Path, out: Path, groups_file: Path | None, as_json: bool) -> O
     What they do not tell is null. Nothing is written unless every line is in order.
     """
     from kit.corpus.importing import import_rows
-    from kit.ui import Ui
+    from kit.system.ui import Ui
 
     done = import_rows(path, out, groups_file=groups_file)
     ui, shard = Ui(), done.shard
@@ -166,7 +166,7 @@ def import_(path: Path, out: Path, groups_file: Path | None, as_json: bool) -> O
 def export(folder: Path, form: str, out: Path, as_json: bool) -> Outcome:  # noqa: FBT001
     """Write every row of the corpus DIR into one file."""
     from kit.corpus.exporting import export as write
-    from kit.ui import Ui, size
+    from kit.system.ui import Ui, size
 
     shard = write(folder, out, form)
     written = out.stat().st_size

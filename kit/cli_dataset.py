@@ -51,7 +51,7 @@ def show(environ: Mapping[str, str], /, folder: Path, as_json: bool, **given: st
 
     Exit codes: 0 complete, 3 something is missing or cannot be used.
     """
-    from kit.ui import Row
+    from kit.system.ui import Row
 
     resolved = _resolve(environ, folder, Path(), given)
     session, ffmpeg = _session(resolved)
@@ -86,7 +86,7 @@ def manifest(folder: Path, out: Path | None, name: str | None, as_json: bool) ->
     """Write NAME.yaml: path, size and SHA-256 of every file in DIR."""
     from kit.datasets import manifest as manifests
     from kit.platforms.detect import usable_cores
-    from kit.ui import Ui, size
+    from kit.system.ui import Ui, size
 
     ui = Ui()
     called = _called(folder, name)
@@ -114,7 +114,7 @@ def verify(folder: Path, path: Path | None, as_json: bool) -> Outcome:  # noqa: 
     """
     from kit.datasets import manifest as manifests
     from kit.platforms.detect import usable_cores
-    from kit.ui import Row, Ui
+    from kit.system.ui import Row, Ui
 
     ui = Ui()
     against = path or manifests.find(folder)
@@ -193,10 +193,10 @@ def _resolve(
 
 
 def _session(resolved: config.RunConfig) -> tuple[Session, Ffmpeg]:
-    from kit import local
     from kit.ffmpeg import locate
     from kit.session import open_session
-    from kit.ui import Ui
+    from kit.system import local
+    from kit.system.ui import Ui
 
     session = open_session(resolved, ui=Ui(), cache=local.usable_cache(resolved.out_dir), argv=sys.argv[1:])
     origin = resolved.origins["ffmpeg"]
@@ -238,7 +238,7 @@ def _called(folder: Path, name: str | None) -> str:
 
 
 def _told(session: Session, done: Done, what: str, out: Path, *, as_json: bool) -> Outcome:
-    from kit.ui import size
+    from kit.system.ui import size
 
     clips = len(done.made) + len(done.kept)
     kept = f", {len(done.kept)} of them were there already" if done.kept else ""

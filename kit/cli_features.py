@@ -59,8 +59,8 @@ def extract_features(
     Exit codes: 0 done, 2 bad input, 3 some clips failed, 4 disk full.
     """
     from kit.examine import facts_for
+    from kit.system.ui import counted
     from kit.tiny import extraction, manifest
-    from kit.ui import counted
 
     manifest.refuse_in_the_way(out)
     texts = {name: text for name, text in given.items() if text is not None}
@@ -96,8 +96,8 @@ def extract_features(
 
 def _cache(session: Session, environ: Mapping[str, str]) -> Cache:
     """What is kept of measured pairs."""
+    from kit.system.outputs import make_writable
     from kit.tiny.feature_cache import Cache
-    from kit.tiny.places import make_writable
 
     folder = Path(environ.get(_CACHE) or session.cache / "features").absolute()
     make_writable(folder, told_by=_CACHE, hint=f"Set {_CACHE} to a folder that can be written.")
@@ -148,9 +148,9 @@ def _extract(
 ) -> tuple[list[Result], list[Failure]]:
     from dataclasses import replace
 
-    from kit.fsio import remove_abandoned, scratch_folders, temporaries
+    from kit.system.fsio import remove_abandoned, scratch_folders, temporaries
+    from kit.system.ui import counted
     from kit.tiny import extraction
-    from kit.ui import counted
 
     remove_abandoned((*temporaries(cache.folder), *scratch_folders()))
     with session.ui.progress("Features", len(pairs), "clips") as advance:
@@ -190,7 +190,7 @@ def _told(
 
 
 def _show_extracted(session: Session, data: Opened, done: Sequence[Result], failed: Sequence[Failure]) -> None:
-    from kit.ui import Row, counted
+    from kit.system.ui import Row, counted
 
     converted = sorted({one.pair.reference.geometry.pix_fmt for one in done if _converted(one)})
     if converted:
@@ -225,8 +225,8 @@ def combine(
 
     Exit codes: 0 done, 2 bad input, 3 the teachers differ or rows cannot be, 4 disk full.
     """
+    from kit.system.ui import Row, counted
     from kit.tiny import combining, manifest, table
-    from kit.ui import Row, counted
 
     paths = combining.named(inputs)
     manifest.refuse_in_the_way(out, paths.values())
@@ -272,8 +272,8 @@ def join_mos(
 
     Exit codes: 0 done, 2 bad input, 3 no clip has a score, 4 disk full.
     """
+    from kit.system.ui import counted
     from kit.tiny import manifest, mos, table
-    from kit.ui import counted
 
     if bool(on) == (pattern is not None):
         raise click.UsageError("Give either --on or --pattern.")

@@ -15,7 +15,7 @@ from kit.core import contract, exits
 from kit.core.errors import BadInput, PrerequisiteFailed
 
 if TYPE_CHECKING:
-    from kit.ui import Ui
+    from kit.system.ui import Ui
 
 _path = click.Path(path_type=Path)
 
@@ -79,7 +79,7 @@ def _file(path: Path | None) -> dict[str, object]:
 
 
 def _show_options(config: dict[str, object], origins: dict[str, str], ui: Ui) -> None:
-    from kit.ui import Row
+    from kit.system.ui import Row
 
     def shown(value: object) -> str:
         return ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
@@ -90,7 +90,7 @@ def _show_options(config: dict[str, object], origins: dict[str, str], ui: Ui) ->
 
 def _show(history: dict[str, Any], ui: Ui) -> None:
     """What came of it."""
-    from kit.ui import Row, figure
+    from kit.system.ui import Row, figure
 
     if history["features"] is None:
         ui.say("Initial weights: fitted to nothing.")

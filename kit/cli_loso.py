@@ -51,9 +51,9 @@ def loso(
     Exit codes: 0 done, 2 bad input, 3 a table that cannot be or a training that diverged, 4 disk full.
     """
     from kit import option_values
+    from kit.system.ui import Row
     from kit.tiny.config import resolve
     from kit.tiny.loso import MARKDOWN, TABLES, Asked, lines, remarks, run
-    from kit.ui import Row
 
     common = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "device": device}
     configs = [resolve({"arch": name.strip(), **common}, {})[0] for name in dict.fromkeys(archs.split(","))]
@@ -102,10 +102,10 @@ def tune(
 
     Exit codes: 0 done, 2 bad input or no Optuna, 3 a table that cannot be or all trials diverged, 4 disk full.
     """
+    from kit.system.ui import Row, figure
     from kit.tiny.config import resolve
     from kit.tiny.params import parse
     from kit.tiny.tune import RESULT, Asked, run
-    from kit.ui import Row, figure
 
     parsed = tuple(map(parse, params))
     names = [param.name for param in parsed]

@@ -13,7 +13,7 @@ from kit.core import exits
 
 if TYPE_CHECKING:
     from kit.corpus.merge.report import Report
-    from kit.ui import Ui
+    from kit.system.ui import Ui
 
 #: Lines of a table; --json has them all.
 _MOST_LINES = 20
@@ -38,7 +38,7 @@ def merge(inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher:
     from kit.corpus.merge.merging import merge as merge_all
     from kit.platforms.detect import usable_cores
     from kit.scorers.teachers import resolve
-    from kit.ui import Ui
+    from kit.system.ui import Ui
 
     ui = Ui()
     assumed = None if assume_teacher is None else replace(resolve(option_values.teacher(assume_teacher)), path=None)
@@ -61,7 +61,7 @@ def merge(inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher:
 
 
 def _show(report: Report, ui: Ui) -> None:
-    from kit.ui import Row
+    from kit.system.ui import Row
 
     ui.table("Inputs", ("input", "kind", "boxes", "cells", "rows", "failed"), [
         Row(cells=(one.name, one.kind, ", ".join(one.boxes), str(one.cells), str(one.rows), str(one.failed)))
@@ -84,7 +84,7 @@ def _show(report: Report, ui: Ui) -> None:
 
 def _show_agreement(report: Report, ui: Ui) -> None:
     """How far boxes are apart, the farthest first."""
-    from kit.ui import Row
+    from kit.system.ui import Row
 
     pairs = sorted(report.overlap, key=lambda pair: (-len(pair.disagree), -pair.mean_vmaf, -pair.vmaf, pair.boxes))
     columns = (
@@ -123,7 +123,7 @@ def _show_agreement(report: Report, ui: Ui) -> None:
 
 def _show_words(report: Report, ui: Ui) -> None:
     """What was called otherwise, and what else a reader should know."""
-    from kit.ui import Row
+    from kit.system.ui import Row
 
     if report.renamed:
         ui.table("Renamed", ("input", "what", "was", "is"), [

@@ -44,7 +44,7 @@ def _show_box(here: config.RunConfig, session: Session, ffmpeg: Ffmpeg, *, as_js
     from kit.platforms.detect import classify
     from kit.platforms.probe import probe
     from kit.platforms.registry import device_findings
-    from kit.ui import Row
+    from kit.system.ui import Row
 
     facts = facts_for(here, session)
     found = classify(facts)
@@ -71,7 +71,7 @@ def _show_box(here: config.RunConfig, session: Session, ffmpeg: Ffmpeg, *, as_js
 
 def _show_options(session: Session, ffmpeg: Ffmpeg, *, as_json: bool) -> Outcome:
     from kit.platforms.options import check_options, table
-    from kit.ui import Row
+    from kit.system.ui import Row
 
     checks = check_options(ffmpeg, session.processes)
     rows = [Row(cells=tuple(row.values()), style="red" if check.problem else "")

@@ -24,8 +24,8 @@ def report(run: Path, out: Path | None, as_json: bool) -> Outcome:  # noqa: FBT0
     A bundle is verified first. Exit codes: 0 made, 2 bad input, 3 the bundle is not valid or has no verdict.
     """
     from kit.core.errors import BadInput
-    from kit.fsio import scratch_folder
-    from kit.ui import Ui, size
+    from kit.system.fsio import scratch_folder
+    from kit.system.ui import Ui, size
 
     if not run.exists():
         raise BadInput(f"{run} is not there", hint="Give a run folder or an ensemble-results-….tar.gz.")

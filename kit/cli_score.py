@@ -58,7 +58,7 @@ def score(
     if corpus is not None and (idle := [*texts, *(name for name, value in about_encode.items() if value is not None)]):
         raise click.UsageError(f"--{idle[0].replace('_', '-')} is about --ref and --dis; leave it out with --corpus.")
     if csv_file is not None:
-        from kit.tiny.places import refuse_inputs
+        from kit.system.outputs import refuse_inputs
 
         refuse_inputs([csv_file], [path for path in (model, model.with_suffix(".json"), ref, dis) if path is not None])
     loaded = _load(model)
@@ -148,8 +148,8 @@ def _features(ref: Path, dis: Path, texts: Mapping[str, str], environ: Mapping[s
 
 
 def _show(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> None:
+    from kit.system.ui import Row, Ui
     from kit.training.scoring import agreement_of, remarks
-    from kit.ui import Row, Ui
 
     ui = Ui()
 
@@ -178,7 +178,7 @@ def _line(cell: Scored) -> tuple[str, ...]:
 
 
 def _write_csv(path: Path, scored: Sequence[Scored], libvmaf: str) -> None:
-    from kit.fsio import write_bytes
+    from kit.system.fsio import write_bytes
     from kit.training.scoring import csv_text
 
     try:

@@ -18,9 +18,9 @@ from kit.core.errors import PrerequisiteFailed
 
 if TYPE_CHECKING:
     from kit.session import Session
+    from kit.system.ui import Ui
     from kit.tiny.table import FeatureTable
     from kit.training.model_file import ModelFile
-    from kit.ui import Ui
 
 _path = click.Path(path_type=Path)
 _model = click.option("--model", metavar="M.onnx", type=_path, required=True, help="The model, its .json beside it.")
@@ -47,8 +47,8 @@ def _opened(
     """The model, and the rows of the split; refused is what would write over one of them."""
     if importlib.util.find_spec("onnxruntime") is None:
         raise PrerequisiteFailed("there is no onnxruntime for this machine", hint="Do it on another box.")
+    from kit.system.outputs import refuse_inputs
     from kit.tiny import evaluate, table
-    from kit.tiny.places import refuse_inputs
     from kit.training.model_file import open_model
 
     refuse_inputs([] if out is None else [out], [model, model.with_suffix(".json"), features])
@@ -61,7 +61,7 @@ def _opened(
 
 def _show_figures(ui: Ui, title: str, columns: Mapping[str, Mapping[str, Any]]) -> None:
     """Figures as lines, a column for each of what has them."""
-    from kit.ui import Row, figure
+    from kit.system.ui import Row, figure
 
     named = [name for name in _FIGURES if any(name in found for found in columns.values())]
     ui.table(title, ("", *columns), [
@@ -87,7 +87,7 @@ def evaluate_command(
     Exit codes: 0 done, 2 bad input, 3 values that are not finite, or no correlation to be had (what there is is
     written all the same), 4 disk full.
     """
-    from kit.fsio import write_json
+    from kit.system.fsio import write_json
     from kit.tiny import evaluate
 
     session = session_for(argv=sys.argv[1:])
@@ -135,7 +135,7 @@ def validate(
 
     Exit codes: 0 passed, 2 bad input, 3 not passed (the report is written either way), 4 disk full.
     """
-    from kit.fsio import write_json
+    from kit.system.fsio import write_json
     from kit.tiny import evaluate
     from kit.tiny.register import REPORT_SUFFIX
     from kit.tiny.ship_gate import Limits, check
@@ -208,9 +208,9 @@ def repair_onnx(model: Path, data: Path | None, out: Path) -> Outcome:
 
     Exit codes: 0 written, 2 bad input, 3 the weights are another model's, 4 disk full.
     """
-    from kit.fsio import sha256_file
+    from kit.system.fsio import sha256_file
+    from kit.system.ui import Ui, size
     from kit.tiny.repair import repair
-    from kit.ui import Ui, size
 
     found, ui = repair(model, data, out), Ui()
     ui.say(found.told(model.name))

@@ -13,7 +13,7 @@ from kit.cli_common import Outcome, print_json, session_for
 from kit.core import contract, exits
 
 if TYPE_CHECKING:
-    from kit.ui import Ui
+    from kit.system.ui import Ui
     from kit.verify.bundle import Verified
 
 
@@ -41,8 +41,8 @@ def verify(
     Exit codes: 0 valid, 2 there is no such file, 3 something is not as it should be.
     """
     from kit.core.errors import BadInput
-    from kit.fsio import scratch_folder
     from kit.platforms.detect import usable_cores
+    from kit.system.fsio import scratch_folder
     from kit.verify.bundle import verify as look
 
     if not bundle.is_file():
@@ -63,7 +63,7 @@ def verify(
 
 
 def _show(found: Verified, bundle: Path, ui: Ui) -> None:
-    from kit.ui import Row
+    from kit.system.ui import Row
 
     rows = [Row(cells=(check.name, "ok" if check.passed else "WRONG", check.found, check.expected),
                 style="" if check.passed else "red") for check in found.checks]  # fmt: skip

@@ -29,13 +29,13 @@ def worker(environ: Mapping[str, str], /, **given: str | None) -> Outcome:
     The box is examined as before a run. It then offers what works until Ctrl-C, or until the scheduler goes;
     what it has begun is made by other workers then. Without certificates it works on this machine only.
     """
-    from kit import local
     from kit.cluster.worker import serve
     from kit.examine import examine
-    from kit.fsio import remove_abandoned, scratch_folder, scratch_folders
     from kit.session import open_session
     from kit.steps import step_01_prereqs
-    from kit.ui import Ui
+    from kit.system import local
+    from kit.system.fsio import remove_abandoned, scratch_folder, scratch_folders
+    from kit.system.ui import Ui
 
     named, file = texts_of(given)
     with scratch_folder() as folder:

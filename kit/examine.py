@@ -19,7 +19,6 @@ from kit.core.geometry import largest_frame
 from kit.core.values import Finding, ReadyEncoder, Scorer, Source, Teacher
 from kit.datasets.load import Opened, open_folder
 from kit.ffmpeg import Ffmpeg, locate, on_path, scoring_partner
-from kit.fsio import free_bytes, write_bytes
 from kit.plan import cells_at_once, disk_bytes, quality_points
 from kit.platforms.detect import Platform, classify, narrowed, probe_host
 from kit.platforms.facts import HostFacts
@@ -32,7 +31,8 @@ from kit.session import KIT_ROOT, Session
 from kit.sources import demo
 from kit.sources.identity import identify_all
 from kit.sources.read import Tools
-from kit.ui import counted, size
+from kit.system.fsio import free_bytes, write_bytes
+from kit.system.ui import counted, size
 
 #: Bytes that must stay free besides what the plan needs.
 _SPARE = 100_000_000

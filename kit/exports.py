@@ -7,23 +7,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kit import validation
 from kit.config import RunConfig
 from kit.core import layout
 from kit.core.errors import ExportFailed, Missing
 from kit.corpus import shard as shards
 from kit.corpus.shard import Shard
 from kit.fitting import fit, recipe
-from kit.fsio import TEMPORARY_PREFIX, read_json, sha256_file, write_bytes, write_json
 from kit.provenance import block
 from kit.session import Session
 from kit.sidecar import Model, Origin, model_id, registry, sidecar
+from kit.system import validation
+from kit.system.fsio import TEMPORARY_PREFIX, read_json, sha256_file, write_bytes, write_json
+from kit.system.ui import Row, size
 from kit.training import export, export_check, folds, table
 from kit.training.device import choose
 from kit.training.model import Network, restored
 from kit.training.recipe import architecture
 from kit.training.table import Table
-from kit.ui import Row, size
 
 _AGAIN = "Run `verdict` again."
 

@@ -15,7 +15,12 @@ from kit.config import RunConfig, Texts, as_texts
 from kit.core import contract, exits, layout
 from kit.core.errors import BadInput, Missing, PageFailed, ToolFailed
 from kit.corpus.shard import Shard
-from kit.fsio import (
+from kit.option_values import TOLERANCES
+from kit.page.make import make as make_page
+from kit.results import Training, Verdict
+from kit.session import Session
+from kit.steps import step_01_prereqs, step_02_adopt, step_02_corpus, step_03_train, step_04_verdict, step_05_bundle
+from kit.system.fsio import (  # fmt: skip
     TEMPORARY_PREFIX,
     locked,
     read_json,
@@ -24,14 +29,9 @@ from kit.fsio import (
     scratch_folders,
     temporaries,
     write_json,
-)  # fmt: skip
-from kit.option_values import TOLERANCES
-from kit.page.make import make as make_page
-from kit.privacy import Redactor
-from kit.results import Training, Verdict
-from kit.session import Session
-from kit.steps import step_01_prereqs, step_02_adopt, step_02_corpus, step_03_train, step_04_verdict, step_05_bundle
-from kit.ui import size
+)
+from kit.system.privacy import Redactor
+from kit.system.ui import size
 
 EXIT_OF_VERDICT = {"PROMOTE": exits.OK, "HOLD": exits.HOLD, "INVALID": exits.INVALID}
 

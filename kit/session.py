@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit.config import RunConfig
-from kit.privacy import Redactor
-from kit.proc import Processes
-from kit.ui import Ui
+from kit.system.privacy import Redactor
+from kit.system.proc import Processes
+from kit.system.ui import Ui
 
 KIT_ROOT = Path(__file__).resolve().parent.parent
 

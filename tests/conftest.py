@@ -17,9 +17,9 @@ from support import FRAMES, PICTURES, QUICK, Ask, Command, Kit, MakeClip, in_pro
 
 from kit.core import exits, layout
 from kit.ffmpeg import Ffmpeg, locate
-from kit.proc import Processes
 from kit.session import KIT_ROOT
 from kit.sources.read import Tools
+from kit.system.proc import Processes
 
 
 @pytest.fixture(scope="session", autouse=True)

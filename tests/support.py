@@ -26,14 +26,14 @@ from kit.corpus.cellfile import CellRows
 from kit.corpus.keep import keep
 from kit.corpus.produce import geometry_facts
 from kit.corpus.shard import Box, CellEntry, FailedCell, Shard, cell_path, entry_for, write_manifest
-from kit.fsio import sha256_file, write_json
 from kit.plan import plan_cells
 from kit.platforms.registry import settings_for
 from kit.scorers.golden import EXPECTED
 from kit.scorers.teachers import CANONICAL
 from kit.session import Session, open_session
+from kit.system.fsio import sha256_file, write_json
+from kit.system.ui import Ui
 from kit.training.table import Table
-from kit.ui import Ui
 
 #: Pictures that differ in content and in how hard they are to encode.
 PICTURES = {

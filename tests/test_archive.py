@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.archive import Member, read_hashes, write_tar_gz
+from kit.system.archive import Member, read_hashes, write_tar_gz
 
 CONTENT = {"run/b.json": b"{}\n", "run/a/deep.parquet": bytes(range(256)) * 40, "run/empty": b"", "run/é": b"x"}
 

@@ -22,7 +22,7 @@ from kit import cli
 from kit.core import exits, layout
 from kit.core.errors import BadInput, DiskFull, InvalidEvidence, KitError, Terminated
 from kit.ffmpeg import Ffmpeg
-from kit.fsio import TEMPORARY_PREFIX
+from kit.system.fsio import TEMPORARY_PREFIX
 
 pytestmark = pytest.mark.ffmpeg
 

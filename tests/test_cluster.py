@@ -17,8 +17,8 @@ import pytest
 from support import Kit, MakeClip
 
 from kit.core import exits
-from kit.fsio import SCRATCH_PREFIX
 from kit.session import KIT_ROOT
+from kit.system.fsio import SCRATCH_PREFIX
 
 pytestmark = pytest.mark.ffmpeg
 

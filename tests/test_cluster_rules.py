@@ -29,8 +29,8 @@ from kit.corpus.diskwait import DiskWait
 from kit.corpus.produce import Bench, geometry_facts
 from kit.corpus.schedule import Schedule
 from kit.ffmpeg import Ffmpeg
-from kit.proc import Processes
 from kit.scorers.teachers import CANONICAL
+from kit.system.proc import Processes
 
 GOLDEN = {"flat": 97.0, "natural": 90.0}
 SCORER = Scorer(id="cpu/golden-1", version="3", golden=GOLDEN)

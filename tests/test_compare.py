@@ -16,8 +16,8 @@ from test_verify import bundle_of, files_of, manifest_of, packed
 
 from kit.core import exits, layout
 from kit.corpus.shard import read_manifest
-from kit.fsio import write_json
 from kit.steps import step_03_train, step_04_verdict
+from kit.system.fsio import write_json
 from kit.verify.bundle import UNCHECKED, UNPROVEN
 
 needs_ssh = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen (OpenSSH) is not installed")

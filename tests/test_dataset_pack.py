@@ -26,12 +26,12 @@ from kit.datasets.packed import PACK, read_pack
 from kit.datasets.room import Room
 from kit.datasets.unpack import full_name, tells, unpack
 from kit.ffmpeg import Ffmpeg
-from kit.fsio import TEMPORARY_PREFIX
-from kit.proc import Processes
 from kit.session import KIT_ROOT
 from kit.sources.identity import identify
 from kit.sources.read import Tools
 from kit.sources.scan import scan
+from kit.system.fsio import TEMPORARY_PREFIX
+from kit.system.proc import Processes
 
 pytestmark = pytest.mark.ffmpeg
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from support import Kit
 
-from kit.fsio import SCRATCH_PREFIX, TEMPORARY_PREFIX
-from kit.guard import Child
-from kit.proc import Processes
 from kit.session import KIT_ROOT
+from kit.system.fsio import SCRATCH_PREFIX, TEMPORARY_PREFIX
+from kit.system.guard import Child
+from kit.system.proc import Processes
 
 pytestmark = [
     pytest.mark.ffmpeg,
@@ -124,8 +124,8 @@ def test_the_next_command_removes_what_killed_ones_left(
 PARENT = """
 import subprocess, sys, threading, time
 from pathlib import Path
-from kit.proc import Command, Processes
-from kit.stall import Patience
+from kit.system.proc import Command, Processes
+from kit.system.stall import Patience
 processes = Processes()
 def stream():
     with processes.stream([sys.argv[1], "5001"], tried="x") as (stdout, _):

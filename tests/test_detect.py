@@ -21,7 +21,7 @@ from kit.platforms.facts import (
     parse_vainfo,
 )
 from kit.platforms.registry import family_of
-from kit.proc import Processes
+from kit.system.proc import Processes
 
 NVENC = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
 QSV = ("h264_qsv", "hevc_qsv", "av1_qsv")

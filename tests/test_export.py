@@ -16,15 +16,16 @@ import pytest
 import torch
 from support import Command, make_table, run_folder, run_in
 
-from kit import exports, validation
+from kit import exports
 from kit.core import contract, exits, layout
 from kit.core.errors import ExportFailed, Missing
 from kit.corpus.shard import read_manifest
-from kit.fsio import sha256_file
-from kit.proc import Processes
 from kit.results import Training
 from kit.session import KIT_ROOT
 from kit.steps import step_03_train, step_04_verdict, step_05_bundle
+from kit.system import validation
+from kit.system.fsio import sha256_file
+from kit.system.proc import Processes
 from kit.training import export, runtime, worker
 from kit.training.folds import by_group, everything
 from kit.training.members import Ensemble

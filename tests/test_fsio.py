@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from kit.core.errors import BadInput, Missing
-from kit.fsio import (
+from kit.session import KIT_ROOT
+from kit.system.fsio import (
     TEMPORARY_PREFIX,
     atomic_path,
     free_bytes,
@@ -27,7 +28,6 @@ from kit.fsio import (
     write_bytes,
     write_json,
 )
-from kit.session import KIT_ROOT
 
 
 def names(folder: Path) -> list[str]:
@@ -170,7 +170,7 @@ def test_temporaries_are_removed_and_nothing_else(tmp_path: Path) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from kit.fsio import atomic_path
+from kit.system.fsio import atomic_path
 with atomic_path(Path(sys.argv[1])) as temporary:
     temporary.write_bytes(b"half")
     os._exit(9)
@@ -194,7 +194,7 @@ OTHER = """
 import sys
 from pathlib import Path
 from kit.core.errors import BadInput
-from kit.fsio import locked
+from kit.system.fsio import locked
 try:
     with locked(Path(sys.argv[1])):
         print("mine", flush=True)

@@ -13,9 +13,9 @@ from kit.core.errors import PrerequisiteFailed
 from kit.core.geometry import frame_bytes
 from kit.core.values import Teacher
 from kit.ffmpeg import Ffmpeg
-from kit.proc import Processes
 from kit.scorers import ffmpeg_filter, golden
 from kit.scorers.teachers import CANONICAL
+from kit.system.proc import Processes
 
 #: SHA-256 over each pair's two clips as they are written, reference first. A change needs a new GOLDEN_VERSION.
 BYTES = {

@@ -14,8 +14,8 @@ import pytest
 from support import Kit, MakeClip, below
 
 from kit.core import exits, layout
-from kit.fsio import TEMPORARY_PREFIX
 from kit.session import KIT_ROOT
+from kit.system.fsio import TEMPORARY_PREFIX
 
 pytestmark = pytest.mark.ffmpeg
 

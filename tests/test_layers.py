@@ -27,15 +27,15 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "kit.core.geometry", "kit.codec_block", "kit.plan", "kit.metrics", "kit.gate",
             "kit.evidence", "kit.evidence.base", "kit.evidence.errors", "kit.evidence.bootstrap",
             "kit.evidence.baselines", "kit.evidence.calibration", "kit.evidence.coverage", "kit.evidence.alike",
-            "kit.core.layout", "kit.privacy", "kit.estimate",
+            "kit.core.layout", "kit.system.privacy", "kit.estimate",
         ),
     ),
     (
         "adapters",
         (
-            "kit.guard", "kit.stall", "kit.proc", "kit.confine",
-            "kit.pool", "kit.fsio", "kit.validation", "kit.archive", "kit.local", "kit.ui", "kit.ffmpeg", "kit.relay",
-            "kit.signature",
+            "kit.system.guard", "kit.system.stall", "kit.system.proc", "kit.system.confine",
+            "kit.system.pool", "kit.system.fsio", "kit.system.validation", "kit.system.archive", "kit.system.local", "kit.system.ui", "kit.ffmpeg", "kit.relay",
+            "kit.system.signature",
             "kit.scorers.",
             "kit.sources.", "kit.platforms.", "kit.corpus.", "kit.datasets.",
         ),
@@ -82,9 +82,9 @@ IMPURE = (
     "shutil",
     "tempfile",
     "socket",
-    "kit.proc",
-    "kit.pool",
-    "kit.fsio",
+    "kit.system.proc",
+    "kit.system.pool",
+    "kit.system.fsio",
     "kit.cli",
     "kit.session",
 )
@@ -216,7 +216,7 @@ def test_pure_modules_touch_nothing(name: str) -> None:
 @every_module
 def test_only_the_doors_start_processes(module: Module) -> None:
     starts = {"subprocess", "multiprocessing", "pty", "asyncio.subprocess"}
-    if module.name not in ("kit.guard", "kit.proc") and not module.is_bootstrap:
+    if module.name not in ("kit.system.guard", "kit.system.proc") and not module.is_bootstrap:
         assert not imported(module) & starts
         assert not attributes(module, "os") & {"system", "popen", "fork", "execv", "execve", "spawnv", "posix_spawn"}
 

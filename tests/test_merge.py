@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from support import Kit, altered, plan, shard_of
 
-from kit.archive import Member, write_tar_gz
 from kit.core import contract
 from kit.core.errors import BadInput, Several, Wanting
 from kit.core.values import Cell, Teacher
@@ -27,6 +26,7 @@ from kit.corpus.merge.merging import Refused, Result, merge
 from kit.corpus.shard import FailedCell, Shard, observations, read_manifest, read_rows, write_manifest
 from kit.corpus.status import status
 from kit.session import KIT_ROOT
+from kit.system.archive import Member, write_tar_gz
 
 V1 = Teacher(id="vmaf_v1.0.16_3d0h")
 

@@ -27,8 +27,8 @@ from kit.page.html import html
 from kit.page.markdown import markdown, plain
 from kit.page.plots import COLOURS, figure
 from kit.page.write import write
-from kit.proc import Processes
 from kit.steps import step_05_bundle
+from kit.system.proc import Processes
 
 SECTIONS = [
     "predicted", "errors", "slices", "folds", "rate", "training", "uncertainty", "baselines", "calibration", "coverage",

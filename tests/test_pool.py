@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from kit.pool import run_many
+from kit.system.pool import run_many
 
 
 def nothing() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support import run_in
 
-from kit.privacy import Redactor
 from kit.provenance import of_command
+from kit.system.privacy import Redactor
 
 HIDE = Redactor(
     folders={

@@ -14,7 +14,7 @@ from kit.ffmpeg import Ffmpeg
 from kit.platforms import remembered
 from kit.platforms.facts import HostFacts, NvidiaGpu
 from kit.platforms.probe import Probed, probe
-from kit.proc import Processes
+from kit.system.proc import Processes
 
 pytestmark = pytest.mark.ffmpeg
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kit.core.errors import ToolFailed
-from kit.proc import EXCERPT_LINES, Completed, Processes, Stopped, excerpt
+from kit.system.proc import EXCERPT_LINES, Completed, Processes, Stopped, excerpt
 
 
 def python(program: str, *args: str) -> list[str]:

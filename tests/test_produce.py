@@ -29,16 +29,16 @@ from kit.corpus.produce import Bench, produce
 from kit.corpus.schedule import Place, Schedule
 from kit.corpus.shard import FailedCell, cell_path
 from kit.ffmpeg import Ffmpeg
-from kit.fsio import TEMPORARY_PREFIX
 from kit.plan import plan_cells
 from kit.platforms.registry import family_of, settings_for
-from kit.pool import run_many
-from kit.privacy import Redactor
-from kit.proc import Processes, Stopped
 from kit.scorers.teachers import CANONICAL
 from kit.sources.identity import identify
 from kit.sources.read import Tools
 from kit.sources.scan import scan
+from kit.system.fsio import TEMPORARY_PREFIX
+from kit.system.pool import run_many
+from kit.system.privacy import Redactor
+from kit.system.proc import Processes, Stopped
 
 pytestmark = pytest.mark.ffmpeg
 

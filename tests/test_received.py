@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from support import plan, rows_of, shard_of
 
-from kit.archive import Limits, Member, unpack_tar_gz, write_tar_gz
 from kit.core import contract
 from kit.core.errors import BadInput, Wanting
 from kit.core.values import Cell
@@ -24,6 +23,7 @@ from kit.corpus import received
 from kit.corpus.cellfile import CellRows
 from kit.corpus.received import open_bundle, read_cell, read_shard
 from kit.corpus.shard import Shard, observed_path
+from kit.system.archive import Limits, Member, unpack_tar_gz, write_tar_gz
 
 # --------------------------------------------------------------------------------------------- the archive
 

@@ -25,15 +25,15 @@ from kit.ffmpeg import Ffmpeg, locate
 from kit.plan import plan_cells
 from kit.platforms.detect import classify, probe_host
 from kit.platforms.registry import settings_for
-from kit.proc import Command, Processes
 from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.scorers.teachers import CANONICAL
 from kit.session import open_session
 from kit.sources.identity import identify
 from kit.sources.read import Tools
 from kit.sources.scan import scan
-from kit.stall import Patience
-from kit.ui import Ui
+from kit.system.proc import Command, Processes
+from kit.system.stall import Patience
+from kit.system.ui import Ui
 
 pytestmark = pytest.mark.ffmpeg
 

@@ -23,16 +23,16 @@ from kit.core import contract, exits, layout
 from kit.core.errors import BadInput, Wanting
 from kit.core.values import SourceFile
 from kit.ffmpeg import Ffmpeg
-from kit.fsio import scratch_folder
 from kit.metrics import pooled
-from kit.proc import Processes
 from kit.scorers import base, golden, pair, vmaf_tool
 from kit.scorers.base import Work
 from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.scorers.proof import means
 from kit.sources.read import Tools
 from kit.sources.scan import inspect
-from kit.stall import Patience
+from kit.system.fsio import scratch_folder
+from kit.system.proc import Processes
+from kit.system.stall import Patience
 from kit.training import export, runtime
 from kit.training.model import Network
 from kit.training.model_file import open_model

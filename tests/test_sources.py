@@ -19,13 +19,13 @@ from kit.corpus.shard import FailedCell, observed_path
 from kit.ffmpeg import Ffmpeg, fused_command
 from kit.plan import plan_cells
 from kit.platforms.registry import settings_for
-from kit.proc import Processes
 from kit.scorers import log
 from kit.scorers.ffmpeg_filter import model_option
 from kit.scorers.teachers import CANONICAL
 from kit.sources.identity import identify, identify_all
 from kit.sources.read import Tools, frames_of
 from kit.sources.scan import scan
+from kit.system.proc import Processes
 
 pytestmark = pytest.mark.ffmpeg
 

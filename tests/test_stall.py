@@ -13,8 +13,8 @@ import pytest
 
 from kit.core.errors import ToolFailed
 from kit.ffmpeg import Ffmpeg
-from kit.proc import Command, Processes
-from kit.stall import PS, Patience, Watch, cpu_seconds, ps_times
+from kit.system.proc import Command, Processes
+from kit.system.stall import PS, Patience, Watch, cpu_seconds, ps_times
 
 SPIN = "import time\nend = time.monotonic() + {seconds}\nwhile time.monotonic() < end: pass"
 

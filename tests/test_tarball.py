@@ -94,7 +94,7 @@ def test_the_list_of_hashes_covers_every_file(unpacked: Path) -> None:
     }  # fmt: skip
     assert there == listed
     needed = {"run_full_pipeline.py", "requirements-frozen.txt", "kit/help.json", "tests/test_tarball.py"}
-    assert needed | {f"kit/schemas/{name}.json" for name in ("sidecar", "registry")} <= there.keys()
+    assert needed | {f"kit/system/schemas/{name}.json" for name in ("sidecar", "registry")} <= there.keys()
 
 
 @pytest.mark.slow

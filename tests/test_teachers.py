@@ -17,9 +17,9 @@ from kit.core.values import Teacher
 from kit.corpus.cellfile import CellRows
 from kit.corpus.produce import produce
 from kit.ffmpeg import Ffmpeg
-from kit.proc import Processes
 from kit.scorers import ffmpeg_filter, golden, teachers
 from kit.sources.read import Tools
+from kit.system.proc import Processes
 
 pytestmark = pytest.mark.ffmpeg
 

@@ -32,12 +32,12 @@ from kit.core.geometry import frame_bytes
 from kit.core.values import Geometry, Scorer, Source, SourceFile, Teacher
 from kit.ffmpeg import Ffmpeg
 from kit.platforms.detect import probe_host
-from kit.proc import Processes
 from kit.scorers import base, golden, log, pair, vmaf_tool
 from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.session import KIT_ROOT
 from kit.sources.read import Tools
 from kit.sources.scan import inspect
+from kit.system.proc import Processes
 from kit.tiny import extraction, table
 from kit.tiny.extraction import Result
 from kit.tiny.feature_cache import Cache
@@ -390,7 +390,7 @@ def test_every_core_has_work_and_the_longest_clip_is_first(
              for n in (8, 12, 10)]  # fmt: skip
     pairs = [Pair(source=file.label, clip=file.label, reference=file) for file in files]
     facts = replace(probe_host(tools.processes), cores=cores)
-    with caplog.at_level(logging.DEBUG, logger="kit.proc"):
+    with caplog.at_level(logging.DEBUG, logger="kit.system.proc"):
         done, failed = extraction.extract(
             pairs, instruments(tools.ffmpeg, tmp_path), cache=Cache(folder=tmp_path / "k"), facts=facts
         )

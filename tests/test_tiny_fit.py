@@ -17,10 +17,10 @@ import pytest
 from support import Ask, Command, in_process
 from tiny import BOTH, FILM, SCENES, TABLE, load, made, rows, untrained
 
-from kit import validation
 from kit.core import contract, exits
 from kit.core.errors import BadInput, ExportFailed, InvalidEvidence
 from kit.session import KIT_ROOT
+from kit.system import validation
 from kit.tiny import checkpoint, table
 from kit.tiny.config import COMBINED, FitConfig, head, read_yaml, resolve
 from kit.tiny.fitting import Fits, refuse_diverged

@@ -15,8 +15,8 @@ import pytest
 from support import Ask, Command
 from tiny import LINE, OFFSET, SLOPES, foreign, line
 
-from kit import validation
 from kit.core import contract, exits
+from kit.system import validation
 from kit.tiny import checkpoint, latency, register, table
 from kit.tiny.card import weights
 from kit.tiny.fit import facts_of

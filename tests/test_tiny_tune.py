@@ -24,8 +24,8 @@ from tiny import FILM, KIT, load
 
 from kit.core import exits
 from kit.core.errors import BadInput
-from kit.proc import Processes
 from kit.session import KIT_ROOT
+from kit.system.proc import Processes
 from kit.tiny import table
 from kit.tiny.config import FitConfig
 from kit.tiny.params import parse, recipe_with

@@ -8,8 +8,8 @@ import logging
 import pytest
 from rich.console import Console
 
-from kit import ui
-from kit.ui import Row, Ui, duration, size
+from kit.system import ui
+from kit.system.ui import Row, Ui, duration, size
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_line_comes_whenever_the_time_has_passed(
 
 def test_rate_and_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([100.0, 110.0, 110.0, 140.0])
-    monkeypatch.setattr("kit.ui.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("kit.system.ui.time.monotonic", lambda: next(clock))
     meter = ui._Meter(4, "cells")
     meter.advance(1)
     assert meter.rate() == "10.0 s a cell, 30 s left"

@@ -21,16 +21,16 @@ from onnx import TensorProto, helper
 from safetensors.numpy import load_file, save_file
 from support import Command, run_in
 
-from kit.archive import Member, write_tar_gz
 from kit.core import exits, layout
 from kit.corpus.shard import read_manifest
-from kit.fsio import sha256_file, write_json
-from kit.proc import Processes
 from kit.session import KIT_ROOT
 from kit.steps import step_03_train, step_04_verdict
+from kit.system.archive import Member, write_tar_gz
+from kit.system.fsio import sha256_file, write_json
+from kit.system.proc import Processes
+from kit.system.ui import Ui
 from kit.training import predictions
 from kit.training.predictions import Predictions
-from kit.ui import Ui
 from kit.verify.bundle import UNPROVEN, UNSIGNED, verify
 from kit.verify.check import Check
 from kit.verify.checks import run_checks
@@ -417,7 +417,7 @@ def test_a_truncated_archive_ends_with_3(run: Path, tmp_path: Path, command: Com
 
 def test_what_takes_too_much_is_ended_and_told(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A real process with less memory than it needs: the lead's box lives on, and the bundle is not valid."""
-    starved = "from kit.confine import confine; confine(1 << 26, 60); x = bytearray(1 << 30)"
+    starved = "from kit.system.confine import confine; confine(1 << 26, 60); x = bytearray(1 << 30)"
     done = subprocess.run([sys.executable, "-c", starved], check=False, capture_output=True, text=True, cwd=KIT_ROOT)
     assert "MemoryError" in done.stderr
     monkeypatch.setattr("kit.verify.bundle._MODULE", "kit.no_such_module")

@@ -22,12 +22,12 @@ from kit.core.values import Teacher
 from kit.corpus.produce import Bench, produce
 from kit.corpus.shard import FailedCell
 from kit.ffmpeg import Ffmpeg
-from kit.proc import Processes
 from kit.scorers import choose, golden, log, teachers, vmaf_tool
 from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.scorers.teachers import CANONICAL
 from kit.scorers.vmaf_tool import VmafTool
 from kit.sources.read import Tools
+from kit.system.proc import Processes
 
 pytestmark = pytest.mark.ffmpeg
 

@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT))
 import click  # noqa: E402 - the kit lies beside this folder
 
 from kit.cli import cli  # noqa: E402
-from kit.fsio import write_json  # noqa: E402
+from kit.system.fsio import write_json  # noqa: E402
 
 TARGET = ROOT / "kit" / "help.json"
 

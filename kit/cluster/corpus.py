@@ -21,10 +21,10 @@ from kit.corpus.keep import keep
 from kit.corpus.produce import Bench
 from kit.corpus.shard import CellEntry, FailedCell, cell_path, entry_for
 from kit.corpus.tally import Tally
-from kit.fsio import NO_ROOM
 from kit.results import Prereqs
 from kit.session import Session
-from kit.ui import Row, duration
+from kit.system.fsio import NO_ROOM
+from kit.system.ui import Row, duration
 
 #: Seconds between two looks for results, and for workers that have come or gone.
 _LOOK, _ASK = 0.2, 2.0

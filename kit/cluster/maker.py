@@ -16,7 +16,7 @@ from kit.corpus.schedule import Schedule
 from kit.corpus.shard import FailedCell, cell_path, observed_path
 from kit.plan import plan_cells
 from kit.platforms.registry import family_of, settings_for
-from kit.proc import Stopped
+from kit.system.proc import Stopped
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from kit.examine import identify, names_for
 from kit.plan import cells_at_once
 from kit.results import Prereqs
 from kit.session import Session
-from kit.ui import LINE_EVERY
+from kit.system.ui import LINE_EVERY
 
 _T = TypeVar("_T")
 #: Runs a coroutine in the loop of Dask's workers and returns its value.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kit.core import contract
 from kit.core.canon import canonical_json
 from kit.core.errors import Wanting
-from kit.fsio import write_bytes
+from kit.system.fsio import write_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa

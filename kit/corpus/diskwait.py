@@ -9,8 +9,8 @@ from pathlib import Path
 
 from kit.core.errors import DiskFull
 from kit.core.values import Cell
-from kit.fsio import fits, free_bytes
-from kit.ui import duration, size
+from kit.system.fsio import fits, free_bytes
+from kit.system.ui import duration, size
 
 #: What a cell writes: files of a fixed size, and a frame's lines in logs and Parquet (0.6 to 1.5 kB measured).
 _PER_CELL, _PER_FRAME = 1_000_000, 4_000

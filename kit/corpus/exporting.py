@@ -19,7 +19,7 @@ from kit.corpus import shard as shards
 from kit.corpus.cellfile import CellRows
 from kit.corpus.place import shard_folder
 from kit.corpus.shard import CellEntry, Shard
-from kit.fsio import atomic_path
+from kit.system.fsio import atomic_path
 
 #: Rows of a row group, and so about how many are held in memory.
 _ROW_GROUP = 100_000

@@ -19,7 +19,7 @@ from kit.corpus.jsonl import Encode
 from kit.corpus.keep import keep
 from kit.corpus.shard import CellEntry, Shard, place
 from kit.datasets import bvi_dvc, groups, npd
-from kit.fsio import remove_temporaries
+from kit.system.fsio import remove_temporaries
 
 #: Stands in the key and in the footer of every imported cell, and as the corpus of its rows.
 MARKER = "imported"

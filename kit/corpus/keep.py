@@ -9,7 +9,7 @@ from pathlib import Path
 from kit.core import contract
 from kit.corpus import cellfile
 from kit.corpus.shard import observed_path
-from kit.fsio import json_bytes, write_bytes
+from kit.system.fsio import json_bytes, write_bytes
 
 
 def keep(folder: Path, relative: str, rows: cellfile.CellRows, observations: Sequence[Mapping[str, object]]) -> None:

@@ -12,7 +12,7 @@ from kit.core import contract
 from kit.core.errors import BadInput
 from kit.core.values import Cell
 from kit.corpus.shard import CellEntry, cell_path
-from kit.fsio import read_json, write_bytes
+from kit.system.fsio import read_json, write_bytes
 
 PLAN = "plan.json"
 

@@ -18,12 +18,12 @@ from kit.corpus.keep import keep
 from kit.corpus.shard import FailedCell, cell_path
 from kit.corpus.tally import Tally
 from kit.ffmpeg import Ffmpeg, first_error, remedy
-from kit.fsio import NO_ROOM, TEMPORARY_PREFIX, free_bytes
-from kit.proc import Processes, excerpt
 from kit.scorers import base, log
 from kit.scorers.base import CellScorer, Work
 from kit.scorers.ffmpeg_filter import FilterScorer
-from kit.stall import Patience
+from kit.system.fsio import NO_ROOM, TEMPORARY_PREFIX, free_bytes
+from kit.system.proc import Processes, excerpt
+from kit.system.stall import Patience
 
 #: Free space below which a failed write is a full disk, whatever ffmpeg or libvmaf said of it.
 _ALMOST_FULL = 1 << 20

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from kit.archive import LIMITS, Limits, unpack_tar_gz
 from kit.core import contract, layout
 from kit.core.errors import BadInput, Wanting
 from kit.corpus import cellfile
@@ -24,8 +23,9 @@ from kit.corpus import shard as shards
 from kit.corpus.cellfile import CellRows
 from kit.corpus.importing import MARKER, key_of_rows
 from kit.corpus.shard import Box, CellEntry, Shard, place
-from kit.fsio import read_json
 from kit.plan import key_of
+from kit.system.archive import LIMITS, Limits, unpack_tar_gz
+from kit.system.fsio import read_json
 
 _LABEL = re.compile(r"[A-Za-z0-9-][\w.+-]{0,149}", re.ASCII)
 _PRESET = re.compile(r"[\w.+-]{0,80}", re.ASCII)  # empty where an encoder has none

@@ -17,7 +17,7 @@ from kit.core.values import Cell
 from kit.corpus import cellfile
 from kit.corpus.planned import PlannedCell, from_cell
 from kit.corpus.shard import CellEntry, observed_path
-from kit.fsio import read_json
+from kit.system.fsio import read_json
 
 #: What a key is the hash of, in the words of a reason. Encoder and quality point are the cell's place.
 _WORDS = {

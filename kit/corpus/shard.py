@@ -13,7 +13,7 @@ from kit.core.canon import sha256_json
 from kit.core.errors import BadInput, Missing, Wanting
 from kit.core.values import Cell, Teacher
 from kit.corpus import cellfile
-from kit.fsio import read_json, write_json
+from kit.system.fsio import read_json, write_json
 
 MANIFEST = "shard.json"
 GROUPS = "groups.json"

@@ -17,7 +17,7 @@ from kit.corpus.place import shard_folder
 from kit.corpus.planned import PlannedCell
 from kit.corpus.resume import differences, finished, gone, outdated
 from kit.corpus.shard import CellEntry, FailedCell
-from kit.fsio import read_json
+from kit.system.fsio import read_json
 
 #: States of a planned cell. ``outdated``: made, but under conditions that are no longer those of the plan or the box.
 STATES = ("done", "failed", "missing", "damaged", "outdated")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from kit.core.values import Cell
-from kit.ui import duration
+from kit.system.ui import duration
 
 #: Bytes from the end of a progress file that hold the last report of ffmpeg's.
 _TAIL = 2048

@@ -12,7 +12,7 @@ from typing import Any
 from kit.core import contract
 from kit.core.errors import BadInput, KitError, Several
 from kit.core.values import SourceFile
-from kit.fsio import read_json
+from kit.system.fsio import read_json
 
 FILE = "groups.json"
 

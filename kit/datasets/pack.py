@@ -16,11 +16,11 @@ from kit.datasets.load import Opened
 from kit.datasets.packed import Pack, PackedClip, write_pack
 from kit.datasets.room import Room
 from kit.ffmpeg import damage, lossless_command
-from kit.fsio import atomic_path, locked, remove_temporaries, sha256_file, write_json
-from kit.pool import run_many
 from kit.sources.identity import duplicates, identify, measure, remember
 from kit.sources.read import Tools
 from kit.sources.scan import CONTAINERS, inspect
+from kit.system.fsio import atomic_path, locked, remove_temporaries, sha256_file, write_json
+from kit.system.pool import run_many
 
 #: Codec to the encoder's arguments. FFV1: intra only, a checksum in every slice, so that damage is seen.
 CODECS = {

@@ -13,7 +13,7 @@ from kit.core import contract
 from kit.core.errors import BadInput
 from kit.core.geometry import checked_format
 from kit.core.values import Geometry
-from kit.fsio import read_json, write_json
+from kit.system.fsio import read_json, write_json
 
 PACK = "pack.json"
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kit.core.errors import DiskFull, ToolFailed
-from kit.fsio import NO_ROOM, free_bytes
-from kit.ui import size
+from kit.system.fsio import NO_ROOM, free_bytes
+from kit.system.ui import size
 
 #: Bytes that always stay free.
 SPARE = 50_000_000

@@ -13,11 +13,11 @@ from kit.core.values import Geometry, Source, SourceFile
 from kit.datasets.pack import Done, Workshop, raw_bytes, refuse_nested, refuse_strangers, write_groups
 from kit.datasets.packed import PackedClip, read_pack
 from kit.datasets.room import Room
-from kit.fsio import atomic_path, locked, remove_temporaries, write_json
-from kit.pool import run_many
 from kit.sources.identity import identify, remember
 from kit.sources.read import frames_of
 from kit.sources.scan import inspect
+from kit.system.fsio import atomic_path, locked, remove_temporaries, write_json
+from kit.system.pool import run_many
 
 
 @dataclass(frozen=True, kw_only=True)

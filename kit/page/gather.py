@@ -17,7 +17,7 @@ from kit.core.errors import BadInput, Missing
 from kit.corpus import received
 from kit.corpus import shard as shards
 from kit.corpus.shard import CellEntry, FailedCell, Shard
-from kit.fsio import read_json
+from kit.system.fsio import read_json
 from kit.training import predictions as prediction_file
 from kit.training.predictions import Predictions
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from kit.core import exits, layout
 from kit.core.errors import BadInput, DiskFull, ToolFailed
-from kit.fsio import TEMPORARY_PREFIX
-from kit.proc import Processes
 from kit.session import KIT_ROOT
+from kit.system.fsio import TEMPORARY_PREFIX
+from kit.system.proc import Processes
 
 _MODULE = "kit.page.process"
 #: Seconds it may take.

@@ -9,10 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from kit.confine import confine
 from kit.core import exits
 from kit.core.errors import KitError
-from kit.fsio import NO_ROOM
+from kit.system.confine import confine
+from kit.system.fsio import NO_ROOM
 
 
 def main() -> int:

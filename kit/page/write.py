@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from kit.core import layout
-from kit.fsio import write_bytes
 from kit.page.blocks import Figures
 from kit.page.gather import gather
 from kit.page.headline import headline
 from kit.page.html import html
 from kit.page.markdown import markdown
 from kit.page.sections import sections
+from kit.system.fsio import write_bytes
 
 _FIGURES = "figures"
 

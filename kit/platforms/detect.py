@@ -23,7 +23,7 @@ from kit.platforms.facts import (
 from kit.platforms.nvenc import Nvenc
 from kit.platforms.qsv import Qsv
 from kit.platforms.videotoolbox import VideoToolbox
-from kit.proc import Processes
+from kit.system.proc import Processes
 
 _SOFTWARE = ("libx264",)
 

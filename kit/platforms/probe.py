@@ -23,15 +23,15 @@ from kit.ffmpeg import (
     remedy,
     stats_column,
 )
-from kit.fsio import scratch_folder
 from kit.platforms.facts import HostFacts
 from kit.platforms.registry import family_of
 from kit.platforms.remembered import Memory
-from kit.pool import run_many
-from kit.proc import Processes
 from kit.scorers import base, teachers
 from kit.scorers.ffmpeg_filter import FilterScorer
-from kit.stall import Patience
+from kit.system.fsio import scratch_folder
+from kit.system.pool import run_many
+from kit.system.proc import Processes
+from kit.system.stall import Patience
 
 #: A quality point in the middle of the range.
 PROBE_CQ = 31

@@ -7,11 +7,11 @@ from pathlib import Path
 from kit.core.errors import PrerequisiteFailed
 from kit.core.values import Scorer, Teacher
 from kit.ffmpeg import Ffmpeg
-from kit.fsio import sha256_file
-from kit.proc import Processes
 from kit.scorers import ffmpeg_filter, own, vmaf_tool
 from kit.scorers.base import CellScorer
 from kit.scorers.ffmpeg_filter import FilterScorer
+from kit.system.fsio import sha256_file
+from kit.system.proc import Processes
 
 
 def located(

@@ -18,11 +18,11 @@ from kit.ffmpeg import (
     scoring_filter,
     source_filters,
 )  # fmt: skip
-from kit.fsio import scratch_folder
-from kit.proc import Command, Processes
 from kit.relay import encode_command, score_command
 from kit.scorers import golden, log, proof, teachers
 from kit.scorers.base import Left, Work, left_in
+from kit.system.fsio import scratch_folder
+from kit.system.proc import Command, Processes
 
 BACKEND = "cpu"
 

@@ -20,11 +20,11 @@ from kit.core import contract
 from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.core.values import Scorer
 from kit.ffmpeg import Ffmpeg
-from kit.fsio import NO_ROOM, TEMPORARY_PREFIX, atomic_path, json_bytes, read_json, sha256_file, write_bytes
-from kit.proc import Processes
 from kit.scorers import golden, vmaf_tool
 from kit.scorers.teachers import CANONICAL
 from kit.scorers.vmaf_tool import VmafTool
+from kit.system.fsio import NO_ROOM, TEMPORARY_PREFIX, atomic_path, json_bytes, read_json, sha256_file, write_bytes
+from kit.system.proc import Processes
 
 TOOL, RECORD = "vmaf", "vmaf.json"
 _COPY = (

@@ -8,11 +8,11 @@ from kit.config import STALL_TIMEOUT
 from kit.core.errors import BadInput
 from kit.core.values import Geometry, SourceFile, Teacher
 from kit.ffmpeg import DECODED_STATS, stats_column
-from kit.fsio import scratch_folder
-from kit.proc import Processes
 from kit.scorers import log, teachers
 from kit.scorers.base import CellScorer
-from kit.stall import Patience
+from kit.system.fsio import scratch_folder
+from kit.system.proc import Processes
+from kit.system.stall import Patience
 
 
 def check_alike(reference: SourceFile, distorted: SourceFile, *, scale: bool = False) -> None:

@@ -26,11 +26,11 @@ from kit.ffmpeg import (
     reference_filters,
     source_filters,
 )  # fmt: skip
-from kit.fsio import scratch_folder
-from kit.proc import Command, Processes
 from kit.relay import encode_command, stream_input
 from kit.scorers import golden, log, proof, teachers
 from kit.scorers.base import Left, Work, left_in
+from kit.system.fsio import scratch_folder
+from kit.system.proc import Command, Processes
 
 REFERENCE, DISTORTED = "reference.y4m", "distorted.y4m"
 #: How frames travel through a pipe: every one, in whatever format.

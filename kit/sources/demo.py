@@ -25,9 +25,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from kit.core.errors import BadInput, PrerequisiteFailed
-from kit.fsio import atomic_path, sha256_file
 from kit.sources import scenes
 from kit.sources.synth import HEIGHT, WIDTH, Picture, develop
+from kit.system.fsio import atomic_path, sha256_file
 
 DEMO_VERSION: int = 1
 

@@ -15,7 +15,7 @@ from kit.corpus.planned import PLAN
 from kit.corpus.shard import Shard
 from kit.scorers import teachers
 from kit.session import Session
-from kit.ui import Row
+from kit.system.ui import Row
 
 NAME = "corpus"
 

@@ -27,11 +27,11 @@ from kit.corpus.tally import Tally
 from kit.examine import identify
 from kit.plan import cells_at_once, plan_cells
 from kit.platforms.registry import family_of, settings_for
-from kit.pool import run_many
 from kit.results import Prereqs
 from kit.scorers import teachers
 from kit.session import Session
-from kit.ui import Row, duration
+from kit.system.pool import run_many
+from kit.system.ui import Row, duration
 
 NAME = "corpus"
 #: Makes cells with a bench, watching the disk.

@@ -18,10 +18,10 @@ from kit.corpus.shard import Shard
 from kit.evidence import ENSEMBLE
 from kit.evidence.baselines import Baseline, expected_baselines
 from kit.fitting import fit, recipe
-from kit.fsio import read_json, sha256_file, write_json
 from kit.provenance import block
 from kit.results import Training, cell_facts
 from kit.session import Session
+from kit.system.fsio import read_json, sha256_file, write_json
 from kit.training import folds, predictions, table
 from kit.training.checkpoints import Checkpoint
 from kit.training.folds import Fold

@@ -16,14 +16,14 @@ from kit.corpus.shard import Shard
 from kit.evidence import LosoResult
 from kit.evidence.baselines import Corpus, compared
 from kit.evidence.coverage import covered
-from kit.fsio import read_json, sha256_file, write_json
 from kit.gate import ExpertReport, GateReport, apply_expert_gate, apply_gate, thresholds_sha256
 from kit.provenance import block, utc_now
 from kit.results import Training, Verdict, cell_facts
 from kit.session import Session
+from kit.system.fsio import read_json, sha256_file, write_json
+from kit.system.ui import Row
 from kit.training import predictions
 from kit.training.predictions import Predictions
-from kit.ui import Row
 
 NAME = "verdict"
 

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from kit import __version__
-from kit.archive import Member, read_hashes, write_tar_gz
 from kit.config import RunConfig
 from kit.core import contract, layout
 from kit.core.errors import Missing, Wanting
 from kit.corpus import shard as shards
-from kit.fsio import atomic_path, json_bytes, read_json, sha256_file, write_json
 from kit.provenance import utc_now
 from kit.results import Bundle, Verdict
 from kit.session import Session
-from kit.signature import sign
-from kit.ui import size
+from kit.system.archive import Member, read_hashes, write_tar_gz
+from kit.system.fsio import atomic_path, json_bytes, read_json, sha256_file, write_json
+from kit.system.signature import sign
+from kit.system.ui import size
 
 NAME = "bundle"
 

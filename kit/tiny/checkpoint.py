@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from kit import validation
 from kit.core import contract
 from kit.core.canon import canonical_json, sha256_json
 from kit.core.errors import BadInput, Missing
-from kit.fsio import write_bytes
+from kit.system import validation
+from kit.system.fsio import write_bytes
 from kit.tiny.config import head
 from kit.training.recipe import Recipe, architecture
 

@@ -13,10 +13,10 @@ from kit.core.errors import BadInput, DiskFull, KitError, Several, ToolFailed
 from kit.core.geometry import largest_frame
 from kit.datasets.load import Opened
 from kit.ffmpeg import first_error
-from kit.fsio import NO_ROOM
 from kit.plan import cells_at_once
 from kit.platforms.facts import HostFacts
-from kit.pool import run_many
+from kit.system.fsio import NO_ROOM
+from kit.system.pool import run_many
 from kit.tiny import table
 from kit.tiny.feature_cache import Cache
 from kit.tiny.measuring import ROUND_TRIP, Identities, Instruments, Measured, Pair, key, measure

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.fsio import write_bytes
+from kit.system.fsio import write_bytes
 from kit.tiny.measuring import Measured
 
 

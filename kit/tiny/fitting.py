@@ -14,11 +14,11 @@ from kit.corpus import shard as shards
 from kit.corpus.place import shard_folder
 from kit.platforms.detect import usable_cores
 from kit.session import Session
+from kit.system.ui import counted
 from kit.tiny.table import FeatureTable
 from kit.training.checkpoints import Checkpoint
 from kit.training.folds import Fold
 from kit.training.recipe import Recipe
-from kit.ui import counted
 
 #: Members by seed and label of what they hold out.
 Members = Mapping[tuple[int, str], Checkpoint]

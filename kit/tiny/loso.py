@@ -10,20 +10,20 @@ from typing import Any
 
 from kit.core import contract
 from kit.core.errors import BadInput
-from kit.fsio import locked, write_bytes, write_json
 from kit.provenance import Args, of_command
 from kit.session import Session
+from kit.system.fsio import locked, write_bytes, write_json
+from kit.system.outputs import refuse_inputs
+from kit.system.ui import figure
 from kit.tiny import table as tables
 from kit.tiny.evaluate import fitted_on, predicted
 from kit.tiny.fit import MEMBERS, facts_of
 from kit.tiny.fitting import Fits, file_of, fit, out_of_fold, refuse_diverged
-from kit.tiny.places import refuse_inputs
 from kit.tiny.scored import FIGURES, scored
 from kit.tiny.table import FeatureTable
 from kit.training.folds import Fold
 from kit.training.model_file import ModelFile, open_model
 from kit.training.recipe import Recipe
-from kit.ui import figure
 
 RESULT, MARKDOWN = "loso.json", "loso.md"
 BY_SOURCE, _BY_COLUMN = "source", "column:"

@@ -8,10 +8,10 @@ from pathlib import Path
 from kit import provenance
 from kit.core import contract
 from kit.core.errors import BadInput
-from kit.fsio import atomic_path, json_bytes, read_json
 from kit.session import Session
+from kit.system.fsio import atomic_path, json_bytes, read_json
+from kit.system.outputs import make_writable, refuse_inputs
 from kit.tiny import table
-from kit.tiny.places import make_writable, refuse_inputs
 
 SUFFIX = ".parquet"
 

@@ -18,17 +18,17 @@ from kit.core.errors import BadInput
 from kit.core.geometry import identity_header
 from kit.core.values import EncodeSettings, Scorer, Source, SourceFile, Teacher
 from kit.ffmpeg import Ffmpeg, distorted_source_filters
-from kit.fsio import scratch_folder
 from kit.plan import encode_argv
 from kit.platforms.base import ONLY
 from kit.platforms.registry import family_of
-from kit.proc import Processes
 from kit.scorers import base, log, pair
 from kit.scorers.base import CellScorer, Work
 from kit.sources.identity import fingerprint, identify
 from kit.sources.read import Tools
-from kit.stall import Patience
-from kit.ui import counted
+from kit.system.fsio import scratch_folder
+from kit.system.proc import Processes
+from kit.system.stall import Patience
+from kit.system.ui import counted
 
 #: The encode of a clip that comes without distorted ones: encoder and quality point.
 ROUND_TRIP = ("libx264", 35)

@@ -10,15 +10,15 @@ from typing import Any
 
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
-from kit import validation
 from kit.core import contract
 from kit.core.errors import BadInput, Missing, Wanting
-from kit.fsio import locked, read_json, sha256_file, write_bytes, write_json
 from kit.provenance import of_command
 from kit.session import Session
 from kit.sidecar import REGISTRY_VERSION
+from kit.system import validation
+from kit.system.fsio import locked, read_json, sha256_file, write_bytes, write_json
+from kit.system.outputs import refuse_inputs
 from kit.tiny import card, export, ship_gate
-from kit.tiny.places import refuse_inputs
 from kit.tiny.registry import FILES, models
 from kit.training.model_file import ModelFile, open_model
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kit import validation
 from kit.core.errors import BadInput
-from kit.fsio import read_json
+from kit.system import validation
+from kit.system.fsio import read_json
 
 REGISTRY = "registry.json"
 #: What a registered model is: the model, its sidecar, its card.

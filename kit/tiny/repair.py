@@ -12,8 +12,8 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from kit.core.errors import BadInput, Missing, Wanting
-from kit.fsio import write_bytes
-from kit.tiny.places import refuse_inputs
+from kit.system.fsio import write_bytes
+from kit.system.outputs import refuse_inputs
 from kit.training import runtime
 from kit.training.external_data import Outside, is_outside, outside, place, tensors
 

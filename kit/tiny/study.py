@@ -20,7 +20,7 @@ from typing import Any
 
 from kit.core.canon import sha256_json
 from kit.core.errors import BadInput, DiskFull, PrerequisiteFailed
-from kit.fsio import write_bytes
+from kit.system.fsio import write_bytes
 from kit.tiny.params import Param, recipe_with
 from kit.training.recipe import Recipe
 

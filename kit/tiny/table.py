@@ -22,10 +22,10 @@ from kit.core.values import Teacher
 from kit.corpus import shard as shards
 from kit.corpus.merge.labels import components
 from kit.corpus.place import shard_folder
-from kit.fsio import atomic_path
+from kit.system.fsio import atomic_path
+from kit.system.ui import counted
 from kit.training.folds import Fold
 from kit.training.table import Rows
-from kit.ui import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa

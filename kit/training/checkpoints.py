@@ -21,7 +21,7 @@ from safetensors.numpy import save
 from kit import __version__
 from kit.core.canon import canonical_json, sha256_json
 from kit.core.errors import BadInput
-from kit.fsio import write_bytes
+from kit.system.fsio import write_bytes
 from kit.training.recipe import Recipe, architecture
 
 Array = NDArray[np.float32] | NDArray[np.float64]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.fsio import read_json, write_bytes, write_json
+from kit.system.fsio import read_json, write_bytes, write_json
 from kit.training.checkpoints import Checkpoints
 from kit.training.folds import Fold
 from kit.training.recipe import Recipe

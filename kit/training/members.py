@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from kit.core import exits
 from kit.core.errors import DiskFull, ToolFailed
-from kit.fsio import TEMPORARY_PREFIX, remove_temporaries
-from kit.pool import run_many
-from kit.proc import Processes
+from kit.system.fsio import TEMPORARY_PREFIX, remove_temporaries
+from kit.system.pool import run_many
+from kit.system.proc import Processes
 from kit.training.checkpoints import Checkpoint, Checkpoints
 from kit.training.folds import Fold
 from kit.training.job import Job, plan_stacks

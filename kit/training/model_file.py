@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from onnxruntime import InferenceSession, NodeArg
 
-from kit import validation
 from kit.core import contract
 from kit.core.errors import BadInput, Wanting
-from kit.fsio import read_json
+from kit.system import validation
+from kit.system.fsio import read_json
 from kit.training import runtime
 from kit.training.external_data import outside
 from kit.training.runtime import Floats

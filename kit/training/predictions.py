@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kit.core import contract
 from kit.core.errors import BadInput, Missing
 from kit.corpus.cellfile import as_numbers
-from kit.fsio import atomic_path
+from kit.system.fsio import atomic_path
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kit.core import exits
-from kit.fsio import NO_ROOM
+from kit.system.fsio import NO_ROOM
 from kit.training import stacked
 from kit.training.checkpoints import Array, Checkpoint
 from kit.training.draws import Draws

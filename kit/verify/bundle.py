@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit import validation
-from kit.confine import MEMORY, SECONDS
 from kit.core import layout
 from kit.core.errors import InvalidEvidence, ToolFailed, Wanting
 from kit.corpus import received
-from kit.fsio import read_json
-from kit.proc import Processes
 from kit.session import KIT_ROOT
-from kit.signature import signer
+from kit.system import validation
+from kit.system.confine import MEMORY, SECONDS
+from kit.system.fsio import read_json
+from kit.system.proc import Processes
+from kit.system.signature import signer
 from kit.verify.check import Check
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import numpy as np
 
 from kit.core import contract, layout
 from kit.core.errors import Wanting
-from kit.fsio import sha256_file
 from kit.metrics import agreement
 from kit.sidecar import Model, Origin, model_id, sidecar
+from kit.system.fsio import sha256_file
 from kit.training import runtime
 from kit.training.graph_format import format_problems
 from kit.training.recipe import architecture

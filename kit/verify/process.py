@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from kit.confine import confine
+from kit.system.confine import confine
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kit import evidence, validation
+from kit import evidence
 from kit.core import contract, layout
 from kit.core.errors import Wanting
 from kit.corpus import received
@@ -23,12 +23,13 @@ from kit.corpus import shard as shards
 from kit.corpus.shard import Shard
 from kit.evidence import LosoResult
 from kit.evidence.baselines import Baseline, expected_baselines
-from kit.fsio import read_json, sha256_file
 from kit.gate import ExpertReport, thresholds_sha256
 from kit.results import Training, cell_facts
 from kit.scorers import golden
 from kit.steps import step_04_verdict
 from kit.steps.step_04_verdict import Judgement
+from kit.system import validation
+from kit.system.fsio import read_json, sha256_file
 from kit.training import predictions as prediction_file
 from kit.training import table
 from kit.training.predictions import Predictions

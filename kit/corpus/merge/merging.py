@@ -18,8 +18,8 @@ from kit.corpus.merge.inputs import Input, open_all
 from kit.corpus.merge.labels import Resolved, resolve, source_id
 from kit.corpus.merge.report import Report
 from kit.corpus.shard import CellEntry, FailedCell, Shard
-from kit.fsio import TEMPORARY_PREFIX, atomic_folder, write_json
-from kit.pool import run_many
+from kit.system.fsio import TEMPORARY_PREFIX, atomic_folder, write_json
+from kit.system.pool import run_many
 
 #: Places that one thread does at a time.
 _BATCH = 16

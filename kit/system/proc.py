@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO, cast
 
 from kit.core.errors import ToolFailed
-from kit.guard import GRACE, Child
-from kit.stall import PS, Patience, Watch, cpu_seconds
+from kit.system.guard import GRACE, Child
+from kit.system.stall import PS, Patience, Watch, cpu_seconds
 
 log = logging.getLogger(__name__)
 

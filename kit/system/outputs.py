@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kit.core.errors import BadInput
-from kit.fsio import NO_ROOM, TEMPORARY_PREFIX
+from kit.system.fsio import NO_ROOM, TEMPORARY_PREFIX
 from kit.tiny.registry import refuse_listed
 
 

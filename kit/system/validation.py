@@ -1,11 +1,11 @@
-"""JSON documents against the JSON Schemas (draft 2020-12) in ``kit/schemas/``."""
+"""JSON documents against the JSON Schemas (draft 2020-12) in ``kit/system/schemas/``."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from kit.fsio import json_bytes, read_json
+from kit.system.fsio import json_bytes, read_json
 
 _SCHEMAS = Path(__file__).parent / "schemas"
 

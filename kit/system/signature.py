@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kit.core import layout
 from kit.core.errors import BadInput, PrerequisiteFailed, ToolFailed, Wanting
-from kit.fsio import scratch_folder
-from kit.proc import Processes
+from kit.system.fsio import scratch_folder
+from kit.system.proc import Processes
 
 #: What the signature is for; another one made with the same key says nothing of a bundle.
 NAMESPACE = "vmaf-ensemble-bundle"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import platformdirs
 
-from kit.fsio import write_bytes
+from kit.system.fsio import write_bytes
 
 APP = "vmaf-ensemble-kit"
 

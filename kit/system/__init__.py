@@ -1,0 +1,1 @@
+"""Processes, files, the terminal and the machine."""
