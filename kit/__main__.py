@@ -20,9 +20,9 @@ def main(argv):
     # type: (list[str]) -> int
     """Run the kit with `argv` (without the program's name) and return its exit status; never raises."""
     try:
-        from kit import bootstrap_early
+        from kit.bootstrap.start import early
 
-        return _settled(bootstrap_early.start(argv, ROOT))
+        return _settled(early.start(argv, ROOT))
     except KeyboardInterrupt:
         _say("interrupted")
         return INTERRUPTED

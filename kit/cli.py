@@ -415,9 +415,9 @@ def _told(error: BaseException) -> tuple[str, str, int]:
         case KitError():
             return error.message, error.hint or error.default_hint, error.exit_code
         case ImportError() | SyntaxError():
-            from kit import bootstrap
+            from kit.bootstrap.start import start
 
-            damage = bootstrap.damaged(error, _ROOT)
+            damage = start.damaged(error, _ROOT)
             return damage.message, damage.hint or damage.default_hint, damage.exit_code
         case OSError() if told := _of_place(error):
             return told

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import pytest
 
-from kit import bootstrap
-from kit.bootstrap_env import is_complete
+from kit.bootstrap.environment import is_complete
+from kit.bootstrap.start import start
 
 ROOT = Path(__file__).resolve().parent.parent
 START = ("__init__", "__main__", "exits", "errors")
@@ -276,8 +276,8 @@ def damage_half_made(venv: Path) -> None:
 @pytest.mark.parametrize("damage", [damage_base, damage_python, damage_requirements, damage_half_made])
 def test_damage_is_noticed(ready: Tree, damage: Callable[[Path], None]) -> None:
     def complete() -> bool:
-        requirements = bootstrap.read_requirements(ready.root)
-        return is_complete(ready.venv, requirements.sha256, bootstrap.this_platform().key)
+        requirements = start.read_requirements(ready.root)
+        return is_complete(ready.venv, requirements.sha256, start.this_platform().key)
 
     assert complete()
     damage(ready.venv)

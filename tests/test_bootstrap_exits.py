@@ -217,7 +217,7 @@ def executable(path: Path, content: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", [START, "kit/__init__.py", "kit/__main__.py", "kit/core/exits.py", "kit/bootstrap_early.py"]
+    "name", [START, "kit/__init__.py", "kit/__main__.py", "kit/core/exits.py", "kit/bootstrap/early.py"]
 )
 def test_first_files_are_in_old_syntax(name: str) -> None:
     tree = ast.parse((ROOT / name).read_text(), feature_version=(3, 6))

@@ -16,11 +16,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.tags import Tag
 
-from kit import bootstrap, bootstrap_early, bootstrap_env, bootstrap_pins
-from kit.bootstrap import Facts, Options, Place
-from kit.bootstrap_env import Job
-from kit.bootstrap_pins import BadPins, Platform, Requirements
-from kit.bootstrap_process import Progress, translated
+from kit.bootstrap.environment import Job
+from kit.bootstrap.pins import BadPins, Platform, Requirements
+from kit.bootstrap.pip import Progress, translated
+from kit.bootstrap.start import Facts, Options, Place, early, environment, pins, start
 from kit.core import exits
 from kit.core.errors import BadInput, DiskFull, SetupFailed
 
@@ -46,7 +45,7 @@ odd==3
 
 
 def test_parse() -> None:
-    found = bootstrap_pins.parse(TEXT)
+    found = pins.parse(TEXT)
     assert [(pin.name, pin.version, pin.marker) for pin in found.pins] == [
         ("some-package", "1.0", ""),
         ("torch", "2.13.0", NOT_INTEL_MAC),
@@ -73,7 +72,7 @@ def test_parse() -> None:
 )
 def test_what_is_no_exact_pin_is_refused(text: str) -> None:
     with pytest.raises(BadPins) as caught:
-        bootstrap_pins.parse(text)
+        pins.parse(text)
     assert caught.value.exit_code == exits.INTERNAL
 
 
@@ -91,8 +90,8 @@ def test_what_is_no_exact_pin_is_refused(text: str) -> None:
     ],
 )
 def test_markers(marker: str, where: str) -> None:
-    assert bootstrap_pins.applies(marker, LINUX) == ("linux" in where)
-    assert bootstrap_pins.applies(marker, INTEL_MAC) == ("mac" in where)
+    assert pins.applies(marker, LINUX) == ("linux" in where)
+    assert pins.applies(marker, INTEL_MAC) == ("mac" in where)
 
 
 @pytest.mark.parametrize(
@@ -111,25 +110,25 @@ def test_markers(marker: str, where: str) -> None:
 )
 def test_markers_outside_the_language_are_refused(marker: str) -> None:
     with pytest.raises(BadPins):
-        bootstrap_pins.applies(marker, LINUX)
+        pins.applies(marker, LINUX)
 
 
 def test_lacking() -> None:
-    pins = bootstrap_pins.parse(TEXT).on(LINUX)
+    pins = pins.parse(TEXT).on(LINUX)
     there = {"some-package": "1.0", "torch": "2.13.0+cpu", "odd": "3"}
-    assert bootstrap_pins.lacking(pins, there.get) == ""
-    assert bootstrap_pins.lacking(pins, (there | {"torch": "2.13.1"}).get) == "torch is 2.13.1, not 2.13.0"
+    assert pins.lacking(pins, there.get) == ""
+    assert pins.lacking(pins, (there | {"torch": "2.13.1"}).get) == "torch is 2.13.1, not 2.13.0"
     del there["odd"]
-    assert bootstrap_pins.lacking(pins, there.get) == "odd 3 is not installed"
+    assert pins.lacking(pins, there.get) == "odd 3 is not installed"
 
 
 def test_to_download() -> None:
-    pins = bootstrap_pins.parse(TEXT)
-    size = bootstrap_pins.to_download(pins, LINUX, torch_from_elsewhere=False)
+    pins = pins.parse(TEXT)
+    size = pins.to_download(pins, LINUX, torch_from_elsewhere=False)
     assert (size.packages, size.megabytes, size.cuda_megabytes, size.unknown) == (3, 2500.5, 2000.0, ("odd",))
-    size = bootstrap_pins.to_download(pins, LINUX, torch_from_elsewhere=True)
+    size = pins.to_download(pins, LINUX, torch_from_elsewhere=True)
     assert (size.megabytes, size.cuda_megabytes, size.unknown) == (0.5, 0.0, ("torch", "odd"))
-    assert bootstrap_pins.to_download(pins, INTEL_MAC, torch_from_elsewhere=False).megabytes == 0.5
+    assert pins.to_download(pins, INTEL_MAC, torch_from_elsewhere=False).megabytes == 0.5
 
 
 # The file as it is shipped
@@ -137,7 +136,7 @@ def test_to_download() -> None:
 
 @pytest.fixture(scope="module")
 def frozen() -> Requirements:
-    return bootstrap_pins.parse(FROZEN.read_text())
+    return pins.parse(FROZEN.read_text())
 
 
 def test_frozen_file_holds_nothing_but_pins(frozen: Requirements) -> None:
@@ -151,7 +150,7 @@ def test_frozen_file_answers_to_pyproject(frozen: Requirements, platform: Platfo
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     pinned = {pin.name: pin.version for pin in frozen.on(platform)}
     for requirement in map(Requirement, wanted):
-        name = bootstrap_pins.normal(requirement.name)
+        name = pins.normal(requirement.name)
         if platform.key == "darwin-x86_64" and name in {"torch", "onnxruntime"}:
             assert name not in pinned
         else:
@@ -160,7 +159,7 @@ def test_frozen_file_answers_to_pyproject(frozen: Requirements, platform: Platfo
 
 @pytest.mark.parametrize("platform", PLATFORMS, ids=lambda platform: f"{platform.key}-{platform.python}")
 def test_frozen_file_knows_every_size(frozen: Requirements, platform: Platform) -> None:
-    size = bootstrap_pins.to_download(frozen, platform, torch_from_elsewhere=False)
+    size = pins.to_download(frozen, platform, torch_from_elsewhere=False)
     assert size.unknown == ()
     assert 50 < size.megabytes - size.cuda_megabytes < 1500
     assert (size.cuda_megabytes > 0) == (platform.system == "linux")
@@ -181,15 +180,15 @@ def test_frozen_file_knows_every_size(frozen: Requirements, platform: Platform) 
     ],
 )
 def test_split_options(argv: str, index: str | None, rest: str) -> None:
-    assert bootstrap.split_options(argv.split()) == (Options(wheels=None, torch_index=index), rest.split())
+    assert start.split_options(argv.split()) == (Options(wheels=None, torch_index=index), rest.split())
 
 
 def test_wheels_folder_is_remembered_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "w").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert bootstrap.split_options(["--wheels", "w"])[0].wheels == tmp_path / "w"
+    assert start.split_options(["--wheels", "w"])[0].wheels == tmp_path / "w"
     with pytest.raises(BadInput, match="no folder"):
-        bootstrap.split_options(["--wheels", "x"])
+        start.split_options(["--wheels", "x"])
 
 
 @pytest.mark.parametrize(
@@ -203,7 +202,7 @@ def test_wheels_folder_is_remembered_in_full(tmp_path: Path, monkeypatch: pytest
 )
 def test_command_in(argv: str, found: str) -> None:
     known = dict.fromkeys(("", "run", "corpus", "corpus status"), "text")
-    assert bootstrap_early.command_in(argv.split(), known) == found
+    assert early.command_in(argv.split(), known) == found
 
 
 @pytest.mark.parametrize(
@@ -218,7 +217,7 @@ def test_command_in(argv: str, found: str) -> None:
     ],
 )
 def test_fits(version: tuple[int, int], tag: str, *, fits: bool) -> None:
-    assert bootstrap_early.fits(version, tag) is fits
+    assert early.fits(version, tag) is fits
 
 
 def test_interpreters_on_path_in_order_of_preference(tmp_path: Path) -> None:
@@ -226,7 +225,7 @@ def test_interpreters_on_path_in_order_of_preference(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch(0o755)
     (tmp_path / "a" / "python3.12").touch(0o644)
-    found = bootstrap_early.on_path(f"{tmp_path}/a:{tmp_path}/nowhere:{tmp_path}/b:{tmp_path}/a")
+    found = early.on_path(f"{tmp_path}/a:{tmp_path}/nowhere:{tmp_path}/b:{tmp_path}/a")
     names = [str(Path(path).relative_to(tmp_path)) for path in found]
     assert names == ["b/python3.13", "a/python3.11", "b/python3.11", "a/python3.14"]
 
@@ -262,7 +261,7 @@ INSIDE = replace(FACTS, executable=BESIDE.path / "bin" / "python", prefix=BESIDE
     ],
 )
 def test_choose(facts: Facts, action: str, venv: Place | None, python: Path) -> None:
-    plan = bootstrap.choose(facts)
+    plan = start.choose(facts)
     assert (plan.action, plan.python) == (action, python)
     assert plan.venv == (venv.path if venv else facts.prefix)
     assert plan.why
@@ -279,7 +278,7 @@ def test_choose(facts: Facts, action: str, venv: Place | None, python: Path) -> 
 )
 def test_choose_refuses(facts: Facts) -> None:
     with pytest.raises(SetupFailed) as caught:
-        bootstrap.choose(facts)
+        start.choose(facts)
     assert caught.value.hint
 
 
@@ -293,13 +292,13 @@ def test_choose_refuses(facts: Facts) -> None:
     ],
 )
 def test_cache_folder(environ: dict[str, str], system: str, folder: str) -> None:
-    assert bootstrap.cache_folder(environ, system) == Path(folder).expanduser()
+    assert start.cache_folder(environ, system) == Path(folder).expanduser()
 
 
 def test_places_where_venv_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "a:b").mkdir()
-    assert bootstrap.can_write(tmp_path / "a" / "b" / ".venv")
-    assert not bootstrap.can_write(tmp_path / "a:b" / ".venv")
+    assert start.can_write(tmp_path / "a" / "b" / ".venv")
+    assert not start.can_write(tmp_path / "a:b" / ".venv")
 
 
 # The making, as far as it is decided without starting anything
@@ -310,7 +309,7 @@ def job(tmp_path: Path) -> Job:
     return Job(
         venv=tmp_path / "env",
         python=HERE,
-        requirements=bootstrap_pins.parse(TEXT),
+        requirements=pins.parse(TEXT),
         file=tmp_path / "requirements-frozen.txt",
         platform=LINUX,
         wheels=None,
@@ -320,11 +319,11 @@ def job(tmp_path: Path) -> Job:
 
 
 def test_commands(job: Job, tmp_path: Path) -> None:
-    plain = [command for _, command in bootstrap_env.commands(job)]
+    plain = [command for _, command in environment.commands(job)]
     assert [command[command.index("-m") + 1] for command in plain] == ["venv", "ensurepip", "pip"]
-    assert "torch==2.13.0" in list(bootstrap_env.commands(replace(job, torch_index="U")))[2][1]
-    assert len(list(bootstrap_env.commands(replace(job, torch_index="U", platform=INTEL_MAC)))) == len(plain)
-    offline = list(bootstrap_env.commands(replace(job, wheels=tmp_path)))[-1][1]
+    assert "torch==2.13.0" in list(environment.commands(replace(job, torch_index="U")))[2][1]
+    assert len(list(environment.commands(replace(job, torch_index="U", platform=INTEL_MAC)))) == len(plain)
+    offline = list(environment.commands(replace(job, wheels=tmp_path)))[-1][1]
     assert offline[offline.index("--no-index") :][:3] == ["--no-index", "--find-links", str(tmp_path)]
 
 
@@ -332,16 +331,16 @@ def test_space_is_asked_for_before_anything_is_made(job: Job, tmp_path: Path, mo
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=3_000_000_000))
     with pytest.raises(DiskFull, match=r"needs about 7\.6 GB .* there are 3\.0 GB") as caught:
-        bootstrap_env.check_space(job)
+        environment.check_space(job)
     assert "--torch-index" in caught.value.hint
-    bootstrap_env.check_space(replace(job, torch_index="U"))
+    environment.check_space(replace(job, torch_index="U"))
     (tmp_path / "torch-2.13.0+cpu-cp312-cp312-linux_x86_64.whl").touch()
-    bootstrap_env.check_space(replace(job, wheels=tmp_path))
+    environment.check_space(replace(job, wheels=tmp_path))
 
 
 def test_variables_that_send_packages_elsewhere_are_dropped(tmp_path: Path) -> None:
     given = {"PATH": "p", "PYTHONPATH": "x", "PIP_TARGET": "x", "PIP_USER": "1", "TMPDIR": "x", "PIP_INDEX_URL": "i"}
-    found = bootstrap_env.setup_environment(given, tmp_path)
+    found = environment.setup_environment(given, tmp_path)
     assert {name: found.get(name) for name in given} == {
         "PATH": "p",
         "PYTHONPATH": None,

@@ -17,7 +17,7 @@ from kit.session import KIT_ROOT
 PACKAGE = KIT_ROOT / "kit"
 
 #: From the bottom to the top: a module imports from its own layer and from those below it. A name that ends with a
-#: dot stands for everything below it; ``kit.bootstrap*`` for all modules that start so.
+#: dot stands for everything below it; ``kit.bootstrap.start*`` for all modules that start so.
 LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("foundation", ("kit", "kit.core.exits", "kit.core.errors", "kit.core.contract", "kit.core.values")),
     (
@@ -41,7 +41,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("training", ("kit.training.",)),
-    ("bootstrap", ("kit.bootstrap*",)),
+    ("bootstrap", ("kit.bootstrap.start*",)),
     ("between steps", (
         "kit.session", "kit.results", "kit.provenance", "kit.examine", "kit.fitting", "kit.sidecar", "kit.exports",
         "kit.cluster.", "kit.page.", "kit.tiny.",
@@ -72,7 +72,7 @@ EXCEPTIONS = (
         for name in ("coverage", "alike")
     ),
     ("kit.estimate", "kit.results", "it estimates from the value that step 1 hands over"),
-    ("kit.bootstrap", "kit.cli", "hands over to the command line once the environment is right"),
+    ("kit.bootstrap.start", "kit.cli", "hands over to the command line once the environment is right"),
 )
 
 #: What a pure module may not touch.
@@ -114,7 +114,7 @@ class Module:
     @property
     def is_bootstrap(self) -> bool:
         """Runs before there is an environment, on whatever Python was started."""
-        return self.name.startswith("kit.bootstrap") or self.name == "kit.__main__"
+        return self.name.startswith("kit.bootstrap.start") or self.name == "kit.__main__"
 
 
 def _load() -> dict[str, Module]:
@@ -194,7 +194,7 @@ def test_the_foundation_stands_on_nothing(name: str, allowed: set[str]) -> None:
 def test_there_is_no_circle() -> None:
     edges = {name: of_kit(module) - {name, "kit"} for name, module in MODULES.items()}
     # the hand-over of the bootstrap is none: the process goes on in the command line and does not come back
-    edges["kit.bootstrap"].discard("kit.cli")
+    edges["kit.bootstrap.start"].discard("kit.cli")
     done: set[str] = set()
     while ready := {name for name, targets in edges.items() if name not in done and targets <= done}:
         done |= ready

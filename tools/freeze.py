@@ -32,8 +32,8 @@ from packaging.utils import parse_wheel_filename
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from kit.bootstrap_early import SUPPORTED  # noqa: E402 - the kit is found through the line above
-from kit.bootstrap_pins import CUDA_NOTE, Platform, applies, normal, parse  # noqa: E402
+from kit.bootstrap.early import SUPPORTED  # noqa: E402 - the kit is found through the line above
+from kit.bootstrap.pins import CUDA_NOTE, Platform, applies, normal, parse  # noqa: E402
 
 MACHINES = (("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64"), ("darwin", "x86_64"))
 PYTHONS = tuple(f"{major}.{minor}" for major, minor in SUPPORTED)

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal, NoReturn
 
-from kit.bootstrap_env import Job, Stamp, is_complete, make, python_of, read_stamp
-from kit.bootstrap_pins import BadPins, Platform, Requirements, lacking, parse
+from kit.bootstrap.environment import Job, Stamp, is_complete, make, python_of, read_stamp
+from kit.bootstrap.pins import BadPins, Platform, Requirements, lacking, parse
 from kit.core import exits
 from kit.core.errors import BadInput, KitError, SetupFailed
 

@@ -45,9 +45,9 @@ def start(argv, root):
     if not fits(sys.version_info[:2], tag_of_this()):
         return go_on_elsewhere(argv, root)
 
-    from kit import bootstrap
+    from kit.bootstrap.start import start
 
-    return bootstrap.start(argv, root)
+    return start.start(argv, root)
 
 
 def show_help(argv, path):

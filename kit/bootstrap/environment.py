@@ -27,8 +27,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 
-from kit.bootstrap_pins import Pin, Platform, Requirements, lacking, normal, to_download
-from kit.bootstrap_process import Progress, run_logged
+from kit.bootstrap.pins import Pin, Platform, Requirements, lacking, normal, to_download
+from kit.bootstrap.pip import Progress, run_logged
 from kit.core.errors import DiskFull, SetupFailed, Terminated
 
 STAMP = "kit-environment.json"

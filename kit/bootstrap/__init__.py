@@ -1,0 +1,1 @@
+"""From the interpreter that was started to one with the pinned packages."""
