@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
-from kit import __version__, config, option_values
+from kit import __version__
 from kit.cli_binaries import binaries
 from kit.cli_common import Outcome, complain, completed, print_json, settled, texts_of
 from kit.cli_compare import compare
@@ -25,7 +25,6 @@ from kit.cli_features import FEATURE_COMMANDS
 from kit.cli_fit import export, fit
 from kit.cli_loso import loso, tune
 from kit.cli_merge import merge
-from kit.cli_options import options
 from kit.cli_platform import platform
 from kit.cli_report import report
 from kit.cli_score import score
@@ -35,6 +34,8 @@ from kit.cli_worker import worker
 from kit.cluster.security import link
 from kit.core import exits, layout
 from kit.core.errors import BadInput, DiskFull, KitError, Missing, Terminated
+from kit.options import resolve, values
+from kit.options.click_options import options
 from kit.system.fsio import NO_ROOM
 
 RUNS = Path("runs")
@@ -61,7 +62,7 @@ _ON_CORPUS = {*_TRAIN_OPTIONS, "gate", "corpus", "box", "allow_partial", "sign",
 #: Options that take effect in each step.
 _STEP_OPTIONS = (
     {*_CORPUS_OPTIONS, "shard_only"},
-    {"cqs", "anchor", *option_values.TOLERANCES},
+    {"cqs", "anchor", *values.TOLERANCES},
     {*_TRAIN_OPTIONS},
     {"device", "gate"},
     {"sign"},
@@ -91,7 +92,7 @@ cli.result_callback()(settled)
 
 
 @cli.command(epilog=SETUP_NOTE)
-@options(*_CORPUS_OPTIONS, *_TRAIN_OPTIONS, "gate", "shard_only", "corpus", *option_values.TOLERANCES, "sign", *_PLACES)
+@options(*_CORPUS_OPTIONS, *_TRAIN_OPTIONS, "gate", "shard_only", "corpus", *values.TOLERANCES, "sign", *_PLACES)
 @click.option("--from", "first", type=click.IntRange(1, 5), help="Start at step N from what the run folder holds.")
 @click.option("--only", type=click.IntRange(1, 5), help="Do step N alone.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost; make nothing.")
@@ -131,7 +132,7 @@ def prereqs(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
 
 
 @cli.group(invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]")
-@options("cqs", "anchor", *option_values.TOLERANCES, *option_values.CLUSTER, *_PLACES)
+@options("cqs", "anchor", *values.TOLERANCES, *values.CLUSTER, *_PLACES)
 @click.pass_context
 def corpus(context: click.Context, /, as_json: bool, **given: str | None) -> Outcome | None:  # noqa: FBT001
     """Step 2: encode and score every cell that is not there yet.
@@ -184,7 +185,7 @@ def selftest(pytest_args: tuple[str, ...]) -> Outcome:
     """Run the kit's own tests here, on up to four cores at once; what follows goes to pytest (-n 0 for one)."""
     import pytest
 
-    from kit.session import KIT_ROOT
+    from kit.options.session import KIT_ROOT
 
     os.chdir(KIT_ROOT)
     passed = pytest.main(["-q", "-n", "auto", "--maxprocesses", "4", *pytest_args]) == pytest.ExitCode.OK
@@ -208,7 +209,7 @@ for _command in (fit, export, loso, tune, *SHIP_COMMANDS):
     cli.add_command(_command)
 
 
-def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConfig:
+def _resolve(given: dict[str, str | None], *, continues: bool) -> resolve.RunConfig:
     """Resolve the options of a command and settle its run folder.
 
     Args:
@@ -218,7 +219,7 @@ def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConf
 
     named, file = texts_of(given)
     asked = named.get("out_dir", file.get("out_dir"))
-    place = None if asked is None else option_values.out_dir(asked)
+    place = None if asked is None else values.out_dir(asked)
     if place is None and continues:
         place = pipeline.newest_run(RUNS)
         if place is None:
@@ -228,7 +229,7 @@ def _resolve(given: dict[str, str | None], *, continues: bool) -> config.RunConf
     link(resolved)  # an address that must not be used is refused before anything is done
     if place is not None:
         return resolved
-    earlier = pipeline.unfinished_run(RUNS, config.as_texts(resolved))
+    earlier = pipeline.unfinished_run(RUNS, resolve.as_texts(resolved))
     new = RUNS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{resolved.box}"
     return dataclasses.replace(resolved, out_dir=(earlier or new).absolute())
 
@@ -237,7 +238,7 @@ def _execute(
     given: dict[str, str | None], *, first: int, last: int, as_json: bool, verdict_decides: bool = False
 ) -> Outcome:
     from kit import pipeline
-    from kit.session import open_session
+    from kit.options.session import open_session
     from kit.system import local
     from kit.system.ui import Ui
 
@@ -261,7 +262,7 @@ def _execute(
     return Outcome(code=pipeline.exit_code(results, results[steps[-1].name], verdict_decides=verdict_decides))
 
 
-def _show_config(resolved: config.RunConfig, ui: Any) -> None:
+def _show_config(resolved: resolve.RunConfig, ui: Any) -> None:
     """Every option that takes effect, with its value and where it came from."""
     from kit.system.ui import Row
 
@@ -275,7 +276,7 @@ def _show_config(resolved: config.RunConfig, ui: Any) -> None:
     }
     if resolved.ref_dir is not None:
         shown["ref_dir"] = str(resolved.ref_dir)
-    texts = shown | config.as_texts(resolved) | {"out_dir": str(resolved.out_dir)}
+    texts = shown | resolve.as_texts(resolved) | {"out_dir": str(resolved.out_dir)}
     if resolved.scheduler is not None:
         texts["scheduler"] = resolved.scheduler
     names = texts.keys() if resolved.corpus is None else texts.keys() & _ON_CORPUS
@@ -284,7 +285,7 @@ def _show_config(resolved: config.RunConfig, ui: Any) -> None:
     ui.table("Options", ("option", "value", "from"), rows)
 
 
-def _show_end(resolved: config.RunConfig, results: dict[str, Any], ui: Any) -> None:
+def _show_end(resolved: resolve.RunConfig, results: dict[str, Any], ui: Any) -> None:
     """What a run has come to, short enough for one screen."""
     from kit import pipeline
     from kit.page.headline import headline
@@ -304,7 +305,7 @@ def _show_end(resolved: config.RunConfig, results: dict[str, Any], ui: Any) -> N
 def _show_bundle(given: dict[str, str | None], *, as_json: bool) -> Outcome:
     """What a bundle would hold, and what it would not."""
     from kit import pipeline
-    from kit.session import open_session
+    from kit.options.session import open_session
     from kit.system import local
     from kit.system.ui import Row, Ui, size
 
@@ -320,7 +321,7 @@ def _show_bundle(given: dict[str, str | None], *, as_json: bool) -> Outcome:
     return Outcome(code=exits.OK)
 
 
-def _result_json(resolved: config.RunConfig, last: str, results: dict[str, Any]) -> Any:
+def _result_json(resolved: resolve.RunConfig, last: str, results: dict[str, Any]) -> Any:
     from kit import pipeline
     from kit.system.fsio import read_json
 
@@ -344,7 +345,7 @@ def _result_json(resolved: config.RunConfig, last: str, results: dict[str, Any])
 def _dry_run(given: dict[str, str | None], *, as_json: bool) -> Outcome:
     from kit.estimate import estimate
     from kit.examine import examine
-    from kit.session import open_session
+    from kit.options.session import open_session
     from kit.steps import step_01_prereqs
     from kit.system import local
     from kit.system.ui import Row, Ui, duration, size

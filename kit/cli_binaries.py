@@ -15,8 +15,8 @@ from kit.core.errors import BadInput
 
 if TYPE_CHECKING:
     from kit.ffmpeg import Ffmpeg
+    from kit.options.session import Session
     from kit.scorers.own import Checked
-    from kit.session import Session
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 
@@ -37,8 +37,8 @@ def add(environ: Mapping[str, str], /, path: Path, tag: str | None, as_json: boo
     It has to prove itself on the CPU; CUDA is tried too and recorded if it was really used. What was there before is
     replaced only then.
     """
+    from kit.options.session import KIT_ROOT
     from kit.scorers import own
-    from kit.session import KIT_ROOT
 
     session, ffmpeg, here = _here(environ)
     tag = _fitting(tag or here, here)
@@ -61,8 +61,8 @@ def check(environ: Mapping[str, str], /, as_json: bool) -> Outcome:  # noqa: FBT
 
     Exit codes: 0 all as they should be, or none there; 3 one is not.
     """
+    from kit.options.session import KIT_ROOT
     from kit.scorers import own
-    from kit.session import KIT_ROOT
     from kit.system.ui import Row
 
     session, ffmpeg, here = _here(environ)

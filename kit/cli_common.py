@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit import config
 from kit.core import exits
 from kit.core.errors import BadInput
+from kit.options import resolve
 from kit.system.fsio import NO_ROOM
 
 if TYPE_CHECKING:
     from kit.ffmpeg import Ffmpeg
-    from kit.session import Session
+    from kit.options.session import Session
 
 #: In click's context: the disk behind stdout was full.
 _FULL = "kit.stdout_full"
@@ -33,7 +33,7 @@ class Outcome:
     code: int
 
 
-def texts_of(given: Mapping[str, str | None]) -> tuple[dict[str, str], config.Texts]:
+def texts_of(given: Mapping[str, str | None]) -> tuple[dict[str, str], resolve.Texts]:
     """The options on the command line, and those of the file that ``--config`` names.
 
     Raises:
@@ -44,14 +44,14 @@ def texts_of(given: Mapping[str, str | None]) -> tuple[dict[str, str], config.Te
     if not path:
         return named, {}
     try:
-        return named, config.read_config_file(Path(path).read_text(encoding="utf-8"), path)
+        return named, resolve.read_config_file(Path(path).read_text(encoding="utf-8"), path)
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"--config {path} cannot be read: {error}") from error
 
 
 def completed(
-    named: config.Texts, file: config.Texts, environ: Mapping[str, str], *, out_dir: Path, remembered: config.Texts
-) -> config.RunConfig:
+    named: resolve.Texts, file: resolve.Texts, environ: Mapping[str, str], *, out_dir: Path, remembered: resolve.Texts
+) -> resolve.RunConfig:
     """The options with their defaults, the box's tag among them.
 
     Raises:
@@ -59,30 +59,30 @@ def completed(
     """
     from kit.system import local
 
-    found = config.gather(command_line=named, environ=environ, file=file, remembered=remembered)
-    values = config.parse(found)
+    found = resolve.gather(command_line=named, environ=environ, file=file, remembered=remembered)
+    values = resolve.parse(found)
     tag, origin = local.box_tag() if "box" not in values else ("", "")
-    return config.complete(values, found.origins, out_dir=out_dir, box=tag, box_origin=origin)
+    return resolve.complete(values, found.origins, out_dir=out_dir, box=tag, box_origin=origin)
 
 
-def begun(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[config.RunConfig, Session]:
+def begun(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[resolve.RunConfig, Session]:
     """What a command works with where there is no run: options and session.
 
     Args:
         given: texts of the options on the command line.
     """
-    from kit.session import open_session
+    from kit.options.session import open_session
     from kit.system import local
     from kit.system.ui import Ui
 
     read = ("FFMPEG_BIN", "LIBVMAF_BIN", "CUDA_VISIBLE_DEVICES", "VMAF_DATA_ROOT")
     asked = {name: text for name, text in environ.items() if name in read}
-    found = config.gather(command_line=given, environ=asked, file={}, remembered={})
-    here = config.complete(config.parse(found), found.origins, out_dir=Path.cwd(), box="", box_origin="")
+    found = resolve.gather(command_line=given, environ=asked, file={}, remembered={})
+    here = resolve.complete(resolve.parse(found), found.origins, out_dir=Path.cwd(), box="", box_origin="")
     return here, open_session(here, ui=Ui(), cache=local.usable_cache(here.out_dir), argv=sys.argv[1:])
 
 
-def opened(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[config.RunConfig, Session, Ffmpeg]:
+def opened(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[resolve.RunConfig, Session, Ffmpeg]:
     """The same for a command about this box, with its ffmpeg."""
     from kit.ffmpeg import locate
 
@@ -97,11 +97,11 @@ def session_for(out_dir: Path | None = None, argv: Sequence[str] = ()) -> Sessio
         out_dir: the folder that it writes to; what it writes calls it ``<out>``.
         argv: the command line, for the provenance.
     """
-    from kit.session import open_session
+    from kit.options.session import open_session
     from kit.system import local
     from kit.system.ui import Ui
 
-    here = config.complete({}, {}, out_dir=out_dir or Path.cwd(), box="", box_origin="")
+    here = resolve.complete({}, {}, out_dir=out_dir or Path.cwd(), box="", box_origin="")
     return open_session(here, ui=Ui(), cache=local.usable_cache(here.out_dir), argv=argv)
 
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit import config
 from kit.cli_common import Outcome, print_json
 from kit.core import contract, exits
+from kit.options import resolve
 
 if TYPE_CHECKING:
     from kit.datasets.load import Opened
     from kit.datasets.pack import Done
     from kit.ffmpeg import Ffmpeg
-    from kit.session import Session
+    from kit.options.session import Session
 
 _CODECS = ("ffv1", "x265")
 
@@ -183,18 +183,18 @@ def unpack(environ: Mapping[str, str], /, folder: Path, out: Path, as_json: bool
 
 def _resolve(
     environ: Mapping[str, str], folder: Path, out: Path, given: Mapping[str, str | None]
-) -> config.RunConfig:  # fmt: skip
+) -> resolve.RunConfig:  # fmt: skip
     """The options of one of these commands, by the rules of a run; only ``FFMPEG_BIN`` counts of the environment."""
     texts = {"dataset": given.get("name"), "geometry": given.get("geometry"), "ffmpeg": given.get("ffmpeg")}
     named = {"ref_dir": str(folder), **{name: text for name, text in texts.items() if text is not None}}
     asked = {name: text for name, text in environ.items() if name == "FFMPEG_BIN"}
-    found = config.gather(command_line=named, environ=asked, file={}, remembered={})
-    return config.complete(config.parse(found), found.origins, out_dir=out, box="", box_origin="not used")
+    found = resolve.gather(command_line=named, environ=asked, file={}, remembered={})
+    return resolve.complete(resolve.parse(found), found.origins, out_dir=out, box="", box_origin="not used")
 
 
-def _session(resolved: config.RunConfig) -> tuple[Session, Ffmpeg]:
+def _session(resolved: resolve.RunConfig) -> tuple[Session, Ffmpeg]:
     from kit.ffmpeg import locate
-    from kit.session import open_session
+    from kit.options.session import open_session
     from kit.system import local
     from kit.system.ui import Ui
 
@@ -203,7 +203,7 @@ def _session(resolved: config.RunConfig) -> tuple[Session, Ffmpeg]:
     return session, locate(resolved.ffmpeg, origin=origin, processes=session.processes)
 
 
-def _open(folder: Path, resolved: config.RunConfig, session: Session, ffmpeg: Ffmpeg, *, whole: bool = True) -> Opened:
+def _open(folder: Path, resolved: resolve.RunConfig, session: Session, ffmpeg: Ffmpeg, *, whole: bool = True) -> Opened:
     from kit.datasets.load import open_folder
     from kit.sources.read import Tools
 

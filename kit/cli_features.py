@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from kit.cli_common import Outcome, begun, opened, print_json
-from kit.cli_options import options
 from kit.core import contract, exits
 from kit.core.errors import BadInput, KitError
+from kit.options.click_options import options
 
 if TYPE_CHECKING:
-    from kit.config import RunConfig
     from kit.datasets.load import Opened
     from kit.ffmpeg import Ffmpeg
+    from kit.options.resolve import RunConfig
+    from kit.options.session import Session
     from kit.platforms.facts import HostFacts
-    from kit.session import Session
     from kit.tiny.extraction import Failure, Result
     from kit.tiny.feature_cache import Cache
     from kit.tiny.measuring import Instruments, Pair

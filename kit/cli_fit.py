@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kit.cli_common import Outcome, print_json, session_for
-from kit.cli_options import options
 from kit.core import contract, exits
 from kit.core.errors import BadInput, PrerequisiteFailed
+from kit.options.click_options import options
 
 if TYPE_CHECKING:
     from kit.system.ui import Ui

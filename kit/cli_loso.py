@@ -9,8 +9,8 @@ import click
 from click.core import ParameterSource
 
 from kit.cli_common import Outcome, print_json, session_for
-from kit.cli_options import options
 from kit.core import contract, exits
+from kit.options.click_options import options
 
 _path = click.Path(path_type=Path)
 _features = click.option("--features", metavar="F", type=_path, required=True,
@@ -50,7 +50,7 @@ def loso(
 
     Exit codes: 0 done, 2 bad input, 3 a table that cannot be or a training that diverged, 4 disk full.
     """
-    from kit import option_values
+    from kit.options import values
     from kit.system.ui import Row
     from kit.tiny.config import resolve
     from kit.tiny.loso import MARKDOWN, TABLES, Asked, lines, remarks, run
@@ -59,7 +59,7 @@ def loso(
     configs = [resolve({"arch": name.strip(), **common}, {})[0] for name in dict.fromkeys(archs.split(","))]
     asked = Asked(
         features=features, recipes=tuple(config.recipe for config in configs),
-        seeds=contract.DEFAULT_SEEDS if seeds is None else option_values.seeds(seeds), folds=folds, baselines=baselines,
+        seeds=contract.DEFAULT_SEEDS if seeds is None else values.seeds(seeds), folds=folds, baselines=baselines,
         device=configs[0].device,
     )  # fmt: skip
     session = session_for(out.absolute(), sys.argv[1:])

@@ -33,15 +33,15 @@ def merge(inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher:
 
     Exit codes: 0 done, 2 bad input, 3 damaged, not to be mixed, or boxes disagree, 4 disk full.
     """
-    from kit import option_values
     from kit.corpus.merge.merging import Refused
     from kit.corpus.merge.merging import merge as merge_all
+    from kit.options import values
     from kit.platforms.detect import usable_cores
     from kit.scorers.teachers import resolve
     from kit.system.ui import Ui
 
     ui = Ui()
-    assumed = None if assume_teacher is None else replace(resolve(option_values.teacher(assume_teacher)), path=None)
+    assumed = None if assume_teacher is None else replace(resolve(values.teacher(assume_teacher)), path=None)
     try:
         with ui.gauge("Merging") as show:
             done = merge_all(

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit import config
 from kit.cli_common import Outcome, opened, print_json
 from kit.core import exits
+from kit.options import resolve
 
 if TYPE_CHECKING:
     from kit.ffmpeg import Ffmpeg
-    from kit.session import Session
+    from kit.options.session import Session
 
 
 @click.command()
@@ -38,7 +38,7 @@ def platform(environ: Mapping[str, str], /, options: bool, as_json: bool, **give
     return _show_box(here, session, found, as_json=as_json)
 
 
-def _show_box(here: config.RunConfig, session: Session, ffmpeg: Ffmpeg, *, as_json: bool) -> Outcome:
+def _show_box(here: resolve.RunConfig, session: Session, ffmpeg: Ffmpeg, *, as_json: bool) -> Outcome:
     from kit.core.contract import ENCODER_VOCAB
     from kit.examine import facts_for
     from kit.platforms.detect import classify

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from kit.cli_common import Outcome, opened, print_json
-from kit.cli_options import options
 from kit.core import contract, exits
 from kit.core.errors import BadInput, PrerequisiteFailed
+from kit.options.click_options import options
 
 if TYPE_CHECKING:
     from kit.scorers.log import Scores

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kit.cli_common import Outcome, print_json, session_for
-from kit.cli_options import options
 from kit.core import exits
 from kit.core.errors import PrerequisiteFailed
+from kit.options.click_options import options
 
 if TYPE_CHECKING:
-    from kit.session import Session
+    from kit.options.session import Session
     from kit.system.ui import Ui
     from kit.tiny.table import FeatureTable
     from kit.training.model_file import ModelFile

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 
 import click
 
-from kit import option_values
 from kit.cli_common import Outcome, completed, texts_of
-from kit.cli_options import options
 from kit.cluster.security import link
 from kit.core import exits
+from kit.options import values
+from kit.options.click_options import options
 
-_CERTIFICATES = tuple(name for name in option_values.CLUSTER if name.startswith("tls_"))
+_CERTIFICATES = tuple(name for name in values.CLUSTER if name.startswith("tls_"))
 
 
 @click.command()
@@ -31,7 +31,7 @@ def worker(environ: Mapping[str, str], /, **given: str | None) -> Outcome:
     """
     from kit.cluster.worker import serve
     from kit.examine import examine
-    from kit.session import open_session
+    from kit.options.session import open_session
     from kit.steps import step_01_prereqs
     from kit.system import local
     from kit.system.fsio import remove_abandoned, scratch_folder, scratch_folders

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kit.config import RunConfig
 from kit.core.contract import BATCH_SIZE
 from kit.evidence.baselines import expected_baselines
-from kit.option_values import fold_count
+from kit.options.resolve import RunConfig
+from kit.options.values import fold_count
 from kit.plan import disk_bytes
 from kit.results import Prereqs
 

@@ -12,13 +12,14 @@ from typing import TypeVar
 
 from kit.bootstrap.pins import BadPins
 from kit.bootstrap.start import pins, start
-from kit.config import RunConfig
 from kit.core import contract
 from kit.core.errors import KitError, PrerequisiteFailed, Terminated
 from kit.core.geometry import largest_frame
 from kit.core.values import Finding, ReadyEncoder, Scorer, Source, Teacher
 from kit.datasets.load import Opened, open_folder
 from kit.ffmpeg import Ffmpeg, locate, on_path, scoring_partner
+from kit.options.resolve import RunConfig
+from kit.options.session import KIT_ROOT, Session
 from kit.plan import cells_at_once, disk_bytes, quality_points
 from kit.platforms.detect import Platform, classify, narrowed, probe_host
 from kit.platforms.facts import HostFacts
@@ -27,7 +28,6 @@ from kit.platforms.registry import device_findings, family_of
 from kit.results import Prereqs
 from kit.scorers import choose, own, teachers
 from kit.scorers.base import CellScorer
-from kit.session import KIT_ROOT, Session
 from kit.sources import demo
 from kit.sources.identity import identify_all
 from kit.sources.read import Tools

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kit.config import RunConfig
 from kit.core import layout
 from kit.core.errors import ExportFailed, Missing
 from kit.corpus import shard as shards
 from kit.corpus.shard import Shard
 from kit.fitting import fit, recipe
-from kit.provenance import block
-from kit.session import Session
+from kit.options.provenance import block
+from kit.options.resolve import RunConfig
+from kit.options.session import Session
 from kit.sidecar import Model, Origin, model_id, registry, sidecar
 from kit.system import validation
 from kit.system.fsio import TEMPORARY_PREFIX, read_json, sha256_file, write_bytes, write_json

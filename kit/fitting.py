@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kit.config import RunConfig
 from kit.core import layout
 from kit.corpus.shard import Shard
+from kit.options.resolve import RunConfig
+from kit.options.session import Session
 from kit.platforms.detect import usable_cores
-from kit.session import Session
 from kit.training.checkpoints import Checkpoint
 from kit.training.folds import Fold
 from kit.training.recipe import Recipe

@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kit.config import RunConfig, Texts, as_texts
 from kit.core import contract, exits, layout
 from kit.core.errors import BadInput, Missing, PageFailed, ToolFailed
 from kit.corpus.shard import Shard
-from kit.option_values import TOLERANCES
+from kit.options.resolve import RunConfig, Texts, as_texts
+from kit.options.session import Session
+from kit.options.values import TOLERANCES
 from kit.page.make import make as make_page
 from kit.results import Training, Verdict
-from kit.session import Session
 from kit.steps import step_01_prereqs, step_02_adopt, step_02_corpus, step_03_train, step_04_verdict, step_05_bundle
 from kit.system.fsio import (  # fmt: skip
     TEMPORARY_PREFIX,

@@ -17,7 +17,7 @@ from support import FRAMES, PICTURES, QUICK, Ask, Command, Kit, MakeClip, in_pro
 
 from kit.core import exits, layout
 from kit.ffmpeg import Ffmpeg, locate
-from kit.session import KIT_ROOT
+from kit.options.session import KIT_ROOT
 from kit.sources.read import Tools
 from kit.system.proc import Processes
 

@@ -163,7 +163,7 @@ def test_names_that_are_no_text(clips: Path, tmp_path: Path, kit: Kit) -> None:
 
 
 def test_a_screen_that_has_gone_away_does_not_end_the_run(run_copy: Path, home: dict[str, str]) -> None:
-    from kit.session import KIT_ROOT
+    from kit.options.session import KIT_ROOT
 
     argv = [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), "run", "--from", "4", "--out-dir", str(run_copy)]
     word = layout.verdicts_in(run_copy)[0]
@@ -469,7 +469,7 @@ def test_every_error_class_has_an_exit_code_that_is_not_hold() -> None:
 
 
 def test_a_closed_stdout_changes_no_exit_code(run_copy: Path, home: dict[str, str]) -> None:
-    from kit.session import KIT_ROOT
+    from kit.options.session import KIT_ROOT
 
     with subprocess.Popen(
         [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), "bundle", "--json", "--out-dir", str(run_copy)],

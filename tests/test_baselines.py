@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from support import Command, ready, run_in
 
-from kit.config import complete
 from kit.core import contract, exits, layout
 from kit.core.errors import BadInput
 from kit.core.values import Geometry
 from kit.corpus.shard import read_manifest
 from kit.estimate import TRAINING_START, estimate
+from kit.options.resolve import complete
 from kit.results import Verdict
 from kit.steps import step_03_train, step_04_verdict, step_05_bundle
 from kit.system.fsio import sha256_file, write_json

@@ -17,7 +17,7 @@ import pytest
 from support import Kit, MakeClip
 
 from kit.core import exits
-from kit.session import KIT_ROOT
+from kit.options.session import KIT_ROOT
 from kit.system.fsio import SCRATCH_PREFIX
 
 pytestmark = pytest.mark.ffmpeg

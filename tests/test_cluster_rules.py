@@ -19,7 +19,6 @@ from kit.cluster.client import connected
 from kit.cluster.maker import Maker
 from kit.cluster.offer import STARTUP, Offer, OfferedEncoder, offers_of, read
 from kit.cluster.security import Link, link
-from kit.config import RunConfig, complete, gather, parse
 from kit.core import contract
 from kit.core.errors import BadInput, PrerequisiteFailed, Wanting
 from kit.core.values import Cell, Scorer, Source, Teacher
@@ -29,6 +28,7 @@ from kit.corpus.diskwait import DiskWait
 from kit.corpus.produce import Bench, geometry_facts
 from kit.corpus.schedule import Schedule
 from kit.ffmpeg import Ffmpeg
+from kit.options.resolve import RunConfig, complete, gather, parse
 from kit.scorers.teachers import CANONICAL
 from kit.system.proc import Processes
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from kit.config import WORKER_WAIT, Resolved, RunConfig, as_texts, complete, gather, parse, read_config_file
 from kit.core import contract
 from kit.core.errors import BadInput, Several
 from kit.core.geometry import RawFormat
-from kit.option_values import OPTIONS
+from kit.options.resolve import WORKER_WAIT, Resolved, RunConfig, as_texts, complete, gather, parse, read_config_file
+from kit.options.values import OPTIONS
 
 #: One good text for every option that has one.
 GOOD = {

@@ -20,7 +20,7 @@ from kit.core.errors import BadInput, Missing
 from kit.corpus import planned
 from kit.corpus.shard import FailedCell, write_manifest
 from kit.corpus.status import Status, status
-from kit.session import KIT_ROOT
+from kit.options.session import KIT_ROOT
 
 
 def states(found: Status) -> dict[str, tuple[str, str]]:

@@ -26,7 +26,7 @@ from kit.datasets.packed import PACK, read_pack
 from kit.datasets.room import Room
 from kit.datasets.unpack import full_name, tells, unpack
 from kit.ffmpeg import Ffmpeg
-from kit.session import KIT_ROOT
+from kit.options.session import KIT_ROOT
 from kit.sources.identity import identify
 from kit.sources.read import Tools
 from kit.sources.scan import scan

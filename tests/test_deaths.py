@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support import Kit
 
-from kit.session import KIT_ROOT
+from kit.options.session import KIT_ROOT
 from kit.system.fsio import SCRATCH_PREFIX, TEMPORARY_PREFIX
 from kit.system.guard import Child
 from kit.system.proc import Processes

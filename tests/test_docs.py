@@ -15,8 +15,8 @@ import pytest
 from support import Command, MakeClip
 
 from kit.core import exits
+from kit.options.session import KIT_ROOT
 from kit.platforms.registry import FAMILIES
-from kit.session import KIT_ROOT
 
 DOCUMENTS = [KIT_ROOT / "README.md", KIT_ROOT / "CONTRIBUTING.md", *sorted((KIT_ROOT / "docs").glob("*.md"))]
 _STARTS = ("python3 -m kit", "python3 run_full_pipeline.py")

@@ -20,8 +20,8 @@ from kit import exports
 from kit.core import contract, exits, layout
 from kit.core.errors import ExportFailed, Missing
 from kit.corpus.shard import read_manifest
+from kit.options.session import KIT_ROOT
 from kit.results import Training
-from kit.session import KIT_ROOT
 from kit.steps import step_03_train, step_04_verdict, step_05_bundle
 from kit.system import validation
 from kit.system.fsio import sha256_file

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kit.core.errors import BadInput, Missing
-from kit.session import KIT_ROOT
+from kit.options.session import KIT_ROOT
 from kit.system.fsio import (
     TEMPORARY_PREFIX,
     atomic_path,

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from kit.session import KIT_ROOT
+from kit.options.session import KIT_ROOT
 
 
 def tool(name: str) -> ModuleType:

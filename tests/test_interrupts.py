@@ -14,7 +14,7 @@ import pytest
 from support import Kit, MakeClip, below
 
 from kit.core import exits, layout
-from kit.session import KIT_ROOT
+from kit.options.session import KIT_ROOT
 from kit.system.fsio import TEMPORARY_PREFIX
 
 pytestmark = pytest.mark.ffmpeg

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.session import KIT_ROOT
+from kit.options.session import KIT_ROOT
 
 PACKAGE = KIT_ROOT / "kit"
 
@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "pure",
         (
-            "kit.core.canon", "kit.option_values", "kit.config",
+            "kit.core.canon", "kit.options.values", "kit.options.resolve",
             "kit.core.geometry", "kit.codec_block", "kit.plan", "kit.metrics", "kit.gate",
             "kit.evidence", "kit.evidence.base", "kit.evidence.errors", "kit.evidence.bootstrap",
             "kit.evidence.baselines", "kit.evidence.calibration", "kit.evidence.coverage", "kit.evidence.alike",
@@ -43,7 +43,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("training", ("kit.training.",)),
     ("bootstrap", ("kit.bootstrap.start*",)),
     ("between steps", (
-        "kit.session", "kit.results", "kit.provenance", "kit.examine", "kit.fitting", "kit.sidecar", "kit.exports",
+        "kit.options.session", "kit.results", "kit.options.provenance", "kit.examine", "kit.fitting", "kit.sidecar", "kit.exports",
         "kit.cluster.", "kit.page.", "kit.tiny.",
     )),
     ("steps", ("kit.steps.",)),
@@ -55,7 +55,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "kit.cli", "kit.cli_binaries", "kit.cli_common", "kit.cli_compare", "kit.cli_corpus", "kit.cli_dataset",
             "kit.cli_features",
             "kit.cli_fit", "kit.cli_loso", "kit.cli_merge",
-            "kit.cli_options", "kit.cli_platform", "kit.cli_report",
+            "kit.options.click_options", "kit.cli_platform", "kit.cli_report",
             "kit.cli_score", "kit.cli_ship", "kit.cli_verify", "kit.cli_worker", "kit.__main__",
         ),
     ),
@@ -86,7 +86,7 @@ IMPURE = (
     "kit.system.pool",
     "kit.system.fsio",
     "kit.cli",
-    "kit.session",
+    "kit.options.session",
 )
 #: What ``--help`` and a wrong option are answered without.
 HEAVY = (

@@ -25,7 +25,7 @@ from kit.corpus.importing import import_rows
 from kit.corpus.merge.merging import Refused, Result, merge
 from kit.corpus.shard import FailedCell, Shard, observations, read_manifest, read_rows, write_manifest
 from kit.corpus.status import status
-from kit.session import KIT_ROOT
+from kit.options.session import KIT_ROOT
 from kit.system.archive import Member, write_tar_gz
 
 V1 = Teacher(id="vmaf_v1.0.16_3d0h")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support import run_in
 
-from kit.provenance import of_command
+from kit.options.provenance import of_command
 from kit.system.privacy import Redactor
 
 HIDE = Redactor(

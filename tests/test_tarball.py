@@ -15,7 +15,7 @@ import pytest
 
 from kit import __version__
 from kit.core import exits, layout
-from kit.session import KIT_ROOT
+from kit.options.session import KIT_ROOT
 
 NAME = f"vmaf-ensemble-kit-{__version__}"
 

@@ -31,10 +31,10 @@ from kit.core.errors import BadInput
 from kit.core.geometry import frame_bytes
 from kit.core.values import Geometry, Scorer, Source, SourceFile, Teacher
 from kit.ffmpeg import Ffmpeg
+from kit.options.session import KIT_ROOT
 from kit.platforms.detect import probe_host
 from kit.scorers import base, golden, log, pair, vmaf_tool
 from kit.scorers.ffmpeg_filter import FilterScorer
-from kit.session import KIT_ROOT
 from kit.sources.read import Tools
 from kit.sources.scan import inspect
 from kit.system.proc import Processes

@@ -19,7 +19,7 @@ from tiny import BOTH, FILM, SCENES, TABLE, load, made, rows, untrained
 
 from kit.core import contract, exits
 from kit.core.errors import BadInput, ExportFailed, InvalidEvidence
-from kit.session import KIT_ROOT
+from kit.options.session import KIT_ROOT
 from kit.system import validation
 from kit.tiny import checkpoint, table
 from kit.tiny.config import COMBINED, FitConfig, head, read_yaml, resolve

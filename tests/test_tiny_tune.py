@@ -24,7 +24,7 @@ from tiny import FILM, KIT, load
 
 from kit.core import exits
 from kit.core.errors import BadInput
-from kit.session import KIT_ROOT
+from kit.options.session import KIT_ROOT
 from kit.system.proc import Processes
 from kit.tiny import table
 from kit.tiny.config import FitConfig

@@ -23,7 +23,7 @@ from support import Command, run_in
 
 from kit.core import exits, layout
 from kit.corpus.shard import read_manifest
-from kit.session import KIT_ROOT
+from kit.options.session import KIT_ROOT
 from kit.steps import step_03_train, step_04_verdict
 from kit.system.archive import Member, write_tar_gz
 from kit.system.fsio import sha256_file, write_json

@@ -13,7 +13,6 @@ from kit.cluster.choice import Choice
 from kit.cluster.client import Cluster
 from kit.cluster.maker import Job
 from kit.cluster.offer import Offer
-from kit.config import RunConfig
 from kit.core.errors import DiskFull, PrerequisiteFailed, Wanting
 from kit.core.values import Cell, Source
 from kit.corpus.diskwait import DiskWait, need
@@ -21,8 +20,9 @@ from kit.corpus.keep import keep
 from kit.corpus.produce import Bench
 from kit.corpus.shard import CellEntry, FailedCell, cell_path, entry_for
 from kit.corpus.tally import Tally
+from kit.options.resolve import RunConfig
+from kit.options.session import Session
 from kit.results import Prereqs
-from kit.session import Session
 from kit.system.fsio import NO_ROOM
 from kit.system.ui import Row, duration
 

@@ -9,9 +9,9 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.config import RunConfig
 from kit.core.errors import BadInput
-from kit.option_values import CLUSTER
+from kit.options.resolve import RunConfig
+from kit.options.values import CLUSTER
 
 #: Seconds within which a scheduler must answer.
 TIMEOUT = 10

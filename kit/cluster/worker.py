@@ -15,16 +15,16 @@ from kit.cluster.client import unreachable
 from kit.cluster.maker import Maker
 from kit.cluster.offer import Offer
 from kit.cluster.security import TIMEOUT, Link, reach
-from kit.config import RunConfig
 from kit.core.geometry import largest_frame
 from kit.core.values import Source
 from kit.corpus.diskwait import DiskWait
 from kit.corpus.produce import Bench
 from kit.corpus.schedule import Schedule
 from kit.examine import identify, names_for
+from kit.options.resolve import RunConfig
+from kit.options.session import Session
 from kit.plan import cells_at_once
 from kit.results import Prereqs
-from kit.session import Session
 from kit.system.ui import LINE_EVERY
 
 _T = TypeVar("_T")

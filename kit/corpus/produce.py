@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kit import __version__
-from kit.config import STALL_TIMEOUT
 from kit.core.errors import DiskFull, KitError, ToolFailed
 from kit.core.values import Cell, Geometry
 from kit.corpus import cellfile
@@ -18,6 +17,7 @@ from kit.corpus.keep import keep
 from kit.corpus.shard import FailedCell, cell_path
 from kit.corpus.tally import Tally
 from kit.ffmpeg import Ffmpeg, first_error, remedy
+from kit.options.resolve import STALL_TIMEOUT
 from kit.scorers import base, log
 from kit.scorers.base import CellScorer, Work
 from kit.scorers.ffmpeg_filter import FilterScorer

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kit.core import exits, layout
 from kit.core.errors import BadInput, DiskFull, ToolFailed
-from kit.session import KIT_ROOT
+from kit.options.session import KIT_ROOT
 from kit.system.fsio import TEMPORARY_PREFIX
 from kit.system.proc import Processes
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kit.config import STALL_TIMEOUT
 from kit.core.errors import BadInput
 from kit.core.values import Geometry, SourceFile, Teacher
 from kit.ffmpeg import DECODED_STATS, stats_column
+from kit.options.resolve import STALL_TIMEOUT
 from kit.scorers import log, teachers
 from kit.scorers.base import CellScorer
 from kit.system.fsio import scratch_folder

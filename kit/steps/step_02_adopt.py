@@ -6,15 +6,15 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from kit.config import RunConfig
 from kit.core import layout
 from kit.core.errors import BadInput
 from kit.corpus import shard as shards
 from kit.corpus.place import shard_folder
 from kit.corpus.planned import PLAN
 from kit.corpus.shard import Shard
+from kit.options.resolve import RunConfig
+from kit.options.session import Session
 from kit.scorers import teachers
-from kit.session import Session
 from kit.system.ui import Row
 
 NAME = "corpus"

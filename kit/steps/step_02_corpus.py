@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 from functools import partial
 
 from kit.cluster.security import link
-from kit.config import RunConfig
 from kit.core import layout
 from kit.core.errors import BadInput
 from kit.core.geometry import largest_frame
@@ -25,11 +24,12 @@ from kit.corpus.schedule import Schedule
 from kit.corpus.shard import Box, CellEntry, FailedCell, Shard
 from kit.corpus.tally import Tally
 from kit.examine import identify
+from kit.options.resolve import RunConfig
+from kit.options.session import Session
 from kit.plan import cells_at_once, plan_cells
 from kit.platforms.registry import family_of, settings_for
 from kit.results import Prereqs
 from kit.scorers import teachers
-from kit.session import Session
 from kit.system.pool import run_many
 from kit.system.ui import Row, duration
 

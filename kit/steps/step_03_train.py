@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit import evidence
-from kit.config import RunConfig
 from kit.core import contract, layout
 from kit.core.errors import BadInput, InvalidEvidence
 from kit.corpus import shard as shards
@@ -18,9 +17,10 @@ from kit.corpus.shard import Shard
 from kit.evidence import ENSEMBLE
 from kit.evidence.baselines import Baseline, expected_baselines
 from kit.fitting import fit, recipe
-from kit.provenance import block
+from kit.options.provenance import block
+from kit.options.resolve import RunConfig
+from kit.options.session import Session
 from kit.results import Training, cell_facts
-from kit.session import Session
 from kit.system.fsio import read_json, sha256_file, write_json
 from kit.training import folds, predictions, table
 from kit.training.checkpoints import Checkpoint

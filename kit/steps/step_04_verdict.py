@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kit import evidence
-from kit.config import RunConfig
 from kit.core import contract, layout
 from kit.core.errors import BadInput, InvalidEvidence, Missing
 from kit.corpus import shard as shards
@@ -17,9 +16,10 @@ from kit.evidence import LosoResult
 from kit.evidence.baselines import Corpus, compared
 from kit.evidence.coverage import covered
 from kit.gate import ExpertReport, GateReport, apply_expert_gate, apply_gate, thresholds_sha256
-from kit.provenance import block, utc_now
+from kit.options.provenance import block, utc_now
+from kit.options.resolve import RunConfig
+from kit.options.session import Session
 from kit.results import Training, Verdict, cell_facts
-from kit.session import Session
 from kit.system.fsio import read_json, sha256_file, write_json
 from kit.system.ui import Row
 from kit.training import predictions

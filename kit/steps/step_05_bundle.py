@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from kit import __version__
-from kit.config import RunConfig
 from kit.core import contract, layout
 from kit.core.errors import Missing, Wanting
 from kit.corpus import shard as shards
-from kit.provenance import utc_now
+from kit.options.provenance import utc_now
+from kit.options.resolve import RunConfig
+from kit.options.session import Session
 from kit.results import Bundle, Verdict
-from kit.session import Session
 from kit.system.archive import Member, read_hashes, write_tar_gz
 from kit.system.fsio import atomic_path, json_bytes, read_json, sha256_file, write_json
 from kit.system.signature import sign

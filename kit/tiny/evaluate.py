@@ -12,8 +12,8 @@ from kit.core import contract
 from kit.core.errors import BadInput, Wanting
 from kit.core.values import Teacher
 from kit.metrics import Values, described
-from kit.provenance import of_command
-from kit.session import Session
+from kit.options.provenance import of_command
+from kit.options.session import Session
 from kit.tiny import latency
 from kit.tiny.fit import facts_of
 from kit.tiny.fitting import file_of

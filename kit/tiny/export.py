@@ -14,8 +14,8 @@ from google.protobuf.message import DecodeError
 from kit.core import contract
 from kit.core.errors import BadInput, ExportFailed
 from kit.core.values import Teacher
-from kit.provenance import of_command
-from kit.session import Session
+from kit.options.provenance import of_command
+from kit.options.session import Session
 from kit.sidecar import graph_facts, recipe_facts
 from kit.system import validation
 from kit.system.fsio import TEMPORARY_PREFIX, read_json, sha256_file, write_bytes, write_json

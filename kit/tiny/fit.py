@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from kit.core import contract
 from kit.core.errors import BadInput
 from kit.metrics import described
-from kit.provenance import Args, of_command
-from kit.session import Session
+from kit.options.provenance import Args, of_command
+from kit.options.session import Session
 from kit.system.fsio import locked, sha256_file, write_bytes, write_json
 from kit.tiny import checkpoint
 from kit.tiny import table as tables

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from kit.core.errors import InvalidEvidence
 from kit.corpus import shard as shards
 from kit.corpus.place import shard_folder
+from kit.options.session import Session
 from kit.platforms.detect import usable_cores
-from kit.session import Session
 from kit.system.ui import counted
 from kit.tiny.table import FeatureTable
 from kit.training.checkpoints import Checkpoint

@@ -10,8 +10,8 @@ from typing import Any
 
 from kit.core import contract
 from kit.core.errors import BadInput
-from kit.provenance import Args, of_command
-from kit.session import Session
+from kit.options.provenance import Args, of_command
+from kit.options.session import Session
 from kit.system.fsio import locked, write_bytes, write_json
 from kit.system.outputs import refuse_inputs
 from kit.system.ui import figure

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from kit import provenance
 from kit.core import contract
 from kit.core.errors import BadInput
-from kit.session import Session
+from kit.options import provenance
+from kit.options.session import Session
 from kit.system.fsio import atomic_path, json_bytes, read_json
 from kit.system.outputs import make_writable, refuse_inputs
 from kit.tiny import table

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.config import STALL_TIMEOUT
 from kit.core import contract
 from kit.core.canon import sha256_json
 from kit.core.errors import BadInput
 from kit.core.geometry import identity_header
 from kit.core.values import EncodeSettings, Scorer, Source, SourceFile, Teacher
 from kit.ffmpeg import Ffmpeg, distorted_source_filters
+from kit.options.resolve import STALL_TIMEOUT
 from kit.plan import encode_argv
 from kit.platforms.base import ONLY
 from kit.platforms.registry import family_of

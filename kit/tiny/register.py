@@ -12,8 +12,8 @@ from packaging.licenses import InvalidLicenseExpression, canonicalize_license_ex
 
 from kit.core import contract
 from kit.core.errors import BadInput, Missing, Wanting
-from kit.provenance import of_command
-from kit.session import Session
+from kit.options.provenance import of_command
+from kit.options.session import Session
 from kit.sidecar import REGISTRY_VERSION
 from kit.system import validation
 from kit.system.fsio import locked, read_json, sha256_file, write_bytes, write_json

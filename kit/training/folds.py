@@ -13,7 +13,7 @@ from kit.core import contract
 from kit.core.canon import sha256_json
 from kit.core.errors import BadInput, InvalidEvidence
 from kit.corpus.shard import CellEntry
-from kit.option_values import fold_count
+from kit.options.values import fold_count
 from kit.training.table import Table
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from kit.core import layout
 from kit.core.errors import InvalidEvidence, ToolFailed, Wanting
 from kit.corpus import received
-from kit.session import KIT_ROOT
+from kit.options.session import KIT_ROOT
 from kit.system import validation
 from kit.system.confine import MEMORY, SECONDS
 from kit.system.fsio import read_json

@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kit import __version__
-from kit.config import RunConfig, as_texts
-from kit.session import KIT_ROOT, Session
+from kit.options.resolve import RunConfig, as_texts
+from kit.options.session import KIT_ROOT, Session
 from kit.system.fsio import sha256_file
 
 #: Option name to its value as a text, or to the values of an option that may be given several times.

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from kit import config
 from kit.core import contract
+from kit.options import resolve
 
 
 def options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -105,10 +105,10 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
         help="Go on without cells that fail; the verdict counts them. Default: they make it INVALID, exit code 3."),
     "stall_timeout": click.option(
         "--stall-timeout", metavar="SECONDS",
-        help=f"Stop and retry a cell that makes no progress for so long. Default: {config.STALL_TIMEOUT:g}."),
+        help=f"Stop and retry a cell that makes no progress for so long. Default: {resolve.STALL_TIMEOUT:g}."),
     "disk_wait": click.option(
         "--disk-wait", metavar="SECONDS",
-        help=f"How long to wait for room when the disk is full. Default: {config.DISK_WAIT:g}."),
+        help=f"How long to wait for room when the disk is full. Default: {resolve.DISK_WAIT:g}."),
     "scheduler": click.option(
         "--scheduler", metavar="ADDR",
         help="Address of a Dask scheduler: 127.0.0.1:8786, or tls://HOST:8786 with certificates."),
@@ -118,7 +118,7 @@ _OPTIONS: dict[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     "worker_wait": click.option(
         "--worker-wait", metavar="SECONDS",
         help="How long to wait for a worker when none can make what is left. "
-             f"Default: {config.WORKER_WAIT:g}."),
+             f"Default: {resolve.WORKER_WAIT:g}."),
     "sign": click.option(
         "--sign", metavar="KEY", help="Sign the bundle with this SSH key; `verify --allowed-signers` checks it."),
     "config": click.option("--config", "config_file", metavar="FILE", help="TOML file with options."),

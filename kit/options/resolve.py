@@ -13,7 +13,7 @@ from types import MappingProxyType
 from kit.core import contract
 from kit.core.errors import BadInput, KitError, Several
 from kit.core.geometry import RawFormat
-from kit.option_values import OPTIONS
+from kit.options.values import OPTIONS
 
 #: Seconds without progress after which a cell's processes are stopped, seconds to wait for room on a full disk, and
 #: seconds to wait for a worker that can make what is left.

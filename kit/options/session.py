@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kit.config import RunConfig
+from kit.options.resolve import RunConfig
 from kit.system.privacy import Redactor
 from kit.system.proc import Processes
 from kit.system.ui import Ui

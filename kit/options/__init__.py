@@ -1,0 +1,1 @@
+"""Every option once: names, types, defaults, and how they are resolved."""
