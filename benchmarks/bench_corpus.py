@@ -27,15 +27,15 @@ from kit.corpus.cellfile import CellRows
 from kit.corpus.produce import Bench, produce
 from kit.corpus.schedule import Schedule
 from kit.corpus.shard import FailedCell
-from kit.ffmpeg import COMMON, Ffmpeg, distorted_filters, input_args, locate, reference_filters
 from kit.plan import plan_cells
 from kit.platforms.registry import settings_for
-from kit.scorers.teachers import CANONICAL
-from kit.sources.identity import identify
-from kit.sources.read import Tools
-from kit.sources.scan import scan
 from kit.system.pool import run_many
 from kit.system.proc import Processes
+from kit.video.ffmpeg import COMMON, Ffmpeg, distorted_filters, input_args, locate, reference_filters
+from kit.video.scorers.teachers import CANONICAL
+from kit.video.sources.identity import identify
+from kit.video.sources.read import Tools
+from kit.video.sources.scan import scan
 
 CQS = (19, 25, 31, 37)
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -25,17 +25,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from kit.core import contract
 from kit.core.values import Scorer
-from kit.datasets.load import open_folder
-from kit.ffmpeg import COMMON, Ffmpeg, distorted_source_filters, input_args, locate
 from kit.platforms.detect import probe_host
-from kit.scorers.ffmpeg_filter import FilterScorer
-from kit.scorers.teachers import CANONICAL
-from kit.sources.read import Tools
-from kit.sources.scan import inspect
 from kit.system.proc import Processes
 from kit.tiny.extraction import extract, pairs_of
 from kit.tiny.feature_cache import Cache
 from kit.tiny.measuring import Instruments, Pair
+from kit.video.datasets.load import open_folder
+from kit.video.ffmpeg import COMMON, Ffmpeg, distorted_source_filters, input_args, locate
+from kit.video.scorers.ffmpeg_filter import FilterScorer
+from kit.video.scorers.teachers import CANONICAL
+from kit.video.sources.read import Tools
+from kit.video.sources.scan import inspect
 
 CRFS = (23, 31, 39, 47)
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,8 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from kit.ffmpeg import locate
 from kit.system.proc import Processes
+from kit.video.ffmpeg import locate
 
 RUNS = 50
 

@@ -22,9 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from kit.ffmpeg import COMMON, locate
 from kit.system.fsio import TEMPORARY_PREFIX
 from kit.system.proc import Processes
+from kit.video.ffmpeg import COMMON, locate
 
 CLIPS, FRAMES, CQS = 10, 12, "19,25,31,37"
 #: Seconds after which no ffmpeg of a killed run may be left.

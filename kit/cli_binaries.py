@@ -14,9 +14,9 @@ from kit.core import contract, exits
 from kit.core.errors import BadInput
 
 if TYPE_CHECKING:
-    from kit.ffmpeg import Ffmpeg
     from kit.options.session import Session
-    from kit.scorers.own import Checked
+    from kit.video.ffmpeg import Ffmpeg
+    from kit.video.scorers.own import Checked
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 
@@ -38,7 +38,7 @@ def add(environ: Mapping[str, str], /, path: Path, tag: str | None, as_json: boo
     replaced only then.
     """
     from kit.options.session import KIT_ROOT
-    from kit.scorers import own
+    from kit.video.scorers import own
 
     session, ffmpeg, here = _here(environ)
     tag = _fitting(tag or here, here)
@@ -62,8 +62,8 @@ def check(environ: Mapping[str, str], /, as_json: bool) -> Outcome:  # noqa: FBT
     Exit codes: 0 all as they should be, or none there; 3 one is not.
     """
     from kit.options.session import KIT_ROOT
-    from kit.scorers import own
     from kit.system.ui import Row
+    from kit.video.scorers import own
 
     session, ffmpeg, here = _here(environ)
     found = own.check_all(KIT_ROOT, here, ffmpeg=ffmpeg, processes=session.processes)
@@ -94,7 +94,7 @@ def _here(environ: Mapping[str, str]) -> tuple[Session, Ffmpeg, str]:
 
 def _fitting(tag: str, here: str) -> str:
     """The tag, if a tool that has been run here can be one for it."""
-    from kit.scorers.own import runs_on
+    from kit.video.scorers.own import runs_on
 
     fitting = [known for known in {*contract.PLATFORM_TAGS, here} if runs_on(known, here)]
     if tag not in fitting:

@@ -19,8 +19,8 @@ from kit.options import resolve
 from kit.system.fsio import NO_ROOM
 
 if TYPE_CHECKING:
-    from kit.ffmpeg import Ffmpeg
     from kit.options.session import Session
+    from kit.video.ffmpeg import Ffmpeg
 
 #: In click's context: the disk behind stdout was full.
 _FULL = "kit.stdout_full"
@@ -84,7 +84,7 @@ def begun(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[resolve
 
 def opened(given: Mapping[str, str], environ: Mapping[str, str]) -> tuple[resolve.RunConfig, Session, Ffmpeg]:
     """The same for a command about this box, with its ffmpeg."""
-    from kit.ffmpeg import locate
+    from kit.video.ffmpeg import locate
 
     here, session = begun(given, environ)
     return here, session, locate(here.ffmpeg, origin=here.origins["ffmpeg"], processes=session.processes)

@@ -16,10 +16,10 @@ from kit.core import contract, exits
 from kit.options import resolve
 
 if TYPE_CHECKING:
-    from kit.datasets.load import Opened
-    from kit.datasets.pack import Done
-    from kit.ffmpeg import Ffmpeg
     from kit.options.session import Session
+    from kit.video.datasets.load import Opened
+    from kit.video.datasets.pack import Done
+    from kit.video.ffmpeg import Ffmpeg
 
 _CODECS = ("ffv1", "x265")
 
@@ -84,9 +84,9 @@ def show(environ: Mapping[str, str], /, folder: Path, as_json: bool, **given: st
 @_json
 def manifest(folder: Path, out: Path | None, name: str | None, as_json: bool) -> Outcome:  # noqa: FBT001
     """Write NAME.yaml: path, size and SHA-256 of every file in DIR."""
-    from kit.datasets import manifest as manifests
     from kit.platforms.detect import usable_cores
     from kit.system.ui import Ui, size
+    from kit.video.datasets import manifest as manifests
 
     ui = Ui()
     called = _called(folder, name)
@@ -112,9 +112,9 @@ def verify(folder: Path, path: Path | None, as_json: bool) -> Outcome:  # noqa: 
 
     Exit codes: 0 as it should be, 3 found wanting.
     """
-    from kit.datasets import manifest as manifests
     from kit.platforms.detect import usable_cores
     from kit.system.ui import Row, Ui
+    from kit.video.datasets import manifest as manifests
 
     ui = Ui()
     against = path or manifests.find(folder)
@@ -147,7 +147,7 @@ def pack(
 
     The kit reads DIR2 as it is (--ref-dir DIR2). The same command goes on where it was stopped.
     """
-    from kit.datasets.pack import pack as pack_folder
+    from kit.video.datasets.pack import pack as pack_folder
 
     resolved = _resolve(environ, folder, out, given)
     session, ffmpeg = _session(resolved)
@@ -170,8 +170,8 @@ def unpack(environ: Mapping[str, str], /, folder: Path, out: Path, as_json: bool
 
     The same command goes on where it was stopped. Exit code 3: clips are missing, damaged or others.
     """
-    from kit.datasets.packed import read_pack
-    from kit.datasets.unpack import unpack as unpack_folder
+    from kit.video.datasets.packed import read_pack
+    from kit.video.datasets.unpack import unpack as unpack_folder
 
     resolved = _resolve(environ, folder, out, given)
     clips = len(read_pack(folder).clips)
@@ -193,10 +193,10 @@ def _resolve(
 
 
 def _session(resolved: resolve.RunConfig) -> tuple[Session, Ffmpeg]:
-    from kit.ffmpeg import locate
     from kit.options.session import open_session
     from kit.system import local
     from kit.system.ui import Ui
+    from kit.video.ffmpeg import locate
 
     session = open_session(resolved, ui=Ui(), cache=local.usable_cache(resolved.out_dir), argv=sys.argv[1:])
     origin = resolved.origins["ffmpeg"]
@@ -204,8 +204,8 @@ def _session(resolved: resolve.RunConfig) -> tuple[Session, Ffmpeg]:
 
 
 def _open(folder: Path, resolved: resolve.RunConfig, session: Session, ffmpeg: Ffmpeg, *, whole: bool = True) -> Opened:
-    from kit.datasets.load import open_folder
-    from kit.sources.read import Tools
+    from kit.video.datasets.load import open_folder
+    from kit.video.sources.read import Tools
 
     return open_folder(
         folder, asked=resolved.dataset, assumed=resolved.geometry, cache=session.cache, whole=whole,
@@ -215,9 +215,9 @@ def _open(folder: Path, resolved: resolve.RunConfig, session: Session, ffmpeg: F
 
 @contextmanager
 def _workshop(session: Session, ffmpeg: Ffmpeg, what: str, clips: int) -> Iterator[Any]:
-    from kit.datasets.pack import Workshop
     from kit.platforms.detect import usable_cores
-    from kit.sources.read import Tools
+    from kit.video.datasets.pack import Workshop
+    from kit.video.sources.read import Tools
 
     tools = Tools(ffmpeg=ffmpeg, processes=session.processes)
     with session.ui.progress(what, clips, "clips") as advance:
@@ -227,8 +227,8 @@ def _workshop(session: Session, ffmpeg: Ffmpeg, what: str, clips: int) -> Iterat
 def _called(folder: Path, name: str | None) -> str:
     """The data set's name; for a plain folder the folder's own."""
     from kit.core.errors import BadInput
-    from kit.datasets.registry import choose
-    from kit.sources.scan import list_folder
+    from kit.video.datasets.registry import choose
+    from kit.video.sources.scan import list_folder
 
     if name is not None and name not in contract.DATASETS:
         raise BadInput(f"--dataset: unknown {name!r}", hint=f"Known are {', '.join(contract.DATASETS)}.")

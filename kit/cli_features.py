@@ -15,14 +15,14 @@ from kit.core.errors import BadInput, KitError
 from kit.options.click_options import options
 
 if TYPE_CHECKING:
-    from kit.datasets.load import Opened
-    from kit.ffmpeg import Ffmpeg
     from kit.options.resolve import RunConfig
     from kit.options.session import Session
     from kit.platforms.facts import HostFacts
     from kit.tiny.extraction import Failure, Result
     from kit.tiny.feature_cache import Cache
     from kit.tiny.measuring import Instruments, Pair
+    from kit.video.datasets.load import Opened
+    from kit.video.ffmpeg import Ffmpeg
 
 #: Lines of a table; the manifest has them all.
 _MOST_LINES = 20
@@ -109,10 +109,10 @@ def _instruments(
 ) -> Instruments:
     """The scorer that this box calls for, proven."""
     from kit.examine import scorer_for
-    from kit.ffmpeg import scoring_partner
     from kit.platforms.detect import classify
-    from kit.scorers import choose, teachers
     from kit.tiny.measuring import Instruments
+    from kit.video.ffmpeg import scoring_partner
+    from kit.video.scorers import choose, teachers
 
     scoring = scoring_partner(encoding, session.processes)
     scorer = scorer_for(here, classify(facts).tag, scoring, session)
@@ -125,10 +125,10 @@ def _instruments(
 
 def _open(here: RunConfig, session: Session, instruments: Instruments, refused: list[Failure]) -> Opened:
     """The data set as far as it is there; clips that cannot be used are noted."""
-    from kit.datasets.load import open_folder
     from kit.examine import reference_folder
-    from kit.sources.read import Tools
     from kit.tiny.extraction import Failure, told
+    from kit.video.datasets.load import open_folder
+    from kit.video.sources.read import Tools
 
     def note(path: Path, problem: KitError) -> None:
         refused.append(Failure(clip=path.name, reason=session.redact(told(problem))))

@@ -37,8 +37,8 @@ def merge(inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher:
     from kit.corpus.merge.merging import merge as merge_all
     from kit.options import values
     from kit.platforms.detect import usable_cores
-    from kit.scorers.teachers import resolve
     from kit.system.ui import Ui
+    from kit.video.scorers.teachers import resolve
 
     ui = Ui()
     assumed = None if assume_teacher is None else replace(resolve(values.teacher(assume_teacher)), path=None)

@@ -13,8 +13,8 @@ from kit.core import exits
 from kit.options import resolve
 
 if TYPE_CHECKING:
-    from kit.ffmpeg import Ffmpeg
     from kit.options.session import Session
+    from kit.video.ffmpeg import Ffmpeg
 
 
 @click.command()

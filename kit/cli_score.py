@@ -16,9 +16,9 @@ from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.options.click_options import options
 
 if TYPE_CHECKING:
-    from kit.scorers.log import Scores
     from kit.training.model_file import ModelFile
     from kit.training.scoring import Encode, Scored
+    from kit.video.scorers.log import Scores
 
 #: Lines of a table; --csv and --json have them all.
 _MOST_LINES = 20
@@ -125,11 +125,11 @@ def _encode(model: ModelFile, encoder: str | None, cq: int | None, preset: str |
 def _features(ref: Path, dis: Path, texts: Mapping[str, str], environ: Mapping[str, str]) -> Scores:
     """The features of a pair, by a scorer that has proven itself."""
     from kit.examine import facts_for, scorer_for
-    from kit.ffmpeg import scoring_partner
     from kit.platforms.detect import classify, usable_cores
-    from kit.scorers import choose, pair, teachers
-    from kit.sources.read import Tools
-    from kit.sources.scan import inspect
+    from kit.video.ffmpeg import scoring_partner
+    from kit.video.scorers import choose, pair, teachers
+    from kit.video.sources.read import Tools
+    from kit.video.sources.scan import inspect
 
     for path in (ref, dis):
         if not path.is_file():

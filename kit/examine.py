@@ -16,8 +16,6 @@ from kit.core import contract
 from kit.core.errors import KitError, PrerequisiteFailed, Terminated
 from kit.core.geometry import largest_frame
 from kit.core.values import Finding, ReadyEncoder, Scorer, Source, Teacher
-from kit.datasets.load import Opened, open_folder
-from kit.ffmpeg import Ffmpeg, locate, on_path, scoring_partner
 from kit.options.resolve import RunConfig
 from kit.options.session import KIT_ROOT, Session
 from kit.plan import cells_at_once, disk_bytes, quality_points
@@ -26,13 +24,15 @@ from kit.platforms.facts import HostFacts
 from kit.platforms.probe import LeftOut, probe
 from kit.platforms.registry import device_findings, family_of
 from kit.results import Prereqs
-from kit.scorers import choose, own, teachers
-from kit.scorers.base import CellScorer
-from kit.sources import demo
-from kit.sources.identity import identify_all
-from kit.sources.read import Tools
 from kit.system.fsio import free_bytes, write_bytes
 from kit.system.ui import counted, size
+from kit.video.datasets.load import Opened, open_folder
+from kit.video.ffmpeg import Ffmpeg, locate, on_path, scoring_partner
+from kit.video.scorers import choose, own, teachers
+from kit.video.scorers.base import CellScorer
+from kit.video.sources import demo
+from kit.video.sources.identity import identify_all
+from kit.video.sources.read import Tools
 
 #: Bytes that must stay free besides what the plan needs.
 _SPARE = 100_000_000

@@ -11,13 +11,13 @@ from kit.core.values import ReadyEncoder, Scorer, SourceFile, Teacher
 from kit.corpus.shard import Shard
 from kit.evidence import CellFacts
 from kit.evidence.baselines import Baseline
-from kit.ffmpeg import Ffmpeg
 from kit.platforms.detect import Platform
 from kit.platforms.facts import HostFacts
-from kit.scorers.base import CellScorer
 from kit.training.folds import assign
 from kit.training.predictions import Predictions
 from kit.training.table import Table
+from kit.video.ffmpeg import Ffmpeg
+from kit.video.scorers.base import CellScorer
 
 
 @dataclass(frozen=True, kw_only=True)

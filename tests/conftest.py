@@ -16,10 +16,10 @@ import pytest
 from support import FRAMES, PICTURES, QUICK, Ask, Command, Kit, MakeClip, in_process, run_folder
 
 from kit.core import exits, layout
-from kit.ffmpeg import Ffmpeg, locate
 from kit.options.session import KIT_ROOT
-from kit.sources.read import Tools
 from kit.system.proc import Processes
+from kit.video.ffmpeg import Ffmpeg, locate
+from kit.video.sources.read import Tools
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -29,11 +29,11 @@ from kit.options.resolve import RunConfig, complete
 from kit.options.session import Session, open_session
 from kit.plan import plan_cells
 from kit.platforms.registry import settings_for
-from kit.scorers.golden import EXPECTED
-from kit.scorers.teachers import CANONICAL
 from kit.system.fsio import sha256_file, write_json
 from kit.system.ui import Ui
 from kit.training.table import Table
+from kit.video.scorers.golden import EXPECTED
+from kit.video.scorers.teachers import CANONICAL
 
 #: Pictures that differ in content and in how hard they are to encode.
 PICTURES = {

@@ -21,8 +21,8 @@ from support import Kit, MakeClip
 from kit import cli
 from kit.core import exits, layout
 from kit.core.errors import BadInput, DiskFull, InvalidEvidence, KitError, Terminated
-from kit.ffmpeg import Ffmpeg
 from kit.system.fsio import TEMPORARY_PREFIX
+from kit.video.ffmpeg import Ffmpeg
 
 pytestmark = pytest.mark.ffmpeg
 

@@ -14,13 +14,13 @@ from test_vmaf_tool import write_tool
 
 from kit.core import contract
 from kit.core.errors import BadInput, PrerequisiteFailed
-from kit.ffmpeg import Ffmpeg
 from kit.options.session import KIT_ROOT
 from kit.platforms.detect import classify, probe_host
 from kit.platforms.facts import HostFacts, NvidiaGpu, RenderNode
-from kit.scorers import choose, golden, own
 from kit.system.fsio import sha256_file
 from kit.system.proc import Processes
+from kit.video.ffmpeg import Ffmpeg
+from kit.video.scorers import choose, golden, own
 
 pytestmark = pytest.mark.ffmpeg
 

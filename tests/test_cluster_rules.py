@@ -27,10 +27,10 @@ from kit.corpus.cellfile import CellRows
 from kit.corpus.diskwait import DiskWait
 from kit.corpus.produce import Bench, geometry_facts
 from kit.corpus.schedule import Schedule
-from kit.ffmpeg import Ffmpeg
 from kit.options.resolve import RunConfig, complete, gather, parse
-from kit.scorers.teachers import CANONICAL
 from kit.system.proc import Processes
+from kit.video.ffmpeg import Ffmpeg
+from kit.video.scorers.teachers import CANONICAL
 
 GOLDEN = {"flat": 97.0, "natural": 90.0}
 SCORER = Scorer(id="cpu/golden-1", version="3", golden=GOLDEN)

@@ -19,19 +19,19 @@ from kit.core import exits
 from kit.core.errors import BadInput, DiskFull, KitError, Missing, Several, ToolFailed, Wanting
 from kit.core.geometry import PIXEL_FORMATS
 from kit.core.values import Geometry
-from kit.datasets import room as rooms
-from kit.datasets.load import open_folder
-from kit.datasets.pack import Workshop, pack
-from kit.datasets.packed import PACK, read_pack
-from kit.datasets.room import Room
-from kit.datasets.unpack import full_name, tells, unpack
-from kit.ffmpeg import Ffmpeg
 from kit.options.session import KIT_ROOT
-from kit.sources.identity import identify
-from kit.sources.read import Tools
-from kit.sources.scan import scan
 from kit.system.fsio import TEMPORARY_PREFIX
 from kit.system.proc import Processes
+from kit.video.datasets import room as rooms
+from kit.video.datasets.load import open_folder
+from kit.video.datasets.pack import Workshop, pack
+from kit.video.datasets.packed import PACK, read_pack
+from kit.video.datasets.room import Room
+from kit.video.datasets.unpack import full_name, tells, unpack
+from kit.video.ffmpeg import Ffmpeg
+from kit.video.sources.identity import identify
+from kit.video.sources.read import Tools
+from kit.video.sources.scan import scan
 
 pytestmark = pytest.mark.ffmpeg
 

@@ -16,15 +16,15 @@ from kit.core.errors import BadInput, KitError, Missing, Several
 from kit.core.geometry import exact_rate
 from kit.core.values import Geometry
 from kit.corpus.shard import read_manifest
-from kit.datasets import groups, manifest, npd
-from kit.datasets.load import Opened, open_folder
-from kit.datasets.pairs import stored_geometry
-from kit.datasets.registry import DATASETS, choose
-from kit.sources.identity import measure
-from kit.sources.read import Tools
-from kit.sources.scan import list_folder
 from kit.training import table
 from kit.training.folds import by_group
+from kit.video.datasets import groups, manifest, npd
+from kit.video.datasets.load import Opened, open_folder
+from kit.video.datasets.pairs import stored_geometry
+from kit.video.datasets.registry import DATASETS, choose
+from kit.video.sources.identity import measure
+from kit.video.sources.read import Tools
+from kit.video.sources.scan import list_folder
 
 FRAMES = 4
 #: Bytes of a clip of 64x48, 8 bits, 4:2:0.

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pytest
 
 from kit.core.errors import BadInput, PrerequisiteFailed
-from kit.sources import demo, scenes, synth
+from kit.video.sources import demo, scenes, synth
 
 BY_NAME = {source.name: source for source in demo.DEMO_SOURCES}
 PIXELS = synth.WIDTH * synth.HEIGHT

@@ -12,10 +12,10 @@ from kit.core import contract
 from kit.core.errors import PrerequisiteFailed
 from kit.core.geometry import frame_bytes
 from kit.core.values import Teacher
-from kit.ffmpeg import Ffmpeg
-from kit.scorers import ffmpeg_filter, golden
-from kit.scorers.teachers import CANONICAL
 from kit.system.proc import Processes
+from kit.video.ffmpeg import Ffmpeg
+from kit.video.scorers import ffmpeg_filter, golden
+from kit.video.scorers.teachers import CANONICAL
 
 #: SHA-256 over each pair's two clips as they are written, reference first. A change needs a new GOLDEN_VERSION.
 BYTES = {

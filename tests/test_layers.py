@@ -34,10 +34,10 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "adapters",
         (
             "kit.system.guard", "kit.system.stall", "kit.system.proc", "kit.system.confine",
-            "kit.system.pool", "kit.system.fsio", "kit.system.validation", "kit.system.archive", "kit.system.local", "kit.system.ui", "kit.ffmpeg", "kit.relay",
+            "kit.system.pool", "kit.system.fsio", "kit.system.validation", "kit.system.archive", "kit.system.local", "kit.system.ui", "kit.video.ffmpeg", "kit.video.relay",
             "kit.system.signature",
-            "kit.scorers.",
-            "kit.sources.", "kit.platforms.", "kit.corpus.", "kit.datasets.",
+            "kit.video.scorers.",
+            "kit.video.sources.", "kit.platforms.", "kit.corpus.", "kit.video.datasets.",
         ),
     ),
     ("training", ("kit.training.",)),

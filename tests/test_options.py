@@ -11,10 +11,10 @@ from support import Kit
 
 from kit.core.contract import ENCODER_VOCAB
 from kit.core.values import EncodeSettings
-from kit.ffmpeg import Ffmpeg
 from kit.platforms.nvenc import Nvenc
 from kit.platforms.options import OptionHelp, check_options, parse_help, used_values
 from kit.system.proc import Processes
+from kit.video.ffmpeg import Ffmpeg
 
 HELP = """Encoder h264_nvenc [NVIDIA NVENC H.264 encoder]:
     Supported pixel formats: yuv420p nv12

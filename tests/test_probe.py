@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from support import Kit
 
-from kit.ffmpeg import Ffmpeg
 from kit.platforms import remembered
 from kit.platforms.facts import HostFacts, NvidiaGpu
 from kit.platforms.probe import Probed, probe
 from kit.system.proc import Processes
+from kit.video.ffmpeg import Ffmpeg
 
 pytestmark = pytest.mark.ffmpeg
 

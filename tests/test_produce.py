@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 from support import MakeClip, ready
 
-from kit import ffmpeg as ffmpeg_module
 from kit.core.errors import DiskFull
 from kit.core.values import Cell
 from kit.corpus import produce as produce_module
@@ -28,17 +27,18 @@ from kit.corpus.diskwait import DiskWait
 from kit.corpus.produce import Bench, produce
 from kit.corpus.schedule import Place, Schedule
 from kit.corpus.shard import FailedCell, cell_path
-from kit.ffmpeg import Ffmpeg
 from kit.plan import plan_cells
 from kit.platforms.registry import family_of, settings_for
-from kit.scorers.teachers import CANONICAL
-from kit.sources.identity import identify
-from kit.sources.read import Tools
-from kit.sources.scan import scan
 from kit.system.fsio import TEMPORARY_PREFIX
 from kit.system.pool import run_many
 from kit.system.privacy import Redactor
 from kit.system.proc import Processes, Stopped
+from kit.video import ffmpeg as ffmpeg_module
+from kit.video.ffmpeg import Ffmpeg
+from kit.video.scorers.teachers import CANONICAL
+from kit.video.sources.identity import identify
+from kit.video.sources.read import Tools
+from kit.video.sources.scan import scan
 
 pytestmark = pytest.mark.ffmpeg
 

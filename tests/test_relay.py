@@ -13,27 +13,27 @@ import numpy as np
 import pytest
 from support import Kit, MakeClip, ready
 
-from kit import ffmpeg as ffmpeg_module
 from kit.core.errors import ToolFailed
 from kit.core.values import Cell, Teacher
 from kit.corpus.cellfile import CellRows
 from kit.corpus.produce import Bench, produce
 from kit.corpus.shard import FailedCell, observed_path
 from kit.examine import Examined, _check_encoders
-from kit.ffmpeg import Ffmpeg, locate
 from kit.options.resolve import complete
 from kit.options.session import open_session
 from kit.plan import plan_cells
 from kit.platforms.detect import classify, probe_host
 from kit.platforms.registry import settings_for
-from kit.scorers.ffmpeg_filter import FilterScorer
-from kit.scorers.teachers import CANONICAL
-from kit.sources.identity import identify
-from kit.sources.read import Tools
-from kit.sources.scan import scan
 from kit.system.proc import Command, Processes
 from kit.system.stall import Patience
 from kit.system.ui import Ui
+from kit.video import ffmpeg as ffmpeg_module
+from kit.video.ffmpeg import Ffmpeg, locate
+from kit.video.scorers.ffmpeg_filter import FilterScorer
+from kit.video.scorers.teachers import CANONICAL
+from kit.video.sources.identity import identify
+from kit.video.sources.read import Tools
+from kit.video.sources.scan import scan
 
 pytestmark = pytest.mark.ffmpeg
 

@@ -22,14 +22,7 @@ from test_vmaf_tool import write_tool
 from kit.core import contract, exits, layout
 from kit.core.errors import BadInput, Wanting
 from kit.core.values import SourceFile
-from kit.ffmpeg import Ffmpeg
 from kit.metrics import pooled
-from kit.scorers import base, golden, pair, vmaf_tool
-from kit.scorers.base import Work
-from kit.scorers.ffmpeg_filter import FilterScorer
-from kit.scorers.proof import means
-from kit.sources.read import Tools
-from kit.sources.scan import inspect
 from kit.system.fsio import scratch_folder
 from kit.system.proc import Processes
 from kit.system.stall import Patience
@@ -37,6 +30,13 @@ from kit.training import export, runtime
 from kit.training.model import Network
 from kit.training.model_file import open_model
 from kit.training.standardiser import fit_standardiser
+from kit.video.ffmpeg import Ffmpeg
+from kit.video.scorers import base, golden, pair, vmaf_tool
+from kit.video.scorers.base import Work
+from kit.video.scorers.ffmpeg_filter import FilterScorer
+from kit.video.scorers.proof import means
+from kit.video.sources.read import Tools
+from kit.video.sources.scan import inspect
 
 TABLE = make_table()
 SCALE = fit_standardiser(TABLE.features, np.arange(len(TABLE), dtype=np.int32))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kit.scorers.log import LogError, parse
+from kit.video.scorers.log import LogError, parse
 
 #: A log as libvmaf 3 writes it: metrics in its own order, more of them than are asked for.
 LOG: dict[str, Any] = {

@@ -16,16 +16,16 @@ from kit.core.geometry import PIXEL_FORMATS, parse_option
 from kit.core.values import Cell, Source
 from kit.corpus.produce import Bench, produce
 from kit.corpus.shard import FailedCell, observed_path
-from kit.ffmpeg import Ffmpeg, fused_command
 from kit.plan import plan_cells
 from kit.platforms.registry import settings_for
-from kit.scorers import log
-from kit.scorers.ffmpeg_filter import model_option
-from kit.scorers.teachers import CANONICAL
-from kit.sources.identity import identify, identify_all
-from kit.sources.read import Tools, frames_of
-from kit.sources.scan import scan
 from kit.system.proc import Processes
+from kit.video.ffmpeg import Ffmpeg, fused_command
+from kit.video.scorers import log
+from kit.video.scorers.ffmpeg_filter import model_option
+from kit.video.scorers.teachers import CANONICAL
+from kit.video.sources.identity import identify, identify_all
+from kit.video.sources.read import Tools, frames_of
+from kit.video.sources.scan import scan
 
 pytestmark = pytest.mark.ffmpeg
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from kit.core.errors import ToolFailed
-from kit.ffmpeg import Ffmpeg
 from kit.system.proc import Command, Processes
 from kit.system.stall import PS, Patience, Watch, cpu_seconds, ps_times
+from kit.video.ffmpeg import Ffmpeg
 
 SPIN = "import time\nend = time.monotonic() + {seconds}\nwhile time.monotonic() < end: pass"
 

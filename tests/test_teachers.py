@@ -16,10 +16,10 @@ from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.core.values import Teacher
 from kit.corpus.cellfile import CellRows
 from kit.corpus.produce import produce
-from kit.ffmpeg import Ffmpeg
-from kit.scorers import ffmpeg_filter, golden, teachers
-from kit.sources.read import Tools
 from kit.system.proc import Processes
+from kit.video.ffmpeg import Ffmpeg
+from kit.video.scorers import ffmpeg_filter, golden, teachers
+from kit.video.sources.read import Tools
 
 pytestmark = pytest.mark.ffmpeg
 

@@ -30,18 +30,18 @@ from kit.core import contract, exits
 from kit.core.errors import BadInput
 from kit.core.geometry import frame_bytes
 from kit.core.values import Geometry, Scorer, Source, SourceFile, Teacher
-from kit.ffmpeg import Ffmpeg
 from kit.options.session import KIT_ROOT
 from kit.platforms.detect import probe_host
-from kit.scorers import base, golden, log, pair, vmaf_tool
-from kit.scorers.ffmpeg_filter import FilterScorer
-from kit.sources.read import Tools
-from kit.sources.scan import inspect
 from kit.system.proc import Processes
 from kit.tiny import extraction, table
 from kit.tiny.extraction import Result
 from kit.tiny.feature_cache import Cache
 from kit.tiny.measuring import Instruments, Measured, Pair, key
+from kit.video.ffmpeg import Ffmpeg
+from kit.video.scorers import base, golden, log, pair, vmaf_tool
+from kit.video.scorers.ffmpeg_filter import FilterScorer
+from kit.video.sources.read import Tools
+from kit.video.sources.scan import inspect
 
 #: Sources of the mock ladder, scenes of one film, and how a rung is made worse.
 LADDER = {"ElFuente1_30fps": "Bars", "ElFuente2_30fps": "Life"}

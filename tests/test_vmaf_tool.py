@@ -21,13 +21,13 @@ from kit.core.errors import PrerequisiteFailed
 from kit.core.values import Teacher
 from kit.corpus.produce import Bench, produce
 from kit.corpus.shard import FailedCell
-from kit.ffmpeg import Ffmpeg
-from kit.scorers import choose, golden, log, teachers, vmaf_tool
-from kit.scorers.ffmpeg_filter import FilterScorer
-from kit.scorers.teachers import CANONICAL
-from kit.scorers.vmaf_tool import VmafTool
-from kit.sources.read import Tools
 from kit.system.proc import Processes
+from kit.video.ffmpeg import Ffmpeg
+from kit.video.scorers import choose, golden, log, teachers, vmaf_tool
+from kit.video.scorers.ffmpeg_filter import FilterScorer
+from kit.video.scorers.teachers import CANONICAL
+from kit.video.scorers.vmaf_tool import VmafTool
+from kit.video.sources.read import Tools
 
 pytestmark = pytest.mark.ffmpeg
 

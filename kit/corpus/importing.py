@@ -18,8 +18,8 @@ from kit.corpus.cellfile import CellRows
 from kit.corpus.jsonl import Encode
 from kit.corpus.keep import keep
 from kit.corpus.shard import CellEntry, Shard, place
-from kit.datasets import bvi_dvc, groups, npd
 from kit.system.fsio import remove_temporaries
+from kit.video.datasets import bvi_dvc, groups, npd
 
 #: Stands in the key and in the footer of every imported cell, and as the corpus of its rows.
 MARKER = "imported"

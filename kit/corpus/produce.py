@@ -16,14 +16,14 @@ from kit.corpus import cellfile
 from kit.corpus.keep import keep
 from kit.corpus.shard import FailedCell, cell_path
 from kit.corpus.tally import Tally
-from kit.ffmpeg import Ffmpeg, first_error, remedy
 from kit.options.resolve import STALL_TIMEOUT
-from kit.scorers import base, log
-from kit.scorers.base import CellScorer, Work
-from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.system.fsio import NO_ROOM, TEMPORARY_PREFIX, free_bytes
 from kit.system.proc import Processes, excerpt
 from kit.system.stall import Patience
+from kit.video.ffmpeg import Ffmpeg, first_error, remedy
+from kit.video.scorers import base, log
+from kit.video.scorers.base import CellScorer, Work
+from kit.video.scorers.ffmpeg_filter import FilterScorer
 
 #: Free space below which a failed write is a full disk, whatever ffmpeg or libvmaf said of it.
 _ALMOST_FULL = 1 << 20

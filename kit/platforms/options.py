@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from kit.core.contract import CQ_RANGE, ENCODER_VOCAB
 from kit.core.geometry import PIXEL_FORMATS
-from kit.ffmpeg import Ffmpeg
 from kit.platforms.registry import family_of
 from kit.system.proc import Processes
+from kit.video.ffmpeg import Ffmpeg
 
 #: ``(from 0 to 51)``, with the names ffmpeg gives to the ends of an integer's range.
 _RANGE = re.compile(r"\(from (\S+) to ([^\s)]+)\)")

@@ -15,23 +15,16 @@ from kit.core.contract import PROBE_FPS, PROBE_FRAMES, PROBE_HEIGHT, PROBE_WIDTH
 from kit.core.errors import ToolFailed
 from kit.core.geometry import PIXEL_FORMATS
 from kit.core.values import Geometry, ReadyEncoder, SourceFile
-from kit.ffmpeg import (
-    DECODED_STATS,
-    Ffmpeg,
-    first_error,
-    plain,
-    remedy,
-    stats_column,
-)
 from kit.platforms.facts import HostFacts
 from kit.platforms.registry import family_of
 from kit.platforms.remembered import Memory
-from kit.scorers import base, teachers
-from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.system.fsio import scratch_folder
 from kit.system.pool import run_many
 from kit.system.proc import Processes
 from kit.system.stall import Patience
+from kit.video.ffmpeg import DECODED_STATS, Ffmpeg, first_error, plain, remedy, stats_column
+from kit.video.scorers import base, teachers
+from kit.video.scorers.ffmpeg_filter import FilterScorer
 
 #: A quality point in the middle of the range.
 PROBE_CQ = 31

@@ -11,10 +11,10 @@ from pathlib import Path
 from kit import __version__
 from kit.core.canon import sha256_json
 from kit.core.values import ReadyEncoder
-from kit.ffmpeg import Ffmpeg
 from kit.platforms.facts import HostFacts
 from kit.platforms.registry import family_of
 from kit.system.fsio import write_json
+from kit.video.ffmpeg import Ffmpeg
 
 #: Seconds an answer counts. What no fact shows (a lost permission, a device that hangs) is found after that.
 KEPT = 24 * 3600

@@ -14,8 +14,8 @@ from kit.corpus.planned import PLAN
 from kit.corpus.shard import Shard
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
-from kit.scorers import teachers
 from kit.system.ui import Row
+from kit.video.scorers import teachers
 
 NAME = "corpus"
 

@@ -29,9 +29,9 @@ from kit.options.session import Session
 from kit.plan import cells_at_once, plan_cells
 from kit.platforms.registry import family_of, settings_for
 from kit.results import Prereqs
-from kit.scorers import teachers
 from kit.system.pool import run_many
 from kit.system.ui import Row, duration
+from kit.video.scorers import teachers
 
 NAME = "corpus"
 #: Makes cells with a bench, watching the disk.

@@ -11,8 +11,6 @@ import pandas as pd
 
 from kit.core.errors import BadInput, DiskFull, KitError, Several, ToolFailed
 from kit.core.geometry import largest_frame
-from kit.datasets.load import Opened
-from kit.ffmpeg import first_error
 from kit.plan import cells_at_once
 from kit.platforms.facts import HostFacts
 from kit.system.fsio import NO_ROOM
@@ -21,6 +19,8 @@ from kit.tiny import table
 from kit.tiny.feature_cache import Cache
 from kit.tiny.measuring import ROUND_TRIP, Identities, Instruments, Measured, Pair, key, measure
 from kit.training.folds import dealt, id_of
+from kit.video.datasets.load import Opened
+from kit.video.ffmpeg import first_error
 
 #: Data sets that bring distorted clips; those of the others are made.
 STORED = ("npd",)

@@ -16,19 +16,19 @@ from kit.core.canon import sha256_json
 from kit.core.errors import BadInput
 from kit.core.geometry import identity_header
 from kit.core.values import EncodeSettings, Scorer, Source, SourceFile, Teacher
-from kit.ffmpeg import Ffmpeg, distorted_source_filters
 from kit.options.resolve import STALL_TIMEOUT
 from kit.plan import encode_argv
 from kit.platforms.base import ONLY
 from kit.platforms.registry import family_of
-from kit.scorers import base, log, pair
-from kit.scorers.base import CellScorer, Work
-from kit.sources.identity import fingerprint, identify
-from kit.sources.read import Tools
 from kit.system.fsio import scratch_folder
 from kit.system.proc import Processes
 from kit.system.stall import Patience
 from kit.system.ui import counted
+from kit.video.ffmpeg import Ffmpeg, distorted_source_filters
+from kit.video.scorers import base, log, pair
+from kit.video.scorers.base import CellScorer, Work
+from kit.video.sources.identity import fingerprint, identify
+from kit.video.sources.read import Tools
 
 #: The encode of a clip that comes without distorted ones: encoder and quality point.
 ROUND_TRIP = ("libx264", 35)

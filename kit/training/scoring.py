@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from kit.codec_block import codec_block
 from kit.core import contract
 from kit.metrics import Pooled, described, pooled
-from kit.scorers.log import Scores
 from kit.training.model_file import ModelFile
 from kit.training.runtime import Floats
 from kit.training.table import Table
+from kit.video.scorers.log import Scores
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,6 @@ from kit.evidence import LosoResult
 from kit.evidence.baselines import Baseline, expected_baselines
 from kit.gate import ExpertReport, thresholds_sha256
 from kit.results import Training, cell_facts
-from kit.scorers import golden
 from kit.steps import step_04_verdict
 from kit.steps.step_04_verdict import Judgement
 from kit.system import validation
@@ -36,6 +35,7 @@ from kit.training.predictions import Predictions
 from kit.training.recipe import Recipe
 from kit.training.report import seed_report
 from kit.training.table import Table
+from kit.video.scorers import golden
 
 #: Figures are computed again on other machines: sums of doubles in another order differ by less than this, relatively.
 SAME = 1e-9

@@ -9,15 +9,15 @@ from pathlib import Path
 from kit.core.errors import BadInput, KitError, Several
 from kit.core.geometry import RawFormat
 from kit.core.values import SourceFile
-from kit.datasets import groups
-from kit.datasets.base import Contents
-from kit.datasets.manifest import manifests
-from kit.datasets.packed import PACK, read_pack
-from kit.datasets.pairs import Pair, pair_up
-from kit.datasets.registry import choose
-from kit.sources.identity import identify
-from kit.sources.read import Tools
-from kit.sources.scan import Listing, inspect_all, list_folder
+from kit.video.datasets import groups
+from kit.video.datasets.base import Contents
+from kit.video.datasets.manifest import manifests
+from kit.video.datasets.packed import PACK, read_pack
+from kit.video.datasets.pairs import Pair, pair_up
+from kit.video.datasets.registry import choose
+from kit.video.sources.identity import identify
+from kit.video.sources.read import Tools
+from kit.video.sources.scan import Listing, inspect_all, list_folder
 
 
 @dataclass(frozen=True, kw_only=True)

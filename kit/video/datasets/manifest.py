@@ -12,11 +12,11 @@ import yaml
 
 from kit.core import contract
 from kit.core.errors import BadInput, Missing
-from kit.datasets import groups
-from kit.datasets.packed import PACK, is_inside, read_pack
-from kit.sources.scan import all_files
 from kit.system.fsio import sha256_file, write_bytes
 from kit.system.pool import run_many
+from kit.video.datasets import groups
+from kit.video.datasets.packed import PACK, is_inside, read_pack
+from kit.video.sources.scan import all_files
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 #: First line of every manifest, by which it is found.

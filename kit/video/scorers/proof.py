@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from kit.core import contract
 from kit.core.errors import PrerequisiteFailed, ToolFailed
 from kit.core.values import Scorer, Teacher
-from kit.ffmpeg import remedy
-from kit.scorers import golden, log, teachers
+from kit.video.ffmpeg import remedy
+from kit.video.scorers import golden, log, teachers
 
 _NO_MODEL = "This scorer does not take that file as a model; see --teacher."
 #: Scores a generated pair with a teacher.

@@ -9,8 +9,8 @@ from pathlib import Path
 from kit.core.errors import BadInput
 from kit.core.geometry import frame_bytes
 from kit.core.values import Geometry, SourceFile
-from kit.datasets.base import Distorted
-from kit.sources.scan import yuv_geometry
+from kit.video.datasets.base import Distorted
+from kit.video.sources.scan import yuv_geometry
 
 
 @dataclass(frozen=True, kw_only=True)

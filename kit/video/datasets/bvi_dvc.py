@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit.core.errors import BadInput
-from kit.datasets.base import Contents, strangers
-from kit.sources.scan import Listing
+from kit.video.datasets.base import Contents, strangers
+from kit.video.sources.scan import Listing
 
 #: Resolution to subset letter.
 SUBSETS = {"3840x2176": "A", "1920x1088": "B", "960x544": "C", "480x272": "D"}

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from kit.core.errors import PrerequisiteFailed
 from kit.core.values import Scorer, Teacher
-from kit.ffmpeg import Ffmpeg
-from kit.scorers import ffmpeg_filter, own, vmaf_tool
-from kit.scorers.base import CellScorer
-from kit.scorers.ffmpeg_filter import FilterScorer
 from kit.system.fsio import sha256_file
 from kit.system.proc import Processes
+from kit.video.ffmpeg import Ffmpeg
+from kit.video.scorers import ffmpeg_filter, own, vmaf_tool
+from kit.video.scorers.base import CellScorer
+from kit.video.scorers.ffmpeg_filter import FilterScorer
 
 
 def located(

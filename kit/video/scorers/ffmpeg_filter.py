@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit.core.values import Scorer, SourceFile, Teacher
-from kit.ffmpeg import (
+from kit.system.fsio import scratch_folder
+from kit.system.proc import Command, Processes
+from kit.video.ffmpeg import (  # fmt: skip
     COMMON,
     SCORE_LOG,
     SCORING_OUTPUTS,
@@ -17,12 +19,10 @@ from kit.ffmpeg import (
     input_args,
     scoring_filter,
     source_filters,
-)  # fmt: skip
-from kit.relay import encode_command, score_command
-from kit.scorers import golden, log, proof, teachers
-from kit.scorers.base import Left, Work, left_in
-from kit.system.fsio import scratch_folder
-from kit.system.proc import Command, Processes
+)
+from kit.video.relay import encode_command, score_command
+from kit.video.scorers import golden, log, proof, teachers
+from kit.video.scorers.base import Left, Work, left_in
 
 BACKEND = "cpu"
 

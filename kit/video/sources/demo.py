@@ -11,7 +11,7 @@ The demo run needs references that can be had anywhere, at once and without a li
 
 They differ in how hard they are to encode, so that the scores of one quality setting spread.
 
-``kit.sources.synth`` draws with integers alone and says why; ``kit.sources.scenes`` has the scenes. A change of either
+``kit.video.sources.synth`` draws with integers alone and says why; ``kit.video.sources.scenes`` has the scenes. A change of either
 that changes a byte is a new ``DEMO_VERSION`` with a new ``DEMO_SHA256``.
 """
 
@@ -25,9 +25,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from kit.core.errors import BadInput, PrerequisiteFailed
-from kit.sources import scenes
-from kit.sources.synth import HEIGHT, WIDTH, Picture, develop
 from kit.system.fsio import atomic_path, sha256_file
+from kit.video.sources import scenes
+from kit.video.sources.synth import HEIGHT, WIDTH, Picture, develop
 
 DEMO_VERSION: int = 1
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 from kit.core.values import NO_DEVICE, Device, EncodeSettings, SourceFile, Teacher
-from kit.ffmpeg import DECODED_STATS, ENCODED_STATS, STREAM_HASH, Ffmpeg, stats_column, with_one_thread
-from kit.relay import PACKETS, packet_sizes
-from kit.scorers import log, teachers
 from kit.system.proc import Command, Processes
 from kit.system.stall import Patience
+from kit.video.ffmpeg import DECODED_STATS, ENCODED_STATS, STREAM_HASH, Ffmpeg, stats_column, with_one_thread
+from kit.video.relay import PACKETS, packet_sizes
+from kit.video.scorers import log, teachers
 
 #: Where the ffmpeg that decodes reports its frames. In a folder of its own: it reports when it hangs, too, and a file
 #: that grows beside its results is taken for progress.

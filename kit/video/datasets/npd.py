@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 
 from kit.core.errors import BadInput
-from kit.datasets.base import Contents, Distorted, strangers
-from kit.sources.scan import CLIPS, Listing
+from kit.video.datasets.base import Contents, Distorted, strangers
+from kit.video.sources.scan import CLIPS, Listing
 
 #: Stems of the references, each to its content group: both ElFuente clips are scenes of one film.
 REFERENCES = {

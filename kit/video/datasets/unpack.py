@@ -10,14 +10,14 @@ from pathlib import Path, PurePosixPath
 from kit.core.errors import BadInput, DiskFull, KitError, Several, Wanting
 from kit.core.geometry import PIXEL_FORMATS, RawFormat, identity_header, parse_name
 from kit.core.values import Geometry, Source, SourceFile
-from kit.datasets.pack import Done, Workshop, raw_bytes, refuse_nested, refuse_strangers, write_groups
-from kit.datasets.packed import PackedClip, read_pack
-from kit.datasets.room import Room
-from kit.sources.identity import identify, remember
-from kit.sources.read import frames_of
-from kit.sources.scan import inspect
 from kit.system.fsio import atomic_path, locked, remove_temporaries, write_json
 from kit.system.pool import run_many
+from kit.video.datasets.pack import Done, Workshop, raw_bytes, refuse_nested, refuse_strangers, write_groups
+from kit.video.datasets.packed import PackedClip, read_pack
+from kit.video.datasets.room import Room
+from kit.video.sources.identity import identify, remember
+from kit.video.sources.read import frames_of
+from kit.video.sources.scan import inspect
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,16 +11,16 @@ from kit.core import contract
 from kit.core.errors import BadInput, DiskFull, KitError, Several
 from kit.core.geometry import frame_bytes
 from kit.core.values import Geometry, Source, SourceFile
-from kit.datasets import groups
-from kit.datasets.load import Opened
-from kit.datasets.packed import Pack, PackedClip, write_pack
-from kit.datasets.room import Room
-from kit.ffmpeg import damage, lossless_command
-from kit.sources.identity import duplicates, identify, measure, remember
-from kit.sources.read import Tools
-from kit.sources.scan import CONTAINERS, inspect
 from kit.system.fsio import atomic_path, locked, remove_temporaries, sha256_file, write_json
 from kit.system.pool import run_many
+from kit.video.datasets import groups
+from kit.video.datasets.load import Opened
+from kit.video.datasets.packed import Pack, PackedClip, write_pack
+from kit.video.datasets.room import Room
+from kit.video.ffmpeg import damage, lossless_command
+from kit.video.sources.identity import duplicates, identify, measure, remember
+from kit.video.sources.read import Tools
+from kit.video.sources.scan import CONTAINERS, inspect
 
 #: Codec to the encoder's arguments. FFV1: intra only, a checksum in every slice, so that damage is seen.
 CODECS = {

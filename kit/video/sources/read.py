@@ -12,8 +12,8 @@ from typing import IO
 from kit.core.errors import BadInput, ToolFailed
 from kit.core.geometry import RawFormat, exact_rate, frame_bytes, parse_y4m_header
 from kit.core.values import Geometry, SourceFile
-from kit.ffmpeg import Ffmpeg, damage, packets_command, y4m_command
 from kit.system.proc import Processes
+from kit.video.ffmpeg import Ffmpeg, damage, packets_command, y4m_command
 
 #: Longest header line a Y4M stream may have.
 _LINE_LIMIT = 1024

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from kit.core.errors import PrerequisiteFailed, ToolFailed
 from kit.core.values import Scorer, SourceFile, Teacher
-from kit.ffmpeg import (
+from kit.system.fsio import scratch_folder
+from kit.system.proc import Command, Processes
+from kit.video.ffmpeg import (  # fmt: skip
     COMMON,
     DECODED_STATS,
     SCORE_LOG,
@@ -25,12 +27,10 @@ from kit.ffmpeg import (
     input_args,
     reference_filters,
     source_filters,
-)  # fmt: skip
-from kit.relay import encode_command, stream_input
-from kit.scorers import golden, log, proof, teachers
-from kit.scorers.base import Left, Work, left_in
-from kit.system.fsio import scratch_folder
-from kit.system.proc import Command, Processes
+)
+from kit.video.relay import encode_command, stream_input
+from kit.video.scorers import golden, log, proof, teachers
+from kit.video.scorers.base import Left, Work, left_in
 
 REFERENCE, DISTORTED = "reference.y4m", "distorted.y4m"
 #: How frames travel through a pipe: every one, in whatever format.

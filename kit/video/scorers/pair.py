@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from kit.core.errors import BadInput
 from kit.core.values import Geometry, SourceFile, Teacher
-from kit.ffmpeg import DECODED_STATS, stats_column
 from kit.options.resolve import STALL_TIMEOUT
-from kit.scorers import log, teachers
-from kit.scorers.base import CellScorer
 from kit.system.fsio import scratch_folder
 from kit.system.proc import Processes
 from kit.system.stall import Patience
+from kit.video.ffmpeg import DECODED_STATS, stats_column
+from kit.video.scorers import log, teachers
+from kit.video.scorers.base import CellScorer
 
 
 def check_alike(reference: SourceFile, distorted: SourceFile, *, scale: bool = False) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 from kit.core.errors import BadInput, KitError, Several
 from kit.core.geometry import RawFormat, frame_bytes, parse_name, parse_sidecar
 from kit.core.values import Geometry, SourceFile
-from kit.sources.read import Tools, container_geometry, y4m_geometry
 from kit.system.fsio import read_json
 from kit.system.pool import run_many
+from kit.video.sources.read import Tools, container_geometry, y4m_geometry
 
 #: Suffixes of clips in containers; with those of bare frames they are all that is taken as a clip. Everything else in
 #: the folder is named and left alone.

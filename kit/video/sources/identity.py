@@ -16,9 +16,9 @@ from kit.core.canon import sha256_chunks
 from kit.core.errors import BadInput, KitError, Several
 from kit.core.geometry import identity_header
 from kit.core.values import Geometry, Source, SourceFile
-from kit.sources.read import Tools, frames_of
 from kit.system.fsio import read_json, write_json
 from kit.system.pool import run_many
+from kit.video.sources.read import Tools, frames_of
 
 log = logging.getLogger(__name__)
 

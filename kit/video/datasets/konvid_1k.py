@@ -11,8 +11,8 @@ import csv
 import re
 from pathlib import Path
 
-from kit.datasets.base import Contents, strangers
-from kit.sources.scan import Listing
+from kit.video.datasets.base import Contents, strangers
+from kit.video.sources.scan import Listing
 
 CLIPS = 1200
 #: Files of its metadata that list every clip.

@@ -2,7 +2,7 @@
 
 A scene paints its canvases once, back to front, and then moves a camera over them. Canvases that move at
 different speeds are what gives parallax and lets near things uncover far ones. Luma, positions and angles are in the
-units of ``kit.sources.synth``.
+units of ``kit.video.sources.synth``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from kit.sources import synth
-from kit.sources.synth import HEIGHT, ONE, PX, TURN, WIDTH, Litter, Picture, Rgb, Shape
+from kit.video.sources import synth
+from kit.video.sources.synth import HEIGHT, ONE, PX, TURN, WIDTH, Litter, Picture, Rgb, Shape
 
 FRAMES = 30
 #: A canvas that fills the picture, with room for the aperture.

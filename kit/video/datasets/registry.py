@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from kit.datasets.base import Dataset
-from kit.datasets.bvi_dvc import BviDvc
-from kit.datasets.konvid_1k import Konvid1k
-from kit.datasets.npd import Npd
-from kit.datasets.plain import PlainFolder
-from kit.sources.scan import Listing
+from kit.video.datasets.base import Dataset
+from kit.video.datasets.bvi_dvc import BviDvc
+from kit.video.datasets.konvid_1k import Konvid1k
+from kit.video.datasets.npd import Npd
+from kit.video.datasets.plain import PlainFolder
+from kit.video.sources.scan import Listing
 
 #: In the order they are tried; the plain folder takes what is left.
 DATASETS: tuple[Dataset, ...] = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kit.core.contract import CONVERT
 from kit.core.values import NO_DEVICE, Device, EncodeSettings, SourceFile
-from kit.ffmpeg import (
+from kit.video.ffmpeg import (  # fmt: skip
     COMMON,
     SCORING_OUTPUTS,
     STREAM_HASH,
@@ -13,7 +13,7 @@ from kit.ffmpeg import (
     input_args,
     reference_filters,
     scoring_filter,
-)  # fmt: skip
+)
 
 #: One line a packet, written by the encoding ffmpeg (``-stats_enc_post`` came with 6.0).
 PACKETS = "packets.crc"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kit.core.errors import BadInput
-from kit.sources.scan import Listing
+from kit.video.sources.scan import Listing
 
 
 @dataclass(frozen=True, kw_only=True)

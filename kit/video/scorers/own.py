@@ -19,12 +19,12 @@ from kit import __version__
 from kit.core import contract
 from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.core.values import Scorer
-from kit.ffmpeg import Ffmpeg
-from kit.scorers import golden, vmaf_tool
-from kit.scorers.teachers import CANONICAL
-from kit.scorers.vmaf_tool import VmafTool
 from kit.system.fsio import NO_ROOM, TEMPORARY_PREFIX, atomic_path, json_bytes, read_json, sha256_file, write_bytes
 from kit.system.proc import Processes
+from kit.video.ffmpeg import Ffmpeg
+from kit.video.scorers import golden, vmaf_tool
+from kit.video.scorers.teachers import CANONICAL
+from kit.video.scorers.vmaf_tool import VmafTool
 
 TOOL, RECORD = "vmaf", "vmaf.json"
 _COPY = (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kit.datasets.base import Contents
-from kit.sources.scan import Listing
+from kit.video.datasets.base import Contents
+from kit.video.sources.scan import Listing
 
 
 class PlainFolder:

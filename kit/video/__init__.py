@@ -1,0 +1,1 @@
+"""Everything that reads, encodes, decodes or scores video."""
