@@ -23,11 +23,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from kit.core.values import NO_DEVICE, Cell, ReadyEncoder
-from kit.corpus.cellfile import CellRows
-from kit.corpus.produce import Bench, produce
-from kit.corpus.schedule import Schedule
-from kit.corpus.shard import FailedCell
-from kit.plan import plan_cells
+from kit.corpus.make.produce import Bench, produce
+from kit.corpus.make.schedule import Schedule
+from kit.corpus.plan import plan_cells
+from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.shard import FailedCell
 from kit.platforms.registry import settings_for
 from kit.system.pool import run_many
 from kit.system.proc import Processes

@@ -35,12 +35,12 @@ def make(folder: Path, rows: int) -> None:
     from kit.core import contract
     from kit.core.canon import sha256_json
     from kit.core.values import NO_DEVICE, Cell, Geometry, ReadyEncoder, Source, SourceFile, Teacher
-    from kit.corpus.boxes import Makers
-    from kit.corpus.cellfile import CellRows
-    from kit.corpus.keep import keep
-    from kit.corpus.produce import geometry_facts
-    from kit.corpus.shard import Shard, cell_path, entry_for, write_manifest
-    from kit.plan import plan_cells
+    from kit.corpus.make.keep import keep
+    from kit.corpus.make.produce import geometry_facts
+    from kit.corpus.plan import plan_cells
+    from kit.corpus.store.boxes import Makers
+    from kit.corpus.store.cellfile import CellRows
+    from kit.corpus.store.shard import Shard, cell_path, entry_for, write_manifest
     from kit.platforms.registry import settings_for
 
     teacher = Teacher(id=contract.DEFAULT_TEACHER)

@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from support import judged_run
 
 from kit.core import layout
-from kit.corpus.shard import read_manifest
+from kit.corpus.store.shard import read_manifest
 from kit.page.make import make
 from kit.system.proc import Processes
 

@@ -36,7 +36,7 @@ def plan(cells: int) -> tuple[list[Source], tuple[Cell, ...]]:
     from kit.core import contract
     from kit.core.canon import sha256_json
     from kit.core.values import NO_DEVICE, Geometry, ReadyEncoder, Source, SourceFile, Teacher
-    from kit.plan import plan_cells, quality_points
+    from kit.corpus.plan import plan_cells, quality_points
     from kit.platforms.registry import settings_for
 
     geometry = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=FRAMES)
@@ -63,9 +63,9 @@ def make(folder: Path, cells: int) -> None:
     """Write every cell of the plan."""
     import numpy as np
 
-    from kit.corpus.cellfile import CellRows
-    from kit.corpus.keep import keep
-    from kit.corpus.shard import cell_path
+    from kit.corpus.make.keep import keep
+    from kit.corpus.store.cellfile import CellRows
+    from kit.corpus.store.shard import cell_path
 
     noise = np.random.default_rng(1)
     for cell in plan(cells)[1]:
@@ -81,8 +81,9 @@ def make(folder: Path, cells: int) -> None:
 
 def decide(folder: Path, cells: int) -> dict[str, float]:
     """Decide that nothing is to be done; seconds of each part, peak memory and sizes in bytes."""
-    from kit.corpus import planned, resume
-    from kit.corpus.shard import MANIFEST, Shard, write_manifest
+    from kit.corpus.make import resume
+    from kit.corpus.store import planned
+    from kit.corpus.store.shard import MANIFEST, Shard, write_manifest
     from kit.system.fsio import remove_temporaries
 
     clock = [time.perf_counter()]

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from kit.codec_block import codec_block
-from kit.corpus.shard import CellEntry
+from kit.corpus.store.shard import CellEntry
 from kit.platforms.detect import usable_cores
 from kit.system.proc import Processes
 from kit.training import stacked

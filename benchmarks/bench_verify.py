@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from support import plan, run_in, shard_of
 
 from kit.core import exits, layout
-from kit.corpus.shard import read_manifest
+from kit.corpus.store.shard import read_manifest
 from kit.steps import step_03_train, step_04_verdict, step_05_bundle
 from kit.system.fsio import write_json
 from kit.system.proc import Processes

@@ -13,8 +13,8 @@ from kit.cli_common import Outcome, print_json
 from kit.core import exits
 
 if TYPE_CHECKING:
-    from kit.corpus.status import Status
-    from kit.corpus.summary import Summary
+    from kit.corpus.inspect.status import Status
+    from kit.corpus.inspect.summary import Summary
 
 _FORMATS = ("jsonl", "parquet", "csv")
 #: Lines of a table; --json has them all.
@@ -32,7 +32,7 @@ def status(folder: Path, as_json: bool) -> Outcome:  # noqa: FBT001
 
     Neither the clips nor ffmpeg are needed. Exit codes: 0 complete, 3 something is not.
     """
-    from kit.corpus.status import status as look
+    from kit.corpus.inspect.status import status as look
 
     found = look(folder)
     _show_status(found)
@@ -42,7 +42,7 @@ def status(folder: Path, as_json: bool) -> Outcome:  # noqa: FBT001
 
 
 def _show_status(found: Status) -> None:
-    from kit.corpus.status import STATES
+    from kit.corpus.inspect.status import STATES
     from kit.system.ui import Row, Ui
 
     ui = Ui()
@@ -82,7 +82,7 @@ def _status_json(found: Status) -> dict[str, object]:
 @_json
 def info(folder: Path, as_json: bool) -> Outcome:  # noqa: FBT001
     """What the corpus DIR holds: sources, encoders, ranges, saturated share, suspicious cells."""
-    from kit.corpus.summary import summarise
+    from kit.corpus.inspect.summary import summarise
 
     found = summarise(folder)
     _show_info(found)
@@ -141,7 +141,7 @@ def import_(path: Path, out: Path, groups_file: Path | None, as_json: bool) -> O
 
     What they do not tell is null. Nothing is written unless every line is in order.
     """
-    from kit.corpus.importing import import_rows
+    from kit.corpus.exchange.importing import import_rows
     from kit.system.ui import Ui
 
     done = import_rows(path, out, groups_file=groups_file)
@@ -165,7 +165,7 @@ def import_(path: Path, out: Path, groups_file: Path | None, as_json: bool) -> O
 @_json
 def export(folder: Path, form: str, out: Path, as_json: bool) -> Outcome:  # noqa: FBT001
     """Write every row of the corpus DIR into one file."""
-    from kit.corpus.exporting import export as write
+    from kit.corpus.exchange.exporting import export as write
     from kit.system.ui import Ui, size
 
     shard = write(folder, out, form)

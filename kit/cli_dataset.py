@@ -249,7 +249,7 @@ def _told(session: Session, done: Done, what: str, out: Path, *, as_json: bool) 
 
 
 def _shown(opened: Opened) -> dict[str, object]:
-    from kit.corpus.produce import geometry_facts
+    from kit.corpus.make.produce import geometry_facts
 
     return {
         "dataset": opened.name, "reason": opened.reason, "missing": list(opened.missing),

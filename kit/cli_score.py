@@ -88,8 +88,8 @@ def _load(path: Path) -> ModelFile:
 
 def _corpus(model: ModelFile, folder: Path) -> tuple[tuple[Scored, ...], str]:
     """Every cell of a corpus, and the name of its teacher."""
-    from kit.corpus import shard as shards
-    from kit.corpus.place import shard_folder
+    from kit.corpus.store import shard as shards
+    from kit.corpus.store.place import shard_folder
     from kit.training import table
     from kit.training.scoring import score_corpus
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kit.core.contract import BATCH_SIZE
+from kit.corpus.plan import disk_bytes
 from kit.evidence.baselines import expected_baselines
 from kit.options.resolve import RunConfig
 from kit.options.values import fold_count
-from kit.plan import disk_bytes
 from kit.results import Prereqs
 
 #: Seconds of one training step of one member, measured on one core of a server CPU, and seconds to start training.

@@ -16,9 +16,9 @@ from kit.core import contract
 from kit.core.errors import KitError, PrerequisiteFailed, Terminated
 from kit.core.geometry import largest_frame
 from kit.core.values import Finding, ReadyEncoder, Scorer, Source, Teacher
+from kit.corpus.plan import cells_at_once, disk_bytes, quality_points
 from kit.options.resolve import RunConfig
 from kit.options.session import KIT_ROOT, Session
-from kit.plan import cells_at_once, disk_bytes, quality_points
 from kit.platforms.detect import Platform, classify, narrowed, probe_host
 from kit.platforms.facts import HostFacts
 from kit.platforms.probe import LeftOut, probe

@@ -9,8 +9,8 @@ from typing import Any
 
 from kit.core import layout
 from kit.core.errors import ExportFailed, Missing
-from kit.corpus import shard as shards
-from kit.corpus.shard import Shard
+from kit.corpus.store import shard as shards
+from kit.corpus.store.shard import Shard
 from kit.fitting import fit, recipe
 from kit.options.provenance import block
 from kit.options.resolve import RunConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kit.core import layout
-from kit.corpus.shard import Shard
+from kit.corpus.store.shard import Shard
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
 from kit.platforms.detect import usable_cores

@@ -13,7 +13,7 @@ from typing import Any
 
 from kit.core import contract, exits, layout
 from kit.core.errors import BadInput, Missing, PageFailed, ToolFailed
-from kit.corpus.shard import Shard
+from kit.corpus.store.shard import Shard
 from kit.options.resolve import RunConfig, Texts, as_texts
 from kit.options.session import Session
 from kit.options.values import TOLERANCES

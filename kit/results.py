@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.core.values import ReadyEncoder, Scorer, SourceFile, Teacher
-from kit.corpus.shard import Shard
+from kit.corpus.store.shard import Shard
 from kit.evidence import CellFacts
 from kit.evidence.baselines import Baseline
 from kit.platforms.detect import Platform

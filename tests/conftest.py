@@ -174,7 +174,7 @@ def run_copy(finished: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run on made-up rows that came to PROMOTE; copy it before changing it."""
-    from kit.corpus.shard import read_manifest
+    from kit.corpus.store.shard import read_manifest
     from kit.steps import step_03_train, step_04_verdict
 
     config, session = run_folder(tmp_path_factory.mktemp("promoted") / "run")

@@ -21,13 +21,13 @@ from kit.codec_block import codec_block
 from kit.core import contract, layout
 from kit.core.canon import sha256_json
 from kit.core.values import NO_DEVICE, Cell, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile, Teacher
-from kit.corpus.cellfile import CellRows
-from kit.corpus.keep import keep
-from kit.corpus.produce import geometry_facts
-from kit.corpus.shard import Box, CellEntry, FailedCell, Shard, cell_path, entry_for, write_manifest
+from kit.corpus.make.keep import keep
+from kit.corpus.make.produce import geometry_facts
+from kit.corpus.plan import plan_cells
+from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.shard import Box, CellEntry, FailedCell, Shard, cell_path, entry_for, write_manifest
 from kit.options.resolve import RunConfig, complete
 from kit.options.session import Session, open_session
-from kit.plan import plan_cells
 from kit.platforms.registry import settings_for
 from kit.system.fsio import sha256_file, write_json
 from kit.system.ui import Ui

@@ -17,7 +17,7 @@ from support import Command, ready, run_in
 from kit.core import contract, exits, layout
 from kit.core.errors import BadInput
 from kit.core.values import Geometry
-from kit.corpus.shard import read_manifest
+from kit.corpus.store.shard import read_manifest
 from kit.estimate import TRAINING_START, estimate
 from kit.options.resolve import complete
 from kit.results import Verdict

@@ -18,9 +18,9 @@ from support import ready
 
 from kit.core.errors import BadInput, Missing, Wanting
 from kit.core.values import Cell, EncodeSettings, Geometry, Source, SourceFile, Teacher
-from kit.corpus import cellfile
-from kit.corpus.cellfile import CellRows
-from kit.corpus.shard import (
+from kit.corpus.store import cellfile
+from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.shard import (
     Box,
     CellEntry,
     FailedCell,

@@ -22,11 +22,11 @@ from kit.cluster.security import Link, link
 from kit.core import contract
 from kit.core.errors import BadInput, PrerequisiteFailed, Wanting
 from kit.core.values import Cell, Scorer, Source, Teacher
-from kit.corpus import cellfile
-from kit.corpus.cellfile import CellRows
-from kit.corpus.diskwait import DiskWait
-from kit.corpus.produce import Bench, geometry_facts
-from kit.corpus.schedule import Schedule
+from kit.corpus.make.diskwait import DiskWait
+from kit.corpus.make.produce import Bench, geometry_facts
+from kit.corpus.make.schedule import Schedule
+from kit.corpus.store import cellfile
+from kit.corpus.store.cellfile import CellRows
 from kit.options.resolve import RunConfig, complete, gather, parse
 from kit.system.proc import Processes
 from kit.video.ffmpeg import Ffmpeg

@@ -15,7 +15,7 @@ from support import Command, Kit, plan, run_in, shard_of
 from test_verify import bundle_of, files_of, manifest_of, packed
 
 from kit.core import exits, layout
-from kit.corpus.shard import read_manifest
+from kit.corpus.store.shard import read_manifest
 from kit.steps import step_03_train, step_04_verdict
 from kit.system.fsio import write_json
 from kit.verify.bundle import UNCHECKED, UNPROVEN

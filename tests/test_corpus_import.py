@@ -17,12 +17,12 @@ from support import Kit, plan, shard_of
 
 from kit.core import contract
 from kit.core.errors import BadInput, KitError, Several
-from kit.corpus import jsonl
-from kit.corpus.cellfile import read_facts, row_schema
-from kit.corpus.exporting import export
-from kit.corpus.importing import import_rows
-from kit.corpus.shard import observed_path, read_manifest, read_rows
-from kit.corpus.status import status
+from kit.corpus.exchange import jsonl
+from kit.corpus.exchange.exporting import export
+from kit.corpus.exchange.importing import import_rows
+from kit.corpus.inspect.status import status
+from kit.corpus.store.cellfile import read_facts, row_schema
+from kit.corpus.store.shard import observed_path, read_manifest, read_rows
 from kit.training import folds, table
 
 Rows = list[dict[str, Any]]

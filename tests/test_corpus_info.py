@@ -13,10 +13,10 @@ from support import Kit, plan, rows_of, shard_of
 
 from kit.core.errors import BadInput, Missing, Wanting
 from kit.core.values import Cell
-from kit.corpus.cellfile import CellRows
-from kit.corpus.keep import keep
-from kit.corpus.shard import Shard, cell_path, entry_for, write_manifest
-from kit.corpus.summary import summarise
+from kit.corpus.inspect.summary import summarise
+from kit.corpus.make.keep import keep
+from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.shard import Shard, cell_path, entry_for, write_manifest
 
 Change = Callable[[Cell, CellRows], CellRows]
 

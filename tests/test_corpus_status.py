@@ -17,9 +17,9 @@ import pytest
 from support import Kit, below, keep_all, plan, shard_of
 
 from kit.core.errors import BadInput, Missing
-from kit.corpus import planned
-from kit.corpus.shard import FailedCell, write_manifest
-from kit.corpus.status import Status, status
+from kit.corpus.inspect.status import Status, status
+from kit.corpus.store import planned
+from kit.corpus.store.shard import FailedCell, write_manifest
 from kit.options.session import KIT_ROOT
 
 

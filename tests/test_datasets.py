@@ -15,7 +15,7 @@ from kit.core import contract, exits
 from kit.core.errors import BadInput, KitError, Missing, Several
 from kit.core.geometry import exact_rate
 from kit.core.values import Geometry
-from kit.corpus.shard import read_manifest
+from kit.corpus.store.shard import read_manifest
 from kit.training import table
 from kit.training.folds import by_group
 from kit.video.datasets import groups, manifest, npd

@@ -19,7 +19,7 @@ from support import Command, make_table, run_folder, run_in
 from kit import exports
 from kit.core import contract, exits, layout
 from kit.core.errors import ExportFailed, Missing
-from kit.corpus.shard import read_manifest
+from kit.corpus.store.shard import read_manifest
 from kit.options.session import KIT_ROOT
 from kit.results import Training
 from kit.steps import step_03_train, step_04_verdict, step_05_bundle

@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "pure",
         (
             "kit.core.canon", "kit.options.values", "kit.options.resolve",
-            "kit.core.geometry", "kit.codec_block", "kit.plan", "kit.metrics", "kit.gate",
+            "kit.core.geometry", "kit.codec_block", "kit.corpus.plan", "kit.metrics", "kit.gate",
             "kit.evidence", "kit.evidence.base", "kit.evidence.errors", "kit.evidence.bootstrap",
             "kit.evidence.baselines", "kit.evidence.calibration", "kit.evidence.coverage", "kit.evidence.alike",
             "kit.core.layout", "kit.system.privacy", "kit.estimate",

@@ -20,7 +20,7 @@ from support import Kit, make_table, plan, shard_of
 
 from kit.core import exits, layout
 from kit.core.errors import BadInput, DiskFull, PrerequisiteFailed
-from kit.corpus.shard import observed_path
+from kit.corpus.store.shard import observed_path
 from kit.options.session import KIT_ROOT
 from kit.system.fsio import TEMPORARY_PREFIX
 from kit.system.proc import Processes

@@ -20,11 +20,11 @@ from support import Kit, altered, plan, shard_of
 from kit.core import contract
 from kit.core.errors import BadInput, Several, Wanting
 from kit.core.values import Cell, Teacher
-from kit.corpus import cellfile
-from kit.corpus.importing import import_rows
+from kit.corpus.exchange.importing import import_rows
+from kit.corpus.inspect.status import status
 from kit.corpus.merge.merging import Refused, Result, merge
-from kit.corpus.shard import FailedCell, Shard, observations, read_manifest, read_rows, write_manifest
-from kit.corpus.status import status
+from kit.corpus.store import cellfile
+from kit.corpus.store.shard import FailedCell, Shard, observations, read_manifest, read_rows, write_manifest
 from kit.options.session import KIT_ROOT
 from kit.system.archive import Member, write_tar_gz
 
@@ -239,7 +239,7 @@ def test_another_set_of_features_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_version_is_only_told(tmp_path: Path) -> None:
-    from kit.corpus.shard import observed_path
+    from kit.corpus.store.shard import observed_path
 
     for name, version in (("a", "1"), ("b", "2")):
         shard = shard_of(tmp_path / name, plan(), box=name)

@@ -19,7 +19,7 @@ from test_verify import bundle_of, edit
 from kit import pipeline
 from kit.core import exits, layout
 from kit.core.errors import BadInput, DiskFull, PageFailed
-from kit.corpus.shard import FailedCell, read_manifest
+from kit.corpus.store.shard import FailedCell, read_manifest
 from kit.page import make
 from kit.page.blocks import Cell, Section, Table, Text, number
 from kit.page.headline import headline

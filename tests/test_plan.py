@@ -14,7 +14,7 @@ from support import ready
 
 from kit.core.canon import sha256_json
 from kit.core.values import Device, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile, Teacher
-from kit.plan import disk_bytes, keyed_facts, plan_cells, quality_points
+from kit.corpus.plan import disk_bytes, keyed_facts, plan_cells, quality_points
 from kit.platforms.registry import settings_for
 
 SETTINGS = EncodeSettings(

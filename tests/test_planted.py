@@ -15,7 +15,7 @@ import pytest
 from support import plan, rows_of, shard_of
 
 from kit.core.values import Cell
-from kit.corpus.cellfile import CellRows
+from kit.corpus.store.cellfile import CellRows
 from kit.evidence.baselines import Baseline
 from kit.results import Training
 from kit.steps.step_04_verdict import Judgement, judge

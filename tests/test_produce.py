@@ -20,14 +20,14 @@ from support import MakeClip, ready
 
 from kit.core.errors import DiskFull
 from kit.core.values import Cell
-from kit.corpus import produce as produce_module
-from kit.corpus.attempts import produce_at
-from kit.corpus.cellfile import CellRows
-from kit.corpus.diskwait import DiskWait
-from kit.corpus.produce import Bench, produce
-from kit.corpus.schedule import Place, Schedule
-from kit.corpus.shard import FailedCell, cell_path
-from kit.plan import plan_cells
+from kit.corpus.make import produce as produce_module
+from kit.corpus.make.attempts import produce_at
+from kit.corpus.make.diskwait import DiskWait
+from kit.corpus.make.produce import Bench, produce
+from kit.corpus.make.schedule import Place, Schedule
+from kit.corpus.plan import plan_cells
+from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.shard import FailedCell, cell_path
 from kit.platforms.registry import family_of, settings_for
 from kit.system.fsio import TEMPORARY_PREFIX
 from kit.system.pool import run_many

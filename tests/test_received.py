@@ -19,10 +19,10 @@ from support import plan, rows_of, shard_of
 from kit.core import contract
 from kit.core.errors import BadInput, Wanting
 from kit.core.values import Cell
-from kit.corpus import received
-from kit.corpus.cellfile import CellRows
-from kit.corpus.received import open_bundle, read_cell, read_shard
-from kit.corpus.shard import Shard, observed_path
+from kit.corpus.store import received
+from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.received import open_bundle, read_cell, read_shard
+from kit.corpus.store.shard import Shard, observed_path
 from kit.system.archive import Limits, Member, unpack_tar_gz, write_tar_gz
 
 # --------------------------------------------------------------------------------------------- the archive

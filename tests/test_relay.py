@@ -15,13 +15,13 @@ from support import Kit, MakeClip, ready
 
 from kit.core.errors import ToolFailed
 from kit.core.values import Cell, Teacher
-from kit.corpus.cellfile import CellRows
-from kit.corpus.produce import Bench, produce
-from kit.corpus.shard import FailedCell, observed_path
+from kit.corpus.make.produce import Bench, produce
+from kit.corpus.plan import plan_cells
+from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.shard import FailedCell, observed_path
 from kit.examine import Examined, _check_encoders
 from kit.options.resolve import complete
 from kit.options.session import open_session
-from kit.plan import plan_cells
 from kit.platforms.detect import classify, probe_host
 from kit.platforms.registry import settings_for
 from kit.system.proc import Command, Processes

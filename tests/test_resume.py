@@ -13,9 +13,10 @@ from support import keep_all, plan, rows_of
 from kit.core.canon import sha256_json
 from kit.core.errors import BadInput, Missing, Wanting
 from kit.core.values import EncodeSettings, ReadyEncoder, Teacher
-from kit.corpus import cellfile, planned, resume
-from kit.corpus.planned import from_cell
-from kit.corpus.shard import cell_path, entry_for, observed_path
+from kit.corpus.make import resume
+from kit.corpus.store import cellfile, planned
+from kit.corpus.store.planned import from_cell
+from kit.corpus.store.shard import cell_path, entry_for, observed_path
 
 
 def test_finished_cells_are_done_and_the_others_missing(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from support import planned as cell
 
 from kit.core.values import Cell
-from kit.corpus.schedule import Place, Schedule
+from kit.corpus.make.schedule import Place, Schedule
 
 
 def cost(one: Cell) -> float:

@@ -14,9 +14,9 @@ from support import MakeClip, ready
 from kit.core.errors import Several
 from kit.core.geometry import PIXEL_FORMATS, parse_option
 from kit.core.values import Cell, Source
-from kit.corpus.produce import Bench, produce
-from kit.corpus.shard import FailedCell, observed_path
-from kit.plan import plan_cells
+from kit.corpus.make.produce import Bench, produce
+from kit.corpus.plan import plan_cells
+from kit.corpus.store.shard import FailedCell, observed_path
 from kit.platforms.registry import settings_for
 from kit.system.proc import Processes
 from kit.video.ffmpeg import Ffmpeg, fused_command

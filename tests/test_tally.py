@@ -8,7 +8,7 @@ import pytest
 from support import planned
 
 from kit.core.values import Cell
-from kit.corpus.tally import Tally, frames_in
+from kit.corpus.make.tally import Tally, frames_in
 
 REPORT = "frame={}\nfps=9.30\nstream_0_0_q=37.0\ntotal_size=598\nspeed=0.3x\nprogress={}\n"
 

@@ -14,8 +14,8 @@ from test_relay import bench, cell_of
 
 from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.core.values import Teacher
-from kit.corpus.cellfile import CellRows
-from kit.corpus.produce import produce
+from kit.corpus.make.produce import produce
+from kit.corpus.store.cellfile import CellRows
 from kit.system.proc import Processes
 from kit.video.ffmpeg import Ffmpeg
 from kit.video.scorers import ffmpeg_filter, golden, teachers

@@ -22,7 +22,7 @@ from safetensors.numpy import load_file, save_file
 from support import Command, run_in
 
 from kit.core import exits, layout
-from kit.corpus.shard import read_manifest
+from kit.corpus.store.shard import read_manifest
 from kit.options.session import KIT_ROOT
 from kit.steps import step_03_train, step_04_verdict
 from kit.system.archive import Member, write_tar_gz

@@ -19,8 +19,8 @@ from test_relay import cell_of, made
 
 from kit.core.errors import PrerequisiteFailed
 from kit.core.values import Teacher
-from kit.corpus.produce import Bench, produce
-from kit.corpus.shard import FailedCell
+from kit.corpus.make.produce import Bench, produce
+from kit.corpus.store.shard import FailedCell
 from kit.system.proc import Processes
 from kit.video.ffmpeg import Ffmpeg
 from kit.video.scorers import choose, golden, log, teachers, vmaf_tool

@@ -9,7 +9,7 @@ from kit import __version__
 from kit.cluster.offer import Offer, OfferedEncoder, source_resource
 from kit.core import contract
 from kit.core.values import Cell, Scorer, Source, Teacher
-from kit.plan import plan_cells, quality_points
+from kit.corpus.plan import plan_cells, quality_points
 from kit.platforms.registry import settings_for
 
 

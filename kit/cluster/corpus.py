@@ -15,11 +15,11 @@ from kit.cluster.maker import Job
 from kit.cluster.offer import Offer
 from kit.core.errors import DiskFull, PrerequisiteFailed, Wanting
 from kit.core.values import Cell, Source
-from kit.corpus.diskwait import DiskWait, need
-from kit.corpus.keep import keep
-from kit.corpus.produce import Bench
-from kit.corpus.shard import CellEntry, FailedCell, cell_path, entry_for
-from kit.corpus.tally import Tally
+from kit.corpus.make.diskwait import DiskWait, need
+from kit.corpus.make.keep import keep
+from kit.corpus.make.produce import Bench
+from kit.corpus.make.tally import Tally
+from kit.corpus.store.shard import CellEntry, FailedCell, cell_path, entry_for
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
 from kit.results import Prereqs

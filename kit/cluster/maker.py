@@ -9,12 +9,12 @@ from typing import Any
 
 from kit.core.errors import DiskFull, KitError
 from kit.core.values import Cell, ReadyEncoder, Scorer, Source, Teacher
-from kit.corpus.attempts import produce_at
-from kit.corpus.diskwait import DiskWait
-from kit.corpus.produce import Bench
-from kit.corpus.schedule import Schedule
-from kit.corpus.shard import FailedCell, cell_path, observed_path
-from kit.plan import plan_cells
+from kit.corpus.make.attempts import produce_at
+from kit.corpus.make.diskwait import DiskWait
+from kit.corpus.make.produce import Bench
+from kit.corpus.make.schedule import Schedule
+from kit.corpus.plan import plan_cells
+from kit.corpus.store.shard import FailedCell, cell_path, observed_path
 from kit.platforms.registry import family_of, settings_for
 from kit.system.proc import Stopped
 

@@ -9,10 +9,10 @@ from typing import Any
 from kit.core import contract
 from kit.core.errors import PrerequisiteFailed, Wanting
 from kit.core.values import Cell
-from kit.corpus import cellfile
-from kit.corpus.cellfile import CellRows
-from kit.corpus.produce import geometry_facts
-from kit.corpus.shard import FailedCell
+from kit.corpus.make.produce import geometry_facts
+from kit.corpus.store import cellfile
+from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.shard import FailedCell
 
 #: What is noted of the making of a cell, and of which type it is.
 _OBSERVED: Mapping[str, type | tuple[type, ...]] = {

@@ -17,13 +17,13 @@ from kit.cluster.offer import Offer
 from kit.cluster.security import TIMEOUT, Link, reach
 from kit.core.geometry import largest_frame
 from kit.core.values import Source
-from kit.corpus.diskwait import DiskWait
-from kit.corpus.produce import Bench
-from kit.corpus.schedule import Schedule
+from kit.corpus.make.diskwait import DiskWait
+from kit.corpus.make.produce import Bench
+from kit.corpus.make.schedule import Schedule
+from kit.corpus.plan import cells_at_once
 from kit.examine import identify, names_for
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
-from kit.plan import cells_at_once
 from kit.results import Prereqs
 from kit.system.ui import LINE_EVERY
 

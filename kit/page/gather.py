@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from kit import evidence
 from kit.core import layout
 from kit.core.errors import BadInput, Missing
-from kit.corpus import received
-from kit.corpus import shard as shards
-from kit.corpus.shard import CellEntry, FailedCell, Shard
+from kit.corpus.store import received
+from kit.corpus.store import shard as shards
+from kit.corpus.store.shard import CellEntry, FailedCell, Shard
 from kit.system.fsio import read_json
 from kit.training import predictions as prediction_file
 from kit.training.predictions import Predictions

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from kit.core import layout
 from kit.core.errors import BadInput
-from kit.corpus import shard as shards
-from kit.corpus.place import shard_folder
-from kit.corpus.planned import PLAN
-from kit.corpus.shard import Shard
+from kit.corpus.store import shard as shards
+from kit.corpus.store.place import shard_folder
+from kit.corpus.store.planned import PLAN
+from kit.corpus.store.shard import Shard
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
 from kit.system.ui import Row

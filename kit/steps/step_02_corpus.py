@@ -14,19 +14,20 @@ from kit.core import layout
 from kit.core.errors import BadInput
 from kit.core.geometry import largest_frame
 from kit.core.values import Cell, Source
-from kit.corpus import planned, resume
-from kit.corpus import shard as shards
-from kit.corpus.attempts import produce_at
-from kit.corpus.boxes import Makers
-from kit.corpus.diskwait import DiskWait
-from kit.corpus.produce import Bench, geometry_facts
-from kit.corpus.schedule import Schedule
-from kit.corpus.shard import Box, CellEntry, FailedCell, Shard
-from kit.corpus.tally import Tally
+from kit.corpus.make import resume
+from kit.corpus.make.attempts import produce_at
+from kit.corpus.make.diskwait import DiskWait
+from kit.corpus.make.produce import Bench, geometry_facts
+from kit.corpus.make.schedule import Schedule
+from kit.corpus.make.tally import Tally
+from kit.corpus.plan import cells_at_once, plan_cells
+from kit.corpus.store import planned
+from kit.corpus.store import shard as shards
+from kit.corpus.store.boxes import Makers
+from kit.corpus.store.shard import Box, CellEntry, FailedCell, Shard
 from kit.examine import identify
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
-from kit.plan import cells_at_once, plan_cells
 from kit.platforms.registry import family_of, settings_for
 from kit.results import Prereqs
 from kit.system.pool import run_many

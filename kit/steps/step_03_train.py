@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from kit import evidence
 from kit.core import contract, layout
 from kit.core.errors import BadInput, InvalidEvidence
-from kit.corpus import shard as shards
-from kit.corpus.shard import Shard
+from kit.corpus.store import shard as shards
+from kit.corpus.store.shard import Shard
 from kit.evidence import ENSEMBLE
 from kit.evidence.baselines import Baseline, expected_baselines
 from kit.fitting import fit, recipe

@@ -10,8 +10,8 @@ from typing import Any
 from kit import evidence
 from kit.core import contract, layout
 from kit.core.errors import BadInput, InvalidEvidence, Missing
-from kit.corpus import shard as shards
-from kit.corpus.shard import Shard
+from kit.corpus.store import shard as shards
+from kit.corpus.store.shard import Shard
 from kit.evidence import LosoResult
 from kit.evidence.baselines import Corpus, compared
 from kit.evidence.coverage import covered

@@ -11,7 +11,7 @@ from typing import Any
 from kit import __version__
 from kit.core import contract, layout
 from kit.core.errors import Missing, Wanting
-from kit.corpus import shard as shards
+from kit.corpus.store import shard as shards
 from kit.options.provenance import utc_now
 from kit.options.resolve import RunConfig
 from kit.options.session import Session

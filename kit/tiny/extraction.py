@@ -11,7 +11,7 @@ import pandas as pd
 
 from kit.core.errors import BadInput, DiskFull, KitError, Several, ToolFailed
 from kit.core.geometry import largest_frame
-from kit.plan import cells_at_once
+from kit.corpus.plan import cells_at_once
 from kit.platforms.facts import HostFacts
 from kit.system.fsio import NO_ROOM
 from kit.system.pool import run_many

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.core.errors import InvalidEvidence
-from kit.corpus import shard as shards
-from kit.corpus.place import shard_folder
+from kit.corpus.store import shard as shards
+from kit.corpus.store.place import shard_folder
 from kit.options.session import Session
 from kit.platforms.detect import usable_cores
 from kit.system.ui import counted

@@ -19,9 +19,9 @@ from kit.core import contract
 from kit.core.canon import canonical_json, sha256_json
 from kit.core.errors import BadInput, Missing, Wanting
 from kit.core.values import Teacher
-from kit.corpus import shard as shards
 from kit.corpus.merge.labels import components
-from kit.corpus.place import shard_folder
+from kit.corpus.store import shard as shards
+from kit.corpus.store.place import shard_folder
 from kit.system.fsio import atomic_path
 from kit.system.ui import counted
 from kit.training.folds import Fold

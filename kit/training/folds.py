@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kit.core import contract
 from kit.core.canon import sha256_json
 from kit.core.errors import BadInput, InvalidEvidence
-from kit.corpus.shard import CellEntry
+from kit.corpus.store.shard import CellEntry
 from kit.options.values import fold_count
 from kit.training.table import Table
 

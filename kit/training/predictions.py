@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kit.core import contract
 from kit.core.errors import BadInput, Missing
-from kit.corpus.cellfile import as_numbers
+from kit.corpus.store.cellfile import as_numbers
 from kit.system.fsio import atomic_path
 
 if TYPE_CHECKING:

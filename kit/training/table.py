@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.codec_block import codec_block
-from kit.corpus.cellfile import CellRows
-from kit.corpus.shard import CellEntry, Shard, read_rows
+from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.shard import CellEntry, Shard, read_rows
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kit.core import layout
 from kit.core.errors import InvalidEvidence, ToolFailed, Wanting
-from kit.corpus import received
+from kit.corpus.store import received
 from kit.options.session import KIT_ROOT
 from kit.system import validation
 from kit.system.confine import MEMORY, SECONDS

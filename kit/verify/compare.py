@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any
 
 from kit import evidence
-from kit.corpus.shard import Shard
+from kit.corpus.store.shard import Shard
 from kit.training.predictions import Predictions
 
 

@@ -18,9 +18,9 @@ import numpy as np
 from kit import evidence
 from kit.core import contract, layout
 from kit.core.errors import Wanting
-from kit.corpus import received
-from kit.corpus import shard as shards
-from kit.corpus.shard import Shard
+from kit.corpus.store import received
+from kit.corpus.store import shard as shards
+from kit.corpus.store.shard import Shard
 from kit.evidence import LosoResult
 from kit.evidence.baselines import Baseline, expected_baselines
 from kit.gate import ExpertReport, thresholds_sha256

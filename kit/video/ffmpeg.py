@@ -11,7 +11,7 @@ from pathlib import Path
 from kit.core.contract import CONVERT
 from kit.core.errors import PrerequisiteFailed, ToolFailed
 from kit.core.values import NO_DEVICE, Device, EncodeSettings, Geometry, SourceFile
-from kit.plan import conversion
+from kit.corpus.plan import conversion
 from kit.system.proc import Processes
 
 #: Every command: no console, no banner, messages with their level, existing files replaced (without ``-y`` ffmpeg

@@ -12,13 +12,13 @@ import numpy as np
 
 from kit.core import contract
 from kit.core.canon import canonical_json
-from kit.corpus import shard as shards
-from kit.corpus.boxes import Who, who
-from kit.corpus.cellfile import CellRows
-from kit.corpus.keep import contents
+from kit.corpus.make.keep import contents
 from kit.corpus.merge.labels import Resolved
-from kit.corpus.received import Received, read_cell
-from kit.corpus.shard import CellEntry, Shard, place
+from kit.corpus.store import shard as shards
+from kit.corpus.store.boxes import Who, who
+from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.received import Received, read_cell
+from kit.corpus.store.shard import CellEntry, Shard, place
 
 #: (source identity, encoder, preset, quality point): what makes cells of different boxes comparable.
 Place = tuple[str, str, str | None, int]

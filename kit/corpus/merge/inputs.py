@@ -8,10 +8,10 @@ from pathlib import Path
 
 from kit.core import layout
 from kit.core.errors import BadInput, Missing, Several
-from kit.corpus import received
-from kit.corpus.importing import import_rows
-from kit.corpus.place import shard_folder
-from kit.corpus.shard import Shard
+from kit.corpus.exchange.importing import import_rows
+from kit.corpus.store import received
+from kit.corpus.store.place import shard_folder
+from kit.corpus.store.shard import Shard
 
 _BUNDLE, _ROWS = (".tar.gz", ".tgz"), (".jsonl", ".jsonl.gz")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kit.core.errors import Wanting
-from kit.corpus.shard import Shard
+from kit.corpus.store.shard import Shard
 
 
 @dataclass(kw_only=True)

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from kit.core.errors import BadInput, Wanting
 from kit.core.values import Teacher
-from kit.corpus import shard as shards
-from kit.corpus.boxes import Makers, Who
-from kit.corpus.merge import fit, quorum
+from kit.corpus.merge import compatible, quorum
 from kit.corpus.merge import report as reports
 from kit.corpus.merge.cells import Merged, Place, merge_place
 from kit.corpus.merge.inputs import Input, open_all
 from kit.corpus.merge.labels import Resolved, resolve, source_id
 from kit.corpus.merge.report import Report
-from kit.corpus.shard import CellEntry, FailedCell, Shard
+from kit.corpus.store import shard as shards
+from kit.corpus.store.boxes import Makers, Who
+from kit.corpus.store.shard import CellEntry, FailedCell, Shard
 from kit.system.fsio import TEMPORARY_PREFIX, atomic_folder, write_json
 from kit.system.pool import run_many
 
@@ -71,8 +71,8 @@ def merge(
             opened = open_all(paths, Path(scratch))
             if assumed is not None and all(one.shard.teacher for one in opened):
                 raise BadInput("all of these tell their teacher", hint="Leave --assume-teacher out.")
-            inputs = fit.assume(opened, assumed)
-            teacher = fit.check(inputs)
+            inputs = compatible.assume(opened, assumed)
+            teacher = compatible.check(inputs)
             resolved = resolve([one.shard for one in inputs])
             merged = _merge_cells(inputs, folder, resolved, workers=workers, show=show)
         shard, makers = _shard(inputs, folder, resolved, merged, teacher)

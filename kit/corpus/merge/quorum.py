@@ -8,8 +8,8 @@ from itertools import combinations
 
 from kit.core import contract
 from kit.core.errors import Wanting
-from kit.corpus.boxes import Who
 from kit.corpus.merge.cells import Apart, Compared, Merged
+from kit.corpus.store.boxes import Who
 
 
 @dataclass(kw_only=True)

@@ -10,12 +10,12 @@ from typing import Any
 from kit import __version__
 from kit.core import contract, layout
 from kit.core.values import Teacher
-from kit.corpus.boxes import Who
 from kit.corpus.merge.cells import Conflict, Kept, Merged
 from kit.corpus.merge.inputs import Input
 from kit.corpus.merge.labels import Resolved, source_id
 from kit.corpus.merge.quorum import Pairs, shown
-from kit.corpus.shard import Shard
+from kit.corpus.store.boxes import Who
+from kit.corpus.store.shard import Shard
 
 #: What the report is called, in the folder of the shard.
 FILE = Path(layout.MERGE_REPORT).name

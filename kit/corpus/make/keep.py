@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kit.core import contract
-from kit.corpus import cellfile
-from kit.corpus.shard import observed_path
+from kit.corpus.store import cellfile
+from kit.corpus.store.shard import observed_path
 from kit.system.fsio import json_bytes, write_bytes
 
 

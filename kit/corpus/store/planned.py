@@ -11,7 +11,7 @@ from typing import Any
 from kit.core import contract
 from kit.core.errors import BadInput
 from kit.core.values import Cell
-from kit.corpus.shard import CellEntry, cell_path
+from kit.corpus.store.shard import CellEntry, cell_path
 from kit.system.fsio import read_json, write_bytes
 
 PLAN = "plan.json"

@@ -11,12 +11,12 @@ from typing import Any
 from kit.core import layout
 from kit.core.errors import BadInput, Missing, Wanting
 from kit.core.values import Teacher
-from kit.corpus import planned
-from kit.corpus import shard as shards
-from kit.corpus.place import shard_folder
-from kit.corpus.planned import PlannedCell
-from kit.corpus.resume import differences, finished, gone, outdated
-from kit.corpus.shard import CellEntry, FailedCell
+from kit.corpus.make.resume import differences, finished, gone, outdated
+from kit.corpus.store import planned
+from kit.corpus.store import shard as shards
+from kit.corpus.store.place import shard_folder
+from kit.corpus.store.planned import PlannedCell
+from kit.corpus.store.shard import CellEntry, FailedCell
 from kit.system.fsio import read_json
 
 #: States of a planned cell. ``outdated``: made, but under conditions that are no longer those of the plan or the box.

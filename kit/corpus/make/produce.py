@@ -12,10 +12,10 @@ from pathlib import Path
 from kit import __version__
 from kit.core.errors import DiskFull, KitError, ToolFailed
 from kit.core.values import Cell, Geometry
-from kit.corpus import cellfile
-from kit.corpus.keep import keep
-from kit.corpus.shard import FailedCell, cell_path
-from kit.corpus.tally import Tally
+from kit.corpus.make.keep import keep
+from kit.corpus.make.tally import Tally
+from kit.corpus.store import cellfile
+from kit.corpus.store.shard import FailedCell, cell_path
 from kit.options.resolve import STALL_TIMEOUT
 from kit.system.fsio import NO_ROOM, TEMPORARY_PREFIX, free_bytes
 from kit.system.proc import Processes, excerpt

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kit.core.errors import DiskFull
-from kit.corpus.cellfile import CellRows
-from kit.corpus.diskwait import DiskWait, need
-from kit.corpus.produce import Bench, produce
-from kit.corpus.schedule import Place
-from kit.corpus.shard import FailedCell
+from kit.corpus.make.diskwait import DiskWait, need
+from kit.corpus.make.produce import Bench, produce
+from kit.corpus.make.schedule import Place
+from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.shard import FailedCell
 
 log = logging.getLogger(__name__)
 

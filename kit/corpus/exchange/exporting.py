@@ -14,11 +14,12 @@ from typing import IO, Any
 import numpy as np
 
 from kit.core.errors import BadInput
-from kit.corpus import cellfile, jsonl
-from kit.corpus import shard as shards
-from kit.corpus.cellfile import CellRows
-from kit.corpus.place import shard_folder
-from kit.corpus.shard import CellEntry, Shard
+from kit.corpus.exchange import jsonl
+from kit.corpus.store import cellfile
+from kit.corpus.store import shard as shards
+from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.place import shard_folder
+from kit.corpus.store.shard import CellEntry, Shard
 from kit.system.fsio import atomic_path
 
 #: Rows of a row group, and so about how many are held in memory.

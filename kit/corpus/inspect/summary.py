@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from kit.core import contract
 from kit.core.errors import Missing
-from kit.corpus import shard as shards
-from kit.corpus.cellfile import CellRows
-from kit.corpus.place import shard_folder
-from kit.corpus.shard import CellEntry, Shard
+from kit.corpus.store import shard as shards
+from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.place import shard_folder
+from kit.corpus.store.shard import CellEntry, Shard
 
 #: The columns with a range.
 NUMBERS = (*contract.FEATURES, "vmaf")

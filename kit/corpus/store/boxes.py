@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kit.core.canon import canonical_json
-from kit.corpus.shard import Box, CellEntry
+from kit.corpus.store.shard import Box, CellEntry
 
 #: A box by name and platform; None for what is not told.
 Who = tuple[str | None, str | None]

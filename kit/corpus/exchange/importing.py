@@ -11,13 +11,13 @@ import numpy as np
 from kit.core import contract
 from kit.core.canon import sha256_json
 from kit.core.errors import BadInput
-from kit.corpus import jsonl
-from kit.corpus import shard as shards
-from kit.corpus.boxes import Makers
-from kit.corpus.cellfile import CellRows
-from kit.corpus.jsonl import Encode
-from kit.corpus.keep import keep
-from kit.corpus.shard import CellEntry, Shard, place
+from kit.corpus.exchange import jsonl
+from kit.corpus.exchange.jsonl import Encode
+from kit.corpus.make.keep import keep
+from kit.corpus.store import shard as shards
+from kit.corpus.store.boxes import Makers
+from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.shard import CellEntry, Shard, place
 from kit.system.fsio import remove_temporaries
 from kit.video.datasets import bvi_dvc, groups, npd
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from kit.core import layout
 from kit.core.errors import Missing
-from kit.corpus.planned import PLAN
-from kit.corpus.shard import MANIFEST
+from kit.corpus.store.planned import PLAN
+from kit.corpus.store.shard import MANIFEST
 
 
 def shard_folder(folder: Path) -> Path:

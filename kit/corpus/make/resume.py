@@ -14,9 +14,9 @@ from typing import Any
 
 from kit.core.errors import BadInput, Missing, Wanting
 from kit.core.values import Cell
-from kit.corpus import cellfile
-from kit.corpus.planned import PlannedCell, from_cell
-from kit.corpus.shard import CellEntry, observed_path
+from kit.corpus.store import cellfile
+from kit.corpus.store.planned import PlannedCell, from_cell
+from kit.corpus.store.shard import CellEntry, observed_path
 from kit.system.fsio import read_json
 
 #: What a key is the hash of, in the words of a reason. Encoder and quality point are the cell's place.

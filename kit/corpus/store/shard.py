@@ -12,7 +12,7 @@ from kit.core import contract
 from kit.core.canon import sha256_json
 from kit.core.errors import BadInput, Missing, Wanting
 from kit.core.values import Cell, Teacher
-from kit.corpus import cellfile
+from kit.corpus.store import cellfile
 from kit.system.fsio import read_json, write_json
 
 MANIFEST = "shard.json"

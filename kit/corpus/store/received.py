@@ -18,12 +18,12 @@ import numpy as np
 
 from kit.core import contract, layout
 from kit.core.errors import BadInput, Wanting
-from kit.corpus import cellfile
-from kit.corpus import shard as shards
-from kit.corpus.cellfile import CellRows
-from kit.corpus.importing import MARKER, key_of_rows
-from kit.corpus.shard import Box, CellEntry, Shard, place
-from kit.plan import key_of
+from kit.corpus.exchange.importing import MARKER, key_of_rows
+from kit.corpus.plan import key_of
+from kit.corpus.store import cellfile
+from kit.corpus.store import shard as shards
+from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.shard import Box, CellEntry, Shard, place
 from kit.system.archive import LIMITS, Limits, unpack_tar_gz
 from kit.system.fsio import read_json
 

@@ -1,0 +1,1 @@
+"""Status and summary of a corpus; writes nothing."""

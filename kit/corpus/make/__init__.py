@@ -1,0 +1,1 @@
+"""Making cells: encode, score, retry, keep."""

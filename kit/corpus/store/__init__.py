@@ -1,0 +1,1 @@
+"""Shards on disk: cells, manifests, boxes, and what was received from elsewhere."""
