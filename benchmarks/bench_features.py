@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from kit.core import contract
 from kit.core.values import Scorer
+from kit.features.extraction import extract, pairs_of
+from kit.features.feature_cache import Cache
+from kit.features.measuring import Instruments, Pair
 from kit.platforms.detect import probe_host
 from kit.system.proc import Processes
-from kit.tiny.extraction import extract, pairs_of
-from kit.tiny.feature_cache import Cache
-from kit.tiny.measuring import Instruments, Pair
 from kit.video.datasets.load import open_folder
 from kit.video.ffmpeg import COMMON, Ffmpeg, distorted_source_filters, input_args, locate
 from kit.video.scorers.ffmpeg_filter import FilterScorer

@@ -19,8 +19,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from kit.core import contract
-from kit.tiny import latency
-from kit.training import export, runtime
+from kit.models import export, latency, runtime
 from kit.training.draws import Draws
 from kit.training.model import Network
 from kit.training.recipe import architecture

@@ -16,8 +16,9 @@ import pandas as pd
 
 from kit.cli_common import session_for
 from kit.core import contract
+from kit.features import table
 from kit.platforms.detect import usable_cores
-from kit.tiny import fit, loso, table
+from kit.tiny import fit, loso
 from kit.tiny.config import FitConfig
 
 

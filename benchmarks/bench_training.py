@@ -20,11 +20,11 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 import torch
 
-from kit.codec_block import codec_block
 from kit.corpus.store.shard import CellEntry
 from kit.platforms.detect import usable_cores
 from kit.system.proc import Processes
 from kit.training import stacked
+from kit.training.codec_block import codec_block
 from kit.training.draws import Draws
 from kit.training.feed import Feed
 from kit.training.folds import Fold, by_group

@@ -15,12 +15,12 @@ from kit.core.errors import BadInput, KitError
 from kit.options.click_options import options
 
 if TYPE_CHECKING:
+    from kit.features.extraction import Failure, Result
+    from kit.features.feature_cache import Cache
+    from kit.features.measuring import Instruments, Pair
     from kit.options.resolve import RunConfig
     from kit.options.session import Session
     from kit.platforms.facts import HostFacts
-    from kit.tiny.extraction import Failure, Result
-    from kit.tiny.feature_cache import Cache
-    from kit.tiny.measuring import Instruments, Pair
     from kit.video.datasets.load import Opened
     from kit.video.ffmpeg import Ffmpeg
 
@@ -59,8 +59,8 @@ def extract_features(
     Exit codes: 0 done, 2 bad input, 3 some clips failed, 4 disk full.
     """
     from kit.examine import facts_for
+    from kit.features import extraction, manifest
     from kit.system.ui import counted
-    from kit.tiny import extraction, manifest
 
     manifest.refuse_in_the_way(out)
     texts = {name: text for name, text in given.items() if text is not None}
@@ -96,8 +96,8 @@ def extract_features(
 
 def _cache(session: Session, environ: Mapping[str, str]) -> Cache:
     """What is kept of measured pairs."""
+    from kit.features.feature_cache import Cache
     from kit.system.outputs import make_writable
-    from kit.tiny.feature_cache import Cache
 
     folder = Path(environ.get(_CACHE) or session.cache / "features").absolute()
     make_writable(folder, told_by=_CACHE, hint=f"Set {_CACHE} to a folder that can be written.")
@@ -109,8 +109,8 @@ def _instruments(
 ) -> Instruments:
     """The scorer that this box calls for, proven."""
     from kit.examine import scorer_for
+    from kit.features.measuring import Instruments
     from kit.platforms.detect import classify
-    from kit.tiny.measuring import Instruments
     from kit.video.ffmpeg import scoring_partner
     from kit.video.scorers import choose, teachers
 
@@ -126,7 +126,7 @@ def _instruments(
 def _open(here: RunConfig, session: Session, instruments: Instruments, refused: list[Failure]) -> Opened:
     """The data set as far as it is there; clips that cannot be used are noted."""
     from kit.examine import reference_folder
-    from kit.tiny.extraction import Failure, told
+    from kit.features.extraction import Failure, told
     from kit.video.datasets.load import open_folder
     from kit.video.sources.read import Tools
 
@@ -148,9 +148,9 @@ def _extract(
 ) -> tuple[list[Result], list[Failure]]:
     from dataclasses import replace
 
+    from kit.features import extraction
     from kit.system.fsio import remove_abandoned, scratch_folders, temporaries
     from kit.system.ui import counted
-    from kit.tiny import extraction
 
     remove_abandoned((*temporaries(cache.folder), *scratch_folders()))
     with session.ui.progress("Features", len(pairs), "clips") as advance:
@@ -171,7 +171,7 @@ def _told(
     """What the manifest says besides what the table is."""
     from dataclasses import asdict
 
-    from kit.tiny.measuring import ROUND_TRIP
+    from kit.features.measuring import ROUND_TRIP
 
     stored = any(pair.distorted is not None for pair in pairs)
     encoder, cq = ROUND_TRIP
@@ -206,7 +206,7 @@ def _show_extracted(session: Session, data: Opened, done: Sequence[Result], fail
 
 
 def _converted(one: Result) -> bool:
-    from kit.tiny.measuring import round_trip
+    from kit.features.measuring import round_trip
 
     reference = one.pair.reference
     return one.pair.distorted is None and round_trip(reference).score_pix_fmt != reference.geometry.pix_fmt
@@ -225,8 +225,8 @@ def combine(
 
     Exit codes: 0 done, 2 bad input, 3 the teachers differ or rows cannot be, 4 disk full.
     """
+    from kit.features import combining, manifest, table
     from kit.system.ui import Row, counted
-    from kit.tiny import combining, manifest, table
 
     paths = combining.named(inputs)
     manifest.refuse_in_the_way(out, paths.values())
@@ -272,8 +272,8 @@ def join_mos(
 
     Exit codes: 0 done, 2 bad input, 3 no clip has a score, 4 disk full.
     """
+    from kit.features import manifest, mos, table
     from kit.system.ui import counted
-    from kit.tiny import manifest, mos, table
 
     if bool(on) == (pattern is not None):
         raise click.UsageError("Give either --on or --pattern.")

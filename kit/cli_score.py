@@ -16,8 +16,8 @@ from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.options.click_options import options
 
 if TYPE_CHECKING:
-    from kit.training.model_file import ModelFile
-    from kit.training.scoring import Encode, Scored
+    from kit.models.model_file import ModelFile
+    from kit.models.scoring import Encode, Scored
     from kit.video.scorers.log import Scores
 
 #: Lines of a table; --csv and --json have them all.
@@ -65,7 +65,7 @@ def score(
     if corpus is not None:
         scored, libvmaf = _corpus(loaded, corpus)
     elif ref is not None and dis is not None:
-        from kit.training.scoring import score_pair
+        from kit.models.scoring import score_pair
 
         encode = _encode(loaded, encoder, cq, preset)
         scored = (score_pair(loaded, dis.name, _features(ref, dis, texts, environ), encode),)
@@ -81,7 +81,7 @@ def score(
 def _load(path: Path) -> ModelFile:
     if importlib.util.find_spec("onnxruntime") is None:
         raise PrerequisiteFailed("there is no onnxruntime for this machine", hint="Score on another box.")
-    from kit.training.model_file import open_model
+    from kit.models.model_file import open_model
 
     return open_model(path)
 
@@ -90,8 +90,8 @@ def _corpus(model: ModelFile, folder: Path) -> tuple[tuple[Scored, ...], str]:
     """Every cell of a corpus, and the name of its teacher."""
     from kit.corpus.store import shard as shards
     from kit.corpus.store.place import shard_folder
+    from kit.models.scoring import score_corpus
     from kit.training import table
-    from kit.training.scoring import score_corpus
 
     shard = shards.read_manifest(shard_folder(folder))
     if not shard.cells:
@@ -105,8 +105,8 @@ def _encode(model: ModelFile, encoder: str | None, cq: int | None, preset: str |
     Raises:
         BadInput: it asks and is not told, or it does not ask, or there is no such preset.
     """
-    from kit.codec_block import PRESETS, preset_ordinal
-    from kit.training.scoring import Encode
+    from kit.models.scoring import Encode
+    from kit.training.codec_block import PRESETS, preset_ordinal
 
     given = [f"--{name}" for name, value in (("encoder", encoder), ("cq", cq), ("preset", preset)) if value is not None]
     if not model.codec_aware:
@@ -148,8 +148,8 @@ def _features(ref: Path, dis: Path, texts: Mapping[str, str], environ: Mapping[s
 
 
 def _show(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> None:
+    from kit.models.scoring import agreement_of, remarks
     from kit.system.ui import Row, Ui
-    from kit.training.scoring import agreement_of, remarks
 
     ui = Ui()
 
@@ -178,8 +178,8 @@ def _line(cell: Scored) -> tuple[str, ...]:
 
 
 def _write_csv(path: Path, scored: Sequence[Scored], libvmaf: str) -> None:
+    from kit.models.scoring import csv_text
     from kit.system.fsio import write_bytes
-    from kit.training.scoring import csv_text
 
     try:
         write_bytes(path, csv_text(scored, libvmaf).encode())
@@ -188,7 +188,7 @@ def _write_csv(path: Path, scored: Sequence[Scored], libvmaf: str) -> None:
 
 
 def _as_json(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> dict[str, object]:
-    from kit.training.scoring import agreement_of, remarks
+    from kit.models.scoring import agreement_of, remarks
 
     return {
         "model": {
@@ -203,7 +203,7 @@ def _as_json(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> dict[s
 
 
 def _cell_json(cell: Scored) -> dict[str, object]:
-    from kit.training.scoring import agreement_of
+    from kit.models.scoring import agreement_of
 
     return {
         "name": cell.name, **asdict(cell.encode), "frames": len(cell.score),

@@ -17,10 +17,10 @@ from kit.core.errors import PrerequisiteFailed
 from kit.options.click_options import options
 
 if TYPE_CHECKING:
+    from kit.features.table import FeatureTable
+    from kit.models.model_file import ModelFile
     from kit.options.session import Session
     from kit.system.ui import Ui
-    from kit.tiny.table import FeatureTable
-    from kit.training.model_file import ModelFile
 
 _path = click.Path(path_type=Path)
 _model = click.option("--model", metavar="M.onnx", type=_path, required=True, help="The model, its .json beside it.")
@@ -47,9 +47,10 @@ def _opened(
     """The model, and the rows of the split; refused is what would write over one of them."""
     if importlib.util.find_spec("onnxruntime") is None:
         raise PrerequisiteFailed("there is no onnxruntime for this machine", hint="Do it on another box.")
+    from kit.features import table
+    from kit.models.model_file import open_model
     from kit.system.outputs import refuse_inputs
-    from kit.tiny import evaluate, table
-    from kit.training.model_file import open_model
+    from kit.tiny import evaluate
 
     refuse_inputs([] if out is None else [out], [model, model.with_suffix(".json"), features])
     loaded = open_model(model)
@@ -178,8 +179,8 @@ def register(
     Exit codes: 0 done, 2 bad input or an id that is taken, 3 not passed, or a file that is not what another says,
     4 disk full.
     """
+    from kit.models.registry import REGISTRY
     from kit.tiny import register as registering
-    from kit.tiny.registry import REGISTRY
     from kit.tiny.ship_gate import limits_told
 
     del kind  # one is known
@@ -208,9 +209,9 @@ def repair_onnx(model: Path, data: Path | None, out: Path) -> Outcome:
 
     Exit codes: 0 written, 2 bad input, 3 the weights are another model's, 4 disk full.
     """
+    from kit.models.repair import repair
     from kit.system.fsio import sha256_file
     from kit.system.ui import Ui, size
-    from kit.tiny.repair import repair
 
     found, ui = repair(model, data, out), Ui()
     ui.say(found.told(model.name))

@@ -11,18 +11,19 @@ from kit.core import layout
 from kit.core.errors import ExportFailed, Missing
 from kit.corpus.store import shard as shards
 from kit.corpus.store.shard import Shard
-from kit.fitting import fit, recipe
+from kit.models import export, export_check
+from kit.models.sidecar import Model, Origin, model_id, registry, sidecar
 from kit.options.provenance import block
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
-from kit.sidecar import Model, Origin, model_id, registry, sidecar
 from kit.system import validation
 from kit.system.fsio import TEMPORARY_PREFIX, read_json, sha256_file, write_bytes, write_json
 from kit.system.ui import Row, size
-from kit.training import export, export_check, folds, table
+from kit.training import folds, table
 from kit.training.device import choose
 from kit.training.model import Network, restored
 from kit.training.recipe import architecture
+from kit.training.run_members import fit, recipe
 from kit.training.table import Table
 
 _AGAIN = "Run `verdict` again."

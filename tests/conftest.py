@@ -141,7 +141,7 @@ def line_table(tmp_path: Path) -> Path:
     """A feature table whose score is a line of its features."""
     from tiny import LINE
 
-    from kit.tiny import table
+    from kit.features import table
 
     table.write(tmp_path / "f.parquet", LINE, facts={})
     return tmp_path / "f.parquet"

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kit.codec_block import codec_block
 from kit.core import contract, layout
 from kit.core.canon import sha256_json
 from kit.core.values import NO_DEVICE, Cell, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile, Teacher
@@ -31,6 +30,7 @@ from kit.options.session import Session, open_session
 from kit.platforms.registry import settings_for
 from kit.system.fsio import sha256_file, write_json
 from kit.system.ui import Ui
+from kit.training.codec_block import codec_block
 from kit.training.table import Table
 from kit.video.scorers.golden import EXPECTED
 from kit.video.scorers.teachers import CANONICAL

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kit.codec_block import PRESETS, codec_block, preset_ordinal
 from kit.core import contract
 from kit.core.errors import BadInput
+from kit.training.codec_block import PRESETS, codec_block, preset_ordinal
 
 VOCABULARY = [
     "libx264", "libaom-av1", "libx265", "h264_nvenc", "hevc_nvenc", "av1_nvenc", "h264_amf", "hevc_amf", "av1_amf",

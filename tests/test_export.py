@@ -20,13 +20,14 @@ from kit import exports
 from kit.core import contract, exits, layout
 from kit.core.errors import ExportFailed, Missing
 from kit.corpus.store.shard import read_manifest
+from kit.models import export, runtime
 from kit.options.session import KIT_ROOT
 from kit.results import Training
 from kit.steps import step_03_train, step_04_verdict, step_05_bundle
 from kit.system import validation
 from kit.system.fsio import sha256_file
 from kit.system.proc import Processes
-from kit.training import export, runtime, worker
+from kit.training import worker
 from kit.training.folds import by_group, everything
 from kit.training.members import Ensemble
 from kit.training.model import Network

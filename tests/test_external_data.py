@@ -11,8 +11,8 @@ from support import Ask
 from tiny import LINE, OFFSET, SLOPES, foreign
 
 from kit.core import exits
-from kit.training.external_data import outside
-from kit.training.model_file import open_model
+from kit.models.external_data import outside
+from kit.models.model_file import open_model
 
 
 def test_a_column_of_scores_is_read_as_scores(line_table: Path, tmp_path: Path, ask: Ask) -> None:

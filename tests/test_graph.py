@@ -15,7 +15,7 @@ from support import make_table
 
 from kit.core import contract, exits
 from kit.core.errors import ExportFailed
-from kit.training import export, export_check, runtime
+from kit.models import export, export_check, runtime
 from kit.training.draws import Draws
 from kit.training.model import Network, restored
 from kit.training.recipe import architecture

@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "pure",
         (
             "kit.core.canon", "kit.options.values", "kit.options.resolve",
-            "kit.core.geometry", "kit.codec_block", "kit.corpus.plan", "kit.metrics", "kit.gate",
+            "kit.core.geometry", "kit.training.codec_block", "kit.corpus.plan", "kit.metrics", "kit.gate",
             "kit.evidence", "kit.evidence.base", "kit.evidence.errors", "kit.evidence.bootstrap",
             "kit.evidence.baselines", "kit.evidence.calibration", "kit.evidence.coverage", "kit.evidence.alike",
             "kit.core.layout", "kit.system.privacy", "kit.estimate",
@@ -43,7 +43,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("training", ("kit.training.",)),
     ("bootstrap", ("kit.bootstrap.start*",)),
     ("between steps", (
-        "kit.options.session", "kit.results", "kit.options.provenance", "kit.examine", "kit.fitting", "kit.sidecar", "kit.exports",
+        "kit.options.session", "kit.results", "kit.options.provenance", "kit.examine", "kit.training.run_members", "kit.models.sidecar", "kit.exports",
         "kit.cluster.", "kit.page.", "kit.tiny.",
     )),
     ("steps", ("kit.steps.",)),

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from support import ready
 
-from kit.codec_block import preset_ordinal
 from kit.core.contract import ENCODER_VOCAB
 from kit.core.errors import BadInput
 from kit.core.geometry import PIXEL_FORMATS
@@ -17,6 +16,7 @@ from kit.platforms.base import score_format
 from kit.platforms.detect import narrowed
 from kit.platforms.facts import HostFacts, NvidiaGpu, RenderNode, parse_nvidia_smi
 from kit.platforms.registry import FAMILIES, device_findings, family_of
+from kit.training.codec_block import preset_ordinal
 
 NVENC = ("h264_nvenc", "hevc_nvenc", "av1_nvenc")
 QSV = ("h264_qsv", "hevc_qsv", "av1_qsv")

@@ -30,13 +30,13 @@ from kit.core import contract, exits
 from kit.core.errors import BadInput
 from kit.core.geometry import frame_bytes
 from kit.core.values import Geometry, Scorer, Source, SourceFile, Teacher
+from kit.features import extraction, table
+from kit.features.extraction import Result
+from kit.features.feature_cache import Cache
+from kit.features.measuring import Instruments, Measured, Pair, key
 from kit.options.session import KIT_ROOT
 from kit.platforms.detect import probe_host
 from kit.system.proc import Processes
-from kit.tiny import extraction, table
-from kit.tiny.extraction import Result
-from kit.tiny.feature_cache import Cache
-from kit.tiny.measuring import Instruments, Measured, Pair, key
 from kit.video.ffmpeg import Ffmpeg
 from kit.video.scorers import base, golden, log, pair, vmaf_tool
 from kit.video.scorers.ffmpeg_filter import FilterScorer

@@ -19,16 +19,17 @@ from tiny import BOTH, FILM, SCENES, TABLE, load, made, rows, untrained
 
 from kit.core import contract, exits
 from kit.core.errors import BadInput, ExportFailed, InvalidEvidence
+from kit.features import table
+from kit.features.table import FeatureTable
+from kit.models import export_check, runtime
 from kit.options.session import KIT_ROOT
 from kit.system import validation
-from kit.tiny import checkpoint, table
+from kit.tiny import checkpoint
 from kit.tiny.config import COMBINED, FitConfig, head, read_yaml, resolve
 from kit.tiny.fitting import Fits, refuse_diverged
 from kit.tiny.loso import folds_of
 from kit.tiny.params import scaled
 from kit.tiny.split import divided
-from kit.tiny.table import FeatureTable
-from kit.training import export_check, runtime
 from kit.training.checkpoints import Checkpoint, Checkpoints
 from kit.training.model import Network, restored
 from kit.training.recipe import Recipe, architecture

@@ -16,14 +16,15 @@ from support import Ask, Command
 from tiny import LINE, OFFSET, SLOPES, foreign, line
 
 from kit.core import contract, exits
+from kit.features import table
+from kit.models import export, latency, runtime
+from kit.models.model_file import open_model
 from kit.system import validation
-from kit.tiny import checkpoint, latency, register, table
+from kit.tiny import checkpoint, register
 from kit.tiny.card import weights
 from kit.tiny.fit import facts_of
-from kit.training import export, runtime
 from kit.training.draws import Draws
 from kit.training.model import Network
-from kit.training.model_file import open_model
 from kit.training.recipe import Recipe, architecture
 from kit.training.standardiser import Standardiser
 

@@ -20,7 +20,7 @@ from tiny import TABLE
 from kit.core import contract, exits
 from kit.core.errors import BadInput, Wanting
 from kit.core.values import Teacher
-from kit.tiny import combining, manifest, mos, table
+from kit.features import combining, manifest, mos, table
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from tiny import FILM, KIT, load
 
 from kit.core import exits
 from kit.core.errors import BadInput
+from kit.features import table
 from kit.options.session import KIT_ROOT
 from kit.system.proc import Processes
-from kit.tiny import table
 from kit.tiny.config import FitConfig
 from kit.tiny.params import parse, recipe_with
 from kit.tiny.study import Question, Study, load_optuna, told

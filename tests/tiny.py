@@ -13,9 +13,10 @@ import pandas as pd
 from onnx import TensorProto, helper, numpy_helper
 
 from kit.core import contract
-from kit.tiny import checkpoint, table
+from kit.features import table
+from kit.features.table import FeatureTable
+from kit.tiny import checkpoint
 from kit.tiny.fit import facts_of
-from kit.tiny.table import FeatureTable
 from kit.training.draws import Draws
 from kit.training.model import Network
 from kit.training.recipe import Recipe, architecture

@@ -16,7 +16,6 @@ from kit.corpus.store import shard as shards
 from kit.corpus.store.shard import Shard
 from kit.evidence import ENSEMBLE
 from kit.evidence.baselines import Baseline, expected_baselines
-from kit.fitting import fit, recipe
 from kit.options.provenance import block
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
@@ -27,10 +26,11 @@ from kit.training.checkpoints import Checkpoint
 from kit.training.folds import Fold
 from kit.training.predictions import Predictions
 from kit.training.report import holdout_report, seed_report
+from kit.training.run_members import fit, recipe
 from kit.training.table import Table
 
 if TYPE_CHECKING:
-    from kit.training.model_file import ModelFile
+    from kit.models.model_file import ModelFile
 
 NAME = "train"
 #: Members by seed and label of what they hold out.
@@ -41,7 +41,7 @@ def check(config: RunConfig) -> None:
     """Refuse a ``--baseline`` that cannot be used before anything is made.
 
     Raises:
-        BadInput, Wanting: as :func:`kit.training.model_file.baseline_model`.
+        BadInput, Wanting: as :func:`kit.models.model_file.baseline_model`.
     """
     _asked_baseline(config)
 
@@ -88,7 +88,7 @@ def run(config: RunConfig, previous: Shard, session: Session) -> Training:
 def _asked_baseline(config: RunConfig) -> ModelFile | None:
     if config.baseline is None:
         return None
-    from kit.training.model_file import baseline_model  # late: it needs onnxruntime
+    from kit.models.model_file import baseline_model  # late: it needs onnxruntime
 
     return baseline_model(config.baseline)
 

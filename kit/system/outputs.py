@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kit.core.errors import BadInput
+from kit.models.registry import refuse_listed
 from kit.system.fsio import NO_ROOM, TEMPORARY_PREFIX
-from kit.tiny.registry import refuse_listed
 
 
 def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from kit.core import contract
 from kit.core.errors import BadInput, Wanting
 from kit.core.values import Teacher
+from kit.features.table import FOLD, GROUP, TEXTS, FeatureTable
 from kit.metrics import Values, described
+from kit.models import latency
+from kit.models.model_file import ModelFile
 from kit.options.provenance import of_command
 from kit.options.session import Session
-from kit.tiny import latency
 from kit.tiny.fit import facts_of
 from kit.tiny.fitting import file_of
-from kit.tiny.table import FOLD, GROUP, TEXTS, FeatureTable
-from kit.training.model_file import ModelFile
 
 HELD_OUT = "held-out"
 #: Figures that a mapping of the scores changes.

@@ -14,20 +14,20 @@ from google.protobuf.message import DecodeError
 from kit.core import contract
 from kit.core.errors import BadInput, ExportFailed
 from kit.core.values import Teacher
+from kit.features import table as tables
+from kit.models import export, export_check
+from kit.models.runtime import Checked
+from kit.models.sidecar import graph_facts, recipe_facts
 from kit.options.provenance import of_command
 from kit.options.session import Session
-from kit.sidecar import graph_facts, recipe_facts
 from kit.system import validation
 from kit.system.fsio import TEMPORARY_PREFIX, read_json, sha256_file, write_bytes, write_json
 from kit.system.outputs import refuse_inputs
 from kit.tiny import checkpoint
-from kit.tiny import table as tables
 from kit.tiny.checkpoint import Fitted
 from kit.tiny.fitting import file_of
-from kit.training import export, export_check
 from kit.training.model import restored
 from kit.training.recipe import architecture
-from kit.training.runtime import Checked
 from kit.training.standardiser import Standardiser
 from kit.training.table import Rows
 

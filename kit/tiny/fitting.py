@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from kit.core.errors import InvalidEvidence
 from kit.corpus.store import shard as shards
 from kit.corpus.store.place import shard_folder
+from kit.features.table import FeatureTable
 from kit.options.session import Session
 from kit.platforms.detect import usable_cores
 from kit.system.ui import counted
-from kit.tiny.table import FeatureTable
 from kit.training.checkpoints import Checkpoint
 from kit.training.folds import Fold
 from kit.training.recipe import Recipe

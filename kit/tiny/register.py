@@ -12,15 +12,15 @@ from packaging.licenses import InvalidLicenseExpression, canonicalize_license_ex
 
 from kit.core import contract
 from kit.core.errors import BadInput, Missing, Wanting
+from kit.models.model_file import ModelFile, open_model
+from kit.models.registry import FILES, models
+from kit.models.sidecar import REGISTRY_VERSION
 from kit.options.provenance import of_command
 from kit.options.session import Session
-from kit.sidecar import REGISTRY_VERSION
 from kit.system import validation
 from kit.system.fsio import locked, read_json, sha256_file, write_bytes, write_json
 from kit.system.outputs import refuse_inputs
 from kit.tiny import card, export, ship_gate
-from kit.tiny.registry import FILES, models
-from kit.training.model_file import ModelFile, open_model
 
 #: What ``validate`` leaves beside a model, and ``register`` looks for there.
 REPORT_SUFFIX = ".validation.json"

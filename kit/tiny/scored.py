@@ -11,8 +11,8 @@ from statistics import fmean, pstdev
 
 import numpy as np
 
+from kit.features.table import FeatureTable
 from kit.metrics import Values, described, errors, pearson, spearman
-from kit.tiny.table import FeatureTable
 from kit.training.folds import Fold
 
 #: Figures of a fold; those of VMAF points have no mapping fitted.

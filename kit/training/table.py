@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.codec_block import codec_block
 from kit.corpus.store.cellfile import CellRows
 from kit.corpus.store.shard import CellEntry, Shard, read_rows
+from kit.training.codec_block import codec_block
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,12 @@ import numpy as np
 from kit.core import contract, layout
 from kit.core.errors import Wanting
 from kit.metrics import agreement
-from kit.sidecar import Model, Origin, model_id, sidecar
+from kit.models import runtime
+from kit.models.graph_format import format_problems
+from kit.models.runtime import Checked
+from kit.models.sidecar import Model, Origin, model_id, sidecar
 from kit.system.fsio import sha256_file
-from kit.training import runtime
-from kit.training.graph_format import format_problems
 from kit.training.recipe import architecture
-from kit.training.runtime import Checked
 from kit.training.standardiser import fit_standardiser
 from kit.verify.replay import Checks, ReceivedRun, listed, unlike
 

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from kit.core.errors import BadInput, Missing, Wanting
+from kit.features import table
+from kit.features.table import FeatureTable
 from kit.system.ui import counted
-from kit.tiny import table
-from kit.tiny.table import FeatureTable
 
 _Key = tuple[str, ...]
 #: What is a number for other tools, too: ``float`` also takes ``1_0`` and digits of every script.

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.codec_block import codec_block
 from kit.core import contract
 from kit.metrics import Pooled, described, pooled
-from kit.training.model_file import ModelFile
-from kit.training.runtime import Floats
+from kit.models.model_file import ModelFile
+from kit.models.runtime import Floats
+from kit.training.codec_block import codec_block
 from kit.training.table import Table
 from kit.video.scorers.log import Scores
 

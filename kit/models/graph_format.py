@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto, ValueInfoProto
 
 from kit.core import contract
-from kit.training.external_data import is_outside, tensors
+from kit.models.external_data import is_outside, tensors
 
 
 def format_problems(data: bytes, *, codec_aware: bool, outputs: Sequence[str]) -> list[str]:

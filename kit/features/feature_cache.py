@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kit.features.measuring import Measured
 from kit.system.fsio import write_bytes
-from kit.tiny.measuring import Measured
 
 
 @dataclass(frozen=True, kw_only=True)

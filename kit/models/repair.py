@@ -12,10 +12,10 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, numpy_helper
 
 from kit.core.errors import BadInput, Missing, Wanting
+from kit.models import runtime
+from kit.models.external_data import Outside, is_outside, outside, place, tensors
 from kit.system.fsio import write_bytes
 from kit.system.outputs import refuse_inputs
-from kit.training import runtime
-from kit.training.external_data import Outside, is_outside, outside, place, tensors
 
 #: Bytes that a model and its weights may have: heads on six features have kilobytes.
 LARGEST = 1 << 28

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from kit.core import contract
 from kit.core.errors import BadInput
+from kit.features import table
 from kit.options import provenance
 from kit.options.session import Session
 from kit.system.fsio import atomic_path, json_bytes, read_json
 from kit.system.outputs import make_writable, refuse_inputs
-from kit.tiny import table
 
 SUFFIX = ".parquet"
 

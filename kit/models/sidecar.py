@@ -8,8 +8,8 @@ from typing import Any
 
 from kit.core import contract
 from kit.core.canon import sha256_json
+from kit.models.runtime import Checked
 from kit.training.recipe import Architecture, Recipe, architecture
-from kit.training.runtime import Checked
 from kit.training.standardiser import Standardiser
 
 #: Version of ``registry.json``.

@@ -13,11 +13,11 @@ from onnxruntime import InferenceSession, NodeArg
 
 from kit.core import contract
 from kit.core.errors import BadInput, Wanting
+from kit.models import runtime
+from kit.models.external_data import outside
+from kit.models.runtime import Floats
 from kit.system import validation
 from kit.system.fsio import read_json
-from kit.training import runtime
-from kit.training.external_data import outside
-from kit.training.runtime import Floats
 
 _HINT = "Give a model that `verdict` has exported (exports/*.onnx of a run with PROMOTE), or `export`."
 _INPUTS = {contract.FEATURES_INPUT: len(contract.FEATURES), contract.CODEC_INPUT: contract.CODEC_DIM}
@@ -138,7 +138,7 @@ def baseline_model(path: Path) -> ModelFile:
     Raises:
         BadInput: it cannot be loaded, or breaks a rule; Wanting: the sidecar describes another file.
     """
-    from kit.training.graph_format import format_problems  # late: onnx takes its time, and `score` does without
+    from kit.models.graph_format import format_problems  # late: onnx takes its time, and `score` does without
 
     found = open_model(path, "--baseline")
 

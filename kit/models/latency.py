@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 
 from kit.core import contract
-from kit.training.runtime import Floats
+from kit.models.runtime import Floats
 
 #: Frames of the synthetic clip: ten seconds at 24 frames a second.
 FRAMES = 240

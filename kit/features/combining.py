@@ -11,8 +11,8 @@ import pandas as pd
 
 from kit.core import contract
 from kit.core.errors import BadInput, Several, Wanting
-from kit.tiny import table
-from kit.tiny.table import FeatureTable
+from kit.features import table
+from kit.features.table import FeatureTable
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,79}", re.ASCII)
 

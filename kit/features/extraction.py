@@ -12,12 +12,12 @@ import pandas as pd
 from kit.core.errors import BadInput, DiskFull, KitError, Several, ToolFailed
 from kit.core.geometry import largest_frame
 from kit.corpus.plan import cells_at_once
+from kit.features import table
+from kit.features.feature_cache import Cache
+from kit.features.measuring import ROUND_TRIP, Identities, Instruments, Measured, Pair, key, measure
 from kit.platforms.facts import HostFacts
 from kit.system.fsio import NO_ROOM
 from kit.system.pool import run_many
-from kit.tiny import table
-from kit.tiny.feature_cache import Cache
-from kit.tiny.measuring import ROUND_TRIP, Identities, Instruments, Measured, Pair, key, measure
 from kit.training.folds import dealt, id_of
 from kit.video.datasets.load import Opened
 from kit.video.ffmpeg import first_error

@@ -12,11 +12,11 @@ from onnxruntime import InferenceSession
 
 from kit.core import contract
 from kit.core.errors import ExportFailed
-from kit.training import runtime
-from kit.training.graph_format import format_problems
+from kit.models import runtime
+from kit.models.graph_format import format_problems
+from kit.models.runtime import Checked, Floats
 from kit.training.loop import inputs_for
 from kit.training.model import Network
-from kit.training.runtime import Checked, Floats
 from kit.training.standardiser import Standardiser
 from kit.training.table import Rows
 

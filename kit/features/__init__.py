@@ -1,0 +1,1 @@
+"""Feature tables of the tiny models."""

@@ -1,0 +1,1 @@
+"""ONNX files: export, checks, sidecar, registry, runtime, repair."""
