@@ -17,9 +17,9 @@ import pandas as pd
 from kit.cli_common import session_for
 from kit.core import contract
 from kit.features import table
+from kit.heads import fit, loso
+from kit.heads.config import FitConfig
 from kit.platforms.detect import usable_cores
-from kit.tiny import fit, loso
-from kit.tiny.config import FitConfig
 
 
 def write_table(path: Path, sources: int, clips: int, frames: int) -> int:

@@ -215,7 +215,7 @@ def _resolve(given: dict[str, str | None], *, continues: bool) -> resolve.RunCon
     Args:
         continues: the command goes on with an existing run.
     """
-    from kit import pipeline
+    from kit.steps import pipeline
 
     named, file = texts_of(given)
     asked = named.get("out_dir", file.get("out_dir"))
@@ -237,8 +237,8 @@ def _resolve(given: dict[str, str | None], *, continues: bool) -> resolve.RunCon
 def _execute(
     given: dict[str, str | None], *, first: int, last: int, as_json: bool, verdict_decides: bool = False
 ) -> Outcome:
-    from kit import pipeline
     from kit.options.session import open_session
+    from kit.steps import pipeline
     from kit.system import local
     from kit.system.ui import Ui
 
@@ -287,8 +287,8 @@ def _show_config(resolved: resolve.RunConfig, ui: Any) -> None:
 
 def _show_end(resolved: resolve.RunConfig, results: dict[str, Any], ui: Any) -> None:
     """What a run has come to, short enough for one screen."""
-    from kit import pipeline
     from kit.page.headline import headline
+    from kit.steps import pipeline
     from kit.system.ui import Row
 
     verdict, packed = (results.get(pipeline.NAMES[place]) for place in (3, 4))
@@ -304,8 +304,8 @@ def _show_end(resolved: resolve.RunConfig, results: dict[str, Any], ui: Any) -> 
 
 def _show_bundle(given: dict[str, str | None], *, as_json: bool) -> Outcome:
     """What a bundle would hold, and what it would not."""
-    from kit import pipeline
     from kit.options.session import open_session
+    from kit.steps import pipeline
     from kit.system import local
     from kit.system.ui import Row, Ui, size
 
@@ -322,7 +322,7 @@ def _show_bundle(given: dict[str, str | None], *, as_json: bool) -> Outcome:
 
 
 def _result_json(resolved: resolve.RunConfig, last: str, results: dict[str, Any]) -> Any:
-    from kit import pipeline
+    from kit.steps import pipeline
     from kit.system.fsio import read_json
 
     run_dir = resolved.out_dir
@@ -343,9 +343,9 @@ def _result_json(resolved: resolve.RunConfig, last: str, results: dict[str, Any]
 
 
 def _dry_run(given: dict[str, str | None], *, as_json: bool) -> Outcome:
-    from kit.estimate import estimate
-    from kit.examine import examine
     from kit.options.session import open_session
+    from kit.prereqs.estimate import estimate
+    from kit.prereqs.examine import examine
     from kit.steps import step_01_prereqs
     from kit.system import local
     from kit.system.ui import Row, Ui, duration, size

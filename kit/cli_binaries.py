@@ -85,8 +85,8 @@ def _result(tool: Checked) -> str:
 
 def _here(environ: Mapping[str, str]) -> tuple[Session, Ffmpeg, str]:
     """A session, an ffmpeg and this box's platform tag, as a run would find it."""
-    from kit.examine import facts_for
     from kit.platforms.detect import classify
+    from kit.prereqs.examine import facts_for
 
     options, session, ffmpeg = opened({}, environ)
     return session, ffmpeg, classify(facts_for(options, session)).tag

@@ -58,8 +58,8 @@ def extract_features(
 
     Exit codes: 0 done, 2 bad input, 3 some clips failed, 4 disk full.
     """
-    from kit.examine import facts_for
     from kit.features import extraction, manifest
+    from kit.prereqs.examine import facts_for
     from kit.system.ui import counted
 
     manifest.refuse_in_the_way(out)
@@ -108,9 +108,9 @@ def _instruments(
     here: RunConfig, session: Session, encoding: Ffmpeg, facts: HostFacts, feature_set: str
 ) -> Instruments:
     """The scorer that this box calls for, proven."""
-    from kit.examine import scorer_for
     from kit.features.measuring import Instruments
     from kit.platforms.detect import classify
+    from kit.prereqs.examine import scorer_for
     from kit.video.ffmpeg import scoring_partner
     from kit.video.scorers import choose, teachers
 
@@ -125,8 +125,8 @@ def _instruments(
 
 def _open(here: RunConfig, session: Session, instruments: Instruments, refused: list[Failure]) -> Opened:
     """The data set as far as it is there; clips that cannot be used are noted."""
-    from kit.examine import reference_folder
     from kit.features.extraction import Failure, told
+    from kit.prereqs.examine import reference_folder
     from kit.video.datasets.load import open_folder
     from kit.video.sources.read import Tools
 

@@ -50,8 +50,8 @@ def fit(features: Path | None, config_file: Path | None, out: Path, as_json: boo
 
     Exit codes: 0 done, 2 bad input, 3 a table that cannot be or a training that diverged, 4 disk full.
     """
-    from kit.tiny.config import resolve
-    from kit.tiny.fit import CHECKPOINT, make
+    from kit.heads.config import resolve
+    from kit.heads.fit import CHECKPOINT, make
 
     config, origins = resolve(given, _file(config_file))
     if (features is None) != (config.epochs == 0):
@@ -68,7 +68,7 @@ def fit(features: Path | None, config_file: Path | None, out: Path, as_json: boo
 
 
 def _file(path: Path | None) -> dict[str, object]:
-    from kit.tiny.config import read_yaml
+    from kit.heads.config import read_yaml
 
     if path is None:
         return {}
@@ -124,7 +124,7 @@ def export(checkpoint: Path, features: Path | None, out: Path, as_json: bool) ->
     """
     if importlib.util.find_spec("onnxruntime") is None:
         raise PrerequisiteFailed("there is no onnxruntime for this machine", hint="Export on another box.")
-    from kit.tiny.export import make
+    from kit.heads.export import make
 
     session = session_for(out.absolute().parent, sys.argv[1:])
     told: dict[str, Any] = make(checkpoint, features, out.absolute(), session)

@@ -50,10 +50,10 @@ def loso(
 
     Exit codes: 0 done, 2 bad input, 3 a table that cannot be or a training that diverged, 4 disk full.
     """
+    from kit.heads.config import resolve
+    from kit.heads.loso import MARKDOWN, TABLES, Asked, lines, remarks, run
     from kit.options import values
     from kit.system.ui import Row
-    from kit.tiny.config import resolve
-    from kit.tiny.loso import MARKDOWN, TABLES, Asked, lines, remarks, run
 
     common = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "device": device}
     configs = [resolve({"arch": name.strip(), **common}, {})[0] for name in dict.fromkeys(archs.split(","))]
@@ -102,10 +102,10 @@ def tune(
 
     Exit codes: 0 done, 2 bad input or no Optuna, 3 a table that cannot be or all trials diverged, 4 disk full.
     """
+    from kit.heads.config import resolve
+    from kit.heads.params import parse
+    from kit.heads.tune import RESULT, Asked, run
     from kit.system.ui import Row, figure
-    from kit.tiny.config import resolve
-    from kit.tiny.params import parse
-    from kit.tiny.tune import RESULT, Asked, run
 
     parsed = tuple(map(parse, params))
     names = [param.name for param in parsed]

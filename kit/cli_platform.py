@@ -40,10 +40,10 @@ def platform(environ: Mapping[str, str], /, options: bool, as_json: bool, **give
 
 def _show_box(here: resolve.RunConfig, session: Session, ffmpeg: Ffmpeg, *, as_json: bool) -> Outcome:
     from kit.core.contract import ENCODER_VOCAB
-    from kit.examine import facts_for
     from kit.platforms.detect import classify
     from kit.platforms.probe import probe
     from kit.platforms.registry import device_findings
+    from kit.prereqs.examine import facts_for
     from kit.system.ui import Row
 
     facts = facts_for(here, session)

@@ -124,8 +124,8 @@ def _encode(model: ModelFile, encoder: str | None, cq: int | None, preset: str |
 
 def _features(ref: Path, dis: Path, texts: Mapping[str, str], environ: Mapping[str, str]) -> Scores:
     """The features of a pair, by a scorer that has proven itself."""
-    from kit.examine import facts_for, scorer_for
     from kit.platforms.detect import classify, usable_cores
+    from kit.prereqs.examine import facts_for, scorer_for
     from kit.video.ffmpeg import scoring_partner
     from kit.video.scorers import choose, pair, teachers
     from kit.video.sources.read import Tools

@@ -48,9 +48,9 @@ def _opened(
     if importlib.util.find_spec("onnxruntime") is None:
         raise PrerequisiteFailed("there is no onnxruntime for this machine", hint="Do it on another box.")
     from kit.features import table
+    from kit.heads import evaluate
     from kit.models.model_file import open_model
     from kit.system.outputs import refuse_inputs
-    from kit.tiny import evaluate
 
     refuse_inputs([] if out is None else [out], [model, model.with_suffix(".json"), features])
     loaded = open_model(model)
@@ -88,8 +88,8 @@ def evaluate_command(
     Exit codes: 0 done, 2 bad input, 3 values that are not finite, or no correlation to be had (what there is is
     written all the same), 4 disk full.
     """
+    from kit.heads import evaluate
     from kit.system.fsio import write_json
-    from kit.tiny import evaluate
 
     session = session_for(argv=sys.argv[1:])
     loaded, rows = _opened(model, features, split, out_json, session)
@@ -136,10 +136,10 @@ def validate(
 
     Exit codes: 0 passed, 2 bad input, 3 not passed (the report is written either way), 4 disk full.
     """
+    from kit.heads import evaluate
+    from kit.heads.register import REPORT_SUFFIX
+    from kit.heads.ship_gate import Limits, check
     from kit.system.fsio import write_json
-    from kit.tiny import evaluate
-    from kit.tiny.register import REPORT_SUFFIX
-    from kit.tiny.ship_gate import Limits, check
 
     session = session_for(argv=sys.argv[1:])
     out = out_json or model.with_suffix(REPORT_SUFFIX)
@@ -179,9 +179,9 @@ def register(
     Exit codes: 0 done, 2 bad input or an id that is taken, 3 not passed, or a file that is not what another says,
     4 disk full.
     """
+    from kit.heads import register as registering
+    from kit.heads.ship_gate import limits_told
     from kit.models.registry import REGISTRY
-    from kit.tiny import register as registering
-    from kit.tiny.ship_gate import limits_told
 
     del kind  # one is known
     registry = (registry or model.with_name(REGISTRY)).absolute()

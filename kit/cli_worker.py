@@ -30,8 +30,8 @@ def worker(environ: Mapping[str, str], /, **given: str | None) -> Outcome:
     what it has begun is made by other workers then. Without certificates it works on this machine only.
     """
     from kit.cluster.worker import serve
-    from kit.examine import examine
     from kit.options.session import open_session
+    from kit.prereqs.examine import examine
     from kit.steps import step_01_prereqs
     from kit.system import local
     from kit.system.fsio import remove_abandoned, scratch_folder, scratch_folders

@@ -268,9 +268,9 @@ def judged_run(
 
     With ``failed`` cells it is INVALID.
     """
-    from kit.evidence.baselines import Baseline, expected_baselines
     from kit.steps import step_03_train, step_04_verdict
     from kit.training import folds, predictions, table
+    from kit.verdict.baselines import Baseline, expected_baselines
 
     write_json(folder / layout.PREREQS, {"box": "testbox", "ffmpeg": {"version": "7.1"}})
     cells = plan([f"Clip{number}" for number in range(sources)], encoders, cqs, frames=frames)

@@ -18,11 +18,11 @@ from kit.core import contract, exits, layout
 from kit.core.errors import BadInput
 from kit.core.values import Geometry
 from kit.corpus.store.shard import read_manifest
-from kit.estimate import TRAINING_START, estimate
 from kit.models.model_file import baseline_model
 from kit.options.resolve import complete
-from kit.results import Verdict
+from kit.prereqs.estimate import TRAINING_START, estimate
 from kit.steps import step_03_train, step_04_verdict, step_05_bundle
+from kit.steps.results import Verdict
 from kit.system.fsio import sha256_file, write_json
 from kit.training import predictions
 from kit.verify.checks import run_checks

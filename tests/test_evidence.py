@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from kit.core.errors import InvalidEvidence
-from kit.evidence import CellFacts, completeness_problems, ensemble_mean, loso, per_source_encoder, summary
-from kit.metrics import agreement
 from kit.training.predictions import Predictions, from_columns
+from kit.verdict.evidence import CellFacts, completeness_problems, ensemble_mean, loso, per_source_encoder, summary
+from kit.verdict.metrics import agreement
 
 ROWS = 6
 SEEDS = (0, 1)

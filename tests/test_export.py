@@ -16,14 +16,13 @@ import pytest
 import torch
 from support import Command, make_table, run_folder, run_in
 
-from kit import exports
 from kit.core import contract, exits, layout
 from kit.core.errors import ExportFailed, Missing
 from kit.corpus.store.shard import read_manifest
 from kit.models import export, runtime
 from kit.options.session import KIT_ROOT
-from kit.results import Training
-from kit.steps import step_03_train, step_04_verdict, step_05_bundle
+from kit.steps import exports, step_03_train, step_04_verdict, step_05_bundle
+from kit.steps.results import Training
 from kit.system import validation
 from kit.system.fsio import sha256_file
 from kit.system.proc import Processes

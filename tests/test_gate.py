@@ -10,7 +10,7 @@ import pytest
 
 from kit.core.contract import GATE_THRESHOLDS
 from kit.core.errors import InvalidEvidence
-from kit.gate import GateReport, apply_gate, thresholds_sha256
+from kit.verdict.gate import GateReport, apply_gate, thresholds_sha256
 
 #: Thresholds that binary fractions meet exactly.
 EXACT = {"mean_plcc_min": 0.9375, "plcc_spread_max": 0.03125, "per_seed_plcc_min": 0.875, "groups_min": 3}

@@ -24,10 +24,10 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "pure",
         (
             "kit.core.canon", "kit.options.values", "kit.options.resolve",
-            "kit.core.geometry", "kit.training.codec_block", "kit.corpus.plan", "kit.metrics", "kit.gate",
-            "kit.evidence", "kit.evidence.base", "kit.evidence.errors", "kit.evidence.bootstrap",
-            "kit.evidence.baselines", "kit.evidence.calibration", "kit.evidence.coverage", "kit.evidence.alike",
-            "kit.core.layout", "kit.system.privacy", "kit.estimate",
+            "kit.core.geometry", "kit.training.codec_block", "kit.corpus.plan", "kit.verdict.metrics", "kit.verdict.gate",
+            "kit.verdict.evidence", "kit.verdict.base", "kit.verdict.accuracy", "kit.verdict.intervals",
+            "kit.verdict.baselines", "kit.verdict.calibration", "kit.verdict.coverage", "kit.verdict.near_duplicates",
+            "kit.core.layout", "kit.system.privacy", "kit.prereqs.estimate",
         ),
     ),
     (
@@ -43,11 +43,11 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("training", ("kit.training.",)),
     ("bootstrap", ("kit.bootstrap.start*",)),
     ("between steps", (
-        "kit.options.session", "kit.results", "kit.options.provenance", "kit.examine", "kit.training.run_members", "kit.models.sidecar", "kit.exports",
+        "kit.options.session", "kit.steps.results", "kit.options.provenance", "kit.prereqs.examine", "kit.training.run_members", "kit.models.sidecar", "kit.steps.exports",
         "kit.cluster.", "kit.page.", "kit.tiny.",
     )),
     ("steps", ("kit.steps.",)),
-    ("pipeline", ("kit.pipeline",)),
+    ("pipeline", ("kit.steps.pipeline",)),
     ("verification", ("kit.verify.",)),
     (
         "command line",
@@ -64,14 +64,18 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
 #: (module, what it imports, why that is allowed although it lies above).
 EXCEPTIONS = (
     *(
-        (f"kit.evidence{name}", "kit.training.predictions", "the values it judges are defined beside their file")
+        (
+            f"kit.verdict.evidence{name}",
+            "kit.training.predictions",
+            "the values it judges are defined beside their file",
+        )
         for name in ("", ".base", ".errors", ".bootstrap", ".baselines", ".calibration")
     ),
     *(
-        (f"kit.evidence.{name}", "kit.training.table", "the table of rows is defined beside what gathers it")
+        (f"kit.verdict.evidence.{name}", "kit.training.table", "the table of rows is defined beside what gathers it")
         for name in ("coverage", "alike")
     ),
-    ("kit.estimate", "kit.results", "it estimates from the value that step 1 hands over"),
+    ("kit.prereqs.estimate", "kit.steps.results", "it estimates from the value that step 1 hands over"),
     ("kit.bootstrap.start", "kit.cli", "hands over to the command line once the environment is right"),
 )
 
@@ -287,7 +291,9 @@ def test_the_command_line_is_there_without_heavy_packages() -> None:
 
 
 def test_the_parser_of_the_log_and_the_shard_need_no_torch() -> None:
-    modules = [name for name in MODULES if layer(name) <= layer("kit.corpus") and not name.startswith("kit.evidence")]
+    modules = [
+        name for name in MODULES if layer(name) <= layer("kit.corpus") and not name.startswith("kit.verdict.evidence")
+    ]
     program = (
         "import importlib, json, sys; [importlib.import_module(n) for n in sys.argv[1:]]; print('torch' in sys.modules)"
     )
@@ -295,7 +301,7 @@ def test_the_parser_of_the_log_and_the_shard_need_no_torch() -> None:
 
 
 def test_the_steps_are_there_without_what_only_training_and_judging_need() -> None:
-    loaded = json.loads(python("import json, sys, kit.pipeline; print(json.dumps(sorted(sys.modules)))"))
+    loaded = json.loads(python("import json, sys, kit.steps.pipeline; print(json.dumps(sorted(sys.modules)))"))
     assert {"numpy", "kit.steps.step_04_verdict"} <= set(loaded)
     assert not set(loaded) & (set(HEAVY) - {"numpy"})
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from kit.core.errors import InvalidEvidence
-from kit.metrics import Agreement, agreement, described
+from kit.verdict.metrics import Agreement, agreement, described
 
 
 def vector(*values: float) -> NDArray[np.float64]:

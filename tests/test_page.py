@@ -16,7 +16,6 @@ import pytest
 from support import Command, judged_run, run_in
 from test_verify import bundle_of, edit
 
-from kit import pipeline
 from kit.core import exits, layout
 from kit.core.errors import BadInput, DiskFull, PageFailed
 from kit.corpus.store.shard import FailedCell, read_manifest
@@ -27,7 +26,7 @@ from kit.page.html import html
 from kit.page.markdown import markdown, plain
 from kit.page.plots import COLOURS, figure
 from kit.page.write import write
-from kit.steps import step_05_bundle
+from kit.steps import pipeline, step_05_bundle
 from kit.system.proc import Processes
 
 SECTIONS = [

@@ -16,13 +16,13 @@ from support import plan, rows_of, shard_of
 
 from kit.core.values import Cell
 from kit.corpus.store.cellfile import CellRows
-from kit.evidence.baselines import Baseline
-from kit.results import Training
+from kit.steps.results import Training
 from kit.steps.step_04_verdict import Judgement, judge
 from kit.training import table
 from kit.training.folds import by_group
 from kit.training.predictions import Predictions, from_columns
 from kit.training.table import Table
+from kit.verdict.baselines import Baseline
 
 FRAMES = 40
 SOURCES = ("Highway", "Park", "Tango", "Crowd", "River", "Night")

@@ -19,11 +19,11 @@ from kit.corpus.make.produce import Bench, produce
 from kit.corpus.plan import plan_cells
 from kit.corpus.store.cellfile import CellRows
 from kit.corpus.store.shard import FailedCell, observed_path
-from kit.examine import Examined, _check_encoders
 from kit.options.resolve import complete
 from kit.options.session import open_session
 from kit.platforms.detect import classify, probe_host
 from kit.platforms.registry import settings_for
+from kit.prereqs.examine import Examined, _check_encoders
 from kit.system.proc import Command, Processes
 from kit.system.stall import Patience
 from kit.system.ui import Ui

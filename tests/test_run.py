@@ -16,8 +16,8 @@ from support import FRAMES, QUICK, Kit
 
 from kit.core import contract, layout
 from kit.core.canon import sha256_json
-from kit.gate import apply_gate, thresholds_sha256
-from kit.pipeline import NAMES
+from kit.steps.pipeline import NAMES
+from kit.verdict.gate import apply_gate, thresholds_sha256
 from kit.video.ffmpeg import Ffmpeg
 
 pytestmark = pytest.mark.ffmpeg

@@ -22,7 +22,6 @@ from test_vmaf_tool import write_tool
 from kit.core import contract, exits, layout
 from kit.core.errors import BadInput, Wanting
 from kit.core.values import SourceFile
-from kit.metrics import pooled
 from kit.models import export, runtime
 from kit.models.model_file import open_model
 from kit.system.fsio import scratch_folder
@@ -30,6 +29,7 @@ from kit.system.proc import Processes
 from kit.system.stall import Patience
 from kit.training.model import Network
 from kit.training.standardiser import fit_standardiser
+from kit.verdict.metrics import pooled
 from kit.video.ffmpeg import Ffmpeg
 from kit.video.scorers import base, golden, pair, vmaf_tool
 from kit.video.scorers.base import Work

@@ -13,13 +13,14 @@ from support import make_table
 
 from kit.core import contract
 from kit.core.errors import InvalidEvidence
-from kit.evidence import CellFacts, bootstrap, calibration, coverage
-from kit.evidence.baselines import ASSUMPTIONS, Baseline, Corpus, compared, leaked
-from kit.evidence.errors import RANGES, figures, in_range, levels
-from kit.gate import apply_expert_gate
 from kit.training.folds import assign
 from kit.training.predictions import Predictions, from_columns
 from kit.training.table import Table
+from kit.verdict import calibration, coverage, intervals
+from kit.verdict.accuracy import RANGES, figures, in_range, levels
+from kit.verdict.baselines import ASSUMPTIONS, Baseline, Corpus, compared, leaked
+from kit.verdict.evidence import CellFacts
+from kit.verdict.gate import apply_expert_gate
 
 FRAMES = 30
 GROUPS = 9
@@ -110,7 +111,7 @@ def test_a_clip_counts_once_with_its_means() -> None:
 def test_the_figures_are_means_over_seeds_and_groups() -> None:
     cells = facts()
     predictions = predicted(cells, lambda _s, group, noise: noise * (1 + group))
-    found: Any = bootstrap.uncertainty(bootstrap.by_group(predictions, cells))
+    found: Any = intervals.uncertainty(intervals.by_group(predictions, cells))
     plccs, squares = np.empty((3, GROUPS)), []
     for place, (_, rows) in enumerate(predictions.seeds()):
         part = predictions.part(rows)
@@ -126,7 +127,7 @@ def test_the_figures_are_means_over_seeds_and_groups() -> None:
     squares = [levels(predictions, cells)["frame"]["overall"]["rmse"]]
     assert found["rmse"]["value"] == pytest.approx(squares[0], rel=1e-12)
     assert found["resamples"] >= 2000
-    for name in bootstrap.FIGURES:
+    for name in intervals.FIGURES:
         assert found[name]["low"] < found[name]["value"] < found[name]["high"]
 
 
@@ -145,28 +146,28 @@ def bca(values: np.ndarray[Any, Any], resampled: np.ndarray[Any, Any]) -> tuple[
 def test_an_interval_is_bca_over_groups() -> None:
     cells = facts()
     predictions = predicted(cells, lambda _s, group, noise: noise * (1 + group))
-    found = bootstrap.by_group(predictions, cells)
-    drawn = bootstrap.distribution(predictions, cells)
+    found = intervals.by_group(predictions, cells)
+    drawn = intervals.distribution(predictions, cells)
     assert {name: values.shape for name, values in drawn.items()} == dict.fromkeys(
-        bootstrap.FIGURES, (bootstrap.RESAMPLES,)
+        intervals.FIGURES, (intervals.RESAMPLES,)
     )
-    told: Any = bootstrap.uncertainty(found)["mean_plcc"]
+    told: Any = intervals.uncertainty(found)["mean_plcc"]
     assert (told["low"], told["high"]) == pytest.approx(bca(found.plcc, drawn["mean_plcc"]), abs=1e-12)
     # every resample is a mean of nine of the nine groups' figures, with replacement
     assert drawn["mean_plcc"].min() >= found.plcc.min()
     assert drawn["mean_plcc"].std() == pytest.approx(found.plcc.std() / 3, rel=0.1)
-    assert bootstrap.uncertainty(found) == bootstrap.uncertainty(bootstrap.by_group(predictions, cells))
+    assert intervals.uncertainty(found) == intervals.uncertainty(intervals.by_group(predictions, cells))
 
 
 def test_groups_in_one_fold_still_count_alone() -> None:
     alone, together = facts(), facts(folds=3)
-    both = [bootstrap.by_group(predicted(cells, lambda _s, g, noise: noise * g), cells) for cells in (alone, together)]
+    both = [intervals.by_group(predicted(cells, lambda _s, g, noise: noise * g), cells) for cells in (alone, together)]
     assert both[0].groups == both[1].groups
     assert both[0].plcc.tolist() == both[1].plcc.tolist()
 
 
 def test_groups_that_are_all_alike_have_no_interval() -> None:
-    found = bootstrap.interval(lambda index: np.ones(index.shape).mean(axis=-1), 5)
+    found = intervals.interval(lambda index: np.ones(index.shape).mean(axis=-1), 5)
     assert (found["value"], found["low"], found["high"]) == (1.0, None, None)
     assert "all groups have the same figure" in str(found["undefined"])
 
@@ -176,7 +177,7 @@ def test_a_group_without_a_correlation_leaves_none_and_no_nan() -> None:
     whole = predicted(cells)
     silent = np.array([cells[whole.cells[cell]].group == "g04" for cell in whole.cell])
     predictions = replace(whole, target=np.where(silent, np.float32(100), whole.target))
-    found: Any = bootstrap.uncertainty(bootstrap.by_group(predictions, cells))
+    found: Any = intervals.uncertainty(intervals.by_group(predictions, cells))
     assert (found["mean_plcc"]["value"], found["mean_plcc"]["low"]) == (None, None)
     assert found["mean_plcc"]["undefined"]
     assert found["worst_group"] == {"group": "g04", "plcc": None}
@@ -215,8 +216,8 @@ def test_differences_are_the_ensembles_figure_minus_the_baselines() -> None:
     cells = facts()
     found = against(cells, lambda _s, g, noise: noise * (1 + g / 9), linear=lambda _s, g, noise: noise * (4 + g / 3))
     told = found["baselines"]["linear"]
-    own = bootstrap.by_group(predicted(cells, lambda _s, g, noise: noise * (1 + g / 9)), cells)
-    other = bootstrap.by_group(predicted(cells, lambda _s, g, noise: noise * (4 + g / 3)), cells)
+    own = intervals.by_group(predicted(cells, lambda _s, g, noise: noise * (1 + g / 9)), cells)
+    other = intervals.by_group(predicted(cells, lambda _s, g, noise: noise * (4 + g / 3)), cells)
     assert told["difference"]["mean_plcc"]["value"] == pytest.approx((own.plcc - other.plcc).mean(), abs=1e-12)
     assert told["difference"]["mean_plcc"]["low"] > 0 > told["difference"]["rmse"]["high"]
     assert told["mean_plcc"] == pytest.approx(other.plcc.mean(), abs=1e-12)
@@ -428,7 +429,7 @@ def evidence(**changes: Any) -> Any:
     frame = levels(predictions, cells)["frame"]
     near = {"mean_plcc": {"value": 0.001, "low": 0.0, "high": 0.01, "undefined": None}}
     whole = {
-        "errors": {"frame": frame}, "uncertainty": bootstrap.uncertainty(bootstrap.by_group(predictions, cells)),
+        "errors": {"frame": frame}, "uncertainty": intervals.uncertainty(intervals.by_group(predictions, cells)),
         "baselines": {"linear": {"leaked": False, "difference": near}},
         "coverage": {"near_duplicates": {"pairs": []}},
     }  # fmt: skip

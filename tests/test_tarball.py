@@ -63,7 +63,7 @@ def test_a_changed_kit_does_not_pack_itself(unpacked: Path, tmp_path: Path) -> N
         stream.write("# changed\n")
     done = pack(unpacked, tmp_path / "again")
     assert done.returncode == exits.INVALID
-    assert "kit/gate.py" in done.stderr
+    assert "kit/verdict/gate.py" in done.stderr
     assert list((tmp_path / "again").iterdir()) == []
 
 

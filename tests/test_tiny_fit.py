@@ -21,15 +21,15 @@ from kit.core import contract, exits
 from kit.core.errors import BadInput, ExportFailed, InvalidEvidence
 from kit.features import table
 from kit.features.table import FeatureTable
+from kit.heads import checkpoint
+from kit.heads.config import COMBINED, FitConfig, head, read_yaml, resolve
+from kit.heads.fitting import Fits, refuse_diverged
+from kit.heads.loso import folds_of
+from kit.heads.params import scaled
+from kit.heads.split import divided
 from kit.models import export_check, runtime
 from kit.options.session import KIT_ROOT
 from kit.system import validation
-from kit.tiny import checkpoint
-from kit.tiny.config import COMBINED, FitConfig, head, read_yaml, resolve
-from kit.tiny.fitting import Fits, refuse_diverged
-from kit.tiny.loso import folds_of
-from kit.tiny.params import scaled
-from kit.tiny.split import divided
 from kit.training.checkpoints import Checkpoint, Checkpoints
 from kit.training.model import Network, restored
 from kit.training.recipe import Recipe, architecture

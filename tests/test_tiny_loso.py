@@ -16,9 +16,9 @@ from tiny import FILM, KIT, SCENES, TABLE, load, untrained
 from kit.core import exits
 from kit.core.errors import BadInput
 from kit.features import table
+from kit.heads.loso import folds_of, lines
+from kit.heads.scored import scored
 from kit.options.session import KIT_ROOT
-from kit.tiny.loso import folds_of, lines
-from kit.tiny.scored import scored
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,12 @@ from tiny import LINE, OFFSET, SLOPES, foreign, line
 
 from kit.core import contract, exits
 from kit.features import table
+from kit.heads import checkpoint, register
+from kit.heads.card import weights
+from kit.heads.fit import facts_of
 from kit.models import export, latency, runtime
 from kit.models.model_file import open_model
 from kit.system import validation
-from kit.tiny import checkpoint, register
-from kit.tiny.card import weights
-from kit.tiny.fit import facts_of
 from kit.training.draws import Draws
 from kit.training.model import Network
 from kit.training.recipe import Recipe, architecture

@@ -25,11 +25,11 @@ from tiny import FILM, KIT, load
 from kit.core import exits
 from kit.core.errors import BadInput
 from kit.features import table
+from kit.heads.config import FitConfig
+from kit.heads.params import parse, recipe_with
+from kit.heads.study import Question, Study, load_optuna, told
 from kit.options.session import KIT_ROOT
 from kit.system.proc import Processes
-from kit.tiny.config import FitConfig
-from kit.tiny.params import parse, recipe_with
-from kit.tiny.study import Question, Study, load_optuna, told
 from kit.training import members, worker
 from kit.training.checkpoints import Checkpoint, Checkpoints
 from kit.training.recipe import Recipe

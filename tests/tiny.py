@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from kit.core import contract
 from kit.features import table
 from kit.features.table import FeatureTable
-from kit.tiny import checkpoint
-from kit.tiny.fit import facts_of
+from kit.heads import checkpoint
+from kit.heads.fit import facts_of
 from kit.training.draws import Draws
 from kit.training.model import Network
 from kit.training.recipe import Recipe, architecture

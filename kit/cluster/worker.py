@@ -21,10 +21,10 @@ from kit.corpus.make.diskwait import DiskWait
 from kit.corpus.make.produce import Bench
 from kit.corpus.make.schedule import Schedule
 from kit.corpus.plan import cells_at_once
-from kit.examine import identify, names_for
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
-from kit.results import Prereqs
+from kit.prereqs.examine import identify, names_for
+from kit.steps.results import Prereqs
 from kit.system.ui import LINE_EVERY
 
 _T = TypeVar("_T")

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.core import contract
-from kit.metrics import Pooled, described, pooled
 from kit.models.model_file import ModelFile
 from kit.models.runtime import Floats
 from kit.training.codec_block import codec_block
 from kit.training.table import Table
+from kit.verdict.metrics import Pooled, described, pooled
 from kit.video.scorers.log import Scores
 
 
@@ -83,7 +83,7 @@ def score_pair(model: ModelFile, name: str, scores: Scores, encode: Encode) -> S
 
 
 def agreement_of(scored: Sequence[Scored]) -> dict[str, object]:
-    """How well all frames agree with libvmaf's model, as :func:`kit.metrics.described` has it."""
+    """How well all frames agree with libvmaf's model, as :func:`kit.verdict.metrics.described` has it."""
     score = np.concatenate([cell.score for cell in scored]).astype(np.float64)
     return described(score, np.concatenate([cell.libvmaf for cell in scored]), what="scores")
 

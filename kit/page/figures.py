@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import evidence
-from kit.evidence.bootstrap import distribution
-from kit.metrics import described
 from kit.page import plots
 from kit.page.blocks import Figure, percent
 from kit.page.gather import Facts, PageCell, Rows, together
-from kit.results import cell_facts
+from kit.steps.results import cell_facts
+from kit.verdict import evidence
+from kit.verdict.intervals import distribution
+from kit.verdict.metrics import described
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

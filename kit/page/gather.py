@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import evidence
 from kit.core import layout
 from kit.core.errors import BadInput, Missing
 from kit.corpus.store import received
@@ -20,6 +19,7 @@ from kit.corpus.store.shard import CellEntry, FailedCell, Shard
 from kit.system.fsio import read_json
 from kit.training import predictions as prediction_file
 from kit.training.predictions import Predictions
+from kit.verdict import evidence
 
 #: Where a cell's time stands in what was observed, and how many of these are a second.
 _TIMES = (("seconds", 1.0), ("enc_time_ms", 1000.0))

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kit import evidence
 from kit.page import evidence_parts, figures
 from kit.page.blocks import Block, Cell, Details, Figures, Section, Table, Text, left_out, number
 from kit.page.gather import Facts, together
+from kit.verdict import evidence
 
 Row = list[Cell | str]
 #: Lines of the table of slow cells.

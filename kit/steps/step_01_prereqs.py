@@ -11,12 +11,12 @@ from kit import __version__
 from kit.core import contract, layout
 from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.core.values import ReadyEncoder, Scorer, Teacher
-from kit.examine import Examined, examine, facts_for, open_sources, points_for, scorer_for
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
 from kit.platforms.detect import classify
 from kit.platforms.registry import family_of
-from kit.results import Prereqs
+from kit.prereqs.examine import Examined, examine, facts_for, open_sources, points_for, scorer_for
+from kit.steps.results import Prereqs
 from kit.system.fsio import read_json, write_json
 from kit.system.ui import Row
 from kit.video.ffmpeg import Ffmpeg, locate, on_path, scoring_partner

@@ -25,11 +25,11 @@ from kit.corpus.store import planned
 from kit.corpus.store import shard as shards
 from kit.corpus.store.boxes import Makers
 from kit.corpus.store.shard import Box, CellEntry, FailedCell, Shard
-from kit.examine import identify
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
 from kit.platforms.registry import family_of, settings_for
-from kit.results import Prereqs
+from kit.prereqs.examine import identify
+from kit.steps.results import Prereqs
 from kit.system.pool import run_many
 from kit.system.ui import Row, duration
 from kit.video.scorers import teachers

@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kit import evidence
 from kit.core import contract, layout
 from kit.core.errors import BadInput, InvalidEvidence
 from kit.corpus.store import shard as shards
 from kit.corpus.store.shard import Shard
-from kit.evidence import ENSEMBLE
-from kit.evidence.baselines import Baseline, expected_baselines
 from kit.options.provenance import block
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
-from kit.results import Training, cell_facts
+from kit.steps.results import Training, cell_facts
 from kit.system.fsio import read_json, sha256_file, write_json
 from kit.training import folds, predictions, table
 from kit.training.checkpoints import Checkpoint
 from kit.training.folds import Fold
 from kit.training.predictions import Predictions
-from kit.training.report import holdout_report, seed_report
 from kit.training.run_members import fit, recipe
 from kit.training.table import Table
+from kit.verdict import evidence
+from kit.verdict.baselines import Baseline, expected_baselines
+from kit.verdict.evidence import ENSEMBLE
+from kit.verdict.seed_report import holdout_report, seed_report
 
 if TYPE_CHECKING:
     from kit.models.model_file import ModelFile

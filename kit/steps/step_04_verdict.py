@@ -7,23 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kit import evidence
 from kit.core import contract, layout
 from kit.core.errors import BadInput, InvalidEvidence, Missing
 from kit.corpus.store import shard as shards
 from kit.corpus.store.shard import Shard
-from kit.evidence import LosoResult
-from kit.evidence.baselines import Corpus, compared
-from kit.evidence.coverage import covered
-from kit.gate import ExpertReport, GateReport, apply_expert_gate, apply_gate, thresholds_sha256
 from kit.options.provenance import block, utc_now
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
-from kit.results import Training, Verdict, cell_facts
+from kit.steps.results import Training, Verdict, cell_facts
 from kit.system.fsio import read_json, sha256_file, write_json
 from kit.system.ui import Row
 from kit.training import predictions
 from kit.training.predictions import Predictions
+from kit.verdict import evidence
+from kit.verdict.baselines import Corpus, compared
+from kit.verdict.coverage import covered
+from kit.verdict.evidence import LosoResult
+from kit.verdict.gate import ExpertReport, GateReport, apply_expert_gate, apply_gate, thresholds_sha256
 
 NAME = "verdict"
 
@@ -68,7 +68,7 @@ def run(config: RunConfig, previous: Training, session: Session) -> Verdict:
     verdict = Verdict(word=word, document=document)
     show(verdict, session)
     if word == "PROMOTE":
-        from kit import exports  # late: it needs torch and onnxruntime, which not every box that judges has
+        from kit.steps import exports  # late: it needs torch and onnxruntime, which not every box that judges has
 
         exports.make(config, previous.shard, document, session)
     return verdict

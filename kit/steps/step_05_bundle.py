@@ -15,7 +15,7 @@ from kit.corpus.store import shard as shards
 from kit.options.provenance import utc_now
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
-from kit.results import Bundle, Verdict
+from kit.steps.results import Bundle, Verdict
 from kit.system.archive import Member, read_hashes, write_tar_gz
 from kit.system.fsio import atomic_path, json_bytes, read_json, sha256_file, write_json
 from kit.system.signature import sign
@@ -97,7 +97,7 @@ def contents(config: RunConfig, word: str | None, seeds: Sequence[int]) -> list[
         trained += [layout.baseline_predictions(name) for name in _baselines(run_dir)]
         names += [name for name in trained if word != "INVALID" or (run_dir / name).is_file()]
     if word == "PROMOTE":
-        from kit import exports  # late: it needs torch
+        from kit.steps import exports  # late: it needs torch
 
         names += exports.listed(config, seeds, shard.corpus_sha256)
     if word is not None:

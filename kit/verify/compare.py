@@ -8,9 +8,9 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any
 
-from kit import evidence
 from kit.corpus.store.shard import Shard
 from kit.training.predictions import Predictions
+from kit.verdict import evidence
 
 
 @dataclass(frozen=True, kw_only=True)

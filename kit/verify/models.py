@@ -10,7 +10,6 @@ import numpy as np
 
 from kit.core import contract, layout
 from kit.core.errors import Wanting
-from kit.metrics import agreement
 from kit.models import runtime
 from kit.models.graph_format import format_problems
 from kit.models.runtime import Checked
@@ -18,6 +17,7 @@ from kit.models.sidecar import Model, Origin, model_id, sidecar
 from kit.system.fsio import sha256_file
 from kit.training.recipe import architecture
 from kit.training.standardiser import fit_standardiser
+from kit.verdict.metrics import agreement
 from kit.verify.replay import Checks, ReceivedRun, listed, unlike
 
 #: A standardiser is float32: computed again, its figures differ by a rounding.

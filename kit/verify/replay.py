@@ -15,17 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from kit import evidence
 from kit.core import contract, layout
 from kit.core.errors import Wanting
 from kit.corpus.store import received
 from kit.corpus.store import shard as shards
 from kit.corpus.store.shard import Shard
-from kit.evidence import LosoResult
-from kit.evidence.baselines import Baseline, expected_baselines
-from kit.gate import ExpertReport, thresholds_sha256
-from kit.results import Training, cell_facts
 from kit.steps import step_04_verdict
+from kit.steps.results import Training, cell_facts
 from kit.steps.step_04_verdict import Judgement
 from kit.system import validation
 from kit.system.fsio import read_json, sha256_file
@@ -33,8 +29,12 @@ from kit.training import predictions as prediction_file
 from kit.training import table
 from kit.training.predictions import Predictions
 from kit.training.recipe import Recipe
-from kit.training.report import seed_report
 from kit.training.table import Table
+from kit.verdict import evidence
+from kit.verdict.baselines import Baseline, expected_baselines
+from kit.verdict.evidence import LosoResult
+from kit.verdict.gate import ExpertReport, thresholds_sha256
+from kit.verdict.seed_report import seed_report
 from kit.video.scorers import golden
 
 #: Figures are computed again on other machines: sums of doubles in another order differ by less than this, relatively.

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.evidence import loso
-from kit.metrics import agreement
 from kit.system.proc import Processes
 from kit.system.ui import Ui
 from kit.training.device import choose
 from kit.training.folds import Fold
 from kit.training.members import Ensemble
+from kit.verdict.evidence import loso
+from kit.verdict.metrics import agreement
 from kit.verify.check import Check
 from kit.verify.replay import ReceivedRun, folds_of
 

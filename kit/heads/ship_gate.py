@@ -11,10 +11,10 @@ import numpy as np
 from kit.core import contract
 from kit.core.errors import BadInput
 from kit.features.table import FeatureTable
-from kit.metrics import Values, described
+from kit.heads.evaluate import predicted, told
 from kit.models.graph_format import format_problems
 from kit.models.model_file import ModelFile
-from kit.tiny.evaluate import predicted, told
+from kit.verdict.metrics import Values, described
 
 #: Schema of what :func:`check` gives, with its provenance.
 SCHEMA = "validation"

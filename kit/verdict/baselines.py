@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from kit.core import contract
-from kit.evidence.base import CellFacts, columns, ensemble_mean
-from kit.evidence.bootstrap import ByGroup, Statistic, by_group, interval
-from kit.metrics import Values, pearson
 from kit.training.predictions import Predictions
+from kit.verdict.base import CellFacts, columns, ensemble_mean
+from kit.verdict.intervals import ByGroup, Statistic, by_group, interval
+from kit.verdict.metrics import Values, pearson
 
 #: What each of them is.
 WHAT = {

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from kit.core import contract
-from kit.evidence.alike import near_duplicates
-from kit.evidence.base import CellFacts
 from kit.training.table import Table
+from kit.verdict.base import CellFacts
+from kit.verdict.near_duplicates import near_duplicates
 
 #: Cells outside the range of their training rows that are named at most, the worst first.
 NAMED = 20

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.evidence.base import CellFacts, columns, ensemble_mean, split
-from kit.metrics import Values, mean_ranks, pearson
 from kit.training.predictions import Predictions
+from kit.verdict.base import CellFacts, columns, ensemble_mean, split
+from kit.verdict.metrics import Values, mean_ranks, pearson
 
 #: What is asked for; a level is what is guaranteed, 1-2α.
 LEVELS = (0.5, 0.8, 0.9, 0.95)

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.evidence.base import CellFacts, columns, ensemble_mean, split
-from kit.metrics import Values, described
 from kit.training.predictions import Predictions
+from kit.verdict.base import CellFacts, columns, ensemble_mean, split
+from kit.verdict.metrics import Values, described
 
 #: Ranges of the teacher's score. A range begins where the one before it ends: 60 and 80 belong to the range above them,
 #: 95 to the one below it, as the names say, so every score is in exactly one.

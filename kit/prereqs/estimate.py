@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from kit.core.contract import BATCH_SIZE
 from kit.corpus.plan import disk_bytes
-from kit.evidence.baselines import expected_baselines
 from kit.options.resolve import RunConfig
 from kit.options.values import fold_count
-from kit.results import Prereqs
+from kit.steps.results import Prereqs
+from kit.verdict.baselines import expected_baselines
 
 #: Seconds of one training step of one member, measured on one core of a server CPU, and seconds to start training.
 SECONDS_PER_STEP, TRAINING_START = 35e-6, 4.0

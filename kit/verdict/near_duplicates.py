@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.core import contract
-from kit.evidence.base import CellFacts
-from kit.metrics import Values
 from kit.training.table import Table
+from kit.verdict.base import CellFacts
+from kit.verdict.metrics import Values
 
 #: Two sources are near-duplicates if, at one shift of at most ``LAGS`` frames and over at least ``OVERLAP`` frames,
 #: their motion2 correlates by ``MOTION_ALIKE``, and so does its change from frame to frame, and the other five features

@@ -12,8 +12,8 @@ from statistics import fmean, pstdev
 import numpy as np
 
 from kit.features.table import FeatureTable
-from kit.metrics import Values, described, errors, pearson, spearman
 from kit.training.folds import Fold
+from kit.verdict.metrics import Values, described, errors, pearson, spearman
 
 #: Figures of a fold; those of VMAF points have no mapping fitted.
 FIGURES = ("plcc", "srocc", "rmse")

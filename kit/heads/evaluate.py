@@ -12,13 +12,13 @@ from kit.core import contract
 from kit.core.errors import BadInput, Wanting
 from kit.core.values import Teacher
 from kit.features.table import FOLD, GROUP, TEXTS, FeatureTable
-from kit.metrics import Values, described
+from kit.heads.fit import facts_of
+from kit.heads.fitting import file_of
 from kit.models import latency
 from kit.models.model_file import ModelFile
 from kit.options.provenance import of_command
 from kit.options.session import Session
-from kit.tiny.fit import facts_of
-from kit.tiny.fitting import file_of
+from kit.verdict.metrics import Values, described
 
 HELD_OUT = "held-out"
 #: Figures that a mapping of the scores changes.
@@ -107,7 +107,7 @@ def against_mos(scores: Values, table: FeatureTable, *, what: str) -> dict[str, 
     """Agreement of clip means with subjective scores.
 
     Returns:
-        The figures of :func:`kit.metrics.described`; RMSE, MAE and bias on the scale of the subjective scores after
+        The figures of :func:`kit.verdict.metrics.described`; RMSE, MAE and bias on the scale of the subjective scores after
         ``mapping``: slope and intercept of the least-squares line from predicted to subjective score, the first-order
         mapping of ITU-T P.1401.
 

@@ -20,8 +20,8 @@ from typing import Any
 
 from kit.core.canon import sha256_json
 from kit.core.errors import BadInput, DiskFull, PrerequisiteFailed
+from kit.heads.params import Param, recipe_with
 from kit.system.fsio import write_bytes
-from kit.tiny.params import Param, recipe_with
 from kit.training.recipe import Recipe
 
 #: In the folder: what its trials are marked with.
@@ -57,7 +57,7 @@ class Question:
 
     Attributes:
         recipe: what holds where no parameter says otherwise.
-        folds: as :func:`kit.tiny.loso.folds_of` has them.
+        folds: as :func:`kit.heads.loso.folds_of` has them.
     """
 
     recipe: Recipe

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kit.evidence import bootstrap
-from kit.evidence.base import ENSEMBLE, CellFacts, LosoResult, completeness_problems, ensemble_mean, loso
-from kit.evidence.calibration import calibrated
-from kit.evidence.errors import brief, levels, per_source_encoder, slices
 from kit.training.predictions import Predictions
+from kit.verdict import intervals
+from kit.verdict.accuracy import brief, levels, per_source_encoder, slices
+from kit.verdict.base import ENSEMBLE, CellFacts, LosoResult, completeness_problems, ensemble_mean, loso
+from kit.verdict.calibration import calibrated
 
 __all__ = [
     "ENSEMBLE", "CellFacts", "LosoResult", "completeness_problems", "ensemble_mean", "loso", "per_source_encoder",
@@ -27,6 +27,6 @@ def summary(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[st
     return {
         **brief(errors["frame"]),
         "errors": errors,
-        "uncertainty": bootstrap.uncertainty(bootstrap.by_group(predictions, cells)),
+        "uncertainty": intervals.uncertainty(intervals.by_group(predictions, cells)),
         "calibration": calibrated(predictions, cells),
     }

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.core.errors import InvalidEvidence
-from kit.metrics import Agreement, Values, agreement
 from kit.training.predictions import Predictions
+from kit.verdict.metrics import Agreement, Values, agreement
 
 #: Number of the ensemble mean where seeds are numbers.
 ENSEMBLE = -1
@@ -91,7 +91,7 @@ def loso(predictions: Predictions) -> LosoResult:
 
 
 def _agree(predictions: Predictions, rows: slice, what: str) -> Agreement:
-    """Agreement of some of the rows; raises what :func:`kit.metrics.agreement` raises."""
+    """Agreement of some of the rows; raises what :func:`kit.verdict.metrics.agreement` raises."""
     return agreement(
         predictions.prediction[rows].astype(np.float64), predictions.target[rows].astype(np.float64), what=what
     )

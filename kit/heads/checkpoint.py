@@ -21,9 +21,9 @@ from safetensors.numpy import save
 from kit.core import contract
 from kit.core.canon import canonical_json, sha256_json
 from kit.core.errors import BadInput, Missing
+from kit.heads.config import head
 from kit.system import validation
 from kit.system.fsio import write_bytes
-from kit.tiny.config import head
 from kit.training.recipe import Recipe, architecture
 
 #: Schema of what the file tells of its tensors.

@@ -12,16 +12,16 @@ from kit.core import contract
 from kit.core.errors import BadInput
 from kit.features import table as tables
 from kit.features.table import FeatureTable
+from kit.heads.evaluate import fitted_on, predicted
+from kit.heads.fit import MEMBERS, facts_of
+from kit.heads.fitting import Fits, file_of, fit, out_of_fold, refuse_diverged
+from kit.heads.scored import FIGURES, scored
 from kit.models.model_file import ModelFile, open_model
 from kit.options.provenance import Args, of_command
 from kit.options.session import Session
 from kit.system.fsio import locked, write_bytes, write_json
 from kit.system.outputs import refuse_inputs
 from kit.system.ui import figure
-from kit.tiny.evaluate import fitted_on, predicted
-from kit.tiny.fit import MEMBERS, facts_of
-from kit.tiny.fitting import Fits, file_of, fit, out_of_fold, refuse_diverged
-from kit.tiny.scored import FIGURES, scored
 from kit.training.folds import Fold
 from kit.training.recipe import Recipe
 

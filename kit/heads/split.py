@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kit.core.canon import sha256_json
 from kit.core.errors import BadInput
 from kit.features.table import CLIP, FeatureTable
-from kit.tiny.config import COMBINED, KONVID, NETFLIX, FitConfig
+from kit.heads.config import COMBINED, KONVID, NETFLIX, FitConfig
 
 
 def divided(table: FeatureTable, config: FitConfig) -> tuple[FeatureTable, NDArray[np.bool_]]:

@@ -18,8 +18,8 @@ from kit.options.resolve import RunConfig, Texts, as_texts
 from kit.options.session import Session
 from kit.options.values import TOLERANCES
 from kit.page.make import make as make_page
-from kit.results import Training, Verdict
 from kit.steps import step_01_prereqs, step_02_adopt, step_02_corpus, step_03_train, step_04_verdict, step_05_bundle
+from kit.steps.results import Training, Verdict
 from kit.system.fsio import (  # fmt: skip
     TEMPORARY_PREFIX,
     locked,

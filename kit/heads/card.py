@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.core import contract
-from kit.tiny.ship_gate import limits_told
+from kit.heads.ship_gate import limits_told
 from kit.training.recipe import architecture
 
 _TEMPLATE = "card.md.j2"

@@ -12,6 +12,7 @@ from packaging.licenses import InvalidLicenseExpression, canonicalize_license_ex
 
 from kit.core import contract
 from kit.core.errors import BadInput, Missing, Wanting
+from kit.heads import card, export, ship_gate
 from kit.models.model_file import ModelFile, open_model
 from kit.models.registry import FILES, models
 from kit.models.sidecar import REGISTRY_VERSION
@@ -20,7 +21,6 @@ from kit.options.session import Session
 from kit.system import validation
 from kit.system.fsio import locked, read_json, sha256_file, write_bytes, write_json
 from kit.system.outputs import refuse_inputs
-from kit.tiny import card, export, ship_gate
 
 #: What ``validate`` leaves beside a model, and ``register`` looks for there.
 REPORT_SUFFIX = ".validation.json"

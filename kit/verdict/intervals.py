@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.evidence.base import CellFacts, columns, ensemble_mean, split
-from kit.metrics import Values, mean_ranks, pearson
 from kit.training.predictions import Predictions
+from kit.verdict.base import CellFacts, columns, ensemble_mean, split
+from kit.verdict.metrics import Values, mean_ranks, pearson
 
 #: Resamples of every interval, drawn from the same stream: the n-th resample has the same groups everywhere.
 RESAMPLES, SEED = 4000, 20260701

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
 
-from kit import evidence
 from kit.core import contract, layout
-from kit.evidence import CellFacts
-from kit.metrics import Agreement
 from kit.training.folds import Fold
 from kit.training.predictions import Predictions
 from kit.training.recipe import Recipe, architecture
+from kit.verdict import evidence
+from kit.verdict.evidence import CellFacts
+from kit.verdict.metrics import Agreement
 
 #: Figures of a fold in the order in which a report has them.
 _FIGURES = ("plcc", "srocc", "krocc", "rmse", "mae", "bias")

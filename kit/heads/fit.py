@@ -14,16 +14,16 @@ from kit.core import contract
 from kit.core.errors import BadInput
 from kit.features import table as tables
 from kit.features.table import FeatureTable, held_out
-from kit.metrics import described
+from kit.heads import checkpoint
+from kit.heads.checkpoint import Fitted
+from kit.heads.config import FitConfig
+from kit.heads.fitting import Fits, file_of, fit, refuse_diverged
+from kit.heads.split import divided
 from kit.options.provenance import Args, of_command
 from kit.options.session import Session
 from kit.system.fsio import locked, sha256_file, write_bytes, write_json
-from kit.tiny import checkpoint
-from kit.tiny.checkpoint import Fitted
-from kit.tiny.config import FitConfig
-from kit.tiny.fitting import Fits, file_of, fit, refuse_diverged
-from kit.tiny.split import divided
 from kit.training.checkpoints import Checkpoint
+from kit.verdict.metrics import described
 
 CHECKPOINT, HISTORY, CONFIG, MEMBERS = "checkpoint.safetensors", "history.json", "config.yaml", "members"
 #: What of a finished member is the head itself.

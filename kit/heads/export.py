@@ -15,6 +15,9 @@ from kit.core import contract
 from kit.core.errors import BadInput, ExportFailed
 from kit.core.values import Teacher
 from kit.features import table as tables
+from kit.heads import checkpoint
+from kit.heads.checkpoint import Fitted
+from kit.heads.fitting import file_of
 from kit.models import export, export_check
 from kit.models.runtime import Checked
 from kit.models.sidecar import graph_facts, recipe_facts
@@ -23,9 +26,6 @@ from kit.options.session import Session
 from kit.system import validation
 from kit.system.fsio import TEMPORARY_PREFIX, read_json, sha256_file, write_bytes, write_json
 from kit.system.outputs import refuse_inputs
-from kit.tiny import checkpoint
-from kit.tiny.checkpoint import Fitted
-from kit.tiny.fitting import file_of
 from kit.training.model import restored
 from kit.training.recipe import architecture
 from kit.training.standardiser import Standardiser

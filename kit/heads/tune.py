@@ -11,17 +11,17 @@ from kit.core import contract
 from kit.core.errors import InvalidEvidence
 from kit.features import table as tables
 from kit.features.table import FeatureTable
+from kit.heads.fit import MEMBERS, facts_of
+from kit.heads.fitting import Fits, Members, diverged, file_of, fit, out_of_fold
+from kit.heads.loso import folds_of
+from kit.heads.params import Param, recipe_with
+from kit.heads.scored import FIGURES, scored
+from kit.heads.study import Question, Study, load_optuna, recipe_of, told
 from kit.options.provenance import Args, of_command
 from kit.options.session import Session
 from kit.system.fsio import locked, write_json
 from kit.system.outputs import refuse_inputs
 from kit.system.ui import counted
-from kit.tiny.fit import MEMBERS, facts_of
-from kit.tiny.fitting import Fits, Members, diverged, file_of, fit, out_of_fold
-from kit.tiny.loso import folds_of
-from kit.tiny.params import Param, recipe_with
-from kit.tiny.scored import FIGURES, scored
-from kit.tiny.study import Question, Study, load_optuna, recipe_of, told
 from kit.training.folds import Fold
 from kit.training.recipe import Recipe
 

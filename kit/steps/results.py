@@ -9,13 +9,13 @@ from typing import Any
 
 from kit.core.values import ReadyEncoder, Scorer, SourceFile, Teacher
 from kit.corpus.store.shard import Shard
-from kit.evidence import CellFacts
-from kit.evidence.baselines import Baseline
 from kit.platforms.detect import Platform
 from kit.platforms.facts import HostFacts
 from kit.training.folds import assign
 from kit.training.predictions import Predictions
 from kit.training.table import Table
+from kit.verdict.baselines import Baseline
+from kit.verdict.evidence import CellFacts
 from kit.video.ffmpeg import Ffmpeg
 from kit.video.scorers.base import CellScorer
 

@@ -1,0 +1,1 @@
+"""Tiny heads: fit, leave-one-source-out, tuning, ship gate, register."""

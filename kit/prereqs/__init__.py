@@ -1,0 +1,1 @@
+"""Looking at a box before any work."""

@@ -1,1 +1,0 @@
-"""The tiny heads: feature tables, fits, evaluation and registration, on the kit's own trainer, metrics and exporter."""

@@ -1,0 +1,1 @@
+"""Figures, evidence, gates and judgement; pure."""
