@@ -91,5 +91,5 @@ def freeze(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", name="help")
 def help_texts(session: nox.Session) -> None:
-    """Write kit/help.json from the commands."""
+    """Write kit/cli/help.json from the commands."""
     session.run(kit_python(session), "tools/help_texts.py", external=True)

@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 import pandas as pd
 
-from kit.cli_common import session_for
+from kit.cli.output import session_for
 from kit.core import contract
 from kit.features import table
 from kit.heads import fit, loso

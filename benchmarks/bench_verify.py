@@ -53,7 +53,7 @@ def make(folder: Path) -> Made:
 
 def seconds(made: Made) -> tuple[float, bool]:
     """Time of the whole command, its start included, and whether all was well."""
-    command = (sys.executable, "-c", "import sys; from kit.cli import main; sys.exit(main(sys.argv[1:]))")
+    command = (sys.executable, "-c", "import sys; from kit.cli.main import main; sys.exit(main(sys.argv[1:]))")
     start = time.perf_counter()
     ended = subprocess.run([*command, "verify", made.path], cwd=ROOT, capture_output=True, check=False)
     return time.perf_counter() - start, ended.returncode == exits.OK

@@ -80,7 +80,7 @@ def below(folder: Path, pattern: str) -> list[Path]:
 @contextmanager
 def in_process() -> Iterator[Command]:
     """The command line within this process, whose signal handlers and environment are put back."""
-    from kit.cli import main
+    from kit.cli.main import main
 
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     with pytest.MonkeyPatch.context() as patch:

@@ -18,7 +18,7 @@ import click
 import pytest
 from support import Kit, MakeClip
 
-from kit import cli
+from kit.cli.main import main
 from kit.core import exits, layout
 from kit.core.errors import BadInput, DiskFull, InvalidEvidence, KitError, Terminated
 from kit.system.fsio import TEMPORARY_PREFIX
@@ -455,8 +455,8 @@ def test_no_exception_leaves_with_1(
     def fail(*args: object, **kwargs: object) -> int:
         raise raised
 
-    monkeypatch.setattr(cli, "_execute", fail)
-    assert cli.main(["verdict"]) == code
+    monkeypatch.setattr(main, "_execute", fail)
+    assert main.main(["verdict"]) == code
     assert "Error: " in capsys.readouterr().err or isinstance(raised, click.exceptions.Exit)
 
 

@@ -52,11 +52,11 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "command line",
         (
-            "kit.cli", "kit.cli_binaries", "kit.cli_common", "kit.cli_compare", "kit.cli_corpus", "kit.cli_dataset",
-            "kit.cli_features",
-            "kit.cli_fit", "kit.cli_loso", "kit.cli_merge",
-            "kit.options.click_options", "kit.cli_platform", "kit.cli_report",
-            "kit.cli_score", "kit.cli_ship", "kit.cli_verify", "kit.cli_worker", "kit.__main__",
+            "kit.cli.main", "kit.cli.binaries", "kit.cli.output", "kit.cli.compare", "kit.cli.corpus", "kit.cli.dataset",
+            "kit.cli.features",
+            "kit.cli.fit", "kit.cli.loso", "kit.cli.merge",
+            "kit.options.click_options", "kit.cli.platform", "kit.cli.report",
+            "kit.cli.score", "kit.cli.ship", "kit.cli.verify", "kit.cli.worker", "kit.__main__",
         ),
     ),
 )  # fmt: skip
@@ -76,7 +76,7 @@ EXCEPTIONS = (
         for name in ("coverage", "alike")
     ),
     ("kit.prereqs.estimate", "kit.steps.results", "it estimates from the value that step 1 hands over"),
-    ("kit.bootstrap.start", "kit.cli", "hands over to the command line once the environment is right"),
+    ("kit.bootstrap.start", "kit.cli.main", "hands over to the command line once the environment is right"),
 )
 
 #: What a pure module may not touch.
@@ -89,7 +89,7 @@ IMPURE = (
     "kit.system.proc",
     "kit.system.pool",
     "kit.system.fsio",
-    "kit.cli",
+    "kit.cli.main",
     "kit.options.session",
 )
 #: What ``--help`` and a wrong option are answered without.
@@ -163,7 +163,7 @@ def layer(name: str) -> int:
 
 
 def test_the_kit_is_there() -> None:
-    assert {"kit", "kit.cli", "kit.steps.step_01_prereqs", "kit.platforms.nvenc"} <= MODULES.keys()
+    assert {"kit", "kit.cli.main", "kit.steps.step_01_prereqs", "kit.platforms.nvenc"} <= MODULES.keys()
 
 
 @every_module
@@ -198,7 +198,7 @@ def test_the_foundation_stands_on_nothing(name: str, allowed: set[str]) -> None:
 def test_there_is_no_circle() -> None:
     edges = {name: of_kit(module) - {name, "kit"} for name, module in MODULES.items()}
     # the hand-over of the bootstrap is none: the process goes on in the command line and does not come back
-    edges["kit.bootstrap.start"].discard("kit.cli")
+    edges["kit.bootstrap.start"].discard("kit.cli.main")
     done: set[str] = set()
     while ready := {name for name, targets in edges.items() if name not in done and targets <= done}:
         done |= ready
@@ -236,7 +236,7 @@ def attributes(module: Module, of: str) -> set[str]:
 
 @every_module
 def test_the_environment_is_read_in_one_place(module: Module) -> None:
-    if module.name == "kit.cli" or module.is_bootstrap:
+    if module.name == "kit.cli.main" or module.is_bootstrap:
         return
     assert not attributes(module, "os") & {"environ", "environb", "getenv", "getenvb", "putenv"}
     from_os = {
@@ -261,7 +261,7 @@ def excepting(module: Module) -> Iterator[tuple[int, str]]:
 @every_module
 def test_only_the_entries_and_what_raises_again_catch_everything(module: Module) -> None:
     # whatever goes wrong while a stranger's bundle is read is what kit.verify.checks has to tell
-    if module.name in ("kit.cli", "kit.__main__", "kit.verify.checks"):
+    if module.name in ("kit.cli.main", "kit.__main__", "kit.verify.checks"):
         return
     swallowing = [
         node.lineno
@@ -285,7 +285,7 @@ def python(program: str, *args: str) -> str:
 
 
 def test_the_command_line_is_there_without_heavy_packages() -> None:
-    loaded = json.loads(python("import kit.cli, json, sys; print(json.dumps(sorted(sys.modules)))"))
+    loaded = json.loads(python("import kit.cli.main, json, sys; print(json.dumps(sorted(sys.modules)))"))
     assert "click" in loaded
     assert not set(loaded) & set(HEAVY)
 

@@ -93,7 +93,7 @@ def test_the_list_of_hashes_covers_every_file(unpacked: Path) -> None:
         for path in unpacked.rglob("*") if path.is_file() and path.name != "MANIFEST.sha256"
     }  # fmt: skip
     assert there == listed
-    needed = {"run_full_pipeline.py", "requirements-frozen.txt", "kit/help.json", "tests/test_tarball.py"}
+    needed = {"run_full_pipeline.py", "requirements-frozen.txt", "kit/cli/help.json", "tests/test_tarball.py"}
     assert needed | {f"kit/system/schemas/{name}.json" for name in ("sidecar", "registry")} <= there.keys()
 
 

@@ -271,7 +271,7 @@ def test_a_killed_extraction_goes_on(
     kept = tmp_path / "kept"
     environ = home | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "VMAF_TINY_AI_CACHE": str(kept)}
     environ["PYTHONPATH"] = str(KIT_ROOT)
-    start = "import sys; from kit.cli import main; sys.exit(main(sys.argv[1:]))"
+    start = "import sys; from kit.cli.main import main; sys.exit(main(sys.argv[1:]))"
     argv = [sys.executable, "-c", start, *map(str, npd(ladder, tmp_path / "f.parquet"))]
     running = subprocess.Popen(argv, cwd=tmp_path, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60

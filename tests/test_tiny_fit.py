@@ -253,7 +253,7 @@ def test_a_fit_that_was_killed_goes_on_to_the_same_bytes(
     features: Path, whole: Path, tmp_path: Path, home: dict[str, str], command: Command
 ) -> None:
     argv = fit_argv(features, tmp_path / "killed")
-    program = "import sys; from kit.cli import main; sys.exit(main(sys.argv[1:]))"
+    program = "import sys; from kit.cli.main import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen([sys.executable, "-c", program, *argv], cwd=KIT_ROOT, env=home,
                                stderr=subprocess.DEVNULL)  # fmt: skip
     folder, deadline = tmp_path / "killed" / "members", time.monotonic() + 60

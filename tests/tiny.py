@@ -52,7 +52,7 @@ SCENES = {"npd/ElFuente1", "npd/ElFuente2"}
 
 
 #: Begins a command line of the kit as a process of its own, in this environment: where Optuna is, if it is anywhere.
-KIT = (sys.executable, "-c", "import sys; from kit.cli import main; sys.exit(main(sys.argv[1:]))")
+KIT = (sys.executable, "-c", "import sys; from kit.cli.main import main; sys.exit(main(sys.argv[1:]))")
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Write ``kit/help.json``: the help text of every command, so that ``--help`` needs no environment."""
+"""Write ``kit/cli/help.json``: the help text of every command, so that ``--help`` needs no environment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT))
 
 import click  # noqa: E402 - the kit lies beside this folder
 
-from kit.cli import cli  # noqa: E402
+from kit.cli.main import cli  # noqa: E402
 from kit.system.fsio import write_json  # noqa: E402
 
 TARGET = ROOT / "kit" / "help.json"

@@ -332,10 +332,10 @@ def hand_over(argv: list[str], root: Path) -> int:
         KitError: a file of the kit itself cannot be imported, or it returned no exit status.
     """
     try:
-        from kit import cli
+        from kit.cli.main import main
     except Exception as exc:
         raise damaged(exc, root) from exc
-    status: object = cli.main(argv)
+    status: object = main.main(argv)
     if not isinstance(status, int) or isinstance(status, bool) or status not in STATUSES:
         raise KitError(f"the command returned {status!r}, which is no exit status of the kit; this is a bug")
     return status

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli_common import Outcome, print_json
+from kit.cli.output import Outcome, print_json
 from kit.core import exits
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit.cli_common import Outcome, print_json, session_for
+from kit.cli.output import Outcome, print_json, session_for
 from kit.core import contract, exits
 from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.options.click_options import options

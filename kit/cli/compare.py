@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli_common import Outcome, print_json, session_for
+from kit.cli.output import Outcome, print_json, session_for
 from kit.core import exits
 
 if TYPE_CHECKING:

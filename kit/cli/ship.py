@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit.cli_common import Outcome, print_json, session_for
+from kit.cli.output import Outcome, print_json, session_for
 from kit.core import exits
 from kit.core.errors import PrerequisiteFailed
 from kit.options.click_options import options

@@ -16,21 +16,21 @@ from typing import Any, NoReturn
 import click
 
 from kit import __version__
-from kit.cli_binaries import binaries
-from kit.cli_common import Outcome, complain, completed, print_json, settled, texts_of
-from kit.cli_compare import compare
-from kit.cli_corpus import CORPUS_COMMANDS
-from kit.cli_dataset import dataset
-from kit.cli_features import FEATURE_COMMANDS
-from kit.cli_fit import export, fit
-from kit.cli_loso import loso, tune
-from kit.cli_merge import merge
-from kit.cli_platform import platform
-from kit.cli_report import report
-from kit.cli_score import score
-from kit.cli_ship import SHIP_COMMANDS
-from kit.cli_verify import verify
-from kit.cli_worker import worker
+from kit.cli.binaries import binaries
+from kit.cli.compare import compare
+from kit.cli.corpus import CORPUS_COMMANDS
+from kit.cli.dataset import dataset
+from kit.cli.features import FEATURE_COMMANDS
+from kit.cli.fit import export, fit
+from kit.cli.loso import loso, tune
+from kit.cli.merge import merge
+from kit.cli.output import Outcome, complain, completed, print_json, settled, texts_of
+from kit.cli.platform import platform
+from kit.cli.report import report
+from kit.cli.score import score
+from kit.cli.ship import SHIP_COMMANDS
+from kit.cli.verify import verify
+from kit.cli.worker import worker
 from kit.cluster.security import link
 from kit.core import exits, layout
 from kit.core.errors import BadInput, DiskFull, KitError, Missing, Terminated

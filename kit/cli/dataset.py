@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit.cli_common import Outcome, print_json
+from kit.cli.output import Outcome, print_json
 from kit.core import contract, exits
 from kit.options import resolve
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from kit.cli_common import Outcome, print_json, session_for
+from kit.cli.output import Outcome, print_json, session_for
 from kit.core import contract, exits
 from kit.options.click_options import options
 

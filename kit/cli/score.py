@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli_common import Outcome, opened, print_json
+from kit.cli.output import Outcome, opened, print_json
 from kit.core import contract, exits
 from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.options.click_options import options

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from kit.cli_common import Outcome, print_json, session_for
+from kit.cli.output import Outcome, print_json, session_for
 from kit.core import exits, layout
 
 _ARCHIVE = ".tar.gz"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import click
 
-from kit.cli_common import Outcome, completed, texts_of
+from kit.cli.output import Outcome, completed, texts_of
 from kit.cluster.security import link
 from kit.core import exits
 from kit.options import values
