@@ -50,7 +50,7 @@ def tune(session: nox.Session) -> None:
     extra = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]["tune"]
     python = kit_python(session)
     session.run(python, "-m", "pip", "install", "--quiet", "-c", "requirements-frozen.txt", *extra, external=True)
-    session.run(python, "-m", "pytest", "-q", "tests/test_tiny_tune.py", external=True)
+    session.run(python, "-m", "pytest", "-q", "tests/heads/test_tune.py", external=True)
 
 
 @nox.session(venv_backend="none")

@@ -20,7 +20,7 @@ def main(argv):
     # type: (list[str]) -> int
     """Run the kit with `argv` (without the program's name) and return its exit status; never raises."""
     try:
-        from kit.bootstrap.start import early
+        from kit.bootstrap import early
 
         return _settled(early.start(argv, ROOT))
     except KeyboardInterrupt:

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import FRAMES, PICTURES, QUICK, Ask, Command, Kit, MakeClip, in_process, run_folder
 
 from kit.core import exits, layout
 from kit.options.session import KIT_ROOT
 from kit.system.proc import Processes
 from kit.video.ffmpeg import Ffmpeg, locate
 from kit.video.sources.read import Tools
+from tests.cli.builders import Ask, Command, Kit, in_process
+from tests.steps.builders import QUICK, run_folder
+from tests.video.builders import FRAMES, PICTURES, MakeClip
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -139,9 +141,8 @@ def ask(command: Command, capsys: pytest.CaptureFixture[str]) -> Ask:
 @pytest.fixture
 def line_table(tmp_path: Path) -> Path:
     """A feature table whose score is a line of its features."""
-    from tiny import LINE
-
     from kit.features import table
+    from tests.features.builders import LINE
 
     table.write(tmp_path / "f.parquet", LINE, facts={})
     return tmp_path / "f.parquet"
@@ -150,7 +151,7 @@ def line_table(tmp_path: Path) -> Path:
 @pytest.fixture
 def renamed(tmp_path: Path) -> Path:
     """A model that names a file of weights which was renamed since."""
-    from tiny import renamed_model
+    from tests.models.builders import renamed_model
 
     return renamed_model(tmp_path / "old")
 

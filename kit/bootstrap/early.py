@@ -45,7 +45,7 @@ def start(argv, root):
     if not fits(sys.version_info[:2], tag_of_this()):
         return go_on_elsewhere(argv, root)
 
-    from kit.bootstrap.start import start
+    from kit.bootstrap import start
 
     return start.start(argv, root)
 

@@ -332,7 +332,7 @@ def hand_over(argv: list[str], root: Path) -> int:
         KitError: a file of the kit itself cannot be imported, or it returned no exit status.
     """
     try:
-        from kit.cli.main import main
+        from kit.cli import main
     except Exception as exc:
         raise damaged(exc, root) from exc
     status: object = main.main(argv)

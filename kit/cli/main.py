@@ -39,7 +39,7 @@ from kit.options.click_options import options
 from kit.system.fsio import NO_ROOM
 
 RUNS = Path("runs")
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 #: What the system answers when a place is not there or may not be used: the user's to mend, unless it is the kit's.
 _UNUSABLE = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.EROFS)
 
@@ -416,7 +416,7 @@ def _told(error: BaseException) -> tuple[str, str, int]:
         case KitError():
             return error.message, error.hint or error.default_hint, error.exit_code
         case ImportError() | SyntaxError():
-            from kit.bootstrap.start import start
+            from kit.bootstrap import start
 
             damage = start.damaged(error, _ROOT)
             return damage.message, damage.hint or damage.default_hint, damage.exit_code

@@ -14,7 +14,7 @@ from kit.system.privacy import Redactor
 from kit.system.proc import Processes
 from kit.system.ui import Ui
 
-KIT_ROOT = Path(__file__).resolve().parent.parent
+KIT_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from kit.bootstrap import pins, start
 from kit.bootstrap.pins import BadPins
-from kit.bootstrap.start import pins, start
 from kit.core import contract
 from kit.core.errors import KitError, PrerequisiteFailed, Terminated
 from kit.core.geometry import largest_frame
@@ -178,10 +178,10 @@ def _check_torch(seen: Examined) -> None:
 def _package_that_differs() -> str:
     """The first package that is not as pinned, in words; empty when all are."""
     try:
-        pins = start.read_requirements(KIT_ROOT).on(start.this_platform())
+        pinned = start.read_requirements(KIT_ROOT).on(start.this_platform())
     except BadPins as error:
         return f"the pins cannot be read: {error}"
-    return pins.lacking(pins, start.installed_version)
+    return pins.lacking(pinned, start.installed_version)
 
 
 def _check_writable(seen: Examined) -> None:

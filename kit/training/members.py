@@ -26,7 +26,7 @@ from kit.training.table import Rows, matrix
 
 #: Members of a stack at most. On a CPU larger ones leave its cache.
 LARGEST = {"cpu": 48, "cuda": 1024, "mps": 1024}
-_ROOT = Path(__file__).resolve().parent.parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,142 @@
+"""Cells, rows and shards that tests make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kit.core import contract
+from kit.core.canon import sha256_json
+from kit.core.values import Cell, EncodeSettings, Geometry, Source, SourceFile, Teacher
+from kit.corpus.make.keep import keep
+from kit.corpus.make.produce import geometry_facts
+from kit.corpus.plan import plan_cells
+from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.shard import Box, CellEntry, FailedCell, Shard, cell_path, entry_for, write_manifest
+from kit.platforms.registry import settings_for
+from kit.video.scorers.golden import EXPECTED
+from kit.video.scorers.teachers import CANONICAL
+from tests.platforms.builders import ready
+
+
+def planned(name: str, frames: int = 10, family: str = "software") -> Cell:
+    """A cell that nobody makes: its label is its key."""
+    geometry = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=frames)
+    file = SourceFile(path=Path(f"/{name}.yuv"), kind="yuv", label=name, geometry=geometry)
+    settings = EncodeSettings(encoder="libx264", preset="medium", cq=31, argv=(), encode_pix_fmt="yuv420p",
+                              score_pix_fmt="yuv420p")  # fmt: skip
+    source = Source(file=file, sha256=name, group=name)
+    return Cell(key=name, keyed={}, source=source, settings=settings, encoder=ready(family=family), teacher=CANONICAL)
+
+
+def plan(
+    sources: Sequence[str] = ("Highway", "Park"),
+    encoders: Sequence[str] = ("libx264",),
+    cqs: Sequence[int] = (25, 37),
+    *,
+    build: str = "x264 - core 164",
+    frames: int = 5,
+    content: str = "",
+    **facts: Any,
+) -> tuple[Cell, ...]:
+    """Cells of clips that are nowhere; ``content`` changes what they show."""
+    geometry = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=frames)
+    clips = [
+        Source(
+            file=SourceFile(path=Path(label), kind="yuv", label=label, geometry=geometry),
+            sha256=sha256_json(label + content),
+            group=label,
+        )
+        for label in sources
+    ]
+    encoding = [ready(name, build=build) for name in encoders]
+    told = {
+        "architecture": "x86_64",
+        "teacher": Teacher(id=contract.DEFAULT_TEACHER),
+        "scorer_id": "cpu/golden-1",
+        "settings_for": settings_for,
+    }
+    points = [(name, cq) for name in encoders for cq in cqs]
+    return plan_cells(clips, points, encoders=encoding, **(told | facts))
+
+
+def rows_of(cell: Cell) -> CellRows:
+    """Rows of a cell; better scores and more bytes at finer quality points."""
+    frames, cq = cell.source.geometry.frames, cell.settings.cq
+    noise = np.random.default_rng(int(cell.key[:8], 16)).uniform(0, 1, (frames, 6))
+    rows = CellRows(
+        labels={
+            "cell_key": cell.key,
+            "src": cell.source.label,
+            "src_sha256": cell.source.sha256,
+            "group": cell.source.group,
+            "corpus": "local",
+            "encoder": cell.settings.encoder,
+            "preset": cell.settings.preset,
+        },
+        cq=cq,
+        features=noise,
+        vmaf=99.0 - cq + noise[:, 0],
+        facts={},
+    )
+    facts = {**cell.keyed, "geometry": geometry_facts(cell.source.geometry), "converted": False,
+             "encoded_bytes": 10_000 - 100 * cq, "content_sha256": rows.content_sha256()}  # fmt: skip
+    return CellRows(labels=rows.labels, cq=cq, features=rows.features, vmaf=rows.vmaf, facts=facts)
+
+
+def altered(cell: Cell, by: float) -> CellRows:
+    """Rows of a cell as a scorer gives them that is off by so many VMAF points."""
+    rows = replace(rows_of(cell), vmaf=rows_of(cell).vmaf + by)
+    return replace(rows, facts={**rows.facts, "content_sha256": rows.content_sha256()})
+
+
+def keep_all(
+    folder: Path, cells: Sequence[Cell], box: str = "b", rows: Callable[[Cell], CellRows] = rows_of
+) -> list[CellEntry]:
+    """Write cells as a run does."""
+    for cell in cells:
+        keep(folder, cell_path(cell), rows(cell), [{"box": box, "platform": "p", "seconds": 1.0}])
+    return [entry_for(cell, rows(cell)) for cell in cells]
+
+
+def box_of(cells: Sequence[Cell], box: str = "b", golden: float = 0.0) -> Box:
+    """The box that has made all of them; its answers to the golden pairs are off by ``golden``."""
+    scorer_id = str(cells[0].keyed["scorer_id"]) if cells else "cpu/golden-1"
+    answers = {pair: means[-1] + golden for pair, means in EXPECTED.items()}
+    return Box(
+        box=box, platform="p", scorers=({"id": scorer_id, "version": "3", "golden": answers},),
+        encoders={cell.encoder.name: (cell.encoder.build,) for cell in cells}, cells=len(cells),
+        rows=sum(cell.source.geometry.frames for cell in cells),
+    )  # fmt: skip
+
+
+def shard_of(
+    folder: Path, cells: Sequence[Cell], failed: Sequence[FailedCell] = (), *, box: str = "b", golden: float = 0.0,
+    teacher: Teacher = CANONICAL, rows: Callable[[Cell], CellRows] = rows_of,
+) -> Shard:  # fmt: skip
+    """Write cells and their manifest."""
+    sources = {
+        cell.source.label: {
+            "label": cell.source.label,
+            "sha256": cell.source.sha256,
+            "group": cell.source.group,
+            "geometry": geometry_facts(cell.source.geometry),
+        }
+        for cell in cells
+    }
+    shard = Shard(
+        folder=folder,
+        boxes=(box_of(cells, box, golden),),
+        demo=False,
+        teacher=teacher,
+        sources=tuple(sources.values()),
+        cells=tuple(keep_all(folder, cells, box, rows)),
+        failed=tuple(failed),
+    )
+    write_manifest(shard)
+    return shard

@@ -1,0 +1,497 @@
+"""Merging: the same shard in any order and grouping; what does not belong together is refused by name."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kit.core import contract
+from kit.core.errors import BadInput, Several, Wanting
+from kit.core.values import Cell, Teacher
+from kit.corpus.exchange.importing import import_rows
+from kit.corpus.inspect.status import status
+from kit.corpus.merge.merging import Refused, Result, merge
+from kit.corpus.store import cellfile
+from kit.corpus.store.shard import FailedCell, Shard, observations, read_manifest, read_rows, write_manifest
+from kit.options.session import KIT_ROOT
+from kit.system.archive import Member, write_tar_gz
+from tests.cli.builders import Kit
+from tests.corpus.builders import altered, plan, shard_of
+
+V1 = Teacher(id="vmaf_v1.0.16_3d0h")
+
+
+def join(*folders: Path, out: Path, drop: bool = False, assumed: Teacher | None = None) -> Result:
+    return merge(folders, out, drop=drop, assumed=assumed, workers=2)
+
+
+def called(cells: Sequence[Cell], label: dict[str, str], group: dict[str, str]) -> tuple[Cell, ...]:
+    """Cells of the same sources under other names."""
+    found = []
+    for cell in cells:
+        own = label.get(cell.source.label, cell.source.label)
+        file = replace(cell.source.file, label=own)
+        found.append(replace(cell, source=replace(cell.source, file=file, group=group.get(own, own))))
+    return tuple(found)
+
+
+def failed(cell: Cell, *, tries: int = 3, reason: str = "exit status 1") -> FailedCell:
+    return FailedCell(key=cell.key, source=cell.source.label, encoder=cell.settings.encoder, cq=cell.settings.cq,
+                      reason=reason, command="ffmpeg", stderr_tail="\x1b[31mno", tries=tries)  # fmt: skip
+
+
+def jsonl(path: Path, *sources: str, shift: float = 0.0) -> Path:
+    lines = [
+        {"src": src, "encoder": "libx264", "cq": cq, "enc_bytes": 10, "enc_time_ms": 1.5, "frame_index": frame,
+         "vmaf": 90.0 - cq + frame + shift, **dict.fromkeys(contract.FEATURES, 0.5)}
+        for src in sources for cq in (19, 37) for frame in range(3)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def files(folder: Path, *, but: str = "merge.json") -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.name != but}  # fmt: skip
+
+
+@pytest.fixture
+def four(tmp_path: Path) -> list[Path]:
+    """Four inputs that overlap in every way there is: names, groups, builds, boxes, failures, rows without identity."""
+    first = plan(("Highway", "Park", "ElFuente1"), cqs=(25, 31))
+    second = called(plan(("Highway", "Sea", "ElFuente1"), cqs=(31, 37)), {"Highway": "Autobahn", "ElFuente1": "F"},
+                    {"Autobahn": "Road", "Sea": "Road", "F": "ElFuente"})  # fmt: skip
+    third = called(plan(("Highway", "ElFuente2"), cqs=(31,), architecture="arm64"), {"Highway": "Zoo"},
+                   {"ElFuente2": "ElFuente"})  # fmt: skip
+    other = plan(("Park",), cqs=(31,), content="another park")
+    gone = plan(("Highway",), encoders=("libx265",), cqs=(25, 31), build="x265 1")
+    shard_of(tmp_path / "a", first, [failed(cell, tries=number) for number, cell in enumerate(gone)], box="anna")
+    shard_of(tmp_path / "b", (*second, *called(gone[:1], {"Highway": "Autobahn"}, {"Autobahn": "Road"})), box="bert")
+    shard_of(tmp_path / "c", (*third, *other), [replace(failed(gone[1], tries=7), source="Zoo")], box="carl")
+    import_rows(jsonl(tmp_path / "rows.jsonl", "Sea", "Lake"), tmp_path / "d", groups_file=None)
+    return [tmp_path / name for name in "abcd"]
+
+
+def test_any_order_and_any_grouping_give_the_same_shard(four: list[Path], tmp_path: Path) -> None:
+    assumed = Teacher(id=contract.DEFAULT_TEACHER)
+    whole = files(join(*four, out=tmp_path / "whole", assumed=assumed).shard.folder)
+    assert len([name for name in whole if name.endswith(".parquet")]) == 18
+    number = itertools.count()
+
+    def merged(*parts: Path) -> Path:
+        out = tmp_path / f"m{next(number)}"
+        lacks = any(read_manifest(part).teacher is None for part in parts)
+        told = any(read_manifest(part).teacher is not None for part in parts)
+        join(*parts, out=out, assumed=assumed if lacks and told else None)
+        return out
+
+    for order in itertools.permutations(four):
+        assert files(merged(*order)) == whole
+    a, b, c, d = four
+    groupings: list[Path] = []
+    for w, x, y, z in ((a, b, c, d), (d, c, b, a), (b, d, a, c)):
+        groupings += [
+            merged(merged(merged(w, x), y), z), merged(w, merged(x, merged(y, z))), merged(merged(w, x), merged(y, z)),
+            merged(w, x, merged(y, z)), merged(merged(w), x, merged(w, y), z, z),
+        ]  # fmt: skip
+    for folder in groupings:
+        assert files(folder) == whole
+
+
+def test_names_are_resolved_by_rule_and_told(four: list[Path], tmp_path: Path) -> None:
+    found = join(*four, out=tmp_path / "m", assumed=Teacher(id=contract.DEFAULT_TEACHER))
+    park = plan(("Park",))[0].source.sha256
+    other = plan(("Park",), content="another park")[0].source.sha256
+    groups = {str(source["label"]): str(source["group"]) for source in found.shard.sources}
+    assert groups == {
+        # the smallest of its names; the import's Sea may be that of bert, so they are held out together
+        "Autobahn": "Road", f"Sea-{plan(('Sea',))[0].source.sha256[:8]}": "Road", "Sea": "Road",
+        # anna has only the one ElFuente, carl the other: one group by name
+        "ElFuente1": "ElFuente", "ElFuente2": "ElFuente",
+        f"Park-{park[:8]}": f"Park-{park[:8]}", f"Park-{other[:8]}": f"Park-{other[:8]}", "Lake": "Lake",
+    }  # fmt: skip
+    told = {(one.input, one.what, one.told, one.resolved) for one in found.report.renamed}
+    assert ("a", "source", "Highway", "Autobahn") in told
+    assert ("a", "group", "ElFuente1", "ElFuente") in told
+    assert ("c", "source", "Zoo", "Autobahn") in told
+    for entry, rows in read_rows(found.shard):
+        assert (rows.labels["src"], rows.labels["group"]) == (entry.source, entry.group) == (
+            entry.source, groups[entry.source])  # fmt: skip
+        assert entry.path.startswith(f"cells/{entry.source}/")
+    assert status(found.shard.folder).manifest
+    assert not status(found.shard.folder).others
+
+
+def test_a_cell_of_two_boxes_is_kept_once_with_both_observations(tmp_path: Path) -> None:
+    shard_of(tmp_path / "a", plan(cqs=(25, 31)), box="anna")
+    shard_of(tmp_path / "b", plan(cqs=(31, 37)), box="bert")
+    found = join(tmp_path / "a", tmp_path / "b", out=tmp_path / "m")
+    report = found.report
+    assert (report.cells_in, report.rows_in, report.duplicate_cells, report.duplicate_rows) == (8, 40, 2, 10)
+    assert (report.cells, report.rows) == (6, 30)
+    boxes = {entry.cq: [seen["box"] for seen in observations(found.shard, entry)] for entry in found.shard.cells}
+    assert boxes == {25: ["anna"], 31: ["anna", "bert"], 37: ["bert"]}
+    assert [(box.box, box.cells, box.rows, box.alone) for box in report.boxes] == [
+        ("anna", 4, 20, 2), ("bert", 4, 20, 2)]  # fmt: skip
+    assert report.encoders["libx264"].cells == 6
+    (pair,) = report.overlap
+    assert (pair.boxes, pair.anchors, pair.places, pair.same, pair.vmaf) == (("anna", "bert"), 2, 2, 2, 0.0)
+    again = join(tmp_path / "m", tmp_path / "a", out=tmp_path / "again")
+    assert again.shard.corpus_sha256 == found.shard.corpus_sha256
+    stored = json.loads((tmp_path / "m" / "merge.json").read_text())
+    assert stored == json.loads(json.dumps(report.as_json()))
+
+
+def test_a_failed_cell_is_kept_unless_somebody_has_finished_it(four: list[Path], tmp_path: Path) -> None:
+    (cell,) = join(*four[:3], out=tmp_path / "m").shard.failed
+    assert (cell.source, cell.encoder, cell.cq, cell.tries) == ("Autobahn", "libx265", 31, 7)
+    # what would act on a terminal is taken out
+    assert cell.stderr_tail == "\N{REPLACEMENT CHARACTER}[31mno"
+
+
+# --------------------------------------------------------------------------------------- what is refused
+
+
+def refused(*folders: Path, out: Path, **how: Any) -> Wanting:
+    with pytest.raises(Wanting) as error:
+        join(*folders, out=out, **how)
+    # nothing is there, and nothing is left of the attempt
+    assert not out.exists()
+    assert not list(out.parent.glob(".*"))
+    return error.value
+
+
+def test_other_numbers_of_one_key_are_a_conflict(tmp_path: Path) -> None:
+    cells = plan(cqs=(25, 37))
+    wrong = {cells[0].key: 0.25, cells[3].key: 0.5}
+    shard_of(tmp_path / "a", cells, box="anna")
+    shard_of(tmp_path / "b", cells, box="bert", rows=lambda cell: altered(cell, wrong.get(cell.key, 0.0)))
+    error = refused(tmp_path / "a", tmp_path / "b", out=tmp_path / "m")
+    assert isinstance(error, Refused)
+    assert "2 cells have one key and several contents" in error.message
+    assert f"Highway/libx264/cq25 ({cells[0].key[:12]}; anna, bert): vmaf by 0.25 in a frame" in error.message
+    assert f"Park/libx264/cq37 ({cells[3].key[:12]}; anna, bert): vmaf by 0.5 in a frame" in error.message
+    assert "--on-conflict drop" in error.hint
+    assert [one.cell for one in error.report.conflicts] == ["Highway/libx264/cq25", "Park/libx264/cq37"]
+    found = join(tmp_path / "a", tmp_path / "b", out=tmp_path / "m", drop=True)
+    assert {entry.key for entry in found.shard.cells} == {cells[1].key, cells[2].key}
+    assert found.shard.dropped == tuple(sorted(wrong))
+
+
+def test_a_dropped_cell_does_not_come_back(tmp_path: Path) -> None:
+    cells = plan(cqs=(25, 37))
+    for name, off in (("a", 0.0), ("b", 0.5), ("c", 0.0)):
+        shard_of(tmp_path / name, cells, box=name,
+                 rows=lambda cell, off=off: altered(cell, off * (cell.key == cells[0].key)))  # type: ignore[misc] # fmt: skip
+    a, b, c = (tmp_path / name for name in "abc")
+    join(a, b, out=tmp_path / "ab", drop=True)
+    whole = files(join(a, b, c, out=tmp_path / "abc", drop=True).shard.folder)
+    assert files(join(tmp_path / "ab", c, out=tmp_path / "ab-c", drop=True).shard.folder) == whole
+    assert read_manifest(tmp_path / "abc").dropped == (cells[0].key,)
+    error = refused(tmp_path / "ab", c, out=tmp_path / "m")
+    assert "left out by an earlier merge" in error.message
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"teacher": V1}, ["mixed teachers", "vmaf_v0.6.1 (a: anna)", "vmaf_v1.0.16_3d0h (b: bert)"]),
+        ({"scorer_id": "cuda/golden-1"}, ["mixed scorers", "cpu/golden-1 (anna)", "cuda/golden-1 (bert)"]),
+        ({"golden": 0.003}, ["golden pair flat", "on anna", "on bert", "0.003000 apart, expected 0.002 at most"]),
+    ],
+)
+def test_what_was_scored_otherwise_is_refused_by_name(tmp_path: Path, how: dict[str, Any], told: list[str]) -> None:
+    facts = {name: value for name, value in how.items() if name != "golden"}
+    given = {name: value for name, value in how.items() if name != "scorer_id"}
+    shard_of(tmp_path / "a", plan(), box="anna")
+    shard_of(tmp_path / "b", plan(**facts), box="bert", **given)
+    error = refused(tmp_path / "a", tmp_path / "b", out=tmp_path / "m")
+    for text in told:
+        assert text in error.message
+    assert error.exit_code == 3
+
+
+def test_golden_answers_within_the_tolerance_pass_and_missing_ones_do_not(tmp_path: Path) -> None:
+    shard_of(tmp_path / "a", plan(), box="anna")
+    shard = shard_of(tmp_path / "b", plan(), box="bert", golden=0.0019)
+    join(tmp_path / "a", tmp_path / "b", out=tmp_path / "m")
+    (box,) = shard.boxes
+    write_manifest(replace(shard, boxes=(replace(box, scorers=({**box.scorers[0], "golden": {}},)),)))
+    assert "no answer to the golden pair flat from bert" in refused(
+        tmp_path / "a", tmp_path / "b", out=tmp_path / "n").message  # fmt: skip
+
+
+def test_another_set_of_features_is_refused(tmp_path: Path) -> None:
+    shard_of(tmp_path / "a", plan(), box="anna")
+    write_manifest(replace(shard_of(tmp_path / "b", plan(), box="bert"), feature_set="other-9"))
+    error = refused(tmp_path / "a", tmp_path / "b", out=tmp_path / "m")
+    assert "mixed feature sets: canonical-6 (a: anna); other-9 (b: bert)" in error.message
+
+
+def test_another_version_is_only_told(tmp_path: Path) -> None:
+    from kit.corpus.store.shard import observed_path
+
+    for name, version in (("a", "1"), ("b", "2")):
+        shard = shard_of(tmp_path / name, plan(), box=name)
+        for entry in shard.cells:
+            path = observed_path(shard.folder, entry.path)
+            value = json.loads(path.read_text())
+            value["observations"][0]["ffmpeg_version"] = version
+            path.write_text(json.dumps(value))
+    report = join(tmp_path / "a", tmp_path / "b", out=tmp_path / "m").report
+    assert report.versions["ffmpeg_version"] == {"1": ("a",), "2": ("b",)}
+
+
+def test_a_damaged_cell_is_refused(tmp_path: Path) -> None:
+    shard = shard_of(tmp_path / "a", plan())
+    cellfile.write(shard.folder / shard.cells[0].path, altered(plan()[0], 0.001))
+    assert shard.cells[0].path in refused(tmp_path / "a", out=tmp_path / "m").message
+
+
+# ---------------------------------------------------------------------------------------------- the quorum
+
+
+def boxes_with(tmp_path: Path, off: dict[str, float], architecture: Callable[[str], str]) -> list[Path]:
+    """Shards of a box each that share the anchors; each box has a cell of its own and a scorer that is off."""
+    for number, (name, by) in enumerate(off.items()):
+        own = plan(("Highway", "Park"), cqs=(31,), architecture=architecture(name))
+        own += plan(("Highway",), cqs=(10 + number,), architecture=architecture(name))
+        shard_of(tmp_path / name, own, box=name, rows=lambda cell, by=by: altered(cell, by))  # type: ignore[misc]
+    return [tmp_path / name for name in off]
+
+
+@pytest.mark.parametrize("drop", [False, True])
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_box_with_a_broken_scorer_stands_out(tmp_path: Path, *, drop: bool, alike: bool) -> None:
+    folders = boxes_with(tmp_path, {"anna": 0.0, "bert": -0.0, "carl": -3.0}, lambda name: "x" if alike else name)
+    error = refused(*folders, out=tmp_path / "m", drop=drop)
+    assert "boxes disagree about their anchors" in error.message
+    assert "anna and carl, 2 of 2 anchors" in error.message
+    assert "bert and carl, 2 of 2 anchors" in error.message
+    assert "anna and bert" not in error.message
+    assert "carl disagrees with 2 others; leave it out" in error.hint
+    assert isinstance(error, Refused)
+    apart = {pair.boxes: pair.mean_vmaf for pair in error.report.overlap}
+    assert apart["anna", "carl"] > 2
+    assert apart["anna", "bert"] < 1
+
+
+def test_the_same_anchor_has_the_same_numbers(tmp_path: Path) -> None:
+    folders = boxes_with(tmp_path, {"anna": 0.0, "bert": 0.01}, lambda _: "x")
+    error = refused(*folders, out=tmp_path / "m", drop=True)
+    assert "expected 0.002 at most" in error.message
+
+
+def test_another_build_of_the_anchor_may_differ_a_little(tmp_path: Path) -> None:
+    folders = boxes_with(tmp_path, {"anna": 0.0, "bert": -0.2}, lambda name: name)
+    (pair,) = join(*folders, out=tmp_path / "m").report.overlap
+    assert (pair.anchors, pair.same, pair.disagree) == (2, 0, ())
+    assert 0 < pair.mean_vmaf < 1
+    assert pair.vmaf_at in ("Highway/libx264/cq31", "Park/libx264/cq31")
+
+
+def test_pairs_without_a_common_anchor_are_named(tmp_path: Path) -> None:
+    shard_of(tmp_path / "a", plan(("Highway",), cqs=(31,)), box="anna")
+    shard_of(tmp_path / "b", plan(("Park",), cqs=(31,)), box="bert")
+    assert join(tmp_path / "a", tmp_path / "b", out=tmp_path / "m").report.without_anchor == (("anna", "bert"),)
+
+
+# ------------------------------------------------------------------------------------- rows, bundles, places
+
+
+def test_rows_need_somebody_who_vouches_for_their_teacher(tmp_path: Path) -> None:
+    shard_of(tmp_path / "a", plan(), box="anna")
+    rows = jsonl(tmp_path / "old.jsonl", "Lake")
+    error = refused(tmp_path / "a", rows, out=tmp_path / "m")
+    assert "mixed teachers: not told (old.jsonl: not told); vmaf_v0.6.1 (a: anna)" in error.message
+    assert "--assume-teacher" in error.hint
+    found = join(tmp_path / "a", rows, out=tmp_path / "m", assumed=Teacher(id=contract.DEFAULT_TEACHER))
+    assert found.report.assumed_teacher == "vmaf_v0.6.1"
+    assert [(box.box, box.cells) for box in found.shard.boxes] == [(None, 2), ("anna", 4)]
+    assert "mixed teachers" in refused(tmp_path / "a", rows, out=tmp_path / "n", assumed=V1).message
+    with pytest.raises(BadInput, match="all of these tell their teacher"):
+        join(tmp_path / "a", out=tmp_path / "n", assumed=V1)
+    assert join(rows, rows, out=tmp_path / "n").shard.teacher is None
+
+
+def test_rows_out_of_range_are_refused(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "old.jsonl", "Lake")
+    path.write_text(path.read_text().replace('"motion2": 0.5', '"motion2": 256', 1))
+    assert "motion2 is 256 in frame 0" in refused(path, out=tmp_path / "m").message
+
+
+def bundle_of(run: Path, target: Path) -> Path:
+    """What the run folder's bundle would be, of its corpus alone."""
+    import hashlib
+
+    members = [Member(name=f"results/{name}", data=data) for name, data in files(run).items()]
+    described = [{"path": member.name.removeprefix("results/"), "size": len(member.read()),
+                  "sha256": hashlib.sha256(member.read()).hexdigest()} for member in members]  # fmt: skip
+    manifest = Member(name="results/manifest.json", data=json.dumps({"files": described}).encode())
+    write_tar_gz(target, [manifest, *members], mtime=0)
+    return target
+
+
+def test_a_bundle_is_as_good_as_its_shard(tmp_path: Path) -> None:
+    shard_of(tmp_path / "run" / "corpus", plan(), box="anna")
+    bundle = bundle_of(tmp_path / "run", tmp_path / "ensemble-results-anna.tar.gz")
+    shard_of(tmp_path / "b", plan(cqs=(31,)), box="bert")
+    one = join(bundle, tmp_path / "b", out=tmp_path / "one")
+    two = join(tmp_path / "b", tmp_path / "run", out=tmp_path / "two")
+    assert files(one.shard.folder) == files(two.shard.folder)
+    assert [(share.name, share.kind) for share in one.report.inputs] == [
+        ("ensemble-results-anna.tar.gz", "bundle"), ("b", "shard")]  # fmt: skip
+
+
+def test_a_hostile_bundle_leaves_nothing(tmp_path: Path) -> None:
+    place = tmp_path / "deep" / "in"
+    place.mkdir(parents=True)
+    with tarfile.open(place / "evil.tar.gz", "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("results/../../../../evil"))
+    with pytest.raises(Wanting, match="leads out of the folder"):
+        join(place / "evil.tar.gz", out=place / "m")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "evil.tar.gz", "in"]
+
+
+def test_nothing_that_is_there_is_overwritten(tmp_path: Path) -> None:
+    shard_of(tmp_path / "a", plan())
+    before = files(tmp_path / "a")
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for out in (tmp_path / "a", tmp_path / "file", tmp_path / "link"):
+        with pytest.raises(BadInput):
+            join(tmp_path / "a", out=out)
+    with pytest.raises(BadInput, match="which is to be merged"):
+        join(tmp_path / "a", out=tmp_path / "a" / "deep" / "m")
+    assert files(tmp_path / "a") == before
+    (tmp_path / "empty").mkdir()
+    assert join(tmp_path / "a", out=tmp_path / "empty").report.cells == 4
+
+
+def test_what_cannot_be_merged_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_text("")
+    with pytest.raises(Several, match=r"x\.zip is neither"):
+        join(tmp_path / "x.zip", out=tmp_path / "m")
+    with pytest.raises(Several, match=r"no\.tar\.gz is not there"):
+        join(tmp_path / "no.tar.gz", out=tmp_path / "m")
+    with pytest.raises(BadInput, match="neither a run folder"):
+        join(tmp_path, out=tmp_path.parent / "m")
+
+
+def test_two_geometries_of_one_source_are_refused(tmp_path: Path) -> None:
+    shard_of(tmp_path / "a", plan(), box="anna")
+    shard: Shard = shard_of(tmp_path / "b", plan(), box="bert")
+    sources = tuple({**source, "geometry": {"frames": 5}} for source in shard.sources)
+    write_manifest(replace(shard, sources=sources))
+    assert "two geometries" in refused(tmp_path / "a", tmp_path / "b", out=tmp_path / "m").message
+
+
+def test_a_merge_that_is_killed_leaves_nothing_that_lasts(tmp_path: Path) -> None:
+    shard_of(tmp_path / "a", plan([f"Clip{number}" for number in range(20)], cqs=range(20, 28)))
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom kit.corpus.merge.merging import merge\n"
+        "merge([Path('a')], Path('m'), drop=False, assumed=None, workers=1, show=lambda *_: print('.', flush=True))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, stdout=subprocess.PIPE, env={"PYTHONPATH": str(KIT_ROOT)}
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.read(4)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (tmp_path / "m").exists()
+    assert list(tmp_path.glob(".tmp-*.folder"))
+    join(tmp_path / "a", out=tmp_path / "m")
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+# --------------------------------------------------------------------------------------- as a command, and on
+
+
+@pytest.fixture
+def merged(tmp_path: Path) -> Path:
+    names = ("Highway", "Park", "Sea")
+    shard_of(tmp_path / "a", plan(names, cqs=(25, 31)), box="anna")
+    shard_of(tmp_path / "b", plan(names, cqs=(31, 37), architecture="arm64"), box="bert")
+    join(tmp_path / "a", tmp_path / "b", out=tmp_path / "m")
+    return tmp_path / "m"
+
+
+def test_the_command_tells_and_refuses(tmp_path: Path, merged: Path, kit: Kit) -> None:
+    done = kit("merge", "a", "b", "--out", "again", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report == json.loads((tmp_path / "again" / "merge.json").read_text())
+    assert files(tmp_path / "again") == files(merged)
+    assert "Largest differences between boxes" in done.stderr
+    folders = boxes_with(tmp_path, {"carl": 0.0, "dora": 2.5}, lambda name: name)
+    done = kit("merge", *map(str, folders), "--out", "never", "--json", cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert json.loads(done.stdout)["overlap"][0]["mean_vmaf"] > 2
+    assert "not alike" in done.stderr
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_run_on_a_merged_corpus_tells_what_each_box_gave(tmp_path: Path, merged: Path, kit_here: Kit) -> None:
+    given = ("run", "--corpus", "m", "--out-dir", "run", "--seeds", "0,1", "--epochs", "1", "--box", "lead")
+    done = kit_here(*given, "--json", cwd=tmp_path)
+    assert done.returncode in (0, 1), done.stderr
+    assert "demo clips" not in done.stderr  # what is not asked for is not shown
+    value = json.loads(done.stdout)
+    corpus = value["verdict"]["corpus"]
+    assert [(box["box"], box["platform"], box["cells"], box["rows"], box["encoders"]) for box in corpus["boxes"]] == [
+        ("anna", "p", 6, 30, {"libx264": ["x264 - core 164"]}), ("bert", "p", 6, 30, {"libx264": ["x264 - core 164"]}),
+    ]  # fmt: skip
+    assert (value["verdict"]["demo"], corpus["sha256"]) == (False, read_manifest(merged).corpus_sha256)
+    with tarfile.open(value["bundle"]["path"]) as tar:
+        names = {name.split("/", 1)[1] for name in tar.getnames()}
+    assert {"corpus/shard.json", "corpus/merge.json"} < names
+    assert "prereqs.json" not in names
+    for step, code, told in (("prereqs", 2, "no part of a --corpus run"), ("corpus", 0, "Corpus: 12 cells")):
+        done = kit_here(step, "--out-dir", "run", cwd=tmp_path)
+        assert done.returncode == code, done.stderr
+        assert told in done.stderr
+    # what was merged is no longer needed
+    shutil.rmtree(merged)
+    done = kit_here("train", "--out-dir", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    # the bundle of such a run can be merged again
+    bundle = max(tmp_path.glob("ensemble-results-lead-*.tar.gz"))
+    assert join(bundle, out=tmp_path / "n").shard.corpus_sha256 == corpus["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (("--cqs", "25"), "--cqs: no effect on a run with --corpus"),
+        (("--ref-dir", "x"), "--ref-dir: no effect"),
+        (("--only", "3"), "--corpus starts at training"),
+        (("--dry-run",), "--corpus starts at training"),
+        ((), "neither a run folder with a corpus nor a shard"),
+    ],
+)
+def test_what_has_no_effect_on_a_corpus_that_is_there_is_refused(
+    tmp_path: Path, kit_here: Kit, args: tuple[str, ...], told: str
+) -> None:
+    done = kit_here("run", "--corpus", "m", "--out-dir", "run", *args, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert told in done.stderr
+
+
+def test_a_run_folder_has_one_corpus(tmp_path: Path, merged: Path, kit_here: Kit) -> None:
+    shutil.copytree(tmp_path / "a", tmp_path / "run" / "corpus")
+    done = kit_here("run", "--corpus", "m", "--out-dir", "run", "--epochs", "1", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "is another corpus" in done.stderr
+    assert files(tmp_path / "run" / "corpus") == files(tmp_path / "a")

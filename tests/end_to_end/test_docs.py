@@ -1,0 +1,213 @@
+"""The documents say what is there: their commands run, their options exist, their symptoms are the kit's own words."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kit.core import exits
+from kit.options.session import KIT_ROOT
+from kit.platforms.registry import FAMILIES
+from tests.cli.builders import Command
+from tests.video.builders import MakeClip
+
+DOCUMENTS = [KIT_ROOT / "README.md", KIT_ROOT / "CONTRIBUTING.md", *sorted((KIT_ROOT / "docs").glob("*.md"))]
+_STARTS = ("python3 -m kit", "python3 run_full_pipeline.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """How a documented command is run here: what its placeholders are, and how it ends.
+
+    Attributes:
+        placeholders: of the workspace below; further: options that make it quick.
+    """
+
+    placeholders: dict[str, str]
+    code: int = exits.OK
+    further: tuple[str, ...] = ()
+
+
+_MEMBERS = {"BUNDLE": "bundle.tar.gz"}
+_MODEL = {"M.onnx": "model.onnx", "DIR": "promoted"}
+#: In this order: a later one may need what an earlier one has left.
+RUN_HERE = {
+    "python3 -m kit corpus status DIR": Ran(placeholders={"DIR": "run"}),
+    "python3 -m kit corpus info DIR": Ran(placeholders={"DIR": "run"}),
+    "python3 -m kit corpus export DIR --format csv --out F": Ran(placeholders={"DIR": "run", "F": "f.csv"}),
+    "python3 -m kit corpus import FILE.jsonl --out DIR": Ran(placeholders={"FILE.jsonl": "old.jsonl", "DIR": "old"}),
+    "python3 -m kit platform": Ran(placeholders={}),
+    "python3 -m kit dataset show DIR": Ran(placeholders={"DIR": "clips"}),
+    "python3 -m kit dataset manifest DIR": Ran(placeholders={"DIR": "clips"}),
+    "python3 -m kit dataset verify DIR": Ran(placeholders={"DIR": "clips"}),
+    "python3 -m kit dataset pack DIR --out DIR2": Ran(placeholders={"DIR": "clips", "DIR2": "packed"}),
+    "python3 -m kit dataset unpack DIR2 --out DIR3": Ran(placeholders={"DIR2": "packed", "DIR3": "clips3"}),
+    "python3 -m kit score --model M.onnx --corpus DIR": Ran(placeholders=_MODEL),
+    "python3 -m kit score --model M.onnx --ref R --dis D --encoder libx264 --cq 31": Ran(
+        placeholders={"M.onnx": "model.onnx", "R": "clips/Bars_320x180_25fps_8bit_420.yuv", "D": "dis.mkv"}),
+    "python3 -m kit fit --features F --val-source S --out FIT": Ran(
+        placeholders={"F": "run", "S": "Fractal", "FIT": "fit"}, further=("--batch-size", "16")),
+    "python3 -m kit export --checkpoint C --out M2.onnx": Ran(
+        placeholders={"C": "fit/checkpoint.safetensors", "M2.onnx": "tiny.onnx"}),
+    "python3 -m kit loso --features F --arch linear,mlp_small --out DIR": Ran(
+        placeholders={"F": "run", "DIR": "loso"}, further=("--epochs", "1", "--seeds", "0")),
+    "python3 -m kit eval --model M2.onnx --features F": Ran(placeholders={"M2.onnx": "tiny.onnx", "F": "run"}),
+    "python3 -m kit validate --model M2.onnx --features F": Ran(
+        placeholders={"M2.onnx": "tiny.onnx", "F": "run"}, further=("--min-plcc", "0.5")),
+    "python3 -m kit register --model M2.onnx --id ID --kind fr --license BSD-3-Clause": Ran(
+        placeholders={"M2.onnx": "tiny.onnx", "ID": "a_head"}),
+    "python3 -m kit merge ensemble-results-*.tar.gz old.jsonl --assume-teacher vmaf_v0.6.1 --out corpus": Ran(
+        placeholders={"ensemble-results-*.tar.gz": "bundle.tar.gz"}),
+    "python3 run_full_pipeline.py --corpus corpus": Ran(
+        placeholders={}, code=exits.HOLD, further=("--epochs", "1", "--seeds", "0,1", "--out-dir", "merged")),
+    "python3 run_full_pipeline.py --ref-dir DIR": Ran(
+        placeholders={"DIR": "clips"}, code=exits.HOLD, further=("--out-dir", "run")),
+    "python3 run_full_pipeline.py --ref-dir DIR --shard-only": Ran(
+        placeholders={"DIR": "clips"}, further=("--encoders", "libx264", "--cqs", "31", "--out-dir", "shard")),
+    "python3 run_full_pipeline.py --ref-dir DIR --dry-run": Ran(placeholders={"DIR": "clips"}),
+    "python3 -m kit verify BUNDLE": Ran(placeholders=_MEMBERS),
+    "python3 -m kit verify BUNDLE --retrain 3": Ran(placeholders=_MEMBERS),
+    "python3 -m kit verify BUNDLE --allowed-signers F": Ran(
+        placeholders=_MEMBERS | {"F": "signers"}, code=exits.INVALID),  # it is unsigned
+    "python3 -m kit compare BUNDLE BUNDLE": Ran(placeholders=_MEMBERS),
+    "python3 -m kit report RUN": Ran(placeholders={"RUN": "run"}),
+    "python3 -m kit report BUNDLE --out DIR": Ran(placeholders=_MEMBERS | {"DIR": "page"}),
+    "python3 -m kit bundle --show --out-dir RUN": Ran(placeholders={"RUN": "run"}),
+    "python3 -m kit binaries check": Ran(placeholders={}),
+}  # fmt: skip
+#: The test that runs it, where it takes more than a command line.
+RUN_ELSEWHERE = {
+    "python3 run_full_pipeline.py": "test_tarball.py::test_the_demo_runs_from_the_unpacked_kit",
+    "python3 -m kit selftest": "test_bootstrap.py::test_other_commands_go_the_same_way",
+    "python3 run_full_pipeline.py --ref-dir /path/to/reference/clips": "test_run.py::test_seeds_mean_what_they_say",
+    "python3 -m kit prereqs --ref-dir DIR --out-dir RUN":
+        "test_cluster.py::test_workers_make_what_they_can_and_the_rows_are_those_of_one_box",
+    "python3 -m kit worker --scheduler 127.0.0.1:8786 --ref-dir DIR":
+        "test_cluster.py::test_workers_make_what_they_can_and_the_rows_are_those_of_one_box",
+    "python3 -m kit corpus --out-dir RUN --scheduler 127.0.0.1:8786":
+        "test_cluster.py::test_workers_make_what_they_can_and_the_rows_are_those_of_one_box",
+    "python3 -m kit worker --scheduler tls://HOST:8786 --tls-ca ca.pem --tls-cert box.pem --tls-key box.key --ref-dir "
+    "DIR": "test_cluster.py::test_certificates_let_in_and_keep_out",
+    "python3 -m kit corpus --scheduler tls://HOST:8786 --tls-ca ca.pem --tls-cert box.pem --tls-key box.key --out-dir "
+    "RUN": "test_cluster.py::test_certificates_let_in_and_keep_out",
+    "python3 -m kit tune --features F --param hidden=choice:16,32,64 --param lr=float:1e-4:1e-2:log --trials 20 --out "
+    "DIR":
+        "test_tiny_tune.py::test_trials_are_trained_together_and_a_study_goes_on",
+    "python3 -m kit repair-onnx M3.onnx --out M4.onnx":
+        "test_external_data.py::test_a_repaired_copy_holds_its_weights_itself",
+    "python3 -m kit binaries add PATH": "test_binaries.py::test_the_commands",
+    "python3 -m kit extract-features --dataset npd --ref-dir NPD --out npd.parquet":
+        "test_tiny_features.py::test_a_ladder_of_stored_clips",
+    "python3 -m kit extract-features --dataset konvid-1k --ref-dir DIR --out konvid.parquet":
+        "test_tiny_features.py::test_clips_against_an_encode_of_their_own",
+    "python3 -m kit combine npd=npd.parquet konvid-1k=konvid.parquet --out all.parquet":
+        "test_tiny_tables.py::test_tables_are_put_together",
+    "python3 -m kit join-mos --features konvid.parquet --mos MOS.csv --on source=flickr_id --score MOS --out "
+    "mos.parquet":
+        "test_tiny_tables.py::test_scores_are_joined",
+}  # fmt: skip
+
+
+def commands() -> list[str]:
+    """Every command line in a block of a document; what stands behind two blanks or a # is a remark."""
+    found = []
+    for document in DOCUMENTS:
+        for line in document.read_text(encoding="utf-8").splitlines():
+            text = line.strip()
+            if line.startswith("    ") and text.startswith(_STARTS):
+                found.append(re.split(r"\s{2,}|\s+#", text)[0])
+    return found
+
+
+def test_every_command_is_run_by_a_test() -> None:
+    assert sorted(set(commands())) == sorted({**RUN_HERE, **RUN_ELSEWHERE})
+
+
+@pytest.mark.parametrize("place", sorted(set(RUN_ELSEWHERE.values())))
+def test_the_test_that_runs_it_is_there(place: str) -> None:
+    file, name = place.split("::")
+    tree = ast.parse((KIT_ROOT / "tests" / file).read_text(encoding="utf-8"))
+    assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.fixture(scope="module")
+def workspace(
+    tmp_path_factory: pytest.TempPathFactory, finished: Path, promoted: Path, clips: Path, make_clip: MakeClip
+) -> Iterator[Path]:
+    """A folder in which every placeholder of the documents has something that it stands for."""
+    place = tmp_path_factory.mktemp("documents")
+    for name, folder in (("run", finished), ("promoted", promoted), ("clips", clips)):
+        shutil.copytree(folder, place / name)
+    (bundle,) = finished.parent.glob("ensemble-results-*.tar.gz")
+    shutil.copy(bundle, place / "bundle.tar.gz")
+    (model,) = (promoted / "exports").glob("*_ensemble.onnx")
+    for suffix in (".onnx", ".json"):
+        shutil.copy(model.with_suffix(suffix), place / f"model{suffix}")
+    make_clip(place / "dis.mkv", "Bars", "-c:v", "libx264", "-crf", "31")
+    (place / "signers").write_text(f"nobody ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{'A' * 43}\n")
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.mark.ffmpeg
+def test_the_commands_of_the_documents_do_what_they_say(
+    workspace: Path, command: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workspace)
+    assert command(["corpus", "export", "run", "--format", "jsonl", "--out", "old.jsonl"]) == exits.OK
+    for line, how in RUN_HERE.items():
+        words = [how.placeholders.get(word, word) for word in shlex.split(line)]
+        argv = ["run", *words[2:]] if words[1] == "run_full_pipeline.py" else words[3:]
+        assert command([*argv, *how.further]) == how.code, f"{line}\n{capsys.readouterr().err}"
+        capsys.readouterr()
+
+
+def test_every_option_is_documented() -> None:
+    texts = json.loads((KIT_ROOT / "kit" / "help.json").read_text(encoding="utf-8"))
+    documents = "".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
+    options = {
+        (name, option) for name, text in texts.items() for option in re.findall(r"^ +(--[a-z-]+)", text, re.MULTILINE)
+    }
+    assert sorted(found for found in options if not re.search(rf"{found[1]}(?![\w-])", documents)) == []
+
+
+def test_every_option_in_a_document_is_there() -> None:
+    texts = (KIT_ROOT / "kit" / "help.json").read_text(encoding="utf-8")
+    inline = {option for document in DOCUMENTS for line in document.read_text(encoding="utf-8").splitlines()
+              for code in re.findall(r"`([^`]+)`", line) for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", code)
+              if not line.startswith("    ")}  # fmt: skip
+    assert sorted(option for option in inline if option not in texts) == []
+
+
+# --------------------------------------------------------------------------------------------- troubleshooting
+
+
+def symptoms() -> list[str]:
+    """What the first column of the troubleshooting tables quotes."""
+    text = (KIT_ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    return [quoted for line in text.splitlines() if line.startswith("| ")
+            for quoted in re.findall(r'"([^"]+)"', line.split("|")[1])]  # fmt: skip
+
+
+def test_a_symptom_is_what_the_kit_says() -> None:
+    said = "\n".join(
+        node.value for path in (KIT_ROOT / "kit").rglob("*.py") for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )  # fmt: skip
+    assert len(symptoms()) > 15
+    assert [symptom for symptom in symptoms() if symptom not in said] == []
+
+
+def test_every_line_of_ffmpeg_that_has_a_remedy_can_be_looked_up() -> None:
+    text = (KIT_ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    lines = [line for family in FAMILIES for line in family.remedies]
+    assert len(lines) > 15
+    assert [line for line in lines if f"`{line}`" not in text] == []

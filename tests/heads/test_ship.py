@@ -1,0 +1,490 @@
+"""Exported heads: held against tables and viewers, let through the ship gate or not, registered."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kit.core import contract, exits
+from kit.features import table
+from kit.heads import checkpoint, register
+from kit.heads.card import weights
+from kit.heads.fit import facts_of
+from kit.models import export, latency, runtime
+from kit.models.model_file import open_model
+from kit.system import validation
+from kit.training.draws import Draws
+from kit.training.model import Network
+from kit.training.recipe import Recipe, architecture
+from kit.training.standardiser import Standardiser
+from tests.cli.builders import Ask, Command
+from tests.features.builders import LINE, OFFSET, SLOPES, line
+from tests.models.builders import foreign
+
+
+@pytest.fixture
+def model(tmp_path: Path, ask: Ask) -> Path:
+    """The line as `export` leaves it; fitted, it says, with ``s1`` held out."""
+    return exported(tmp_path / "made" / "line.onnx", ask, offset=OFFSET)
+
+
+def exported(path: Path, ask: Ask, *, offset: float) -> Path:
+    arrays = {"weights.0": SLOPES[None, :], "biases.0": np.array([offset], dtype=np.float32),
+              "mean": np.zeros(6, dtype=np.float32), "std": np.ones(6, dtype=np.float32)}  # fmt: skip
+    told = {"held_out": ["npd/s1"], "rows_held_out": 60, "fitted_groups": ["s0", "s2", "s3"], "seed": 0,
+            "device": "cpu", "config_sha256": "0" * 64}  # fmt: skip
+    kept = path.with_suffix(".safetensors")
+    fitted = checkpoint.Fitted(recipe=Recipe(epochs=2, arch="linear"), arrays=arrays, facts=facts_of(LINE) | told)
+    checkpoint.write(kept, fitted)
+    ask("export", "--checkpoint", kept, "--out", path)
+    return path
+
+
+def test_a_model_is_held_against_its_teacher_and_timed(model: Path, line_table: Path, tmp_path: Path, ask: Ask) -> None:
+    found, said = ask("eval", "--model", model, "--features", line_table, "--out-json", tmp_path / "e.json", "--json")
+    assert found == json.loads((tmp_path / "e.json").read_text())
+    assert found["n_samples"] == len(LINE) == 240
+    assert min(found["plcc"], found["srocc"]) > 0.99
+    assert found["rmse"] == pytest.approx(0.1, rel=0.2)
+    assert 0 < found["latency_ms_p50_per_clip"] <= found["latency_ms_p95_per_clip"] < 1000
+    assert found["run_provenance"]["inputs"]["features"]["sha256"]
+    assert found["rows_fitted_on"] == 180
+    assert "180 of 240 rows are of sources that line.onnx was fitted to" in said
+    scores = runtime.compute(open_model(model).session, LINE.rows().features, LINE.rows().codec)["vmaf"]
+    assert found["bias"] == pytest.approx(float((scores - LINE.frame["vmaf"]).mean()), abs=1e-4)
+
+
+@pytest.mark.parametrize(("split", "samples"), [("held-out", 60), ("fold=fold0", 120), ("source=s3", 60)])
+def test_a_split_is_the_rows_of_some_sources(split: str, samples: int, model: Path, line_table: Path, ask: Ask) -> None:
+    found, said = ask("eval", "--model", model, "--features", line_table, "--split", split, "--json")
+    assert (found["n_samples"], found["split"]) == (samples, split)
+    assert ("fitted to" in said) == (split != "held-out")
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ("source=s9", "no row is left; there are s0, s1, s2, s3"),
+        ("train", "neither held-out nor COLUMN=VALUE with a column of corpus, source"),
+        ("vmaf=3", "neither held-out nor COLUMN=VALUE"),
+    ],
+)
+def test_a_split_that_is_none_is_refused(split: str, said: str, model: Path, line_table: Path, ask: Ask) -> None:
+    assert said in ask("eval", "--model", model, "--features", line_table, "--split", split, code=exits.BAD_INPUT)[1]
+
+
+def test_what_a_model_was_fitted_to_is_not_guessed(model: Path, line_table: Path, ask: Ask) -> None:
+    model.with_suffix(".json").unlink()
+    argv = ("eval", "--model", model, "--features", line_table)
+    found, said = ask(*argv, "--json")
+    assert found["rows_fitted_on"] is None
+    assert "Nothing tells which sources line.onnx was fitted to" in said
+    assert "nothing tells which sources" in ask(*argv, "--split", "held-out", code=exits.BAD_INPUT)[1]
+
+
+def test_viewers_judge_clips_and_the_teacher_stands_beside(
+    model: Path, line_table: Path, tmp_path: Path, ask: Ask
+) -> None:
+    argv = ("eval", "--model", model, "--features", line_table, "--target", "mos")
+    assert "`join-mos` adds them" in ask(*argv, code=exits.BAD_INPUT)[1]
+    means = LINE.frame.groupby("clip")["vmaf"].mean()
+    lines = [f"{clip},{1 + mean / 25}" for clip, mean in means.items() if clip != "c5"]
+    (tmp_path / "mos.csv").write_text("\n".join(["clip,MOS", *lines]) + "\n")
+    ask("join-mos", "--features", line_table, "--mos", tmp_path / "mos.csv", "--on", "clip=clip", "--score", "MOS",
+        "--out", tmp_path / "joined.parquet")  # fmt: skip
+    argv = ("eval", "--model", model, "--features", tmp_path / "joined.parquet", "--target", "mos")
+    found, said = ask(*argv, "--json")
+    assert found["n_samples"] == 7
+    assert found["mapping"]["slope"] == pytest.approx(1 / 25, rel=0.01)
+    assert found["mapping"]["intercept"] == pytest.approx(1, abs=0.05)
+    assert found["rmse"] < 0.01
+    assert found["bias"] == pytest.approx(0, abs=1e-9)
+    assert found["teacher_itself"]["rmse"] == pytest.approx(0, abs=1e-9)
+    assert "the teacher" in said
+    (tmp_path / "same.csv").write_text("\n".join(["clip,MOS", *(f"{clip},3" for clip in means.index)]) + "\n")
+    ask("join-mos", "--features", line_table, "--mos", tmp_path / "same.csv", "--on", "clip=clip", "--score", "MOS",
+        "--out", tmp_path / "same.parquet")  # fmt: skip
+    same = ("eval", "--model", model, "--features", tmp_path / "same.parquet", "--target", "mos")
+    found, said = ask(*same, "--out-json", tmp_path / "same_e.json", "--json", code=exits.INVALID)
+    assert found == json.loads((tmp_path / "same_e.json").read_text())
+    assert (found["n_samples"], found["plcc"]) == (8, None)
+    assert "No correlation: the target is constant (3)" in said
+    two = (*argv, "--split", "source=s0")
+    assert "2 of these clips have a subjective score" in ask(*two, code=exits.INVALID)[1]
+
+
+def test_json_that_nobody_gets_is_no_success(
+    model: Path, line_table: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    unread, write = os.pipe()
+    os.close(unread)
+    argv = ["eval", "--model", str(model), "--features", str(line_table), "--json"]
+    failing = ["validate", *argv[1:], "--max-rmse", "0.01"]
+    with Path("/dev/full").open("w") as full, os.fdopen(write, "w") as gone:
+        for asked, stream, code in ((failing, full, exits.INVALID), (argv, gone, exits.OK)):
+            monkeypatch.setattr(sys, "stdout", stream)
+            assert command(asked) == code
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert command(argv) == exits.DISK_FULL
+
+
+def test_scores_of_another_teacher_say_nothing(model: Path, tmp_path: Path, ask: Ask) -> None:
+    table.write(tmp_path / "neg.parquet", line("vmaf_v0.6.1neg"), facts={})
+    _, said = ask("eval", "--model", model, "--features", tmp_path / "neg.parquet", code=exits.BAD_INPUT)
+    assert "line.onnx was fitted to vmaf_v0.6.1, the table holds scores of vmaf_v0.6.1neg" in said
+
+
+def test_a_model_with_the_codec_block_is_for_score(line_table: Path, tmp_path: Path, ask: Ask) -> None:
+    scale = Standardiser(mean=np.zeros(6, dtype=np.float32), std=np.ones(6, dtype=np.float32))
+    (tmp_path / "m.onnx").write_bytes(export.single(Network(architecture(), Draws(0, ""), 50.0), scale))
+    _, said = ask("eval", "--model", tmp_path / "m.onnx", "--features", line_table, code=exits.BAD_INPUT)
+    assert "looks at the codec block" in said
+    assert "score --corpus" in said
+
+
+def test_the_synthetic_clip_is_within_what_libvmaf_gives() -> None:
+    given = latency.clip()
+    assert given[contract.FEATURES_INPUT].shape == (240, 6)
+    for column, name in zip(given[contract.FEATURES_INPUT].T, contract.FEATURES, strict=True):
+        low, high = contract.FEATURE_RANGES[name]
+        assert low <= column.min() < column.max() <= high
+    assert all(np.array_equal(value, latency.clip()[name]) for name, value in given.items())
+
+
+def validated(model: Path, line_table: Path, ask: Ask, *further: object, code: int = exits.OK) -> dict[str, Any]:
+    argv = ("validate", "--model", model, "--features", line_table, *further, "--json")
+    found, _ = ask(*argv, code=code)
+    assert found == json.loads(model.with_suffix(".validation.json").read_text())
+    assert validation.problems("validation", found) == []
+    return found
+
+
+def test_what_keeps_the_limits_passes(model: Path, line_table: Path, ask: Ask) -> None:
+    found = validated(model, line_table, ask, "--split", "held-out", "--rows", "50", "--max-rmse", "0.2")
+    assert (found["passed"], found["reasons"], found["rows_fitted_on"]) == (True, [], 0)
+    assert found["limits"] == {"rows": 50, "min_plcc": 0.97, "max_rmse": 0.2}
+    assert found["figures"]["n"] == 50
+
+
+def test_the_rows_that_are_looked_at_are_spread_over_the_table(model: Path, line_table: Path, ask: Ask) -> None:
+    found = validated(model, line_table, ask, "--split", "fold=fold0", "--rows", "8")
+    chosen = LINE.only((LINE.frame["fold"] == "fold0").to_numpy()).rows()
+    every = np.arange(0, 120, 17)
+    scores = runtime.compute(open_model(model).session, chosen.features[every], chosen.codec[every])["vmaf"]
+    assert found["figures"]["n"] == len(every)
+    assert found["figures"]["bias"] == pytest.approx(float((scores - chosen.target[every]).mean()), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        (("--max-rmse", "0.01"), r"RMSE 0\.\d\d VMAF points, at most 0.01 are asked for"),
+        (("--min-plcc", "1"), r"PLCC 0\.99\d\d, at least 1 is asked for"),
+    ],
+)
+def test_what_misses_a_limit_does_not_pass(
+    limit: tuple[str, str], reason: str, model: Path, line_table: Path, ask: Ask
+) -> None:
+    found = validated(model, line_table, ask, *limit, code=exits.INVALID)
+    assert not found["passed"]
+    assert [bool(re.fullmatch(reason, line)) for line in found["reasons"]] == [True]
+
+
+def test_a_model_that_says_one_thing_of_all_does_not_pass(line_table: Path, tmp_path: Path, ask: Ask) -> None:
+    path = exported(tmp_path / "high.onnx", ask, offset=1e6)
+    found = validated(path, line_table, ask, code=exits.INVALID)
+    assert found["figures"]["plcc"] is None
+    assert found["reasons"] == ["no PLCC: the prediction is constant (100), its correlation is undefined"]
+
+
+def test_a_model_from_elsewhere_keeps_the_rules_of_the_format_too(line_table: Path, tmp_path: Path, ask: Ask) -> None:
+    path = foreign(tmp_path / "old.onnx", opset=13)
+    found = validated(path, line_table, ask, code=exits.INVALID)
+    assert found["figures"]["plcc"] > 0.99
+    assert "operator sets [('', 13)], expected 17" in found["reasons"][0]
+
+
+def test_rows_that_are_not_there_are_not_looked_at(model: Path, line_table: Path, ask: Ask) -> None:
+    argv = ("validate", "--model", model, "--features", line_table, "--rows", "241")
+    assert "--rows 241: there are 240" in ask(*argv, code=exits.BAD_INPUT)[1]
+    assert not model.with_suffix(".validation.json").exists()
+
+
+def registered(model: Path, ask: Ask, *further: object, name: str = "a_line", code: int = exits.OK) -> str:
+    argv = ("register", "--model", model, "--id", name, "--kind", "fr", "--license", "bsd-3-clause", *further)
+    return ask(*argv, code=code)[1]
+
+
+@pytest.fixture
+def registry(model: Path, line_table: Path, tmp_path: Path, ask: Ask) -> Path:
+    """A registry of one model."""
+    validated(model, line_table, ask, "--split", "held-out", "--rows", "50")
+    registered(model, ask, "--registry", tmp_path / "models" / "registry.json")
+    return tmp_path / "models" / "registry.json"
+
+
+def test_a_registered_model_has_a_sidecar_a_card_and_a_line(registry: Path, model: Path) -> None:
+    folder = registry.parent
+    assert {path.name for path in folder.iterdir() if path.name != ".lock"} == {
+        "registry.json", "a_line.onnx", "a_line.json", "a_line.md"
+    }  # fmt: skip
+    listed, told = json.loads(registry.read_text()), json.loads((folder / "a_line.json").read_text())
+    assert validation.problems("registry", listed) == validation.problems("tiny_sidecar", told) == []
+    (line,) = listed["models"]
+    assert (line["id"], line["license"], line["smoke"]) == ("a_line", "BSD-3-Clause", False)
+    assert told["validation"]["figures"]["n"] == 50
+    assert told["registration"]["inputs"]["model"]["sha256"] == line["sha256"]
+    assert told["run_provenance"]["inputs"].keys() == {"checkpoint"}
+    assert told["run_provenance"]["args"] == {"checkpoint": "<out>/line.safetensors", "out": "<out>/line.onnx"}
+    assert (folder / line["onnx"]).read_bytes() == model.read_bytes()
+    assert open_model(folder / "a_line.onnx").sidecar == told
+    card = (folder / "a_line.md").read_text()
+    assert line["description"].endswith("teacher vmaf_v0.6.1; fitted to 180 rows of npd")
+    assert line["notes"] == "Fitted to 180 rows of 3 sources; 60 rows of 1 more were held out."
+    for part in ("7 weights", "from 0 to 100", "`npd/s0`, `npd/s2`, `npd/s3`", "| held out | `npd/s1` |", "## Limits"):
+        assert part in card
+    assert "None of them is of a source that the model was fitted to." in card
+
+
+def test_the_example_of_the_card_runs_as_it_stands(registry: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (registry.parent / "a_line.md").read_text(), re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", example], cwd=registry.parent, capture_output=True, text=True,
+                          check=True, timeout=60)  # fmt: skip
+    assert float(done.stdout) == pytest.approx(OFFSET, abs=1e-3)  # its mean frame is all zeros
+
+
+def test_a_registry_grows_and_no_id_is_given_twice(registry: Path, model: Path, ask: Ask) -> None:
+    before = {path.name: path.read_bytes() for path in registry.parent.iterdir()}
+    place = ("--registry", registry)
+    assert "a_line is registered already" in registered(model, ask, *place, code=exits.BAD_INPUT)
+    assert {path.name: path.read_bytes() for path in registry.parent.iterdir()} == before
+    registered(model, ask, *place, name="another")
+    assert [line["id"] for line in json.loads(registry.read_text())["models"]] == ["a_line", "another"]
+
+
+@pytest.mark.parametrize(
+    ("name", "license_id", "said"),
+    [("A-Line", "MIT", "is not 1 to 80 lower-case letters"), ("b", "none of yours", "is no SPDX expression")],
+)
+def test_an_id_and_a_license_are_what_they_should_be(
+    name: str, license_id: str, said: str, model: Path, ask: Ask
+) -> None:
+    argv = ("register", "--model", model, "--id", name, "--kind", "fr", "--license", license_id)
+    assert said in ask(*argv, code=exits.BAD_INPUT)[1]
+
+
+def test_what_has_not_passed_is_not_registered(model: Path, line_table: Path, ask: Ask) -> None:
+    assert "nothing tells whether line.onnx may ship" in registered(model, ask, code=exits.BAD_INPUT)
+    validated(model, line_table, ask, "--max-rmse", "0.01", code=exits.INVALID)
+    assert "line.onnx has not passed: RMSE" in registered(model, ask, code=exits.INVALID)
+    assert not (model.parent / "registry.json").exists()
+    assert not (model.parent / "a_line.onnx").exists()
+
+
+def test_a_file_that_is_another_than_it_is_said_to_be_is_refused(
+    registry: Path, model: Path, line_table: Path, tmp_path: Path, ask: Ask
+) -> None:
+    other = exported(tmp_path / "other" / "line.onnx", ask, offset=OFFSET + 1)
+    report = ("--validation", model.with_suffix(".validation.json"))
+    assert "is about a model with SHA-256" in registered(other, ask, *report, code=exits.INVALID)
+    other.with_suffix(".json").write_bytes(model.with_suffix(".json").read_bytes())
+    assert "describes a model with SHA-256" in registered(other, ask, *report, code=exits.INVALID)
+    (registry.parent / "a_line.onnx").write_bytes(other.read_bytes())
+    said = registered(model, ask, "--registry", registry, name="b", code=exits.INVALID)
+    assert "a_line.onnx is not the file that registry.json lists as a_line" in said
+
+
+def test_nothing_of_another_is_written_over_and_a_killed_registration_is_gone_on_with(
+    registry: Path, model: Path, ask: Ask
+) -> None:
+    folder = registry.parent
+    (folder / "b.md").write_text("somebody's")
+    said = registered(model, ask, "--registry", registry, name="b", code=exits.BAD_INPUT)
+    assert "b.md is in" in said
+    (folder / "b.onnx").write_bytes(model.read_bytes())  # what lies beside the same model may be somebody else's
+    assert "b.md is in" in registered(model, ask, "--registry", registry, name="b", code=exits.BAD_INPUT)
+    assert (folder / "b.md").read_text() == "somebody's"
+    registry.unlink()  # all files are there, the line is not: where a kill may leave it
+    registered(model, ask, "--registry", registry)
+    assert len(json.loads(registry.read_text())["models"]) == 1
+
+
+def test_a_model_without_its_story_and_a_model_of_a_run_are_not_registered(tmp_path: Path, ask: Ask) -> None:
+    path = foreign(tmp_path / "old.onnx")
+    assert "nothing tells what it was fitted to" in registered(path, ask, code=exits.BAD_INPUT)
+    scale = Standardiser(mean=np.zeros(6, dtype=np.float32), std=np.ones(6, dtype=np.float32))
+    path.write_bytes(export.single(Network(architecture("linear"), Draws(0, ""), 50.0), scale))
+    assert "is a model of a run, which registers its own" in registered(path, ask, code=exits.BAD_INPUT)
+
+
+def test_the_size_of_a_head_is_that_of_its_description() -> None:
+    assert [weights(name) for name in ("linear", "mlp_small", "mlp_medium")] == [7, 257, 2561]
+
+
+def test_licenses_are_spelled_as_spdx_has_them() -> None:
+    assert register.spdx("bsd-3-clause or mit") == "BSD-3-Clause OR MIT"
+
+
+# ------------------------------------------------------------------------------------------- places
+
+
+def digest(folder: Path) -> dict[str, bytes]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock")
+    return {str(path): path.read_bytes() for path in files}
+
+
+def test_nothing_is_written_over_what_is_read(
+    model: Path, line_table: Path, renamed: Path, tmp_path: Path, ask: Ask
+) -> None:
+    before = digest(tmp_path)
+    held = ("--model", model, "--features", line_table, "--out-json")
+    kept, data = model.with_suffix(".safetensors"), renamed.parent / "tiny_v1.onnx.data"
+    for argv in (
+        ("eval", *held, model), ("eval", *held, line_table), ("validate", *held, model.with_suffix(".json")),
+        ("repair-onnx", renamed, "--out", renamed), ("repair-onnx", renamed, "--out", data),
+        ("repair-onnx", renamed, "--data", line_table, "--out", line_table),
+    ):  # fmt: skip
+        assert "would be written over what is read" in ask(*argv, code=exits.BAD_INPUT)[1]
+    table_as_model = line_table.rename(line_table.with_name("f.onnx"))
+    argv = ("export", "--checkpoint", kept, "--features", table_as_model, "--out", table_as_model)
+    assert "would be written over what is read" in ask(*argv, code=exits.BAD_INPUT)[1]
+    table_as_model.rename(line_table)
+    assert digest(tmp_path) == before
+
+
+def test_nothing_is_written_over_what_is_registered(registry: Path, model: Path, line_table: Path, ask: Ask) -> None:
+    (registry.parent / "link.onnx").symlink_to("a_line.onnx")
+    before = digest(registry.parent)
+    for name in ("a_line.onnx", "a_line.json", "a_line.md", "registry.json", "link.onnx"):
+        out = registry.with_name(name)
+        for argv in (
+            ("eval", "--model", model, "--features", line_table, "--out-json", out),
+            ("validate", "--model", model, "--features", line_table, "--out-json", out),
+            ("repair-onnx", model, "--out", out),
+            ("export", "--checkpoint", model.with_suffix(".safetensors"), "--out", out.with_suffix(".onnx")),
+        ):  # fmt: skip
+            said = ask(*argv, code=exits.BAD_INPUT)[1]
+            assert "is a registry" in said or "is registered in the registry.json beside it" in said
+    assert digest(registry.parent) == before
+
+
+def test_an_export_takes_the_place_of_nothing_but_an_earlier_one(
+    model: Path, line_table: Path, tmp_path: Path, ask: Ask
+) -> None:
+    kept = model.with_suffix(".safetensors")
+    ask("combine", f"npd={line_table}", "--out", tmp_path / "tab.parquet")
+    (tmp_path / "notes.json").write_text('{"bought": "milk"}')
+    (tmp_path / "draft.json").write_text("no JSON")
+    (tmp_path / "measured.json").write_text('{"table_sha256": "0", "round_trip": {"encoder": "libx264", "crf": 35}}')
+    foreign(tmp_path / "theirs.onnx")
+    (tmp_path / "cut.onnx").write_bytes(model.read_bytes()[:-9])
+    before = digest(tmp_path)
+    for name in ("tab.json", "notes.json", "draft.json", "measured.json", "theirs.onnx", "cut.onnx"):
+        out = (tmp_path / name).with_suffix(".onnx")
+        said = ask("export", "--checkpoint", kept, "--out", out, code=exits.BAD_INPUT)[1]
+        assert f"{name} is there, is no " in said
+    assert digest(tmp_path) == before
+    first, _ = ask("export", "--checkpoint", kept, "--out", model, "--json")
+    model.with_suffix(".json").unlink()  # where a kill may leave it
+    assert ask("export", "--checkpoint", kept, "--out", model, "--json")[0]["sha256"] == first["sha256"]
+
+
+def test_a_table_is_not_written_over_what_is_registered(registry: Path, line_table: Path, ask: Ask) -> None:
+    before = digest(registry.parent)
+    argv = ("combine", f"npd={line_table}", "--out", registry.with_name("a_line.parquet"))
+    assert "a_line.json is registered in the registry.json" in ask(*argv, code=exits.BAD_INPUT)[1]
+    assert digest(registry.parent) == before
+
+
+def test_a_comparison_takes_the_place_of_no_registered_model(
+    registry: Path, model: Path, line_table: Path, ask: Ask
+) -> None:
+    registered(model, ask, "--registry", registry, name="loso")
+    before = digest(registry.parent)
+    said = ask("loso", "--features", line_table, "--epochs", "1", "--out", registry.parent, code=exits.BAD_INPUT)[1]
+    assert "loso.json is registered in the registry.json" in said
+    assert {name: one for name, one in digest(registry.parent).items() if name in before} == before
+
+
+def test_an_id_is_given_once_in_a_folder_whatever_its_registries_are_called(
+    registry: Path, model: Path, ask: Ask
+) -> None:
+    registry = registry.rename(registry.with_name("first.json"))
+    before = digest(registry.parent)
+    said = registered(model, ask, "--registry", registry.with_name("third.json"), code=exits.BAD_INPUT)
+    assert "is registered in the first.json beside it" in said
+    said = registered(model, ask, "--registry", registry.with_name("third.json"), name="first", code=exits.BAD_INPUT)
+    assert "first.json is a registry" in said
+    assert digest(registry.parent) == before
+
+
+def test_beside_a_damaged_registry_nothing_is_written(registry: Path, model: Path, line_table: Path, ask: Ask) -> None:
+    registry.write_text("{}")
+    before = digest(registry.parent)
+    argv = ("eval", "--model", model, "--features", line_table, "--out-json", registry.with_name("a_line.json"))
+    assert "registry.json is no registry" in ask(*argv, code=exits.BAD_INPUT)[1]
+    assert digest(registry.parent) == before
+
+
+@pytest.mark.parametrize("place", ["made", "models/a_line.json", "models/registry"])
+def test_a_registry_is_a_file_of_its_own(place: str, registry: Path, model: Path, tmp_path: Path, ask: Ask) -> None:
+    before = digest(tmp_path)
+    assert "no place for a registry" in registered(model, ask, "--registry", tmp_path / place, code=exits.BAD_INPUT)
+    assert digest(tmp_path) == before
+
+
+@pytest.mark.parametrize("place", ["", "f.parquet/below", "/proc/nowhere/x"])
+def test_a_place_that_cannot_be_written_is_told(
+    place: str, model: Path, line_table: Path, tmp_path: Path, ask: Ask
+) -> None:
+    out = tmp_path / place if place else model.parent
+    kept, folder_named_so = model.with_suffix(".safetensors"), tmp_path / "folder.onnx"
+    folder_named_so.mkdir()
+    for argv in (
+        ("eval", "--model", model, "--features", line_table, "--out-json", out),
+        ("validate", "--model", model, "--features", line_table, "--out-json", out),
+        ("export", "--checkpoint", kept, "--out", out.with_suffix(".onnx") if place else folder_named_so),
+        ("fit", "--epochs", "0", "--out", out if place else line_table),
+    ):  # fmt: skip
+        said = ask(*argv, code=exits.BAD_INPUT)[1]
+        assert any(str(one) in said for one in (out, out.parent, folder_named_so, line_table))
+        assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        (("--min-plcc", "nan"), "is no finite number"), (("--max-rmse", "nan"), "is no finite number"),
+        (("--max-rmse", "inf"), "is no finite number"), (("--min-plcc", "-1"), "not in the range 0<x<=1"),
+        (("--min-plcc", "0"), "not in the range 0<x<=1"), (("--max-rmse", "0"), "not in the range x>0"),
+    ],
+)  # fmt: skip
+def test_a_limit_is_a_number_that_something_can_miss(
+    limit: tuple[str, str], said: str, model: Path, line_table: Path, ask: Ask
+) -> None:
+    argv = ("validate", "--model", model, "--features", line_table, *limit)
+    assert said in ask(*argv, code=exits.BAD_INPUT)[1]
+
+
+def test_what_a_gate_had_asked_for_is_told_and_one_that_asks_for_nothing_is_none(
+    model: Path, line_table: Path, ask: Ask
+) -> None:
+    found = validated(model, line_table, ask, "--min-plcc", "0.5", "--max-rmse", "7")
+    report = model.with_suffix(".validation.json")
+    report.write_text(json.dumps(found | {"limits": found["limits"] | {"min_plcc": -1}}))
+    assert "is no report of `validate`" in registered(model, ask, code=exits.BAD_INPUT)
+    report.write_text(json.dumps(found))
+    asked_for = "PLCC of at least 0.5, RMSE of at most 7, on 100 rows"
+    assert registered(model, ask).endswith(f"It was let through at {asked_for}")
+    assert f"Asked for: {asked_for}." in (model.parent / "a_line.md").read_text()

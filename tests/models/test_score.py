@@ -1,0 +1,306 @@
+"""What a user does with an exported model: scores of a corpus, and of a pair of clips from their features on."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from test_export import STEM
+from test_graph import networks
+from test_relay import cell_of
+from test_vmaf_tool import write_tool
+
+from kit.core import contract, exits, layout
+from kit.core.errors import BadInput, Wanting
+from kit.core.values import SourceFile
+from kit.models import export, runtime
+from kit.models.model_file import open_model
+from kit.system.fsio import scratch_folder
+from kit.system.proc import Processes
+from kit.system.stall import Patience
+from kit.training.model import Network
+from kit.training.standardiser import fit_standardiser
+from kit.verdict.metrics import pooled
+from kit.video.ffmpeg import Ffmpeg
+from kit.video.scorers import base, golden, pair, vmaf_tool
+from kit.video.scorers.base import Work
+from kit.video.scorers.ffmpeg_filter import FilterScorer
+from kit.video.scorers.proof import means
+from kit.video.sources.read import Tools
+from kit.video.sources.scan import inspect
+from tests.cli.builders import Command
+from tests.training.builders import make_table
+from tests.video.builders import MakeClip
+
+TABLE = make_table()
+SCALE = fit_standardiser(TABLE.features, np.arange(len(TABLE), dtype=np.int32))
+
+
+@pytest.fixture
+def models(promoted: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(promoted / layout.EXPORTS, tmp_path / "models")
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Path:
+    """A model on the six features alone, without a sidecar."""
+    path = tmp_path / "plain.onnx"
+    path.write_bytes(export.fused(networks("mlp_small"), SCALE))
+    return path
+
+
+#: ``ask("--model", …, code=2)`` gives what `score` prints as JSON, and what it says.
+Ask = Callable[..., tuple[dict[str, Any], str]]
+
+
+@pytest.fixture
+def ask(command: Command, capsys: pytest.CaptureFixture[str]) -> Ask:
+    def score(*argv: str | Path, code: int = exits.OK) -> tuple[dict[str, Any], str]:
+        assert command(["score", *map(str, argv)]) == code, capsys.readouterr().err
+        out, err = capsys.readouterr()
+        return json.loads(out) if out else {}, err
+
+    return score
+
+
+# ------------------------------------------------------------------------------------------ a corpus
+
+
+def test_every_cell_of_a_corpus_beside_its_teacher(models: Path, promoted: Path, ask: Ask) -> None:
+    found, said = ask("--model", models / f"{STEM}_ensemble.onnx", "--corpus", promoted, "--json")
+    shard = json.loads((promoted / "corpus" / "shard.json").read_text())
+    assert [cell["name"] for cell in found["encodes"]] == sorted(
+        f"{cell['source']}/{cell['encoder']}/cq{cell['cq']:02d}" for cell in shard["cells"]
+    )
+    by_name = {f"{cell['source']}/{cell['encoder']}/cq{cell['cq']:02d}": cell for cell in shard["cells"]}
+    for cell in found["encodes"]:
+        rows = pq.read_table(promoted / "corpus" / by_name[cell["name"]]["path"])
+        assert cell["libvmaf"] == pytest.approx(rows.column("vmaf").to_pylist(), abs=1e-5)
+        assert len(cell["score"]) == len(cell["score_std"]) == cell["frames"] == rows.num_rows
+        assert cell["pooled"]["mean"] == pytest.approx(np.mean(cell["score"]))
+        assert cell["pooled"]["min"] == min(cell["score"])
+        assert cell["pooled"]["mean_spread"] == pytest.approx(np.mean(cell["score_std"]))
+    assert found["agreement"]["plcc"] > 0.99
+    assert found["libvmaf"] == contract.DEFAULT_TEACHER
+    assert found["model"]["id"] == f"{STEM}_ensemble"
+    assert found["remarks"] == []
+    assert "Agreement with vmaf_v0.6.1 over 144 frames" in said
+
+
+def test_the_csv_takes_the_place_of_no_model(models: Path, promoted: Path, tmp_path: Path, ask: Ask) -> None:
+    names = [f"{STEM}_ensemble{suffix}" for suffix in (".onnx", ".json")] + ["registry.json"]
+    for name in names:
+        shutil.copy(models / name, tmp_path / name)
+    before = [(tmp_path / name).read_bytes() for name in names]
+    for name in names:
+        argv = ("--model", tmp_path / names[0], "--corpus", promoted / "corpus", "--csv", tmp_path / name)
+        _, said = ask(*argv, code=exits.BAD_INPUT)
+        assert "would be written over what is read" in said or "is a registry" in said
+    assert [(tmp_path / name).read_bytes() for name in names] == before
+
+
+def test_the_csv_has_every_frame_as_it_is(models: Path, promoted: Path, tmp_path: Path, ask: Ask) -> None:
+    target = tmp_path / "frames.csv"
+    model = models / f"{STEM}_seed0.onnx"
+    found, _ = ask("--model", model, "--corpus", promoted / "corpus", "--csv", target, "--json")
+    with target.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["name", "encoder", "preset", "cq", "frame_index", "score", "vmaf_v0.6.1"]
+    assert [float(row["score"]) for row in rows] == [value for cell in found["encodes"] for value in cell["score"]]
+    assert [int(row["frame_index"]) for row in rows[:13]] == [*range(12), 0]
+    assert found["encodes"][0]["score_std"] is None
+
+
+def test_a_model_without_a_sidecar_says_so(plain: Path, promoted: Path, ask: Ask) -> None:
+    found, said = ask("--model", plain, "--corpus", promoted, "--json")
+    assert "There is no plain.json beside it" in said
+    assert found["model"] == {
+        "file": "plain.onnx", "sha256": found["model"]["sha256"], "id": None, "codec_aware": False, "ensemble": True,
+        "teacher": None,
+    }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------ a model file
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "told"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0"), (Wanting, BadInput), "SHA-256|load"),
+        (lambda path: path.with_suffix(".json").write_text("{}"), BadInput, "is not the sidecar of a model"),
+        (lambda path: path.with_suffix(".json").write_text("{"), BadInput, "not valid JSON"),
+        (lambda path: path.write_text("no model"), BadInput, "onnxruntime cannot load"),
+        (lambda path: path.unlink(), BadInput, "cannot be read"),
+        (lambda path: path.write_bytes(export.single(networks()[0], SCALE)), Wanting, "describes a model with SHA-256"),
+    ],
+)
+def test_a_model_that_cannot_be_trusted_is_refused(
+    change: Callable[[Path], object], error: type[Exception], told: str, models: Path
+) -> None:
+    path = models / f"{STEM}_seed0.onnx"
+    open_model(path)
+    change(path)
+    with pytest.raises(error, match=told):
+        open_model(path)
+
+
+def test_a_graph_with_other_ends_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(export.single(networks()[0], SCALE, "quality"))
+    with pytest.raises(BadInput, match=r"gives \['quality'\]; expected"):
+        open_model(tmp_path / "m.onnx")
+
+
+def test_a_score_that_is_no_number_is_an_error(tmp_path: Path) -> None:
+    broken: Network = networks("linear")[0]
+    with torch.no_grad():
+        broken.biases[0].fill_(torch.nan)
+    (tmp_path / "m.onnx").write_bytes(export.single(broken, SCALE))
+    with pytest.raises(Wanting, match="200 values of score that are not finite"):
+        open_model(tmp_path / "m.onnx").scores(TABLE.features, TABLE.codec)
+
+
+def test_harmonic_mean_as_libvmaf_has_it() -> None:
+    found = pooled(np.array([0.0, 50.0, 100.0]))
+    assert found.mean == 50
+    assert found.min == 0
+    assert found.harmonic_mean == pytest.approx(3 / (1 / 1 + 1 / 51 + 1 / 101) - 1)
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = runtime.open_session(export.fused(networks(), SCALE))
+    whole = runtime.compute(session, TABLE.features, TABLE.codec)
+    monkeypatch.setattr(runtime, "BLOCK", 7)
+    parts = runtime.compute(session, TABLE.features, TABLE.codec)
+    for name, values in whole.items():
+        assert parts[name] == pytest.approx(values, abs=1e-4)
+
+
+# ------------------------------------------------------------------------------------------ a pair of clips
+
+
+def golden_files(folder: Path, name: str) -> tuple[SourceFile, SourceFile]:
+    """A golden pair as headerless files whose names tell their geometry."""
+    (made,) = (found for found in golden.pairs() if found.name == name)
+    files = []
+    for role, luma in (("reference", made.reference), ("distorted", made.distorted)):
+        path = folder / f"{role}_480x270_25fps_{made.bits}bit_420.yuv"
+        golden.write_clip(path, luma, made.bits)
+        files.append(SourceFile(path=path, kind="yuv", label=role, geometry=made.geometry))
+    return files[0], files[1]
+
+
+@pytest.mark.ffmpeg
+@pytest.mark.parametrize("name", ["natural-8bit", "natural-10bit"])
+@pytest.mark.parametrize("by", ["filter", "tool"])
+def test_features_of_a_golden_pair(name: str, by: str, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    scorer: base.CellScorer = FilterScorer(ffmpeg=ffmpeg)
+    if by == "tool":
+        stand_in = write_tool(tmp_path / "tool" / "vmaf", ffmpeg)
+        scorer = vmaf_tool.locate(stand_in, origin="here", ffmpeg=ffmpeg, processes=Processes())
+    reference, distorted = golden_files(tmp_path, name)
+    scores = pair.extract(scorer, reference, distorted, processes=Processes(), threads=2)
+    assert means(scores) == pytest.approx(golden.EXPECTED[name], abs=contract.GOLDEN_TOLERANCE)
+
+
+@pytest.mark.ffmpeg
+def test_a_pair_has_the_features_of_the_cell(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:
+    cell = cell_of(make_clip(tmp_path / "Life.mkv", "Life", frames=20), tools)
+    scorer, processes = FilterScorer(ffmpeg=tools.ffmpeg), Processes()
+    work = Work(file=cell.source.file, settings=cell.settings, teacher=cell.teacher, keep="kept.mkv")
+    with scratch_folder() as scratch:
+        base.run(scorer, work, tools.ffmpeg, processes=processes, scratch=scratch, tried="a cell", limit=Patience())
+        expected = scorer.scores(scratch, "")
+        distorted = inspect(scratch / "kept.mkv", "kept", assumed=None, tools=tools)
+        found = pair.extract(scorer, cell.source.file, distorted, processes=processes, threads=1)
+    assert np.array_equal(found.features, expected.features)
+    assert np.array_equal(found.vmaf, expected.vmaf)
+
+
+@pytest.mark.ffmpeg
+def test_from_two_clips_to_scores(models: Path, tmp_path: Path, ask: Ask) -> None:
+    reference, distorted = golden_files(tmp_path, "natural-8bit")
+    found, said = ask(
+        "--model", models / f"{STEM}_ensemble.onnx", "--ref", reference.path, "--dis", distorted.path,
+        "--encoder", "hevc_nvenc", "--cq", "31", "--preset", "p4", "--json",
+    )  # fmt: skip
+    (encode,) = found["encodes"]
+    assert (encode["encoder"], encode["preset"], encode["cq"], encode["frames"]) == ("hevc_nvenc", "p4", 31, 6)
+    assert np.mean(encode["libvmaf"]) == pytest.approx(golden.EXPECTED["natural-8bit"][-1], abs=2e-3)
+    assert all(0 <= value <= 100 for value in encode["score"])
+    assert found["libvmaf"] == "vmaf_v0.6.1"
+    assert "hevc_nvenc: the model was never trained on it" in said
+    assert found["remarks"] == ["hevc_nvenc: the model was never trained on it; its scores are extrapolated."]
+
+
+@pytest.mark.ffmpeg
+def test_a_yuv_whose_name_tells_nothing(plain: Path, tmp_path: Path, ask: Ask) -> None:
+    for file, name in zip(golden_files(tmp_path, "natural-8bit"), ("r.yuv", "d.yuv"), strict=True):
+        file.path.rename(tmp_path / name)
+    pair_of = ("--model", plain, "--ref", tmp_path / "r.yuv", "--dis", tmp_path / "d.yuv")
+    found, _ = ask(*pair_of, "--geometry", "480x270@25", "--json")
+    assert found["encodes"][0]["frames"] == 6
+    assert "nothing tells its geometry" in ask(*pair_of, code=exits.BAD_INPUT)[1]
+
+
+@pytest.mark.ffmpeg
+def test_clips_that_differ_are_refused_with_both(
+    plain: Path, clips: Path, tmp_path: Path, make_clip: MakeClip, ask: Ask
+) -> None:
+    shorter = make_clip(tmp_path / "short.mkv", "Fractal", frames=7)
+    said = ask("--model", plain, "--ref", clips / "Fractal.mkv", "--dis", shorter, code=exits.BAD_INPUT)[1]
+    assert "Fractal.mkv: 320x180 yuv420p, range tv, 25 fps, 10 frames" in said
+    assert "short.mkv: 320x180 yuv420p, range tv, 25 fps, 7 frames" in said
+
+
+def pair_of(clips: Path) -> tuple[str | Path, ...]:
+    return "--ref", clips / "Fractal.mkv", "--dis", clips / "Fractal.mkv"
+
+
+@pytest.mark.ffmpeg
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "--encoder and --cq are missing"),
+        (("--encoder", "libx264"), "--encoder and --cq are missing"),
+        (("--encoder", "libx264", "--cq", "31", "--preset", "p4"), "libx264 has no preset 'p4'"),
+        (("--encoder", "h264_amf", "--cq", "31", "--preset", "balanced"), "all presets of h264_amf are one"),
+        (("--encoder", "libx264", "--cq", "99"), "99 is not in the range"),
+        (("--encoder", "libx264", "--cq", "31", "--geometry", "320x180@25"), "neither clip is a .yuv"),
+    ],
+)
+def test_a_model_that_looks_at_the_encode_has_to_be_told(
+    options: tuple[str, ...], told: str, models: Path, clips: Path, ask: Ask
+) -> None:
+    said = ask("--model", models / f"{STEM}_seed0.onnx", *pair_of(clips), *options, code=exits.BAD_INPUT)[1]
+    assert told in said
+
+
+@pytest.mark.ffmpeg
+def test_an_encoder_that_nobody_knows_is_said(models: Path, clips: Path, ask: Ask) -> None:
+    model = models / f"{STEM}_seed0.onnx"
+    found, said = ask("--model", model, *pair_of(clips), "--encoder", "xeve", "--cq", "31", "--json")
+    assert "xeve: not in the vocabulary" in said
+    # a clip against itself: libvmaf's scores may all be one, for which no correlation exists
+    assert (found["agreement"]["plcc"] is None) == (found["agreement"]["undefined"] is not None)
+
+
+@pytest.mark.ffmpeg
+def test_options_that_would_do_nothing_are_refused(plain: Path, clips: Path, promoted: Path, ask: Ask) -> None:
+    def refused(*argv: str | Path) -> str:
+        return ask("--model", plain, *argv, code=exits.BAD_INPUT)[1]
+
+    assert "does not look at the encode" in refused(*pair_of(clips), "--encoder", "libx264", "--cq", "31")
+    assert "--cq is about --ref and --dis" in refused("--corpus", promoted, "--cq", "31")
+    assert "--ffmpeg is about --ref and --dis" in refused("--corpus", promoted, "--ffmpeg", "/x")
+    assert "Give either --corpus" in refused("--ref", clips / "Fractal.mkv")
+    assert "Give either --corpus" in refused("--corpus", promoted, *pair_of(clips))
+    assert "Give either --corpus" in refused()
+    assert "is not a file" in refused("--ref", clips, "--dis", clips / "Fractal.mkv")

@@ -1,0 +1,36 @@
+"""Rows that a network learns quickly."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kit.corpus.store.shard import CellEntry
+from kit.training.codec_block import codec_block
+from kit.training.table import Table
+
+#: Label of each source's group.
+GROUPS = {"Fuente1": "Fuente", "Fuente2": "Fuente", "Highway": "Highway", "Tango": "Tango", "Crowd": "Crowd"}
+
+
+def make_table(frames: int = 20, groups: dict[str, str] | None = None) -> Table:
+    """Rows whose target is a smooth function of features and quality point."""
+    generator = np.random.default_rng(3)
+    places = [(source, group, cq) for source, group in (groups or GROUPS).items() for cq in (19, 37)]
+    entries = tuple(
+        CellEntry(
+            key=f"{number:02d}", source=source, src_sha256=source.rjust(64, "0"), group=group, encoder="libx264",
+            preset="medium", cq=cq, rows=frames, encoded_bytes=1, content_sha256="", path="",
+        )
+        for number, (source, group, cq) in enumerate(places)
+    )  # fmt: skip
+    count = frames * len(entries)
+    features = generator.uniform(0.3, 1.0, (count, 6)).astype(np.float32)
+    features[:, 5] *= 10
+    cell = np.repeat(np.arange(len(entries), dtype=np.int32), frames)
+    blocks = np.array([codec_block(entry.encoder, entry.preset, entry.cq) for entry in entries], dtype=np.float32)
+    codec = blocks[cell]
+    target = 20 + 50 * features[:, 0] * features[:, 1] + 15 * features[:, 2] + 10 * codec[:, -1] - features[:, 5]
+    return Table(
+        cells=entries, cell=cell, frame=np.tile(np.arange(frames, dtype=np.int32), len(entries)),
+        features=features, codec=codec, target=target.astype(np.float32),
+    )  # fmt: skip

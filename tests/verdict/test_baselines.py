@@ -1,0 +1,187 @@
+"""What the ensemble is compared with, as steps, bundles and options have it; and the gate that is asked for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kit.core import contract, exits, layout
+from kit.core.errors import BadInput
+from kit.core.values import Geometry
+from kit.corpus.store.shard import read_manifest
+from kit.models.model_file import baseline_model
+from kit.options.resolve import complete
+from kit.prereqs.estimate import TRAINING_START, estimate
+from kit.steps import step_03_train, step_04_verdict, step_05_bundle
+from kit.steps.results import Verdict
+from kit.system.fsio import sha256_file, write_json
+from kit.training import predictions
+from kit.verify.checks import run_checks
+from kit.verify.replay import ReceivedRun
+from tests.cli.builders import Command
+from tests.options.builders import run_in
+from tests.platforms.builders import ready
+
+MODEL = "fr_regressor_v2_ensemble_v1_ensemble"
+
+
+@pytest.fixture
+def run(promoted: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(promoted, tmp_path / "run")
+
+
+@pytest.fixture
+def shipped(promoted: Path, tmp_path: Path) -> Path:
+    """A model with its sidecar, which was fitted on the very corpus."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    for suffix in (".onnx", ".json"):
+        shutil.copy(promoted / layout.EXPORTS / f"{MODEL}{suffix}", folder)
+    return folder / f"{MODEL}.onnx"
+
+
+def judged(run: Path, **options: object) -> Verdict:
+    """Steps 3 and 4; the members are there already."""
+    config, session = run_in(run, **options)
+    trained = step_03_train.run(config, read_manifest(run / layout.CORPUS), session)
+    return step_04_verdict.run(config, trained, session)
+
+
+def wrong(run: Path, word: str) -> list[str]:
+    """The checks that a run folder would not pass as a bundle."""
+    write_json(run / layout.MANIFEST, {
+        "schema_version": 1, "kit_version": "0", "box": "testbox", "verdict": word, "demo": False,
+        "created_at_utc": "2026-01-01T00:00:00Z", "files": [],
+    })  # fmt: skip
+    return [check.name for check in run_checks(ReceivedRun(run)) if not check.passed]
+
+
+def test_each_baseline_is_trained_in_the_same_folds_with_the_same_seeds(promoted: Path) -> None:
+    own = predictions.read(promoted / layout.PREDICTIONS)
+    told: Any = json.loads((promoted / layout.TRAINING).read_text())["baselines"]
+    assert set(told) == set(contract.BASELINES)
+    for name in contract.BASELINES:
+        found = predictions.read(promoted / layout.baseline_predictions(name))
+        assert found.same_rows(own)
+        assert not np.array_equal(found.prediction, own.prediction)
+        digest = sha256_file(promoted / layout.baseline_predictions(name))
+        assert told[name] == {"predictions_sha256": digest, "problems": [], "model": None}
+    block: Any = json.loads((promoted / "PROMOTE.json").read_text())["evidence"]["codec_block"]
+    assert block.startswith("Worth it")
+
+
+def test_other_architectures_have_no_baselines(run: Path) -> None:
+    verdict = judged(run, arch="linear", epochs=2, seeds=(0,))
+    assert verdict.document["evidence"]["baselines"] == {}
+    assert verdict.document["evidence"]["codec_block"] is None
+    assert "baseline_plcc_loss_max" not in {check["name"] for check in verdict.document["expert_gate"]["checks"]}
+    assert not list((run / layout.LOSO).glob("baseline_*"))
+    assert wrong(run, verdict.word) == []
+
+
+def test_a_model_that_was_fitted_on_this_corpus_is_marked_as_leaked(run: Path, shipped: Path) -> None:
+    verdict = judged(run, baseline=shipped)
+    found = verdict.document["evidence"]["baselines"][contract.SHIPPED]
+    assert found["leaked"] is True
+    assert "this corpus" in found["leaked_reason"]
+    assert found["mean_plcc"] > 0.99
+    assert found["model"]["file"] == shipped.name
+    assert verdict.document["expert_gate"]["passed"]
+    assert wrong(run, "PROMOTE") == []
+    config, session = run_in(run, baseline=shipped)
+    config = replace(config, corpus=run)
+    assert layout.baseline_predictions(contract.SHIPPED) in step_05_bundle.contents(config, "PROMOTE", (0, 1))
+    again = step_03_train.load(config, session)
+    assert again.baselines[contract.SHIPPED].model == found["model"]
+
+
+def test_a_model_without_a_sidecar_may_have_known_everything(run: Path, shipped: Path) -> None:
+    shipped.with_suffix(".json").unlink()
+    found = judged(run, baseline=shipped).document["evidence"]["baselines"][contract.SHIPPED]
+    assert (found["leaked"], found["model"]["corpus_sha256"]) == (None, None)
+    assert "no sidecar" in found["leaked_reason"]
+
+
+def test_a_model_that_lists_none_of_the_sources_is_no_leak(run: Path, shipped: Path) -> None:
+    sidecar = json.loads(shipped.with_suffix(".json").read_text())
+    assert len(sidecar["corpus"]["source_ids"]) == 4
+    sidecar["corpus"] |= {"sha256": "1" * 64, "source_ids": ["2" * 64]}
+    shipped.with_suffix(".json").write_text(json.dumps(sidecar))
+    assert judged(run, baseline=shipped).document["evidence"]["baselines"][contract.SHIPPED]["leaked"] is False
+
+
+def test_a_file_that_is_no_model_is_refused_before_anything_is_done(
+    run: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(b"no model")
+    before = sorted((run / layout.LOSO).iterdir())
+    write_json(run / layout.CONFIG, {"options": {}})
+    assert command(["train", "--out-dir", str(run), "--baseline", str(bad)]) == exits.BAD_INPUT
+    assert "--baseline: onnxruntime cannot load bad.onnx" in " ".join(capsys.readouterr().err.split())
+    assert sorted((run / layout.LOSO).iterdir()) == before
+    assert (run / "PROMOTE.json").is_file()
+
+
+def test_a_model_that_breaks_the_format_is_refused(shipped: Path, tmp_path: Path) -> None:
+    import onnx
+
+    assert baseline_model(shipped).ensemble
+    model = onnx.load_model(shipped)
+    model.ir_version = 9
+    path = tmp_path / "other.onnx"
+    onnx.save_model(model, path)
+    with pytest.raises(BadInput, match=r"--baseline: other.onnx: ir_version 9, expected 8"):
+        baseline_model(path)
+    with pytest.raises(BadInput, match=r"--baseline: .* cannot be read"):
+        baseline_model(tmp_path / "nothing.onnx")
+
+
+def test_the_gate_that_is_asked_for_decides(run: Path) -> None:
+    """Five points off: PLCC does not see it, and the expert gate does."""
+    path = run / layout.PREDICTIONS
+    found = predictions.read(path)
+    predictions.write(path, replace(found, prediction=np.clip(found.prediction + np.float32(5), 0, 100)))
+    training = json.loads((run / layout.TRAINING).read_text())
+    write_json(run / layout.TRAINING, training | {"predictions_sha256": sha256_file(path)})
+    words = {}
+    for gate in ("expert", "default"):
+        config, session = run_in(run, gate=gate)
+        verdict = step_04_verdict.run(config, step_03_train.load(config, session), session)
+        words[gate] = verdict.word
+        assert verdict.document["decided_by"] == gate
+        assert verdict.document["gate"]["passed"]
+        assert {"ensemble_rmse_max", "source_bias_max"} <= set(verdict.document["expert_gate"]["failing"])
+        assert "gate" not in wrong(run, verdict.word)
+        assert "evidence" not in wrong(run, verdict.word)
+    assert words == {"expert": "HOLD", "default": "PROMOTE"}
+
+
+def test_a_bundle_cannot_choose_the_laxer_gate(run: Path) -> None:
+    test_the_gate_that_is_asked_for_decides(run)
+    config, session = run_in(run, gate="expert")
+    step_04_verdict.run(config, step_03_train.load(config, session), session)
+    told = json.loads((run / "HOLD.json").read_text())
+    write_json(run / "HOLD.json", told | {"decided_by": "default"})
+    assert "gate" in wrong(run, "HOLD")
+
+
+def test_the_plan_counts_the_baselines() -> None:
+    shape = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=3200)
+    files = [SimpleNamespace(content_group=name, geometry=shape) for name in "abcde"]
+    found: Any = SimpleNamespace(files=files, points=[("libx264", 31)], encoders=[ready()],
+                                 facts=SimpleNamespace(cores=2))  # fmt: skip
+    plans = {arch: estimate(complete({"arch": arch}, {}, out_dir=Path("x"), box="b", box_origin=""), found)
+             for arch in ("fr_regressor_v2", "mlp_medium")}  # fmt: skip
+    assert plans["fr_regressor_v2"].members == 4 * 25
+    assert plans["mlp_medium"].members == 25
+    times = [plans[arch].training_seconds - TRAINING_START for arch in ("fr_regressor_v2", "mlp_medium")]
+    assert times[0] == pytest.approx(2.6 * times[1])

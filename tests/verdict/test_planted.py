@@ -1,0 +1,185 @@
+"""What is wrong with a training on purpose is caught, and what is wrong is named, by one of the gates or by both.
+
+The learner here is a line through features and quality point, fitted in the same folds: small, honest, and quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kit.core.values import Cell
+from kit.corpus.store.cellfile import CellRows
+from kit.steps.results import Training
+from kit.steps.step_04_verdict import Judgement, judge
+from kit.training import table
+from kit.training.folds import by_group
+from kit.training.predictions import Predictions, from_columns
+from kit.training.table import Table
+from kit.verdict.baselines import Baseline
+from tests.corpus.builders import plan, rows_of, shard_of
+
+FRAMES = 40
+SOURCES = ("Highway", "Park", "Tango", "Crowd", "River", "Night")
+ENCODERS = ("libx264", "libx265", "libsvtav1")
+SEEDS = (0, 1, 2)
+#: What a cell's rows are, and what the predictions of all seeds become [seeds, rows].
+Rows = Callable[[Cell], CellRows]
+Change = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+
+
+def honest(cell: Cell) -> CellRows:
+    """A clip with a motion of its own; its score is a line in features and quality point, with a little noise."""
+    content = np.random.default_rng(int(cell.source.sha256[:8], 16))
+    noise = np.random.default_rng(int(cell.key[:8], 16))
+    motion = 4 + content.normal(0, 1, FRAMES)
+    detail = np.convolve(content.normal(0, 1, FRAMES + 4), np.ones(5) / 5, mode="valid")
+    loss = (cell.settings.cq - 10) / 41
+    features = np.stack([0.98 - share * loss + 0.02 * detail + noise.normal(0, 0.003, FRAMES)
+                         for share in (0.15, 0.5, 0.35, 0.25, 0.2)] + [motion], axis=1)  # fmt: skip
+    vmaf = 100 - 45 * loss + 4 * detail - 0.8 * (motion - 4) + noise.normal(0, 0.4, FRAMES)
+    return told(cell, features, vmaf)
+
+
+def told(cell: Cell, features: np.ndarray[Any, Any], vmaf: np.ndarray[Any, Any]) -> CellRows:
+    """Rows as a scorer gives them, their hash with them."""
+    rows = replace(rows_of(cell), features=features, vmaf=np.clip(vmaf, 0, 100))
+    return replace(rows, facts={**rows.facts, "content_sha256": rows.content_sha256()})
+
+
+def shuffled(cell: Cell) -> CellRows:
+    """The scores of one source are those of other frames and quality points."""
+    rows = honest(cell)
+    if cell.source.label != "Tango":
+        return rows
+    order = np.random.default_rng(int(cell.key[:8], 16))
+    return told(cell, rows.features, order.uniform(55, 100, FRAMES))
+
+
+def unseen_by_the_features(cell: Cell) -> CellRows:
+    """One encoder is worse by six points in a way that no input tells."""
+    rows = honest(cell)
+    return told(cell, rows.features, rows.vmaf - 6) if cell.settings.encoder == "libsvtav1" else rows
+
+
+def same_content_twice(cell: Cell) -> CellRows:
+    """Highway under another name: three frames later, graded and coded once more, so that no hash tells."""
+    if cell.source.label != "Autobahn":
+        return honest(cell)
+    other = honest(replace(cell, source=replace(cell.source, sha256=plan(("Highway",))[0].source.sha256)))
+    noise = np.random.default_rng(5).normal(0, 0.004, other.features.shape)
+    return told(cell, np.roll(other.features * 1.01 + noise, 3, axis=0), np.roll(other.vmaf, 3))
+
+
+def unchanged(scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return scores
+
+
+def collapsed(scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Seed 1 has learned little more than the mean: its order is right, its scale is not."""
+    found = scores.copy()
+    found[1] = found[1].mean() + 0.2 * (found[1] - found[1].mean())
+    return found
+
+
+def noise_only(scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    found = scores.copy()
+    found[1] = np.random.default_rng(9).uniform(40, 100, scores.shape[1])
+    return found
+
+
+def off_by_five(scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Scaled about 100, so that they are five points too low in the mean."""
+    lost = 100 - scores
+    return 100 - lost * (1 + 5 / lost.mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planted:
+    """What is planted, and what has to be said of it: words of both gates, checks of the expert gate with where."""
+
+    sources: tuple[str, ...] = SOURCES
+    rows: Rows = honest
+    change: Change = unchanged
+    default: str
+    expert: str
+    named: Mapping[str, Any]
+
+
+PLANTED = {
+    "nothing": Planted(default="PROMOTE", expert="PROMOTE", named={}),
+    "shuffled-labels": Planted(
+        rows=shuffled, default="HOLD", expert="HOLD", named={"group_plcc_min": "Tango", "mean_plcc_low_min": None}
+    ),
+    "a-source-under-two-names": Planted(
+        sources=(*SOURCES, "Autobahn"), rows=same_content_twice, default="PROMOTE", expert="HOLD",
+        named={"near_duplicates_max": "Autobahn and Highway"},
+    ),
+    "a-bad-encoder": Planted(
+        rows=unseen_by_the_features, default="PROMOTE", expert="HOLD", named={"encoder_bias_max": "libsvtav1"}
+    ),
+    "a-seed-collapsed": Planted(
+        change=collapsed, default="PROMOTE", expert="HOLD", named={"seed_rmse_max": "seed 1"}
+    ),
+    "a-seed-of-noise": Planted(change=noise_only, default="HOLD", expert="HOLD", named={"seed_rmse_max": "seed 1"}),
+    "five-points-off": Planted(
+        change=off_by_five, default="PROMOTE", expert="HOLD", named={"ensemble_rmse_max": None, "source_bias_max": ...}
+    ),
+}  # fmt: skip
+
+
+def inputs(rows: Table, *, quality: bool) -> np.ndarray[Any, Any]:
+    columns = [rows.features.astype(np.float64), np.ones((len(rows), 1))]
+    return np.concatenate([*columns, rows.codec[:, -1:].astype(np.float64)] if quality else columns, axis=1)
+
+
+def learned(rows: Table, corpus_sha256: str, change: Change, *, quality: bool) -> Predictions:
+    """Out-of-fold predictions of every seed, each of which saw its own half of the training rows."""
+    known, folds = inputs(rows, quality=quality), by_group(rows)
+    scores = np.empty((len(SEEDS), len(rows)))
+    labels = np.empty(len(rows), dtype=object)
+    for fold in folds:
+        labels[fold.held] = fold.held_out
+        for index, seed in enumerate(SEEDS):
+            own = np.random.default_rng(seed).permutation(fold.train)[: len(fold.train) // 2]
+            weights = np.linalg.lstsq(known[own], rows.target[own].astype(np.float64), rcond=None)[0]
+            scores[index, fold.held] = known[fold.held] @ weights
+    keys = np.array([entry.key for entry in rows.cells])[rows.cell]
+    times = len(SEEDS)
+    return from_columns(corpus_sha256, {
+        "seed": np.repeat(np.array(SEEDS, dtype=np.int32), len(rows)), "fold": np.tile(labels.astype(np.str_), times),
+        "cell_key": np.tile(keys, times), "frame_index": np.tile(rows.frame, times),
+        "target": np.tile(rows.target, times),
+        "prediction": np.clip(change(scores), 0, 100).astype(np.float32).ravel(),
+    })  # fmt: skip
+
+
+def judged(folder: Path, planted: Planted) -> Judgement:
+    cells = plan(planted.sources, ENCODERS, (19, 31, 43), frames=FRAMES)
+    shard = shard_of(folder, cells, rows=planted.rows)
+    rows = table.load(shard)
+    found = {quality: learned(rows, shard.corpus_sha256, planted.change if quality else unchanged, quality=quality)
+             for quality in (True, False)}  # fmt: skip
+    linear = Baseline(predictions=found[False], problems=(), model=None)
+    training = Training(shard=shard, seeds=SEEDS, folds="loso", holdout=(), predictions=found[True], problems=(),
+                        baselines={"linear": linear}, rows=rows)  # fmt: skip
+    return judge(training, ())
+
+
+@pytest.mark.parametrize("planted", PLANTED.values(), ids=PLANTED)
+def test_what_is_planted_is_caught_and_named(planted: Planted, tmp_path: Path) -> None:
+    found = judged(tmp_path / "corpus", planted)
+    assert found.evidence["problems"] == []
+    failing = {check.name: check.where for check in found.expert.checks if not check.passed}
+    assert (found.word("default"), found.word("expert")) == (planted.default, planted.expert)
+    assert planted.named.keys() <= failing.keys()
+    for name, where in planted.named.items():
+        assert where is ... or failing[name] == where
+    assert failing.keys() == set(found.expert.failing)
+    if not planted.named:
+        assert failing == {}

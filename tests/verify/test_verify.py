@@ -1,0 +1,487 @@
+"""A bundle from somebody else: an honest one is valid, and the check that is there for it finds each lie."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+from safetensors.numpy import load_file, save_file
+
+from kit.core import exits, layout
+from kit.corpus.store.shard import read_manifest
+from kit.options.session import KIT_ROOT
+from kit.steps import step_03_train, step_04_verdict
+from kit.system.archive import Member, write_tar_gz
+from kit.system.fsio import sha256_file, write_json
+from kit.system.proc import Processes
+from kit.system.ui import Ui
+from kit.training import predictions
+from kit.training.predictions import Predictions
+from kit.verify.bundle import UNPROVEN, UNSIGNED, verify
+from kit.verify.check import Check
+from kit.verify.checks import run_checks
+from kit.verify.replay import ReceivedRun, unlike
+from kit.verify.retrain import Retraining
+from tests.cli.builders import Command
+from tests.options.builders import run_in
+
+Change = Callable[[Path], object]
+TOP = "ensemble-results-testbox-20260101T000000Z"
+#: What stays on the box.
+LOCAL = (".lock", layout.CONFIG, layout.MANIFEST, "cache", layout.CHECKPOINTS)
+
+
+def files_of(run: Path) -> dict[str, bytes]:
+    """What goes into the bundle of a run folder."""
+    names = sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
+    return {name: (run / name).read_bytes() for name in names if not name.startswith(LOCAL)}
+
+
+def manifest_of(files: dict[str, bytes], word: str | None = "PROMOTE") -> dict[str, Any]:
+    return {
+        "schema_version": 1, "kit_version": "0", "box": "testbox", "verdict": word, "demo": False,
+        "created_at_utc": "2026-01-01T00:00:00Z",
+        "files": [{"path": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+                  for name, data in files.items()],
+    }  # fmt: skip
+
+
+def packed(target: Path, files: dict[str, bytes], manifest: dict[str, Any]) -> Path:
+    members = {layout.MANIFEST: json.dumps(manifest).encode(), **files}
+    write_tar_gz(target, [Member(name=f"{TOP}/{name}", data=data) for name, data in members.items()], mtime=0)
+    return target
+
+
+def bundle_of(run: Path, target: Path, word: str | None = "PROMOTE") -> Path:
+    """Pack a run folder as somebody would who can compute hashes."""
+    files = files_of(run)
+    return packed(target, files, manifest_of(files, word))
+
+
+def checked(run: Path, word: str | None = "PROMOTE") -> dict[str, Check]:
+    """Every check of a run folder as it would come out of its bundle."""
+    write_json(run / layout.MANIFEST, manifest_of(files_of(run), word))
+    return {check.name: check for check in run_checks(ReceivedRun(run))}
+
+
+def wrong(run: Path, word: str | None = "PROMOTE") -> list[str]:
+    return [name for name, check in checked(run, word).items() if not check.passed]
+
+
+@pytest.fixture
+def run(promoted: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(promoted, tmp_path / "run")
+
+
+def edit(path: Path, change: Callable[[Any], object]) -> None:
+    """Change a JSON file in place."""
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
+
+
+def repredict(run: Path, change: Callable[[Predictions], Predictions]) -> None:
+    """Change the predictions, and tell everybody their new hash."""
+    path = run / layout.PREDICTIONS
+    predictions.write(path, change(predictions.read(path)))
+    digest = sha256_file(path)
+    edit(run / layout.TRAINING, lambda value: value.update(predictions_sha256=digest))
+    edit(run / "PROMOTE.json", lambda value: value["evidence"].update(predictions_sha256=digest))
+
+
+# ------------------------------------------------------------------------------------------------ honest bundles
+
+
+def test_an_honest_promotion_is_valid_from_the_archive_to_the_models(
+    run: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(["verify", str(bundle_of(run, tmp_path / f"{TOP}.tar.gz")), "--json"]) == exits.OK
+    found = json.loads(capsys.readouterr().out)
+    assert [check["name"] for check in found["checks"]] == [
+        "archive", "documents", "verdict file", "cells", "scorer", "predictions", "targets", "baselines",
+        "reports", "gate", "evidence", "model descriptions", "model files", "model scores",
+    ]  # fmt: skip
+    assert all(check["passed"] for check in found["checks"])
+    assert (found["valid"], found["verdict"], found["box"]) == (True, "PROMOTE", "testbox")
+    assert found["labels"] == [UNSIGNED, UNPROVEN]
+
+
+def test_members_trained_again_prove_the_predictions(
+    run: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = bundle_of(run, tmp_path / f"{TOP}.tar.gz")
+    assert command(["verify", str(bundle), "--retrain", "2", "--device", "cpu", "--json"]) == exits.OK
+    found = json.loads(capsys.readouterr().out)
+    assert found["labels"] == [UNSIGNED]
+    assert found["checks"][-1]["found"].startswith("2 of 8 members; PLCC off by at most 0.0e+00")
+
+
+def test_a_hold_and_a_shard_alone_are_valid(run: Path) -> None:
+    config, session = run_in(run, epochs=1)
+    trained = step_03_train.run(config, read_manifest(run / layout.CORPUS), session)
+    assert step_04_verdict.run(config, trained, session).word == "HOLD"
+    assert wrong(run, "HOLD") == []
+    shutil.rmtree(run / layout.LOSO)
+    (run / "HOLD.json").unlink()
+    assert wrong(run, None) == []
+
+
+def test_an_invalid_verdict_that_had_to_be_is_a_valid_bundle(run: Path) -> None:
+    config, session = run_in(run, folds="kfold:5")
+    trained = step_03_train.run(config, read_manifest(run / layout.CORPUS), session)
+    assert step_04_verdict.run(config, trained, session).word == "INVALID"
+    assert wrong(run, "INVALID") == []
+    # without its reason it is one that had not to be
+    edit(run / layout.TRAINING, lambda value: value.update(problems=[], folds="loso"))
+    edit(run / "INVALID.json", lambda value: value["evidence"].update(problems=[], folds="loso"))
+    assert "evidence" in wrong(run, "INVALID")
+
+
+# ---------------------------------------------------------------------------------------------------------- lies
+
+
+def _lower(value: Any) -> None:
+    value["gate"].update(mean_plcc_threshold=0.5, thresholds_sha256="0" * 64)
+
+
+def _scale(model: onnx.ModelProto) -> None:
+    for weights in model.graph.initializer:
+        if weights.data_type == TensorProto.FLOAT and len(weights.dims) > 1:
+            weights.raw_data = (-onnx.numpy_helper.to_array(weights)).tobytes()
+
+
+def _outside(model: onnx.ModelProto) -> None:
+    first = model.graph.initializer[0]
+    first.ClearField("raw_data")
+    first.data_location = TensorProto.EXTERNAL
+    first.external_data.add(key="location", value="../../../../etc/hostname")
+
+
+def _operator(model: onnx.ModelProto) -> None:
+    (output,) = (node for node in model.graph.node if "score" in node.output)
+    output.output[:] = ["before"]
+    model.graph.node.append(helper.make_node("Sin", ["before"], ["score"]))
+
+
+def _domain(model: onnx.ModelProto) -> None:
+    model.opset_import.append(helper.make_opsetid("com.evil", 1))
+    model.graph.node[0].domain = "com.evil"
+
+
+def _huge(model: onnx.ModelProto) -> None:
+    zeros = helper.make_tensor("zeros", TensorProto.INT64, [2], [1 << 20, 1 << 20])
+    model.graph.initializer.append(zeros)
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["zeros"], ["huge"]))
+    model.graph.node.append(helper.make_node("ReduceSum", ["huge"], ["sum"], keepdims=0))
+    (output,) = (node for node in model.graph.node if "score" in node.output)
+    output.output[:] = ["before"]
+    model.graph.node.append(helper.make_node("Add", ["before", "sum"], ["score"]))
+
+
+def remodel(change: Callable[[onnx.ModelProto], None]) -> Change:
+    """Change the model of seed 0, and its hash wherever it stands."""
+
+    def made(run: Path) -> None:
+        (path,) = (run / layout.EXPORTS).glob("*_seed0.onnx")
+        model = onnx.load_model(path, load_external_data=False)
+        change(model)
+        path.write_bytes(model.SerializeToString())
+        digest = sha256_file(path)
+        edit(path.with_suffix(".json"), lambda value: value.update(sha256=digest))
+        edit(run / layout.REGISTRY, lambda value: [line.update(sha256=digest) for line in value["models"]
+                                                   if line["onnx"] == path.name])  # fmt: skip
+
+    return made
+
+
+def document(name: str, change: Callable[[Any], object]) -> Change:
+    return lambda run: edit(run / name, change)
+
+
+def text(name: str, content: str) -> Change:
+    return lambda run: (run / name).write_text(content)
+
+
+def predicted(change: Callable[[Predictions], Predictions]) -> Change:
+    return lambda run: repredict(run, change)
+
+
+def rebase(change: Callable[[Predictions], Predictions]) -> Change:
+    """Change what a baseline predicts, and tell its new hash."""
+
+    def lie(run: Path) -> None:
+        path = run / layout.baseline_predictions("linear")
+        predictions.write(path, change(predictions.read(path)))
+        digest = sha256_file(path)
+        edit(run / layout.TRAINING, lambda value: value["baselines"]["linear"].update(predictions_sha256=digest))
+
+    return lie
+
+
+def _rolled(found: Predictions) -> Predictions:
+    return replace(found, prediction=np.roll(found.prediction, 5))
+
+
+def _twice(found: Predictions) -> Predictions:
+    return replace(found, seed=np.zeros_like(found.seed))
+
+
+def _wrong_folds(found: Predictions) -> Predictions:
+    return replace(found, fold=np.roll(found.fold, len(found) // 8))
+
+
+def _targets(found: Predictions) -> Predictions:
+    return replace(found, target=found.prediction)
+
+
+def _of_nan(found: Predictions) -> Predictions:
+    return replace(found, prediction=np.where(np.arange(len(found)) == 7, np.float32(np.nan), found.prediction))
+
+
+def _cell(run: Path) -> Path:
+    return sorted((run / layout.CORPUS / "cells").rglob("*.parquet"))[3]
+
+
+def _export(suffix: str) -> str:
+    return f"{layout.EXPORTS}/fr_regressor_v2_ensemble_v1_{suffix}.json"
+
+
+LIES: dict[str, tuple[Change, str]] = {
+    "thresholds-lowered": (document("PROMOTE.json", _lower), "gate"),
+    "gate-figure": (document("PROMOTE.json", lambda value: value["gate"].update(mean_plcc=0.9999)), "gate"),
+    "seed-figure": (document("PROMOTE.json", lambda v: v["gate"]["per_seed_plccs"].update({"0": 0.9999})), "gate"),
+    "evidence": (document("PROMOTE.json", lambda v: v["evidence"]["ensemble_mean"].update(rmse=0.1)), "evidence"),
+    "corpus-summary": (document("PROMOTE.json", lambda value: value["corpus"].update(rows=10**6)), "evidence"),
+    "demo": (document("PROMOTE.json", lambda value: value.update(demo=True)), "evidence"),
+    "seeds": (document("PROMOTE.json", lambda value: value.update(seeds=[0, 1, 2])), "evidence"),
+    "two-verdicts": (lambda run: shutil.copy(run / "PROMOTE.json", run / "HOLD.json"), "verdict file"),
+    "another-word": (document("PROMOTE.json", lambda value: value.update(verdict="HOLD")), "verdict file"),
+    "report-figure": (document(layout.seed_report(1), lambda value: value.update(mean_plcc=0.9999)), "reports"),
+    "report-fold": (document(layout.seed_report(1), lambda value: value["folds"][0].update(n_val=1)), "reports"),
+    "report-losses-cut": (document(layout.seed_report(1), lambda value: value["training_loss"].pop()), "reports"),
+    "report-loss-below-zero": (
+        document(layout.seed_report(1), lambda value: value["training_loss"].append(-1.0)), "documents"),
+    "report-lacks-a-field": (document(layout.seed_report(1), lambda value: value.pop("folds")), "documents"),
+    "json-nan": (text("PROMOTE.json", '{"schema_version": NaN}'), "documents"),
+    "json-deep": (text("PROMOTE.json", '{"a":' * 100_000), "documents"),
+    "json-types": (document("PROMOTE.json", lambda value: value.update(gate=[])), "documents"),
+    "json-list": (text("PROMOTE.json", "[]"), "documents"),
+    "predictions-shuffled": (predicted(_rolled), "reports"),
+    "predictions-of-one-seed-twice": (predicted(_twice), "predictions"),
+    "predictions-in-other-folds": (predicted(_wrong_folds), "predictions"),
+    "predictions-nan": (predicted(_of_nan), "predictions"),
+    "predictions-are-the-targets": (predicted(_targets), "targets"),
+    "predictions-of-140": (predicted(lambda p: replace(p, prediction=p.prediction + np.float32(100))), "predictions"),
+    "predictions-of-another-corpus": (predicted(lambda p: replace(p, corpus_sha256="0" * 64)), "predictions"),
+    "predictions-not-told": (lambda run: predictions.write(run / layout.PREDICTIONS, _rolled(
+        predictions.read(run / layout.PREDICTIONS))), "predictions"),
+    "no-predictions": (lambda run: (run / layout.PREDICTIONS).unlink(), "predictions"),
+    "predictions-no-parquet": (text(layout.PREDICTIONS, "PAR1" * 50), "predictions"),
+    "cell-damaged": (lambda run: _cell(run).write_bytes(_cell(run).read_bytes()[:-200]), "cells"),
+    "cell-gone": (lambda run: _cell(run).unlink(), "cells"),
+    "cell-of-another-key": (document("corpus/shard.json", lambda v: v["cells"][0].update(key="0" * 64)), "cells"),
+    "cell-path": (document("corpus/shard.json", lambda v: v["cells"][0].update(path="../../../etc/passwd")), "cells"),
+    "recipe": (document(layout.TRAINING, lambda value: value.update(epochs=3)), "reports"),
+    "unknown-architecture": (document(layout.TRAINING, lambda value: value.update(arch="svm")), "reports"),
+    "expert-thresholds": (document("PROMOTE.json", lambda v: v["expert_gate"].update(thresholds_sha256="0" * 64)),
+                          "gate"),
+    "expert-figure": (document("PROMOTE.json", lambda v: v["expert_gate"]["checks"][0].update(value=1.0)), "gate"),
+    "unknown-gate": (document("PROMOTE.json", lambda value: value.update(decided_by="lenient")), "documents"),
+    "interval": (document("PROMOTE.json", lambda v: v["evidence"]["uncertainty"]["rmse"].update(high=0.1)), "evidence"),
+    "source-not-told": (document("PROMOTE.json", lambda v: v["corpus"]["source_ids"].pop()), "evidence"),
+    "no-baseline": (document(layout.TRAINING, lambda value: value["baselines"].pop("linear")), "baselines"),
+    "baseline-hash": (document(layout.TRAINING, lambda v: v["baselines"]["linear"].update(predictions_sha256="0" * 64)),
+                      "baselines"),
+    "baseline-worse": (rebase(lambda p: replace(p, prediction=p.prediction / 2)), "evidence"),
+    "baseline-of-other-rows": (rebase(lambda p: replace(p, target=p.target / 2)), "baselines"),
+    "baseline-not-finite": (rebase(lambda p: replace(p, prediction=p.prediction + np.float32(np.nan))), "baselines"),
+    "model-weights": (remodel(_scale), "model scores"),
+    "model-data-outside": (remodel(_outside), "model files"),
+    "model-operator": (remodel(_operator), "model files"),
+    "model-domain": (remodel(_domain), "model files"),
+    "model-of-a-terabyte": (remodel(_huge), "model scores"),
+    "model-no-onnx": (lambda run: next((run / layout.EXPORTS).glob("*.onnx")).write_bytes(b"x" * 999), "model files"),
+    "model-hash": (document(layout.REGISTRY, lambda v: v["models"][0].update(sha256="0" * 64)), "model descriptions"),
+    "model-scaler": (document(_export("seed0"), lambda v: v["feature_mean"].__setitem__(0, 9.0)), "model descriptions"),
+    "model-gate": (document(_export("seed1"), lambda v: v.update(loso_mean_plcc=1.0)), "model descriptions"),
+    "model-encoders": (document(_export("ensemble"), lambda v: v["trained_encoders"].append("hevc_qsv")),
+                       "model descriptions"),
+    "model-more": (lambda run: shutil.copy(run / layout.REGISTRY, run / layout.EXPORTS / "more.onnx"),
+                   "model descriptions"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("lie", "told_by"), LIES.values(), ids=LIES)
+def test_each_lie_is_found_by_the_check_that_is_there_for_it(run: Path, lie: Change, told_by: str) -> None:
+    lie(run)
+    found = checked(run)
+    assert not found[told_by].passed, found[told_by].found
+    assert found[told_by].found
+
+
+def test_forged_predictions_pass_every_replay_and_no_training(run: Path, tmp_path: Path) -> None:
+    """The teacher's own scores with a little noise, put where the kit keeps what members predict."""
+    config, session = run_in(run)
+    target = predictions.read(run / layout.PREDICTIONS)
+    wanted = {fold: target.target[rows] for _, fold, rows in target.members()}
+    noise = np.random.default_rng(1)
+    for path in (run / layout.CHECKPOINTS).glob("*.safetensors"):
+        forge(path, wanted, noise)
+    trained = step_03_train.run(config, read_manifest(run / layout.CORPUS), session)
+    assert step_04_verdict.run(config, trained, session).word == "PROMOTE"
+    assert wrong(run) == []
+    found = verify(bundle_of(run, tmp_path / "b.tar.gz"), tmp_path / "a", Processes())
+    assert found.valid
+    assert UNPROVEN in found.labels
+
+
+def forge(path: Path, wanted: dict[str, Any], noise: np.random.Generator) -> None:
+    """Put scores close to the teacher's into the checkpoint of a member, whichever fold it is of."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="numpy") as opened:
+        metadata = opened.metadata()
+    arrays = load_file(path)
+    if len(arrays["predictions"]) == 0:
+        return
+    fold = min(wanted, key=lambda name: float(np.abs(wanted[name] - arrays["predictions"]).mean()))
+    close = wanted[fold] + noise.normal(0, 0.3, len(wanted[fold]))
+    arrays["predictions"] = np.clip(close, 0, 100).astype(np.float32)
+    save_file(arrays, path, metadata=metadata)
+
+
+def test_members_trained_again_tell_forged_predictions(run: Path, tmp_path: Path) -> None:
+    target = predictions.read(run / layout.PREDICTIONS)
+    wanted = {fold: target.target[rows] for _, fold, rows in target.members()}
+    for path in (run / layout.CHECKPOINTS).glob("*.safetensors"):
+        forge(path, wanted, np.random.default_rng(1))
+    config, session = run_in(run)
+    step_04_verdict.run(config, step_03_train.run(config, read_manifest(run / layout.CORPUS), session), session)
+    asked = Retraining(count=None, device="cpu", workers=2, folder=tmp_path / "members", ui=Ui())
+    found = verify(bundle_of(run, tmp_path / "b.tar.gz"), tmp_path / "a", Processes(), retraining=asked)
+    assert [check.name for check in found.checks if not check.passed] == ["training"]
+
+
+# ------------------------------------------------------------------------------------------------------- archives
+
+
+def unlisted(files: dict[str, bytes], _manifest: dict[str, Any]) -> None:
+    files["more.json"] = b"{}"
+
+
+def missing(files: dict[str, bytes], _manifest: dict[str, Any]) -> None:
+    del files[layout.PREDICTIONS]
+
+
+def lying_size(_files: dict[str, bytes], manifest: dict[str, Any]) -> None:
+    manifest["files"][3]["size"] += 1
+
+
+def itself(_files: dict[str, bytes], manifest: dict[str, Any]) -> None:
+    manifest["files"].append({"path": layout.MANIFEST, "size": 1, "sha256": "0" * 64})
+
+
+def doubled(_files: dict[str, bytes], manifest: dict[str, Any]) -> None:
+    manifest["files"].append(manifest["files"][0])
+
+
+@pytest.mark.parametrize("change", [unlisted, missing, lying_size, itself, doubled])
+def test_a_manifest_that_lies_is_refused(
+    run: Path, tmp_path: Path, change: Callable[[dict[str, bytes], dict[str, Any]], None]
+) -> None:
+    files = files_of(run)
+    manifest = manifest_of(files)
+    change(files, manifest)
+    found = verify(packed(tmp_path / "b.tar.gz", files, manifest), tmp_path / "a", Processes())
+    assert [(check.name, check.passed) for check in found.checks] == [("archive", False)]
+
+
+def test_a_truncated_archive_ends_with_3(run: Path, tmp_path: Path, command: Command) -> None:
+    bundle = bundle_of(run, tmp_path / "b.tar.gz")
+    bundle.write_bytes(bundle.read_bytes()[:-1000])
+    assert command(["verify", str(bundle)]) == exits.INVALID
+    assert command(["verify", str(tmp_path / "nothing.tar.gz")]) == exits.BAD_INPUT
+
+
+def test_what_takes_too_much_is_ended_and_told(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real process with less memory than it needs: the lead's box lives on, and the bundle is not valid."""
+    starved = "from kit.system.confine import confine; confine(1 << 26, 60); x = bytearray(1 << 30)"
+    done = subprocess.run([sys.executable, "-c", starved], check=False, capture_output=True, text=True, cwd=KIT_ROOT)
+    assert "MemoryError" in done.stderr
+    monkeypatch.setattr("kit.verify.bundle._MODULE", "kit.no_such_module")
+    found = verify(bundle_of(run, tmp_path / "b.tar.gz"), tmp_path / "a", Processes())
+    assert [(check.name, check.passed) for check in found.checks] == [("archive", True), ("limits", False)]
+
+
+# ------------------------------------------------------------------------------------------------ random changes
+
+
+@pytest.fixture(scope="module")
+def content(promoted: Path) -> dict[str, bytes]:
+    return files_of(promoted)
+
+
+def decision(folder: Path) -> object:
+    """What somebody decides on: verdict, gate, corpus, evidence, predictions, rows, models."""
+    seen = ReceivedRun(folder)
+    verdict = {name: seen.verdict[name] for name in ("verdict", "seeds", "gate", "corpus", "evidence", "demo")}
+    parts = seen.predictions
+    rows = seen.rows
+    models = {path.name: path.read_bytes() for path in (folder / layout.EXPORTS).glob("*.onnx")}
+    return (verdict, parts.target.tobytes(), parts.prediction.tobytes(), parts.fold.tobytes(), parts.cell.tobytes(),
+            rows.features.tobytes(), rows.codec.tobytes(), rows.target.tobytes(), models)  # fmt: skip
+
+
+@given(data=st.data())
+@settings(max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_random_change_is_found_or_harmless(
+    content: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """By somebody who mends every hash of the manifest afterwards."""
+    name = data.draw(st.sampled_from(sorted(content)))
+    before = content[name]
+    place = data.draw(st.integers(0, max(0, len(before) - 1)))
+    piece = data.draw(st.binary(max_size=8))
+    kind = data.draw(st.sampled_from(["replace", "insert", "cut"]))
+    after = {
+        "replace": before[:place] + piece + before[place + len(piece) :],
+        "insert": before[:place] + piece + before[place:],
+        "cut": before[:place] + before[place + 1 + len(piece) :],
+    }[kind]  # fmt: skip
+    folder = tmp_path_factory.mktemp("changed")
+    files = content | {name: after}
+    for path, value in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(value)
+    write_json(folder / layout.MANIFEST, manifest_of(files))
+    found = list(run_checks(ReceivedRun(folder)))
+    if all(check.passed for check in found):
+        (folder / name).write_bytes(before)
+        honest = decision(folder)
+        (folder / name).write_bytes(after)
+        assert decision(folder) == honest
+    shutil.rmtree(folder)
+
+
+def test_numbers_may_differ_by_a_rounding_and_nothing_else_may() -> None:
+    told = {"a": [1.0, {"b": "x"}], "c": None, "d": True}
+    assert unlike(told, {"a": [1.0 + 1e-12, {"b": "x"}], "c": None, "d": True}) == []
+    assert unlike(told, {"a": [1.001, {"b": "x"}], "c": None, "d": True}) == ["a[0]: 1.0, computed again 1.001"]
+    assert unlike(told, {"a": [1.0, {"b": "y"}], "c": 0, "d": 1}) == [
+        "a[1].b: 'x', computed again 'y'", "c: None, computed again 0", "d: True, computed again 1",
+    ]  # fmt: skip
+    assert unlike({"a": 1}, {}) == ["a: 1, computed again None"]
+    assert unlike([1], [1, 2]) == [": [1], computed again [1, 2]"]

@@ -1,0 +1,378 @@
+"""Packing and unpacking: the same sources after every way, resumed, interrupted, damaged, without room."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from kit.core import exits
+from kit.core.errors import BadInput, DiskFull, KitError, Missing, Several, ToolFailed, Wanting
+from kit.core.geometry import PIXEL_FORMATS
+from kit.core.values import Geometry
+from kit.options.session import KIT_ROOT
+from kit.system.fsio import TEMPORARY_PREFIX
+from kit.system.proc import Processes
+from kit.video.datasets import room as rooms
+from kit.video.datasets.load import open_folder
+from kit.video.datasets.pack import Workshop, pack
+from kit.video.datasets.packed import PACK, read_pack
+from kit.video.datasets.room import Room
+from kit.video.datasets.unpack import full_name, tells, unpack
+from kit.video.ffmpeg import Ffmpeg
+from kit.video.sources.identity import identify
+from kit.video.sources.read import Tools
+from kit.video.sources.scan import scan
+from tests.cli.builders import Kit
+from tests.video.builders import MakeClip
+
+pytestmark = pytest.mark.ffmpeg
+
+
+@pytest.fixture
+def shop(tools: Tools, tmp_path: Path) -> Workshop:
+    return Workshop(tools=tools, cache=tmp_path / "cache", workers=2, advance=lambda _: None)
+
+
+def packed(folder: Path, out: Path, shop: Workshop, codec: str = "ffv1") -> tuple[str, ...]:
+    """Pack; returns what was made now."""
+    opened = open_folder(folder, asked="auto", assumed=None, tools=shop.tools, cache=shop.cache)
+    return pack(opened, out, codec=codec, shop=shop).made
+
+
+def identities(folder: Path, shop: Workshop) -> dict[str, str]:
+    """Label to identity of every clip that the kit finds there."""
+    files = scan(folder, assumed=None, tools=shop.tools).files
+    return {file.label: identify(file, shop.tools, shop.cache).sha256 for file in files}
+
+
+@pytest.fixture
+def kinds(tmp_path: Path, make_clip: MakeClip) -> Path:
+    """Clips of every kind: rates, ranges, depths, containers, sub-folders, names that meet."""
+    folder = tmp_path / "kinds"
+    (folder / "more").mkdir(parents=True)
+    size = "testsrc2=size=66x50:rate"
+    for name, rate in (("Ntsc_66x50_29.97fps", "30000/1001"), ("Fast_66x50_59.94fps", "60000/1001")):
+        make_clip(folder / f"{name}_8bit_420.yuv", f"{size}={rate}", frames=5)
+    make_clip(folder / "Odd.yuv", f"{size}=97/7,hue=h=20", frames=5)
+    (folder / "Odd.json").write_text(json.dumps({"width": 66, "height": 50, "fps": "97/7"}))
+    make_clip(folder / "Full.yuv", f"{size}=25,hue=h=40", "-pix_fmt", "yuv444p10le", frames=5)
+    (folder / "Full.json").write_text(
+        json.dumps({"width": 66, "height": 50, "fps": 25, "pix_fmt": "yuv444p10le", "range": "pc"})
+    )
+    full = f"{size}=25,hue=h=60,scale=out_range=pc,format=yuv420p"
+    make_clip(folder / "more" / "FullToo.mp4", full, "-c:v", "libx264", "-qp", "0", "-color_range", "pc", frames=5)
+    make_clip(folder / "more" / "Deep.mkv", f"{size}=120,hue=h=80", "-pix_fmt", "yuv422p12le", frames=5)
+    make_clip(folder / "Meet.y4m", f"{size}=24,hue=h=100", frames=5)
+    make_clip(folder / "Meet.mkv", f"{size}=24,hue=h=120", frames=5)
+    return folder
+
+
+def test_every_source_is_the_same_packed_and_unpacked(kinds: Path, tmp_path: Path, shop: Workshop) -> None:
+    before = identities(kinds, shop)
+    assert len(set(before.values())) == 8
+    assert len(packed(kinds, tmp_path / "packed", shop)) == 8
+    assert set(identities(tmp_path / "packed", shop).values()) == set(before.values())
+    listed = read_pack(tmp_path / "packed")
+    assert {clip.label: clip.src_sha256 for clip in listed.clips} == before
+    assert {clip.geometry.fps for clip in listed.clips} >= {Fraction(30000, 1001), Fraction(60000, 1001)}
+    unpack(tmp_path / "packed", tmp_path / "out", shop=shop)
+    assert set(identities(tmp_path / "out", shop).values()) == set(before.values())
+    assert all(file.kind == "yuv" for file in scan(tmp_path / "out", assumed=None, tools=shop.tools).files)
+    for path in kinds.glob("*.yuv"):
+        assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes()
+    sidecars = sorted(path.name for path in (tmp_path / "out").rglob("*.json"))
+    assert sidecars == ["Full.json", "FullToo_66x50_25fps_8bit_420.json", "Odd.json", "groups.json"]
+
+
+@pytest.mark.parametrize("pix_fmt", list(PIXEL_FORMATS))
+@pytest.mark.parametrize("codec", ["ffv1", "x265"])
+def test_every_pixel_format(pix_fmt: str, codec: str, tmp_path: Path, make_clip: MakeClip, shop: Workshop) -> None:
+    fmt = PIXEL_FORMATS[pix_fmt]
+    (tmp_path / "ref").mkdir()
+    for number, range_ in enumerate(("tv", "pc")):
+        clip = make_clip(
+            tmp_path / "ref" / f"{range_}.yuv", f"testsrc2=size=64x64:rate=30000/1001,hue=h={90 * number}",
+            "-pix_fmt", pix_fmt, frames=4,
+        )  # fmt: skip
+        clip.with_suffix(".json").write_text(
+            json.dumps({"width": 64, "height": 64, "fps": "29.97", "pix_fmt": pix_fmt, "range": range_})
+        )
+    packed(tmp_path / "ref", tmp_path / "packed", shop, codec)
+    assert identities(tmp_path / "packed", shop) == identities(tmp_path / "ref", shop)
+    unpack(tmp_path / "packed", tmp_path / "out", shop=shop)
+    for name in ("tv.yuv", "pc.yuv"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "ref" / name).read_bytes()
+    assert fmt.name == pix_fmt
+
+
+def test_groups_travel(clips: Path, tmp_path: Path, shop: Workshop) -> None:
+    folder = tmp_path / "ref"
+    subprocess.run(["cp", "-r", str(clips), str(folder)], check=True)
+    (folder / "groups.json").write_text(json.dumps({"schema_version": 1, "groups": {"Life": "Both", "Cells": "Both"}}))
+    packed(folder, tmp_path / "packed", shop)
+    unpack(tmp_path / "packed", tmp_path / "out", shop=shop)
+    for place in (folder, tmp_path / "packed", tmp_path / "out"):
+        opened = open_folder(place, asked="auto", assumed=None, tools=shop.tools, cache=shop.cache)
+        assert {f.label for f in opened.files if f.content_group == "Both"} == {"Life", "Cells"}
+        assert (len(opened.groups), opened.ignored) == (3, ())
+
+
+def test_a_finished_copy_is_known_by_what_it_holds(clips: Path, tmp_path: Path, shop: Workshop) -> None:
+    out = tmp_path / "packed"
+    assert len(packed(clips, out, shop)) == 4
+    kept = (out / "Cells.mkv").stat().st_mtime_ns
+    (out / "Fractal.mkv").write_bytes((out / "Cells.mkv").read_bytes())
+    (out / "more" / "Life.mkv").write_bytes(b"no video")
+    (out / f"{TEMPORARY_PREFIX}left.mkv").write_bytes(b"x")
+    assert packed(clips, out, shop) == ("Fractal", "Life")
+    assert (out / "Cells.mkv").stat().st_mtime_ns == kept
+    assert packed(clips, out, shop) == ()
+    assert not list(out.rglob(TEMPORARY_PREFIX + "*"))
+    unpack(out, tmp_path / "out", shop=shop)
+    target = next((tmp_path / "out").glob("Cells*.yuv"))
+    data = target.read_bytes()
+    target.write_bytes(bytes(len(data)))
+    done = unpack(out, tmp_path / "out", shop=shop)
+    assert (done.made, len(done.kept)) == (("Cells",), 3)
+    assert target.read_bytes() == data
+
+
+def test_what_does_not_belong_is_not_mixed_in(clips: Path, tmp_path: Path, shop: Workshop, make_clip: MakeClip) -> None:
+    (tmp_path / "packed").mkdir()
+    make_clip(tmp_path / "packed" / "Old.mkv", "Bars")
+    with pytest.raises(BadInput, match=r"holds clips that do not belong there: Old\.mkv"):
+        packed(clips, tmp_path / "packed", shop)
+    for out in (clips, clips / "packed", clips.parent):
+        with pytest.raises(BadInput, match="lie in each other"):
+            packed(clips, out, shop)
+
+
+def test_damage_is_found_in_the_packed_folder(clips: Path, tmp_path: Path, shop: Workshop, kit_here: Kit) -> None:
+    out = tmp_path / "packed"
+    packed(clips, out, shop)
+    whole = (out / "Cells.mkv").read_bytes()
+    changed = bytearray(whole)
+    changed[len(whole) // 2] ^= 0xFF
+    (out / "Cells.mkv").write_bytes(changed)
+    (out / "Fractal.mkv").write_bytes((out / "more" / "Life.mkv").read_bytes())
+    checked = kit_here("dataset", "verify", "packed", "--json", cwd=tmp_path)
+    assert checked.returncode == exits.INVALID
+    assert [fault["path"] for fault in json.loads(checked.stdout)["problems"]] == ["Cells.mkv", "Fractal.mkv"]
+    done = kit_here("dataset", "unpack", "packed", "--out", "out", cwd=tmp_path)
+    assert done.returncode in (exits.INVALID, exits.BAD_INPUT), done.stderr
+    assert "Cells.mkv" in done.stderr
+    assert "Fractal.mkv: unpacks to" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.yuv")) == [
+        "Bars_320x180_25fps_8bit_420.yuv",
+        "Life_320x180_25fps_8bit_420.yuv",
+    ]
+    assert not (tmp_path / "out" / "groups.json").exists()
+
+
+def test_a_clip_that_did_not_arrive(clips: Path, tmp_path: Path, shop: Workshop) -> None:
+    packed(clips, tmp_path / "packed", shop)
+    (tmp_path / "packed" / "Cells.mkv").unlink()
+    with pytest.raises(Several, match=r"Cells\.mkv: listed in pack\.json and not there"):
+        open_folder(tmp_path / "packed", asked="auto", assumed=None, tools=shop.tools, cache=shop.cache)
+    with pytest.raises(Wanting, match=r"Cells\.mkv: listed and not there"):
+        unpack(tmp_path / "packed", tmp_path / "out", shop=shop)
+    with pytest.raises(Missing, match=r"pack\.json"):
+        unpack(clips, tmp_path / "out", shop=shop)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"path": "../x.mkv"}, {"path": "/x.mkv"}, {"path": ""}, {"original": "../x.yuv"}, {"size": "much"},
+        {"geometry": {}}, {"geometry": None},
+    ],
+)  # fmt: skip
+def test_a_list_that_cannot_be_used(change: dict[str, object], clips: Path, tmp_path: Path, shop: Workshop) -> None:
+    packed(clips, tmp_path / "packed", shop)
+    value = json.loads((tmp_path / "packed" / PACK).read_text())
+    value["clips"][0] |= change
+    (tmp_path / "packed" / PACK).write_text(json.dumps(value))
+    with pytest.raises(BadInput):
+        unpack(tmp_path / "packed", tmp_path / "out", shop=shop)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_clip_that_cannot_be_packed_does_not_stop_the_others(
+    tmp_path: Path, make_clip: MakeClip, shop: Workshop
+) -> None:
+    """50000/1001 frames a second cannot be written in Matroska as ffmpeg reads it; 9 pixels are no width for x265."""
+    (tmp_path / "ref").mkdir()
+    odd = make_clip(tmp_path / "ref" / "Odd.yuv", "testsrc2=size=64x48:rate=25", frames=4)
+    odd.with_suffix(".json").write_text(json.dumps({"width": 64, "height": 48, "fps": "99991/1999"}))
+    make_clip(tmp_path / "ref" / "Even.mkv", "testsrc2=size=64x48:rate=25", frames=4)
+    with pytest.raises(Several, match=r"Odd\.yuv: the copy is another source: fps 99991/1999 became"):
+        packed(tmp_path / "ref", tmp_path / "packed", shop)
+    assert [path.name for path in (tmp_path / "packed").glob("*.mkv")] == ["Even.mkv"]
+    assert not (tmp_path / "packed" / PACK).exists()
+
+
+# ------------------------------------------------------------------------------------------------------- disk
+
+
+def test_room_is_asked_for_before_anything_is_written(
+    clips: Path, tmp_path: Path, shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed(clips, tmp_path / "packed", shop)
+    monkeypatch.setattr(rooms, "free_bytes", lambda _: rooms.SPARE + 10)
+    with pytest.raises(DiskFull, match="packing 4 clips takes about") as error:
+        packed(clips, tmp_path / "other", shop)
+    assert error.value.exit_code == exits.DISK_FULL
+    with pytest.raises(DiskFull, match="unpacking 4 clips takes about"):
+        unpack(tmp_path / "packed", tmp_path / "out", shop=shop)
+    assert not list((tmp_path / "out").rglob("*.yuv")) + list((tmp_path / "other").rglob("*.mkv"))
+    assert packed(clips, tmp_path / "packed", shop) == ()
+
+
+def test_room_is_held_for_what_is_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "free_bytes", lambda _: rooms.SPARE + 100)
+    room = Room(tmp_path)
+    with room.held(60, "one"):
+        with pytest.raises(DiskFull, match="two takes"), room.held(60, "two"):
+            pass
+        with room.held(40, "three"):
+            pass
+    with room.held(100, "four"):
+        pass
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        ToolFailed("x", command="", returncode=1, stderr_tail="av_interleaved_write_frame(): No space left on device"),
+    ],
+)
+def test_a_disk_that_fills_up_has_its_own_exit_code(raised: Exception, tmp_path: Path) -> None:
+    with pytest.raises(DiskFull, match="the disk filled up at Clip"), Room(tmp_path).held(0, "Clip"):
+        raise raised
+    with pytest.raises(KeyError), Room(tmp_path).held(0, "Clip"):
+        raise KeyError
+
+
+def test_a_full_disk_keeps_what_is_finished(clips: Path, tmp_path: Path, kit: Kit, ffmpeg: Ffmpeg) -> None:
+    """An ffmpeg that packs two clips and finds no space for the third."""
+    wrapper = tmp_path / "ffmpeg"
+    wrapper.write_text(
+        "#!/bin/sh\n"
+        f'case "$*" in *slicecrc*) echo x >> {tmp_path}/count;'
+        # the others are let finish first: what still runs is stopped with the one that fails
+        f" if [ $(wc -l < {tmp_path}/count) -gt 2 ]; then"
+        f" until [ $(ls {tmp_path}/packed | grep -c 'mkv$') -ge 2 ]; do sleep 0.1; done;"
+        ' echo "No space left on device" >&2; exit 228; fi;; esac\n'
+        f'exec {ffmpeg.path} "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    args = ("dataset", "pack", str(clips), "--out", "packed")
+    full = kit(*args, cwd=tmp_path, env={"FFMPEG_BIN": str(wrapper)})
+    assert full.returncode == exits.DISK_FULL, full.stderr
+    kept = sorted(path for path in (tmp_path / "packed").rglob("*.mkv"))
+    assert len(kept) == 2
+    assert not (tmp_path / "packed" / PACK).exists()
+    done = kit(*args, "--json", cwd=tmp_path)
+    assert done.returncode == exits.OK, done.stderr
+    assert len(json.loads(done.stdout)["kept"]) == 2
+
+
+# ------------------------------------------------------------------------------------------------- interrupted
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc, which Linux alone has")
+def test_a_signal_leaves_what_is_finished(tmp_path: Path, make_clip: MakeClip, kit: Kit, home: dict[str, str]) -> None:
+    (tmp_path / "ref").mkdir()
+    for number in range(6):
+        make_clip(
+            tmp_path / "ref" / f"Clip{number}.mkv", f"testsrc2=size=640x360:rate=25,hue=h={40 * number}", frames=25
+        )
+    argv = ("dataset", "pack", "ref", "--out", "packed", "--codec", "x265")
+    process = subprocess.Popen(
+        [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), *argv], cwd=tmp_path, env=home,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    out, deadline = tmp_path / "packed", time.monotonic() + 60
+    while not [path for path in out.glob("*.mkv") if not path.name.startswith(".")]:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == exits.INTERRUPTED, stderr
+    assert "Traceback" not in stderr
+    kept = {path: path.stat().st_mtime_ns for path in out.glob("*.mkv")}
+    assert 0 < len(kept) < 6
+    assert not list(out.rglob(TEMPORARY_PREFIX + "*"))
+    assert not running_below(tmp_path)
+    done = kit(*argv, "--json", cwd=tmp_path)
+    assert done.returncode == exits.OK, done.stderr
+    assert len(json.loads(done.stdout)["kept"]) == len(kept)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def running_below(folder: Path) -> list[str]:
+    """Processes whose command line names the folder."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if str(folder) in line and int(place.name) != os.getpid():
+            found.append(line)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    ("fps", "pix_fmt", "range_", "name", "whole"),
+    [
+        ("25", "yuv420p", "tv", "Clip_64x48_25fps_8bit_420", True),
+        ("30000/1001", "yuv420p10le", "tv", "Clip_64x48_29.97fps_10bit_420", True),
+        ("60000/1001", "yuv444p12le", "tv", "Clip_64x48_59.94fps_12bit_444", True),
+        ("25/2", "yuv420p", "tv", "Clip_64x48_12.5fps_8bit_420", True),
+        ("97/7", "yuv420p", "tv", "Clip_64x48_13.857fps_8bit_420", False),
+        ("25", "yuv420p", "pc", "Clip_64x48_25fps_8bit_420", False),
+    ],
+)
+def test_a_name_tells_the_geometry_or_a_sidecar_does(
+    fps: str, pix_fmt: str, range_: str, name: str, *, whole: bool
+) -> None:
+    geometry = Geometry(width=64, height=48, pix_fmt=pix_fmt, range=range_, fps=Fraction(fps), frames=3)
+    assert full_name("Clip", geometry) == name
+    assert full_name(name, geometry) == name
+    assert tells(name, geometry) is whole
+    assert not tells("Clip_25fps", geometry)
+    assert not tells("Clip_0x0_25fps_8bit_420", geometry)
+
+
+def test_the_short_name_tells_full_hd_only() -> None:
+    geometry = Geometry(width=1920, height=1080, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=3)
+    assert tells("BigBuckBunny_25fps", geometry)
+    assert not tells("BigBuckBunny_30fps", geometry)
+
+
+def test_a_stopped_shop_starts_nothing_more(clips: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+    processes = Processes()
+    shop = Workshop(
+        tools=Tools(ffmpeg=ffmpeg, processes=processes), cache=tmp_path / "cache", workers=1, advance=lambda _: None
+    )
+    opened = open_folder(clips, asked="dir", assumed=None, tools=shop.tools, cache=shop.cache)
+    processes.stop()
+    with pytest.raises(Exception) as error:  # noqa: PT011 - what a stop raises is no error of the kit
+        pack(opened, tmp_path / "packed", codec="ffv1", shop=shop)
+    assert not isinstance(error.value, KitError)
+    assert not list((tmp_path / "packed").rglob("*.mkv"))
