@@ -20,8 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
-from kit import __version__
-from kit.core import exits  # noqa: E402 - the kit lies beside this file
+from kit import __version__  # noqa: E402 - the kit is beside this file
+from kit.core import exits  # noqa: E402
 from kit.core.errors import BadInput, KitError, Wanting  # noqa: E402
 from kit.system.archive import Member, write_tar_gz  # noqa: E402
 from kit.system.fsio import atomic_path  # noqa: E402

@@ -7,6 +7,10 @@ finished run may say that. Old syntax without annotations, so that an interprete
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import typing  # noqa: F401 - named in type comments only; old interpreters have no such module
+
 # The codes of kit/core/exits.py, written out: importing that file up here could fail unguarded.
 OK = 0
 DISK_FULL = 4
@@ -22,7 +26,7 @@ def main(argv):
     try:
         from kit.bootstrap import early
 
-        return _settled(early.start(argv, ROOT))
+        return _settled(early.start(argv, ROOT, _command_line))
     except KeyboardInterrupt:
         _say("interrupted")
         return INTERRUPTED
@@ -36,6 +40,14 @@ def main(argv):
 
         _say(traceback.format_exc() + "Error: the kit failed outside of its commands; this is a bug")
         return INTERNAL
+
+
+def _command_line():
+    # type: () -> typing.Callable[[list[str]], int]
+    """Import the command line, which needs the pinned packages, and return its entry point."""
+    from kit.cli.main import main as run
+
+    return run
 
 
 def _leaked(status):

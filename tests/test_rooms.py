@@ -16,82 +16,32 @@ from kit.options.session import KIT_ROOT
 
 PACKAGE = KIT_ROOT / "kit"
 
-#: From the bottom to the top: a module imports from its own layer and from those below it. A name that ends with a
-#: dot stands for everything below it; ``kit.bootstrap.start*`` for all modules that start so.
-LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("foundation", ("kit", "kit.core.exits", "kit.core.errors", "kit.core.contract", "kit.core.values")),
-    (
-        "pure",
-        (
-            "kit.core.canon", "kit.options.values", "kit.options.resolve",
-            "kit.core.geometry", "kit.training.codec_block", "kit.corpus.plan", "kit.verdict.metrics", "kit.verdict.gate",
-            "kit.verdict.evidence", "kit.verdict.base", "kit.verdict.accuracy", "kit.verdict.intervals",
-            "kit.verdict.baselines", "kit.verdict.calibration", "kit.verdict.coverage", "kit.verdict.near_duplicates",
-            "kit.core.layout", "kit.system.privacy", "kit.prereqs.estimate",
-        ),
-    ),
-    (
-        "adapters",
-        (
-            "kit.system.guard", "kit.system.stall", "kit.system.proc", "kit.system.confine",
-            "kit.system.pool", "kit.system.fsio", "kit.system.validation", "kit.system.archive", "kit.system.local", "kit.system.ui", "kit.video.ffmpeg", "kit.video.relay",
-            "kit.system.signature",
-            "kit.video.scorers.",
-            "kit.video.sources.", "kit.platforms.", "kit.corpus.", "kit.video.datasets.",
-        ),
-    ),
-    ("training", ("kit.training.",)),
-    ("bootstrap", ("kit.bootstrap.start*",)),
-    ("between steps", (
-        "kit.options.session", "kit.steps.results", "kit.options.provenance", "kit.prereqs.examine", "kit.training.run_members", "kit.models.sidecar", "kit.steps.exports",
-        "kit.cluster.", "kit.page.", "kit.tiny.",
-    )),
-    ("steps", ("kit.steps.",)),
-    ("pipeline", ("kit.steps.pipeline",)),
-    ("verification", ("kit.verify.",)),
-    (
-        "command line",
-        (
-            "kit.cli.main", "kit.cli.binaries", "kit.cli.output", "kit.cli.compare", "kit.cli.corpus", "kit.cli.dataset",
-            "kit.cli.features",
-            "kit.cli.fit", "kit.cli.loso", "kit.cli.merge",
-            "kit.options.click_options", "kit.cli.platform", "kit.cli.report",
-            "kit.cli.score", "kit.cli.ship", "kit.cli.verify", "kit.cli.worker", "kit.__main__",
-        ),
-    ),
-)  # fmt: skip
-
-#: (module, what it imports, why that is allowed although it lies above).
-EXCEPTIONS = (
-    *(
-        (
-            f"kit.verdict.evidence{name}",
-            "kit.training.predictions",
-            "the values it judges are defined beside their file",
-        )
-        for name in ("", ".base", ".errors", ".bootstrap", ".baselines", ".calibration")
-    ),
-    *(
-        (f"kit.verdict.evidence.{name}", "kit.training.table", "the table of rows is defined beside what gathers it")
-        for name in ("coverage", "alike")
-    ),
-    ("kit.prereqs.estimate", "kit.steps.results", "it estimates from the value that step 1 hands over"),
-    ("kit.bootstrap.start", "kit.cli.main", "hands over to the command line once the environment is right"),
+#: The rooms of ``kit/`` from the ground up: a room imports from itself and from the rooms before it.
+ROOMS = (
+    "core",
+    "system",
+    "bootstrap",
+    "options",
+    "video",
+    "platforms",
+    "corpus",
+    "training",
+    "features",
+    "models",
+    "verdict",
+    "prereqs",
+    "page",
+    "cluster",
+    "heads",
+    "steps",
+    "verify",
+    "cli",
 )
 
-#: What a pure module may not touch.
-IMPURE = (
-    "subprocess",
-    "os",
-    "shutil",
-    "tempfile",
-    "socket",
-    "kit.system.proc",
-    "kit.system.pool",
-    "kit.system.fsio",
-    "kit.cli.main",
-    "kit.options.session",
-)
+#: Rooms that open no file and start no process.
+PURE_ROOMS = ("core", "verdict")
+#: Modules that do, of the standard library; and the kit's doors to them.
+IMPURE = ("subprocess", "os", "shutil", "tempfile", "socket", "kit.system.proc", "kit.system.pool", "kit.system.fsio")
 #: What ``--help`` and a wrong option are answered without.
 HEAVY = (
     "jsonschema",
@@ -118,7 +68,7 @@ class Module:
     @property
     def is_bootstrap(self) -> bool:
         """Runs before there is an environment, on whatever Python was started."""
-        return self.name.startswith("kit.bootstrap.start") or self.name == "kit.__main__"
+        return self.name.startswith("kit.bootstrap.") or self.name == "kit.__main__"
 
 
 def _load() -> dict[str, Module]:
@@ -154,51 +104,31 @@ def of_kit(module: Module) -> set[str]:
     return {name for name in imported(module) if name == "kit" or name.startswith("kit.")}
 
 
-def layer(name: str) -> int:
-    for index, (_, members) in enumerate(LAYERS):
-        for member in members:
-            if name == member or name == member[:-1] or (member[-1] in ".*" and name.startswith(member[:-1])):
-                return index
-    raise AssertionError(f"{name} stands in no layer: put it into LAYERS")
+def room(name: str) -> str:
+    """The room of a module; empty for ``kit`` itself."""
+    return name.split(".")[1] if "." in name else ""
 
 
-def test_the_kit_is_there() -> None:
-    assert {"kit", "kit.cli.main", "kit.steps.step_01_prereqs", "kit.platforms.nvenc"} <= MODULES.keys()
+def rank(name: str) -> int:
+    return ROOMS.index(room(name)) if room(name) else -1
+
+
+def test_every_module_is_in_a_room() -> None:
+    assert {room(name) for name in MODULES} == {"", "__main__", *ROOMS}
+    assert [path.name for path in sorted(PACKAGE.glob("*.py"))] == ["__init__.py", "__main__.py"]
 
 
 @every_module
-def test_imports_flow_one_way(module: Module) -> None:
-    own = layer(module.name)
-    allowed = {target for name, target, _ in EXCEPTIONS if name == module.name}
-    upward = {name for name in of_kit(module) if layer(name) > own}
-    assert upward <= allowed, f"{module.name} ({LAYERS[own][0]}) imports what lies above it: {upward - allowed}"
-
-
-@pytest.mark.parametrize(("name", "target", "why"), EXCEPTIONS)
-def test_every_exception_is_still_one(name: str, target: str, why: str) -> None:
-    assert target in of_kit(MODULES[name])
-    assert layer(target) > layer(name)
-    assert why
-
-
-@pytest.mark.parametrize(
-    ("name", "allowed"),
-    [
-        ("kit", set()),
-        ("kit.core.exits", set()),
-        ("kit.core.contract", set()),
-        ("kit.core.values", set()),
-        ("kit.core.errors", {"kit.core.exits"}),
-    ],
-)
-def test_the_foundation_stands_on_nothing(name: str, allowed: set[str]) -> None:
-    assert of_kit(MODULES[name]) - {"kit"} == allowed
+def test_a_room_imports_only_from_rooms_below(module: Module) -> None:
+    if module.name == "kit.__main__":  # knows both ends: the environment first, then the command line
+        assert {room(name) for name in of_kit(module)} == {"bootstrap", "cli"}
+        return
+    upward = {name for name in of_kit(module) if rank(name) > rank(module.name)}
+    assert not upward, f"{module.name} imports from rooms above its own: {upward}"
 
 
 def test_there_is_no_circle() -> None:
     edges = {name: of_kit(module) - {name, "kit"} for name, module in MODULES.items()}
-    # the hand-over of the bootstrap is none: the process goes on in the command line and does not come back
-    edges["kit.bootstrap.start"].discard("kit.cli.main")
     done: set[str] = set()
     while ready := {name for name, targets in edges.items() if name not in done and targets <= done}:
         done |= ready
@@ -207,14 +137,13 @@ def test_there_is_no_circle() -> None:
 
 @every_module
 def test_no_step_imports_another(module: Module) -> None:
-    if module.name.startswith("kit.steps."):
-        assert not {name for name in of_kit(module) if name.startswith("kit.steps.")}
+    if module.name.startswith("kit.steps.step_"):
+        assert not {name for name in of_kit(module) if name.startswith("kit.steps.step_")}
 
 
-@pytest.mark.parametrize("name", [name for title, names in LAYERS if title == "pure" for name in names])
-def test_pure_modules_touch_nothing(name: str) -> None:
-    found = imported(MODULES[name])
-    assert not found & set(IMPURE)
+@pytest.mark.parametrize("name", [name for name in MODULES if room(name) in PURE_ROOMS])
+def test_pure_rooms_touch_nothing(name: str) -> None:
+    assert not imported(MODULES[name]) & set(IMPURE)
 
 
 @every_module
@@ -291,9 +220,7 @@ def test_the_command_line_is_there_without_heavy_packages() -> None:
 
 
 def test_the_parser_of_the_log_and_the_shard_need_no_torch() -> None:
-    modules = [
-        name for name in MODULES if layer(name) <= layer("kit.corpus") and not name.startswith("kit.verdict.evidence")
-    ]
+    modules = [name for name in MODULES if name != "kit.__main__" and rank(name) < rank("kit.training")]
     program = (
         "import importlib, json, sys; [importlib.import_module(n) for n in sys.argv[1:]]; print('torch' in sys.modules)"
     )

@@ -7,6 +7,10 @@ Old syntax without annotations or f-strings (Python 2.7 reads it), the standard 
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import typing  # noqa: F401 - named in type comments only; old interpreters have no such module
+
 import kit
 from kit.core import exits
 
@@ -24,13 +28,14 @@ QUESTION = (
 )
 
 
-def start(argv, root):
-    # type: (list[str], str) -> int
+def start(argv, root, load):
+    # type: (list[str], str, typing.Callable[[], typing.Callable[[list[str]], int]]) -> int
     """Answer --help and --version at once; otherwise go on in an interpreter the kit supports.
 
     Args:
         argv: the arguments without the program's name.
         root: the folder that holds ``kit/``.
+        load: imports the command line and returns its entry point.
 
     Returns:
         An exit status of ``kit/core/exits.py``.
@@ -47,7 +52,7 @@ def start(argv, root):
 
     from kit.bootstrap import start
 
-    return start.start(argv, root)
+    return start.start(argv, root, load)
 
 
 def show_help(argv, path):

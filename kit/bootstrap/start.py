@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +38,10 @@ STATUSES = (
     exits.INTERRUPTED,
     exits.TERMINATED,
 )
+
+
+#: Imports the command line and returns its entry point.
+Load = Callable[[], Callable[[list[str]], int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +109,10 @@ class EnvPlan:
     why: str
 
 
-def start(argv: list[str], root: str) -> int:
+def start(argv: list[str], root: str, load: Load) -> int:
     """Run the command `argv` in an interpreter with the pinned packages and return its exit status."""
     try:
-        return hand_over(ensure(argv, Path(root)), Path(root))
+        return hand_over(ensure(argv, Path(root)), Path(root), load)
     except KitError as exc:
         report(exc)
         return exc.exit_code
@@ -324,18 +328,18 @@ def replace_process(python: Path, arguments: list[str], *, isolated: bool) -> No
         raise SetupFailed(f"{python} does not start: {exc.strerror}", hint="delete its folder and start again") from exc
 
 
-def hand_over(argv: list[str], root: Path) -> int:
-    """Call the command line proper.
+def hand_over(argv: list[str], root: Path, load: Load) -> int:
+    """Import the command line with `load` and call it.
 
     Raises:
         SetupFailed: a package it needs cannot be imported.
         KitError: a file of the kit itself cannot be imported, or it returned no exit status.
     """
     try:
-        from kit.cli import main
+        command = load()
     except Exception as exc:
         raise damaged(exc, root) from exc
-    status: object = main.main(argv)
+    status: object = command(argv)
     if not isinstance(status, int) or isinstance(status, bool) or status not in STATUSES:
         raise KitError(f"the command returned {status!r}, which is no exit status of the kit; this is a bug")
     return status

@@ -59,9 +59,11 @@ def extract_features(
     Exit codes: 0 done, 2 bad input, 3 some clips failed, 4 disk full.
     """
     from kit.features import extraction, manifest
+    from kit.models.registry import refuse_listed
     from kit.prereqs.examine import facts_for
     from kit.system.ui import counted
 
+    refuse_listed([out, manifest.beside(out)])
     manifest.refuse_in_the_way(out)
     texts = {name: text for name, text in given.items() if text is not None}
     if assume_dims is not None:
@@ -226,9 +228,11 @@ def combine(
     Exit codes: 0 done, 2 bad input, 3 the teachers differ or rows cannot be, 4 disk full.
     """
     from kit.features import combining, manifest, table
+    from kit.models.registry import refuse_listed
     from kit.system.ui import Row, counted
 
     paths = combining.named(inputs)
+    refuse_listed([out, manifest.beside(out)])
     manifest.refuse_in_the_way(out, paths.values())
     _, session = begun({}, environ)
     tables = {name: table.read(path) for name, path in paths.items()}
@@ -273,11 +277,13 @@ def join_mos(
     Exit codes: 0 done, 2 bad input, 3 no clip has a score, 4 disk full.
     """
     from kit.features import manifest, mos, table
+    from kit.models.registry import refuse_listed
     from kit.system.ui import counted
 
     if bool(on) == (pattern is not None):
         raise click.UsageError("Give either --on or --pattern.")
     paths = {"features": features, "mos": scores}
+    refuse_listed([out, manifest.beside(out)])
     manifest.refuse_in_the_way(out, paths.values())
     rule = mos.by_columns(on) if pattern is None else mos.by_pattern(pattern)
     _, session = begun({}, environ)

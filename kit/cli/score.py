@@ -16,8 +16,8 @@ from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.options.click_options import options
 
 if TYPE_CHECKING:
+    from kit.heads.scoring import Encode, Scored
     from kit.models.model_file import ModelFile
-    from kit.models.scoring import Encode, Scored
     from kit.video.scorers.log import Scores
 
 #: Lines of a table; --csv and --json have them all.
@@ -58,14 +58,16 @@ def score(
     if corpus is not None and (idle := [*texts, *(name for name, value in about_encode.items() if value is not None)]):
         raise click.UsageError(f"--{idle[0].replace('_', '-')} is about --ref and --dis; leave it out with --corpus.")
     if csv_file is not None:
-        from kit.system.outputs import refuse_inputs
+        from kit.models.registry import refuse_overwrite
 
-        refuse_inputs([csv_file], [path for path in (model, model.with_suffix(".json"), ref, dis) if path is not None])
+        refuse_overwrite(
+            [csv_file], [path for path in (model, model.with_suffix(".json"), ref, dis) if path is not None]
+        )
     loaded = _load(model)
     if corpus is not None:
         scored, libvmaf = _corpus(loaded, corpus)
     elif ref is not None and dis is not None:
-        from kit.models.scoring import score_pair
+        from kit.heads.scoring import score_pair
 
         encode = _encode(loaded, encoder, cq, preset)
         scored = (score_pair(loaded, dis.name, _features(ref, dis, texts, environ), encode),)
@@ -90,7 +92,7 @@ def _corpus(model: ModelFile, folder: Path) -> tuple[tuple[Scored, ...], str]:
     """Every cell of a corpus, and the name of its teacher."""
     from kit.corpus.store import shard as shards
     from kit.corpus.store.place import shard_folder
-    from kit.models.scoring import score_corpus
+    from kit.heads.scoring import score_corpus
     from kit.training import table
 
     shard = shards.read_manifest(shard_folder(folder))
@@ -105,7 +107,7 @@ def _encode(model: ModelFile, encoder: str | None, cq: int | None, preset: str |
     Raises:
         BadInput: it asks and is not told, or it does not ask, or there is no such preset.
     """
-    from kit.models.scoring import Encode
+    from kit.heads.scoring import Encode
     from kit.training.codec_block import PRESETS, preset_ordinal
 
     given = [f"--{name}" for name, value in (("encoder", encoder), ("cq", cq), ("preset", preset)) if value is not None]
@@ -148,7 +150,7 @@ def _features(ref: Path, dis: Path, texts: Mapping[str, str], environ: Mapping[s
 
 
 def _show(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> None:
-    from kit.models.scoring import agreement_of, remarks
+    from kit.heads.scoring import agreement_of, remarks
     from kit.system.ui import Row, Ui
 
     ui = Ui()
@@ -178,7 +180,7 @@ def _line(cell: Scored) -> tuple[str, ...]:
 
 
 def _write_csv(path: Path, scored: Sequence[Scored], libvmaf: str) -> None:
-    from kit.models.scoring import csv_text
+    from kit.heads.scoring import csv_text
     from kit.system.fsio import write_bytes
 
     try:
@@ -188,7 +190,7 @@ def _write_csv(path: Path, scored: Sequence[Scored], libvmaf: str) -> None:
 
 
 def _as_json(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> dict[str, object]:
-    from kit.models.scoring import agreement_of, remarks
+    from kit.heads.scoring import agreement_of, remarks
 
     return {
         "model": {
@@ -203,7 +205,7 @@ def _as_json(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> dict[s
 
 
 def _cell_json(cell: Scored) -> dict[str, object]:
-    from kit.models.scoring import agreement_of
+    from kit.heads.scoring import agreement_of
 
     return {
         "name": cell.name, **asdict(cell.encode), "frames": len(cell.score),

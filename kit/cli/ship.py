@@ -50,9 +50,9 @@ def _opened(
     from kit.features import table
     from kit.heads import evaluate
     from kit.models.model_file import open_model
-    from kit.system.outputs import refuse_inputs
+    from kit.models.registry import refuse_overwrite
 
-    refuse_inputs([] if out is None else [out], [model, model.with_suffix(".json"), features])
+    refuse_overwrite([] if out is None else [out], [model, model.with_suffix(".json"), features])
     loaded = open_model(model)
     rows = evaluate.part(table.read(features), split, loaded)
     if remark := evaluate.remark(loaded, rows):

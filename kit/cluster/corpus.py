@@ -22,7 +22,7 @@ from kit.corpus.make.tally import Tally
 from kit.corpus.store.shard import CellEntry, FailedCell, cell_path, entry_for
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
-from kit.steps.results import Prereqs
+from kit.prereqs.report import Prereqs
 from kit.system.fsio import NO_ROOM
 from kit.system.ui import Row, duration
 

@@ -24,7 +24,7 @@ from kit.corpus.plan import cells_at_once
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
 from kit.prereqs.examine import identify, names_for
-from kit.steps.results import Prereqs
+from kit.prereqs.report import Prereqs
 from kit.system.ui import LINE_EVERY
 
 _T = TypeVar("_T")

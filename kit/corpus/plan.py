@@ -7,16 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from kit.core import contract
 from kit.core.canon import sha256_json
 from kit.core.values import Cell, EncodeSettings, ReadyEncoder, Source, Teacher
+from kit.video.conversion import conversion
 
 #: Gives the settings of an encoder for a quality point on a source's pixel format.
 SettingsFor = Callable[[ReadyEncoder, int, str], EncodeSettings]
-
-
-def conversion(settings: EncodeSettings, pix_fmt: str) -> str:
-    """The filters that turn a source of ``pix_fmt`` into what is encoded and scored; empty where nothing changes."""
-    if settings.score_pix_fmt == pix_fmt:
-        return ""
-    return f"{contract.CONVERT},format={settings.score_pix_fmt}"
 
 
 def encode_argv(settings: EncodeSettings, pix_fmt: str) -> tuple[str, ...]:

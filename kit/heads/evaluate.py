@@ -107,9 +107,9 @@ def against_mos(scores: Values, table: FeatureTable, *, what: str) -> dict[str, 
     """Agreement of clip means with subjective scores.
 
     Returns:
-        The figures of :func:`kit.verdict.metrics.described`; RMSE, MAE and bias on the scale of the subjective scores after
-        ``mapping``: slope and intercept of the least-squares line from predicted to subjective score, the first-order
-        mapping of ITU-T P.1401.
+        The figures of :func:`kit.verdict.metrics.described`; RMSE, MAE and bias on the scale of the subjective scores
+        after ``mapping``: slope and intercept of the least-squares line from predicted to subjective score, the
+        first-order mapping of ITU-T P.1401.
 
     Raises:
         BadInput: the table has no subjective scores.

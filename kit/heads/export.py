@@ -19,13 +19,13 @@ from kit.heads import checkpoint
 from kit.heads.checkpoint import Fitted
 from kit.heads.fitting import file_of
 from kit.models import export, export_check
+from kit.models.registry import refuse_overwrite
 from kit.models.runtime import Checked
 from kit.models.sidecar import graph_facts, recipe_facts
 from kit.options.provenance import of_command
 from kit.options.session import Session
 from kit.system import validation
 from kit.system.fsio import TEMPORARY_PREFIX, read_json, sha256_file, write_bytes, write_json
-from kit.system.outputs import refuse_inputs
 from kit.training.model import restored
 from kit.training.recipe import architecture
 from kit.training.standardiser import Standardiser
@@ -56,7 +56,7 @@ def make(source: Path, features: Path | None, out: Path, session: Session) -> di
     if out.suffix != ".onnx" or not _NAME.fullmatch(out.stem):
         raise BadInput(f"--out: {out.name} is no name of a model",
                        hint="Give letters, digits, ., - and _, and .onnx at the end.")  # fmt: skip
-    refuse_inputs([out, out.with_suffix(".json")], [source, *([] if features is None else [features])])
+    refuse_overwrite([out, out.with_suffix(".json")], [source, *([] if features is None else [features])])
     _refuse_strangers(out)
     fitted = checkpoint.read(source)
     network, scale = restored(architecture(fitted.recipe.arch), fitted.arrays)

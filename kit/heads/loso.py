@@ -17,10 +17,10 @@ from kit.heads.fit import MEMBERS, facts_of
 from kit.heads.fitting import Fits, file_of, fit, out_of_fold, refuse_diverged
 from kit.heads.scored import FIGURES, scored
 from kit.models.model_file import ModelFile, open_model
+from kit.models.registry import refuse_overwrite
 from kit.options.provenance import Args, of_command
 from kit.options.session import Session
 from kit.system.fsio import locked, write_bytes, write_json
-from kit.system.outputs import refuse_inputs
 from kit.system.ui import figure
 from kit.training.folds import Fold
 from kit.training.recipe import Recipe
@@ -95,7 +95,7 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
     if twice := {name for name in names if names.count(name) > 1}:
         raise BadInput(f"--baseline: several files are called {', '.join(sorted(twice))}", hint="Rename one of them.")
     with locked(out):
-        refuse_inputs([out / RESULT, out / MARKDOWN], [asked.features, *asked.baselines])
+        refuse_overwrite([out / RESULT, out / MARKDOWN], [asked.features, *asked.baselines])
         table = tables.read(asked.features)
         folds = folds_of(table, asked.folds)
         # before the training: what cannot be compared is refused at once

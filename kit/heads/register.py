@@ -14,13 +14,12 @@ from kit.core import contract
 from kit.core.errors import BadInput, Missing, Wanting
 from kit.heads import card, export, ship_gate
 from kit.models.model_file import ModelFile, open_model
-from kit.models.registry import FILES, models
+from kit.models.registry import FILES, models, refuse_overwrite
 from kit.models.sidecar import REGISTRY_VERSION
 from kit.options.provenance import of_command
 from kit.options.session import Session
 from kit.system import validation
 from kit.system.fsio import locked, read_json, sha256_file, write_bytes, write_json
-from kit.system.outputs import refuse_inputs
 
 #: What ``validate`` leaves beside a model, and ``register`` looks for there.
 REPORT_SUFFIX = ".validation.json"
@@ -71,7 +70,7 @@ def register(asked: Asked, session: Session) -> tuple[dict[str, Any], dict[str, 
     folder = asked.registry.parent
     with locked(folder):
         listed = _listed(asked.registry, asked.id)
-        refuse_inputs([folder / name for name in names], [asked.report])
+        refuse_overwrite([folder / name for name in names], [asked.report])
         _refuse_strangers(folder, names, model)
         described = {
             **told, "id": asked.id, "onnx": f"{asked.id}.onnx", "license": license_id,

@@ -17,10 +17,10 @@ from kit.heads.loso import folds_of
 from kit.heads.params import Param, recipe_with
 from kit.heads.scored import FIGURES, scored
 from kit.heads.study import Question, Study, load_optuna, recipe_of, told
+from kit.models.registry import refuse_overwrite
 from kit.options.provenance import Args, of_command
 from kit.options.session import Session
 from kit.system.fsio import locked, write_json
-from kit.system.outputs import refuse_inputs
 from kit.system.ui import counted
 from kit.training.folds import Fold
 from kit.training.recipe import Recipe
@@ -75,7 +75,7 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
     for param in asked.params:  # what cannot be is refused before anything is trained
         recipe_with(asked.recipe, {param.name: param.choices[0] if param.choices else param.low})
     with locked(out):
-        refuse_inputs([out / RESULT], [asked.features])
+        refuse_overwrite([out / RESULT], [asked.features])
         table = tables.read(asked.features)
         folds = folds_of(table, asked.folds)
         question = Question(recipe=asked.recipe, params=asked.params, seed=asked.seed, folds=asked.folds,

@@ -9,6 +9,7 @@ from typing import Any
 from kit.core.errors import BadInput
 from kit.system import validation
 from kit.system.fsio import read_json
+from kit.system.outputs import refuse_inputs
 
 REGISTRY = "registry.json"
 #: What a registered model is: the model, its sidecar, its card.
@@ -28,6 +29,17 @@ def models(registry: Path) -> list[dict[str, Any]]:
         raise BadInput(f"{registry} is no registry: {problems[0]}",
                        hint="Put back what was there, or write to another folder.")  # fmt: skip
     return list(value["models"])
+
+
+def refuse_overwrite(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Refuse to write over what is read, or over what a registry lists.
+
+    Raises:
+        BadInput: as :func:`kit.system.outputs.refuse_inputs` and :func:`refuse_listed`.
+    """
+    outputs = list(outputs)
+    refuse_inputs(outputs, inputs)
+    refuse_listed(outputs)
 
 
 def refuse_listed(outputs: Iterable[Path]) -> None:

@@ -14,8 +14,8 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from kit.core.errors import BadInput, Missing, Wanting
 from kit.models import runtime
 from kit.models.external_data import Outside, is_outside, outside, place, tensors
+from kit.models.registry import refuse_overwrite
 from kit.system.fsio import write_bytes
-from kit.system.outputs import refuse_inputs
 
 #: Bytes that a model and its weights may have: heads on six features have kilobytes.
 LARGEST = 1 << 28
@@ -38,7 +38,7 @@ def repair(path: Path, data: Path | None, out: Path) -> Outside:
         Missing, BadInput: the model holds everything itself or cannot be read, or nothing tells where the weights are.
         Wanting: they do not fit the model, or the copy is none that onnxruntime takes.
     """
-    refuse_inputs([out], [path, *path.parent.glob("*.data"), *([] if data is None else [data])])
+    refuse_overwrite([out], [path, *path.parent.glob("*.data"), *([] if data is None else [data])])
     content = _read(path, "the model")
     model, found = _parsed(path, content), outside(path, content)
     if found is None:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from kit.page import plots
 from kit.page.blocks import Figure, percent
 from kit.page.gather import Facts, PageCell, Rows, together
-from kit.steps.results import cell_facts
 from kit.verdict import evidence
 from kit.verdict.intervals import distribution
+from kit.verdict.judge import cell_facts
 from kit.verdict.metrics import described
 
 if TYPE_CHECKING:

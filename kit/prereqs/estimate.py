@@ -8,7 +8,7 @@ from kit.core.contract import BATCH_SIZE
 from kit.corpus.plan import disk_bytes
 from kit.options.resolve import RunConfig
 from kit.options.values import fold_count
-from kit.steps.results import Prereqs
+from kit.prereqs.report import Prereqs
 from kit.verdict.baselines import expected_baselines
 
 #: Seconds of one training step of one member, measured on one core of a server CPU, and seconds to start training.

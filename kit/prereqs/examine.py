@@ -23,7 +23,7 @@ from kit.platforms.detect import Platform, classify, narrowed, probe_host
 from kit.platforms.facts import HostFacts
 from kit.platforms.probe import LeftOut, probe
 from kit.platforms.registry import device_findings, family_of
-from kit.steps.results import Prereqs
+from kit.prereqs.report import Prereqs
 from kit.system.fsio import free_bytes, write_bytes
 from kit.system.ui import counted, size
 from kit.video.datasets.load import Opened, open_folder

@@ -19,7 +19,7 @@ from kit.options.session import Session
 from kit.options.values import TOLERANCES
 from kit.page.make import make as make_page
 from kit.steps import step_01_prereqs, step_02_adopt, step_02_corpus, step_03_train, step_04_verdict, step_05_bundle
-from kit.steps.results import Training, Verdict
+from kit.steps.results import Verdict
 from kit.system.fsio import (  # fmt: skip
     TEMPORARY_PREFIX,
     locked,
@@ -32,6 +32,7 @@ from kit.system.fsio import (  # fmt: skip
 )
 from kit.system.privacy import Redactor
 from kit.system.ui import size
+from kit.verdict.judge import Training
 
 EXIT_OF_VERDICT = {"PROMOTE": exits.OK, "HOLD": exits.HOLD, "INVALID": exits.INVALID}
 

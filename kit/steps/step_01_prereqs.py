@@ -16,7 +16,7 @@ from kit.options.session import Session
 from kit.platforms.detect import classify
 from kit.platforms.registry import family_of
 from kit.prereqs.examine import Examined, examine, facts_for, open_sources, points_for, scorer_for
-from kit.steps.results import Prereqs
+from kit.prereqs.report import Prereqs
 from kit.system.fsio import read_json, write_json
 from kit.system.ui import Row
 from kit.video.ffmpeg import Ffmpeg, locate, on_path, scoring_partner

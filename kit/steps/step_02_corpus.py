@@ -29,7 +29,7 @@ from kit.options.resolve import RunConfig
 from kit.options.session import Session
 from kit.platforms.registry import family_of, settings_for
 from kit.prereqs.examine import identify
-from kit.steps.results import Prereqs
+from kit.prereqs.report import Prereqs
 from kit.system.pool import run_many
 from kit.system.ui import Row, duration
 from kit.video.scorers import teachers

@@ -16,7 +16,6 @@ from kit.corpus.store.shard import Shard
 from kit.options.provenance import block
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
-from kit.steps.results import Training, cell_facts
 from kit.system.fsio import read_json, sha256_file, write_json
 from kit.training import folds, predictions, table
 from kit.training.checkpoints import Checkpoint
@@ -27,6 +26,7 @@ from kit.training.table import Table
 from kit.verdict import evidence
 from kit.verdict.baselines import Baseline, expected_baselines
 from kit.verdict.evidence import ENSEMBLE
+from kit.verdict.judge import Training, cell_facts
 from kit.verdict.seed_report import holdout_report, seed_report
 
 if TYPE_CHECKING:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from kit.core import contract, layout
-from kit.core.errors import BadInput, InvalidEvidence, Missing
+from kit.core.errors import BadInput, Missing
 from kit.corpus.store import shard as shards
-from kit.corpus.store.shard import Shard
 from kit.options.provenance import block, utc_now
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
-from kit.steps.results import Training, Verdict, cell_facts
+from kit.steps.results import Verdict
 from kit.system.fsio import read_json, sha256_file, write_json
 from kit.system.ui import Row
 from kit.training import predictions
-from kit.training.predictions import Predictions
 from kit.verdict import evidence
-from kit.verdict.baselines import Corpus, compared
-from kit.verdict.coverage import covered
-from kit.verdict.evidence import LosoResult
-from kit.verdict.gate import ExpertReport, GateReport, apply_expert_gate, apply_gate, thresholds_sha256
+from kit.verdict.gate import apply_gate
+from kit.verdict.judge import Training, complete, corpus_summary, expert_as_json, gate_as_json, judge
 
 NAME = "verdict"
 
@@ -72,117 +66,6 @@ def run(config: RunConfig, previous: Training, session: Session) -> Verdict:
 
         exports.make(config, previous.shard, document, session)
     return verdict
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """What both gates say of a training, and why.
-
-    Attributes:
-        gate: None where the evidence is not valid.
-        evidence: the ``evidence`` object of a verdict but the hash of the predictions.
-    """
-
-    gate: GateReport | None
-    expert: ExpertReport
-    evidence: Mapping[str, Any]
-
-    def word(self, decided_by: str) -> str:
-        """The verdict, by one of ``contract.GATES``: the expert gate asks for both."""
-        if self.gate is None:
-            return "INVALID"
-        return "PROMOTE" if self.gate.passed and (decided_by == contract.GATES[0] or self.expert.passed) else "HOLD"
-
-
-def judge(
-    training: Training, problems: Sequence[str], agreed: Callable[[Predictions], LosoResult] = evidence.loso
-) -> Judgement:
-    """The gates and the evidence, from corpus and predictions alone.
-
-    Args:
-        problems: why the evidence is not valid, as far as that is known.
-        agreed: gives the agreement of every member.
-    """
-    found: dict[str, Any] = {}
-    gate = None
-    if not problems:
-        try:
-            gate, found = apply_gate(agreed(_complete(training)).mean_plccs()), _evidence(training)
-        except InvalidEvidence as error:
-            problems = error.problems
-    whole = {"problems": list(problems), "folds": training.folds, **found}
-    return Judgement(gate=gate, expert=apply_expert_gate(found or None), evidence=whole)
-
-
-def _complete(training: Training) -> Predictions:
-    """The predictions.
-
-    Raises:
-        InvalidEvidence: some are missing, doubled or in a wrong fold.
-    """
-    found, cells = training.predictions, cell_facts(training.shard, training.folds)
-    if found is None:
-        raise InvalidEvidence(["there are no predictions"])
-    problems = evidence.completeness_problems(found, cells, training.seeds)
-    if found.corpus_sha256 != training.shard.corpus_sha256:
-        problems.append("the predictions belong to another corpus")
-    if problems:
-        raise InvalidEvidence(problems)
-    return found
-
-
-def _evidence(training: Training) -> dict[str, Any]:
-    """Everything that is no decision, of predictions that are complete."""
-    found, rows, cells = training.predictions, training.rows, cell_facts(training.shard, training.folds)
-    if found is None or rows is None:
-        raise InvalidEvidence(["there are no predictions"])
-    corpus = Corpus(sha256=training.shard.corpus_sha256, source_ids=frozenset(source_ids(training.shard)))
-    return {
-        **evidence.summary(found, cells),
-        **compared(found, cells, training.baselines, corpus),
-        "coverage": covered(rows, cells),
-    }
-
-
-def gate_as_json(gate: GateReport | None) -> dict[str, object]:
-    """The gate's report; without one, what it would have asked for and no figure."""
-    if gate is not None:
-        return asdict(gate) | {"failing_seeds": list(gate.failing_seeds)}
-    asked = contract.GATE_THRESHOLDS
-    empty = dict.fromkeys(GateReport.__dataclass_fields__) | {"passed": False, "per_seed_plccs": {}}
-    return empty | {
-        "mean_plcc_threshold": asked["mean_plcc_min"], "plcc_spread_max": asked["plcc_spread_max"],
-        "per_seed_min": asked["per_seed_plcc_min"], "failing_seeds": [], "thresholds_sha256": thresholds_sha256(asked),
-    }  # fmt: skip
-
-
-def expert_as_json(expert: ExpertReport) -> dict[str, object]:
-    """The ``expert_gate`` object of a verdict."""
-    found = asdict(expert)
-    return found | {"checks": list(found["checks"]), "failing": list(expert.failing)}
-
-
-def source_ids(shard: Shard) -> list[str]:
-    """Identities of the sources that there are rows of, sorted."""
-    return sorted({entry.source_id for entry in shard.cells})
-
-
-def corpus_summary(training: Training) -> dict[str, object]:
-    """The ``corpus`` object of a verdict."""
-    shard = training.shard
-    return {
-        "sha256": shard.corpus_sha256,
-        "teacher": shard.teacher and shard.teacher.described,
-        "sources": len(source_ids(shard)),
-        "source_ids": source_ids(shard),
-        "groups": len(shard.groups),
-        "cells": len(shard.cells),
-        "failed_cells": len(shard.failed),
-        "waived_cells": len(shard.failed) - len(shard.lacking),
-        "rows": shard.rows,
-        "encoders": dict(sorted(Counter(entry.encoder for entry in shard.cells).items())),
-        "boxes": [{name: value for name, value in asdict(box).items() if name != "scorers"} for box in shard.boxes],
-    }
 
 
 def show(verdict: Verdict, session: Session) -> None:
@@ -246,7 +129,7 @@ def load(config: RunConfig, session: Session) -> Verdict:
             shard=shard, seeds=tuple(document["seeds"]), folds=document["evidence"]["folds"], holdout=(),
             predictions=predictions.read(predictions_file), problems=(), baselines={}, rows=None,
         )  # fmt: skip
-        stale = gate_as_json(apply_gate(evidence.loso(_complete(training)).mean_plccs())) != document["gate"]
+        stale = gate_as_json(apply_gate(evidence.loso(complete(training)).mean_plccs())) != document["gate"]
     if stale:
         raise BadInput(f"{words[0]}.json does not belong to the predictions beside it", hint="Run `verdict` again.")
     return Verdict(word=words[0], document=document)

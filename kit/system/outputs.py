@@ -7,24 +7,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kit.core.errors import BadInput
-from kit.models.registry import refuse_listed
 from kit.system.fsio import NO_ROOM, TEMPORARY_PREFIX
 
 
 def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
-    """Refuse to write over what is read, or over what is registered.
+    """Refuse to write over what is read.
 
     Raises:
-        BadInput: one of ``outputs`` is one of ``inputs``, by whatever name, or a folder, a registry or a file that a
-            registry beside it lists.
+        BadInput: one of ``outputs`` is one of ``inputs``, under any name, or a folder.
     """
-    outputs, read = list(outputs), [path for path in inputs if path.exists()]
+    read = [path for path in inputs if path.exists()]
     for path in outputs:
         if path.exists() and any(path.samefile(one) for one in read):
             raise BadInput(f"{path} would be written over what is read", hint="Give another place to write to.")
         if path.is_dir():
             raise BadInput(f"{path} is a folder, expected the name of a file to write", hint="Give a file in it.")
-    refuse_listed(outputs)
 
 
 def make_writable(folder: Path, *, told_by: str, hint: str) -> None:

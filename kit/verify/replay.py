@@ -20,9 +20,6 @@ from kit.core.errors import Wanting
 from kit.corpus.store import received
 from kit.corpus.store import shard as shards
 from kit.corpus.store.shard import Shard
-from kit.steps import step_04_verdict
-from kit.steps.results import Training, cell_facts
-from kit.steps.step_04_verdict import Judgement
 from kit.system import validation
 from kit.system.fsio import read_json, sha256_file
 from kit.training import predictions as prediction_file
@@ -30,10 +27,11 @@ from kit.training import table
 from kit.training.predictions import Predictions
 from kit.training.recipe import Recipe
 from kit.training.table import Table
-from kit.verdict import evidence
+from kit.verdict import evidence, judge
 from kit.verdict.baselines import Baseline, expected_baselines
 from kit.verdict.evidence import LosoResult
 from kit.verdict.gate import ExpertReport, thresholds_sha256
+from kit.verdict.judge import Judgement, Training, cell_facts
 from kit.verdict.seed_report import seed_report
 from kit.video.scorers import golden
 
@@ -131,7 +129,7 @@ class ReceivedRun:
         trained = self.trained
         lacking = [f"cell {name} failed: {why}" for name, why in shards.failures_table(self.shard.lacking)]
         problems = [*lacking, *(line for line in trained.problems if line not in lacking)]
-        return step_04_verdict.judge(trained, problems, lambda _: self.members)
+        return judge.judge(trained, problems, lambda _: self.members)
 
 
 def listed(lines: Sequence[str]) -> str:
@@ -280,8 +278,8 @@ def folds_of(seen: ReceivedRun) -> tuple[Any, ...]:
 def _gate(seen: ReceivedRun) -> str:
     judged, decided_by = seen.judged, seen.verdict["decided_by"]
     gates = {
-        "gate": (contract.GATE_THRESHOLDS, step_04_verdict.gate_as_json(judged.gate)),
-        "expert_gate": (contract.EXPERT_THRESHOLDS, step_04_verdict.expert_as_json(judged.expert)),
+        "gate": (contract.GATE_THRESHOLDS, judge.gate_as_json(judged.gate)),
+        "expert_gate": (contract.EXPERT_THRESHOLDS, judge.expert_as_json(judged.expert)),
     }
     for name, (thresholds, again) in gates.items():
         told, pinned = seen.verdict[name], thresholds_sha256(thresholds)
@@ -310,7 +308,7 @@ def _summary(gate: Mapping[str, Any]) -> str:
 def _evidence(seen: ReceivedRun) -> str:
     found = seen.judged.evidence
     problems = unlike(seen.verdict["evidence"], found, skip=("predictions_sha256",), where="evidence")
-    corpus = step_04_verdict.corpus_summary(seen.trained)
+    corpus = judge.corpus_summary(seen.trained)
     problems += unlike(seen.verdict["corpus"], corpus, where="corpus")
     if list(seen.verdict["seeds"]) != list(seen.training["seeds"]):
         problems.append(f"seeds: {seen.verdict['seeds']}, trained were {seen.training['seeds']}")

@@ -11,8 +11,8 @@ from pathlib import Path
 from kit.core.contract import CONVERT
 from kit.core.errors import PrerequisiteFailed, ToolFailed
 from kit.core.values import NO_DEVICE, Device, EncodeSettings, Geometry, SourceFile
-from kit.corpus.plan import conversion
 from kit.system.proc import Processes
+from kit.video.conversion import conversion
 
 #: Every command: no console, no banner, messages with their level, existing files replaced (without ``-y`` ffmpeg
 #: leaves an existing file alone and exits 0), and no conversion of pixel formats that is not written down.

@@ -1,6 +1,7 @@
 """The start on a bare Python, with real processes, environments and wheels; nothing is fetched from a network.
 
-The kit under test is a copy of the start's own modules with a tiny `kit/cli/main.py` behind them, which says where it runs.
+The kit under test is a copy of the start's own modules with a tiny `kit/cli/main.py` behind them, which
+says where it runs.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from kit.corpus.store.shard import read_manifest
 from kit.models import export, runtime
 from kit.options.session import KIT_ROOT
 from kit.steps import exports, step_03_train, step_04_verdict, step_05_bundle
-from kit.steps.results import Training
 from kit.system import validation
 from kit.system.fsio import sha256_file
 from kit.system.proc import Processes
@@ -30,6 +29,7 @@ from kit.training.folds import by_group, everything
 from kit.training.members import Ensemble
 from kit.training.model import Network
 from kit.training.recipe import Recipe
+from kit.verdict.judge import Training
 from tests.cli.builders import Command
 from tests.options.builders import run_in
 from tests.steps.builders import run_folder

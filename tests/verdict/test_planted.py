@@ -15,13 +15,12 @@ import pytest
 
 from kit.core.values import Cell
 from kit.corpus.store.cellfile import CellRows
-from kit.steps.results import Training
-from kit.steps.step_04_verdict import Judgement, judge
 from kit.training import table
 from kit.training.folds import by_group
 from kit.training.predictions import Predictions, from_columns
 from kit.training.table import Table
 from kit.verdict.baselines import Baseline
+from kit.verdict.judge import Judgement, Training, judge
 from tests.corpus.builders import plan, rows_of, shard_of
 
 FRAMES = 40

@@ -11,8 +11,8 @@ The demo run needs references that can be had anywhere, at once and without a li
 
 They differ in how hard they are to encode, so that the scores of one quality setting spread.
 
-``kit.video.sources.synth`` draws with integers alone and says why; ``kit.video.sources.scenes`` has the scenes. A change of either
-that changes a byte is a new ``DEMO_VERSION`` with a new ``DEMO_SHA256``.
+``kit.video.sources.synth`` draws with integers alone and says why; ``kit.video.sources.scenes`` has the scenes. A
+change of either that changes a byte is a new ``DEMO_VERSION`` with a new ``DEMO_SHA256``.
 """
 
 from __future__ import annotations
