@@ -7,10 +7,6 @@ finished run may say that. Old syntax without annotations, so that an interprete
 import os
 import sys
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import typing  # noqa: F401 - named in type comments only; old interpreters have no such module
-
 # The codes of kit/core/exits.py, written out: importing that file up here could fail unguarded.
 OK = 0
 DISK_FULL = 4
@@ -43,7 +39,7 @@ def main(argv):
 
 
 def _command_line():
-    # type: () -> typing.Callable[[list[str]], int]
+    # type: () -> object
     """Import the command line, which needs the pinned packages, and return its entry point."""
     from kit.cli.main import main as run
 

@@ -13,7 +13,7 @@ import click  # noqa: E402 - the kit lies beside this folder
 from kit.cli.main import cli  # noqa: E402
 from kit.system.fsio import write_json  # noqa: E402
 
-TARGET = ROOT / "kit" / "help.json"
+TARGET = ROOT / "kit" / "cli" / "help.json"
 
 
 def help_texts() -> dict[str, str]:

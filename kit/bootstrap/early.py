@@ -7,10 +7,6 @@ Old syntax without annotations or f-strings (Python 2.7 reads it), the standard 
 import os
 import sys
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import typing  # noqa: F401 - named in type comments only; old interpreters have no such module
-
 import kit
 from kit.core import exits
 
@@ -29,7 +25,7 @@ QUESTION = (
 
 
 def start(argv, root, load):
-    # type: (list[str], str, typing.Callable[[], typing.Callable[[list[str]], int]]) -> int
+    # type: (list[str], str, object) -> int
     """Answer --help and --version at once; otherwise go on in an interpreter the kit supports.
 
     Args:
@@ -41,7 +37,7 @@ def start(argv, root, load):
         An exit status of ``kit/core/exits.py``.
     """
     if "--help" in argv:
-        return show_help(argv, os.path.join(root, "kit", "help.json"))
+        return show_help(argv, os.path.join(root, "kit", "cli", "help.json"))
     if "--version" in argv:
         show("vmaf-ensemble-kit " + kit.__version__)
         return exits.OK
@@ -52,7 +48,7 @@ def start(argv, root, load):
 
     from kit.bootstrap import start
 
-    return start.start(argv, root, load)
+    return start.start(argv, root, load)  # type: ignore[arg-type] # old syntax cannot name its type
 
 
 def show_help(argv, path):

@@ -23,7 +23,13 @@ from kit import __version__
 from kit.core import exits
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ("__init__", "__main__", "exits", "errors", *sorted(path.stem for path in ROOT.glob("kit/bootstrap*.py")))
+MODULES = (
+    "__init__",
+    "__main__",
+    "core/exits",
+    "core/errors",
+    *sorted(f"bootstrap/{path.stem}" for path in ROOT.glob("kit/bootstrap/[!_]*.py")),
+)
 START = "run_full_pipeline.py"
 CLI = """
 def main(argv):
@@ -35,18 +41,19 @@ def main(argv):
 def kit(tmp_path: Path) -> Path:
     """A kit whose command prints its arguments; pytest is the one package it wants."""
     root = tmp_path / "kit of mine"
-    (root / "kit").mkdir(parents=True)
+    (root / "kit" / "cli").mkdir(parents=True)
     shutil.copy(ROOT / START, root)
     for name in MODULES:
-        shutil.copy(ROOT / "kit" / f"{name}.py", root / "kit")
-    (root / "kit" / "help.json").write_text(json.dumps({"": "top", "run": "how to run", "corpus status": "no"}))
+        (root / "kit" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "kit" / f"{name}.py", root / "kit" / f"{name}.py")
+    (root / "kit" / "cli" / "help.json").write_text(json.dumps({"": "top", "run": "how to run", "corpus status": "no"}))
     (root / "requirements-frozen.txt").write_text(f"pytest=={metadata.version('pytest').partition('+')[0]}\n")
     command(root, "print(*argv); return 0")
     return root
 
 
 def command(kit: Path, body: str) -> None:
-    (kit / "kit" / "cli.py").write_text(CLI.format(body=body))
+    (kit / "kit" / "cli" / "main.py").write_text(CLI.format(body=body))
 
 
 def clean(**more: str) -> dict[str, str]:
@@ -106,13 +113,13 @@ def test_traceback_of_an_unforeseen_error_is_shown(kit: Path) -> None:
 
 
 def test_interrupt_while_the_command_is_imported(kit: Path) -> None:
-    (kit / "kit" / "cli.py").write_text("raise KeyboardInterrupt\n")
+    (kit / "kit" / "cli" / "main.py").write_text("raise KeyboardInterrupt\n")
     done = run(sys.executable, kit / START)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 @pytest.mark.parametrize("how", ["missing", "cut off"])
-@pytest.mark.parametrize("name", [*MODULES, "cli", "requirements"])
+@pytest.mark.parametrize("name", [*MODULES, "cli/main", "requirements"])
 def test_damaged_kit(kit: Path, name: str, how: str) -> None:
     path = kit / "requirements-frozen.txt" if name == "requirements" else kit / "kit" / f"{name}.py"
     path.unlink()
@@ -120,7 +127,7 @@ def test_damaged_kit(kit: Path, name: str, how: str) -> None:
         path.write_text("def main(argv:\n")
     elif name == "__init__":
         return  # a folder without it is a package all the same
-    done = run(sys.executable, kit / START, "--version" if name in {"__init__", "exits"} else "x")
+    done = run(sys.executable, kit / START, "--version" if name in {"__init__", "core/exits"} else "x")
     assert (done.returncode, done.stdout) == (70, "")
     assert "unpack" in done.stderr
     assert "Traceback" not in done.stderr
@@ -159,7 +166,7 @@ def test_reader_that_went_away_does_not_change_the_status(kit: Path) -> None:
 )
 def test_help_and_version_need_nothing_but_python(kit: Path, argv: list[str], text: str) -> None:
     (kit / "requirements-frozen.txt").write_text("nothing==0\n")
-    (kit / "kit" / "cli.py").unlink()
+    (kit / "kit" / "cli" / "main.py").unlink()
     for python in [[sys.executable, "-I", "-S"], *([python] for python in old_pythons().values())]:
         done = run(*python, kit / START, *argv)
         assert (done.returncode, done.stdout, done.stderr) == (0, text, ""), python
@@ -176,9 +183,9 @@ def test_help_of_other_commands(kit: Path, argv: list[str], text: str) -> None:
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"run": 1}'])
 def test_help_texts_that_are_not_there(kit: Path, content: str | None) -> None:
-    (kit / "kit" / "help.json").unlink()
+    (kit / "kit" / "cli" / "help.json").unlink()
     if content is not None:
-        (kit / "kit" / "help.json").write_text(content)
+        (kit / "kit" / "cli" / "help.json").write_text(content)
     done = run(sys.executable, kit / START, "--help")
     assert (done.returncode, done.stdout) == (70, "")
     assert "unpack it again" in done.stderr

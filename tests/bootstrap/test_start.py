@@ -27,7 +27,7 @@ from kit.bootstrap import start
 from kit.bootstrap.environment import is_complete
 
 ROOT = Path(__file__).resolve().parents[2]
-START = ("__init__", "__main__", "exits", "errors")
+START = ("__init__", "__main__", "core/exits", "core/errors")
 CLI = """
 import ast, json, os, sys
 import tinydep
@@ -120,14 +120,16 @@ def tree(tmp_path: Path) -> Tree:
     """A kit that was never started."""
     root, home = tmp_path / "the {kit} é", tmp_path / "home"
     home.mkdir()
-    (root / "kit").mkdir(parents=True)
+    (root / "kit" / "cli").mkdir(parents=True)
+    (root / "kit" / "core").mkdir()
     shutil.copy(ROOT / "run_full_pipeline.py", root)
-    for path in [*(ROOT / "kit").glob("bootstrap*.py"), *(ROOT / "kit" / f"{name}.py" for name in START)]:
-        shutil.copy(path, root / "kit")
-    # The kit's module of this name must never be taken for the library's.
-    (root / "kit" / "types.py").write_text("")
-    (root / "kit" / "cli.py").write_text(CLI)
-    (root / "kit" / "help.json").write_text(json.dumps({"": "top", "run": "how to run", "corpus status": "status"}))
+    shutil.copytree(ROOT / "kit" / "bootstrap", root / "kit" / "bootstrap")
+    for name in START:
+        shutil.copy(ROOT / "kit" / f"{name}.py", root / "kit" / f"{name}.py")
+    (root / "kit" / "cli" / "main.py").write_text(CLI)
+    (root / "kit" / "cli" / "help.json").write_text(
+        json.dumps({"": "top", "run": "how to run", "corpus status": "status"})
+    )
     (root / "requirements-frozen.txt").write_text('tinydep==1.0  # 0.1 MB\nnever==1 ; sys_platform == "plan9"\n')
     return Tree(root, home)
 

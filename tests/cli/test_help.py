@@ -24,12 +24,12 @@ def tool(name: str) -> ModuleType:
 
 
 def test_the_stored_help_is_that_of_the_commands() -> None:
-    stored = json.loads((KIT_ROOT / "kit" / "help.json").read_text(encoding="utf-8"))
+    stored = json.loads((KIT_ROOT / "kit" / "cli" / "help.json").read_text(encoding="utf-8"))
     assert stored == tool("help_texts").help_texts(), "run `nox -s help`"
 
 
 def test_every_option_of_the_issue_is_there() -> None:
-    text = json.loads((KIT_ROOT / "kit" / "help.json").read_text(encoding="utf-8"))["run"]
+    text = json.loads((KIT_ROOT / "kit" / "cli" / "help.json").read_text(encoding="utf-8"))["run"]
     for option in (
         "--ref-dir", "--encoders", "--teacher", "--cqs", "--seeds", "--epochs", "--out-dir", "--box", "--ffmpeg",
         "--vmaf-bin", "--no-anchor", "--shard-only", "--json", "--from", "--only", "--dry-run", "--config",

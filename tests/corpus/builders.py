@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gzip
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,11 +15,20 @@ import numpy as np
 from kit.core import contract
 from kit.core.canon import sha256_json
 from kit.core.values import Cell, EncodeSettings, Geometry, Source, SourceFile, Teacher
+from kit.corpus.exchange.importing import import_rows
 from kit.corpus.make.keep import keep
 from kit.corpus.make.produce import geometry_facts
 from kit.corpus.plan import plan_cells
 from kit.corpus.store.cellfile import CellRows
-from kit.corpus.store.shard import Box, CellEntry, FailedCell, Shard, cell_path, entry_for, write_manifest
+from kit.corpus.store.shard import (
+    Box,
+    CellEntry,
+    FailedCell,
+    Shard,
+    cell_path,
+    entry_for,
+    write_manifest,
+)
 from kit.platforms.registry import settings_for
 from kit.video.scorers.golden import EXPECTED
 from kit.video.scorers.teachers import CANONICAL
@@ -140,3 +151,27 @@ def shard_of(
     )
     write_manifest(shard)
     return shard
+
+
+Rows = list[dict[str, Any]]
+
+
+def rows(sources: tuple[str, ...] = ("Highway", "Park", "Sea"), frames: int = 3) -> Rows:
+    """Lines in the order a box writes them, with numbers that have many digits."""
+    noise: Iterator[float] = iter(np.random.default_rng(3).uniform(0, 1, 10_000).tolist())
+    return [
+        {"src": src, "encoder": encoder, "cq": cq, "enc_bytes": 1000 - cq, "enc_time_ms": 1.5, "frame_index": frame,
+         "vmaf": 100 * next(noise), **{name: next(noise) for name in contract.FEATURES}}
+        for src in sources for encoder in ("libx264", "hevc_new") for cq in (19, 37) for frame in range(frames)
+    ]  # fmt: skip
+
+
+def write(path: Path, lines: Rows) -> Path:
+    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def imported(tmp_path: Path, lines: Rows, groups: Path | None = None) -> Path:
+    import_rows(write(tmp_path / "rows.jsonl", lines), tmp_path / "shard", groups_file=groups)
+    return tmp_path / "shard"

@@ -6,7 +6,7 @@ import gzip
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,30 +24,7 @@ from kit.corpus.store.cellfile import read_facts, row_schema
 from kit.corpus.store.shard import observed_path, read_manifest, read_rows
 from kit.training import folds, table
 from tests.cli.builders import Kit
-from tests.corpus.builders import plan, shard_of
-
-Rows = list[dict[str, Any]]
-
-
-def rows(sources: tuple[str, ...] = ("Highway", "Park", "Sea"), frames: int = 3) -> Rows:
-    """Lines in the order a box writes them, with numbers that have many digits."""
-    noise: Iterator[float] = iter(np.random.default_rng(3).uniform(0, 1, 10_000).tolist())
-    return [
-        {"src": src, "encoder": encoder, "cq": cq, "enc_bytes": 1000 - cq, "enc_time_ms": 1.5, "frame_index": frame,
-         "vmaf": 100 * next(noise), **{name: next(noise) for name in contract.FEATURES}}
-        for src in sources for encoder in ("libx264", "hevc_new") for cq in (19, 37) for frame in range(frames)
-    ]  # fmt: skip
-
-
-def write(path: Path, lines: Rows) -> Path:
-    data = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-    return path
-
-
-def imported(tmp_path: Path, lines: Rows, groups: Path | None = None) -> Path:
-    import_rows(write(tmp_path / "rows.jsonl", lines), tmp_path / "shard", groups_file=groups)
-    return tmp_path / "shard"
+from tests.corpus.builders import Rows, imported, plan, rows, shard_of, write
 
 
 def test_what_is_not_told_is_null(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_the_commands_of_the_documents_do_what_they_say(
 
 
 def test_every_option_is_documented() -> None:
-    texts = json.loads((KIT_ROOT / "kit" / "help.json").read_text(encoding="utf-8"))
+    texts = json.loads((KIT_ROOT / "kit" / "cli" / "help.json").read_text(encoding="utf-8"))
     documents = "".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
     options = {
         (name, option) for name, text in texts.items() for option in re.findall(r"^ +(--[a-z-]+)", text, re.MULTILINE)
@@ -180,7 +180,7 @@ def test_every_option_is_documented() -> None:
 
 
 def test_every_option_in_a_document_is_there() -> None:
-    texts = (KIT_ROOT / "kit" / "help.json").read_text(encoding="utf-8")
+    texts = (KIT_ROOT / "kit" / "cli" / "help.json").read_text(encoding="utf-8")
     inline = {option for document in DOCUMENTS for line in document.read_text(encoding="utf-8").splitlines()
               for code in re.findall(r"`([^`]+)`", line) for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", code)
               if not line.startswith("    ")}  # fmt: skip

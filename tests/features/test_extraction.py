@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from test_vmaf_tool import write_tool
 
 from kit.core import contract, exits
 from kit.core.errors import BadInput
@@ -42,7 +41,7 @@ from kit.video.scorers.ffmpeg_filter import FilterScorer
 from kit.video.sources.read import Tools
 from kit.video.sources.scan import inspect
 from tests.cli.builders import Ask, in_process
-from tests.video.builders import PICTURES, MakeClip
+from tests.video.builders import PICTURES, MakeClip, write_tool
 
 #: Sources of the mock ladder, scenes of one film, and how a rung is made worse.
 LADDER = {"ElFuente1_30fps": "Bars", "ElFuente2_30fps": "Life"}

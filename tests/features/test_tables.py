@@ -12,14 +12,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_corpus_import import imported
-from test_corpus_import import rows as lines_of
 
 from kit.core import contract, exits
 from kit.core.errors import BadInput, Wanting
 from kit.core.values import Teacher
 from kit.features import combining, manifest, mos, table
 from tests.cli.builders import Ask
+from tests.corpus.builders import imported
+from tests.corpus.builders import rows as lines_of
 from tests.features.builders import TABLE
 from tests.options.builders import run_in
 

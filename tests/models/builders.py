@@ -34,3 +34,6 @@ def renamed_model(folder: Path) -> Path:
     path = foreign(folder / "tiny_v1.onnx", data="head_final.onnx.data")
     (path.parent / "head_final.onnx.data").rename(path.parent / "tiny_v1.onnx.data")
     return path
+
+
+STEM = f"{contract.ARCH}_{contract.ENSEMBLE}"

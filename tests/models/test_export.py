@@ -31,12 +31,12 @@ from kit.training.model import Network
 from kit.training.recipe import Recipe
 from kit.verdict.judge import Training
 from tests.cli.builders import Command
+from tests.models.builders import STEM
 from tests.options.builders import run_in
 from tests.steps.builders import run_folder
 from tests.training.builders import make_table
 
 TABLE = make_table(frames=120)
-STEM = f"{contract.ARCH}_{contract.ENSEMBLE}"
 
 
 # ------------------------------------------------------------------------------------------ the full fit

@@ -15,24 +15,13 @@ from onnx import TensorProto, helper
 from kit.core import contract, exits
 from kit.core.errors import ExportFailed
 from kit.models import export, export_check, runtime
-from kit.training.draws import Draws
-from kit.training.model import Network, restored
-from kit.training.recipe import architecture
+from kit.training.model import restored
 from kit.training.standardiser import fit_standardiser
-from tests.training.builders import make_table
+from tests.training.builders import make_table, networks
 
 TABLE = make_table(frames=120)
 SCALE = fit_standardiser(TABLE.features, np.arange(len(TABLE), dtype=np.int32))
 every_arch = pytest.mark.parametrize("arch", contract.ARCHS)
-
-
-def networks(arch: str = contract.ARCH, count: int = 3) -> list[Network]:
-    """Untrained networks, some of whose scores leave the teacher's range."""
-    made = [Network(architecture(arch), Draws(seed, "x"), 98.0) for seed in range(count)]
-    with torch.no_grad():
-        for network in made:
-            network.weights[-1].mul_(30)
-    return made
 
 
 def written(folder: Path, data: bytes) -> Path:

@@ -13,10 +13,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from test_export import STEM
-from test_graph import networks
-from test_relay import cell_of
-from test_vmaf_tool import write_tool
 
 from kit.core import contract, exits, layout
 from kit.core.errors import BadInput, Wanting
@@ -37,8 +33,9 @@ from kit.video.scorers.proof import means
 from kit.video.sources.read import Tools
 from kit.video.sources.scan import inspect
 from tests.cli.builders import Command
-from tests.training.builders import make_table
-from tests.video.builders import MakeClip
+from tests.models.builders import STEM
+from tests.training.builders import make_table, networks
+from tests.video.builders import MakeClip, cell_of, write_tool
 
 TABLE = make_table()
 SCALE = fit_standardiser(TABLE.features, np.arange(len(TABLE), dtype=np.int32))

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
-import browser
 import pytest
 
 from kit.page.write import write
+from tests.page import browser
 from tests.page.browser import Tab, tab
 from tests.steps.builders import judged_run
 

@@ -13,7 +13,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from test_verify import bundle_of, edit
 
 from kit.core import exits, layout
 from kit.core.errors import BadInput, DiskFull, PageFailed
@@ -30,6 +29,7 @@ from kit.system.proc import Processes
 from tests.cli.builders import Command
 from tests.options.builders import run_in
 from tests.steps.builders import judged_run
+from tests.verify.builders import bundle_of, edit
 
 SECTIONS = [
     "predicted", "errors", "slices", "folds", "rate", "training", "uncertainty", "baselines", "calibration", "coverage",

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
+from kit.core import contract
 from kit.corpus.store.shard import CellEntry
 from kit.training.codec_block import codec_block
+from kit.training.draws import Draws
+from kit.training.model import Network
+from kit.training.recipe import architecture
 from kit.training.table import Table
 
 #: Label of each source's group.
@@ -34,3 +39,12 @@ def make_table(frames: int = 20, groups: dict[str, str] | None = None) -> Table:
         cells=entries, cell=cell, frame=np.tile(np.arange(frames, dtype=np.int32), len(entries)),
         features=features, codec=codec, target=target.astype(np.float32),
     )  # fmt: skip
+
+
+def networks(arch: str = contract.ARCH, count: int = 3) -> list[Network]:
+    """Untrained networks, some of whose scores leave the teacher's range."""
+    made = [Network(architecture(arch), Draws(seed, "x"), 98.0) for seed in range(count)]
+    with torch.no_grad():
+        for network in made:
+            network.weights[-1].mul_(30)
+    return made

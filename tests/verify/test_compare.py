@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from test_verify import bundle_of, files_of, manifest_of, packed
 
 from kit.core import exits, layout
 from kit.corpus.store.shard import read_manifest
@@ -21,6 +20,7 @@ from kit.verify.bundle import UNCHECKED, UNPROVEN
 from tests.cli.builders import Command, Kit
 from tests.corpus.builders import plan, shard_of
 from tests.options.builders import run_in
+from tests.verify.builders import bundle_of, files_of, manifest_of, packed
 
 needs_ssh = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen (OpenSSH) is not installed")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -24,7 +23,6 @@ from kit.core import exits, layout
 from kit.corpus.store.shard import read_manifest
 from kit.options.session import KIT_ROOT
 from kit.steps import step_03_train, step_04_verdict
-from kit.system.archive import Member, write_tar_gz
 from kit.system.fsio import sha256_file, write_json
 from kit.system.proc import Processes
 from kit.system.ui import Ui
@@ -37,38 +35,9 @@ from kit.verify.replay import ReceivedRun, unlike
 from kit.verify.retrain import Retraining
 from tests.cli.builders import Command
 from tests.options.builders import run_in
+from tests.verify.builders import TOP, bundle_of, edit, files_of, manifest_of, packed
 
 Change = Callable[[Path], object]
-TOP = "ensemble-results-testbox-20260101T000000Z"
-#: What stays on the box.
-LOCAL = (".lock", layout.CONFIG, layout.MANIFEST, "cache", layout.CHECKPOINTS)
-
-
-def files_of(run: Path) -> dict[str, bytes]:
-    """What goes into the bundle of a run folder."""
-    names = sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
-    return {name: (run / name).read_bytes() for name in names if not name.startswith(LOCAL)}
-
-
-def manifest_of(files: dict[str, bytes], word: str | None = "PROMOTE") -> dict[str, Any]:
-    return {
-        "schema_version": 1, "kit_version": "0", "box": "testbox", "verdict": word, "demo": False,
-        "created_at_utc": "2026-01-01T00:00:00Z",
-        "files": [{"path": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-                  for name, data in files.items()],
-    }  # fmt: skip
-
-
-def packed(target: Path, files: dict[str, bytes], manifest: dict[str, Any]) -> Path:
-    members = {layout.MANIFEST: json.dumps(manifest).encode(), **files}
-    write_tar_gz(target, [Member(name=f"{TOP}/{name}", data=data) for name, data in members.items()], mtime=0)
-    return target
-
-
-def bundle_of(run: Path, target: Path, word: str | None = "PROMOTE") -> Path:
-    """Pack a run folder as somebody would who can compute hashes."""
-    files = files_of(run)
-    return packed(target, files, manifest_of(files, word))
 
 
 def checked(run: Path, word: str | None = "PROMOTE") -> dict[str, Check]:
@@ -79,18 +48,6 @@ def checked(run: Path, word: str | None = "PROMOTE") -> dict[str, Check]:
 
 def wrong(run: Path, word: str | None = "PROMOTE") -> list[str]:
     return [name for name, check in checked(run, word).items() if not check.passed]
-
-
-@pytest.fixture
-def run(promoted: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(promoted, tmp_path / "run")
-
-
-def edit(path: Path, change: Callable[[Any], object]) -> None:
-    """Change a JSON file in place."""
-    value = json.loads(path.read_text())
-    change(value)
-    path.write_text(json.dumps(value))
 
 
 def repredict(run: Path, change: Callable[[Predictions], Predictions]) -> None:

@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from kit.core.values import Cell, Teacher
+from kit.corpus.make.produce import Bench, produce
+from kit.corpus.plan import plan_cells
+from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.shard import observed_path
+from kit.platforms.registry import settings_for
+from kit.system.proc import Processes
+from kit.video.ffmpeg import Ffmpeg
+from kit.video.scorers.ffmpeg_filter import FilterScorer
+from kit.video.scorers.teachers import CANONICAL
+from kit.video.sources.identity import identify
+from kit.video.sources.read import Tools
+from kit.video.sources.scan import scan
+from tests.platforms.builders import ready
 
 #: Pictures that differ in content and in how hard they are to encode.
 PICTURES = {
@@ -32,3 +48,38 @@ def write_model(path: Path, weight: float = 0.5) -> Path:
     }  # fmt: skip
     path.write_text(json.dumps({"param_dict": {}, "model_dict": model}))
     return path
+
+
+STAND_IN = Path(__file__).resolve().parent / "vmaf_stand_in.py"
+
+
+def write_tool(path: Path, ffmpeg: Ffmpeg, mode: str = "cpu") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STAND_IN}" "{ffmpeg.path}" {mode} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def cell_of(path: Path, tools: Tools, encoder: str = "libx264", teacher: Teacher = CANONICAL) -> Cell:
+    (file,) = scan(path.parent, assumed=None, tools=tools).files
+    (cell,) = plan_cells(
+        [identify(file, tools, path.parent.parent / "cache")], [(encoder, 31)], encoders=[ready(encoder)],
+        settings_for=settings_for, architecture="x86_64", teacher=teacher, scorer_id="cpu/golden-1",
+    )  # fmt: skip
+    return cell
+
+
+def bench(folder: Path, encoding: Ffmpeg, scoring: Ffmpeg, *, fused: bool = True) -> Bench:
+    folder.mkdir()
+    return Bench(
+        ffmpeg=encoding, processes=Processes(), folder=folder, box="b", platform="p", corpus="c",
+        scorer=FilterScorer(ffmpeg=scoring, fused=fused),
+    )  # fmt: skip
+
+
+def made(cell: Cell, place: Bench) -> tuple[CellRows, str]:
+    rows = produce(cell, place)
+    assert isinstance(rows, CellRows), rows
+    (path,) = place.folder.rglob("*.parquet")
+    seen = json.loads(observed_path(place.folder, path.relative_to(place.folder)).read_text())["observations"]
+    return rows, seen[0]["stream_sha256"]

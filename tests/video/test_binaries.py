@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_vmaf_tool import write_tool
 
 from kit.core import contract
 from kit.core.errors import BadInput, PrerequisiteFailed
@@ -21,6 +20,7 @@ from kit.system.fsio import sha256_file
 from kit.system.proc import Processes
 from kit.video.ffmpeg import Ffmpeg
 from kit.video.scorers import choose, golden, own
+from tests.video.builders import write_tool
 
 pytestmark = pytest.mark.ffmpeg
 

@@ -13,29 +13,20 @@ import numpy as np
 import pytest
 
 from kit.core.errors import ToolFailed
-from kit.core.values import Cell, Teacher
-from kit.corpus.make.produce import Bench, produce
-from kit.corpus.plan import plan_cells
-from kit.corpus.store.cellfile import CellRows
-from kit.corpus.store.shard import FailedCell, observed_path
+from kit.corpus.make.produce import produce
+from kit.corpus.store.shard import FailedCell
 from kit.options.resolve import complete
 from kit.options.session import open_session
 from kit.platforms.detect import classify, probe_host
-from kit.platforms.registry import settings_for
 from kit.prereqs.examine import Examined, _check_encoders
 from kit.system.proc import Command, Processes
 from kit.system.stall import Patience
 from kit.system.ui import Ui
 from kit.video import ffmpeg as ffmpeg_module
 from kit.video.ffmpeg import Ffmpeg, locate
-from kit.video.scorers.ffmpeg_filter import FilterScorer
-from kit.video.scorers.teachers import CANONICAL
-from kit.video.sources.identity import identify
 from kit.video.sources.read import Tools
-from kit.video.sources.scan import scan
 from tests.cli.builders import Kit
-from tests.platforms.builders import ready
-from tests.video.builders import MakeClip
+from tests.video.builders import MakeClip, bench, cell_of, made
 
 pytestmark = pytest.mark.ffmpeg
 
@@ -50,31 +41,6 @@ def old() -> Ffmpeg:
     if not found.lacks:
         pytest.skip(f"ffmpeg {found.version} on PATH can score; one before 7.1 or without libvmaf is needed")
     return found
-
-
-def cell_of(path: Path, tools: Tools, encoder: str = "libx264", teacher: Teacher = CANONICAL) -> Cell:
-    (file,) = scan(path.parent, assumed=None, tools=tools).files
-    (cell,) = plan_cells(
-        [identify(file, tools, path.parent.parent / "cache")], [(encoder, 31)], encoders=[ready(encoder)],
-        settings_for=settings_for, architecture="x86_64", teacher=teacher, scorer_id="cpu/golden-1",
-    )  # fmt: skip
-    return cell
-
-
-def bench(folder: Path, encoding: Ffmpeg, scoring: Ffmpeg, *, fused: bool = True) -> Bench:
-    folder.mkdir()
-    return Bench(
-        ffmpeg=encoding, processes=Processes(), folder=folder, box="b", platform="p", corpus="c",
-        scorer=FilterScorer(ffmpeg=scoring, fused=fused),
-    )  # fmt: skip
-
-
-def made(cell: Cell, place: Bench) -> tuple[CellRows, str]:
-    rows = produce(cell, place)
-    assert isinstance(rows, CellRows), rows
-    (path,) = place.folder.rglob("*.parquet")
-    seen = json.loads(observed_path(place.folder, path.relative_to(place.folder)).read_text())["observations"]
-    return rows, seen[0]["stream_sha256"]
 
 
 @pytest.mark.parametrize(

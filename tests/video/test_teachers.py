@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_relay import bench, cell_of
 
 from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.core.values import Teacher
@@ -20,7 +19,7 @@ from kit.video.ffmpeg import Ffmpeg
 from kit.video.scorers import ffmpeg_filter, golden, teachers
 from kit.video.sources.read import Tools
 from tests.cli.builders import Kit
-from tests.video.builders import MakeClip, write_model
+from tests.video.builders import MakeClip, bench, cell_of, write_model
 
 pytestmark = pytest.mark.ffmpeg
 

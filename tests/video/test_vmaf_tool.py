@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_relay import cell_of, made
 
 from kit.core.errors import PrerequisiteFailed
 from kit.core.values import Teacher
@@ -28,20 +26,12 @@ from kit.video.scorers.teachers import CANONICAL
 from kit.video.scorers.vmaf_tool import VmafTool
 from kit.video.sources.read import Tools
 from tests.cli.builders import Kit
-from tests.video.builders import MakeClip, write_model
+from tests.video.builders import MakeClip, cell_of, made, write_model, write_tool
 
 pytestmark = pytest.mark.ffmpeg
 
-STAND_IN = Path(__file__).resolve().parent / "vmaf_stand_in.py"
 #: ``tool("cuda")`` is a located stand-in with that mode.
 ToolOf = Callable[[str], VmafTool]
-
-
-def write_tool(path: Path, ffmpeg: Ffmpeg, mode: str = "cpu") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STAND_IN}" "{ffmpeg.path}" {mode} "$@"\n')
-    path.chmod(0o755)
-    return path
 
 
 @pytest.fixture

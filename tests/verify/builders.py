@@ -1,0 +1,60 @@
+"""verify: what tests make."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kit.core import layout
+from kit.system.archive import Member, write_tar_gz
+
+TOP = "ensemble-results-testbox-20260101T000000Z"
+
+
+#: What stays on the box.
+LOCAL = (".lock", layout.CONFIG, layout.MANIFEST, "cache", layout.CHECKPOINTS)
+
+
+def files_of(run: Path) -> dict[str, bytes]:
+    """What goes into the bundle of a run folder."""
+    names = sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
+    return {name: (run / name).read_bytes() for name in names if not name.startswith(LOCAL)}
+
+
+def manifest_of(files: dict[str, bytes], word: str | None = "PROMOTE") -> dict[str, Any]:
+    return {
+        "schema_version": 1, "kit_version": "0", "box": "testbox", "verdict": word, "demo": False,
+        "created_at_utc": "2026-01-01T00:00:00Z",
+        "files": [{"path": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+                  for name, data in files.items()],
+    }  # fmt: skip
+
+
+def packed(target: Path, files: dict[str, bytes], manifest: dict[str, Any]) -> Path:
+    members = {layout.MANIFEST: json.dumps(manifest).encode(), **files}
+    write_tar_gz(target, [Member(name=f"{TOP}/{name}", data=data) for name, data in members.items()], mtime=0)
+    return target
+
+
+def bundle_of(run: Path, target: Path, word: str | None = "PROMOTE") -> Path:
+    """Pack a run folder as somebody would who can compute hashes."""
+    files = files_of(run)
+    return packed(target, files, manifest_of(files, word))
+
+
+@pytest.fixture
+def run(promoted: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(promoted, tmp_path / "run")
+
+
+def edit(path: Path, change: Callable[[Any], object]) -> None:
+    """Change a JSON file in place."""
+    value = json.loads(path.read_text())
+    change(value)
+    path.write_text(json.dumps(value))
