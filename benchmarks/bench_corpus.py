@@ -53,10 +53,20 @@ class Turn:
 def make_source(ffmpeg: Ffmpeg, folder: Path, frames: int) -> None:
     """A fractal with grain: as hard to encode as a film, different in every frame."""
     argv = [
-        str(ffmpeg.path), *COMMON, "-f", "lavfi", "-i", "mandelbrot=size=1920x1080:rate=25:start_scale=0.4",
-        "-vf", "scale,format=yuv420p,noise=alls=6:allf=t:all_seed=1", "-frames:v", str(frames), "-f", "rawvideo",
+        str(ffmpeg.path),
+        *COMMON,
+        "-f",
+        "lavfi",
+        "-i",
+        "mandelbrot=size=1920x1080:rate=25:start_scale=0.4",
+        "-vf",
+        "scale,format=yuv420p,noise=alls=6:allf=t:all_seed=1",
+        "-frames:v",
+        str(frames),
+        "-f",
+        "rawvideo",
         str(folder / "Grain_1920x1080_25fps.yuv"),
-    ]  # fmt: skip
+    ]
     Processes().run(argv, tried="drawing the source", timeout=600)
 
 
@@ -65,13 +75,23 @@ def cells_of(folder: Path, ffmpeg: Ffmpeg) -> tuple[Cell, ...]:
     tools = Tools(ffmpeg=ffmpeg, processes=Processes())
     sources = [identify(file, tools, folder.parent / "cache") for file in scan(folder, assumed=None, tools=tools).files]
     encoder = ReadyEncoder(
-        name="libx264", family="software", build="x264", variant="", device=NO_DEVICE, max_parallel=None,
+        name="libx264",
+        family="software",
+        build="x264",
+        variant="",
+        device=NO_DEVICE,
+        max_parallel=None,
         megapixels_per_second=1.0,
-    )  # fmt: skip
+    )
     return plan_cells(
-        sources, [("libx264", cq) for cq in CQS], encoders=[encoder], settings_for=settings_for,
-        architecture=platform.machine(), teacher=CANONICAL, scorer_id="cpu",
-    )  # fmt: skip
+        sources,
+        [("libx264", cq) for cq in CQS],
+        encoders=[encoder],
+        settings_for=settings_for,
+        architecture=platform.machine(),
+        teacher=CANONICAL,
+        scorer_id="cpu",
+    )
 
 
 def old_way(cell: Cell, ffmpeg: Ffmpeg, scratch: Path) -> int:
@@ -84,9 +104,17 @@ def old_way(cell: Cell, ffmpeg: Ffmpeg, scratch: Path) -> int:
     for argv in (
         [*head, *source, "-c:v", "libx264", "-preset", "medium", "-crf", str(cell.settings.cq), str(stream)],
         [*head, "-i", str(stream), "-f", "rawvideo", str(raw)],
-        [*head, *decoded, *source, "-lavfi", f"[0:v][1:v]libvmaf=log_fmt=json:log_path={log}:{model}:n_threads=1",
-         "-f", "null", "-"],
-    ):  # fmt: skip
+        [
+            *head,
+            *decoded,
+            *source,
+            "-lavfi",
+            f"[0:v][1:v]libvmaf=log_fmt=json:log_path={log}:{model}:n_threads=1",
+            "-f",
+            "null",
+            "-",
+        ],
+    ):
         Processes().run(argv, tried="the old way", timeout=3600)
     size = raw.stat().st_size
     raw.unlink()
@@ -111,15 +139,30 @@ def grouped_way(cells: Sequence[Cell], ffmpeg: Ffmpeg, scratch: Path) -> int:
     """One process for all quality points of a source: it is read once for all of them."""
     source, count = cells[0].source, len(cells)
     heads = "".join(f"[e{i}][r{i}]" for i in range(count))
-    argv = [str(ffmpeg.path), *COMMON, *input_args(source.file), "-filter_complex",
-            f"[0:V:0]{reference_filters(source.geometry, cells[0].settings)},split={2 * count}{heads}"]  # fmt: skip
+    argv = [
+        str(ffmpeg.path),
+        *COMMON,
+        *input_args(source.file),
+        "-filter_complex",
+        f"[0:V:0]{reference_filters(source.geometry, cells[0].settings)},split={2 * count}{heads}",
+    ]
     for i, cell in enumerate(cells):
         argv += ["-map", f"[e{i}]", "-fps_mode", "passthrough", *cell.settings.argv, "-f", "streamhash", f"hash{i}"]
     for i, cell in enumerate(cells):
-        argv += ["-dec", f"{i}:0", "-filter_complex",
-                 f"[dec:{i}]{distorted_filters(source.geometry, cell.settings)}[d{i}];[d{i}][r{i}]libvmaf=log_fmt=json:"
-                 f"log_path=log{i}.json:model=version={cell.teacher.id}:n_threads=1:shortest=1:repeatlast=0[o{i}]",
-                 "-map", f"[o{i}]", "-fps_mode", "passthrough", "-f", "null", "-"]  # fmt: skip
+        argv += [
+            "-dec",
+            f"{i}:0",
+            "-filter_complex",
+            f"[dec:{i}]{distorted_filters(source.geometry, cell.settings)}[d{i}];[d{i}][r{i}]libvmaf=log_fmt=json:"
+            f"log_path=log{i}.json:model=version={cell.teacher.id}:n_threads=1:shortest=1:repeatlast=0[o{i}]",
+            "-map",
+            f"[o{i}]",
+            "-fps_mode",
+            "passthrough",
+            "-f",
+            "null",
+            "-",
+        ]
     Processes().run(argv, tried="a group of cells", timeout=3600, cwd=scratch)
     return 0
 
@@ -148,9 +191,11 @@ def ways(cells: Sequence[Cell], ffmpeg: Ffmpeg) -> dict[str, Callable[[Path], in
         return new_way(cells, bench)
 
     return {
-        "old way, one at a time": old(1), "old way, two at a time": old(2), f"kit, {CORES} cells at once": new,
+        "old way, one at a time": old(1),
+        "old way, two at a time": old(2),
+        f"kit, {CORES} cells at once": new,
         "one process for all cells": lambda scratch: grouped_way(cells, ffmpeg, scratch),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -169,8 +214,10 @@ def main() -> None:
         for _ in range(asked.turns):
             for way, action in compared.items():
                 turns[way].append(taken(action, folder))
-    print(f"1080p 8 bit, {asked.frames} frames, libx264 medium, crf {', '.join(map(str, CQS))}; {CORES} cores, "
-          f"medians of {asked.turns} turns")  # fmt: skip
+    print(
+        f"1080p 8 bit, {asked.frames} frames, libx264 medium, crf {', '.join(map(str, CQS))}; {CORES} cores, "
+        f"medians of {asked.turns} turns"
+    )
     measure = statistics.median(turn.wall for turn in next(iter(turns.values())))
     print(f"{'way':26} {'wall s':>8} {'CPU s':>8} {'wall/(CPU/cores)':>17} {'raw MB':>8} {'speed':>7}")
     for way, seen in turns.items():

@@ -55,10 +55,22 @@ def make_pairs(ffmpeg: Ffmpeg, folder: Path, frames: int) -> list[Pair]:
     source = folder / f"Grain_{size}.yuv"
     raw = ("-f", "rawvideo")
     Processes().run(
-        [*head, "-f", "lavfi", "-i", "mandelbrot=size=1920x1080:rate=25:start_scale=0.4",
-         "-vf", "scale,format=yuv420p,noise=alls=6:allf=t:all_seed=1", "-frames:v", str(frames), *raw, str(source)],
-        tried="drawing the source", timeout=600,
-    )  # fmt: skip
+        [
+            *head,
+            "-f",
+            "lavfi",
+            "-i",
+            "mandelbrot=size=1920x1080:rate=25:start_scale=0.4",
+            "-vf",
+            "scale,format=yuv420p,noise=alls=6:allf=t:all_seed=1",
+            "-frames:v",
+            str(frames),
+            *raw,
+            str(source),
+        ],
+        tried="drawing the source",
+        timeout=600,
+    )
     tools = Tools(ffmpeg=ffmpeg, processes=Processes())
     reference = inspect(source, "Grain", assumed=None, tools=tools)
     pairs = []
@@ -87,11 +99,21 @@ def alone(ffmpeg: Ffmpeg, pairs: Sequence[Pair], *, at_once: int) -> None:
         scaler = distorted_source_filters(pair.distorted.geometry, pair.reference.geometry)
         with tempfile.TemporaryDirectory() as folder:
             Processes().run(
-                [str(ffmpeg.path), *COMMON, *input_args(pair.distorted), *input_args(pair.reference), "-lavfi",
-                 f"[0:v]{scaler}[d];[d][1:v]libvmaf=log_fmt=json:log_path={folder}/log.json"
-                 f":model=version={contract.CANONICAL_MODEL}:n_threads={CORES // at_once}", "-f", "null", "-"],
-                tried="libvmaf alone", timeout=3600,
-            )  # fmt: skip
+                [
+                    str(ffmpeg.path),
+                    *COMMON,
+                    *input_args(pair.distorted),
+                    *input_args(pair.reference),
+                    "-lavfi",
+                    f"[0:v]{scaler}[d];[d][1:v]libvmaf=log_fmt=json:log_path={folder}/log.json"
+                    f":model=version={contract.CANONICAL_MODEL}:n_threads={CORES // at_once}",
+                    "-f",
+                    "null",
+                    "-",
+                ],
+                tried="libvmaf alone",
+                timeout=3600,
+            )
 
     with ThreadPoolExecutor(at_once) as pool:
         list(pool.map(score, pairs))
@@ -101,9 +123,14 @@ def by_kit(ffmpeg: Ffmpeg, pairs: Sequence[Pair]) -> None:
     """The kit's way from nothing."""
     with tempfile.TemporaryDirectory() as folder:
         instruments = Instruments(
-            scorer=FilterScorer(ffmpeg=ffmpeg), encoding=ffmpeg, proof=Scorer(id="cpu", version="", golden={}),
-            teacher=CANONICAL, feature_set=contract.FEATURE_SET, processes=Processes(), identities=Path(folder),
-        )  # fmt: skip
+            scorer=FilterScorer(ffmpeg=ffmpeg),
+            encoding=ffmpeg,
+            proof=Scorer(id="cpu", version="", golden={}),
+            teacher=CANONICAL,
+            feature_set=contract.FEATURE_SET,
+            processes=Processes(),
+            identities=Path(folder),
+        )
         cache = Cache(folder=Path(folder) / "kept")
         done, failed = extract(pairs, instruments, cache=cache, facts=probe_host(instruments.processes))
         if failed or len(done) != len(pairs):
@@ -143,8 +170,10 @@ def main() -> None:
             for name, way in ways.items():
                 turns[name].append(taken(way))
     rows = sum(pair.reference.geometry.frames for pair in pairs)
-    print(f"{platform.machine()}, {CORES} cores, {len(pairs)} clips of {len({pair.source for pair in pairs})} sources, "
-          f"{rows} frames, median of {asked.turns}; ffmpeg {ffmpeg.version}")  # fmt: skip
+    print(
+        f"{platform.machine()}, {CORES} cores, {len(pairs)} clips of {len({pair.source for pair in pairs})} sources, "
+        f"{rows} frames, median of {asked.turns}; ffmpeg {ffmpeg.version}"
+    )
     medians = {name: statistics.median(turn.wall for turn in found) for name, found in turns.items()}
     for name, found in turns.items():
         cpu = statistics.median(turn.cpu for turn in found)

@@ -46,29 +46,60 @@ def make(folder: Path, rows: int) -> None:
     teacher = Teacher(id=contract.DEFAULT_TEACHER)
     geometry = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=rows // CELLS)
     sources = [
-        Source(file=SourceFile(path=Path(label), kind="yuv", label=label, geometry=geometry), sha256=sha256_json(label),
-               group=label)
+        Source(
+            file=SourceFile(path=Path(label), kind="yuv", label=label, geometry=geometry),
+            sha256=sha256_json(label),
+            group=label,
+        )
         for label in (f"Clip{number:03d}" for number in range(SOURCES))
-    ]  # fmt: skip
+    ]
 
     def content(cell: Cell) -> CellRows:
         noise = np.random.default_rng(int(cell.key[:8], 16)).uniform(0, 1, (geometry.frames, 7))
-        labels = {"cell_key": cell.key, "src": cell.source.label, "src_sha256": cell.source.sha256,
-                  "group": cell.source.group, "corpus": "local", "encoder": cell.settings.encoder,
-                  "preset": cell.settings.preset}  # fmt: skip
+        labels = {
+            "cell_key": cell.key,
+            "src": cell.source.label,
+            "src_sha256": cell.source.sha256,
+            "group": cell.source.group,
+            "corpus": "local",
+            "encoder": cell.settings.encoder,
+            "preset": cell.settings.preset,
+        }
         found = CellRows(labels=labels, cq=cell.settings.cq, features=noise[:, :6], vmaf=50 + noise[:, 6], facts={})
-        facts = {**cell.keyed, "geometry": geometry_facts(geometry), "converted": False, "encoded_bytes": 1000,
-                 "content_sha256": found.content_sha256()}  # fmt: skip
+        facts = {
+            **cell.keyed,
+            "geometry": geometry_facts(geometry),
+            "converted": False,
+            "encoded_bytes": 1000,
+            "content_sha256": found.content_sha256(),
+        }
         return CellRows(labels=labels, cq=cell.settings.cq, features=noise[:, :6], vmaf=50 + noise[:, 6], facts=facts)
 
     for box in range(BOXES):
         own = ENCODERS[box]
         points = [(contract.ANCHOR_ENCODER, contract.ANCHOR_CQ)]
         points += [(own, cq) for cq in CQS if (own, cq) not in points][: len(CQS) - 1]
-        encoders = [ReadyEncoder(name=name, family="software", build=f"{name} 1.0", variant="", device=NO_DEVICE,
-                                 max_parallel=None, megapixels_per_second=1.0) for name in ENCODERS]  # fmt: skip
-        cells = plan_cells(sources, points, encoders=encoders, settings_for=settings_for, teacher=teacher,
-                           architecture=ARCHITECTURES[box], scorer_id="cpu/golden-1")  # fmt: skip
+        encoders = [
+            ReadyEncoder(
+                name=name,
+                family="software",
+                build=f"{name} 1.0",
+                variant="",
+                device=NO_DEVICE,
+                max_parallel=None,
+                megapixels_per_second=1.0,
+            )
+            for name in ENCODERS
+        ]
+        cells = plan_cells(
+            sources,
+            points,
+            encoders=encoders,
+            settings_for=settings_for,
+            teacher=teacher,
+            architecture=ARCHITECTURES[box],
+            scorer_id="cpu/golden-1",
+        )
         makers, entries = Makers(), []
         scorer = {"id": "cpu/golden-1", "version": "3", "golden": {"flat": 97.428}}
         makers.know((f"box-{box}", "p"), [scorer])
@@ -77,10 +108,21 @@ def make(folder: Path, rows: int) -> None:
             keep(folder / str(box), cell_path(cell), kept, [observed])
             entries.append(entry_for(cell, kept))
             makers.add(entries[-1], "1.0", [observed])
-        told = [{"label": s.label, "sha256": s.sha256, "group": s.group, "geometry": geometry_facts(geometry)}
-                for s in sources]  # fmt: skip
-        write_manifest(Shard(folder=folder / str(box), boxes=makers.boxes(), demo=False, teacher=teacher,
-                             sources=tuple(told), cells=tuple(entries), failed=()))  # fmt: skip
+        told = [
+            {"label": s.label, "sha256": s.sha256, "group": s.group, "geometry": geometry_facts(geometry)}
+            for s in sources
+        ]
+        write_manifest(
+            Shard(
+                folder=folder / str(box),
+                boxes=makers.boxes(),
+                demo=False,
+                teacher=teacher,
+                sources=tuple(told),
+                cells=tuple(entries),
+                failed=(),
+            )
+        )
 
 
 def merge(folder: Path) -> dict[str, float]:
@@ -89,13 +131,15 @@ def merge(folder: Path) -> dict[str, float]:
     from kit.corpus.merge.merging import merge as merge_all
     from kit.platforms.detect import usable_cores
 
-    done = merge_all([folder / str(box) for box in range(BOXES)], folder / "out", drop=False, assumed=None,
-                     workers=usable_cores())  # fmt: skip
+    done = merge_all(
+        [folder / str(box) for box in range(BOXES)], folder / "out", drop=False, assumed=None, workers=usable_cores()
+    )
     unit = 1 if sys.platform == "darwin" else 1024
     return {
-        "seconds": time.perf_counter() - clock, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "seconds": time.perf_counter() - clock,
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
         **{name: value for name, value in asdict(done.report).items() if isinstance(value, int)},
-    }  # fmt: skip
+    }
 
 
 def child(what: str, folder: Path, rows: int) -> str:
@@ -117,8 +161,10 @@ def main() -> None:
             child("make", Path(place), rows)
             found = json.loads(child("merge", Path(place), rows))
         counts = (found[name] for name in ("rows_in", "cells_in", "rows", "cells", "duplicate_cells"))
-        print(" ".join(f"{count:10}" for count in counts)
-              + f" {found['seconds']:8.1f} s {found['memory'] / 1e6:7.0f} MB", flush=True)  # fmt: skip
+        print(
+            " ".join(f"{count:10}" for count in counts) + f" {found['seconds']:8.1f} s {found['memory'] / 1e6:7.0f} MB",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

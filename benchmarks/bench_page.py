@@ -29,8 +29,14 @@ def main() -> None:
     print("\n| rows | sources | figures | `report.html` | whole folder | time |\n|---|---|---|---|---|---|")
     for sources, frames in ((4, 14), (14, 400), (40, 1400)):
         with tempfile.TemporaryDirectory() as folder:
-            run = judged_run(Path(folder) / "run", sources=sources, encoders=ENCODERS, frames=frames,
-                             seeds=(0, 1, 2, 3, 4), epochs=200)  # fmt: skip
+            run = judged_run(
+                Path(folder) / "run",
+                sources=sources,
+                encoders=ENCODERS,
+                frames=frames,
+                seeds=(0, 1, 2, 3, 4),
+                epochs=200,
+            )
             times = []
             for _ in range(TURNS):
                 start = time.perf_counter()
@@ -38,9 +44,11 @@ def main() -> None:
                 times.append(time.perf_counter() - start)
             files = [path for path in page.parent.rglob("*") if path.is_file()]
             figures = sum(path.suffix == ".png" for path in files)
-            print(f"| {read_manifest(run / layout.CORPUS).rows:,} | {sources} | {figures} | "
-                  f"{page.stat().st_size / 1e6:.2f} MB | {sum(p.stat().st_size for p in files) / 1e6:.2f} MB | "
-                  f"{statistics.median(times):.1f} s |")  # fmt: skip
+            print(
+                f"| {read_manifest(run / layout.CORPUS).rows:,} | {sources} | {figures} | "
+                f"{page.stat().st_size / 1e6:.2f} MB | {sum(p.stat().st_size for p in files) / 1e6:.2f} MB | "
+                f"{statistics.median(times):.1f} s |"
+            )
     print(f"\nmedians of {TURNS}; load {os.getloadavg()[0]:.1f}")
 
 

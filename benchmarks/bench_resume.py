@@ -43,19 +43,34 @@ def plan(cells: int) -> tuple[list[Source], tuple[Cell, ...]]:
     points = quality_points(ENCODERS, contract.DEFAULT_CQS, anchor=True)
     labels = [f"Clip{number:04d}" for number in range(cells // len(points))]
     sources = [
-        Source(file=SourceFile(path=Path(label), kind="yuv", label=label, geometry=geometry),
-               sha256=sha256_json(label), group=label)
+        Source(
+            file=SourceFile(path=Path(label), kind="yuv", label=label, geometry=geometry),
+            sha256=sha256_json(label),
+            group=label,
+        )
         for label in labels
-    ]  # fmt: skip
+    ]
     encoders = [
-        ReadyEncoder(name=name, family="software", build=f"{name} 1.0", variant="", device=NO_DEVICE,
-                     max_parallel=None, megapixels_per_second=1.0)
+        ReadyEncoder(
+            name=name,
+            family="software",
+            build=f"{name} 1.0",
+            variant="",
+            device=NO_DEVICE,
+            max_parallel=None,
+            megapixels_per_second=1.0,
+        )
         for name in ENCODERS
-    ]  # fmt: skip
+    ]
     found = plan_cells(
-        sources, points, encoders=encoders, settings_for=settings_for, architecture="x86_64",
-        teacher=Teacher(id=contract.DEFAULT_TEACHER), scorer_id="cpu/golden-1",
-    )  # fmt: skip
+        sources,
+        points,
+        encoders=encoders,
+        settings_for=settings_for,
+        architecture="x86_64",
+        teacher=Teacher(id=contract.DEFAULT_TEACHER),
+        scorer_id="cpu/golden-1",
+    )
     return sources, found
 
 
@@ -70,12 +85,20 @@ def make(folder: Path, cells: int) -> None:
     noise = np.random.default_rng(1)
     for cell in plan(cells)[1]:
         rows = CellRows(
-            labels={"cell_key": cell.key, "src": cell.source.label, "src_sha256": cell.source.sha256,
-                    "group": cell.source.group, "corpus": "local", "encoder": cell.settings.encoder,
-                    "preset": cell.settings.preset},
-            cq=cell.settings.cq, features=noise.uniform(0, 1, (FRAMES, 6)), vmaf=noise.uniform(0, 100, FRAMES),
+            labels={
+                "cell_key": cell.key,
+                "src": cell.source.label,
+                "src_sha256": cell.source.sha256,
+                "group": cell.source.group,
+                "corpus": "local",
+                "encoder": cell.settings.encoder,
+                "preset": cell.settings.preset,
+            },
+            cq=cell.settings.cq,
+            features=noise.uniform(0, 1, (FRAMES, 6)),
+            vmaf=noise.uniform(0, 100, FRAMES),
             facts={**cell.keyed, "encoded_bytes": 1000, "content_sha256": cell.key},
-        )  # fmt: skip
+        )
         keep(folder, cell_path(cell), rows, [{"box": "b", "seconds": 1.0}])
 
 
@@ -98,14 +121,18 @@ def decide(folder: Path, cells: int) -> dict[str, float]:
     described = ({"label": s.label, "sha256": s.sha256, "group": s.group, "geometry": {}} for s in sources)
     write_manifest(
         Shard(folder=folder, boxes=(), demo=False, teacher=None, sources=tuple(described), cells=tuple(done), failed=())
-    )  # fmt: skip
+    )
     clock.append(time.perf_counter())
     unit = 1 if sys.platform == "darwin" else 1024
     return {
-        "plan": clock[1] - clock[0], "check": clock[2] - clock[1], "manifest": clock[3] - clock[2],
-        "all": clock[3] - clock[0], "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
-        "manifest_bytes": (folder / MANIFEST).stat().st_size, "plan_bytes": (folder / planned.PLAN).stat().st_size,
-    }  # fmt: skip
+        "plan": clock[1] - clock[0],
+        "check": clock[2] - clock[1],
+        "manifest": clock[3] - clock[2],
+        "all": clock[3] - clock[0],
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "manifest_bytes": (folder / MANIFEST).stat().st_size,
+        "plan_bytes": (folder / planned.PLAN).stat().st_size,
+    }
 
 
 def child(what: str, folder: Path, cells: int) -> str:
@@ -121,16 +148,21 @@ def main() -> None:
         print(json.dumps(make(folder, cells) if what == "make" else decide(folder, cells)))
         return
     names = ("plan", "check", "manifest", "all")
-    print(f"{'cells':>6} " + " ".join(f"{name:>9}" for name in names) + f" {'memory':>8} {'shard.json':>10} "
-          f"{'plan.json':>10}   (median of {RUNS})")  # fmt: skip
+    print(
+        f"{'cells':>6} " + " ".join(f"{name:>9}" for name in names) + f" {'memory':>8} {'shard.json':>10} "
+        f"{'plan.json':>10}   (median of {RUNS})"
+    )
     for cells in SIZES:
         with tempfile.TemporaryDirectory() as place:
             child("make", Path(place), cells)
             runs = [json.loads(child("decide", Path(place), cells)) for _ in range(RUNS)]
         middle = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-        print(f"{cells:6} " + " ".join(f"{middle[name]:7.2f} s" for name in names)
-              + "".join(f" {middle[name] / 1e6:7.1f} MB" for name in ("memory", "manifest_bytes", "plan_bytes")),
-              flush=True)  # fmt: skip
+        print(
+            f"{cells:6} "
+            + " ".join(f"{middle[name]:7.2f} s" for name in names)
+            + "".join(f" {middle[name] / 1e6:7.1f} MB" for name in ("memory", "manifest_bytes", "plan_bytes")),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

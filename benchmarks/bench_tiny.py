@@ -29,13 +29,18 @@ def write_table(path: Path, sources: int, clips: int, frames: int) -> int:
     features = generator.uniform(0.3, 1.0, (count, len(contract.FEATURES)))
     features[:, -1] *= 10
     number = np.arange(count)
-    frame = pd.DataFrame({
-        "corpus": "bench", "source": [f"source{n:02d}" for n in number // (clips * frames)],
-        "clip": [f"clip{n:04d}" for n in number // frames], "frame_index": (number % frames).astype(np.int32),
-        "codec": "libx264", "teacher": contract.DEFAULT_TEACHER,
-        **dict(zip(contract.FEATURES, features.T, strict=True)),
-        "vmaf": 20 + 50 * features[:, 0] * features[:, 1] + 15 * features[:, 2] - features[:, 5],
-    })  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "corpus": "bench",
+            "source": [f"source{n:02d}" for n in number // (clips * frames)],
+            "clip": [f"clip{n:04d}" for n in number // frames],
+            "frame_index": (number % frames).astype(np.int32),
+            "codec": "libx264",
+            "teacher": contract.DEFAULT_TEACHER,
+            **dict(zip(contract.FEATURES, features.T, strict=True)),
+            "vmaf": 20 + 50 * features[:, 0] * features[:, 1] + 15 * features[:, 2] - features[:, 5],
+        }
+    )
     made = table.of(frame, contract.FEATURES, what="rows of the benchmark")
     table.write(path, made, facts={})
     return len(made)
@@ -45,13 +50,21 @@ def leave_one_out(folder: Path) -> None:
     """Nine sources, 30 epochs, five seeds, 40,000 rows; scored, with baselines' columns and Markdown."""
     features, config = folder / "loso.parquet", FitConfig()
     rows = write_table(features, sources=9, clips=8, frames=556)
-    asked = loso.Asked(features=features, recipes=(config.recipe,), seeds=contract.DEFAULT_SEEDS, folds=loso.BY_SOURCE,
-                       baselines=(), device="cpu")  # fmt: skip
+    asked = loso.Asked(
+        features=features,
+        recipes=(config.recipe,),
+        seeds=contract.DEFAULT_SEEDS,
+        folds=loso.BY_SOURCE,
+        baselines=(),
+        device="cpu",
+    )
     start = time.perf_counter()
     found = loso.run(asked, folder / "loso", session_for())
     seconds = time.perf_counter() - start
-    print(f"loso of {config.arch}, 9 sources x 30 epochs x 5 seeds, {rows:,} rows: {seconds:.1f} s (goal: 30), "
-          f"mean PLCC {found['compared'][0]['mean']['plcc']['mean']:.4f}")  # fmt: skip
+    print(
+        f"loso of {config.arch}, 9 sources x 30 epochs x 5 seeds, {rows:,} rows: {seconds:.1f} s (goal: 30), "
+        f"mean PLCC {found['compared'][0]['mean']['plcc']['mean']:.4f}"
+    )
 
 
 def fit_many(folder: Path) -> None:
@@ -62,8 +75,10 @@ def fit_many(folder: Path) -> None:
     history = fit.make(config, features, folder / "fit", session_for())
     seconds = time.perf_counter() - start
     losses = history["training_loss"]
-    print(f"fit of {config.arch}, {rows:,} rows, 90 epochs: {seconds:.1f} s (goal: 60), loss {losses[0]:.1f} to "
-          f"{losses[-1]:.3f}")  # fmt: skip
+    print(
+        f"fit of {config.arch}, {rows:,} rows, 90 epochs: {seconds:.1f} s (goal: 60), loss {losses[0]:.1f} to "
+        f"{losses[-1]:.3f}"
+    )
 
 
 def main() -> None:

@@ -44,18 +44,34 @@ def make_table(rows: int, groups: int) -> Table:
     generator = np.random.default_rng(1)
     each = rows // groups
     cells = tuple(
-        CellEntry(key=f"{n:03d}", source=f"s{n}", src_sha256=f"{n:064d}", group=f"g{n:02d}", encoder="libx264",
-                  preset="medium", cq=31, rows=each, encoded_bytes=1, content_sha256="", path="")
+        CellEntry(
+            key=f"{n:03d}",
+            source=f"s{n}",
+            src_sha256=f"{n:064d}",
+            group=f"g{n:02d}",
+            encoder="libx264",
+            preset="medium",
+            cq=31,
+            rows=each,
+            encoded_bytes=1,
+            content_sha256="",
+            path="",
+        )
         for n in range(groups)
-    )  # fmt: skip
+    )
     count = each * groups
     features = generator.uniform(0.3, 1.0, (count, 6)).astype(np.float32)
     blocks = np.array([codec_block("libx264", "medium", cq) for cq in (19, 25, 31, 37)], dtype=np.float32)
     codec = blocks[generator.integers(0, 4, count)]
     target = 20 + 50 * features[:, 0] * features[:, 1] + 15 * features[:, 2] + 10 * codec[:, -1]
-    return Table(cells=cells, cell=np.repeat(np.arange(groups, dtype=np.int32), each),
-                 frame=np.tile(np.arange(each, dtype=np.int32), groups),
-                 features=features, codec=codec, target=target.astype(np.float32))  # fmt: skip
+    return Table(
+        cells=cells,
+        cell=np.repeat(np.arange(groups, dtype=np.int32), each),
+        frame=np.tile(np.arange(each, dtype=np.int32), groups),
+        features=features,
+        codec=codec,
+        target=target.astype(np.float32),
+    )
 
 
 def readable(table: Table, fold: Fold, steps: int) -> float:
@@ -82,8 +98,9 @@ def one_thread(table: Table, folds: Sequence[Fold], members: int, recipe: Recipe
     trainer = stacked.Trainer(
         stacked.Stack(recipe, parameters),
         [Feed(recipe, Draws(seed, fold.group_id), fold.train) for seed, fold in chosen],
-        [scales[fold.held_out] for _, fold in chosen], rows,
-    )  # fmt: skip
+        [scales[fold.held_out] for _, fold in chosen],
+        rows,
+    )
     step = trainer.advance(0, 32)
     first, start = step, time.perf_counter()
     while step - first < steps:
@@ -94,8 +111,16 @@ def one_thread(table: Table, folds: Sequence[Fold], members: int, recipe: Recipe
 def whole_run(table: Table, folds: Sequence[Fold], seeds: int, recipe: Recipe, workers: int) -> tuple[float, float]:
     """Seconds of a whole training with processes, and the most memory its processes held at once, in bytes."""
     with tempfile.TemporaryDirectory() as folder:
-        ensemble = Ensemble(table=table, folds=folds, seeds=range(seeds), recipe=recipe, corpus_sha256="",
-                            device="cpu", workers=workers, folder=Path(folder))  # fmt: skip
+        ensemble = Ensemble(
+            table=table,
+            folds=folds,
+            seeds=range(seeds),
+            recipe=recipe,
+            corpus_sha256="",
+            device="cpu",
+            workers=workers,
+            folder=Path(folder),
+        )
         with Memory() as memory:
             start = time.perf_counter()
             ensemble.run(Processes(), lambda _epochs: None)
@@ -171,8 +196,7 @@ def growth(rows: Sequence[int], members: Sequence[int]) -> None:
     for count in members:
         numbered = [((number, 0), 0, 1) for number in range(count)]
         size = len(plan_stacks(numbered, workers=2, largest=LARGEST["cpu"])[0].members)
-        times = [one_thread(table, by_group(table), size, Recipe(epochs=90), 9600 // size)
-                 for table in tables]  # fmt: skip
+        times = [one_thread(table, by_group(table), size, Recipe(epochs=90), 9600 // size) for table in tables]
         print(f"{count:>8}{size:>8}" + "".join(f"{seconds * 1e6:>10.1f}" for seconds in times))
 
 
@@ -180,8 +204,10 @@ def whole_runs(cores: int) -> None:
     """One process against all cores, a tiny head on many rows, and the memory of millions of rows."""
     sized = Recipe(epochs=20)
     tiny = Recipe(epochs=90, arch="mlp_small", batch_size=256)
-    cases = [(f"4,256 rows, 95 members, 20 epochs, {workers} processes", 4256, 19, 19, 5, sized, workers)
-             for workers in sorted({1, cores})]  # fmt: skip
+    cases = [
+        (f"4,256 rows, 95 members, 20 epochs, {workers} processes", 4256, 19, 19, 5, sized, workers)
+        for workers in sorted({1, cores})
+    ]
     cases.append(("330,000 rows, mlp_small, 1 member, 90 epochs, batch 256", 333_000, 111, 1, 1, tiny, cores))
     cases.append(("2,000,000 rows, 45 members, 1 epoch", 2_000_000, 9, 9, 5, Recipe(epochs=1), cores))
     print(f"\n{'whole run':60}{'seconds':>10}{'most memory':>14}")

@@ -76,8 +76,10 @@ def main() -> None:
         turns = [seconds(made) for _ in range(TURNS)]
         size = made.path.stat().st_size / 1e6
         print(f"\n{made.rows} rows, {SOURCES * CELLS} cells, {SOURCES * 5} members, {size:.1f} MB")
-        print(f"verify, median of {TURNS}: {statistics.median(time for time, _ in turns):.2f} s; "
-              f"valid: {all(valid for _, valid in turns)}; load {os.getloadavg()[0]:.1f}")  # fmt: skip
+        print(
+            f"verify, median of {TURNS}: {statistics.median(time for time, _ in turns):.2f} s; "
+            f"valid: {all(valid for _, valid in turns)}; load {os.getloadavg()[0]:.1f}"
+        )
         for check, took in by_check(made):
             print(f"  {check.name:20} {took:6.2f} s  {check.found}")
 

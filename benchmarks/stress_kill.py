@@ -53,8 +53,11 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def finished(folder: Path) -> dict[Path, tuple[int, int]]:
     """Cells that are there: file to inode and time."""
-    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in (folder / "corpus").rglob("*.parquet")
-            if not path.name.startswith(TEMPORARY_PREFIX)}  # fmt: skip
+    return {
+        path: (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in (folder / "corpus").rglob("*.parquet")
+        if not path.name.startswith(TEMPORARY_PREFIX)
+    }
 
 
 def working_in(folder: Path) -> list[int]:
@@ -104,9 +107,21 @@ def main() -> None:
         base, clips = Path(name).resolve(), Path(name).resolve() / "ref"
         clips.mkdir()
         for number in range(CLIPS):
-            argv = [str(ffmpeg.path), *COMMON, "-f", "lavfi", "-i", f"life=size=320x180:rate=25:seed={number}:mold=9",
-                    "-vf", "scale,format=yuv420p", "-frames:v", str(FRAMES), "-c:v", "ffv1",
-                    str(clips / f"Life{number}.mkv")]  # fmt: skip
+            argv = [
+                str(ffmpeg.path),
+                *COMMON,
+                "-f",
+                "lavfi",
+                "-i",
+                f"life=size=320x180:rate=25:seed={number}:mold=9",
+                "-vf",
+                "scale,format=yuv420p",
+                "-frames:v",
+                str(FRAMES),
+                "-c:v",
+                "ffv1",
+                str(clips / f"Life{number}.mkv"),
+            ]
             processes.run(argv, tried="drawing a clip", timeout=60)
         prepared, whole = base / "prepared", base / "whole"
         ended(kit(prepared, "prereqs", "--ref-dir", str(clips), "--cqs", CQS, "--box", "stress"), "prereqs")
@@ -119,9 +134,11 @@ def main() -> None:
         for number in range(asked.kills):
             counts.append(trial(prepared, base / f"run{number}", rng.uniform(0, length), reference))
             print(f"kill {number + 1}: {counts[-1]} of {CLIPS * 4} cells were finished", flush=True)
-    print(f"{asked.kills} kills within {length:.1f} s: every restart ended well with the undisturbed run's shard "
-          f"({len(reference)} files, byte for byte); finished at the kill: {min(counts)} to {max(counts)}, median "
-          f"{statistics.median(counts):.0f}, none made again; nothing left over")  # fmt: skip
+    print(
+        f"{asked.kills} kills within {length:.1f} s: every restart ended well with the undisturbed run's shard "
+        f"({len(reference)} files, byte for byte); finished at the kill: {min(counts)} to {max(counts)}, median "
+        f"{statistics.median(counts):.0f}, none made again; nothing left over"
+    )
 
 
 if __name__ == "__main__":

@@ -53,10 +53,26 @@ def make_clip(ffmpeg: Ffmpeg) -> MakeClip:
         pix_fmt = () if "-pix_fmt" in args else ("-pix_fmt", "yuv420p")
         form = ("-f", "rawvideo") if path.suffix == ".yuv" else ()
         subprocess.run(
-            [str(ffmpeg.path), "-hide_banner", "-loglevel", "error", "-y", "-f", "lavfi", "-i", source,
-             "-frames:v", str(frames), *pix_fmt, *codec, *form, str(path)],
-            check=True, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                str(ffmpeg.path),
+                "-hide_banner",
+                "-loglevel",
+                "error",
+                "-y",
+                "-f",
+                "lavfi",
+                "-i",
+                source,
+                "-frames:v",
+                str(frames),
+                *pix_fmt,
+                *codec,
+                *form,
+                str(path),
+            ],
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
         return path
 
     return make
@@ -89,8 +105,13 @@ def kit(home: dict[str, str]) -> Kit:
     def start(*args: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), *args],
-            cwd=cwd, env=home | (env or {}), capture_output=True, text=True, timeout=600, check=False,
-        )  # fmt: skip
+            cwd=cwd,
+            env=home | (env or {}),
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
 
     return start
 

@@ -31,7 +31,7 @@ def binaries() -> None:
 @click.option("--platform", "tag", metavar="TAG", help="Platform tag to add it for. Default: this box's.")
 @_json
 @click.pass_obj
-def add(environ: Mapping[str, str], /, path: Path, tag: str | None, as_json: bool) -> Outcome:  # noqa: FBT001
+def add(environ: Mapping[str, str], /, path: Path, tag: str | None, as_json: bool) -> Outcome:
     """Copy the vmaf tool at PATH to binaries/TAG/vmaf, once it has reproduced the golden table.
 
     It has to prove itself on the CPU; CUDA is tried too and recorded if it was really used. What was there before is
@@ -56,7 +56,7 @@ def add(environ: Mapping[str, str], /, path: Path, tag: str | None, as_json: boo
 @binaries.command()
 @_json
 @click.pass_obj
-def check(environ: Mapping[str, str], /, as_json: bool) -> Outcome:  # noqa: FBT001
+def check(environ: Mapping[str, str], /, as_json: bool) -> Outcome:
     """Hold every tool under binaries/ against its record, and have it reproduce the golden table again.
 
     Exit codes: 0 all as they should be, or none there; 3 one is not.
@@ -68,10 +68,23 @@ def check(environ: Mapping[str, str], /, as_json: bool) -> Outcome:  # noqa: FBT
     session, ffmpeg, here = _here(environ)
     found = own.check_all(KIT_ROOT, here, ffmpeg=ffmpeg, processes=session.processes)
     if found:
-        session.ui.table("Own builds", ("platform", "record", "proven now", "result", "what to do"), [
-            Row(cells=(tool.platform, "yes" if tool.recorded else "none: put there by hand",
-                       ", ".join(tool.backends) or "none", _result(tool), tool.remedy),
-                style="red" if tool.problem else "") for tool in found])  # fmt: skip
+        session.ui.table(
+            "Own builds",
+            ("platform", "record", "proven now", "result", "what to do"),
+            [
+                Row(
+                    cells=(
+                        tool.platform,
+                        "yes" if tool.recorded else "none: put there by hand",
+                        ", ".join(tool.backends) or "none",
+                        _result(tool),
+                        tool.remedy,
+                    ),
+                    style="red" if tool.problem else "",
+                )
+                for tool in found
+            ],
+        )
     else:
         session.ui.say("There is no vmaf tool under binaries/; ffmpeg's filter scores.")
     if as_json:
@@ -98,6 +111,8 @@ def _fitting(tag: str, here: str) -> str:
 
     fitting = [known for known in {*contract.PLATFORM_TAGS, here} if runs_on(known, here)]
     if tag not in fitting:
-        raise BadInput(f"--platform: {tag!r} is none that this box can prove a tool for",
-                       hint=f"Here: {', '.join(sorted(fitting))}.")  # fmt: skip
+        raise BadInput(
+            f"--platform: {tag!r} is none that this box can prove a tool for",
+            hint=f"Here: {', '.join(sorted(fitting))}.",
+        )
     return tag

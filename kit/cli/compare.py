@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("bundles", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-def compare(bundles: tuple[Path, ...], as_json: bool) -> Outcome:  # noqa: FBT001
+def compare(bundles: tuple[Path, ...], as_json: bool) -> Outcome:
     """Put the verdicts of bundles side by side: by seed, source and encoder. Each is verified first.
 
     Exit codes: 0 compared, 2 bad input, 3 a bundle is not valid or has no figures.
@@ -60,8 +60,11 @@ def _sides(bundles: tuple[Path, ...], scratch: Path) -> list[Side]:
         if found.verdict not in ("PROMOTE", "HOLD"):
             raise Wanting(f"{path} has no figures: its verdict is {found.verdict or 'none'}", hint="Leave it out.")
         seen = ReceivedRun(unpacked(place))
-        sides.append(Side(name=f"{number + 1}: {found.box}", verdict=seen.verdict, shard=seen.shard,
-                          predictions=seen.predictions))  # fmt: skip
+        sides.append(
+            Side(
+                name=f"{number + 1}: {found.box}", verdict=seen.verdict, shard=seen.shard, predictions=seen.predictions
+            )
+        )
     return sides
 
 
@@ -71,13 +74,33 @@ def _show(found: Comparison, ui: Ui) -> None:
     names = [side.name for side in found.sides]
     seeds = sorted({seed for side in found.sides for seed in side.verdict["gate"]["per_seed_plccs"]}, key=int)
     rows = [Row(cells=("verdict", *(str(side.verdict["verdict"]) for side in found.sides)))]
-    rows += [Row(cells=(f"PLCC, seed {seed}", *(_number(side.verdict["gate"]["per_seed_plccs"].get(seed), 4)
-                                                for side in found.sides))) for seed in seeds]  # fmt: skip
+    rows += [
+        Row(
+            cells=(
+                f"PLCC, seed {seed}",
+                *(_number(side.verdict["gate"]["per_seed_plccs"].get(seed), 4) for side in found.sides),
+            )
+        )
+        for seed in seeds
+    ]
     ui.table("Verdicts", ("", *names), rows)
-    ui.table("RMSE, mean over seeds", ("", "", *names, "differ by", "seeds by"), [
-        Row(cells=(line.what, line.name, *(_number(value, 2) for value in line.figures), f"{line.difference:.2f}",
-                   f"{line.spread:.2f}"), style="red" if line.disagrees else "")
-        for line in found.lines[1:]])  # fmt: skip
+    ui.table(
+        "RMSE, mean over seeds",
+        ("", "", *names, "differ by", "seeds by"),
+        [
+            Row(
+                cells=(
+                    line.what,
+                    line.name,
+                    *(_number(value, 2) for value in line.figures),
+                    f"{line.difference:.2f}",
+                    f"{line.spread:.2f}",
+                ),
+                style="red" if line.disagrees else "",
+            )
+            for line in found.lines[1:]
+        ],
+    )
     ui.say(found.conclusion)
 
 
@@ -87,10 +110,27 @@ def _number(value: float | None, digits: int) -> str:
 
 def _json(found: Comparison) -> dict[str, object]:
     return {
-        "bundles": [{"name": side.name, "box": side.name.split(": ", 1)[1], "verdict": side.verdict["verdict"],
-                     "mean_plcc": side.verdict["gate"]["mean_plcc"],
-                     "per_seed_plccs": side.verdict["gate"]["per_seed_plccs"]} for side in found.sides],
-        "lines": [{"what": line.what, "name": line.name, "figures": list(line.figures), "difference": line.difference,
-                   "seed_spread": line.spread, "disagrees": line.disagrees} for line in found.lines],
-        "agree": found.agree, "conclusion": found.conclusion,
-    }  # fmt: skip
+        "bundles": [
+            {
+                "name": side.name,
+                "box": side.name.split(": ", 1)[1],
+                "verdict": side.verdict["verdict"],
+                "mean_plcc": side.verdict["gate"]["mean_plcc"],
+                "per_seed_plccs": side.verdict["gate"]["per_seed_plccs"],
+            }
+            for side in found.sides
+        ],
+        "lines": [
+            {
+                "what": line.what,
+                "name": line.name,
+                "figures": list(line.figures),
+                "difference": line.difference,
+                "seed_spread": line.spread,
+                "disagrees": line.disagrees,
+            }
+            for line in found.lines
+        ],
+        "agree": found.agree,
+        "conclusion": found.conclusion,
+    }

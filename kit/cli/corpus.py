@@ -27,7 +27,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print the result a
 @click.command()
 @_folder
 @_json
-def status(folder: Path, as_json: bool) -> Outcome:  # noqa: FBT001
+def status(folder: Path, as_json: bool) -> Outcome:
     """What of the run or shard DIR is done and what is not, and why a cell would be made again.
 
     Neither the clips nor ffmpeg are needed. Exit codes: 0 complete, 3 something is not.
@@ -50,16 +50,17 @@ def _show_status(found: Status) -> None:
     total = Counter(cell.state for cell in found.cells)
     rows = [Row(cells=(name, *(str(counted[state]) for state in STATES))) for name, counted in counts.items()]
     ui.say(f"{found.folder}: {len(found.cells)} cells are to be there, says {found.known_from}")
-    ui.table("Cells", ("encoder", *STATES),
-             [*rows, Row(cells=("all", *(str(total[state]) for state in STATES)))])  # fmt: skip
+    ui.table("Cells", ("encoder", *STATES), [*rows, Row(cells=("all", *(str(total[state]) for state in STATES)))])
     again = [Row(cells=(cell.cell.name, cell.state, cell.reason.splitlines()[0])) for cell in found.again]
     if again:
         ui.table("Would be made", ("cell", "state", "why"), again[:_MOST_LINES])
     if len(again) > _MOST_LINES:
         ui.say(f"and {len(again) - _MOST_LINES} more; --json lists all")
     if found.others:
-        ui.say(f"{len(found.others)} finished cells of other plans are kept: {found.others[0]}"
-               + (" and others" if len(found.others) > 1 else ""))  # fmt: skip
+        ui.say(
+            f"{len(found.others)} finished cells of other plans are kept: {found.others[0]}"
+            + (" and others" if len(found.others) > 1 else "")
+        )
     if found.waived and total["failed"]:
         ui.say("The failed cells are waived (--allow-partial): the corpus counts as whole without them.")
     if not found.manifest:
@@ -68,19 +69,25 @@ def _show_status(found: Status) -> None:
 
 def _status_json(found: Status) -> dict[str, object]:
     return {
-        "folder": str(found.folder), "complete": found.complete, "known_from": found.known_from,
-        "manifest": found.manifest, "waived": found.waived, "others": list(found.others),
+        "folder": str(found.folder),
+        "complete": found.complete,
+        "known_from": found.known_from,
+        "manifest": found.manifest,
+        "waived": found.waived,
+        "others": list(found.others),
         "encoders": found.by_encoder(),
         "counts": Counter(cell.state for cell in found.cells),
-        "again": [{"key": cell.cell.key, "cell": cell.cell.name, "state": cell.state, "reason": cell.reason}
-                  for cell in found.again],
-    }  # fmt: skip
+        "again": [
+            {"key": cell.cell.key, "cell": cell.cell.name, "state": cell.state, "reason": cell.reason}
+            for cell in found.again
+        ],
+    }
 
 
 @click.command()
 @_folder
 @_json
-def info(folder: Path, as_json: bool) -> Outcome:  # noqa: FBT001
+def info(folder: Path, as_json: bool) -> Outcome:
     """What the corpus DIR holds: sources, encoders, ranges, saturated share, suspicious cells."""
     from kit.corpus.inspect.summary import summarise
 
@@ -99,16 +106,37 @@ def _show_info(found: Summary) -> None:
         f"{shard.folder}: {len(shard.cells)} cells, {shard.rows} rows, {len(found.sources)} sources in "
         f"{len(shard.groups)} groups, {len(shard.failed)} failed cells; teacher {shard.teacher or 'not told'}"
     )
-    ui.table("Sources", ("source", "group", "cells", "rows"), [
-        Row(cells=(label, held.group, str(held.cells), str(held.rows)))
-        for label, held in found.sources.items()])  # fmt: skip
+    ui.table(
+        "Sources",
+        ("source", "group", "cells", "rows"),
+        [Row(cells=(label, held.group, str(held.cells), str(held.rows))) for label, held in found.sources.items()],
+    )
     builds = {name: ", ".join(own) or "not told" for name, own in shard.encoders.items()}
-    ui.table("Encoders", ("encoder", "build", "quality points", "cells", "rows", "vmaf = 100"), [
-        Row(cells=(name, builds.get(name, "not told"), ", ".join(map(str, held.cqs)), str(held.cells), str(held.rows),
-                   f"{held.saturated:.1%}")) for name, held in found.encoders.items()])  # fmt: skip
-    ui.table("Ranges", ("column", "lowest", "mean", "highest"), [
-        Row(cells=(name, *(f"{value:.6g}" for value in asdict(span).values())))
-        for name, span in found.ranges.items()])  # fmt: skip
+    ui.table(
+        "Encoders",
+        ("encoder", "build", "quality points", "cells", "rows", "vmaf = 100"),
+        [
+            Row(
+                cells=(
+                    name,
+                    builds.get(name, "not told"),
+                    ", ".join(map(str, held.cqs)),
+                    str(held.cells),
+                    str(held.rows),
+                    f"{held.saturated:.1%}",
+                )
+            )
+            for name, held in found.encoders.items()
+        ],
+    )
+    ui.table(
+        "Ranges",
+        ("column", "lowest", "mean", "highest"),
+        [
+            Row(cells=(name, *(f"{value:.6g}" for value in asdict(span).values())))
+            for name, span in found.ranges.items()
+        ],
+    )
     ui.say(f"Saturated (vmaf = 100): {found.saturated:.1%} of all rows")
     if found.suspicious:
         ui.table("Suspicious cells", ("cell", "why"), [Row(cells=line) for line in found.suspicious[:_MOST_LINES]])
@@ -119,24 +147,35 @@ def _show_info(found: Summary) -> None:
 def _info_json(found: Summary) -> dict[str, object]:
     shard, builds = found.shard, found.shard.encoders
     return {
-        "folder": str(shard.folder), "corpus_sha256": shard.corpus_sha256,
+        "folder": str(shard.folder),
+        "corpus_sha256": shard.corpus_sha256,
         "teacher": shard.teacher and shard.teacher.described,
-        "cells": len(shard.cells), "rows": shard.rows, "failed": len(shard.failed), "groups": list(shard.groups),
+        "cells": len(shard.cells),
+        "rows": shard.rows,
+        "failed": len(shard.failed),
+        "groups": list(shard.groups),
         "sources": {label: asdict(held) for label, held in found.sources.items()},
-        "encoders": {name: asdict(held) | {"builds": list(builds.get(name, ()))}
-                     for name, held in found.encoders.items()},
-        "ranges": {name: asdict(span) for name, span in found.ranges.items()}, "saturated": found.saturated,
+        "encoders": {
+            name: asdict(held) | {"builds": list(builds.get(name, ()))} for name, held in found.encoders.items()
+        },
+        "ranges": {name: asdict(span) for name, span in found.ranges.items()},
+        "saturated": found.saturated,
         "suspicious": [{"cell": name, "reason": reason} for name, reason in found.suspicious],
-    }  # fmt: skip
+    }
 
 
 @click.command("import")
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), required=True, help="Folder of the new shard.")
-@click.option("--groups", "groups_file", metavar="FILE", type=click.Path(path_type=Path),
-              help="groups.json by source. Default: the rules of known data sets, else each source alone.")  # fmt: skip
+@click.option(
+    "--groups",
+    "groups_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="groups.json by source. Default: the rules of known data sets, else each source alone.",
+)
 @_json
-def import_(path: Path, out: Path, groups_file: Path | None, as_json: bool) -> Outcome:  # noqa: FBT001
+def import_(path: Path, out: Path, groups_file: Path | None, as_json: bool) -> Outcome:
     """Make a shard of the predecessor's rows, .jsonl or .jsonl.gz.
 
     What they do not tell is null. Nothing is written unless every line is in order.
@@ -148,22 +187,37 @@ def import_(path: Path, out: Path, groups_file: Path | None, as_json: bool) -> O
     ui, shard = Ui(), done.shard
     for note in done.notes:
         ui.say(note)
-    ui.say(f"{out}: {len(shard.cells)} cells, {shard.rows} rows, {len(shard.sources)} sources, "
-           f"{len(shard.groups)} groups; corpus.sha256 {shard.corpus_sha256[:12]}")  # fmt: skip
+    ui.say(
+        f"{out}: {len(shard.cells)} cells, {shard.rows} rows, {len(shard.sources)} sources, "
+        f"{len(shard.groups)} groups; corpus.sha256 {shard.corpus_sha256[:12]}"
+    )
     if as_json:
-        print_json({"out": str(out), "cells": len(shard.cells), "rows": shard.rows, "sources": len(shard.sources),
-                    "groups": list(shard.groups), "corpus_sha256": shard.corpus_sha256,
-                    "notes": list(done.notes)})  # fmt: skip
+        print_json(
+            {
+                "out": str(out),
+                "cells": len(shard.cells),
+                "rows": shard.rows,
+                "sources": len(shard.sources),
+                "groups": list(shard.groups),
+                "corpus_sha256": shard.corpus_sha256,
+                "notes": list(done.notes),
+            }
+        )
     return Outcome(code=exits.OK)
 
 
 @click.command()
 @_folder
 @click.option("--format", "form", type=click.Choice(_FORMATS), required=True, help="jsonl: the predecessor's rows.")
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), required=True,
-              help="A new file; jsonl and csv are packed if its name ends with .gz.")  # fmt: skip
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A new file; jsonl and csv are packed if its name ends with .gz.",
+)
 @_json
-def export(folder: Path, form: str, out: Path, as_json: bool) -> Outcome:  # noqa: FBT001
+def export(folder: Path, form: str, out: Path, as_json: bool) -> Outcome:
     """Write every row of the corpus DIR into one file."""
     from kit.corpus.exchange.exporting import export as write
     from kit.system.ui import Ui, size
@@ -172,8 +226,16 @@ def export(folder: Path, form: str, out: Path, as_json: bool) -> Outcome:  # noq
     written = out.stat().st_size
     Ui().say(f"{out}: {shard.rows} rows of {len(shard.cells)} cells, {size(written)}")
     if as_json:
-        print_json({"out": str(out), "format": form, "cells": len(shard.cells), "rows": shard.rows, "bytes": written,
-                    "corpus_sha256": shard.corpus_sha256})  # fmt: skip
+        print_json(
+            {
+                "out": str(out),
+                "format": form,
+                "cells": len(shard.cells),
+                "rows": shard.rows,
+                "bytes": written,
+                "corpus_sha256": shard.corpus_sha256,
+            }
+        )
     return Outcome(code=exits.OK)
 
 

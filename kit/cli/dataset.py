@@ -46,7 +46,7 @@ def dataset() -> None:
 @_ffmpeg
 @_json
 @click.pass_obj
-def show(environ: Mapping[str, str], /, folder: Path, as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
+def show(environ: Mapping[str, str], /, folder: Path, as_json: bool, **given: str | None) -> Outcome:
     """What DIR holds: clips and groups, distorted pairs, and what is missing, clip by clip.
 
     Exit codes: 0 complete, 3 something is missing or cannot be used.
@@ -57,15 +57,42 @@ def show(environ: Mapping[str, str], /, folder: Path, as_json: bool, **given: st
     session, ffmpeg = _session(resolved)
     opened = _open(folder, resolved, session, ffmpeg, whole=False)
     session.ui.say(f"{opened.name}: {opened.reason}")
-    session.ui.table("Clips", ("label", "group", "file", "size", "format", "rate", "frames"), [
-        Row(cells=(f.label, f.content_group, f.path.name, f"{f.geometry.width}x{f.geometry.height}",
-                   f.geometry.pix_fmt, str(f.geometry.fps), str(f.geometry.frames)))
-        for f in opened.files])  # fmt: skip
+    session.ui.table(
+        "Clips",
+        ("label", "group", "file", "size", "format", "rate", "frames"),
+        [
+            Row(
+                cells=(
+                    f.label,
+                    f.content_group,
+                    f.path.name,
+                    f"{f.geometry.width}x{f.geometry.height}",
+                    f.geometry.pix_fmt,
+                    str(f.geometry.fps),
+                    str(f.geometry.frames),
+                )
+            )
+            for f in opened.files
+        ],
+    )
     if opened.pairs:
-        session.ui.table("Pairs", ("distorted", "reference", "quality", "encoded at", "kbit/s", "stored at"), [
-            Row(cells=(p.distorted.label, p.reference.label, str(p.quality), f"{p.height} lines", str(p.bitrate),
-                       f"{p.distorted.geometry.width}x{p.distorted.geometry.height}"))
-            for p in opened.pairs])  # fmt: skip
+        session.ui.table(
+            "Pairs",
+            ("distorted", "reference", "quality", "encoded at", "kbit/s", "stored at"),
+            [
+                Row(
+                    cells=(
+                        p.distorted.label,
+                        p.reference.label,
+                        str(p.quality),
+                        f"{p.height} lines",
+                        str(p.bitrate),
+                        f"{p.distorted.geometry.width}x{p.distorted.geometry.height}",
+                    )
+                )
+                for p in opened.pairs
+            ],
+        )
     lacking = [*(f"{name} is not there" for name in opened.missing), *opened.wanting]
     for title, lines in (("Missing", lacking), ("Cannot be used", opened.unusable)):
         if lines:
@@ -82,7 +109,7 @@ def show(environ: Mapping[str, str], /, folder: Path, as_json: bool, **given: st
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Default: DIR/NAME.yaml.")
 @_name
 @_json
-def manifest(folder: Path, out: Path | None, name: str | None, as_json: bool) -> Outcome:  # noqa: FBT001
+def manifest(folder: Path, out: Path | None, name: str | None, as_json: bool) -> Outcome:
     """Write NAME.yaml: path, size and SHA-256 of every file in DIR."""
     from kit.platforms.detect import usable_cores
     from kit.system.ui import Ui, size
@@ -104,10 +131,15 @@ def manifest(folder: Path, out: Path | None, name: str | None, as_json: bool) ->
 
 @dataset.command()
 @_folder
-@click.option("--manifest", "path", metavar="FILE", type=click.Path(path_type=Path),
-              help="Default: the manifest in DIR, or the list of a packed folder.")  # fmt: skip
+@click.option(
+    "--manifest",
+    "path",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Default: the manifest in DIR, or the list of a packed folder.",
+)
 @_json
-def verify(folder: Path, path: Path | None, as_json: bool) -> Outcome:  # noqa: FBT001
+def verify(folder: Path, path: Path | None, as_json: bool) -> Outcome:
     """Compare DIR with its manifest: missing and extra files, sizes, hashes.
 
     Exit codes: 0 as it should be, 3 found wanting.
@@ -121,13 +153,21 @@ def verify(folder: Path, path: Path | None, as_json: bool) -> Outcome:  # noqa: 
     with ui.progress("Checking", len(manifests.expected_by(against)), "files") as advance:
         entries, faults = manifests.verify(folder, against, workers=usable_cores(), advance=advance)
     if faults:
-        ui.table("Found wanting", ("file", "problem", "expected", "found"), [
-            Row(cells=(fault.path, fault.problem, fault.expected, fault.found), style="red")
-            for fault in faults])  # fmt: skip
+        ui.table(
+            "Found wanting",
+            ("file", "problem", "expected", "found"),
+            [Row(cells=(fault.path, fault.problem, fault.expected, fault.found), style="red") for fault in faults],
+        )
     ui.say(f"{against.name}: {len(entries)} files listed, {len(faults)} found wanting")
     if as_json:
-        print_json({"manifest": str(against), "passed": not faults, "files": len(entries),
-                    "problems": [vars(fault) for fault in faults]})  # fmt: skip
+        print_json(
+            {
+                "manifest": str(against),
+                "passed": not faults,
+                "files": len(entries),
+                "problems": [vars(fault) for fault in faults],
+            }
+        )
     return Outcome(code=exits.INVALID if faults else exits.OK)
 
 
@@ -141,8 +181,8 @@ def verify(folder: Path, path: Path | None, as_json: bool) -> Outcome:  # noqa: 
 @_json
 @click.pass_obj
 def pack(
-    environ: Mapping[str, str], /, folder: Path, out: Path, codec: str, as_json: bool, **given: str | None  # noqa: FBT001
-) -> Outcome:  # fmt: skip
+    environ: Mapping[str, str], /, folder: Path, out: Path, codec: str, as_json: bool, **given: str | None
+) -> Outcome:
     """Make lossless copies of the reference clips in DIR, with their identities and groups, to be sent.
 
     The kit reads DIR2 as it is (--ref-dir DIR2). The same command goes on where it was stopped.
@@ -165,7 +205,7 @@ def pack(
 @_ffmpeg
 @_json
 @click.pass_obj
-def unpack(environ: Mapping[str, str], /, folder: Path, out: Path, as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
+def unpack(environ: Mapping[str, str], /, folder: Path, out: Path, as_json: bool, **given: str | None) -> Outcome:
     """Give back the .yuv of a packed folder, bit for bit, each checked against its identity.
 
     The same command goes on where it was stopped. Exit code 3: clips are missing, damaged or others.
@@ -181,9 +221,7 @@ def unpack(environ: Mapping[str, str], /, folder: Path, out: Path, as_json: bool
     return _told(session, done, "unpacked", out, as_json=as_json)
 
 
-def _resolve(
-    environ: Mapping[str, str], folder: Path, out: Path, given: Mapping[str, str | None]
-) -> resolve.RunConfig:  # fmt: skip
+def _resolve(environ: Mapping[str, str], folder: Path, out: Path, given: Mapping[str, str | None]) -> resolve.RunConfig:
     """The options of one of these commands, by the rules of a run; only ``FFMPEG_BIN`` counts of the environment."""
     texts = {"dataset": given.get("name"), "geometry": given.get("geometry"), "ffmpeg": given.get("ffmpeg")}
     named = {"ref_dir": str(folder), **{name: text for name, text in texts.items() if text is not None}}
@@ -208,9 +246,13 @@ def _open(folder: Path, resolved: resolve.RunConfig, session: Session, ffmpeg: F
     from kit.video.sources.read import Tools
 
     return open_folder(
-        folder, asked=resolved.dataset, assumed=resolved.geometry, cache=session.cache, whole=whole,
+        folder,
+        asked=resolved.dataset,
+        assumed=resolved.geometry,
+        cache=session.cache,
+        whole=whole,
         tools=Tools(ffmpeg=ffmpeg, processes=session.processes),
-    )  # fmt: skip
+    )
 
 
 @contextmanager
@@ -252,11 +294,30 @@ def _shown(opened: Opened) -> dict[str, object]:
     from kit.corpus.make.produce import geometry_facts
 
     return {
-        "dataset": opened.name, "reason": opened.reason, "missing": list(opened.missing),
-        "wanting": list(opened.wanting), "unusable": list(opened.unusable), "notes": list(opened.notes),
-        "clips": [{"label": f.label, "group": f.content_group, "file": f.path.relative_to(opened.folder).as_posix(),
-                   "geometry": geometry_facts(f.geometry)} for f in opened.files],
-        "pairs": [{"distorted": p.distorted.path.name, "reference": p.reference.label, "quality": p.quality,
-                   "height": p.height, "bitrate": p.bitrate, "geometry": geometry_facts(p.distorted.geometry)}
-                  for p in opened.pairs],
-    }  # fmt: skip
+        "dataset": opened.name,
+        "reason": opened.reason,
+        "missing": list(opened.missing),
+        "wanting": list(opened.wanting),
+        "unusable": list(opened.unusable),
+        "notes": list(opened.notes),
+        "clips": [
+            {
+                "label": f.label,
+                "group": f.content_group,
+                "file": f.path.relative_to(opened.folder).as_posix(),
+                "geometry": geometry_facts(f.geometry),
+            }
+            for f in opened.files
+        ],
+        "pairs": [
+            {
+                "distorted": p.distorted.path.name,
+                "reference": p.reference.label,
+                "quality": p.quality,
+                "height": p.height,
+                "bitrate": p.bitrate,
+                "geometry": geometry_facts(p.distorted.geometry),
+            }
+            for p in opened.pairs
+        ],
+    }

@@ -29,28 +29,47 @@ _MOST_LINES = 20
 _CACHE = "VMAF_TINY_AI_CACHE"
 
 _path = click.Path(path_type=Path)
-_out = click.option("--out", metavar="FILE", type=_path, required=True,
-                    help="The table (.parquet); a .json of the same name is put beside it.")  # fmt: skip
+_out = click.option(
+    "--out",
+    metavar="FILE",
+    type=_path,
+    required=True,
+    help="The table (.parquet); a .json of the same name is put beside it.",
+)
 
 
 @click.command("extract-features")
 @click.option("--dataset", type=click.Choice(contract.DATASETS[1:]), required=True, help="What --ref-dir holds.")
-@click.option("--ref-dir", metavar="DIR",
-              help="Its folder. Default: ${VMAF_DATA_ROOT:-~/.cache/vmaf-train}/datasets/NAME.")  # fmt: skip
+@click.option(
+    "--ref-dir", metavar="DIR", help="Its folder. Default: ${VMAF_DATA_ROOT:-~/.cache/vmaf-train}/datasets/NAME."
+)
 @_out
-@click.option("--feature-set", type=click.Choice(contract.FEATURE_SETS), default=contract.FEATURE_SET,
-              show_default=True, help="full: every feature that the scorer's log holds.")  # fmt: skip
+@click.option(
+    "--feature-set",
+    type=click.Choice(contract.FEATURE_SETS),
+    default=contract.FEATURE_SET,
+    show_default=True,
+    help="full: every feature that the scorer's log holds.",
+)
 @click.option("--max-pairs", metavar="N", type=click.IntRange(min=1), help="The first N pairs alone.")
 @click.option(
-    "--assume-dims", metavar="WxH",
+    "--assume-dims",
+    metavar="WxH",
     help="Size of .yuv files that neither name nor sidecar tells, for mock data: 8 bits, 4:2:0, 25 fps.",
-)  # fmt: skip
+)
 @options("teacher", "ffmpeg", "vmaf_bin", "json")
 @click.pass_obj
 def extract_features(
-    environ: Mapping[str, str], /, *, out: Path, feature_set: str, max_pairs: int | None, assume_dims: str | None,
-    as_json: bool, **given: str | None,
-) -> Outcome:  # fmt: skip
+    environ: Mapping[str, str],
+    /,
+    *,
+    out: Path,
+    feature_set: str,
+    max_pairs: int | None,
+    assume_dims: str | None,
+    as_json: bool,
+    **given: str | None,
+) -> Outcome:
     """Score the pairs of a data set frame by frame: npd's dis/ against ref/, other clips against their own encode.
 
     Clips of dis/ are scaled to the size of their reference. The encode is libx264 at CRF 35. What is measured is
@@ -83,14 +102,21 @@ def extract_features(
         raise extraction.nothing_done(failed, data.folder)
     made = extraction.gathered(done, corpus=data.name, teacher=instruments.teacher.text)
     told = _told(data, instruments, done, failed, pairs)
-    args = _texts({
-        **{name: getattr(here, name) for name in ("dataset", "ref_dir", "teacher", "ffmpeg", "vmaf_bin")},
-        "feature_set": feature_set, "max_pairs": max_pairs, "assume_dims": assume_dims, "out": out,
-    })  # fmt: skip
+    args = _texts(
+        {
+            **{name: getattr(here, name) for name in ("dataset", "ref_dir", "teacher", "ffmpeg", "vmaf_bin")},
+            "feature_set": feature_set,
+            "max_pairs": max_pairs,
+            "assume_dims": assume_dims,
+            "out": out,
+        }
+    )
     whole = manifest.write(out, made, told, args=args, session=session, inputs={})
     _show_extracted(session, data, done, failed)
-    session.ui.say(f"{out}: {counted(len(made), 'row')} of {counted(len(done), 'clip')}, "
-                   f"{counted(len(made.features), 'feature')}; {len(failed)} failed")  # fmt: skip
+    session.ui.say(
+        f"{out}: {counted(len(made), 'row')} of {counted(len(done), 'clip')}, "
+        f"{counted(len(made.features), 'feature')}; {len(failed)} failed"
+    )
     if as_json:
         print_json(whole)
     return Outcome(code=exits.INVALID if failed else exits.OK)
@@ -121,8 +147,15 @@ def _instruments(
     teacher = teachers.resolve(here.teacher)
     proof = choose.proven(scorer, teacher=teacher, processes=session.processes)
     session.ui.say(f"Features by {scorer.name} ({proof.id}), teacher {teacher}")
-    return Instruments(scorer=scorer, encoding=encoding, proof=proof, teacher=teacher, feature_set=feature_set,
-                       processes=session.processes, identities=session.cache)  # fmt: skip
+    return Instruments(
+        scorer=scorer,
+        encoding=encoding,
+        proof=proof,
+        teacher=teacher,
+        feature_set=feature_set,
+        processes=session.processes,
+        identities=session.cache,
+    )
 
 
 def _open(here: RunConfig, session: Session, instruments: Instruments, refused: list[Failure]) -> Opened:
@@ -136,9 +169,14 @@ def _open(here: RunConfig, session: Session, instruments: Instruments, refused: 
         refused.append(Failure(clip=path.name, reason=session.redact(told(problem))))
 
     data = open_folder(
-        reference_folder(here, session), asked=here.dataset, assumed=here.geometry, cache=session.cache, whole=False,
-        tools=Tools(ffmpeg=instruments.scorer.ffmpeg, processes=session.processes), refused=note,
-    )  # fmt: skip
+        reference_folder(here, session),
+        asked=here.dataset,
+        assumed=here.geometry,
+        cache=session.cache,
+        whole=False,
+        tools=Tools(ffmpeg=instruments.scorer.ffmpeg, processes=session.processes),
+        refused=note,
+    )
     session.ui.say(f"{data.name}: {data.reason}")
     if here.geometry is not None and not any(file.kind == "yuv" for file in data.files):
         raise BadInput("--assume-dims: there is no .yuv among the clips", hint="Leave it out.")
@@ -156,9 +194,7 @@ def _extract(
 
     remove_abandoned((*temporaries(cache.folder), *scratch_folders()))
     with session.ui.progress("Features", len(pairs), "clips") as advance:
-        done, failed = extraction.extract(
-            pairs, instruments, cache=cache, facts=facts, advance=advance
-        )  # fmt: skip
+        done, failed = extraction.extract(pairs, instruments, cache=cache, facts=facts, advance=advance)
     for one in done:
         if one.remark:
             session.ui.say(one.remark)
@@ -178,17 +214,26 @@ def _told(
     stored = any(pair.distorted is not None for pair in pairs)
     encoder, cq = ROUND_TRIP
     return {
-        "dataset": data.name, "reason": data.reason, "missing": list(data.missing), "notes": list(data.notes),
-        "wanting": list(data.wanting), "ignored": list(data.ignored), "feature_set": instruments.feature_set,
+        "dataset": data.name,
+        "reason": data.reason,
+        "missing": list(data.missing),
+        "notes": list(data.notes),
+        "wanting": list(data.wanting),
+        "ignored": list(data.ignored),
+        "feature_set": instruments.feature_set,
         "teacher_model": instruments.teacher.described,
         "scorer": {"id": instruments.proof.id, "version": instruments.proof.version, "name": instruments.scorer.name},
         "scaling": contract.CONVERT if stored else None,
         "round_trip": None if stored else {"encoder": encoder, "crf": cq, "ffmpeg": instruments.encoding.version},
-        "counts": {"pairs": len(pairs), "measured": sum(not one.kept for one in done),
-                   "kept": sum(one.kept for one in done), "failed": len(failed)},
+        "counts": {
+            "pairs": len(pairs),
+            "measured": sum(not one.kept for one in done),
+            "kept": sum(one.kept for one in done),
+            "failed": len(failed),
+        },
         "failed": [asdict(one) for one in failed],
         "identities": {one.pair.name: one.identity for one in done},
-    }  # fmt: skip
+    }
 
 
 def _show_extracted(session: Session, data: Opened, done: Sequence[Result], failed: Sequence[Failure]) -> None:
@@ -203,8 +248,9 @@ def _show_extracted(session: Session, data: Opened, done: Sequence[Result], fail
     for note in data.notes:
         session.ui.say(note)
     if failed:
-        session.ui.table("Failed", ("clip", "why"), [
-            Row(cells=(one.clip, one.reason), style="red") for one in failed[:_MOST_LINES]])  # fmt: skip
+        session.ui.table(
+            "Failed", ("clip", "why"), [Row(cells=(one.clip, one.reason), style="red") for one in failed[:_MOST_LINES]]
+        )
 
 
 def _converted(one: Result) -> bool:
@@ -237,19 +283,42 @@ def combine(
     _, session = begun({}, environ)
     tables = {name: table.read(path) for name, path in paths.items()}
     done = combining.combine(tables, fill_missing=fill_missing)
-    told: dict[str, object] = {"inputs": {
-        name: {"sha256": one.sha256, "rows": len(one), "clips": sum(1 for _ in one.clips()),
-               "nan": dict(done.holes[name])}
-        for name, one in tables.items()}, "shared_groups": list(done.shared)}  # fmt: skip
+    told: dict[str, object] = {
+        "inputs": {
+            name: {
+                "sha256": one.sha256,
+                "rows": len(one),
+                "clips": sum(1 for _ in one.clips()),
+                "nan": dict(done.holes[name]),
+            }
+            for name, one in tables.items()
+        },
+        "shared_groups": list(done.shared),
+    }
     args = _texts({"inputs": inputs, "fill_missing": fill_missing, "out": out})
     whole = manifest.write(out, done.table, told, args=args, session=session, inputs=paths)
-    session.ui.table("Combined", ("corpus", "file", "sources", "clips", "rows", "NaN in"), [
-        Row(cells=(name, paths[name].name, str(len(set(one.sources))), str(sum(1 for _ in one.clips())),
-                   str(len(one)), ", ".join(done.holes[name]) or "nothing"))
-        for name, one in tables.items()])  # fmt: skip
+    session.ui.table(
+        "Combined",
+        ("corpus", "file", "sources", "clips", "rows", "NaN in"),
+        [
+            Row(
+                cells=(
+                    name,
+                    paths[name].name,
+                    str(len(set(one.sources))),
+                    str(sum(1 for _ in one.clips())),
+                    str(len(one)),
+                    ", ".join(done.holes[name]) or "nothing",
+                )
+            )
+            for name, one in tables.items()
+        ],
+    )
     _list(session, "Content groups of several inputs, held out together", done.shared)
-    session.ui.say(f"{out}: {counted(len(done.table), 'row')}, {counted(len(done.table.features), 'feature')}, teacher "
-                   f"{done.table.teacher or 'not told'}")  # fmt: skip
+    session.ui.say(
+        f"{out}: {counted(len(done.table), 'row')}, {counted(len(done.table.features), 'feature')}, teacher "
+        f"{done.table.teacher or 'not told'}"
+    )
     if as_json:
         print_json(whole)
     return Outcome(code=exits.OK)
@@ -259,19 +328,30 @@ def combine(
 @click.option("--features", metavar="FILE", type=_path, required=True, help="The table that gets the scores.")
 @click.option("--mos", "scores", metavar="FILE", type=_path, required=True, help="CSV file with a header.")
 @click.option(
-    "--on", metavar="COLUMN=COLUMN", multiple=True,
+    "--on",
+    metavar="COLUMN=COLUMN",
+    multiple=True,
     help="A column of the table (corpus, source, clip, codec) that one of the CSV equals; may be given twice.",
-)  # fmt: skip
-@click.option("--pattern", metavar="REGEX",
-              help="Searched in the clip's name; its named groups equal the columns of these names.")  # fmt: skip
+)
+@click.option(
+    "--pattern", metavar="REGEX", help="Searched in the clip's name; its named groups equal the columns of these names."
+)
 @click.option("--score", metavar="COLUMN", required=True, help="Column of the CSV that holds the score.")
 @_out
 @options("json")
 @click.pass_obj
 def join_mos(
-    environ: Mapping[str, str], /, *, features: Path, scores: Path, on: tuple[str, ...], pattern: str | None,
-    score: str, out: Path, as_json: bool,
-) -> Outcome:  # fmt: skip
+    environ: Mapping[str, str],
+    /,
+    *,
+    features: Path,
+    scores: Path,
+    on: tuple[str, ...],
+    pattern: str | None,
+    score: str,
+    out: Path,
+    as_json: bool,
+) -> Outcome:
     """Join subjective scores to the clips of a feature table, as column mos; clips without one are left out.
 
     Exit codes: 0 done, 2 bad input, 3 no clip has a score, 4 disk full.
@@ -290,17 +370,20 @@ def join_mos(
     lines = mos.read_scores(scores, rule, score)
     done = mos.join(table.read(features), lines, rule)
     told = {
-        "matched_clips": done.clips, "unmatched_clips": list(done.unmatched_clips),
-        "unmatched_scores": list(done.unmatched_scores), "duplicate_scores": list(done.duplicate_scores),
+        "matched_clips": done.clips,
+        "unmatched_clips": list(done.unmatched_clips),
+        "unmatched_scores": list(done.unmatched_scores),
+        "duplicate_scores": list(done.duplicate_scores),
         "shared_scores": list(done.shared_scores),
-    }  # fmt: skip
+    }
     args = _texts({**paths, "on": on, "pattern": pattern, "score": score, "out": out})
     whole = manifest.write(out, done.table, told, args=args, session=session, inputs=paths)
     for title, found in (
-        ("Clips without a score, left out", done.unmatched_clips), ("Scores without a clip", done.unmatched_scores),
+        ("Clips without a score, left out", done.unmatched_clips),
+        ("Scores without a clip", done.unmatched_scores),
         ("Scores that several lines have, joined to nothing", done.duplicate_scores),
         ("Scores that several clips have", done.shared_scores),
-    ):  # fmt: skip
+    ):
         _list(session, title, found)
     session.ui.say(f"{out}: {counted(done.clips, 'clip')} with a score, {counted(len(done.table), 'row')}")
     if as_json:

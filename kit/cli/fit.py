@@ -22,20 +22,36 @@ _path = click.Path(path_type=Path)
 
 @click.command()
 @click.option("--features", metavar="F", type=_path, help="Feature table, or a run folder or shard.")
-@click.option("--arch", metavar="NAME",
-              help="linear, mlp_small, mlp_medium, or by widths such as mlp-32-16. "
-                   f"Default: {contract.TINY_ARCH}.")  # fmt: skip
-@click.option("--val-source", metavar="S", multiple=True,
-              help="Hold this source out, with all of its content group; may be given several times.")  # fmt: skip
-@click.option("--val-fraction", metavar="X", type=float,
-              help="Hold out content groups with this share of the rows, drawn by --seed.")  # fmt: skip
-@click.option("--combined", metavar="MODE",
-              help="npd and konvid-1k together: netflix-source, konvid-holdout, both (what is held out), netflix-only, "
-                   "konvid-only (what is used).")  # fmt: skip
+@click.option(
+    "--arch",
+    metavar="NAME",
+    help=f"linear, mlp_small, mlp_medium, or by widths such as mlp-32-16. Default: {contract.TINY_ARCH}.",
+)
+@click.option(
+    "--val-source",
+    metavar="S",
+    multiple=True,
+    help="Hold this source out, with all of its content group; may be given several times.",
+)
+@click.option(
+    "--val-fraction",
+    metavar="X",
+    type=float,
+    help="Hold out content groups with this share of the rows, drawn by --seed.",
+)
+@click.option(
+    "--combined",
+    metavar="MODE",
+    help="npd and konvid-1k together: netflix-source, konvid-holdout, both (what is held out), netflix-only, "
+    "konvid-only (what is used).",
+)
 @click.option("--max-pairs", metavar="N", type=int, help="Use the first N clips of each corpus.")
-@click.option("--epochs", metavar="N", type=int,
-              help=f"Passes over the training rows; 0: initial weights, without --features. "
-                   f"Default: {contract.TINY_EPOCHS}.")  # fmt: skip
+@click.option(
+    "--epochs",
+    metavar="N",
+    type=int,
+    help=f"Passes over the training rows; 0: initial weights, without --features. Default: {contract.TINY_EPOCHS}.",
+)
 @click.option("--batch-size", metavar="N", type=int, help=f"Rows of a step. Default: {contract.TINY_BATCH_SIZE}.")
 @click.option("--lr", metavar="X", type=float, help=f"Learning rate. Default: {contract.TINY_LEARNING_RATE:g}.")
 @click.option("--seed", metavar="N", type=int, help="Default: 0.")
@@ -43,7 +59,7 @@ _path = click.Path(path_type=Path)
 @click.option("--config", "config_file", metavar="FILE.yaml", type=_path, help="YAML file with these options.")
 @click.option("--out", metavar="DIR", type=_path, required=True, help="Folder of the fit; a stopped one goes on.")
 @options("json")
-def fit(features: Path | None, config_file: Path | None, out: Path, as_json: bool, **given: object) -> Outcome:  # noqa: FBT001
+def fit(features: Path | None, config_file: Path | None, out: Path, as_json: bool, **given: object) -> Outcome:
     """Fit a tiny head on the six features to a table; whole content groups are held out, never frames.
 
     Leaves checkpoint.safetensors, history.json and config.yaml. Command line beats --config beats default.
@@ -96,8 +112,10 @@ def _show(history: dict[str, Any], ui: Ui) -> None:
         ui.say("Initial weights: fitted to nothing.")
         return
     losses = history["training_loss"]
-    ui.say(f"{history['rows_trained']} rows trained on, {history['rows_held_out']} held out; loss {losses[0]:.2f} "
-           f"after the first epoch, {losses[-1]:.2f} after the last")  # fmt: skip
+    ui.say(
+        f"{history['rows_trained']} rows trained on, {history['rows_held_out']} held out; loss {losses[0]:.2f} "
+        f"after the first epoch, {losses[-1]:.2f} after the last"
+    )
     whole = [f"{group} ({', '.join(sources)})" for group, sources in history["held_out"].items() if len(sources) > 1]
     if whole:
         ui.say(f"Held out as a whole, since their sources show the same content: {'; '.join(whole)}")
@@ -106,18 +124,27 @@ def _show(history: dict[str, Any], ui: Ui) -> None:
         ui.say("Nothing was held out: what it does on other sources is not known.")
         return
     parts = {"all held out": found} | found["per_source"]
-    ui.table("Validation", ("source", "rows", "PLCC", "SROCC", "KROCC", "RMSE"), [
-        Row(cells=(name, str(part["n"]), *(figure(part[key], 4) for key in ("plcc", "srocc", "krocc", "rmse"))))
-        for name, part in parts.items()])  # fmt: skip
+    ui.table(
+        "Validation",
+        ("source", "rows", "PLCC", "SROCC", "KROCC", "RMSE"),
+        [
+            Row(cells=(name, str(part["n"]), *(figure(part[key], 4) for key in ("plcc", "srocc", "krocc", "rmse"))))
+            for name, part in parts.items()
+        ],
+    )
 
 
 @click.command()
 @click.option("--checkpoint", metavar="C", type=_path, required=True, help="checkpoint.safetensors of a fit.")
-@click.option("--features", metavar="F", type=_path,
-              help="Compare onnxruntime and torch on rows of this table. Default: on generated rows.")  # fmt: skip
+@click.option(
+    "--features",
+    metavar="F",
+    type=_path,
+    help="Compare onnxruntime and torch on rows of this table. Default: on generated rows.",
+)
 @click.option("--out", metavar="M.onnx", type=_path, required=True, help="The model; M.json is written beside it.")
 @options("json")
-def export(checkpoint: Path, features: Path | None, out: Path, as_json: bool) -> Outcome:  # noqa: FBT001
+def export(checkpoint: Path, features: Path | None, out: Path, as_json: bool) -> Outcome:
     """Export a fitted head: raw features in, `vmaf` out, the scaler inside, checked against torch.
 
     Exit codes: 0 done, 2 bad input, 4 disk full, 70 the model does not do what the network does.
@@ -130,8 +157,10 @@ def export(checkpoint: Path, features: Path | None, out: Path, as_json: bool) ->
     told: dict[str, Any] = make(checkpoint, features, out.absolute(), session)
     tripped = told["round_trip"]
     session.ui.say(f"{out}: SHA-256 {told['sha256'][:16]}, {out.with_suffix('.json').name} beside it")
-    session.ui.say(f"onnxruntime and torch differ by {tripped['largest']:.1e} VMAF points at most on {tripped['rows']} "
-                   f"{tripped['on']}")  # fmt: skip
+    session.ui.say(
+        f"onnxruntime and torch differ by {tripped['largest']:.1e} VMAF points at most on {tripped['rows']} "
+        f"{tripped['on']}"
+    )
     if as_json:
         print_json(told)
     return Outcome(code=exits.OK)

@@ -53,9 +53,20 @@ SETUP_NOTE = (
 _REASONS = 3
 _PLACES = ("out_dir", "config", "json")
 _CORPUS_OPTIONS = (
-    "ref_dir", "dataset", "encoders", "teacher", "cqs", "box", "ffmpeg", "vmaf_bin", "scorer_backend", "gpu",
-    "render_node", "geometry", "anchor",
-)  # fmt: skip
+    "ref_dir",
+    "dataset",
+    "encoders",
+    "teacher",
+    "cqs",
+    "box",
+    "ffmpeg",
+    "vmaf_bin",
+    "scorer_backend",
+    "gpu",
+    "render_node",
+    "geometry",
+    "anchor",
+)
 _TRAIN_OPTIONS = ("seeds", "epochs", "arch", "folds", "holdout", "baseline", "device")
 #: Options that take effect in a run on a corpus that is there.
 _ON_CORPUS = {*_TRAIN_OPTIONS, "gate", "corpus", "box", "allow_partial", "sign", "out_dir", "config_file"}
@@ -69,7 +80,7 @@ _STEP_OPTIONS = (
 )
 
 
-def _refuse_force(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001
+def _refuse_force(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value:
         raise BadInput(
             "--force: there is no way around the gate; models leave the kit after PROMOTE, and no option changes that",
@@ -78,8 +89,9 @@ def _refuse_force(_context: click.Context, _parameter: click.Parameter, value: b
 
 
 #: Asked for by those who know it from elsewhere, and answered.
-_no_force = click.option("--force", is_flag=True, hidden=True, expose_value=False, is_eager=True,
-                         callback=_refuse_force)  # fmt: skip
+_no_force = click.option(
+    "--force", is_flag=True, hidden=True, expose_value=False, is_eager=True, callback=_refuse_force
+)
 
 
 @click.group(name="vmaf-ensemble-kit", epilog=SETUP_NOTE, context_settings={"max_content_width": 100})
@@ -97,7 +109,7 @@ cli.result_callback()(settled)
 @click.option("--only", type=click.IntRange(1, 5), help="Do step N alone.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost; make nothing.")
 @_no_force
-def run(first: int | None, only: int | None, dry_run: bool, as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
+def run(first: int | None, only: int | None, dry_run: bool, as_json: bool, **given: str | None) -> Outcome:
     """All five steps: prereqs, corpus, train, verdict, bundle. With --corpus it starts at training.
 
     Exit codes: 0 PROMOTE, 1 HOLD, 2 bad input or set-up, 3 INVALID evidence, 4 disk full.
@@ -126,7 +138,7 @@ def _refuse_idle(given: dict[str, str | None], effective: set[str], what: str) -
 
 @cli.command()
 @options(*_CORPUS_OPTIONS, "shard_only", *_PLACES)
-def prereqs(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
+def prereqs(as_json: bool, **given: str | None) -> Outcome:
     """Step 1: check what the run needs and what this box has."""
     return _execute(given, first=1, last=1, as_json=as_json)
 
@@ -134,7 +146,7 @@ def prereqs(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
 @cli.group(invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]")
 @options("cqs", "anchor", *values.TOLERANCES, *values.CLUSTER, *_PLACES)
 @click.pass_context
-def corpus(context: click.Context, /, as_json: bool, **given: str | None) -> Outcome | None:  # noqa: FBT001
+def corpus(context: click.Context, /, as_json: bool, **given: str | None) -> Outcome | None:
     """Step 2: encode and score every cell that is not there yet.
 
     With --scheduler on the boxes that run `worker`, with the encoders that those offer.
@@ -153,7 +165,7 @@ def corpus(context: click.Context, /, as_json: bool, **given: str | None) -> Out
 
 @cli.command()
 @options(*_TRAIN_OPTIONS, *_PLACES)
-def train(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
+def train(as_json: bool, **given: str | None) -> Outcome:
     """Step 3: train every seed on every fold."""
     return _execute(given, first=3, last=3, as_json=as_json)
 
@@ -161,7 +173,7 @@ def train(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
 @cli.command()
 @options("device", "gate", *_PLACES)
 @_no_force
-def verdict(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
+def verdict(as_json: bool, **given: str | None) -> Outcome:
     """Step 4: apply the gate, and after PROMOTE fit and export the models.
 
     Exits as a run does (0 PROMOTE, 1 HOLD, 3 INVALID).
@@ -172,7 +184,7 @@ def verdict(as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
 @cli.command()
 @options("sign", *_PLACES)
 @click.option("--show", is_flag=True, help="List what would leave the box; pack nothing.")
-def bundle(show: bool, as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
+def bundle(show: bool, as_json: bool, **given: str | None) -> Outcome:
     """Step 5: pack the one file that goes back."""
     if show:
         return _show_bundle(given, as_json=as_json)
@@ -280,8 +292,10 @@ def _show_config(resolved: resolve.RunConfig, ui: Any) -> None:
     if resolved.scheduler is not None:
         texts["scheduler"] = resolved.scheduler
     names = texts.keys() if resolved.corpus is None else texts.keys() & _ON_CORPUS
-    rows = [Row(cells=(name.replace("_", "-"), texts[name], resolved.origins.get(name, "default")))
-            for name in sorted(names)]  # fmt: skip
+    rows = [
+        Row(cells=(name.replace("_", "-"), texts[name], resolved.origins.get(name, "default")))
+        for name in sorted(names)
+    ]
     ui.table("Options", ("option", "value", "from"), rows)
 
 
@@ -312,10 +326,13 @@ def _show_bundle(given: dict[str, str | None], *, as_json: bool) -> Outcome:
     resolved = _resolve(given, continues=True)
     session = open_session(resolved, ui=Ui(), cache=local.usable_cache(resolved.out_dir), argv=sys.argv[1:])
     sizes = pipeline.would_leave(resolved, session)
-    session.ui.table("What would leave this box", ("file", "size"), [
-        Row(cells=(name, size(count))) for name, count in sizes.items()])  # fmt: skip
-    session.ui.say(f"{len(sizes)} files, {size(sum(sizes.values()))} before packing. Paths, user and host are replaced "
-                   f"by tokens as files are written; {layout.CONFIG} and {layout.CHECKPOINTS} stay here.")  # fmt: skip
+    session.ui.table(
+        "What would leave this box", ("file", "size"), [Row(cells=(name, size(count))) for name, count in sizes.items()]
+    )
+    session.ui.say(
+        f"{len(sizes)} files, {size(sum(sizes.values()))} before packing. Paths, user and host are replaced "
+        f"by tokens as files are written; {layout.CONFIG} and {layout.CHECKPOINTS} stay here."
+    )
     if as_json:
         print_json({"run": str(resolved.out_dir), "files": [{"path": n, "size": c} for n, c in sizes.items()]})
     return Outcome(code=exits.OK)
@@ -360,20 +377,47 @@ def _dry_run(given: dict[str, str | None], *, as_json: bool) -> Outcome:
     if found is None:
         raise step_01_prereqs.failure(seen)
     plan = estimate(resolved, found)
-    session.ui.table("Sources", ("source", "size", "format", "rate", "frames"), [
-        Row(cells=(f.label, f"{f.geometry.width}x{f.geometry.height}", f.geometry.pix_fmt, str(f.geometry.fps),
-                   str(f.geometry.frames))) for f in found.files])  # fmt: skip
-    session.ui.table("Plan", ("", ""), [
-        Row(cells=("encodes of each source", ", ".join(f"{name} cq {cq}" for name, cq in found.points))),
-        Row(cells=("cells", f"{plan.cells} ({plan.rows} rows)")),
-        Row(cells=("members to train", f"{plan.members} ({resolved.epochs} epochs)")),
-        Row(cells=("disk", f"about {size(plan.disk_bytes)}")),
-        Row(cells=("time", f"corpus about {duration(plan.corpus_seconds)}, training about "
-                           f"{duration(plan.training_seconds)} on {found.facts.cores} cores")),
-    ])  # fmt: skip
+    session.ui.table(
+        "Sources",
+        ("source", "size", "format", "rate", "frames"),
+        [
+            Row(
+                cells=(
+                    f.label,
+                    f"{f.geometry.width}x{f.geometry.height}",
+                    f.geometry.pix_fmt,
+                    str(f.geometry.fps),
+                    str(f.geometry.frames),
+                )
+            )
+            for f in found.files
+        ],
+    )
+    session.ui.table(
+        "Plan",
+        ("", ""),
+        [
+            Row(cells=("encodes of each source", ", ".join(f"{name} cq {cq}" for name, cq in found.points))),
+            Row(cells=("cells", f"{plan.cells} ({plan.rows} rows)")),
+            Row(cells=("members to train", f"{plan.members} ({resolved.epochs} epochs)")),
+            Row(cells=("disk", f"about {size(plan.disk_bytes)}")),
+            Row(
+                cells=(
+                    "time",
+                    f"corpus about {duration(plan.corpus_seconds)}, training about "
+                    f"{duration(plan.training_seconds)} on {found.facts.cores} cores",
+                )
+            ),
+        ],
+    )
     if as_json:
-        print_json({"sources": [f.label for f in found.files], "points": list(map(list, found.points)),
-                     **dataclasses.asdict(plan)})  # fmt: skip
+        print_json(
+            {
+                "sources": [f.label for f in found.files],
+                "points": list(map(list, found.points)),
+                **dataclasses.asdict(plan),
+            }
+        )
     return Outcome(code=exits.OK)
 
 

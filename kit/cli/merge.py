@@ -22,11 +22,16 @@ _MOST_LINES = 20
 @click.command()
 @click.argument("inputs", metavar="A B ...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", metavar="DIR", type=click.Path(path_type=Path), required=True, help="Folder of the new shard.")
-@click.option("--on-conflict", type=click.Choice(("error", "drop")), default="error", show_default=True,
-              help="drop: leave out cells that boxes have with other numbers.")  # fmt: skip
+@click.option(
+    "--on-conflict",
+    type=click.Choice(("error", "drop")),
+    default="error",
+    show_default=True,
+    help="drop: leave out cells that boxes have with other numbers.",
+)
 @click.option("--assume-teacher", metavar="MODEL", help="Teacher of the rows that do not tell it; you vouch for it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
-def merge(inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher: str | None, as_json: bool) -> Outcome:  # noqa: FBT001
+def merge(inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher: str | None, as_json: bool) -> Outcome:
     """Merge shards, result bundles (.tar.gz) and the predecessor's rows (.jsonl) into one shard.
 
     In whatever order and grouping, the cells are the same. Nothing appears in DIR unless all is in order.
@@ -53,8 +58,9 @@ def merge(inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher:
             print_json(error.report.as_json())
         raise
     _show(done.report, ui)
-    ui.say(f"{out}: {len(done.shard.cells)} cells, {done.shard.rows} rows; "
-           f"corpus.sha256 {done.shard.corpus_sha256[:12]}")  # fmt: skip
+    ui.say(
+        f"{out}: {len(done.shard.cells)} cells, {done.shard.rows} rows; corpus.sha256 {done.shard.corpus_sha256[:12]}"
+    )
     if as_json:
         print_json(done.report.as_json())
     return Outcome(code=exits.OK)
@@ -63,21 +69,49 @@ def merge(inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher:
 def _show(report: Report, ui: Ui) -> None:
     from kit.system.ui import Row
 
-    ui.table("Inputs", ("input", "kind", "boxes", "cells", "rows", "failed"), [
-        Row(cells=(one.name, one.kind, ", ".join(one.boxes), str(one.cells), str(one.rows), str(one.failed)))
-        for one in report.inputs])  # fmt: skip
-    ui.table("Merged", ("", "cells", "rows"), [
-        Row(cells=("in", str(report.cells_in), str(report.rows_in))),
-        Row(cells=("duplicates", str(report.duplicate_cells), str(report.duplicate_rows))),
-        Row(cells=("conflicts", str(len(report.conflicts)), "")),
-        Row(cells=("out", str(report.cells), str(report.rows))),
-    ])  # fmt: skip
-    ui.table("Boxes", ("box", "platform", "encoders", "cells", "rows", "it alone has"), [
-        Row(cells=(one.box or "not told", one.platform or "not told", ", ".join(one.encoders), str(one.cells),
-                   str(one.rows), str(one.alone))) for one in report.boxes])  # fmt: skip
-    ui.table("Encoders", ("encoder", "builds", "cells", "rows"), [
-        Row(cells=(name, ", ".join(one.builds) or "not told", str(one.cells), str(one.rows)))
-        for name, one in report.encoders.items()])  # fmt: skip
+    ui.table(
+        "Inputs",
+        ("input", "kind", "boxes", "cells", "rows", "failed"),
+        [
+            Row(cells=(one.name, one.kind, ", ".join(one.boxes), str(one.cells), str(one.rows), str(one.failed)))
+            for one in report.inputs
+        ],
+    )
+    ui.table(
+        "Merged",
+        ("", "cells", "rows"),
+        [
+            Row(cells=("in", str(report.cells_in), str(report.rows_in))),
+            Row(cells=("duplicates", str(report.duplicate_cells), str(report.duplicate_rows))),
+            Row(cells=("conflicts", str(len(report.conflicts)), "")),
+            Row(cells=("out", str(report.cells), str(report.rows))),
+        ],
+    )
+    ui.table(
+        "Boxes",
+        ("box", "platform", "encoders", "cells", "rows", "it alone has"),
+        [
+            Row(
+                cells=(
+                    one.box or "not told",
+                    one.platform or "not told",
+                    ", ".join(one.encoders),
+                    str(one.cells),
+                    str(one.rows),
+                    str(one.alone),
+                )
+            )
+            for one in report.boxes
+        ],
+    )
+    ui.table(
+        "Encoders",
+        ("encoder", "builds", "cells", "rows"),
+        [
+            Row(cells=(name, ", ".join(one.builds) or "not told", str(one.cells), str(one.rows)))
+            for name, one in report.encoders.items()
+        ],
+    )
     _show_agreement(report, ui)
     _show_words(report, ui)
 
@@ -101,22 +135,33 @@ def _show_agreement(report: Report, ui: Ui) -> None:
     rows = [
         Row(
             cells=(
-                " and ".join(pair.boxes), str(pair.anchors), str(pair.places), str(pair.same), f"{pair.mean_vmaf:.4f}",
-                f"{pair.vmaf:.4f}", pair.vmaf_at if pair.vmaf else "", f"{pair.feature:.4f}",
+                " and ".join(pair.boxes),
+                str(pair.anchors),
+                str(pair.places),
+                str(pair.same),
+                f"{pair.mean_vmaf:.4f}",
+                f"{pair.vmaf:.4f}",
+                pair.vmaf_at if pair.vmaf else "",
+                f"{pair.feature:.4f}",
                 "not alike" if pair.disagree else "alike" if pair.anchors else "not shared",
             ),
             style="bold red" if pair.disagree else "" if pair.anchors else "yellow",
         )
         for pair in pairs
-    ]  # fmt: skip
+    ]
     if rows:
         ui.table("Largest differences between boxes", columns, rows[:_MOST_LINES])
     if len(rows) > _MOST_LINES:
         ui.say(f"and {len(rows) - _MOST_LINES} more pairs; --json lists all")
     if report.conflicts:
-        ui.table("Conflicts: one key, several contents", ("cell", "key", "boxes", "difference"), [
-            Row(cells=(one.cell, one.key[:12], ", ".join(one.boxes), one.difference))
-            for one in report.conflicts[:_MOST_LINES]])  # fmt: skip
+        ui.table(
+            "Conflicts: one key, several contents",
+            ("cell", "key", "boxes", "difference"),
+            [
+                Row(cells=(one.cell, one.key[:12], ", ".join(one.boxes), one.difference))
+                for one in report.conflicts[:_MOST_LINES]
+            ],
+        )
     if len(report.conflicts) > _MOST_LINES:
         ui.say(f"and {len(report.conflicts) - _MOST_LINES} more conflicts; --json lists all")
 
@@ -126,9 +171,11 @@ def _show_words(report: Report, ui: Ui) -> None:
     from kit.system.ui import Row
 
     if report.renamed:
-        ui.table("Renamed", ("input", "what", "was", "is"), [
-            Row(cells=(one.input, one.what, one.told, one.resolved)) for one in report.renamed[:_MOST_LINES]
-        ])  # fmt: skip
+        ui.table(
+            "Renamed",
+            ("input", "what", "was", "is"),
+            [Row(cells=(one.input, one.what, one.told, one.resolved)) for one in report.renamed[:_MOST_LINES]],
+        )
     if len(report.renamed) > _MOST_LINES:
         ui.say(f"and {len(report.renamed) - _MOST_LINES} more; --json lists all")
     for name, values in report.versions.items():

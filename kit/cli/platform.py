@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--render-node", metavar="NAME", help="Only this render node, e.g. renderD129.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 @click.pass_obj
-def platform(environ: Mapping[str, str], /, options: bool, as_json: bool, **given: str | None) -> Outcome:  # noqa: FBT001
+def platform(environ: Mapping[str, str], /, options: bool, as_json: bool, **given: str | None) -> Outcome:
     """What this box is, which encoders work here, and why the others do not.
 
     With --options every encoder that ffmpeg has compiled in is checked, hardware or not; exit code 3 if any
@@ -52,20 +52,26 @@ def _show_box(here: resolve.RunConfig, session: Session, ffmpeg: Ffmpeg, *, as_j
     session.ui.say(f"{found.tag}: {found.reason}")
     rows = [Row(cells=(encoder.name, "works", encoder.build, "")) for encoder in probed.ready]
     rows += [Row(cells=(lost.name, "left out", lost.reason, lost.remedy), style="yellow") for lost in probed.left_out]
-    session.ui.table(f"Encoders of ffmpeg {ffmpeg.version}, {ffmpeg.origin}", ("encoder", "", "build or reason",
-                     "what to do"), rows)  # fmt: skip
+    session.ui.table(
+        f"Encoders of ffmpeg {ffmpeg.version}, {ffmpeg.origin}", ("encoder", "", "build or reason", "what to do"), rows
+    )
     findings = device_findings(facts, probed.ready)
     for finding in findings:
         session.ui.say(" ".join(filter(None, (f"{finding.check}: {finding.found}.", finding.remedy))))
     session.ui.say(f"Used by default: {', '.join(found.candidates)}, as far as they work; else libx264.")
     if as_json:
         print_json(
-            {"tag": found.tag, "reason": found.reason, "candidates": list(found.candidates), "facts": asdict(facts),
-             "ffmpeg": {"version": ffmpeg.version, "origin": ffmpeg.origin},
-             "encoders": [asdict(encoder) for encoder in probed.ready],
-             "left_out": [asdict(lost) for lost in probed.left_out],
-             "findings": [asdict(finding) for finding in findings]}
-        )  # fmt: skip
+            {
+                "tag": found.tag,
+                "reason": found.reason,
+                "candidates": list(found.candidates),
+                "facts": asdict(facts),
+                "ffmpeg": {"version": ffmpeg.version, "origin": ffmpeg.origin},
+                "encoders": [asdict(encoder) for encoder in probed.ready],
+                "left_out": [asdict(lost) for lost in probed.left_out],
+                "findings": [asdict(finding) for finding in findings],
+            }
+        )
     return Outcome(code=exits.OK)
 
 
@@ -74,10 +80,13 @@ def _show_options(session: Session, ffmpeg: Ffmpeg, *, as_json: bool) -> Outcome
     from kit.system.ui import Row
 
     checks = check_options(ffmpeg, session.processes)
-    rows = [Row(cells=tuple(row.values()), style="red" if check.problem else "")
-            for row, check in zip(table(checks), checks, strict=True)]  # fmt: skip
-    session.ui.table(f"Arguments against ffmpeg {ffmpeg.version}", ("encoder", "option", "values", "allowed", "result"),
-                     rows)  # fmt: skip
+    rows = [
+        Row(cells=tuple(row.values()), style="red" if check.problem else "")
+        for row, check in zip(table(checks), checks, strict=True)
+    ]
+    session.ui.table(
+        f"Arguments against ffmpeg {ffmpeg.version}", ("encoder", "option", "values", "allowed", "result"), rows
+    )
     if as_json:
         print_json([asdict(check) for check in checks])
     return Outcome(code=exits.INVALID if any(check.problem for check in checks) else exits.OK)

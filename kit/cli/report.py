@@ -14,11 +14,14 @@ _ARCHIVE = ".tar.gz"
 
 @click.command()
 @click.argument("run", metavar="RUN|BUNDLE", type=click.Path(path_type=Path))
-@click.option("--out", metavar="DIR", type=click.Path(path_type=Path),
-              help="Folder of the page. Default: report/ in the run folder; beside a bundle, its name and "
-                   "-report.")  # fmt: skip
+@click.option(
+    "--out",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder of the page. Default: report/ in the run folder; beside a bundle, its name and -report.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-def report(run: Path, out: Path | None, as_json: bool) -> Outcome:  # noqa: FBT001
+def report(run: Path, out: Path | None, as_json: bool) -> Outcome:
     """Make the page of a run folder or of a bundle: report.html, report.md and the figures.
 
     A bundle is verified first. Exit codes: 0 made, 2 bad input, 3 the bundle is not valid or has no verdict.

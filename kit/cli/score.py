@@ -39,10 +39,20 @@ _path = click.Path(path_type=Path)
 @options("json")
 @click.pass_obj
 def score(
-    environ: Mapping[str, str], /, *, model: Path, corpus: Path | None, ref: Path | None, dis: Path | None,
-    encoder: str | None, cq: int | None, preset: str | None, csv_file: Path | None, as_json: bool,
+    environ: Mapping[str, str],
+    /,
+    *,
+    model: Path,
+    corpus: Path | None,
+    ref: Path | None,
+    dis: Path | None,
+    encoder: str | None,
+    cq: int | None,
+    preset: str | None,
+    csv_file: Path | None,
+    as_json: bool,
     **given: str | None,
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """Score frames with an exported model: those of a corpus, or of --dis against --ref.
 
     Of an ensemble the spread over its networks is told too; beside it stands what libvmaf itself says. The
@@ -116,8 +126,10 @@ def _encode(model: ModelFile, encoder: str | None, cq: int | None, preset: str |
             raise BadInput(f"{', '.join(given)}: {model.path.name} does not look at the encode", hint="Leave it out.")
         return Encode()
     if encoder is None or cq is None:
-        raise BadInput(f"{model.path.name} looks at the encode as well: --encoder and --cq are missing",
-                       hint="For example --encoder libx264 --cq 31, and --preset if you know it.")  # fmt: skip
+        raise BadInput(
+            f"{model.path.name} looks at the encode as well: --encoder and --cq are missing",
+            hint="For example --encoder libx264 --cq 31, and --preset if you know it.",
+        )
     if preset is not None and encoder not in PRESETS:
         raise BadInput(f"--preset: to the model all presets of {encoder} are one", hint="Leave it out.")
     preset_ordinal(encoder, preset)
@@ -157,8 +169,10 @@ def _show(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> None:
 
     ui.say(f"{model.path.name}: {model.sidecar['name'] if model.sidecar else 'no sidecar'}")
     if model.sidecar is None:
-        ui.say(f"There is no {model.path.with_suffix('.json').name} beside it: nothing tells which encoders it was "
-               "trained on, and its SHA-256 is not checked.")  # fmt: skip
+        ui.say(
+            f"There is no {model.path.with_suffix('.json').name} beside it: nothing tells which encoders it was "
+            "trained on, and its SHA-256 is not checked."
+        )
     for line in remarks(model, scored, libvmaf):
         ui.say(line)
     spread = ("spread",) if model.ensemble else ()
@@ -168,8 +182,10 @@ def _show(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> None:
         ui.say(f"and {len(scored) - _MOST_LINES} more; --csv and --json have them all")
     found = agreement_of(scored)
     correlation = found["undefined"] or f"PLCC {found['plcc']:.4f}, SROCC {found['srocc']:.4f}"
-    ui.say(f"Agreement with {libvmaf} over {found['n']} frames: {correlation}; RMSE {found['rmse']:.2f}, bias "
-           f"{found['bias']:+.2f} VMAF points")  # fmt: skip
+    ui.say(
+        f"Agreement with {libvmaf} over {found['n']} frames: {correlation}; RMSE {found['rmse']:.2f}, bias "
+        f"{found['bias']:+.2f} VMAF points"
+    )
 
 
 def _line(cell: Scored) -> tuple[str, ...]:
@@ -194,23 +210,30 @@ def _as_json(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> dict[s
 
     return {
         "model": {
-            "file": model.path.name, "sha256": model.sha256, "id": model.sidecar and model.sidecar["id"],
-            "codec_aware": model.codec_aware, "ensemble": model.ensemble, "teacher": model.teacher,
+            "file": model.path.name,
+            "sha256": model.sha256,
+            "id": model.sidecar and model.sidecar["id"],
+            "codec_aware": model.codec_aware,
+            "ensemble": model.ensemble,
+            "teacher": model.teacher,
         },
         "libvmaf": libvmaf,
         "remarks": remarks(model, scored, libvmaf),
         "agreement": agreement_of(scored),
         "encodes": [_cell_json(cell) for cell in scored],
-    }  # fmt: skip
+    }
 
 
 def _cell_json(cell: Scored) -> dict[str, object]:
     from kit.heads.scoring import agreement_of
 
     return {
-        "name": cell.name, **asdict(cell.encode), "frames": len(cell.score),
+        "name": cell.name,
+        **asdict(cell.encode),
+        "frames": len(cell.score),
         "pooled": asdict(cell.pooled) | {"mean_spread": cell.mean_spread, "libvmaf_mean": float(cell.libvmaf.mean())},
         "agreement": agreement_of([cell]),
-        "score": cell.score.tolist(), "score_std": None if cell.spread is None else cell.spread.tolist(),
+        "score": cell.score.tolist(),
+        "score_std": None if cell.spread is None else cell.spread.tolist(),
         "libvmaf": cell.libvmaf.tolist(),
-    }  # fmt: skip
+    }

@@ -24,14 +24,27 @@ if TYPE_CHECKING:
 
 _path = click.Path(path_type=Path)
 _model = click.option("--model", metavar="M.onnx", type=_path, required=True, help="The model, its .json beside it.")
-_features = click.option("--features", metavar="F", type=_path, required=True,
-                         help="Feature table, or a run folder or shard.")  # fmt: skip
-_split = click.option("--split", metavar="SPLIT",
-                      help="held-out: sources that the model was not fitted to; COLUMN=VALUE, such as fold=fold0 or "
-                           "corpus=npd. Default: all rows.")  # fmt: skip
+_features = click.option(
+    "--features", metavar="F", type=_path, required=True, help="Feature table, or a run folder or shard."
+)
+_split = click.option(
+    "--split",
+    metavar="SPLIT",
+    help="held-out: sources that the model was not fitted to; COLUMN=VALUE, such as fold=fold0 or "
+    "corpus=npd. Default: all rows.",
+)
 #: Decimals of what is shown.
-_FIGURES = {"n": 0, "n_samples": 0, "plcc": 4, "srocc": 4, "krocc": 4, "rmse": 2, "bias": 2,
-            "latency_ms_p50_per_clip": 4, "latency_ms_p95_per_clip": 4}  # fmt: skip
+_FIGURES = {
+    "n": 0,
+    "n_samples": 0,
+    "plcc": 4,
+    "srocc": 4,
+    "krocc": 4,
+    "rmse": 2,
+    "bias": 2,
+    "latency_ms_p50_per_clip": 4,
+    "latency_ms_p95_per_clip": 4,
+}
 
 
 def _finite(_context: click.Context, _param: click.Parameter, value: float | None) -> float | None:
@@ -65,17 +78,24 @@ def _show_figures(ui: Ui, title: str, columns: Mapping[str, Mapping[str, Any]]) 
     from kit.system.ui import Row, figure
 
     named = [name for name in _FIGURES if any(name in found for found in columns.values())]
-    ui.table(title, ("", *columns), [
-        Row(cells=(name, *(figure(found.get(name), _FIGURES[name]) for found in columns.values()))) for name in named
-    ])  # fmt: skip
+    ui.table(
+        title,
+        ("", *columns),
+        [Row(cells=(name, *(figure(found.get(name), _FIGURES[name]) for found in columns.values()))) for name in named],
+    )
 
 
 @click.command("eval")
 @_model
 @_features
 @_split
-@click.option("--target", type=click.Choice(("vmaf", "mos")), default="vmaf", show_default=True,
-              help="vmaf: frame by frame; mos: means of clips against the scores of join-mos.")  # fmt: skip
+@click.option(
+    "--target",
+    type=click.Choice(("vmaf", "mos")),
+    default="vmaf",
+    show_default=True,
+    help="vmaf: frame by frame; mos: means of clips against the scores of join-mos.",
+)
 @click.option("--out-json", metavar="FILE", type=_path, help="Write what --json prints.")
 @options("json")
 def evaluate_command(
@@ -96,9 +116,10 @@ def evaluate_command(
     found: dict[str, Any] = evaluate.evaluate(loaded, rows, target)
     args = {"split": split, "target": target}
     document = {
-        **evaluate.told(loaded, rows, split), **found,
+        **evaluate.told(loaded, rows, split),
+        **found,
         "run_provenance": evaluate.provenance(session, args, loaded, features, out_json),
-    }  # fmt: skip
+    }
     teacher = {"the teacher": found["teacher_itself"]} if found["teacher_itself"] else {}
     _show_figures(session.ui, f"{model.name} against {target}", {model.name: found, **teacher})
     if found["undefined"]:
@@ -114,10 +135,23 @@ def evaluate_command(
 @_model
 @_features
 @_split
-@click.option("--rows", metavar="N", type=click.IntRange(3), default=100, show_default=True,
-              help="Rows that are looked at, evenly spaced.")  # fmt: skip
-@click.option("--min-plcc", metavar="X", type=click.FloatRange(0, 1, min_open=True), default=0.97, show_default=True,
-              callback=_finite, help="Least PLCC with the teacher.")  # fmt: skip
+@click.option(
+    "--rows",
+    metavar="N",
+    type=click.IntRange(3),
+    default=100,
+    show_default=True,
+    help="Rows that are looked at, evenly spaced.",
+)
+@click.option(
+    "--min-plcc",
+    metavar="X",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.97,
+    show_default=True,
+    callback=_finite,
+    help="Least PLCC with the teacher.",
+)
 @click.option(
     "--max-rmse",
     metavar="X",
@@ -125,13 +159,24 @@ def evaluate_command(
     callback=_finite,
     help="Largest RMSE in VMAF points. Default: any.",
 )
-@click.option("--out-json", metavar="FILE", type=_path,
-              help="The report, which register asks for. Default: M.validation.json beside the model.")  # fmt: skip
+@click.option(
+    "--out-json",
+    metavar="FILE",
+    type=_path,
+    help="The report, which register asks for. Default: M.validation.json beside the model.",
+)
 @options("json")
 def validate(
-    *, model: Path, features: Path, split: str | None, rows: int, min_plcc: float, max_rmse: float | None,
-    out_json: Path | None, as_json: bool,
-) -> Outcome:  # fmt: skip
+    *,
+    model: Path,
+    features: Path,
+    split: str | None,
+    rows: int,
+    min_plcc: float,
+    max_rmse: float | None,
+    out_json: Path | None,
+    as_json: bool,
+) -> Outcome:
     """The ship gate of a tiny head: rows of a table against limits, and the rules of the format.
 
     Exit codes: 0 passed, 2 bad input, 3 not passed (the report is written either way), 4 disk full.
@@ -166,10 +211,15 @@ def validate(
 )
 @click.option("--kind", type=click.Choice(("fr",)), required=True, help="fr: full reference.")
 @click.option("--license", "license_id", metavar="SPDX", required=True, help="For example BSD-3-Clause.")
-@click.option("--validation", metavar="FILE", type=_path,
-              help="Report of validate. Default: M.validation.json beside the model.")  # fmt: skip
-@click.option("--registry", metavar="FILE", type=_path,
-              help="The registry; files are put beside it. Default: registry.json beside the model.")  # fmt: skip
+@click.option(
+    "--validation", metavar="FILE", type=_path, help="Report of validate. Default: M.validation.json beside the model."
+)
+@click.option(
+    "--registry",
+    metavar="FILE",
+    type=_path,
+    help="The registry; files are put beside it. Default: registry.json beside the model.",
+)
 @options("json")
 def register(
     *, model: Path, name: str, kind: str, license_id: str, validation: Path | None, registry: Path | None, as_json: bool
@@ -199,8 +249,12 @@ def register(
 
 @click.command("repair-onnx")
 @click.argument("model", metavar="M.onnx", type=_path)
-@click.option("--data", metavar="FILE", type=_path,
-              help="Where its weights are. Default: the file it names, or the only *.data beside it.")  # fmt: skip
+@click.option(
+    "--data",
+    metavar="FILE",
+    type=_path,
+    help="Where its weights are. Default: the file it names, or the only *.data beside it.",
+)
 @click.option("--out", metavar="FILE", type=_path, required=True, help="The copy; the original stays as it is.")
 def repair_onnx(model: Path, data: Path | None, out: Path) -> Outcome:
     """Write a copy of an ONNX file that holds its weights itself.

@@ -25,17 +25,27 @@ def _count(_context: click.Context, _parameter: click.Parameter, value: str | No
 
 @click.command()
 @click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
-@click.option("--retrain", metavar="N|all", callback=_count,
-              help="Train N members again, chosen at random, and compare their PLCC. Without it the predictions are "
-                   "unproven.")  # fmt: skip
-@click.option("--allowed-signers", metavar="FILE", type=click.Path(path_type=Path),
-              help="The bundle has to be signed by one of these SSH keys (format of ssh-keygen).")  # fmt: skip
+@click.option(
+    "--retrain",
+    metavar="N|all",
+    callback=_count,
+    help="Train N members again, chosen at random, and compare their PLCC. Without it the predictions are unproven.",
+)
+@click.option(
+    "--allowed-signers",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The bundle has to be signed by one of these SSH keys (format of ssh-keygen).",
+)
 @click.option("--device", type=click.Choice(contract.DEVICES), default="auto", help="What trains. Default: auto.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 def verify(
-    bundle: Path, retrain: str | None, allowed_signers: Path | None, device: str,
-    as_json: bool,  # noqa: FBT001
-) -> Outcome:  # fmt: skip
+    bundle: Path,
+    retrain: str | None,
+    allowed_signers: Path | None,
+    device: str,
+    as_json: bool,
+) -> Outcome:
     """Check the bundle of another box, from the archive to the models; nothing of it is executed.
 
     Exit codes: 0 valid, 2 there is no such file, 3 something is not as it should be.
@@ -53,8 +63,13 @@ def verify(
         if retrain is not None:
             from kit.verify.retrain import Retraining
 
-            again = Retraining(count=None if retrain == "all" else int(retrain), device=device,
-                               workers=usable_cores(), folder=scratch / "members", ui=session.ui)  # fmt: skip
+            again = Retraining(
+                count=None if retrain == "all" else int(retrain),
+                device=device,
+                workers=usable_cores(),
+                folder=scratch / "members",
+                ui=session.ui,
+            )
         found = look(bundle.absolute(), scratch, session.processes, allowed_signers=allowed_signers, retraining=again)
     _show(found, bundle, session.ui)
     if as_json:
@@ -65,8 +80,13 @@ def verify(
 def _show(found: Verified, bundle: Path, ui: Ui) -> None:
     from kit.system.ui import Row
 
-    rows = [Row(cells=(check.name, "ok" if check.passed else "WRONG", check.found, check.expected),
-                style="" if check.passed else "red") for check in found.checks]  # fmt: skip
+    rows = [
+        Row(
+            cells=(check.name, "ok" if check.passed else "WRONG", check.found, check.expected),
+            style="" if check.passed else "red",
+        )
+        for check in found.checks
+    ]
     ui.table(f"{bundle.name}: {'valid' if found.valid else 'NOT VALID'}", ("check", "", "found", "expected"), rows)
     words = [f"verdict {found.verdict or 'none'}", f"box {found.box or 'not told'}"]
     words += [f"signed by {found.signed_by}"] if found.signed_by else []
@@ -75,7 +95,11 @@ def _show(found: Verified, bundle: Path, ui: Ui) -> None:
 
 def _json(found: Verified, bundle: Path) -> dict[str, object]:
     return {
-        "bundle": os.fspath(bundle), "valid": found.valid, "verdict": found.verdict, "box": found.box,
-        "signed_by": found.signed_by, "labels": list(found.labels),
+        "bundle": os.fspath(bundle),
+        "valid": found.valid,
+        "verdict": found.verdict,
+        "box": found.box,
+        "signed_by": found.signed_by,
+        "labels": list(found.labels),
         "checks": [asdict(check) for check in found.checks],
-    }  # fmt: skip
+    }

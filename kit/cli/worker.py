@@ -19,9 +19,23 @@ _CERTIFICATES = tuple(name for name in values.CLUSTER if name.startswith("tls_")
 
 @click.command()
 @options(
-    "scheduler", *_CERTIFICATES, "ref_dir", "dataset", "encoders", "anchor", "teacher", "box", "ffmpeg", "vmaf_bin",
-    "scorer_backend", "gpu", "render_node", "geometry", "disk_wait", "config",
-)  # fmt: skip
+    "scheduler",
+    *_CERTIFICATES,
+    "ref_dir",
+    "dataset",
+    "encoders",
+    "anchor",
+    "teacher",
+    "box",
+    "ffmpeg",
+    "vmaf_bin",
+    "scorer_backend",
+    "gpu",
+    "render_node",
+    "geometry",
+    "disk_wait",
+    "config",
+)
 @click.pass_obj
 def worker(environ: Mapping[str, str], /, **given: str | None) -> Outcome:
     """Make cells for `corpus --scheduler`, with the encoders and clips of this box.

@@ -68,16 +68,25 @@ def points(offers: Sequence[Offer], cqs: Sequence[int], *, anchor: bool) -> tupl
 
 
 def plan(
-    choices: Mapping[str, Choice], wanted: Sequence[tuple[str, int]], sources: Sequence[Source], *, teacher: Teacher,
+    choices: Mapping[str, Choice],
+    wanted: Sequence[tuple[str, int]],
+    sources: Sequence[Source],
+    *,
+    teacher: Teacher,
     scorer: Scorer,
-) -> tuple[Cell, ...]:  # fmt: skip
+) -> tuple[Cell, ...]:
     """Every cell of the run, each with the key that it has on the boxes that make it."""
     cells: list[Cell] = []
     for name, choice in choices.items():
         cells += plan_cells(
-            sources, [point for point in wanted if point[0] == name], encoders=[choice.encoder.ready],
-            settings_for=settings_for, architecture=choice.architecture, teacher=teacher, scorer_id=scorer.id,
-        )  # fmt: skip
+            sources,
+            [point for point in wanted if point[0] == name],
+            encoders=[choice.encoder.ready],
+            settings_for=settings_for,
+            architecture=choice.architecture,
+            teacher=teacher,
+            scorer_id=scorer.id,
+        )
     return tuple(cells)
 
 

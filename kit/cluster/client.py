@@ -58,9 +58,13 @@ class Cluster:
         told = asdict(job)
         turn = self._deaths[cell.key]
         future = self._client.submit(
-            work.make, told, key=f"cell-{sha256_json({**told, 'turn': turn})}", resources=dict(needs), pure=False,
+            work.make,
+            told,
+            key=f"cell-{sha256_json({**told, 'turn': turn})}",
+            resources=dict(needs),
+            pure=False,
             priority=priority,
-        )  # fmt: skip
+        )
         self._asked[future] = (cell, job, needs, priority)
         self._results.add(future)
 
@@ -130,9 +134,13 @@ def connected(link: Link) -> Iterator[Cluster]:
     try:
         reach(link)
         client = dask.Client(
-            link.address, security=engine.security(link), timeout=TIMEOUT, set_as_default=False,
-            direct_to_workers=False, name="vmaf-kit",
-        )  # fmt: skip
+            link.address,
+            security=engine.security(link),
+            timeout=TIMEOUT,
+            set_as_default=False,
+            direct_to_workers=False,
+            name="vmaf-kit",
+        )
     except (OSError, TimeoutError) as error:
         raise unreachable(link, error) from error
     try:

@@ -88,15 +88,19 @@ def _show(found: Mapping[str, Offer], why: Mapping[str, str], others: int, sessi
         (
             Row(
                 cells=(
-                    offer.box, offer.architecture, ", ".join(encoder.name for encoder in offer.encoders),
-                    str(offer.places), str(len(offer.sources)), why[address] and f"not used: {why[address]}",
+                    offer.box,
+                    offer.architecture,
+                    ", ".join(encoder.name for encoder in offer.encoders),
+                    str(offer.places),
+                    str(len(offer.sources)),
+                    why[address] and f"not used: {why[address]}",
                 ),
                 style="yellow" if why[address] else "",
             )
             for address, offer in found.items()
         ),
         key=lambda row: row.cells,
-    )  # fmt: skip
+    )
     session.ui.table("Workers", ("box", "processor", "encoders", "at once", "clips", ""), rows)
     if others:
         session.ui.say(f"{others} workers of the scheduler are none of this kit, or of another version; not used.")
@@ -117,9 +121,17 @@ def _say_choices(choices: Mapping[str, Choice], offers: Sequence[Offer], session
 
 
 def make(
-    missing: Sequence[Cell], bench: Bench, disk: DiskWait, *, plan: Plan, cluster: Cluster,
-    cost: Callable[[Cell], float], patience: float, golden: Mapping[str, float], session: Session,
-) -> tuple[list[CellEntry], list[FailedCell]]:  # fmt: skip
+    missing: Sequence[Cell],
+    bench: Bench,
+    disk: DiskWait,
+    *,
+    plan: Plan,
+    cluster: Cluster,
+    cost: Callable[[Cell], float],
+    patience: float,
+    golden: Mapping[str, float],
+    session: Session,
+) -> tuple[list[CellEntry], list[FailedCell]]:
     """Have cells made, the longest first, and keep each as it comes.
 
     Args:
@@ -151,9 +163,15 @@ def make(
 
 def _job(cell: Cell, bench: Bench) -> Job:
     return Job(
-        key=cell.key, src_sha256=cell.source.sha256, encoder=cell.settings.encoder, cq=cell.settings.cq,
-        label=cell.source.label, group=cell.source.group, corpus=bench.corpus, stall_timeout=bench.stall_timeout,
-    )  # fmt: skip
+        key=cell.key,
+        src_sha256=cell.source.sha256,
+        encoder=cell.settings.encoder,
+        cq=cell.settings.cq,
+        label=cell.source.label,
+        group=cell.source.group,
+        corpus=bench.corpus,
+        stall_timeout=bench.stall_timeout,
+    )
 
 
 def _kept(cell: Cell, came: Any, bench: Bench, disk: DiskWait, golden: Mapping[str, float]) -> CellEntry | FailedCell:

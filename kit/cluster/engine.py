@@ -7,8 +7,15 @@ from typing import Any
 from kit.cluster.security import TIMEOUT, Link
 
 #: Dask and what it stands on say nothing on their own: whatever matters, the kit says.
-_SILENT = ("distributed", "distributed.client", "distributed.gc", "distributed.worker", "tornado",
-           "tornado.application", "bokeh")  # fmt: skip
+_SILENT = (
+    "distributed",
+    "distributed.client",
+    "distributed.gc",
+    "distributed.worker",
+    "tornado",
+    "tornado.application",
+    "bokeh",
+)
 
 
 def load() -> Any:
@@ -35,6 +42,10 @@ def security(link: Link) -> Any:
         return None
     ca, cert, key = map(str, link.certificates)
     return load().Security(
-        require_encryption=True, tls_ca_file=ca, tls_client_cert=cert, tls_client_key=key, tls_worker_cert=cert,
+        require_encryption=True,
+        tls_ca_file=ca,
+        tls_client_cert=cert,
+        tls_client_key=key,
+        tls_worker_cert=cert,
         tls_worker_key=key,
-    )  # fmt: skip
+    )

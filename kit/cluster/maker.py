@@ -48,9 +48,16 @@ class Maker:
     """
 
     def __init__(
-        self, *, bench: Bench, disk: DiskWait, schedule: Schedule, sources: Sequence[Source],
-        encoders: Sequence[ReadyEncoder], teacher: Teacher, scorer: Scorer,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        bench: Bench,
+        disk: DiskWait,
+        schedule: Schedule,
+        sources: Sequence[Source],
+        encoders: Sequence[ReadyEncoder],
+        teacher: Teacher,
+        scorer: Scorer,
+    ) -> None:
         self._bench, self._disk, self._schedule = bench, disk, schedule
         self._sources = {source.sha256: source for source in sources}
         self._encoders, self._teacher, self._scorer = encoders, teacher, scorer
@@ -87,9 +94,14 @@ class Maker:
             return _failed(job, f"{self._bench.box} has no clip with the content {job.src_sha256[:12]}")
         named = replace(source, file=replace(source.file, label=job.label), group=job.group)
         (cell,) = plan_cells(
-            [named], [(job.encoder, job.cq)], encoders=self._encoders, settings_for=settings_for,
-            architecture=platform.machine(), teacher=self._teacher, scorer_id=self._scorer.id,
-        )  # fmt: skip
+            [named],
+            [(job.encoder, job.cq)],
+            encoders=self._encoders,
+            settings_for=settings_for,
+            architecture=platform.machine(),
+            teacher=self._teacher,
+            scorer_id=self._scorer.id,
+        )
         if cell.key != job.key:
             return _failed(job, f"on {self._bench.box} it is another cell: {cell.key[:12]}, expected {job.key[:12]}")
         return cell

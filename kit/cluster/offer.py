@@ -36,9 +36,14 @@ class OfferedEncoder:
     def ready(self) -> ReadyEncoder:
         """As a plan takes it; how many run at once is the worker's business."""
         return ReadyEncoder(
-            name=self.name, family=self.family, build=self.build, variant=self.variant, device=NO_DEVICE,
-            max_parallel=None, megapixels_per_second=self.megapixels_per_second,
-        )  # fmt: skip
+            name=self.name,
+            family=self.family,
+            build=self.build,
+            variant=self.variant,
+            device=NO_DEVICE,
+            max_parallel=None,
+            megapixels_per_second=self.megapixels_per_second,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +71,16 @@ class Offer:
     def resource(self, encoder: OfferedEncoder) -> str:
         """Name of the resource that stands for an encoder with all that decides numbers besides the source."""
         decides = {
-            "name": encoder.name, "build": encoder.build, "variant": encoder.variant,
-            "architecture": self.architecture, "teacher": dict(self.teacher), "scorer_id": self.scorer_id,
-            "kit_version": self.kit_version, "feature_set": contract.FEATURE_SET,
+            "name": encoder.name,
+            "build": encoder.build,
+            "variant": encoder.variant,
+            "architecture": self.architecture,
+            "teacher": dict(self.teacher),
+            "scorer_id": self.scorer_id,
+            "kit_version": self.kit_version,
+            "feature_set": contract.FEATURE_SET,
             "schema_version": contract.SCHEMA_VERSION,
-        }  # fmt: skip
+        }
         return f"{encoder.name}-{sha256_json(decides)[:12]}"
 
     @property
@@ -113,19 +123,29 @@ def offers_of(
     names, held = frozenset(everywhere), frozenset(sources)
     return {
         family: Offer(
-            box=box, platform=platform_tag, architecture=platform.machine(), kit_version=__version__,
-            teacher=teacher.identity, scorer_id=scorer.id, golden=scorer.golden,
+            box=box,
+            platform=platform_tag,
+            architecture=platform.machine(),
+            kit_version=__version__,
+            teacher=teacher.identity,
+            scorer_id=scorer.id,
+            golden=scorer.golden,
             encoders=tuple(
                 OfferedEncoder(
-                    name=encoder.name, family=family, build=encoder.build, variant=encoder.variant,
-                    megapixels_per_second=encoder.megapixels_per_second, anchor_only=encoder.name not in names,
+                    name=encoder.name,
+                    family=family,
+                    build=encoder.build,
+                    variant=encoder.variant,
+                    megapixels_per_second=encoder.megapixels_per_second,
+                    anchor_only=encoder.name not in names,
                 )
                 for encoder in members
             ),
-            places=min(places, *(encoder.max_parallel or places for encoder in members)), sources=held,
+            places=min(places, *(encoder.max_parallel or places for encoder in members)),
+            sources=held,
         )
         for family, members in by_family.items()
-    }  # fmt: skip
+    }
 
 
 def read(worker: Mapping[str, Any]) -> Offer | None:

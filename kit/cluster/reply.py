@@ -16,9 +16,15 @@ from kit.corpus.store.shard import FailedCell
 
 #: What is noted of the making of a cell, and of which type it is.
 _OBSERVED: Mapping[str, type | tuple[type, ...]] = {
-    "box": str, "platform": str, "kit_version": str, "ffmpeg_version": str, "scorer_version": str,
-    "stream_sha256": str, "started_at_utc": str, "seconds": (int, float),
-}  # fmt: skip
+    "box": str,
+    "platform": str,
+    "kit_version": str,
+    "ffmpeg_version": str,
+    "scorer_version": str,
+    "stream_sha256": str,
+    "started_at_utc": str,
+    "seconds": (int, float),
+}
 
 
 def check_golden(box: str, theirs: Mapping[str, float], ours: Mapping[str, float]) -> None:
@@ -48,15 +54,23 @@ def rows_of(reply: Mapping[str, Any], cell: Cell, corpus: str) -> tuple[CellRows
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise Wanting(f"what came back cannot be used: {error!r}") from error
     labels = {
-        "cell_key": cell.key, "src": cell.source.label, "src_sha256": cell.source.sha256, "group": cell.source.group,
-        "corpus": corpus, "encoder": cell.settings.encoder, "preset": cell.settings.preset, "cq": cell.settings.cq,
+        "cell_key": cell.key,
+        "src": cell.source.label,
+        "src_sha256": cell.source.sha256,
+        "group": cell.source.group,
+        "corpus": corpus,
+        "encoder": cell.settings.encoder,
+        "preset": cell.settings.preset,
+        "cq": cell.settings.cq,
         "frames": cell.source.geometry.frames,
-    }  # fmt: skip
+    }
     facts = {
-        **cell.keyed, "geometry": geometry_facts(cell.source.geometry),
+        **cell.keyed,
+        "geometry": geometry_facts(cell.source.geometry),
         "converted": cell.settings.score_pix_fmt != cell.source.geometry.pix_fmt,
-        "content_sha256": rows.content_sha256(), "encoded_bytes": rows.facts.get("encoded_bytes"),
-    }  # fmt: skip
+        "content_sha256": rows.content_sha256(),
+        "encoded_bytes": rows.facts.get("encoded_bytes"),
+    }
     wrong = _differing(labels, {**rows.labels, "cq": rows.cq, "frames": len(rows.vmaf)})
     wrong += _differing(facts, {**rows.facts, "schema_version": contract.SCHEMA_VERSION})
     if wrong:
@@ -86,6 +100,12 @@ def failure_of(told: Any, cell: Cell) -> FailedCell:
 def failed(cell: Cell, reason: str, *, command: str = "", stderr_tail: str = "", tries: int = 1) -> FailedCell:
     """A cell that no worker has made."""
     return FailedCell(
-        key=cell.key, source=cell.source.label, encoder=cell.settings.encoder, cq=cell.settings.cq,
-        reason=reason, command=command, stderr_tail=stderr_tail, tries=tries,
-    )  # fmt: skip
+        key=cell.key,
+        source=cell.source.label,
+        encoder=cell.settings.encoder,
+        cq=cell.settings.cq,
+        reason=reason,
+        command=command,
+        stderr_tail=stderr_tail,
+        tries=tries,
+    )

@@ -50,10 +50,15 @@ def serve(config: RunConfig, found: Prereqs, way: Link, folder: Path, session: S
         cores=found.facts.cores, memory_bytes=found.facts.memory_bytes, largest_frame=largest_frame(found.files)
     )
     offers = offer.offers_of(
-        box=config.box, platform_tag=found.platform.tag, teacher=found.teacher, scorer=found.scorer,
-        encoders=found.encoders, everywhere=names_for(config, found.encoders), places=places,
+        box=config.box,
+        platform_tag=found.platform.tag,
+        teacher=found.teacher,
+        scorer=found.scorer,
+        encoders=found.encoders,
+        everywhere=names_for(config, found.encoders),
+        places=places,
         sources=[source.sha256 for source in sources],
-    )  # fmt: skip
+    )
     maker = _maker(config, found, sources, folder=folder, places=places, session=session)
     with _loop() as run:
         workers = run(_started(offers, maker, way, folder))
@@ -73,13 +78,22 @@ def _maker(
     limits = {encoder.family: encoder.max_parallel for encoder in found.encoders}
     return Maker(
         bench=Bench(
-            ffmpeg=found.encoding, path_ffmpeg=found.path_ffmpeg, scorer=found.scored_by,
-            processes=session.processes, folder=folder, box=config.box, platform=found.platform.tag, corpus="",
+            ffmpeg=found.encoding,
+            path_ffmpeg=found.path_ffmpeg,
+            scorer=found.scored_by,
+            processes=session.processes,
+            folder=folder,
+            box=config.box,
+            platform=found.platform.tag,
+            corpus="",
         ),
         disk=DiskWait(folder, say=session.ui.say, pause=session.processes.pause, patience=config.disk_wait),
         schedule=Schedule([], cost=lambda _: 0.0, places=limits, workers=places, cores=found.facts.cores),
-        sources=sources, encoders=found.encoders, teacher=found.teacher, scorer=found.scorer,
-    )  # fmt: skip
+        sources=sources,
+        encoders=found.encoders,
+        teacher=found.teacher,
+        scorer=found.scorer,
+    )
 
 
 @contextlib.contextmanager
@@ -104,10 +118,16 @@ async def _started(offers: Mapping[str, Offer], maker: Maker, way: Link, folder:
         reach(way)
         for one in offers.values():
             worker = dask.Worker(
-                way.address, host=way.listen, security=engine.security(way), nthreads=one.places,
-                resources=one.resources, startup_information={offer.STARTUP: _telling(one)}, memory_limit=0,
-                local_directory=str(folder), death_timeout=TIMEOUT,
-            )  # fmt: skip
+                way.address,
+                host=way.listen,
+                security=engine.security(way),
+                nthreads=one.places,
+                resources=one.resources,
+                startup_information={offer.STARTUP: _telling(one)},
+                memory_limit=0,
+                local_directory=str(folder),
+                death_timeout=TIMEOUT,
+            )
             worker.maker = maker
             # statistics over HTTP: nobody here reads them, and they would be neither encrypted nor guarded
             worker.start_http_server = _no_http

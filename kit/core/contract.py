@@ -143,10 +143,16 @@ GATES = ("default", "expert")
 #: Errors and biases are VMAF points of the ensemble mean (of each seed alone for ``seed_rmse_max``).
 EXPERT_THRESHOLDS = MappingProxyType(
     {
-        "mean_plcc_low_min": 0.95, "group_plcc_min": 0.90, "ensemble_rmse_max": 3.0, "seed_rmse_max": 3.0,
-        "source_bias_max": 3.0, "encoder_bias_max": 3.0, "baseline_plcc_loss_max": 0.002, "near_duplicates_max": 0,
+        "mean_plcc_low_min": 0.95,
+        "group_plcc_min": 0.90,
+        "ensemble_rmse_max": 3.0,
+        "seed_rmse_max": 3.0,
+        "source_bias_max": 3.0,
+        "encoder_bias_max": 3.0,
+        "baseline_plcc_loss_max": 0.002,
+        "near_duplicates_max": 0,
     }
-)  # fmt: skip
+)
 
 #: The scorer's answers to the golden pairs may differ by this much, in VMAF points.
 GOLDEN_TOLERANCE = 2e-3
@@ -163,11 +169,45 @@ PROBE_WIDTH, PROBE_HEIGHT, PROBE_FPS, PROBE_FRAMES = 640, 360, 30, 30
 ONNX_OPSET, ONNX_IR_VERSION = 17, 8
 #: Operators the runtimes that load these graphs accept; GELU is written with Erf, since opset 17 has no Gelu.
 ONNX_OPS = (
-    "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Concat", "Slice", "Gather", "Cast",
-    "Shape", "Expand", "Add", "Sub", "Mul", "Div", "Neg", "Abs", "Sqrt", "Pow", "Exp", "Log", "Clip", "Min", "Max",
-    "Sum", "Mean", "ReduceMean", "ReduceSum", "Gemm", "MatMul", "Relu", "Sigmoid", "Tanh", "Softmax", "Erf",
-    "Constant", "ConstantOfShape",
-)  # fmt: skip
+    "Identity",
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "Transpose",
+    "Concat",
+    "Slice",
+    "Gather",
+    "Cast",
+    "Shape",
+    "Expand",
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Neg",
+    "Abs",
+    "Sqrt",
+    "Pow",
+    "Exp",
+    "Log",
+    "Clip",
+    "Min",
+    "Max",
+    "Sum",
+    "Mean",
+    "ReduceMean",
+    "ReduceSum",
+    "Gemm",
+    "MatMul",
+    "Relu",
+    "Sigmoid",
+    "Tanh",
+    "Softmax",
+    "Erf",
+    "Constant",
+    "ConstantOfShape",
+)
 #: Names of a graph's ends: raw features [N, 6] and the codec block [N, 18] in, VMAF points [N] out.
 FEATURES_INPUT, CODEC_INPUT = "features", "codec_onehot"
 #: What a tiny head gives instead of a score.

@@ -92,9 +92,16 @@ class ToolFailed(KitError):
     exit_code = exits.BAD_INPUT
 
     def __init__(
-        self, tried: str, *, command: str, returncode: int | None, stderr_tail: str, stdout: str = "", hint: str = "",
+        self,
+        tried: str,
+        *,
+        command: str,
+        returncode: int | None,
+        stderr_tail: str,
+        stdout: str = "",
+        hint: str = "",
         status: str = "",
-    ) -> None:  # fmt: skip
+    ) -> None:
         status = status or ("could not be started" if returncode is None else f"exit status {returncode}")
         message = f"{tried}: {status}\n  command: {command}"
         if stderr_tail:

@@ -37,8 +37,14 @@ def _formats() -> dict[str, PixelFormat]:
 PIXEL_FORMATS: Mapping[str, PixelFormat] = _formats()
 
 #: Rates that file names and containers round; SMPTE's 1000/1001 family.
-_NTSC = {"23.976": (24000, 1001), "23.98": (24000, 1001), "29.97": (30000, 1001), "47.952": (48000, 1001),
-         "59.94": (60000, 1001), "119.88": (120000, 1001)}  # fmt: skip
+_NTSC = {
+    "23.976": (24000, 1001),
+    "23.98": (24000, 1001),
+    "29.97": (30000, 1001),
+    "47.952": (48000, 1001),
+    "59.94": (60000, 1001),
+    "119.88": (120000, 1001),
+}
 
 #: libvmaf ends in a segmentation fault below 17 samples; its pyramid needs about 32.
 MIN_SIDE = 32
@@ -58,9 +64,13 @@ class RawFormat:
 
     def with_frames(self, frames: int) -> Geometry:
         return Geometry(
-            width=self.width, height=self.height, pix_fmt=self.pix_fmt, range=self.range,
-            fps=self.fps, frames=frames,
-        )  # fmt: skip
+            width=self.width,
+            height=self.height,
+            pix_fmt=self.pix_fmt,
+            range=self.range,
+            fps=self.fps,
+            frames=frames,
+        )
 
 
 def frame_bytes(width: int, height: int, pix_fmt: str) -> int:
@@ -169,9 +179,11 @@ def parse_name(stem: str) -> tuple[str, RawFormat | None, Fraction | None]:
         bits, chroma = int(full["bits"]), full["chroma"]
         fps = parse_fps(full["fps"])
         fmt = checked_format(
-            width=int(full["w"]), height=int(full["h"]), fps=fps,
+            width=int(full["w"]),
+            height=int(full["h"]),
+            fps=fps,
             pix_fmt=f"yuv{chroma}p" + ("" if bits == 8 else f"{bits}le"),
-        )  # fmt: skip
+        )
         return full["name"], fmt, fps
     if short := _SHORT_NAME.match(stem):
         return short["name"], None, parse_fps(short["fps"])
@@ -209,9 +221,12 @@ def parse_sidecar(value: object, where: str) -> RawFormat:
     if not (type(width) is int and type(height) is int):
         raise BadInput(f"{where}: width and height must be whole numbers, found {width!r} and {height!r}")
     return checked_format(
-        width=width, height=height, fps=parse_fps(str(value["fps"])),
-        pix_fmt=str(value.get("pix_fmt", "yuv420p")), range_=str(value.get("range", "tv")),
-    )  # fmt: skip
+        width=width,
+        height=height,
+        fps=parse_fps(str(value["fps"])),
+        pix_fmt=str(value.get("pix_fmt", "yuv420p")),
+        range_=str(value.get("range", "tv")),
+    )
 
 
 _Y4M_CHROMA = {"420": "yuv420p", "420jpeg": "yuv420p", "420mpeg2": "yuv420p", "420paldv": "yuv420p"}
@@ -234,15 +249,19 @@ def parse_y4m_header(line: bytes, where: str) -> RawFormat:
     if missing := [tag for tag in "WHF" if tag not in tags]:
         raise BadInput(f"{where}: the Y4M header lacks {', '.join(missing)}")
     if tags.get("I", "p") not in ("p", "?"):
-        raise BadInput(f"{where}: is interlaced (Y4M tag I{tags['I']}); VMAF compares progressive frames",
-                       hint="Deinterlace it first.")  # fmt: skip
+        raise BadInput(
+            f"{where}: is interlaced (Y4M tag I{tags['I']}); VMAF compares progressive frames",
+            hint="Deinterlace it first.",
+        )
     if not (re.fullmatch(r"\d{1,6}", tags["W"]) and re.fullmatch(r"\d{1,6}", tags["H"])):
         raise BadInput(f"{where}: the Y4M size is W{tags['W']} H{tags['H']}")
     colour = tags.get("C", "420")
     depth = re.fullmatch(r"(420|422|444)p(10|12)", colour)
     plain = _Y4M_CHROMA.get(colour, f"yuv{colour}p")
     return checked_format(
-        width=int(tags["W"]), height=int(tags["H"]), fps=parse_fps(tags["F"]),
+        width=int(tags["W"]),
+        height=int(tags["H"]),
+        fps=parse_fps(tags["F"]),
         pix_fmt=f"yuv{depth[1]}p{depth[2]}le" if depth else plain,
         range_="pc" if extra.get("COLORRANGE") == "FULL" else "tv",
-    )  # fmt: skip
+    )

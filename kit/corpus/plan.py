@@ -21,9 +21,19 @@ def encode_argv(settings: EncodeSettings, pix_fmt: str) -> tuple[str, ...]:
 
 #: What a cell's key is the hash of.
 KEYED = (
-    "src_sha256", "encoder", "preset", "cq", "argv", "encode_pix_fmt", "encoder_build", "architecture", "teacher",
-    "scorer_id", "feature_set", "schema_version",
-)  # fmt: skip
+    "src_sha256",
+    "encoder",
+    "preset",
+    "cq",
+    "argv",
+    "encode_pix_fmt",
+    "encoder_build",
+    "architecture",
+    "teacher",
+    "scorer_id",
+    "feature_set",
+    "schema_version",
+)
 
 
 def key_of(facts: Mapping[str, object]) -> str:
@@ -103,10 +113,14 @@ def plan_cells(
             )
             cells.append(
                 Cell(
-                    key=key_of(keyed), keyed=keyed, source=source, settings=settings, encoder=by_name[name],
+                    key=key_of(keyed),
+                    keyed=keyed,
+                    source=source,
+                    settings=settings,
+                    encoder=by_name[name],
                     teacher=teacher,
                 )
-            )  # fmt: skip
+            )
     return tuple(cells)
 
 

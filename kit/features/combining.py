@@ -64,10 +64,17 @@ def combine(tables: Mapping[str, FeatureTable], *, fill_missing: bool) -> Combin
     features = (*six, *sorted(every.difference(six)))
     lacking = {name: [feature for feature in features if feature not in one.features] for name, one in tables.items()}
     if any(lacking.values()) and not fill_missing:
-        raise Several("inputs that lack features which others have", [
-            BadInput(f"{name}: {', '.join(lost)}", hint="--fill-missing puts NaN there; or extract it with the same "
-                     "--feature-set.")
-            for name, lost in lacking.items() if lost])  # fmt: skip
+        raise Several(
+            "inputs that lack features which others have",
+            [
+                BadInput(
+                    f"{name}: {', '.join(lost)}",
+                    hint="--fill-missing puts NaN there; or extract it with the same --feature-set.",
+                )
+                for name, lost in lacking.items()
+                if lost
+            ],
+        )
     parts = [one.frame.assign(corpus=name) for name, one in tables.items()]
     frame = pd.concat(parts, ignore_index=True).reindex(columns=_columns(parts, features))
     made = table.of(frame, features, what="the combined table")
@@ -85,8 +92,9 @@ def _same_teacher(tables: Mapping[str, FeatureTable]) -> None:
     first, *others = (teacher and teacher.identity for teacher in teachers.values())
     if any(other != first for other in others):
         told = ", ".join(f"{name}: {teacher or 'not told'}" for name, teacher in teachers.items())
-        raise Wanting(f"the inputs have scores of several teachers ({told})",
-                      hint="Extract them with the same --teacher.")  # fmt: skip
+        raise Wanting(
+            f"the inputs have scores of several teachers ({told})", hint="Extract them with the same --teacher."
+        )
 
 
 def _columns(parts: Sequence[pd.DataFrame], features: Sequence[str]) -> list[str]:

@@ -68,9 +68,13 @@ def pairs_of(opened: Opened) -> tuple[Pair, ...]:
 
 
 def extract(
-    pairs: Sequence[Pair], instruments: Instruments, *, cache: Cache, facts: HostFacts,
+    pairs: Sequence[Pair],
+    instruments: Instruments,
+    *,
+    cache: Cache,
+    facts: HostFacts,
     advance: Callable[[str], None] = lambda _name: None,
-) -> tuple[list[Result], list[Failure]]:  # fmt: skip
+) -> tuple[list[Result], list[Failure]]:
     """Measure every pair, the longest first; one that fails is told, and the others go on.
 
     Raises:
@@ -78,9 +82,7 @@ def extract(
     """
     identities = Identities(instruments)
     frame = largest_frame([pair.reference for pair in pairs])
-    at_once = min(
-        len(pairs), cells_at_once(cores=facts.cores, memory_bytes=facts.memory_bytes, largest_frame=frame)
-    )  # fmt: skip
+    at_once = min(len(pairs), cells_at_once(cores=facts.cores, memory_bytes=facts.memory_bytes, largest_frame=frame))
     threads = max(1, facts.cores // at_once)
 
     def attempt(pair: Pair) -> Result | Failure:
@@ -99,9 +101,12 @@ def extract(
 
     longest_first = sorted(pairs, key=lambda pair: (-pair.cost, pair.name))
     results = run_many(
-        attempt, longest_first, workers=at_once, stop=instruments.processes.stop,
+        attempt,
+        longest_first,
+        workers=at_once,
+        stop=instruments.processes.stop,
         done=lambda pair, _result: advance(pair.name),
-    )  # fmt: skip
+    )
     done = [result for result in results if isinstance(result, Result)]
     failed = [result for result in results if isinstance(result, Failure)]
     return sorted(done, key=lambda one: one.pair.name), sorted(failed, key=lambda one: one.clip)
@@ -155,13 +160,20 @@ def gathered(results: Sequence[Result], *, corpus: str, teacher: str) -> table.F
     for result in results:
         pair, measured = result.pair, result.measured
         if measured.names != names:
-            raise BadInput(f"{pair.name} has the features {', '.join(measured.names)}, {results[0].pair.name} "
-                           f"{', '.join(names)}")  # fmt: skip
+            raise BadInput(
+                f"{pair.name} has the features {', '.join(measured.names)}, {results[0].pair.name} {', '.join(names)}"
+            )
         columns: dict[str, object] = {
-            "corpus": corpus, "source": pair.source, "clip": pair.clip,
-            "frame_index": np.arange(len(measured.vmaf), dtype=np.int32), table.GROUP: pair.reference.content_group,
-            table.CONTENT: result.identity, "codec": pair.codec, "teacher": teacher, "vmaf": measured.vmaf,
-        }  # fmt: skip
+            "corpus": corpus,
+            "source": pair.source,
+            "clip": pair.clip,
+            "frame_index": np.arange(len(measured.vmaf), dtype=np.int32),
+            table.GROUP: pair.reference.content_group,
+            table.CONTENT: result.identity,
+            "codec": pair.codec,
+            "teacher": teacher,
+            "vmaf": measured.vmaf,
+        }
         parts.append(pd.DataFrame(columns | dict(zip(names, measured.features.T, strict=True))))
     what = f"the features of {corpus}"
     made = table.of(pd.concat(parts, ignore_index=True), names, what=what)
@@ -175,7 +187,9 @@ def nothing_done(failed: Sequence[Failure], folder: Path) -> Several:
     """The error of an extraction that came to nothing."""
     problems = [BadInput(f"{one.clip}: {one.reason}") for one in failed]
     problems = problems or [
-        BadInput("there is no distorted clip that can be paired",
-                 hint="`dataset show` tells what is there: dis/<source>_<quality>_<height>_<bitrate>.yuv.")
-    ]  # fmt: skip
+        BadInput(
+            "there is no distorted clip that can be paired",
+            hint="`dataset show` tells what is there: dis/<source>_<quality>_<height>_<bitrate>.yuv.",
+        )
+    ]
     return Several(f"no clip of {folder} could be scored", problems)

@@ -40,8 +40,10 @@ def refuse_in_the_way(out: Path, inputs: Iterable[Path] = ()) -> None:
     make_writable(out.parent, told_by="--out", hint="Give a folder that can be written.")
     refuse_inputs([out, manifest], inputs)
     if manifest.exists() and not _is_manifest(manifest):
-        raise BadInput(f"--out: {manifest} is there, is no manifest of a table, and would be replaced",
-                       hint="Give the table another name.")  # fmt: skip
+        raise BadInput(
+            f"--out: {manifest} is there, is no manifest of a table, and would be replaced",
+            hint="Give the table another name.",
+        )
 
 
 def _is_manifest(path: Path) -> bool:
@@ -53,9 +55,14 @@ def _is_manifest(path: Path) -> bool:
 
 
 def write(
-    path: Path, made: table.FeatureTable, told: Mapping[str, object], *, args: provenance.Args, session: Session,
+    path: Path,
+    made: table.FeatureTable,
+    told: Mapping[str, object],
+    *,
+    args: provenance.Args,
+    session: Session,
     inputs: Mapping[str, Path],
-) -> dict[str, object]:  # fmt: skip
+) -> dict[str, object]:
     """Write a table and its manifest, both or, where the disk is full, none of them; returns the manifest.
 
     Args:
@@ -66,11 +73,17 @@ def write(
     manifest = beside(path)
     corpora = {str(name): int(count) for name, count in made.frame["corpus"].value_counts().sort_index().items()}
     facts: dict[str, object] = {
-        "schema_version": contract.SCHEMA_VERSION, "table": path.name, "table_sha256": made.sha256,
-        "features": list(made.features), "teacher": made.teacher and made.teacher.text, "rows": len(made),
-        "clips": sum(1 for _ in made.clips()), "sources": len(set(made.sources)), "corpora": corpora,
+        "schema_version": contract.SCHEMA_VERSION,
+        "table": path.name,
+        "table_sha256": made.sha256,
+        "features": list(made.features),
+        "teacher": made.teacher and made.teacher.text,
+        "rows": len(made),
+        "clips": sum(1 for _ in made.clips()),
+        "sources": len(set(made.sources)),
+        "corpora": corpora,
         **told,
-    }  # fmt: skip
+    }
     block = provenance.of_command(session, args=args, inputs=inputs, outputs=[path.name, manifest.name])
     whole = facts | {"run_provenance": block}
     with atomic_path(manifest) as temporary:

@@ -138,16 +138,22 @@ def key(reference: Source, distorted: SourceFile | None, instruments: Instrument
         filters = distorted_source_filters(distorted.geometry, reference.geometry)
         made = {
             "blake3": fingerprint(distorted, instruments.identities),
-            "geometry": identity_header(distorted.geometry).decode(), "filters": filters,
-        }  # fmt: skip
+            "geometry": identity_header(distorted.geometry).decode(),
+            "filters": filters,
+        }
     return sha256_json(
         {
-            "version": 1, "reference": reference.sha256, "distorted": made, "feature_set": instruments.feature_set,
-            "scorer": instruments.proof.id, "libvmaf": instruments.proof.version,
-            "ffmpeg": instruments.scorer.ffmpeg.version, "teacher": instruments.teacher.identity,
+            "version": 1,
+            "reference": reference.sha256,
+            "distorted": made,
+            "feature_set": instruments.feature_set,
+            "scorer": instruments.proof.id,
+            "libvmaf": instruments.proof.version,
+            "ffmpeg": instruments.scorer.ffmpeg.version,
+            "teacher": instruments.teacher.identity,
             "architecture": platform.machine(),
         }
-    )  # fmt: skip
+    )
 
 
 def measure(reference: Source, distorted: SourceFile | None, instruments: Instruments, *, threads: int) -> Measured:
@@ -165,9 +171,14 @@ def measure(reference: Source, distorted: SourceFile | None, instruments: Instru
         scores = _round_trip(reference.file, instruments, threads=threads)
     else:
         scores = pair.extract(
-            instruments.scorer, reference.file, distorted, processes=instruments.processes, threads=threads,
-            teacher=instruments.teacher, scale=True,
-        )  # fmt: skip
+            instruments.scorer,
+            reference.file,
+            distorted,
+            processes=instruments.processes,
+            threads=threads,
+            teacher=instruments.teacher,
+            scale=True,
+        )
     names, columns = list(contract.FEATURES), list(scores.features.T)
     if instruments.feature_set != contract.FEATURE_SET:
         names, columns = [*names, *scores.others], [*columns, *scores.others.values()]
@@ -182,9 +193,14 @@ def _round_trip(file: SourceFile, instruments: Instruments, *, threads: int) -> 
     work = Work(file=file, settings=round_trip(file), teacher=instruments.teacher, scorer_threads=threads)
     with scratch_folder() as scratch:
         stderr = base.run(
-            instruments.scorer, work, instruments.encoding, processes=instruments.processes, scratch=scratch,
-            tried=f"encoding and scoring {file.path.name}", limit=Patience(idle=STALL_TIMEOUT),
-        )  # fmt: skip
+            instruments.scorer,
+            work,
+            instruments.encoding,
+            processes=instruments.processes,
+            scratch=scratch,
+            tried=f"encoding and scoring {file.path.name}",
+            limit=Patience(idle=STALL_TIMEOUT),
+        )
         left = instruments.scorer.collect(scratch, stderr)
     counts = {"encoded": len(left.packets), "decoded": left.decoded, "scored": len(left.scores.vmaf)}
     if set(counts.values()) != {file.geometry.frames}:

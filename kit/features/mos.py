@@ -65,8 +65,10 @@ def by_columns(words: Sequence[str]) -> Rule:
     for word in words:
         label, _, column = word.partition("=")
         if not column or label not in (*table.CLIP, "codec"):
-            raise BadInput(f"--on {word}: expected COLUMN=COLUMN, the first of {', '.join(table.CLIP)} and codec",
-                           hint="For example --on source=flickr_id.")  # fmt: skip
+            raise BadInput(
+                f"--on {word}: expected COLUMN=COLUMN, the first of {', '.join(table.CLIP)} and codec",
+                hint="For example --on source=flickr_id.",
+            )
         labels.append(label)
         columns.append(column)
 
@@ -150,19 +152,22 @@ def join(features: FeatureTable, scores: Sequence[tuple[_Key, float]], rule: Rul
         mos[rows] = value_of[clip_key]
     if not used:
         example = next(iter(lines), ())
-        raise Wanting(f"none of {counted(len(unmatched), 'clip')} has one of {counted(len(lines), 'score')}: a clip "
-                      f"is called {unmatched[0]}, a score {_shown(rule, example)}",
-                      hint="Mend --on or --pattern so that both give the same text.")  # fmt: skip
+        raise Wanting(
+            f"none of {counted(len(unmatched), 'clip')} has one of {counted(len(lines), 'score')}: a clip "
+            f"is called {unmatched[0]}, a score {_shown(rule, example)}",
+            hint="Mend --on or --pattern so that both give the same text.",
+        )
     there = ~np.isnan(mos)
     columns: list[str] = [name for name in features.frame.columns if name != "mos"]
     frame: pd.DataFrame = features.frame[columns].assign(mos=mos)[there]
     return Joined(
-        table=table.of(frame, features.features, what="the joined table"), clips=used.total(),
+        table=table.of(frame, features.features, what="the joined table"),
+        clips=used.total(),
         unmatched_clips=tuple(unmatched),
         unmatched_scores=tuple(_shown(rule, key) for key in value_of if key not in used),
         duplicate_scores=tuple(_shown(rule, key) for key, count in lines.items() if count > 1),
         shared_scores=tuple(_shown(rule, key) for key, count in used.items() if count > 1),
-    )  # fmt: skip
+    )
 
 
 def _shown(rule: Rule, key: _Key) -> str:

@@ -94,20 +94,26 @@ class FeatureTable:
             Wanting: a value of them is not finite.
         """
         if lacking := [name for name in (*contract.FEATURES, target) if name not in self.frame]:
-            raise BadInput(f"the table has no column {', '.join(lacking)}; there are {', '.join(self.frame.columns)}",
-                           hint="`join-mos` adds subjective scores." if lacking == ["mos"] else _HINT)  # fmt: skip
+            raise BadInput(
+                f"the table has no column {', '.join(lacking)}; there are {', '.join(self.frame.columns)}",
+                hint="`join-mos` adds subjective scores." if lacking == ["mos"] else _HINT,
+            )
         numbers = self.frame[[*contract.FEATURES, target]]
         with np.errstate(over="ignore"):  # becomes an infinity, which is told
             values = numbers.to_numpy(np.float32)
         if (holes := numbers.isna()).any(axis=None):
             rows, lacking = holes.any(axis=1), numbers.columns[holes.any()]
-            raise Wanting(f"{int(rows.sum())} of {counted(len(self), 'row')} without a value of {', '.join(lacking)}, "
-                          f"the first: {_named(self.frame[rows])}",
-                          hint="Put the tables together again with `combine`, without --fill-missing and without those "
-                               "that lack it.")  # fmt: skip
+            raise Wanting(
+                f"{int(rows.sum())} of {counted(len(self), 'row')} without a value of {', '.join(lacking)}, "
+                f"the first: {_named(self.frame[rows])}",
+                hint="Put the tables together again with `combine`, without --fill-missing and without those "
+                "that lack it.",
+            )
         if (wrong := np.isinf(values).any(axis=1)).any():
-            raise Wanting(f"a value of {', '.join(numbers.columns)} is too large for 32 bits: "
-                          f"{_named(self.frame[wrong])}", hint=_HINT)  # fmt: skip
+            raise Wanting(
+                f"a value of {', '.join(numbers.columns)} is too large for 32 bits: {_named(self.frame[wrong])}",
+                hint=_HINT,
+            )
         features, wanted = np.ascontiguousarray(values[:, :-1]), values[:, -1].copy()
         return Rows(features=features, codec=np.zeros((len(self), contract.CODEC_DIM), dtype=np.float32), target=wanted)
 
@@ -163,8 +169,10 @@ class FeatureTable:
         label = np.asarray(labels, dtype=np.str_)
         names = sorted(set(label.tolist()))
         if len(names) < 2:
-            raise BadInput(f"all rows are in one fold ({', '.join(names) or 'there are none'})",
-                           hint="Nothing would be left to train on.")  # fmt: skip
+            raise BadInput(
+                f"all rows are in one fold ({', '.join(names) or 'there are none'})",
+                hint="Nothing would be left to train on.",
+            )
         pairs = pd.DataFrame({"group": self.groups, "source": self.sources, "label": label}).drop_duplicates()
         _refuse_torn(pairs)
         return tuple(held_out(name, label == name, pairs[pairs["label"] == name]["source"]) for name in names)
@@ -182,16 +190,20 @@ def _refuse_torn(pairs: pd.DataFrame) -> None:
         where = ", ".join(f"{one.source} in {one.label}" for one in parts.head(_NAMED_AT_MOST).itertuples())
         more = ", …" if len(parts) > _NAMED_AT_MOST else ""
         others = f"; so {'is 1 other' if len(torn) == 2 else f'are {len(torn) - 1} others'}" if len(torn) > 1 else ""
-        raise BadInput(f"the content group {torn[0]} is in more than one fold: {where}{more}{others}",
-                       hint="A content group is held out as a whole: its sources and frames are alike.")  # fmt: skip
+        raise BadInput(
+            f"the content group {torn[0]} is in more than one fold: {where}{more}{others}",
+            hint="A content group is held out as a whole: its sources and frames are alike.",
+        )
 
 
 def held_out(name: str, held: NDArray[np.bool_], sources: Sequence[str] | pd.Series[str]) -> Fold:
     """The fold that holds out some rows; its id follows from their sources."""
     return Fold(
-        held_out=name, group_id=sha256_json({"sources": sorted(sources)}),
-        train=np.flatnonzero(~held).astype(np.int32), held=np.flatnonzero(held).astype(np.int32),
-    )  # fmt: skip
+        held_out=name,
+        group_id=sha256_json({"sources": sorted(sources)}),
+        train=np.flatnonzero(~held).astype(np.int32),
+        held=np.flatnonzero(held).astype(np.int32),
+    )
 
 
 def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTable:
@@ -302,8 +314,9 @@ def write(path: Path, table: FeatureTable, *, facts: Mapping[str, object]) -> No
 
     written = pa.Table.from_pandas(table.frame, schema=_schema(table), preserve_index=False)
     with atomic_path(path) as temporary:
-        pq.write_table(written.replace_schema_metadata({_VERSION: canonical_json(dict(facts))}), temporary,
-                       compression="zstd")  # fmt: skip
+        pq.write_table(
+            written.replace_schema_metadata({_VERSION: canonical_json(dict(facts))}), temporary, compression="zstd"
+        )
 
 
 def _schema(table: FeatureTable) -> pa.Schema:
@@ -337,9 +350,11 @@ def read(path: Path) -> FeatureTable:
     found = _of_file(frame, path)
     promised = facts.get("table_sha256") if isinstance(facts, dict) else "none"
     if promised not in (None, found.sha256):
-        raise Wanting(f"{path} is damaged: it was written with rows of the hash {promised}, and holds {found.sha256}",
-                      hint="Make it again, or take another copy. To change rows on purpose, write a new Parquet file "
-                           "without the metadata of this one.")  # fmt: skip
+        raise Wanting(
+            f"{path} is damaged: it was written with rows of the hash {promised}, and holds {found.sha256}",
+            hint="Make it again, or take another copy. To change rows on purpose, write a new Parquet file "
+            "without the metadata of this one.",
+        )
     return found
 
 
@@ -375,12 +390,16 @@ def of_shard(shard: shards.Shard, what: str) -> FeatureTable:
     parts = []
     for entry, rows in shards.read_rows(shard):
         columns: dict[str, object] = {
-            "corpus": rows.labels["corpus"], "source": entry.source,
+            "corpus": rows.labels["corpus"],
+            "source": entry.source,
             "clip": f"{entry.encoder}-cq{entry.cq:02d}-{entry.key[:12]}",
-            "frame_index": np.arange(entry.rows, dtype=np.int32), GROUP: entry.group,
-            CONTENT: entry.src_sha256, "codec": entry.encoder,
-            "teacher": shard.teacher.text if shard.teacher else None, "vmaf": rows.vmaf,
-        }  # fmt: skip
+            "frame_index": np.arange(entry.rows, dtype=np.int32),
+            GROUP: entry.group,
+            CONTENT: entry.src_sha256,
+            "codec": entry.encoder,
+            "teacher": shard.teacher.text if shard.teacher else None,
+            "vmaf": rows.vmaf,
+        }
         parts.append(pd.DataFrame(columns | dict(zip(contract.FEATURES, rows.features.T, strict=True))))
     if not parts:
         raise BadInput(f"{what} holds no finished cell", hint="`corpus` makes them.")

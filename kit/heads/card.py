@@ -23,15 +23,24 @@ def markdown(told: Mapping[str, Any], line: Mapping[str, Any]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     # Markdown, not HTML: what may come from elsewhere is put into code spans
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=False,  # noqa: S701
-                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=False,  # noqa: S701
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters["code"] = _code
     held_out = told["corpus"]["held_out"] or []
     return environment.get_template(_TEMPLATE).render(
-        told=told, line=line, weights=weights(told["training_recipe"]["arch"]), found=told["validation"],
+        told=told,
+        line=line,
+        weights=weights(told["training_recipe"]["arch"]),
+        found=told["validation"],
         asked_for=limits_told(told["validation"]["limits"]),
-        seen=[name for name in told["corpus"]["sources"] or [] if name not in held_out], held_out=held_out,
-    )  # fmt: skip
+        seen=[name for name in told["corpus"]["sources"] or [] if name not in held_out],
+        held_out=held_out,
+    )
 
 
 def weights(arch: str) -> int:

@@ -88,11 +88,14 @@ def head(name: object) -> str:
         if name in contract.ABLATIONS:
             raise KeyError(name)
         if architecture(name).codec_aware:
-            raise BadInput(f"--arch: {name} looks at the codec block, which no feature table has",
-                           hint=f"Tiny heads are {', '.join(heads)} and mlp-W-W, e.g. mlp-32-16.")  # fmt: skip
+            raise BadInput(
+                f"--arch: {name} looks at the codec block, which no feature table has",
+                hint=f"Tiny heads are {', '.join(heads)} and mlp-W-W, e.g. mlp-32-16.",
+            )
     except KeyError:
-        raise BadInput(f"--arch: unknown {name!r:.60}",
-                       hint=f"Known are {', '.join(heads)} and mlp-W-W, e.g. mlp-32-16.") from None  # fmt: skip
+        raise BadInput(
+            f"--arch: unknown {name!r:.60}", hint=f"Known are {', '.join(heads)} and mlp-W-W, e.g. mlp-32-16."
+        ) from None
     return name
 
 
@@ -144,15 +147,20 @@ def read_yaml(text: str, where: str) -> dict[str, object]:
         raise BadInput(f"--config {where} is no YAML: {error}") from error
     if not isinstance(value, Mapping):
         held = "nothing" if value is None else f"a {type(value).__name__}"
-        raise BadInput(f"--config {where} holds {held}, expected option names with values",
-                       hint="For example `arch: mlp_small`, one option a line.")  # fmt: skip
+        raise BadInput(
+            f"--config {where} holds {held}, expected option names with values",
+            hint="For example `arch: mlp_small`, one option a line.",
+        )
     names = {key: str(key).replace("-", "_") for key in value}
     if places := [str(key) for key, name in names.items() if name in _PLACES]:
-        raise BadInput(f"--config {where}: {', '.join(places)} belong on the command line",
-                       hint="The file says how, not where: so it means the same on every machine.")  # fmt: skip
+        raise BadInput(
+            f"--config {where}: {', '.join(places)} belong on the command line",
+            hint="The file says how, not where: so it means the same on every machine.",
+        )
     if unknown := [str(key) for key, name in names.items() if name not in _VALUES]:
-        raise BadInput(f"--config {where}: {', '.join(unknown)}: no such option",
-                       hint=f"Known are {', '.join(sorted(_VALUES))}.")  # fmt: skip
+        raise BadInput(
+            f"--config {where}: {', '.join(unknown)}: no such option", hint=f"Known are {', '.join(sorted(_VALUES))}."
+        )
     if len(set(names.values())) < len(names):
         raise BadInput(f"--config {where}: an option is given twice, with - and with _")
     return {name: value[key] for key, name in names.items()}
@@ -204,7 +212,14 @@ def _sources(value: object) -> tuple[str, ...]:
 
 #: How the value of each option is read.
 _VALUES: Mapping[str, Callable[[object], object]] = {
-    "arch": head, "val_source": _sources, "val_fraction": number(0, 1), "epochs": _whole(0, 999_999),
-    "batch_size": _whole(1, 1 << 20), "lr": number(0, 10), "seed": _whole(0, _LARGEST_SEED),
-    "max_pairs": _whole(1, 1 << 31), "combined": _one_of(tuple(COMBINED)), "device": _one_of(contract.DEVICES),
-}  # fmt: skip
+    "arch": head,
+    "val_source": _sources,
+    "val_fraction": number(0, 1),
+    "epochs": _whole(0, 999_999),
+    "batch_size": _whole(1, 1 << 20),
+    "lr": number(0, 10),
+    "seed": _whole(0, _LARGEST_SEED),
+    "max_pairs": _whole(1, 1 << 31),
+    "combined": _one_of(tuple(COMBINED)),
+    "device": _one_of(contract.DEVICES),
+}

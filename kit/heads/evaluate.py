@@ -47,9 +47,13 @@ def evaluate(model: ModelFile, table: FeatureTable, target: str) -> dict[str, ob
         teacher = None
     p50, p95 = latency.milliseconds(latency.bound(model.session))
     return {
-        "target": target, "n_samples": found.pop("n"), **found, "teacher_itself": teacher,
-        "latency_ms_p50_per_clip": p50, "latency_ms_p95_per_clip": p95,
-    }  # fmt: skip
+        "target": target,
+        "n_samples": found.pop("n"),
+        **found,
+        "teacher_itself": teacher,
+        "latency_ms_p50_per_clip": p50,
+        "latency_ms_p95_per_clip": p95,
+    }
 
 
 def part(table: FeatureTable, split: str | None, model: ModelFile) -> FeatureTable:
@@ -63,8 +67,10 @@ def part(table: FeatureTable, split: str | None, model: ModelFile) -> FeatureTab
     if split == HELD_OUT:
         known = fitted_on(model, table)
         if known is None:
-            raise BadInput(f"--split {HELD_OUT}: nothing tells which sources {model.path.name} was fitted to",
-                           hint="Give a model that `export` wrote, its .json beside it.")  # fmt: skip
+            raise BadInput(
+                f"--split {HELD_OUT}: nothing tells which sources {model.path.name} was fitted to",
+                hint="Give a model that `export` wrote, its .json beside it.",
+            )
         kept, there = ~known, "it was fitted to all of these sources"
     else:
         column, _, value = split.partition("=")
@@ -92,12 +98,16 @@ def predicted(model: ModelFile, table: FeatureTable) -> Values:
         Wanting: a value is not finite.
     """
     if model.codec_aware:
-        raise BadInput(f"{model.path.name} looks at the codec block, which no feature table has",
-                       hint="`score --corpus` scores the cells of a corpus with it.")  # fmt: skip
+        raise BadInput(
+            f"{model.path.name} looks at the codec block, which no feature table has",
+            hint="`score --corpus` scores the cells of a corpus with it.",
+        )
     teacher = model.teacher and Teacher(id=str(model.teacher["id"]), sha256=model.teacher["sha256"])
     if teacher and table.teacher and teacher.identity != table.teacher.identity:
-        raise BadInput(f"{model.path.name} was fitted to {teacher}, the table holds scores of {table.teacher}",
-                       hint="Their difference would say nothing of the model.")  # fmt: skip
+        raise BadInput(
+            f"{model.path.name} was fitted to {teacher}, the table holds scores of {table.teacher}",
+            hint="Their difference would say nothing of the model.",
+        )
     rows = table.rows()
     scores, _ = model.scores(rows.features, rows.codec)
     return scores.astype(np.float64)
@@ -120,13 +130,18 @@ def against_mos(scores: Values, table: FeatureTable, *, what: str) -> dict[str, 
     mos = table.frame["mos"].to_numpy(np.float64)
     pairs = [(scores[rows].mean(), mos[rows][0]) for _, rows in table.clips() if np.isfinite(mos[rows][0])]
     if len(pairs) < 3:
-        raise Wanting(f"{len(pairs)} of these clips have a subjective score, a correlation needs at least three",
-                      hint="Join the scores of more clips with `join-mos`, or take more rows by --split.")  # fmt: skip
+        raise Wanting(
+            f"{len(pairs)} of these clips have a subjective score, a correlation needs at least three",
+            hint="Join the scores of more clips with `join-mos`, or take more rows by --split.",
+        )
     mean, wanted = np.array(pairs).T
     slope, intercept = np.polyfit(mean, wanted, 1) if np.ptp(mean) > 0 else (0.0, wanted.mean())
     mapped = described(slope * mean + intercept, wanted, what=what)
-    return {**described(mean, wanted, what=what), **{name: mapped[name] for name in _MAPPED},
-            "mapping": {"slope": float(slope), "intercept": float(intercept)}}  # fmt: skip
+    return {
+        **described(mean, wanted, what=what),
+        **{name: mapped[name] for name in _MAPPED},
+        "mapping": {"slope": float(slope), "intercept": float(intercept)},
+    }
 
 
 def told(model: ModelFile, table: FeatureTable, split: str | None) -> dict[str, object]:
@@ -134,9 +149,11 @@ def told(model: ModelFile, table: FeatureTable, split: str | None) -> dict[str, 
     known = fitted_on(model, table)
     return {
         "schema_version": contract.SCHEMA_VERSION,
-        "model": {**model.told, "id": model.sidecar and model.sidecar["id"]}, "features": facts_of(table),
-        "split": split, "rows_fitted_on": None if known is None else int(known.sum()),
-    }  # fmt: skip
+        "model": {**model.told, "id": model.sidecar and model.sidecar["id"]},
+        "features": facts_of(table),
+        "split": split,
+        "rows_fitted_on": None if known is None else int(known.sum()),
+    }
 
 
 def remark(model: ModelFile, table: FeatureTable) -> str:
@@ -146,8 +163,10 @@ def remark(model: ModelFile, table: FeatureTable) -> str:
         return f"Nothing tells which sources {model.path.name} was fitted to: it may know these."
     if not known.any():
         return ""
-    return (f"{int(known.sum())} of {len(table)} rows are of sources that {model.path.name} was fitted to; they say "
-            f"little of others. `--split {HELD_OUT}` leaves them out.")  # fmt: skip
+    return (
+        f"{int(known.sum())} of {len(table)} rows are of sources that {model.path.name} was fitted to; they say "
+        f"little of others. `--split {HELD_OUT}` leaves them out."
+    )
 
 
 def provenance(

@@ -54,8 +54,9 @@ def make(source: Path, features: Path | None, out: Path, session: Session) -> di
         ExportFailed: the graph does not do what the network does.
     """
     if out.suffix != ".onnx" or not _NAME.fullmatch(out.stem):
-        raise BadInput(f"--out: {out.name} is no name of a model",
-                       hint="Give letters, digits, ., - and _, and .onnx at the end.")  # fmt: skip
+        raise BadInput(
+            f"--out: {out.name} is no name of a model", hint="Give letters, digits, ., - and _, and .onnx at the end."
+        )
     refuse_overwrite([out, out.with_suffix(".json")], [source, *([] if features is None else [features])])
     _refuse_strangers(out)
     fitted = checkpoint.read(source)
@@ -72,13 +73,16 @@ def make(source: Path, features: Path | None, out: Path, session: Session) -> di
         inputs = {"checkpoint": source} | ({} if features is None else {"features": file_of(features)})
         given = {"checkpoint": source, "features": features, "out": out}
         made_by = of_command(
-            session, args={name: str(path) for name, path in given.items() if path is not None}, inputs=inputs,
+            session,
+            args={name: str(path) for name, path in given.items() if path is not None},
+            inputs=inputs,
             outputs=[out.name, f"{out.stem}.json"],
-        )  # fmt: skip
+        )
         document = {
             **sidecar(out.stem, fitted, scale, checked, on="generated rows" if features is None else "rows of a table"),
-            "sha256": sha256_file(path), "run_provenance": made_by,
-        }  # fmt: skip
+            "sha256": sha256_file(path),
+            "run_provenance": made_by,
+        }
         if problems := validation.problems(SCHEMA, document):
             raise ExportFailed(f"{out.stem}.json", problems, hint=_HINT)
         write_json(path.with_suffix(".json"), document)
@@ -95,8 +99,9 @@ def _refuse_strangers(out: Path) -> None:
     beside = out.with_suffix(".json")
     for path, kind, own in ((out, "tiny head of the kit", _is_head), (beside, "sidecar of a tiny head", _is_sidecar)):
         if path.exists() and not own(path):
-            raise BadInput(f"--out: {path} is there, is no {kind}, and would be replaced",
-                           hint="Give the model another name.")  # fmt: skip
+            raise BadInput(
+                f"--out: {path} is there, is no {kind}, and would be replaced", hint="Give the model another name."
+            )
 
 
 def _is_head(path: Path) -> bool:
@@ -121,8 +126,11 @@ def generated(scale: Standardiser) -> Rows:
     drawn = np.random.default_rng(0).uniform(-_DEVIATIONS, _DEVIATIONS, (contract.EXPORT_ROWS, len(low)))
     features = np.clip(scale.mean + scale.std * drawn.astype(np.float32), low, high)
     count = len(features)
-    return Rows(features=features, codec=np.zeros((count, contract.CODEC_DIM), dtype=np.float32),
-                target=np.zeros(count, dtype=np.float32))  # fmt: skip
+    return Rows(
+        features=features,
+        codec=np.zeros((count, contract.CODEC_DIM), dtype=np.float32),
+        target=np.zeros(count, dtype=np.float32),
+    )
 
 
 def sidecar(name: str, fitted: Fitted, scale: Standardiser, checked: Checked, *, on: str) -> dict[str, Any]:
@@ -135,17 +143,24 @@ def sidecar(name: str, fitted: Fitted, scale: Standardiser, checked: Checked, *,
     fitted_on = "all rows but those of corpus.held_out" if facts["held_out"] else "all rows"
     recipe = recipe_facts(fitted.recipe, [facts["seed"]], device=facts["device"], fitted_on=fitted_on)
     return {
-        "id": name, "name": f"{fitted.recipe.arch}, seed {facts['seed']}", "kind": "fr", "codec_aware": False,
+        "id": name,
+        "name": f"{fitted.recipe.arch}, seed {facts['seed']}",
+        "kind": "fr",
+        "codec_aware": False,
         **graph_facts(name, [contract.FEATURES_INPUT], [contract.TINY_OUTPUT], scale),
         "corpus": {
             "sha256": facts["features_sha256"],
             "teacher": None if facts["teacher"] is None else Teacher.of_text(facts["teacher"]).described,
             **{key: facts[key] for key in _ABOUT_TABLE},
         },
-        "training_recipe": recipe, "train_config_hash": facts["config_sha256"],
+        "training_recipe": recipe,
+        "train_config_hash": facts["config_sha256"],
         "round_trip": {"rows": checked.rows, "on": on, "largest": checked.largest},
-        "license": None, "validation": None, "registration": None, "notes": _notes(fitted),
-    }  # fmt: skip
+        "license": None,
+        "validation": None,
+        "registration": None,
+        "notes": _notes(fitted),
+    }
 
 
 def _notes(fitted: Fitted) -> str:

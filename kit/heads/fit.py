@@ -53,21 +53,23 @@ def make(config: FitConfig, features: Path | None, out: Path, session: Session) 
             fitted, history = _trained(config, tables.read(features), out, session)
         checkpoint.write(out / CHECKPOINT, fitted)
         document = {
-            "schema_version": contract.SCHEMA_VERSION, "config": config.as_dict(), "config_sha256": config.sha256,
-            "checkpoint_sha256": sha256_file(out / CHECKPOINT), **history,
+            "schema_version": contract.SCHEMA_VERSION,
+            "config": config.as_dict(),
+            "config_sha256": config.sha256,
+            "checkpoint_sha256": sha256_file(out / CHECKPOINT),
+            **history,
             "run_provenance": of_command(
-                session, args=_args(config),
+                session,
+                args=_args(config),
                 inputs={} if features is None else {"features": file_of(features)},
                 outputs=[CHECKPOINT, HISTORY, CONFIG],
             ),
-        }  # fmt: skip
+        }
         write_json(out / HISTORY, document)
     return document
 
 
-def _trained(
-    config: FitConfig, whole: FeatureTable, out: Path, session: Session
-) -> tuple[Fitted, dict[str, object]]:  # fmt: skip
+def _trained(config: FitConfig, whole: FeatureTable, out: Path, session: Session) -> tuple[Fitted, dict[str, object]]:
     from kit.training.device import choose
 
     table, held = divided(whole, config)
@@ -75,31 +77,45 @@ def _trained(
     groups = table.members(held)
     sources = sorted(source for members in groups.values() for source in members)
     fold = held_out("", held, sources)
-    asked = Fits(table=table, folds=(fold,), seeds=(config.seed,), recipes=(config.recipe,), device=config.device,
-                 folder=out / MEMBERS)  # fmt: skip
+    asked = Fits(
+        table=table,
+        folds=(fold,),
+        seeds=(config.seed,),
+        recipes=(config.recipe,),
+        device=config.device,
+        folder=out / MEMBERS,
+    )
     trained = fit(asked, session, what="Fit")
     refuse_diverged(asked, trained)
     member = trained[0][config.seed, ""]
     facts = facts_of(table) | {
-        "held_out": sources, "rows_held_out": len(fold.held),
+        "held_out": sources,
+        "rows_held_out": len(fold.held),
         "fitted_groups": table.names(~held),
-    }  # fmt: skip
+    }
     told = {"seed": config.seed, "device": choose(config.device).kind, "config_sha256": config.sha256}
     arrays = {name: array for name, array in member.arrays.items() if name.startswith(_HEAD)}
     return Fitted(recipe=config.recipe, arrays=arrays, facts=facts | told), {
-        "features": facts, "held_out": groups, "rows_trained": len(fold.train), "rows_held_out": len(fold.held),
-        "training_loss": [float(loss) for loss in member.arrays["training_loss"]], "seconds": member.seconds,
+        "features": facts,
+        "held_out": groups,
+        "rows_trained": len(fold.train),
+        "rows_held_out": len(fold.held),
+        "training_loss": [float(loss) for loss in member.arrays["training_loss"]],
+        "seconds": member.seconds,
         "validation": _validation(table, held, member),
-    }  # fmt: skip
+    }
 
 
 def facts_of(table: FeatureTable) -> dict[str, object]:
     """What of a table a fit is told with."""
     return {
-        "features_sha256": table.sha256, "teacher": table.teacher and table.teacher.text, "rows": len(table),
-        "clips": sum(1 for _ in table.clips()), "corpora": sorted(set(table.frame["corpus"])),
+        "features_sha256": table.sha256,
+        "teacher": table.teacher and table.teacher.text,
+        "rows": len(table),
+        "clips": sum(1 for _ in table.clips()),
+        "corpora": sorted(set(table.frame["corpus"])),
         "sources": sorted(set(table.sources.tolist())),
-    }  # fmt: skip
+    }
 
 
 def _validation(table: FeatureTable, held: NDArray[np.bool_], member: Checkpoint) -> dict[str, object] | None:
@@ -110,9 +126,11 @@ def _validation(table: FeatureTable, held: NDArray[np.bool_], member: Checkpoint
     target, sources = table.frame["vmaf"].to_numpy(np.float64)[held], table.sources[held]
     return {
         **described(prediction, target, what="held-out rows"),
-        "per_source": {name: described(prediction[sources == name], target[sources == name], what=name)
-                       for name in sorted(set(sources.tolist()))},
-    }  # fmt: skip
+        "per_source": {
+            name: described(prediction[sources == name], target[sources == name], what=name)
+            for name in sorted(set(sources.tolist()))
+        },
+    }
 
 
 def _initial(config: FitConfig) -> Fitted:
@@ -128,20 +146,30 @@ def _initial(config: FitConfig) -> Fitted:
         ("features_sha256", "teacher", "rows", "rows_held_out", "clips", "corpora", "sources", "held_out")
     )
     return Fitted(
-        recipe=config.recipe, arrays={name: value.numpy() for name, value in network.state_dict().items()} | scale,
+        recipe=config.recipe,
+        arrays={name: value.numpy() for name, value in network.state_dict().items()} | scale,
         facts=facts | {"fitted_groups": [], "seed": config.seed, "device": "cpu", "config_sha256": config.sha256},
-    )  # fmt: skip
+    )
 
 
 def _args(config: FitConfig) -> Args:
     """As options say it."""
-    return {name: tuple(value) if isinstance(value, list) else str(value)
-            for name, value in config.as_dict().items() if value not in (None, [])}  # fmt: skip
+    return {
+        name: tuple(value) if isinstance(value, list) else str(value)
+        for name, value in config.as_dict().items()
+        if value not in (None, [])
+    }
 
 
 def _no_training() -> dict[str, object]:
-    return {"held_out": {}, "rows_trained": 0, "rows_held_out": 0, "training_loss": [], "seconds": 0.0,
-            "validation": None}  # fmt: skip
+    return {
+        "held_out": {},
+        "rows_trained": 0,
+        "rows_held_out": 0,
+        "training_loss": [],
+        "seconds": 0.0,
+        "validation": None,
+    }
 
 
 def _keep_options(out: Path, config: FitConfig, features_sha256: str | None) -> None:
@@ -152,8 +180,7 @@ def _keep_options(out: Path, config: FitConfig, features_sha256: str | None) -> 
     path, wanted = out / CONFIG, config.as_yaml()
     kept = out / CHECKPOINT
     if kept.is_file() and path.is_file() and path.read_bytes() != wanted:
-        raise BadInput(f"{out} holds a fit with other options: {_differing(path, config.as_dict())}",
-                       hint=_ELSEWHERE)  # fmt: skip
+        raise BadInput(f"{out} holds a fit with other options: {_differing(path, config.as_dict())}", hint=_ELSEWHERE)
     if kept.is_file() and checkpoint.read(kept, hint=_AGAIN).facts["features_sha256"] != features_sha256:
         raise BadInput(f"{out} holds a fit to another table", hint=_ELSEWHERE)
     _refuse_strangers(out, wanted=config.as_dict())
@@ -165,8 +192,9 @@ def _refuse_strangers(out: Path, wanted: Mapping[str, object]) -> None:
     config, history = (_mapping(out / name) for name in (CONFIG, HISTORY))
     own = {CONFIG: bool(config) and config.keys() <= wanted.keys(), HISTORY: "checkpoint_sha256" in history}
     if strange := [name for name in own if (out / name).exists() and not own[name]]:
-        raise BadInput(f"{out / strange[0]} is there, was left by no fit, and would be replaced",
-                       hint="Give another --out.")  # fmt: skip
+        raise BadInput(
+            f"{out / strange[0]} is there, was left by no fit, and would be replaced", hint="Give another --out."
+        )
 
 
 def _mapping(path: Path) -> dict[str, object]:

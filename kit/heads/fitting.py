@@ -56,15 +56,25 @@ def fit(asked: Fits, session: Session, *, what: str) -> list[Members]:
     device = choose(asked.device)
     rows = asked.table.rows()
     ensembles = [
-        Ensemble(table=rows, folds=asked.folds, seeds=asked.seeds, recipe=recipe, corpus_sha256=asked.table.sha256,
-                 device=device.kind, workers=usable_cores(), folder=asked.folder)
+        Ensemble(
+            table=rows,
+            folds=asked.folds,
+            seeds=asked.seeds,
+            recipe=recipe,
+            corpus_sha256=asked.table.sha256,
+            device=device.kind,
+            workers=usable_cores(),
+            folder=asked.folder,
+        )
         for recipe in asked.recipes
-    ]  # fmt: skip
+    ]
     each = len(asked.seeds) * len(asked.folds)
     left = sum((each - len(ensemble.finished())) * ensemble.recipe.epochs for ensemble in ensembles)
     heads = ", ".join(dict.fromkeys(recipe.arch for recipe in asked.recipes))
-    session.ui.say(f"{what}: {counted(each * len(ensembles), 'member')} of {heads} on {device.kind} ({device.reason}), "
-                   f"{len(rows)} rows" + ("" if left else "; all are there already"))  # fmt: skip
+    session.ui.say(
+        f"{what}: {counted(each * len(ensembles), 'member')} of {heads} on {device.kind} ({device.reason}), "
+        f"{len(rows)} rows" + ("" if left else "; all are there already")
+    )
     with session.ui.progress(what, left, "epochs") as advance:
         return train(ensembles, session.processes, lambda epochs: advance("", epochs))
 
@@ -73,9 +83,10 @@ def refuse_diverged(asked: Fits, found: Sequence[Members]) -> None:
     """Raise InvalidEvidence if a loss, a weight or a prediction is not finite."""
     problems = [
         f"{recipe.arch}, lr {recipe.lr:g}, seed {seed}{f', held out {label}' if label else ''}: not finite"
-        for recipe, members in zip(asked.recipes, found, strict=True) for (seed, label), member in members.items()
+        for recipe, members in zip(asked.recipes, found, strict=True)
+        for (seed, label), member in members.items()
         if diverged(member)
-    ]  # fmt: skip
+    ]
     if problems:
         raise InvalidEvidence(problems, hint="The training diverged: give a smaller --lr.")
 

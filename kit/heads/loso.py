@@ -54,15 +54,25 @@ class Asked:
 
     def as_dict(self) -> dict[str, object]:
         """What of it decides the figures, besides the rows."""
-        return {"recipes": [asdict(recipe) for recipe in self.recipes], "seeds": list(self.seeds), "folds": self.folds,
-                "device": self.device}  # fmt: skip
+        return {
+            "recipes": [asdict(recipe) for recipe in self.recipes],
+            "seeds": list(self.seeds),
+            "folds": self.folds,
+            "device": self.device,
+        }
 
     def as_args(self) -> Args:
         """As options say it, without places."""
         first = self.recipes[0]  # they differ in nothing but the architecture
-        return {"arch": ",".join(recipe.arch for recipe in self.recipes), "folds": self.folds,
-                "seeds": ",".join(map(str, self.seeds)), "epochs": str(first.epochs),
-                "batch_size": str(first.batch_size), "lr": str(first.lr), "device": self.device}  # fmt: skip
+        return {
+            "arch": ",".join(recipe.arch for recipe in self.recipes),
+            "folds": self.folds,
+            "seeds": ",".join(map(str, self.seeds)),
+            "epochs": str(first.epochs),
+            "batch_size": str(first.batch_size),
+            "lr": str(first.lr),
+            "device": self.device,
+        }
 
 
 def folds_of(table: FeatureTable, scheme: str) -> tuple[Fold, ...]:
@@ -76,8 +86,10 @@ def folds_of(table: FeatureTable, scheme: str) -> tuple[Fold, ...]:
     name = scheme.removeprefix(_BY_COLUMN)
     texts = [column for column in table.frame if table.frame[column].map(type).eq(str).all()]
     if not scheme.startswith(_BY_COLUMN) or name not in texts:
-        raise BadInput(f"--folds: {scheme!r} is neither {BY_SOURCE} nor {_BY_COLUMN}NAME of a column with a label in "
-                       "every row", hint=f"Such columns are {', '.join(texts)}.")  # fmt: skip
+        raise BadInput(
+            f"--folds: {scheme!r} is neither {BY_SOURCE} nor {_BY_COLUMN}NAME of a column with a label in every row",
+            hint=f"Such columns are {', '.join(texts)}.",
+        )
     return table.folds(table.frame[name].to_numpy(str))
 
 
@@ -100,21 +112,33 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
         folds = folds_of(table, asked.folds)
         # before the training: what cannot be compared is refused at once
         baselines = [_of_baseline(open_model(path, "--baseline"), table, folds) for path in asked.baselines]
-        fits = Fits(table=table, folds=folds, seeds=asked.seeds, recipes=asked.recipes, device=asked.device,
-                    folder=out / MEMBERS)  # fmt: skip
+        fits = Fits(
+            table=table,
+            folds=folds,
+            seeds=asked.seeds,
+            recipes=asked.recipes,
+            device=asked.device,
+            folder=out / MEMBERS,
+        )
         trained = fit(fits, session, what="Leave-one-source-out")
         refuse_diverged(fits, trained)
         found = [
-            {"name": recipe.arch, "recipe": asdict(recipe), "model": None,
-             **scored(table, folds, {str(seed): out_of_fold(folds, members, seed) for seed in asked.seeds})}
+            {
+                "name": recipe.arch,
+                "recipe": asdict(recipe),
+                "model": None,
+                **scored(table, folds, {str(seed): out_of_fold(folds, members, seed) for seed in asked.seeds}),
+            }
             for recipe, members in zip(asked.recipes, trained, strict=True)
-        ]  # fmt: skip
+        ]
         inputs = {"features": file_of(asked.features)} | {f"baseline {path.name}": path for path in asked.baselines}
         document: dict[str, Any] = {
-            "schema_version": contract.SCHEMA_VERSION, "features": facts_of(table), **asked.as_dict(),
+            "schema_version": contract.SCHEMA_VERSION,
+            "features": facts_of(table),
+            **asked.as_dict(),
             "compared": found + baselines,
             "run_provenance": of_command(session, args=asked.as_args(), inputs=inputs, outputs=[RESULT, MARKDOWN]),
-        }  # fmt: skip
+        }
         write_json(out / RESULT, document)
         write_bytes(out / MARKDOWN, "\n".join(_markdown(document)).encode())
     return document
@@ -122,9 +146,13 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
 
 def _of_baseline(model: ModelFile, table: FeatureTable, folds: Sequence[Fold]) -> dict[str, object]:
     known = fitted_on(model, table)
-    return {"name": model.path.stem, "recipe": None, "model": model.told,
-            "rows_fitted_on": None if known is None else int(known.sum()),
-            **scored(table, folds, {model.path.stem: predicted(model, table)})}  # fmt: skip
+    return {
+        "name": model.path.stem,
+        "recipe": None,
+        "model": model.told,
+        "rows_fitted_on": None if known is None else int(known.sum()),
+        **scored(table, folds, {model.path.stem: predicted(model, table)}),
+    }
 
 
 #: Decimals of each figure.
@@ -143,10 +171,17 @@ def lines(document: Mapping[str, Any]) -> dict[str, list[tuple[str, ...]]]:
         clip, every = one["per_clip"], one["all_clips"]
         told = (_with_deviations(one, name, digits) for name, digits in _DIGITS.items())
         found["Held out"].append((_called(one), *chain.from_iterable(told)))
-        found["Clips"].append((
-            _called(one), figure(clip["plcc"], 4), figure(every["plcc"], 4), figure(clip["rmse"], 2),
-            figure(every["rmse"], 2), figure(every["bias"], 2), figure(clip["bias_std"], 2),
-        ))  # fmt: skip
+        found["Clips"].append(
+            (
+                _called(one),
+                figure(clip["plcc"], 4),
+                figure(every["plcc"], 4),
+                figure(clip["rmse"], 2),
+                figure(every["rmse"], 2),
+                figure(every["bias"], 2),
+                figure(clip["bias_std"], 2),
+            )
+        )
     return found
 
 
@@ -157,8 +192,10 @@ def remarks(document: Mapping[str, Any]) -> list[str]:
         if one["model"] and one["rows_fitted_on"] is None:
             found.append(f"Nothing tells what {_called(one)} was fitted to: it may know what is held out here.")
         elif one["model"] and one["rows_fitted_on"]:
-            found.append(f"{_called(one)} was fitted to the sources of {one['rows_fitted_on']} of the "
-                         f"{document['features']['rows']} rows; the others see none of them.")  # fmt: skip
+            found.append(
+                f"{_called(one)} was fitted to the sources of {one['rows_fitted_on']} of the "
+                f"{document['features']['rows']} rows; the others see none of them."
+            )
     return found
 
 
@@ -180,8 +217,10 @@ def _seeds(one: Mapping[str, Any]) -> int:
 def _markdown(document: Mapping[str, Any]) -> Iterator[str]:
     told = document["features"]
     yield "# Leave one out\n"
-    yield (f"{told['rows']} rows, {told['clips']} clips, {len(told['sources'])} sources; folds: {document['folds']}; "
-           f"seeds {', '.join(map(str, document['seeds']))}; teacher {told['teacher'] or 'not told'}.\n")  # fmt: skip
+    yield (
+        f"{told['rows']} rows, {told['clips']} clips, {len(told['sources'])} sources; folds: {document['folds']}; "
+        f"seeds {', '.join(map(str, document['seeds']))}; teacher {told['teacher'] or 'not told'}.\n"
+    )
     for title, rows in lines(document).items():
         yield f"## {title}\n"
         yield from _table(TABLES[title], rows)
@@ -195,7 +234,7 @@ def _markdown(document: Mapping[str, Any]) -> Iterator[str]:
         rows = [
             (fold["held_out"], *(_in_fold(one, one["folds"][index][name], digits) for one in compared))
             for index, fold in enumerate(compared[0]["folds"])
-        ]  # fmt: skip
+        ]
         yield from _table(("held out", *map(_called, compared)), rows)
         yield ""
 

@@ -10,8 +10,13 @@ from kit.core.errors import BadInput
 from kit.training.recipe import Recipe, architecture
 
 #: Parameters, whether each is a whole number, and the range of each, both ends included.
-KNOWN = {"hidden": (True, 1, 999), "batch_size": (True, 1, 1 << 20), "epochs": (True, 1, 999_999),
-         "lr": (False, 1e-9, 10), "weight_decay": (False, 0, 10)}  # fmt: skip
+KNOWN = {
+    "hidden": (True, 1, 999),
+    "batch_size": (True, 1, 1 << 20),
+    "epochs": (True, 1, 999_999),
+    "lr": (False, 1e-9, 10),
+    "weight_decay": (False, 0, 10),
+}
 _HINT = "For example hidden=choice:16,32,64, lr=float:1e-4:1e-2:log or epochs=int:10:90."
 
 

@@ -61,8 +61,10 @@ def register(asked: Asked, session: Session) -> tuple[dict[str, Any], dict[str, 
         raise BadInput(f"--id: {asked.id!r} is not 1 to 80 lower-case letters, digits and _")
     names = [f"{asked.id}{suffix}" for suffix in FILES]
     if asked.registry.suffix != ".json" or asked.registry.is_dir() or asked.registry.name in names:
-        raise BadInput(f"--registry: {asked.registry} is no place for a registry: it is a .json file of its own",
-                       hint="For example models/registry.json.")  # fmt: skip
+        raise BadInput(
+            f"--registry: {asked.registry} is no place for a registry: it is a .json file of its own",
+            hint="For example models/registry.json.",
+        )
     license_id = spdx(asked.license)
     model = open_model(asked.model)
     told = _sidecar(model)
@@ -73,14 +75,18 @@ def register(asked: Asked, session: Session) -> tuple[dict[str, Any], dict[str, 
         refuse_overwrite([folder / name for name in names], [asked.report])
         _refuse_strangers(folder, names, model)
         described = {
-            **told, "id": asked.id, "onnx": f"{asked.id}.onnx", "license": license_id,
+            **told,
+            "id": asked.id,
+            "onnx": f"{asked.id}.onnx",
+            "license": license_id,
             "validation": _of_report(report, asked.report),
             "registration": of_command(
-                session, args={"id": asked.id, "kind": told["kind"], "license": license_id},
+                session,
+                args={"id": asked.id, "kind": told["kind"], "license": license_id},
                 inputs={"model": asked.model, "sidecar": asked.model.with_suffix(".json"), "validation": asked.report},
                 outputs=names,
             ),
-        }  # fmt: skip
+        }
         line = _line(described)
         whole = {"schema_version": REGISTRY_VERSION, "models": [*listed, line]}
         for schema, document in ((export.SCHEMA, described), ("registry", whole)):
@@ -102,18 +108,25 @@ def spdx(text: str) -> str:
     try:
         return str(canonicalize_license_expression(text))
     except InvalidLicenseExpression as error:
-        raise BadInput(f"--license: {text!r} is no SPDX expression: {error}",
-                       hint="For example BSD-3-Clause, or LicenseRef-NAME for one of your own.") from error  # fmt: skip
+        raise BadInput(
+            f"--license: {text!r} is no SPDX expression: {error}",
+            hint="For example BSD-3-Clause, or LicenseRef-NAME for one of your own.",
+        ) from error
 
 
 def _sidecar(model: ModelFile) -> dict[str, Any]:
     """What `export` says of a tiny head."""
     if model.outputs != (contract.TINY_OUTPUT,):
-        raise BadInput(f"{model.path.name} is a model of a run, which registers its own",
-                       hint="exports/registry.json of the run lists it.")  # fmt: skip
+        raise BadInput(
+            f"{model.path.name} is a model of a run, which registers its own",
+            hint="exports/registry.json of the run lists it.",
+        )
     if model.sidecar is None:
-        raise Missing(f"there is no {model.path.with_suffix('.json').name} beside {model.path.name}: nothing tells "
-                      "what it was fitted to", hint="Register what `export` wrote, both files of it.")  # fmt: skip
+        raise Missing(
+            f"there is no {model.path.with_suffix('.json').name} beside {model.path.name}: nothing tells "
+            "what it was fitted to",
+            hint="Register what `export` wrote, both files of it.",
+        )
     return dict(model.sidecar)
 
 
@@ -124,17 +137,23 @@ def passed(path: Path, model: ModelFile) -> dict[str, Any]:
         Missing: there is none. BadInput: it is no such report. Wanting: it is another model's, or says no.
     """
     if not path.is_file():
-        raise Missing(f"{path} is not there: nothing tells whether {model.path.name} may ship",
-                      hint="`validate` writes it.")  # fmt: skip
+        raise Missing(
+            f"{path} is not there: nothing tells whether {model.path.name} may ship", hint="`validate` writes it."
+        )
     report: Any = read_json(path)
     if problems := validation.problems(ship_gate.SCHEMA, report):
         raise BadInput(f"{path.name} is no report of `validate`: {problems[0]}")
     if report["model"]["sha256"] != model.sha256:
-        raise Wanting(f"{path.name} is about a model with SHA-256 {report['model']['sha256'][:16]}…, {model.path.name} "
-                      f"has {model.sha256[:16]}…", hint="Validate this one.")  # fmt: skip
+        raise Wanting(
+            f"{path.name} is about a model with SHA-256 {report['model']['sha256'][:16]}…, {model.path.name} "
+            f"has {model.sha256[:16]}…",
+            hint="Validate this one.",
+        )
     if not report["passed"]:
-        raise Wanting(f"{model.path.name} has not passed: {'; '.join(report['reasons'])}",
-                      hint="What fails validation is not registered.")  # fmt: skip
+        raise Wanting(
+            f"{model.path.name} has not passed: {'; '.join(report['reasons'])}",
+            hint="What fails validation is not registered.",
+        )
     return dict(report)
 
 
@@ -154,11 +173,15 @@ def _listed(registry: Path, name: str) -> list[dict[str, Any]]:
     for line in listed:
         file = registry.parent / line["onnx"]
         if not file.is_file() or sha256_file(file) != line["sha256"]:
-            raise Wanting(f"{file.name} is not the file that {registry.name} lists as {line['id']}",
-                          hint="Put back what was registered: others rely on it.")  # fmt: skip
+            raise Wanting(
+                f"{file.name} is not the file that {registry.name} lists as {line['id']}",
+                hint="Put back what was registered: others rely on it.",
+            )
         if line["id"] == name:
-            raise BadInput(f"--id: {name} is registered already, SHA-256 {line['sha256'][:16]}…",
-                           hint="Give another id: what is registered stays what it is.")  # fmt: skip
+            raise BadInput(
+                f"--id: {name} is registered already, SHA-256 {line['sha256'][:16]}…",
+                hint="Give another id: what is registered stays what it is.",
+            )
     return listed
 
 
@@ -174,8 +197,10 @@ def _refuse_strangers(folder: Path, names: Sequence[str], model: ModelFile) -> N
         return model.sha256.encode() in path.read_bytes()
 
     if found := [name for name in names if (path := folder / name).exists() and not own(path)]:
-        raise BadInput(f"{', '.join(found)} is in {folder} already, and belongs to something else",
-                       hint="Give another --id, or move it away.")  # fmt: skip
+        raise BadInput(
+            f"{', '.join(found)} is in {folder} already, and belongs to something else",
+            hint="Give another --id, or move it away.",
+        )
 
 
 def _line(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,7 +213,13 @@ def _line(told: Mapping[str, Any]) -> dict[str, Any]:
         f"{recipe['arch']}: full-reference quality of a frame from six features; teacher {teacher}; fitted to {fitted}"
     )
     return {
-        "id": told["id"], "kind": told["kind"], "onnx": told["onnx"], "sha256": told["sha256"], "opset": told["opset"],
-        "description": description[:_LONGEST_DESCRIPTION], "notes": told["notes"],
-        "smoke": corpus["sha256"] is None, "license": told["license"],
-    }  # fmt: skip
+        "id": told["id"],
+        "kind": told["kind"],
+        "onnx": told["onnx"],
+        "sha256": told["sha256"],
+        "opset": told["opset"],
+        "description": description[:_LONGEST_DESCRIPTION],
+        "notes": told["notes"],
+        "smoke": corpus["sha256"] is None,
+        "license": told["license"],
+    }

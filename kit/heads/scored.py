@@ -32,23 +32,30 @@ def scored(table: FeatureTable, folds: Sequence[Fold], predictions: Mapping[str,
     """
     target = table.frame["vmaf"].to_numpy(np.float64)
     found = {
-        fold.held_out: {seed: described(values[fold.held], target[fold.held], what=f"{seed}, {fold.held_out}")
-                        for seed, values in predictions.items()}
+        fold.held_out: {
+            seed: described(values[fold.held], target[fold.held], what=f"{seed}, {fold.held_out}")
+            for seed, values in predictions.items()
+        }
         for fold in folds
-    }  # fmt: skip
+    }
     together = [described(values, target, what=f"{seed}, all clips") for seed, values in predictions.items()]
     clips = [by_clip(table, values, target) for values in predictions.values()]
     return {
         "folds": [
-            {"held_out": fold.held_out, "sources": sorted(set(table.sources[fold.held].tolist())),
-             "n_train": len(fold.train), "n_val": len(fold.held), "per_seed": found[fold.held_out],
-             **{name: _spread(found[fold.held_out].values(), name) for name in FIGURES}}
+            {
+                "held_out": fold.held_out,
+                "sources": sorted(set(table.sources[fold.held].tolist())),
+                "n_train": len(fold.train),
+                "n_val": len(fold.held),
+                "per_seed": found[fold.held_out],
+                **{name: _spread(found[fold.held_out].values(), name) for name in FIGURES},
+            }
             for fold in folds
         ],
         "mean": {name: _over(found, list(predictions), name) for name in FIGURES},
         "per_clip": {name: _mean(clips, name) for name in clips[0]},
         "all_clips": {name: _mean(together, name) for name in (*FIGURES, "bias")},
-    }  # fmt: skip
+    }
 
 
 def by_clip(table: FeatureTable, prediction: Values, target: Values) -> dict[str, float | None]:
@@ -68,9 +75,13 @@ def by_clip(table: FeatureTable, prediction: Values, target: Values) -> dict[str
             plcc.append(pearson(one, two))
             srocc.append(spearman(one, two))
     return {
-        "clips": len(rmse), "undefined": len(rmse) - len(plcc), "plcc": fmean(plcc) if plcc else None,
-        "srocc": fmean(srocc) if srocc else None, "rmse": fmean(rmse), "bias_std": pstdev(bias),
-    }  # fmt: skip
+        "clips": len(rmse),
+        "undefined": len(rmse) - len(plcc),
+        "plcc": fmean(plcc) if plcc else None,
+        "srocc": fmean(srocc) if srocc else None,
+        "rmse": fmean(rmse),
+        "bias_std": pstdev(bias),
+    }
 
 
 def _defined(parts: Iterable[Mapping[str, object]], name: str) -> list[float]:
@@ -98,6 +109,7 @@ def _over(
     count = sum(map(len, members))
     return {
         "mean": fmean(value for values in members for value in values) if count else None,
-        "std_folds": pstdev(by_fold) if by_fold else None, "std_seeds": pstdev(by_seed) if by_seed else None,
+        "std_folds": pstdev(by_fold) if by_fold else None,
+        "std_seeds": pstdev(by_seed) if by_seed else None,
         "undefined": len(found) * len(seeds) - count,
-    }  # fmt: skip
+    }

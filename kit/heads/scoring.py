@@ -63,10 +63,12 @@ def score_corpus(model: ModelFile, table: Table) -> tuple[Scored, ...]:
         found.append(
             Scored(
                 name=f"{entry.source}/{entry.encoder}/cq{entry.cq:02d}",
-                encode=Encode(encoder=entry.encoder, preset=entry.preset, cq=entry.cq), score=score[rows],
-                spread=None if spread is None else spread[rows], libvmaf=table.target[rows].astype(np.float64),
+                encode=Encode(encoder=entry.encoder, preset=entry.preset, cq=entry.cq),
+                score=score[rows],
+                spread=None if spread is None else spread[rows],
+                libvmaf=table.target[rows].astype(np.float64),
             )
-        )  # fmt: skip
+        )
     return tuple(sorted(found, key=lambda cell: cell.name))
 
 

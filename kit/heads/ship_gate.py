@@ -56,12 +56,17 @@ def check(model: ModelFile, table: FeatureTable, split: str | None, limits: Limi
     kept[np.linspace(0, len(table) - 1, limits.rows).round().astype(np.int64)] = True
     scores, target = predicted(model, table)[kept], table.frame["vmaf"].to_numpy(np.float64)[kept]
     figures = described(scores, target, what=model.path.name)
-    reasons = [*format_problems(model.path.read_bytes(), codec_aware=False, outputs=model.outputs),
-               *_missed(figures, scores, limits)]  # fmt: skip
+    reasons = [
+        *format_problems(model.path.read_bytes(), codec_aware=False, outputs=model.outputs),
+        *_missed(figures, scores, limits),
+    ]
     return {
-        **told(model, table, split), "limits": asdict(limits), "figures": figures, "passed": not reasons,
+        **told(model, table, split),
+        "limits": asdict(limits),
+        "figures": figures,
+        "passed": not reasons,
         "reasons": reasons,
-    }  # fmt: skip
+    }
 
 
 def _missed(figures: dict[str, Any], scores: Values, limits: Limits) -> list[str]:

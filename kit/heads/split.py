@@ -36,8 +36,10 @@ def divided(table: FeatureTable, config: FitConfig) -> tuple[FeatureTable, NDArr
         held = set().union(*(_drawn(table, pool, config.val_fraction, config.seed) for pool in pools))
     rows: NDArray[np.bool_] = np.isin(table.groups, sorted(held))
     if rows.all():
-        raise BadInput(f"all content groups are held out: {', '.join(sorted(held)[:20])}",
-                       hint="Nothing would be left to train on.")  # fmt: skip
+        raise BadInput(
+            f"all content groups are held out: {', '.join(sorted(held)[:20])}",
+            hint="Nothing would be left to train on.",
+        )
     return table, rows
 
 
@@ -46,9 +48,11 @@ def _mode(table: FeatureTable, mode: str) -> tuple[FeatureTable, Sequence[str]]:
     used, validated = COMBINED[mode]
     there = set(table.frame["corpus"])
     if lacking := [name for name in used if name not in there]:
-        raise BadInput(f"--combined {mode} needs the corpora {' and '.join(used)}; of {', '.join(lacking)} there is "
-                       f"nothing, only {', '.join(sorted(there))}",
-                       hint=f"`combine {NETFLIX}=F.parquet {KONVID}=G.parquet` makes such a table.")  # fmt: skip
+        raise BadInput(
+            f"--combined {mode} needs the corpora {' and '.join(used)}; of {', '.join(lacking)} there is "
+            f"nothing, only {', '.join(sorted(there))}",
+            hint=f"`combine {NETFLIX}=F.parquet {KONVID}=G.parquet` makes such a table.",
+        )
     return table.only(table.frame["corpus"].isin(used).to_numpy()), validated
 
 
@@ -85,8 +89,10 @@ def _drawn(table: FeatureTable, pool: NDArray[np.bool_], fraction: float, seed: 
     names, counts = np.unique(table.groups[pool], return_counts=True)
     rows = dict(zip(names.tolist(), counts.tolist(), strict=True))
     if len(rows) < 2:
-        raise BadInput(f"--val-fraction: there is one content group ({', '.join(rows)}), and it cannot be on both "
-                       "sides", hint="Leave it out, or bring more: a larger table or --max-pairs.")  # fmt: skip
+        raise BadInput(
+            f"--val-fraction: there is one content group ({', '.join(rows)}), and it cannot be on both sides",
+            hint="Leave it out, or bring more: a larger table or --max-pairs.",
+        )
     drawn = sorted(rows, key=lambda name: sha256_json({"seed": seed, "group": name}))
     chosen, reached = {drawn[0]}, rows[drawn[0]]
     for name in drawn[1:-1]:

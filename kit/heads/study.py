@@ -45,8 +45,10 @@ def load_optuna() -> Any:
     try:
         optuna: Any = importlib.import_module("optuna")
     except ModuleNotFoundError as error:
-        raise PrerequisiteFailed(f"`tune` chooses with Optuna, which cannot be loaded here: {error}",
-                                 hint=f"Install it: {sys.executable} -m pip install {OPTUNA}") from error  # fmt: skip
+        raise PrerequisiteFailed(
+            f"`tune` chooses with Optuna, which cannot be loaded here: {error}",
+            hint=f"Install it: {sys.executable} -m pip install {OPTUNA}",
+        ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 
@@ -88,8 +90,12 @@ class Study:
         self._optuna, self._question = optuna, question
         self._state = optuna.trial.TrialState
         self._mark = _mark(out)
-        with _answering(Exception, "cannot be opened", "--storage is an address as SQLAlchemy has it, such as "
-                        "sqlite:////path/to/study.db; its driver must be installed, and its place there."):  # fmt: skip
+        with _answering(
+            Exception,
+            "cannot be opened",
+            "--storage is an address as SQLAlchemy has it, such as "
+            "sqlite:////path/to/study.db; its driver must be installed, and its place there.",
+        ):
             self._storage, self._study = self._opened(address)
 
     def _opened(self, address: str) -> tuple[Any, Any]:
@@ -189,8 +195,12 @@ def recipe_of(trial: Any) -> Recipe:
 
 def told(trial: Any) -> Mapping[str, Any]:
     """One trial that has ended; ``figures`` are the means over folds, None where it diverged."""
-    return {"number": trial.number, "params": dict(trial.params), "recipe": trial.user_attrs[_RECIPE],
-            "figures": trial.user_attrs.get(_FIGURES)}  # fmt: skip
+    return {
+        "number": trial.number,
+        "params": dict(trial.params),
+        "recipe": trial.user_attrs[_RECIPE],
+        "figures": trial.user_attrs.get(_FIGURES),
+    }
 
 
 def _mark(out: Path) -> str:

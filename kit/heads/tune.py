@@ -51,11 +51,21 @@ class Asked:
     def as_args(self) -> Args:
         """As options say it, without places; the address of a database may hold a password."""
         chosen = {param.name for param in self.params}
-        recipe = {name: str(getattr(self.recipe, name)) for name in ("arch", "epochs", "batch_size", "lr")
-                  if name not in chosen}  # fmt: skip
+        recipe = {
+            name: str(getattr(self.recipe, name))
+            for name in ("arch", "epochs", "batch_size", "lr")
+            if name not in chosen
+        }
         storage = {} if self.storage is None else {"storage": "<storage>"}
-        return {"param": tuple(map(str, self.params)), "trials": str(self.trials), "folds": self.folds,
-                "seed": str(self.seed), "device": self.device, **recipe, **storage}  # fmt: skip
+        return {
+            "param": tuple(map(str, self.params)),
+            "trials": str(self.trials),
+            "folds": self.folds,
+            "seed": str(self.seed),
+            "device": self.device,
+            **recipe,
+            **storage,
+        }
 
 
 def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
@@ -78,12 +88,15 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
         refuse_overwrite([out / RESULT], [asked.features])
         table = tables.read(asked.features)
         folds = folds_of(table, asked.folds)
-        question = Question(recipe=asked.recipe, params=asked.params, seed=asked.seed, folds=asked.folds,
-                            features_sha256=table.sha256)  # fmt: skip
+        question = Question(
+            recipe=asked.recipe, params=asked.params, seed=asked.seed, folds=asked.folds, features_sha256=table.sha256
+        )
         study = Study(optuna, asked.storage or f"sqlite:///{(out / STORAGE).absolute()}", question, out)
         if unended := study.others()[1]:
-            session.ui.say(f"The study holds {counted(unended, 'trial')} of another --out in training, or left there "
-                           "by a kill: not touched.")  # fmt: skip
+            session.ui.say(
+                f"The study holds {counted(unended, 'trial')} of another --out in training, or left there "
+                "by a kill: not touched."
+            )
         trainer = Trainer(asked, table, folds, out, session)
         while trials := study.upcoming(asked.trials):
             for trial, figures in zip(trials, trainer.figures(list(map(recipe_of, trials))), strict=True):
@@ -102,8 +115,14 @@ class Trainer:
     def figures(self, recipes: Sequence[Recipe]) -> list[dict[str, float | None] | None]:
         """Mean over folds of each figure; None of a recipe that diverged."""
         once = tuple(dict.fromkeys(recipes))
-        fits = Fits(table=self._table, folds=self._folds, seeds=(self._asked.seed,), recipes=once,
-                    device=self._asked.device, folder=self._out / MEMBERS)  # fmt: skip
+        fits = Fits(
+            table=self._table,
+            folds=self._folds,
+            seeds=(self._asked.seed,),
+            recipes=once,
+            device=self._asked.device,
+            folder=self._out / MEMBERS,
+        )
         trained = dict(zip(once, fit(fits, self._session, what="Trials"), strict=True))
         found = {recipe: self._figures(members) for recipe, members in trained.items()}
         return [found[recipe] for recipe in recipes]
@@ -122,11 +141,19 @@ def _document(asked: Asked, study: Study, table: FeatureTable, session: Session)
     if not judged:
         raise InvalidEvidence([f"all {len(trials)} trials diverged"], hint="Give a range with a smaller lr.")
     return {
-        "schema_version": contract.SCHEMA_VERSION, "objective": _WHAT, "study": study.name,
-        "features": facts_of(table), "recipe": asdict(asked.recipe), "folds": asked.folds, "seed": asked.seed,
+        "schema_version": contract.SCHEMA_VERSION,
+        "objective": _WHAT,
+        "study": study.name,
+        "features": facts_of(table),
+        "recipe": asdict(asked.recipe),
+        "folds": asked.folds,
+        "seed": asked.seed,
         "params": [param.as_dict() for param in asked.params],
-        "best": min(judged, key=lambda trial: (trial["figures"]["rmse"], trial["number"])), "trials": trials,
+        "best": min(judged, key=lambda trial: (trial["figures"]["rmse"], trial["number"])),
+        "trials": trials,
         "others": study.others()[0],
-        "run_provenance": of_command(session, args=asked.as_args(), inputs={"features": file_of(asked.features)},
-                                     outputs=[RESULT]) | {"optuna": study.optuna_version},
-    }  # fmt: skip
+        "run_provenance": of_command(
+            session, args=asked.as_args(), inputs={"features": file_of(asked.features)}, outputs=[RESULT]
+        )
+        | {"optuna": study.optuna_version},
+    }

@@ -132,9 +132,12 @@ class _Graph:
             self._nodes, name, self._inputs, self._outputs, initializer=list(self._constants.values())
         )
         model: ModelProto = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", contract.ONNX_OPSET)], ir_version=contract.ONNX_IR_VERSION,
-            producer_name=PRODUCER, producer_version=__version__,
-        )  # fmt: skip
+            graph,
+            opset_imports=[helper.make_opsetid("", contract.ONNX_OPSET)],
+            ir_version=contract.ONNX_IR_VERSION,
+            producer_name=PRODUCER,
+            producer_version=__version__,
+        )
         data: bytes = model.SerializeToString(deterministic=True)
         return data
 

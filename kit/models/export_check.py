@@ -26,7 +26,7 @@ _WILD = (0.0, 1.0, -1.0, 1e3, -1e3, 1e9, -1e9)
 
 def check(
     path: Path, networks: Sequence[Network], scale: Standardiser, table: Rows, output: str = contract.SCORE_OUTPUT
-) -> Checked:  # fmt: skip
+) -> Checked:
     """Check the file of a graph against the networks that it was made of: one, or all of an ensemble.
 
     Args:

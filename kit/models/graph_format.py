@@ -32,8 +32,9 @@ def format_problems(data: bytes, *, codec_aware: bool, outputs: Sequence[str]) -
     if codec_aware:
         wanted[contract.CODEC_INPUT] = ["N", contract.CODEC_DIM]
     for what, ends, expected_ends in (
-        ("inputs", model.graph.input, wanted), ("outputs", model.graph.output, {name: ["N"] for name in outputs})
-    ):  # fmt: skip
+        ("inputs", model.graph.input, wanted),
+        ("outputs", model.graph.output, {name: ["N"] for name in outputs}),
+    ):
         if (found := _ends(ends)) != expected_ends:
             problems.append(f"{what} {found}, expected {expected_ends} of float32")
     return problems

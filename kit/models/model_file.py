@@ -23,9 +23,10 @@ _HINT = "Give a model that `verdict` has exported (exports/*.onnx of a run with 
 _INPUTS = {contract.FEATURES_INPUT: len(contract.FEATURES), contract.CODEC_INPUT: contract.CODEC_DIM}
 #: Outputs of a model that the kit exports, and the schema of its sidecar.
 _OUTPUTS = {
-    (contract.SCORE_OUTPUT,): "sidecar", (contract.SCORE_OUTPUT, contract.SPREAD_OUTPUT): "sidecar",
+    (contract.SCORE_OUTPUT,): "sidecar",
+    (contract.SCORE_OUTPUT, contract.SPREAD_OUTPUT): "sidecar",
     (contract.TINY_OUTPUT,): "tiny_sidecar",
-}  # fmt: skip
+}
 _IN_ONE_FILE = "`repair-onnx` writes a copy that holds them itself."
 _AGAIN = "Get the model and its sidecar again; they belong together."
 
@@ -66,8 +67,12 @@ class ModelFile:
     def told(self) -> dict[str, object]:
         """What a comparison has to know of it; of the corpus it was trained on what the sidecar tells, else null."""
         corpus = self.sidecar["corpus"] if self.sidecar else {}
-        return {"file": self.path.name, "sha256": self.sha256, "corpus_sha256": corpus.get("sha256"),
-                "source_ids": corpus.get("source_ids")}  # fmt: skip
+        return {
+            "file": self.path.name,
+            "sha256": self.sha256,
+            "corpus_sha256": corpus.get("sha256"),
+            "source_ids": corpus.get("source_ids"),
+        }
 
     def scores(self, features: Floats, codec: Floats) -> tuple[Floats, Floats | None]:
         """Scores of frames in VMAF points, float32 [n], and their spread over the members of an ensemble.
@@ -114,13 +119,16 @@ def open_model(path: Path, option: str = "--model") -> ModelFile:
     outputs = tuple(end.name for end in session.get_outputs())
     known = [{name: [width] for name, width in list(_INPUTS.items())[:count]} for count in (1, 2)]
     if inputs not in known or outputs not in _OUTPUTS:
-        raise BadInput(f"{option}: {path.name} takes {inputs} and gives {list(outputs)}; expected features [N, 6], "
-                       "with or without codec_onehot [N, 18], and score, with or without score_std, or vmaf",
-                       hint=_HINT)  # fmt: skip
+        raise BadInput(
+            f"{option}: {path.name} takes {inputs} and gives {list(outputs)}; expected features [N, 6], "
+            "with or without codec_onehot [N, 18], and score, with or without score_std, or vmaf",
+            hint=_HINT,
+        )
     if strange := [end for end in (*session.get_inputs(), *session.get_outputs()) if not _any_rows(end)]:
         shapes = ", ".join(f"{end.name} {end.shape}" for end in strange)
-        raise BadInput(f"{option}: {path.name} has {shapes}; expected any number of rows, and one score for each",
-                       hint=_HINT)  # fmt: skip
+        raise BadInput(
+            f"{option}: {path.name} has {shapes}; expected any number of rows, and one score for each", hint=_HINT
+        )
     digest, codec_aware = hashlib.sha256(data).hexdigest(), contract.CODEC_INPUT in inputs
     told = _sidecar(path.with_suffix(".json"), digest, _OUTPUTS[outputs], codec_aware=codec_aware)
     return ModelFile(path=path, sha256=digest, sidecar=told, codec_aware=codec_aware, outputs=outputs, session=session)
@@ -154,8 +162,9 @@ def _sidecar(path: Path, digest: str, schema: str, *, codec_aware: bool) -> Mapp
     if problems := validation.problems(schema, value):
         raise BadInput(f"{path.name} is not the sidecar of a model: {problems[0]}", hint=_AGAIN)
     if value["sha256"] != digest:
-        raise Wanting(f"{path.name} describes a model with SHA-256 {value['sha256']}, the one beside it has {digest}",
-                      hint=_AGAIN)  # fmt: skip
+        raise Wanting(
+            f"{path.name} describes a model with SHA-256 {value['sha256']}, the one beside it has {digest}", hint=_AGAIN
+        )
     if value["codec_aware"] != codec_aware:
         raise Wanting(f"{path.name}: codec_aware is {value['codec_aware']}, the graph says otherwise", hint=_AGAIN)
     return dict(value)

@@ -26,8 +26,9 @@ def models(registry: Path) -> list[dict[str, Any]]:
         return []
     value: Any = read_json(registry)
     if problems := validation.problems("registry", value):
-        raise BadInput(f"{registry} is no registry: {problems[0]}",
-                       hint="Put back what was there, or write to another folder.")  # fmt: skip
+        raise BadInput(
+            f"{registry} is no registry: {problems[0]}", hint="Put back what was there, or write to another folder."
+        )
     return list(value["models"])
 
 

@@ -78,8 +78,10 @@ def _refuse_whole(path: Path, model: ModelProto) -> NoReturn:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         raise BadInput(f"{path.name} is no valid ONNX model: {str(error)[:300]}", hint=_DAMAGED) from error
-    raise BadInput(f"{path.name} names no weights in another file; there is nothing to repair",
-                   hint="A model that holds its weights itself needs no copy.")  # fmt: skip
+    raise BadInput(
+        f"{path.name} names no weights in another file; there is nothing to repair",
+        hint="A model that holds its weights itself needs no copy.",
+    )
 
 
 def _place(path: Path, found: Outside, data: Path | None) -> Path:
@@ -100,8 +102,11 @@ def _take_in(tensor: TensorProto, weights: bytes, model: str) -> int:
     length = _number(told.get("length", str(len(weights) - begin)), model)
     expected = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * math.prod(tensor.dims)
     if begin < 0 or length != expected or begin + length > len(weights):
-        raise Wanting(f"{model}: {tensor.name} should be {expected} bytes at byte {begin}; {length} are said to be "
-                      f"there, and the file has {len(weights)}", hint=_OTHERS)  # fmt: skip
+        raise Wanting(
+            f"{model}: {tensor.name} should be {expected} bytes at byte {begin}; {length} are said to be "
+            f"there, and the file has {len(weights)}",
+            hint=_OTHERS,
+        )
     tensor.raw_data = weights[begin : begin + length]
     del tensor.external_data[:]
     tensor.data_location = TensorProto.DEFAULT

@@ -117,36 +117,54 @@ def sidecar(model: Model, run_provenance: Mapping[str, object]) -> dict[str, obj
     outputs = [contract.SCORE_OUTPUT, *([contract.SPREAD_OUTPUT] if model.seed is None else [])]
     recipe = training_recipe(origin, origin.seeds if model.seed is None else (model.seed,))
     return {
-        "id": model.id, "name": model.name, "ensemble_id": origin.ensemble_id, "seed": model.seed, "kind": "fr",
+        "id": model.id,
+        "name": model.name,
+        "ensemble_id": origin.ensemble_id,
+        "seed": model.seed,
+        "kind": "fr",
         **_codec_facts(arch),
-        **graph_facts(model.id, inputs, outputs, origin.scale), "sha256": model.sha256,
+        **graph_facts(model.id, inputs, outputs, origin.scale),
+        "sha256": model.sha256,
         "corpus": {**origin.verdict["corpus"], "demo": origin.verdict["demo"]},
-        "training_recipe": recipe, "train_config_hash": sha256_json(recipe), "train_commit": None,
+        "training_recipe": recipe,
+        "train_config_hash": sha256_json(recipe),
+        "train_commit": None,
         "license": contract.MODEL_LICENSE,
         "gate": gate,
         "loso_mean_plcc": gate["mean_plcc"] if model.seed is None else gate["per_seed_plccs"][str(model.seed)],
-        "trained_encoders": origin.trained_encoders, "untrained_encoders": origin.untrained_encoders,
-        "notes": model.notes, "run_provenance": run_provenance,
-    }  # fmt: skip
+        "trained_encoders": origin.trained_encoders,
+        "untrained_encoders": origin.untrained_encoders,
+        "notes": model.notes,
+        "run_provenance": run_provenance,
+    }
 
 
 def graph_facts(name: str, inputs: Sequence[str], outputs: Sequence[str], scale: Standardiser) -> dict[str, object]:
     """What loaders need to know of the graph in ``name.onnx``."""
     return {
         "feature_order": list(contract.FEATURES),
-        "feature_mean": scale.mean.tolist(), "feature_std": scale.std.tolist(), "onnx_has_scaler": True,
-        "input_names": list(inputs), "input_name": inputs[0], "output_names": list(outputs), "output_name": outputs[0],
+        "feature_mean": scale.mean.tolist(),
+        "feature_std": scale.std.tolist(),
+        "onnx_has_scaler": True,
+        "input_names": list(inputs),
+        "input_name": inputs[0],
+        "output_names": list(outputs),
+        "output_name": outputs[0],
         "expected_output_range": list(contract.SCORE_RANGE),
-        "onnx": f"{name}.onnx", "opset": contract.ONNX_OPSET, "onnx_opset": contract.ONNX_OPSET,
-    }  # fmt: skip
+        "onnx": f"{name}.onnx",
+        "opset": contract.ONNX_OPSET,
+        "onnx_opset": contract.ONNX_OPSET,
+    }
 
 
 def _codec_facts(arch: Architecture) -> dict[str, object]:
     """The codec block; null for an architecture that does not take it."""
     facts = {
-        "codec_block_layout": list(_CODEC_SLOTS), "codec_block_dim": contract.CODEC_DIM,
-        "encoder_vocab": list(contract.ENCODER_VOCAB), "encoder_vocab_version": contract.ENCODER_VOCAB_VERSION,
-    }  # fmt: skip
+        "codec_block_layout": list(_CODEC_SLOTS),
+        "codec_block_dim": contract.CODEC_DIM,
+        "encoder_vocab": list(contract.ENCODER_VOCAB),
+        "encoder_vocab_version": contract.ENCODER_VOCAB_VERSION,
+    }
     return {"codec_aware": arch.codec_aware, **(facts if arch.codec_aware else dict.fromkeys(facts))}
 
 
@@ -161,9 +179,15 @@ def recipe_facts(recipe: Recipe, seeds: Sequence[int], *, device: str, fitted_on
     spelled = asdict(arch)
     spelled.pop("name")
     return {
-        **asdict(recipe), **spelled, "hidden": list(arch.hidden), "optimizer": "adam", "loss": "mse",
-        "seeds": list(seeds), "device": device, "fitted_on": fitted_on,
-    }  # fmt: skip
+        **asdict(recipe),
+        **spelled,
+        "hidden": list(arch.hidden),
+        "optimizer": "adam",
+        "loss": "mse",
+        "seeds": list(seeds),
+        "device": device,
+        "fitted_on": fitted_on,
+    }
 
 
 def registry(models: Sequence[Model]) -> dict[str, object]:
@@ -172,10 +196,16 @@ def registry(models: Sequence[Model]) -> dict[str, object]:
         "schema_version": REGISTRY_VERSION,
         "models": [
             {
-                "id": model.id, "kind": "fr", "onnx": f"{model.id}.onnx", "sha256": model.sha256,
-                "opset": contract.ONNX_OPSET, "description": model.description, "notes": model.notes,
-                "smoke": model.origin.verdict["demo"], "license": contract.MODEL_LICENSE,
+                "id": model.id,
+                "kind": "fr",
+                "onnx": f"{model.id}.onnx",
+                "sha256": model.sha256,
+                "opset": contract.ONNX_OPSET,
+                "description": model.description,
+                "notes": model.notes,
+                "smoke": model.origin.verdict["demo"],
+                "license": contract.MODEL_LICENSE,
             }
             for model in models
         ],
-    }  # fmt: skip
+    }

@@ -50,9 +50,11 @@ def of_command(
     for name, path in inputs.items():
         exists = path.is_file()
         described[name] = {
-            "path": session.redact.path(str(path)), "exists": exists, "kind": "file",
+            "path": session.redact.path(str(path)),
+            "exists": exists,
+            "kind": "file",
             "sha256": sha256_file(path) if exists else None,
-        }  # fmt: skip
+        }
     return {
         "schema": "ai-run-provenance-v1",
         "entrypoint": {

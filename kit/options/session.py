@@ -35,8 +35,13 @@ class Session:
 
 def open_session(config: RunConfig, *, ui: Ui, cache: Path, argv: Sequence[str]) -> Session:
     """Make a session whose processes and texts hide this machine's names and folders."""
-    folders = {config.out_dir: "<out>", cache: "<cache>", KIT_ROOT: "<kit>", Path.home(): "<home>",
-               Path(sys.prefix): "<venv>"}  # fmt: skip
+    folders = {
+        config.out_dir: "<out>",
+        cache: "<cache>",
+        KIT_ROOT: "<kit>",
+        Path.home(): "<home>",
+        Path(sys.prefix): "<venv>",
+    }
     if config.ref_dir is not None:
         folders |= {config.ref_dir: "<ref>", config.ref_dir.resolve(): "<ref>"}
     if config.corpus is not None:

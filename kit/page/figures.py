@@ -44,26 +44,44 @@ def _predicted(facts: Facts, number: int, label: str, edges: tuple[float, float]
         axes.plot(edges, edges, color=plots.INK, linewidth=0.9, linestyle="--", zorder=1)
         for encoder, part in _by_encoder(facts, cells):
             dots = _thinned(together(part))
-            axes.scatter(dots.target, dots.prediction, s=5, alpha=0.45, color=plots.colour(encoder), linewidths=0,
-                         rasterized=True, zorder=2)  # fmt: skip
+            axes.scatter(
+                dots.target,
+                dots.prediction,
+                s=5,
+                alpha=0.45,
+                color=plots.colour(encoder),
+                linewidths=0,
+                rasterized=True,
+                zorder=2,
+            )
         for encoder, part in _by_encoder(facts, cells):
-            axes.scatter([c.rows.target.mean() for c in part], [c.rows.prediction.mean() for c in part], s=30,
-                         facecolors="none", edgecolors=plots.colour(encoder), marker=plots.marker(encoder),
-                         linewidths=1.2, zorder=3)  # fmt: skip
+            axes.scatter(
+                [c.rows.target.mean() for c in part],
+                [c.rows.prediction.mean() for c in part],
+                s=30,
+                facecolors="none",
+                edgecolors=plots.colour(encoder),
+                marker=plots.marker(encoder),
+                linewidths=1.2,
+                zorder=3,
+            )
         axes.set(xlim=edges, ylim=edges, xlabel="teacher, VMAF", ylabel="predicted, VMAF", title=plots.short(label))
         axes.set_aspect("equal")
         plots.legend(axes, facts.encoders, "upper left")
 
     return plots.figure(
-        f"predicted-{number:02d}", caption=figures, draw=draw,
+        f"predicted-{number:02d}",
+        caption=figures,
+        draw=draw,
         alt=f"Predicted against teacher for {label}, with the line where both are the same: {figures}.",
-    )  # fmt: skip
+    )
 
 
 def _by_encoder(facts: Facts, cells: Sequence[PageCell]) -> list[tuple[int, list[PageCell]]]:
     """Cells of each encoder that has any, with its number among all."""
-    parts = [(index, [cell for cell in cells if cell.entry.encoder == name])
-             for index, name in enumerate(facts.encoders)]  # fmt: skip
+    parts = [
+        (index, [cell for cell in cells if cell.entry.encoder == name]) for index, name in enumerate(facts.encoders)
+    ]
     return [(index, part) for index, part in parts if part]
 
 
@@ -103,8 +121,9 @@ def _lines(facts: Facts, name: str, title: str, values: Mapping[str, Mapping[int
         axes.set(xlabel="quality point (cq), coarser to the right", ylabel="VMAF points", title=title)
         plots.legend(axes, facts.encoders, "best")
 
-    return plots.figure(name, alt=f"{title} by encoder and quality point, {told}.", caption=f"{title}: {told}",
-                        draw=draw)  # fmt: skip
+    return plots.figure(
+        name, alt=f"{title} by encoder and quality point, {told}.", caption=f"{title}: {told}", draw=draw
+    )
 
 
 #: Where the axis of PLCC may have its ticks, and the PLCC beyond which it ends.
@@ -118,15 +137,23 @@ def _nines(plcc: float) -> float:
 
 def folds(facts: Facts) -> tuple[Figure, ...]:
     """PLCC of every member, a line a fold, lowest first."""
-    members = {seed: {fold["held_out"]: fold["plcc"] for fold in report["folds"]}
-               for seed, report in facts.reports.items() if seed != evidence.ENSEMBLE}  # fmt: skip
+    members = {
+        seed: {fold["held_out"]: fold["plcc"] for fold in report["folds"]}
+        for seed, report in facts.reports.items()
+        if seed != evidence.ENSEMBLE
+    }
     lowest = sorted({(min(of[label] for of in members.values()), label) for label in next(iter(members.values()))})
     shown, least = lowest[: 2 * PANELS], float(facts.verdict["gate"]["per_seed_min"])
 
     def draw(axes: Axes) -> None:
         for index, of in enumerate(members.values()):
-            axes.scatter([_nines(of[label]) for _, label in shown], range(len(shown)), color=plots.colour(index),
-                         marker=plots.marker(index), s=24)  # fmt: skip
+            axes.scatter(
+                [_nines(of[label]) for _, label in shown],
+                range(len(shown)),
+                color=plots.colour(index),
+                marker=plots.marker(index),
+                s=24,
+            )
         axes.axvline(_nines(least), color=plots.INK, linewidth=0.9, linestyle="--")
         ticks = [value for value in _PLCCS if min(_nines(least), _nines(lowest[0][0])) - 0.4 <= _nines(value)]
         axes.set_xticks([_nines(value) for value in ticks], [f"{value:g}" for value in ticks])
@@ -136,8 +163,11 @@ def folds(facts: Facts) -> tuple[Figure, ...]:
         plots.legend(axes, [f"seed {seed}" for seed in members], "best")
 
     told = f"the lowest is {lowest[0][0]:.4f} with {lowest[0][1]} held out"
-    return (plots.figure("folds", alt=f"PLCC of every seed by fold; {told}.", caption=f"PLCC by fold: {told}",
-                         draw=draw, left=0.32),)  # fmt: skip
+    return (
+        plots.figure(
+            "folds", alt=f"PLCC of every seed by fold; {told}.", caption=f"PLCC by fold: {told}", draw=draw, left=0.32
+        ),
+    )
 
 
 def rate_quality(facts: Facts) -> tuple[Figure, ...]:
@@ -155,20 +185,32 @@ def _rate_quality(facts: Facts, number: int, label: str) -> Figure:
         for encoder, part in _by_encoder(facts, cells):
             curve = sorted(part, key=lambda cell: cell.rate or 0.0)
             rates = [cell.rate or 0.0 for cell in curve]
-            axes.plot(rates, [c.rows.target.mean() for c in curve], color=plots.colour(encoder),
-                      marker=plots.marker(encoder))  # fmt: skip
-            axes.plot(rates, [c.rows.prediction.mean() for c in curve], color=plots.colour(encoder), linestyle=":",
-                      marker=plots.marker(encoder), markerfacecolor="none")  # fmt: skip
+            axes.plot(
+                rates, [c.rows.target.mean() for c in curve], color=plots.colour(encoder), marker=plots.marker(encoder)
+            )
+            axes.plot(
+                rates,
+                [c.rows.prediction.mean() for c in curve],
+                color=plots.colour(encoder),
+                linestyle=":",
+                marker=plots.marker(encoder),
+                markerfacecolor="none",
+            )
         axes.set_xscale("log")
-        axes.set(xlabel="kbit/s" if facts.timed_rates else "kbit a frame", ylabel="VMAF, mean over frames",
-                 title=plots.short(label))  # fmt: skip
+        axes.set(
+            xlabel="kbit/s" if facts.timed_rates else "kbit a frame",
+            ylabel="VMAF, mean over frames",
+            title=plots.short(label),
+        )
         _plain_ticks(axes.xaxis, [cell.rate or 0.0 for cell in cells])
         plots.legend(axes, facts.encoders, "lower right")
 
     return plots.figure(
-        f"rate-{number:02d}", caption=told, draw=draw,
+        f"rate-{number:02d}",
+        caption=told,
+        draw=draw,
         alt=f"Rate and quality of {label}, teacher as solid and prediction as dotted lines, {told}.",
-    )  # fmt: skip
+    )
 
 
 def _plain_ticks(axis: Axis, values: Sequence[float]) -> None:
@@ -182,23 +224,30 @@ def _plain_ticks(axis: Axis, values: Sequence[float]) -> None:
 
 def training(facts: Facts) -> tuple[Figure, ...]:
     """The training loss of every seed."""
-    losses = {seed: np.sqrt(report["training_loss"]) for seed, report in facts.reports.items()
-              if seed != evidence.ENSEMBLE}  # fmt: skip
+    losses = {
+        seed: np.sqrt(report["training_loss"]) for seed, report in facts.reports.items() if seed != evidence.ENSEMBLE
+    }
     first, last = (float(np.mean([of[place] for of in losses.values()])) for place in (0, -1))
     count = len(next(iter(losses.values())))
 
     def draw(axes: Axes) -> None:
         for index, of in enumerate(losses.values()):
-            axes.plot(range(1, count + 1), of, color=plots.colour(index), linewidth=1.1,
-                      marker=plots.marker(index) if count < 10 else "")  # fmt: skip
+            axes.plot(
+                range(1, count + 1),
+                of,
+                color=plots.colour(index),
+                linewidth=1.1,
+                marker=plots.marker(index) if count < 10 else "",
+            )
         axes.set_yscale("log")
         _plain_ticks(axes.yaxis, [float(value) for of in losses.values() for value in of])
         axes.set(xlabel="epoch", ylabel="RMSE while training, VMAF points", title="Training")
         plots.legend(axes, [f"seed {seed}" for seed in losses], "upper right")
 
     told = f"from {first:.2f} to {last:.2f} VMAF points in {count} epochs, mean over {len(losses)} seeds"
-    return (plots.figure("training", alt=f"Training error by epoch: {told}.", caption=f"Training error {told}",
-                         draw=draw),)  # fmt: skip
+    return (
+        plots.figure("training", alt=f"Training error by epoch: {told}.", caption=f"Training error {told}", draw=draw),
+    )
 
 
 #: What the resampled figures are called.
@@ -211,8 +260,11 @@ def bootstrap(facts: Facts) -> tuple[Figure, ...]:
         return ()
     drawn = distribution(facts.predictions, cell_facts(facts.shard, facts.evidence["folds"]))
     told = facts.evidence["uncertainty"]
-    return tuple(_distribution(name, values, told[name], told["level"])
-                 for name, values in drawn.items() if told[name]["low"] is not None)  # fmt: skip
+    return tuple(
+        _distribution(name, values, told[name], told["level"])
+        for name, values in drawn.items()
+        if told[name]["low"] is not None
+    )
 
 
 def _distribution(name: str, values: NDArray[np.float64], found: Mapping[str, Any], level: float) -> Figure:
@@ -227,9 +279,12 @@ def _distribution(name: str, values: NDArray[np.float64], found: Mapping[str, An
         axes.set(ylabel="resamples", title=title)
         axes.locator_params(axis="x", nbins=5)
 
-    return plots.figure(f"bootstrap-{name.replace('_', '-')}",
-                        alt=f"Distribution of {title} over {len(values)} resamples: {told}.",
-                        caption=f"{title}: {told}", draw=draw)  # fmt: skip
+    return plots.figure(
+        f"bootstrap-{name.replace('_', '-')}",
+        alt=f"Distribution of {title} over {len(values)} resamples: {told}.",
+        caption=f"{title}: {told}",
+        draw=draw,
+    )
 
 
 def calibration(facts: Facts) -> tuple[Figure, ...]:
@@ -242,13 +297,33 @@ def calibration(facts: Facts) -> tuple[Figure, ...]:
 
     def draw(axes: Axes) -> None:
         axes.plot(edges, edges, color=plots.INK, linewidth=0.9, linestyle="--")
-        axes.plot([one["level"] for one in levels], [one["coverage"] for one in levels], color=plots.colour(0),
-                  marker=plots.marker(0))  # fmt: skip
-        axes.plot([one["level"] for one in levels], [one["worst_group"]["coverage"] for one in levels],
-                  color=plots.colour(1), marker=plots.marker(1), linestyle="none")  # fmt: skip
+        axes.plot(
+            [one["level"] for one in levels],
+            [one["coverage"] for one in levels],
+            color=plots.colour(0),
+            marker=plots.marker(0),
+        )
+        axes.plot(
+            [one["level"] for one in levels],
+            [one["worst_group"]["coverage"] for one in levels],
+            color=plots.colour(1),
+            marker=plots.marker(1),
+            linestyle="none",
+        )
         plots.legend(axes, ["mean over groups", "worst group"], loc="lower right")
-        axes.set(xlabel="level", ylabel="share of held-out rows inside", title="Coverage of intervals", xlim=edges,
-                 ylim=(min(0.4, *(one["worst_group"]["coverage"] for one in levels)) - 0.04, 1.04))  # fmt: skip
+        axes.set(
+            xlabel="level",
+            ylabel="share of held-out rows inside",
+            title="Coverage of intervals",
+            xlim=edges,
+            ylim=(min(0.4, *(one["worst_group"]["coverage"] for one in levels)) - 0.04, 1.04),
+        )
 
-    return (plots.figure("calibration", alt=f"Coverage found by nominal level: {told}.",
-                         caption=f"Coverage by level: {told}", draw=draw),)  # fmt: skip
+    return (
+        plots.figure(
+            "calibration",
+            alt=f"Coverage found by nominal level: {told}.",
+            caption=f"Coverage by level: {told}",
+            draw=draw,
+        ),
+    )

@@ -122,8 +122,10 @@ class Facts:
 
 def together(cells: Sequence[PageCell]) -> Rows:
     """The rows of several cells."""
-    return Rows(target=np.concatenate([cell.rows.target for cell in cells]),
-                prediction=np.concatenate([cell.rows.prediction for cell in cells]))  # fmt: skip
+    return Rows(
+        target=np.concatenate([cell.rows.target for cell in cells]),
+        prediction=np.concatenate([cell.rows.prediction for cell in cells]),
+    )
 
 
 def gather(folder: Path) -> Facts:
@@ -145,11 +147,16 @@ def gather(folder: Path) -> Facts:
     geometries: list[Any] = [source["geometry"] or {} for source in shard.sources]
     timed = all("fps" in geometry for geometry in geometries)
     return Facts(
-        verdict=verdict, shard=shard, predictions=found, timed_rates=timed,
+        verdict=verdict,
+        shard=shard,
+        predictions=found,
+        timed_rates=timed,
         cells=_cells(shard, found, timed=timed) if found is not None else (),
         reports=_reports(folder, verdict["seeds"]) if judged else {},
-        taken=_taken(shard), training=_told(folder / layout.TRAINING), prereqs=_told(folder / layout.PREREQS),
-    )  # fmt: skip
+        taken=_taken(shard),
+        training=_told(folder / layout.TRAINING),
+        prereqs=_told(folder / layout.PREREQS),
+    )
 
 
 def _told(path: Path) -> Mapping[str, Any]:
@@ -173,8 +180,11 @@ def _cells(shard: Shard, found: Predictions, *, timed: bool) -> tuple[PageCell, 
         for key, begin, end in zip(mean.cells, [0, *ends[:-1].tolist()], ends.tolist(), strict=True)
     }
     geometry = {str(source["label"]): source["geometry"] for source in shard.sources}
-    cells = [PageCell(entry=entry, rows=rows[entry.key], rate=_rate(entry, geometry[entry.source] if timed else None))
-             for entry in shard.cells if entry.key in rows]  # fmt: skip
+    cells = [
+        PageCell(entry=entry, rows=rows[entry.key], rate=_rate(entry, geometry[entry.source] if timed else None))
+        for entry in shard.cells
+        if entry.key in rows
+    ]
     return tuple(sorted(cells, key=lambda cell: (cell.entry.source, cell.entry.encoder, cell.entry.cq, cell.entry.key)))
 
 
@@ -193,6 +203,8 @@ def _taken(shard: Shard) -> tuple[Taken, ...]:
         for seen in shards.observations(shard, entry):
             times = [seen[name] / unit for name, unit in _TIMES if isinstance(seen.get(name), int | float)]
             name = f"{entry.source}/{entry.encoder}/cq{entry.cq:02d}"
-            found += [Taken(name=name, seconds=time, frames=entry.rows, box=str(seen.get("box") or "not told"))
-                      for time in times[:1]]  # fmt: skip
+            found += [
+                Taken(name=name, seconds=time, frames=entry.rows, box=str(seen.get("box") or "not told"))
+                for time in times[:1]
+            ]
     return tuple(sorted(found, key=lambda one: (-one.seconds, one.name, one.box)))

@@ -51,43 +51,64 @@ def headline(verdict: Mapping[str, Any]) -> Headline:
     decided = verdict.get("decided_by") == "expert"
     worst = evidence.get("worst_source")
     return Headline(
-        word=verdict["verdict"], recommendation=verdict["recommendation"],
-        reasons=tuple(_reasons(verdict, (*asked, *(expert if decided else ())))), asked=asked, expert=expert,
+        word=verdict["verdict"],
+        recommendation=verdict["recommendation"],
+        reasons=tuple(_reasons(verdict, (*asked, *(expert if decided else ())))),
+        asked=asked,
+        expert=expert,
         decided=decided,
         numbers=_numbers(gate, evidence) if judged else (),
         worst=f"{worst['name']}: RMSE {worst['rmse']:.2f}, bias {worst['bias']:+.2f} VMAF points" if worst else "",
-    )  # fmt: skip
+    )
 
 
 def _asked(gate: Mapping[str, Any]) -> tuple[Asked, ...]:
     lowest = min(gate["per_seed_plccs"].values())
     return (
-        Asked(name="mean PLCC over seeds and folds", found=f"{gate['mean_plcc']:.4f}",
-              wanted=f"at least {gate['mean_plcc_threshold']:g}", passed=gate["mean_plcc_pass"]),
-        Asked(name="spread of PLCC over seeds", found=f"{gate['plcc_spread']:.4f}",
-              wanted=f"at most {gate['plcc_spread_max']:g}", passed=gate["plcc_spread_pass"]),
-        Asked(name="PLCC of the lowest seed", found=f"{lowest:.4f}",
-              wanted=f"at least {gate['per_seed_min']:g}", passed=gate["per_seed_pass"]),
-    )  # fmt: skip
+        Asked(
+            name="mean PLCC over seeds and folds",
+            found=f"{gate['mean_plcc']:.4f}",
+            wanted=f"at least {gate['mean_plcc_threshold']:g}",
+            passed=gate["mean_plcc_pass"],
+        ),
+        Asked(
+            name="spread of PLCC over seeds",
+            found=f"{gate['plcc_spread']:.4f}",
+            wanted=f"at most {gate['plcc_spread_max']:g}",
+            passed=gate["plcc_spread_pass"],
+        ),
+        Asked(
+            name="PLCC of the lowest seed",
+            found=f"{lowest:.4f}",
+            wanted=f"at least {gate['per_seed_min']:g}",
+            passed=gate["per_seed_pass"],
+        ),
+    )
 
 
 #: What the checks of the expert gate are about; one that is not here is called by its own name.
 _CHECKS = {
-    "mean_plcc_low_min": "lower end of the interval of mean PLCC", "group_plcc_min": "PLCC of the worst content group",
-    "ensemble_rmse_max": "RMSE of the ensemble mean", "seed_rmse_max": "largest RMSE of a seed",
-    "source_bias_max": "largest bias of a source", "encoder_bias_max": "largest bias of an encoder",
+    "mean_plcc_low_min": "lower end of the interval of mean PLCC",
+    "group_plcc_min": "PLCC of the worst content group",
+    "ensemble_rmse_max": "RMSE of the ensemble mean",
+    "seed_rmse_max": "largest RMSE of a seed",
+    "source_bias_max": "largest bias of a source",
+    "encoder_bias_max": "largest bias of an encoder",
     "baseline_plcc_loss_max": "how much higher the mean PLCC of a baseline is",
     "near_duplicates_max": "pairs of sources that show the same",
-}  # fmt: skip
+}
 
 
 def _checked(check: Mapping[str, Any]) -> Asked:
     """A check of the expert gate."""
     name, value = str(check["name"]), check["value"]
     where = "" if check["where"] is None else f" ({check['where']})"
-    return Asked(name=_CHECKS.get(name, name) + where, found="undefined" if value is None else _short(name, value),
-                 wanted=f"at {'least' if name.endswith('_min') else 'most'} {check['threshold']:g}",
-                 passed=check["passed"])  # fmt: skip
+    return Asked(
+        name=_CHECKS.get(name, name) + where,
+        found="undefined" if value is None else _short(name, value),
+        wanted=f"at {'least' if name.endswith('_min') else 'most'} {check['threshold']:g}",
+        passed=check["passed"],
+    )
 
 
 def _short(name: str, value: float) -> str:
@@ -113,6 +134,9 @@ def _numbers(gate: Mapping[str, Any], evidence: Mapping[str, Any]) -> tuple[tupl
     else:
         last = ("MAE", f"{mean['mae']:.2f}")
     return (
-        ("mean PLCC", f"{gate['mean_plcc']:.4f}"), ("spread over seeds", f"{gate['plcc_spread']:.4f}"),
-        ("RMSE", f"{mean['rmse']:.2f}"), ("bias", f"{mean['bias']:+.2f}"), last,
-    )  # fmt: skip
+        ("mean PLCC", f"{gate['mean_plcc']:.4f}"),
+        ("spread over seeds", f"{gate['plcc_spread']:.4f}"),
+        ("RMSE", f"{mean['rmse']:.2f}"),
+        ("bias", f"{mean['bias']:+.2f}"),
+        last,
+    )

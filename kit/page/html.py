@@ -22,16 +22,29 @@ def html(head: Headline, title: str, sections: Sequence[Section]) -> str:
     from markupsafe import Markup
 
     style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    policy = "; ".join((
-        "default-src 'none'", "img-src data:", f"style-src '{_hash(style)}'", f"script-src '{_hash(script)}'",
-        "base-uri 'none'", "form-action 'none'",
-    ))  # fmt: skip
-    environment = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            "img-src data:",
+            f"style-src '{_hash(style)}'",
+            f"script-src '{_hash(script)}'",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.get_template("page.html.j2").render(
-        head=head, title=title, sections=sections, version=__version__, policy=policy, reasons=MOST_REASONS,
-        style=Markup(style), script=Markup(script),  # noqa: S704 - both are files of the kit
-    )  # fmt: skip
+        head=head,
+        title=title,
+        sections=sections,
+        version=__version__,
+        policy=policy,
+        reasons=MOST_REASONS,
+        style=Markup(style),  # noqa: S704 - both are files of the kit
+        script=Markup(script),  # noqa: S704
+    )
 
 
 def _hash(text: str) -> str:

@@ -31,13 +31,34 @@ SIZE, DOTS, PNG_DOTS = (4.2, 3.2), 150, 110
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "text.parse_math": False, "font.family": "DejaVu Sans", "font.size": 9,
-    "axes.titlesize": 10, "axes.titleweight": "bold", "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8,
-    "legend.fontsize": 7.5, "legend.frameon": False, "axes.spines.top": False, "axes.spines.right": False,
-    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "axes.titlecolor": INK, "xtick.color": INK,
-    "ytick.color": INK, "axes.grid": True, "grid.color": GRID, "grid.alpha": 0.3, "grid.linewidth": 0.6,
-    "lines.linewidth": 1.6, "lines.markersize": 5, "axes.axisbelow": True, "path.simplify_threshold": 0.3,
-}  # fmt: skip
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "axes.titlecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "axes.axisbelow": True,
+    "path.simplify_threshold": 0.3,
+}
 #: Titles of sources may be long.
 _LONGEST = 34
 
@@ -81,11 +102,19 @@ def legend(axes: Axes, names: Iterable[str], loc: Place) -> None:
     from matplotlib.lines import Line2D
 
     shown = list(names)
-    handles = [Line2D([], [], color=colour(index), marker=marker(index), linestyle="none", markersize=4)
-               for index in range(len(shown))]  # fmt: skip
+    handles = [
+        Line2D([], [], color=colour(index), marker=marker(index), linestyle="none", markersize=4)
+        for index in range(len(shown))
+    ]
     if 1 < len(shown) <= 2 * len(COLOURS):
-        axes.legend(handles, [short(name) for name in shown], ncols=1 + (len(shown) > 4), handletextpad=0.1,
-                    borderaxespad=0.2, loc=loc)  # fmt: skip
+        axes.legend(
+            handles,
+            [short(name) for name in shown],
+            ncols=1 + (len(shown) > 4),
+            handletextpad=0.1,
+            borderaxespad=0.2,
+            loc=loc,
+        )
 
 
 def inlined(svg: str, name: str, alt: str) -> str:

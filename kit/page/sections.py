@@ -32,14 +32,19 @@ def sections(facts: Facts) -> Iterator[Section]:
 
 
 def _predicted(facts: Facts) -> Iterator[Block]:
-    yield Text(text="Each dot is a frame, each outline the mean of a cell; on the dashed line both are the same. Every "
-                    "source was held out of the training that predicts it.")  # fmt: skip
+    yield Text(
+        text="Each dot is a frame, each outline the mean of a cell; on the dashed line both are the same. Every "
+        "source was held out of the training that predicts it."
+    )
     if len(facts.sources) > figures.PANELS:
         yield Text(text=f"The {figures.PANELS} sources with the largest RMSE of {len(facts.sources)}.")
     yield Figures(figures=figures.predicted(facts))
     found = facts.evidence["per_source"]
-    yield Table(caption="By source, ensemble mean", columns=("source", *_AGREEMENT),
-                rows=[[label, *_agreement(found[label])] for label in facts.sources])  # fmt: skip
+    yield Table(
+        caption="By source, ensemble mean",
+        columns=("source", *_AGREEMENT),
+        rows=[[label, *_agreement(found[label])] for label in facts.sources],
+    )
 
 
 #: Columns of figures that every slice has.
@@ -48,8 +53,13 @@ _AGREEMENT = ("frames", "RMSE", "bias", "MAE", "PLCC", "SROCC", "KROCC")
 
 def _agreement(found: Mapping[str, Any]) -> list[Cell]:
     count = found.get("n", found.get("count"))
-    return [number(count, "d"), number(found["rmse"]), number(found["bias"], "+.2f"), number(found["mae"]),
-            *(number(found[name], ".4f") for name in ("plcc", "srocc", "krocc"))]  # fmt: skip
+    return [
+        number(count, "d"),
+        number(found["rmse"]),
+        number(found["bias"], "+.2f"),
+        number(found["mae"]),
+        *(number(found[name], ".4f") for name in ("plcc", "srocc", "krocc")),
+    ]
 
 
 def _errors(facts: Facts) -> Iterator[Block]:
@@ -60,11 +70,22 @@ def _errors(facts: Facts) -> Iterator[Block]:
     for encoder, cq in places:
         cells = [cell for cell in facts.cells if (cell.entry.encoder, cell.entry.cq) == (encoder, cq)]
         found = together(cells)
-        rows.append([encoder, number(cq, "d"), number(len(cells), "d"), number(len(found.target), "d"),
-                     number(found.rmse), number(found.bias, "+.2f"),
-                     number(float(abs(found.error).max()))])  # fmt: skip
-    yield Table(caption="By encoder and quality point, ensemble mean", rows=rows,
-                columns=("encoder", "quality point", "cells", "frames", "RMSE", "bias", "largest"))  # fmt: skip
+        rows.append(
+            [
+                encoder,
+                number(cq, "d"),
+                number(len(cells), "d"),
+                number(len(found.target), "d"),
+                number(found.rmse),
+                number(found.bias, "+.2f"),
+                number(float(abs(found.error).max())),
+            ]
+        )
+    yield Table(
+        caption="By encoder and quality point, ensemble mean",
+        rows=rows,
+        columns=("encoder", "quality point", "cells", "frames", "RMSE", "bias", "largest"),
+    )
 
 
 def _folds(facts: Facts) -> Iterator[Block]:
@@ -75,27 +96,46 @@ def _folds(facts: Facts) -> Iterator[Block]:
     rows: list[Row] = []
     for label, fold in mean.items():
         of = [seeds[seed][label]["plcc"] for seed in seeds]
-        rows.append([label, number(fold["n_val"], "d"), *(number(value, ".4f", bad=value < least) for value in of),
-                     number(fold["plcc"], ".4f"), number(fold["rmse"]), number(fold["bias"], "+.2f")])  # fmt: skip
-    yield Table(caption="PLCC by held-out fold and seed; RMSE and bias of the ensemble mean",
-                columns=("held out", "frames", *(f"seed {seed}" for seed in seeds), "ensemble", "RMSE", "bias"),
-                rows=rows)  # fmt: skip
+        rows.append(
+            [
+                label,
+                number(fold["n_val"], "d"),
+                *(number(value, ".4f", bad=value < least) for value in of),
+                number(fold["plcc"], ".4f"),
+                number(fold["rmse"]),
+                number(fold["bias"], "+.2f"),
+            ]
+        )
+    yield Table(
+        caption="PLCC by held-out fold and seed; RMSE and bias of the ensemble mean",
+        columns=("held out", "frames", *(f"seed {seed}" for seed in seeds), "ensemble", "RMSE", "bias"),
+        rows=rows,
+    )
     whole = facts.evidence["per_seed"]
-    yield Table(caption="By seed, all frames", columns=("seed", "mean PLCC over folds", *_AGREEMENT),
-                rows=[[number(int(seed), "d"), number(facts.verdict["gate"]["per_seed_plccs"][seed], ".4f"),
-                       *_agreement(found)] for seed, found in whole.items()])  # fmt: skip
+    yield Table(
+        caption="By seed, all frames",
+        columns=("seed", "mean PLCC over folds", *_AGREEMENT),
+        rows=[
+            [number(int(seed), "d"), number(facts.verdict["gate"]["per_seed_plccs"][seed], ".4f"), *_agreement(found)]
+            for seed, found in whole.items()
+        ],
+    )
 
 
 def _rate_quality(facts: Facts) -> Iterator[Block]:
     unit = "" if facts.timed_rates else " The frame rate is not known, so bits are counted a frame."
-    yield Text(text="Solid with filled markers: the teacher. Dotted with open markers: the prediction. Every point is "
-                    "a cell, its score the mean over frames." + unit)  # fmt: skip
+    yield Text(
+        text="Solid with filled markers: the teacher. Dotted with open markers: the prediction. Every point is "
+        "a cell, its score the mean over frames." + unit
+    )
     yield Figures(figures=figures.rate_quality(facts))
 
 
 def _training(facts: Facts) -> Iterator[Block]:
-    yield Text(text="Square root of the mean squared error of each epoch while it went on (dropout on), mean over the "
-                    "members of a seed. It is told by whoever trained; nothing in a bundle proves it.")  # fmt: skip
+    yield Text(
+        text="Square root of the mean squared error of each epoch while it went on (dropout on), mean over the "
+        "members of a seed. It is told by whoever trained; nothing in a bundle proves it."
+    )
     yield Figures(figures=figures.training(facts))
 
 
@@ -104,21 +144,37 @@ def _training(facts: Facts) -> Iterator[Block]:
 
 def _cells(facts: Facts) -> Iterator[Block]:
     if facts.taken:
-        yield Table(caption=f"The slowest of {len(facts.taken)} cells", columns=("cell", "seconds", "frames/s", "box"),
-                    rows=[[one.name, number(one.seconds, ".3g"),
-                           number(one.frames / one.seconds if one.seconds else None, ".3g"), one.box]
-                          for one in facts.taken[:_SLOWEST]])  # fmt: skip
+        yield Table(
+            caption=f"The slowest of {len(facts.taken)} cells",
+            columns=("cell", "seconds", "frames/s", "box"),
+            rows=[
+                [
+                    one.name,
+                    number(one.seconds, ".3g"),
+                    number(one.frames / one.seconds if one.seconds else None, ".3g"),
+                    one.box,
+                ]
+                for one in facts.taken[:_SLOWEST]
+            ],
+        )
     else:
         yield Text(text="The corpus does not tell how long its cells took.")
     if not facts.failed:
         yield Text(text="No cell failed.")
         return
-    yield Table(caption=f"{len(facts.failed)} failed cells", columns=("cell", "tries", "reason"),
-                rows=[[_failed_name(one), number(one.tries, "d"), Cell(text=one.reason.split("\n")[0], bad=True)]
-                      for one in facts.failed])  # fmt: skip
+    yield Table(
+        caption=f"{len(facts.failed)} failed cells",
+        columns=("cell", "tries", "reason"),
+        rows=[
+            [_failed_name(one), number(one.tries, "d"), Cell(text=one.reason.split("\n")[0], bad=True)]
+            for one in facts.failed
+        ],
+    )
     for one in facts.failed:
-        yield Details(title=f"{_failed_name(one)}: command and stderr",
-                      text="\n\n".join(text for text in (one.command, one.stderr_tail) if text))  # fmt: skip
+        yield Details(
+            title=f"{_failed_name(one)}: command and stderr",
+            text="\n\n".join(text for text in (one.command, one.stderr_tail) if text),
+        )
 
 
 def _failed_name(failed: Any) -> str:
@@ -129,7 +185,8 @@ def _provenance(facts: Facts) -> Iterator[Block]:
     verdict, made = facts.verdict, facts.verdict["run_provenance"]
     teacher = verdict["corpus"]["teacher"] or {"id": "not told", "sha256": None}
     lines = {
-        "made (UTC)": verdict["generated_at_utc"], "kit": made["kit_version"],
+        "made (UTC)": verdict["generated_at_utc"],
+        "kit": made["kit_version"],
         "entry point, SHA-256": made["entrypoint"].get("sha256") or "not told",
         "corpus, SHA-256": verdict["corpus"]["sha256"],
         "predictions, SHA-256": verdict["evidence"]["predictions_sha256"] or "none",
@@ -139,15 +196,25 @@ def _provenance(facts: Facts) -> Iterator[Block]:
         "seeds and folds": f"{', '.join(map(str, verdict['seeds']))}; {verdict['evidence']['folds']}",
         "corpus": "{cells} cells, {rows} rows, {sources} sources in {groups} groups".format_map(verdict["corpus"]),
         **{name: str(value or "not there") for name, value in made["versions"].items()},
-    }  # fmt: skip
+    }
     if "ffmpeg" in facts.prereqs:
         lines["ffmpeg"] = str(facts.prereqs["ffmpeg"].get("version"))
     yield Table(caption="What this was made of", columns=("what", "value"), rows=[[*line] for line in lines.items()])
-    yield Table(caption="Boxes", columns=("box", "platform", "cells", "rows", "encoders and builds", "scorer"), rows=[
-        [box.name, box.platform or "not told", number(box.cells, "d"), number(box.rows, "d"),
-         "; ".join(f"{name}: {', '.join(builds) or 'not told'}" for name, builds in box.encoders.items()),
-         "; ".join(f"{scorer['id']} ({scorer['version']})" for scorer in box.scorers) or "not told"]
-        for box in facts.shard.boxes])  # fmt: skip
+    yield Table(
+        caption="Boxes",
+        columns=("box", "platform", "cells", "rows", "encoders and builds", "scorer"),
+        rows=[
+            [
+                box.name,
+                box.platform or "not told",
+                number(box.cells, "d"),
+                number(box.rows, "d"),
+                "; ".join(f"{name}: {', '.join(builds) or 'not told'}" for name, builds in box.encoders.items()),
+                "; ".join(f"{scorer['id']} ({scorer['version']})" for scorer in box.scorers) or "not told",
+            ]
+            for box in facts.shard.boxes
+        ],
+    )
 
 
 # -------------------------------------------------------------------------------------------- which parts there are

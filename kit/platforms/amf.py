@@ -26,10 +26,13 @@ class Amf:
         value = str(5 * cq if encoder == "av1_amf" else cq)
         qps = ("-qp_i", value, "-qp_p", value) + (() if encoder == "hevc_amf" else ("-qp_b", value))
         return EncodeSettings(
-            encoder=encoder, preset="balanced", cq=cq,
+            encoder=encoder,
+            preset="balanced",
+            cq=cq,
             argv=("-c:v", encoder, "-usage", "transcoding", "-quality", "balanced", "-rc", "cqp", *qps),
-            encode_pix_fmt="p010le" if score == "yuv420p10le" else "nv12", score_pix_fmt=score,
-        )  # fmt: skip
+            encode_pix_fmt="p010le" if score == "yuv420p10le" else "nv12",
+            score_pix_fmt=score,
+        )
 
     def device(self, facts: HostFacts) -> Device:
         """Nothing to say: the runtime finds the device."""

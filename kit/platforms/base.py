@@ -73,8 +73,12 @@ def score_format(encoder: str, pix_fmt: str, accepted: Sequence[str]) -> str:
 
     def distance(name: str) -> tuple[bool, int, bool, int]:
         fmt = PIXEL_FORMATS[name]
-        return (fmt.bits < source.bits, abs(fmt.bits - source.bits), fmt.chroma > source.chroma,
-                abs(fmt.chroma - source.chroma))  # fmt: skip
+        return (
+            fmt.bits < source.bits,
+            abs(fmt.bits - source.bits),
+            fmt.chroma > source.chroma,
+            abs(fmt.chroma - source.chroma),
+        )
 
     if not accepted:
         raise BadInput(f"{encoder} cannot take {pix_fmt}")

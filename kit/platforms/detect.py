@@ -83,8 +83,10 @@ def narrowed(facts: HostFacts, *, gpu: int | None, render_node: str | None, cuda
         if not gpus:
             hidden = any(seen.index == gpu for seen in facts.gpus)
             there = "; ".join(f"{seen.index}: {seen}" for seen in facts.gpus) or facts.nvidia_problem
-            raise BadInput(f"--gpu {gpu}: {'CUDA_VISIBLE_DEVICES hides it' if hidden else 'no such GPU'}",
-                           hint=f"nvidia-smi: {there}.")  # fmt: skip
+            raise BadInput(
+                f"--gpu {gpu}: {'CUDA_VISIBLE_DEVICES hides it' if hidden else 'no such GPU'}",
+                hint=f"nvidia-smi: {there}.",
+            )
     if render_node is not None:
         nodes = tuple(node for node in nodes if node.name == render_node)
         if not nodes:
@@ -135,10 +137,16 @@ def probe_host(processes: Processes) -> HostFacts:
     gpus, problem = _nvidia(processes) if system == "Linux" else ((), "not looked for")
     names = sorted(path.name for path in RENDER_NODES.glob("renderD*"))
     return HostFacts(
-        system=system, machine=machine, cores=usable_cores(), memory_bytes=_memory(),
-        wsl="microsoft" in platform.release().lower(), container=_in_container(), gpus=gpus, nvidia_problem=problem,
+        system=system,
+        machine=machine,
+        cores=usable_cores(),
+        memory_bytes=_memory(),
+        wsl="microsoft" in platform.release().lower(),
+        container=_in_container(),
+        gpus=gpus,
+        nvidia_problem=problem,
         nodes=tuple(_node(name, processes) for name in names),
-    )  # fmt: skip
+    )
 
 
 def usable_cores() -> int:
@@ -165,9 +173,14 @@ def _probe_mac(machine: str, processes: Processes) -> HostFacts:
     known = parse_sysctl("\n".join(facts.values()))
     chip = parse_chip(_output(["system_profiler", "SPHardwareDataType", "-json"], processes))
     return HostFacts(
-        system="Darwin", machine=machine, cores=usable_cores(), memory_bytes=_memory(), chip=chip,
-        translated=known.get("sysctl.proc_translated") == "1", nvidia_problem="macOS",
-    )  # fmt: skip
+        system="Darwin",
+        machine=machine,
+        cores=usable_cores(),
+        memory_bytes=_memory(),
+        chip=chip,
+        translated=known.get("sysctl.proc_translated") == "1",
+        nvidia_problem="macOS",
+    )
 
 
 def _output(argv: list[str], processes: Processes) -> str:

@@ -12,8 +12,15 @@ from pathlib import Path
 RENDER_NODES = Path("/dev/dri")
 
 #: Columns asked of nvidia-smi; no uuid, serial number or PCI address among them.
-NVIDIA_FIELDS = ("index", "name", "driver_version", "compute_cap", "memory.total", "encoder.stats.sessionCount",
-                 "mig.mode.current")  # fmt: skip
+NVIDIA_FIELDS = (
+    "index",
+    "name",
+    "driver_version",
+    "compute_cap",
+    "memory.total",
+    "encoder.stats.sessionCount",
+    "mig.mode.current",
+)
 #: What nvidia-smi and vainfo are known to say when they cannot answer; their other words may name addresses.
 NVIDIA_SAYS = (
     "couldn't communicate with the NVIDIA driver",

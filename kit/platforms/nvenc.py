@@ -51,10 +51,13 @@ class Nvenc:
         score = score_format(encoder, pix_fmt, accepted)
         value = scale_63(cq) if encoder == "av1_nvenc" else max(1, cq)
         return EncodeSettings(
-            encoder=encoder, preset="p4", cq=cq,
+            encoder=encoder,
+            preset="p4",
+            cq=cq,
             argv=("-c:v", encoder, "-rc", "vbr", "-cq", str(value), "-b:v", "0", "-preset", "p4"),
-            encode_pix_fmt="p010le" if score == "yuv420p10le" else score, score_pix_fmt=score,
-        )  # fmt: skip
+            encode_pix_fmt="p010le" if score == "yuv420p10le" else score,
+            score_pix_fmt=score,
+        )
 
     def device(self, facts: HostFacts) -> Device:
         """The GPU by CUDA's number; without several there is nothing to choose."""
@@ -82,8 +85,14 @@ class Nvenc:
         gpu = facts.gpus[0]
         told = [_used(facts)] if works else [_unused(gpu)]
         if gpu.mig:
-            told.append(Finding(check="GPU partitions", status="warning", found=f"{gpu.name} is split (MIG)",
-                                remedy="Switch MIG off if its encoder is wanted."))  # fmt: skip
+            told.append(
+                Finding(
+                    check="GPU partitions",
+                    status="warning",
+                    found=f"{gpu.name} is split (MIG)",
+                    remedy="Switch MIG off if its encoder is wanted.",
+                )
+            )
         if gpu.sessions:
             text = f"{gpu.sessions} encode sessions of other programs are open"
             told.append(
@@ -101,6 +110,7 @@ def _unused(gpu: NvidiaGpu) -> Finding:
     old = _version(gpu.driver) < _DRIVER_OF_BUNDLED
     remedy = (
         "The bundled ffmpeg's NVENC asks for driver 610 or later: install it, or an ffmpeg of the system on PATH."
-        if old else "See its encoders above."
-    )  # fmt: skip
+        if old
+        else "See its encoders above."
+    )
     return Finding(check="GPU", status="warning", found=f"{gpu} is there, and NVENC does not work", remedy=remedy)

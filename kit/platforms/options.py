@@ -15,8 +15,15 @@ from kit.video.ffmpeg import Ffmpeg
 
 #: ``(from 0 to 51)``, with the names ffmpeg gives to the ends of an integer's range.
 _RANGE = re.compile(r"\(from (\S+) to ([^\s)]+)\)")
-_LIMITS = {"INT_MIN": -(2.0**31), "INT_MAX": 2.0**31 - 1, "I64_MAX": 2.0**63, "-I64_MAX": -(2.0**63), "FLT_MAX": 3.4e38,
-           "-FLT_MAX": -3.4e38, "UINT32_MAX": 2.0**32 - 1}  # fmt: skip
+_LIMITS = {
+    "INT_MIN": -(2.0**31),
+    "INT_MAX": 2.0**31 - 1,
+    "I64_MAX": 2.0**63,
+    "-I64_MAX": -(2.0**63),
+    "FLT_MAX": 3.4e38,
+    "-FLT_MAX": -3.4e38,
+    "UINT32_MAX": 2.0**32 - 1,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +140,13 @@ def table(checks: Sequence[OptionCheck]) -> list[dict[str, str]]:
     for check in checks:
         shown = ", ".join(check.values) if len(check.values) < 5 else f"{check.values[0]} … {check.values[-1]}"
         result = check.problem or ("left out" if not check.option else "pass")
-        rows.append({"encoder": check.encoder, "option": check.option, "values": shown, "allowed": check.allowed,
-                     "result": result})  # fmt: skip
+        rows.append(
+            {
+                "encoder": check.encoder,
+                "option": check.option,
+                "values": shown,
+                "allowed": check.allowed,
+                "result": result,
+            }
+        )
     return rows

@@ -119,9 +119,13 @@ def _clip(folder: Path, pix_fmt: str) -> SourceFile:
             luma = (32 + ((x + 3 * t) // 4 + y // 3) % 160 + np.roll(noise, t, axis=1)) << (fmt.bits - 8)
             stream.write(luma.astype(dtype).tobytes() + chroma.astype(dtype).tobytes())
     geometry = Geometry(
-        width=PROBE_WIDTH, height=PROBE_HEIGHT, pix_fmt=pix_fmt, range="tv",
-        fps=Fraction(PROBE_FPS), frames=PROBE_FRAMES,
-    )  # fmt: skip
+        width=PROBE_WIDTH,
+        height=PROBE_HEIGHT,
+        pix_fmt=pix_fmt,
+        range="tv",
+        fps=Fraction(PROBE_FPS),
+        frames=PROBE_FRAMES,
+    )
     return SourceFile(path=path, kind="yuv", label="probe", geometry=geometry)
 
 
@@ -147,9 +151,14 @@ def _try_variant(name: str, variant: str, clips: Sequence[SourceFile], bench: _B
             start = time.monotonic()
             try:
                 said = base.run(
-                    FilterScorer(ffmpeg=bench.scoring), work, bench.ffmpeg, processes=bench.processes,
-                    scratch=Path(folder), tried=f"probing {name}", limit=Patience(total=60),
-                )  # fmt: skip
+                    FilterScorer(ffmpeg=bench.scoring),
+                    work,
+                    bench.ffmpeg,
+                    processes=bench.processes,
+                    scratch=Path(folder),
+                    tried=f"probing {name}",
+                    limit=Patience(total=60),
+                )
             except ToolFailed as error:
                 return _left_out(name, error.stderr_tail or error.message)
             seconds = time.monotonic() - start
@@ -163,10 +172,14 @@ def _try_variant(name: str, variant: str, clips: Sequence[SourceFile], bench: _B
             if decoded != PROBE_FRAMES:
                 return _left_out(name, f"{PROBE_FRAMES} frames in, {decoded} frames out")
     return ReadyEncoder(
-        name=name, family=family.name, build=family.build(stream, bench.ffmpeg.version, bench.facts), variant=variant,
-        device=device, max_parallel=family.max_parallel(bench.facts),
+        name=name,
+        family=family.name,
+        build=family.build(stream, bench.ffmpeg.version, bench.facts),
+        variant=variant,
+        device=device,
+        max_parallel=family.max_parallel(bench.facts),
         megapixels_per_second=PROBE_WIDTH * PROBE_HEIGHT * PROBE_FRAMES / 1e6 / seconds,
-    )  # fmt: skip
+    )
 
 
 def _left_out(name: str, stderr: str) -> LeftOut:

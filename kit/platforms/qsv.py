@@ -41,10 +41,13 @@ class Qsv:
         score = score_format(encoder, pix_fmt, accepted)
         knob, scale = ("-q:v", 5 if encoder == "av1_qsv" else 1) if variant == _CQP else ("-global_quality", 1)
         return EncodeSettings(
-            encoder=encoder, preset="medium", cq=cq,
+            encoder=encoder,
+            preset="medium",
+            cq=cq,
             argv=("-c:v", encoder, knob, str(scale * max(1, cq)), "-preset", "medium"),
-            encode_pix_fmt="p010le" if score == "yuv420p10le" else "nv12", score_pix_fmt=score,
-        )  # fmt: skip
+            encode_pix_fmt="p010le" if score == "yuv420p10le" else "nv12",
+            score_pix_fmt=score,
+        )
 
     def device(self, facts: HostFacts) -> Device:
         """The first node with Intel's driver, else the first render node there is."""
@@ -74,5 +77,11 @@ class Qsv:
         text += f"; also {', '.join(others)}, see --render-node" if others else ""
         if works:
             return (Finding(check="Intel GPU", status="pass", found=text),)
-        return (Finding(check="Intel GPU", status="warning", found=f"{text}; Quick Sync does not work",
-                        remedy="See its encoders above."),)  # fmt: skip
+        return (
+            Finding(
+                check="Intel GPU",
+                status="warning",
+                found=f"{text}; Quick Sync does not work",
+                remedy="See its encoders above.",
+            ),
+        )

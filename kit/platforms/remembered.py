@@ -57,9 +57,12 @@ class Memory:
     def _path(self, name: str) -> Path:
         facts = replace(self.facts, gpus=tuple(replace(gpu, sessions=None) for gpu in self.facts.gpus))
         told = {
-            "kit": __version__, "encoder": name, "pix_fmts": sorted(self.pix_fmts), "facts": asdict(facts),
+            "kit": __version__,
+            "encoder": name,
+            "pix_fmts": sorted(self.pix_fmts),
+            "facts": asdict(facts),
             "ffmpegs": [_identity(self.ffmpeg), _identity(self.scoring)],
-        }  # fmt: skip
+        }
         return self.folder / f"{sha256_json(told)[:32]}.json"
 
 

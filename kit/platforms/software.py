@@ -41,9 +41,13 @@ class Software:
         fmt = score_format(encoder, pix_fmt, _ACCEPTED[encoder])
         preset, knobs = _knobs(encoder, cq)
         return EncodeSettings(
-            encoder=encoder, preset=preset, cq=cq, argv=("-c:v", encoder, *knobs, "-threads", "1"),
-            encode_pix_fmt=fmt, score_pix_fmt=fmt,
-        )  # fmt: skip
+            encoder=encoder,
+            preset=preset,
+            cq=cq,
+            argv=("-c:v", encoder, *knobs, "-threads", "1"),
+            encode_pix_fmt=fmt,
+            score_pix_fmt=fmt,
+        )
 
     def device(self, facts: HostFacts) -> Device:
         """Nothing to say: there is no device."""

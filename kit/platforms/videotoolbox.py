@@ -30,10 +30,13 @@ class VideoToolbox:
         profile = ("-profile:v", "main10") if score == "yuv420p10le" else ()
         quality = min(99, max(1, 100 - 2 * cq))
         return EncodeSettings(
-            encoder=encoder, preset="", cq=cq,
+            encoder=encoder,
+            preset="",
+            cq=cq,
             argv=("-c:v", encoder, "-q:v", str(quality), "-realtime", "0", "-allow_sw", "0", *profile),
-            encode_pix_fmt="p010le" if score == "yuv420p10le" else score, score_pix_fmt=score,
-        )  # fmt: skip
+            encode_pix_fmt="p010le" if score == "yuv420p10le" else score,
+            score_pix_fmt=score,
+        )
 
     def device(self, facts: HostFacts) -> Device:
         """Nothing to say: there is one media engine."""

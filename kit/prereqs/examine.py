@@ -211,9 +211,13 @@ def _check_ffmpeg(seen: Examined) -> None:
     elif encoding is seen.ffmpeg:
         seen.add("ffmpeg", "pass", f"{encoding.version}, {encoding.origin}")
     else:
-        seen.add("ffmpeg", "pass", f"{encoding.version}, {encoding.origin}: encodes; "
-                 f"{seen.ffmpeg.version}, {seen.ffmpeg.origin}: decodes and scores what comes through a pipe, since "
-                 f"the first lacks {', '.join(encoding.lacks)}")  # fmt: skip
+        seen.add(
+            "ffmpeg",
+            "pass",
+            f"{encoding.version}, {encoding.origin}: encodes; "
+            f"{seen.ffmpeg.version}, {seen.ffmpeg.origin}: decodes and scores what comes through a pipe, since "
+            f"the first lacks {', '.join(encoding.lacks)}",
+        )
 
 
 def scorer_for(config: RunConfig, tag: str, ffmpeg: Ffmpeg, session: Session) -> CellScorer:
@@ -223,9 +227,13 @@ def scorer_for(config: RunConfig, tag: str, ffmpeg: Ffmpeg, session: Session) ->
         PrerequisiteFailed: it does not run.
     """
     return choose.located(
-        config.vmaf_bin, origin=config.origins.get("vmaf_bin", ""), folder=own.folder(KIT_ROOT, tag),
-        backend=config.scorer_backend, ffmpeg=ffmpeg, processes=session.processes,
-    )  # fmt: skip
+        config.vmaf_bin,
+        origin=config.origins.get("vmaf_bin", ""),
+        folder=own.folder(KIT_ROOT, tag),
+        backend=config.scorer_backend,
+        ffmpeg=ffmpeg,
+        processes=session.processes,
+    )
 
 
 def _check_scorer(seen: Examined, ffmpeg: Ffmpeg) -> None:
@@ -250,9 +258,12 @@ def open_sources(config: RunConfig, session: Session, ffmpeg: Ffmpeg) -> Opened:
         Several: clips that cannot be used, or clips of the data set asked for that are not there.
     """
     return open_folder(
-        reference_folder(config, session), asked="dir" if config.demo else config.dataset, assumed=config.geometry,
-        tools=Tools(ffmpeg=ffmpeg, processes=session.processes), cache=session.cache,
-    )  # fmt: skip
+        reference_folder(config, session),
+        asked="dir" if config.demo else config.dataset,
+        assumed=config.geometry,
+        tools=Tools(ffmpeg=ffmpeg, processes=session.processes),
+        cache=session.cache,
+    )
 
 
 def identify(found: Prereqs, session: Session) -> tuple[Source, ...]:
@@ -306,9 +317,14 @@ def _check_encoders(seen: Examined, ffmpeg: Ffmpeg) -> None:
 
     def try_out(names: tuple[str, ...]) -> None:
         probed = probe(
-            names, pix_fmts, ffmpeg=seen.encoding or ffmpeg, scoring=ffmpeg, facts=seen.facts,
-            processes=seen.session.processes, cache=seen.session.cache,
-        )  # fmt: skip
+            names,
+            pix_fmts,
+            ffmpeg=seen.encoding or ffmpeg,
+            scoring=ffmpeg,
+            facts=seen.facts,
+            processes=seen.session.processes,
+            cache=seen.session.cache,
+        )
         if probed.remembered:
             text = f"{', '.join(probed.remembered)}: remembered from less than a day ago, same ffmpeg and driver"
             seen.add("probe", "pass", text)
@@ -351,21 +367,32 @@ def _try_path(
     if other is None:
         return (), left_out
     probed = probe(
-        tuple(why), pix_fmts, ffmpeg=other, scoring=scoring, facts=seen.facts, processes=seen.session.processes,
+        tuple(why),
+        pix_fmts,
+        ffmpeg=other,
+        scoring=scoring,
+        facts=seen.facts,
+        processes=seen.session.processes,
         cache=seen.session.cache,
-    )  # fmt: skip
+    )
     if probed.ready:
         seen.path_ffmpeg = other
     for encoder in probed.ready:
-        seen.add(f"encoder {encoder.name}", "pass", f"{_in_words(encoder)}; encoded by the ffmpeg on PATH "
-                 f"({other.version}), since the bundled one says: {why[encoder.name].reason}")  # fmt: skip
+        seen.add(
+            f"encoder {encoder.name}",
+            "pass",
+            f"{_in_words(encoder)}; encoded by the ffmpeg on PATH "
+            f"({other.version}), since the bundled one says: {why[encoder.name].reason}",
+        )
     said = {lost.name: lost.reason for lost in probed.left_out}
     works = {encoder.name for encoder in probed.ready}
     still = (
         replace(lost, reason=f"{lost.reason}; with the ffmpeg on PATH ({other.version}): {said[lost.name]}")
-        if lost.name in said else lost
-        for lost in left_out if lost.name not in works
-    )  # fmt: skip
+        if lost.name in said
+        else lost
+        for lost in left_out
+        if lost.name not in works
+    )
     return tuple(replace(encoder, on_path=True) for encoder in probed.ready), tuple(still)
 
 

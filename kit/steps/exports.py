@@ -42,13 +42,13 @@ def make(config: RunConfig, shard: Shard, verdict: Mapping[str, Any], session: S
     arch = architecture(config.arch)
     fitted = [restored(arch, members[seed, whole.held_out].arrays) for seed in seeds]
     networks, scale = [network for network, _ in fitted], fitted[0][1]
-    origin = Origin(verdict=verdict, recipe=recipe(config), scale=scale,
-                    device=choose(config.device).kind, seeds=seeds)  # fmt: skip
+    origin = Origin(verdict=verdict, recipe=recipe(config), scale=scale, device=choose(config.device).kind, seeds=seeds)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=config.out_dir) as temporary:
         folder = Path(temporary) / layout.EXPORTS
         folder.mkdir()
-        models = [_model(folder, origin, [network], rows, seed=seed)
-                  for seed, network in zip(seeds, networks, strict=True)]  # fmt: skip
+        models = [
+            _model(folder, origin, [network], rows, seed=seed) for seed, network in zip(seeds, networks, strict=True)
+        ]
         if len(networks) > 1:
             models.append(_model(folder, origin, networks, rows, seed=None))
         _describe(folder, models, config, shard, session)
@@ -68,9 +68,10 @@ def _model(folder: Path, origin: Origin, networks: Sequence[Network], rows: Tabl
 def _describe(folder: Path, models: Sequence[Model], config: RunConfig, shard: Shard, session: Session) -> None:
     """Write sidecars and registry, each as its schema has it."""
     inputs = {
-        "corpus": shard.folder / shards.MANIFEST, "verdict": config.out_dir / layout.verdict_file("PROMOTE"),
+        "corpus": shard.folder / shards.MANIFEST,
+        "verdict": config.out_dir / layout.verdict_file("PROMOTE"),
         "predictions": config.out_dir / layout.PREDICTIONS,
-    }  # fmt: skip
+    }
     for model in models:
         made_by = block(config, session, inputs=inputs, outputs=[f"{layout.EXPORTS}/{model.id}.onnx"])
         _write(folder / f"{model.id}.json", "sidecar", sidecar(model, made_by))
@@ -86,16 +87,29 @@ def _write(path: Path, schema: str, value: Mapping[str, object]) -> None:
 def _show(models: Sequence[Model], config: RunConfig, session: Session) -> None:
     """What has been made."""
     folder = config.out_dir / layout.EXPORTS
-    session.ui.table("Models", ("file", "size", "SHA-256", "onnxruntime against torch"), [
-        Row(cells=(f"{layout.EXPORTS}/{model.id}.onnx", size((folder / f"{model.id}.onnx").stat().st_size),
-                   model.sha256[:16], f"{model.checked.largest:.1e} at most on {model.checked.rows} rows"))
-        for model in models])  # fmt: skip
+    session.ui.table(
+        "Models",
+        ("file", "size", "SHA-256", "onnxruntime against torch"),
+        [
+            Row(
+                cells=(
+                    f"{layout.EXPORTS}/{model.id}.onnx",
+                    size((folder / f"{model.id}.onnx").stat().st_size),
+                    model.sha256[:16],
+                    f"{model.checked.largest:.1e} at most on {model.checked.rows} rows",
+                )
+            )
+            for model in models
+        ],
+    )
     if len(models) == 1:
         session.ui.say("One seed has no spread: there is no ensemble in one file.")
     origin = models[0].origin
     if origin.arch.codec_aware and origin.untrained_encoders:
-        session.ui.say(f"The corpus shows {', '.join(origin.trained_encoders) or 'no encoder of the vocabulary'}; for "
-                       f"{len(origin.untrained_encoders)} other encoders the models are untrained.")  # fmt: skip
+        session.ui.say(
+            f"The corpus shows {', '.join(origin.trained_encoders) or 'no encoder of the vocabulary'}; for "
+            f"{len(origin.untrained_encoders)} other encoders the models are untrained."
+        )
 
 
 def listed(config: RunConfig, seeds: Sequence[int], corpus_sha256: str) -> list[str]:

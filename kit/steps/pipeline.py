@@ -20,7 +20,7 @@ from kit.options.values import TOLERANCES
 from kit.page.make import make as make_page
 from kit.steps import step_01_prereqs, step_02_adopt, step_02_corpus, step_03_train, step_04_verdict, step_05_bundle
 from kit.steps.results import Verdict
-from kit.system.fsio import (  # fmt: skip
+from kit.system.fsio import (
     TEMPORARY_PREFIX,
     locked,
     read_json,
@@ -175,8 +175,9 @@ def exit_code(results: dict[str, Any], last: Any, *, verdict_decides: bool) -> i
 
 def _remembered(config: RunConfig) -> dict[str, object]:
     """``config.json``: stays in the run folder, is not bundled, and lets a step be run again alone."""
-    options = {name: {"value": text, "origin": config.origins.get(name, "default")}
-               for name, text in as_texts(config).items()}  # fmt: skip
+    options = {
+        name: {"value": text, "origin": config.origins.get(name, "default")} for name, text in as_texts(config).items()
+    }
     return {"schema_version": contract.SCHEMA_VERSION, "options": options}
 
 

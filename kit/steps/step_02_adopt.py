@@ -34,8 +34,9 @@ def run(config: RunConfig, previous: None, session: Session) -> Shard:
     if config.origins["teacher"] != "default" and given.teacher is not None:
         asked = teachers.resolve(config.teacher)
         if asked.identity != given.teacher.identity:
-            raise BadInput(f"{config.corpus} has the teacher {given.teacher}, asked for is {asked}",
-                           hint="Leave --teacher out.")  # fmt: skip
+            raise BadInput(
+                f"{config.corpus} has the teacher {given.teacher}, asked for is {asked}", hint="Leave --teacher out."
+            )
     shard = replace(given, folder=folder, allow_partial=config.allow_partial)
     if there.resolve() != folder.resolve():
         _refuse_other(folder, given)
@@ -54,8 +55,10 @@ def _refuse_other(folder: Path, given: Shard) -> None:
         return
     own = shards.read_manifest(folder)
     if own.corpus_sha256 != given.corpus_sha256:
-        raise BadInput(f"{folder} is another corpus, {own.corpus_sha256[:12]}; expected {given.corpus_sha256[:12]}",
-                       hint="Give another --out-dir.")  # fmt: skip
+        raise BadInput(
+            f"{folder} is another corpus, {own.corpus_sha256[:12]}; expected {given.corpus_sha256[:12]}",
+            hint="Give another --out-dir.",
+        )
 
 
 def _copy(given: Shard, folder: Path) -> None:
@@ -63,17 +66,24 @@ def _copy(given: Shard, folder: Path) -> None:
     report = Path(layout.MERGE_REPORT).name
     pairs = [(given.folder / report, folder / report)] if (given.folder / report).is_file() else []
     for entry in given.cells:
-        pairs += [(shards.observed_path(given.folder, entry.path), shards.observed_path(folder, entry.path)),
-                  (given.folder / entry.path, folder / entry.path)]  # fmt: skip
+        pairs += [
+            (shards.observed_path(given.folder, entry.path), shards.observed_path(folder, entry.path)),
+            (given.folder / entry.path, folder / entry.path),
+        ]
     for source, target in pairs:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
 
 
 def _report(shard: Shard, session: Session) -> None:
-    session.ui.table("Boxes", ("box", "platform", "encoders", "cells", "rows"), [
-        Row(cells=(box.name, box.platform or "not told", ", ".join(box.encoders), str(box.cells), str(box.rows)))
-        for box in shard.boxes])  # fmt: skip
+    session.ui.table(
+        "Boxes",
+        ("box", "platform", "encoders", "cells", "rows"),
+        [
+            Row(cells=(box.name, box.platform or "not told", ", ".join(box.encoders), str(box.cells), str(box.rows)))
+            for box in shard.boxes
+        ],
+    )
     session.ui.say(
         f"Corpus: {len(shard.cells)} cells, {shard.rows} rows, {len(shard.sources)} sources, "
         f"{len(shard.failed)} failed cells; corpus.sha256 {shard.corpus_sha256[:12]}"

@@ -55,10 +55,16 @@ def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
     folder.mkdir(parents=True, exist_ok=True)
     sources = identify(previous, session)
     bench = Bench(
-        ffmpeg=previous.encoding, path_ffmpeg=previous.path_ffmpeg, scorer=previous.scored_by,
-        processes=session.processes, folder=folder, box=config.box,
-        platform=previous.platform.tag, corpus="demo" if config.demo else "local", stall_timeout=config.stall_timeout,
-    )  # fmt: skip
+        ffmpeg=previous.encoding,
+        path_ffmpeg=previous.path_ffmpeg,
+        scorer=previous.scored_by,
+        processes=session.processes,
+        folder=folder,
+        box=config.box,
+        platform=previous.platform.tag,
+        corpus="demo" if config.demo else "local",
+        stall_timeout=config.stall_timeout,
+    )
     disk = DiskWait(folder, say=session.ui.say, pause=session.processes.pause, patience=config.disk_wait)
     with _maker(config, previous, sources, session) as (cells, produce_all):
         report_conversions(cells, session)
@@ -66,10 +72,15 @@ def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
         done, missing = _sort_out(cells, bench, session)
         made, failed = produce_all(missing, bench, disk) if missing else ([], [])
     shard = Shard(
-        folder=folder, boxes=(), demo=config.demo, teacher=previous.teacher,
+        folder=folder,
+        boxes=(),
+        demo=config.demo,
+        teacher=previous.teacher,
         sources=tuple(_described(source) for source in sources),
-        cells=tuple(done + made), failed=tuple(failed), allow_partial=config.allow_partial,
-    )  # fmt: skip
+        cells=tuple(done + made),
+        failed=tuple(failed),
+        allow_partial=config.allow_partial,
+    )
     shard = replace(shard, boxes=_boxes(shard, config, previous, cells))
     shards.write_manifest(shard)
     _report(shard, session)
@@ -101,18 +112,31 @@ def _maker(
 
     with connected(way) as cluster:
         found = cluster_corpus.plan(config, previous, sources, cluster, session)
-        yield found.cells, partial(
-            cluster_corpus.make, plan=found, cluster=cluster, cost=_cost, patience=config.worker_wait,
-            golden=previous.scorer.golden, session=session,
-        )  # fmt: skip
+        yield (
+            found.cells,
+            partial(
+                cluster_corpus.make,
+                plan=found,
+                cluster=cluster,
+                cost=_cost,
+                patience=config.worker_wait,
+                golden=previous.scorer.golden,
+                session=session,
+            ),
+        )
 
 
 def plan(config: RunConfig, previous: Prereqs, sources: Sequence[Source]) -> tuple[Cell, ...]:
     """The cells of the run."""
     return plan_cells(
-        sources, previous.points, encoders=previous.encoders, settings_for=settings_for,
-        architecture=platform.machine(), teacher=previous.teacher, scorer_id=previous.scorer.id,
-    )  # fmt: skip
+        sources,
+        previous.points,
+        encoders=previous.encoders,
+        settings_for=settings_for,
+        architecture=platform.machine(),
+        teacher=previous.teacher,
+        scorer_id=previous.scorer.id,
+    )
 
 
 def report_conversions(cells: Sequence[Cell], session: Session) -> None:
@@ -130,8 +154,12 @@ def report_conversions(cells: Sequence[Cell], session: Session) -> None:
 
 
 def _described(source: Source) -> dict[str, object]:
-    return {"label": source.label, "sha256": source.sha256, "group": source.group,
-            "geometry": geometry_facts(source.geometry)}  # fmt: skip
+    return {
+        "label": source.label,
+        "sha256": source.sha256,
+        "group": source.group,
+        "geometry": geometry_facts(source.geometry),
+    }
 
 
 def _sort_out(cells: Sequence[Cell], bench: Bench, session: Session) -> tuple[list[CellEntry], list[Cell]]:

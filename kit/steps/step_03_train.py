@@ -80,9 +80,15 @@ def run(config: RunConfig, previous: Shard, session: Session) -> Training:
     for line in problems:
         session.ui.say(f"Evidence not valid: {line}")
     return Training(
-        shard=previous, seeds=config.seeds, folds=config.folds, holdout=config.holdout, predictions=found,
-        problems=tuple(problems), baselines=baselines, rows=rows,
-    )  # fmt: skip
+        shard=previous,
+        seeds=config.seeds,
+        folds=config.folds,
+        holdout=config.holdout,
+        predictions=found,
+        problems=tuple(problems),
+        baselines=baselines,
+        rows=rows,
+    )
 
 
 def _asked_baseline(config: RunConfig) -> ModelFile | None:
@@ -160,16 +166,18 @@ def _baseline_json(config: RunConfig, name: str, baseline: Baseline) -> dict[str
     path = config.out_dir / layout.baseline_predictions(name)
     return {
         "predictions_sha256": None if baseline.predictions is None else sha256_file(path),
-        "problems": list(baseline.problems), "model": baseline.model,
-    }  # fmt: skip
+        "problems": list(baseline.problems),
+        "model": baseline.model,
+    }
 
 
 def _held_out(shard: Shard, rows: Table, by: str) -> _Study:
     """Rows and folds of a hold-out; cells that several boxes made are in none."""
     if by == "encoder":
         return _Study(rows=rows, parts=folds.by_encoder(rows), file=layout.holdout_predictions(by))
-    boxes = {entry.key: sorted({str(seen.get("box")) for seen in shards.observations(shard, entry)})
-             for entry in shard.cells}  # fmt: skip
+    boxes = {
+        entry.key: sorted({str(seen.get("box")) for seen in shards.observations(shard, entry)}) for entry in shard.cells
+    }
     alone = table.only(rows, {key for key, names in boxes.items() if len(names) == 1})
     parts = folds.by_box(alone, [boxes[entry.key][0] for entry in alone.cells])
     return _Study(rows=alone, parts=parts, file=layout.holdout_predictions(by))
@@ -179,13 +187,22 @@ def _predicted(
     config: RunConfig, shard: Shard, study: _Study, trained: _Members
 ) -> tuple[Predictions, list[str], dict[int, _Spent]]:
     """Write what every seed predicts in every fold; also what is not finite, and what each seed spent."""
-    members = [(seed, fold, trained[seed, fold.held_out].arrays["predictions"])
-               for seed in config.seeds for fold in study.parts]  # fmt: skip
+    members = [
+        (seed, fold, trained[seed, fold.held_out].arrays["predictions"])
+        for seed in config.seeds
+        for fold in study.parts
+    ]
     spent = {seed: _spent([trained[seed, fold.held_out] for fold in study.parts]) for seed in config.seeds}
-    problems = [f"seed {seed}, held out {fold.held_out}: predictions are not finite"
-                for seed, fold, predicted in members if not np.isfinite(predicted).all()]  # fmt: skip
-    problems += [f"seed {seed}: the training loss is not finite" for seed, one in spent.items()
-                 if not problems and not np.isfinite(one.loss).all()]  # fmt: skip
+    problems = [
+        f"seed {seed}, held out {fold.held_out}: predictions are not finite"
+        for seed, fold, predicted in members
+        if not np.isfinite(predicted).all()
+    ]
+    problems += [
+        f"seed {seed}: the training loss is not finite"
+        for seed, one in spent.items()
+        if not problems and not np.isfinite(one.loss).all()
+    ]
     found = _columns(shard, study.rows, [member for member in members if np.isfinite(member[2]).all()])
     predictions.write(config.out_dir / study.file, found)
     return found, problems, spent
@@ -212,11 +229,18 @@ def _reports(
         yield (
             layout.ENSEMBLE_REPORT if seed == ENSEMBLE else layout.seed_report(seed),
             seed_report(
-                recipe(config), shard.corpus_sha256, scheme=config.folds, parts=study.parts, found=part, cells=cells,
-                seed=seed, agreements=agreements[seed], seconds=spent.get(seed, every).seconds,
+                recipe(config),
+                shard.corpus_sha256,
+                scheme=config.folds,
+                parts=study.parts,
+                found=part,
+                cells=cells,
+                seed=seed,
+                agreements=agreements[seed],
+                seconds=spent.get(seed, every).seconds,
                 training_loss=spent.get(seed, every).loss.tolist(),
             ),
-        )  # fmt: skip
+        )
 
 
 def _hold_out(config: RunConfig, shard: Shard, session: Session, by: str, study: _Study) -> Sequence[str]:
@@ -249,7 +273,9 @@ def _columns(shard: Shard, rows: Table, members: list[tuple[int, Fold, NDArray[n
     every = np.concatenate(held) if held else np.empty(0, dtype=np.int64)
     counts = [len(part) for part in held]
     return predictions.from_codes(
-        shard.corpus_sha256, labels, keys,
+        shard.corpus_sha256,
+        labels,
+        keys,
         {
             "seed": np.repeat(np.array([seed for seed, _, _ in members], dtype=np.int32), counts),
             "fold": np.repeat(np.array([labels.index(fold.held_out) for _, fold, _ in members], np.int32), counts),
@@ -258,7 +284,7 @@ def _columns(shard: Shard, rows: Table, members: list[tuple[int, Fold, NDArray[n
             "target": rows.target[every],
             "prediction": np.concatenate([part for *_, part in members] or [np.empty(0, dtype=np.float32)]),
         },
-    )  # fmt: skip
+    )
 
 
 def load(config: RunConfig, session: Session) -> Training:
@@ -283,17 +309,24 @@ def load(config: RunConfig, session: Session) -> Training:
     differing += ["seeds"] * (set(seeds) != set(config.seeds)) + ["holdout"] * (set(holdout) != set(config.holdout))
     for name in differing:
         asked = getattr(config, name)
-        raise BadInput(f"trained was with {name} {_shown(value[name])}, asked for is {_shown(asked)}",
-                       hint=f"Run `train` again, or leave --{name} out.")  # fmt: skip
+        raise BadInput(
+            f"trained was with {name} {_shown(value[name])}, asked for is {_shown(asked)}",
+            hint=f"Run `train` again, or leave --{name} out.",
+        )
     predictions_file = config.out_dir / layout.PREDICTIONS
     if digest is not None and (not predictions_file.is_file() or sha256_file(predictions_file) != digest):
         raise BadInput(f"{predictions_file} is not what was trained", hint="Run `train` again.")
     found = None if problems else predictions.read(predictions_file)
     return Training(
-        shard=shard, seeds=seeds, folds=config.folds, holdout=holdout, predictions=found, problems=problems,
+        shard=shard,
+        seeds=seeds,
+        folds=config.folds,
+        holdout=holdout,
+        predictions=found,
+        problems=problems,
         baselines={} if problems else _load_baselines(config, value["baselines"]),
         rows=None if problems else table.load(shard),
-    )  # fmt: skip
+    )
 
 
 def _load_baselines(config: RunConfig, told: Mapping[str, Any]) -> dict[str, Baseline]:
@@ -302,8 +335,11 @@ def _load_baselines(config: RunConfig, told: Mapping[str, Any]) -> dict[str, Bas
         path, digest = config.out_dir / layout.baseline_predictions(name), baseline["predictions_sha256"]
         if digest is not None and (not path.is_file() or sha256_file(path) != digest):
             raise BadInput(f"{path} is not what was trained", hint="Run `train` again.")
-        found[name] = Baseline(predictions=None if digest is None else predictions.read(path),
-                               problems=tuple(baseline["problems"]), model=baseline["model"])  # fmt: skip
+        found[name] = Baseline(
+            predictions=None if digest is None else predictions.read(path),
+            problems=tuple(baseline["problems"]),
+            model=baseline["model"],
+        )
     return found
 
 

@@ -97,9 +97,12 @@ def show(verdict: Verdict, session: Session) -> None:
 def _expert_row(document: Mapping[str, Any]) -> Row:
     expert = document["expert_gate"]
     decides = "decides too" if document["decided_by"] == expert["name"] else "shown, does not decide"
-    lacking = [f"{check['name']} {'undefined' if check['value'] is None else format(check['value'], '.4g')} against "
-               f"{check['threshold']:g}" + (f" at {check['where']}" if check["where"] else "")
-               for check in expert["checks"] if not check["passed"]]  # fmt: skip
+    lacking = [
+        f"{check['name']} {'undefined' if check['value'] is None else format(check['value'], '.4g')} against "
+        f"{check['threshold']:g}" + (f" at {check['where']}" if check["where"] else "")
+        for check in expert["checks"]
+        if not check["passed"]
+    ]
     said = "passed" if expert["passed"] else "not passed: " + "; ".join(lacking)
     return Row(cells=("expert gate", f"{said} ({decides})"), style="" if expert["passed"] else "yellow")
 
@@ -126,9 +129,15 @@ def load(config: RunConfig, session: Session) -> Verdict:
     if not stale and words[0] != "INVALID":
         shard = shards.read_manifest(config.out_dir / layout.CORPUS)
         training = Training(
-            shard=shard, seeds=tuple(document["seeds"]), folds=document["evidence"]["folds"], holdout=(),
-            predictions=predictions.read(predictions_file), problems=(), baselines={}, rows=None,
-        )  # fmt: skip
+            shard=shard,
+            seeds=tuple(document["seeds"]),
+            folds=document["evidence"]["folds"],
+            holdout=(),
+            predictions=predictions.read(predictions_file),
+            problems=(),
+            baselines={},
+            rows=None,
+        )
         stale = gate_as_json(apply_gate(evidence.loso(complete(training)).mean_plccs())) != document["gate"]
     if stale:
         raise BadInput(f"{words[0]}.json does not belong to the predictions beside it", hint="Run `verdict` again.")

@@ -166,10 +166,13 @@ class _Forward:
 
 def _check_kind(info: tarfile.TarInfo) -> None:
     kinds = (
-        (info.issym() or info.islnk(), "a link"), (info.isdir(), "a folder"), (info.isdev(), "a device or a pipe"),
-        (info.issparse(), "a sparse file"), (not info.isreg(), "of an unknown kind"),
+        (info.issym() or info.islnk(), "a link"),
+        (info.isdir(), "a folder"),
+        (info.isdev(), "a device or a pipe"),
+        (info.issparse(), "a sparse file"),
+        (not info.isreg(), "of an unknown kind"),
         (info.size < 0, "of a negative size"),
-    )  # fmt: skip
+    )
     for wrong, what in kinds:
         if wrong:
             raise _Refused(f"{info.name!r} is {what}, expected regular files only")

@@ -214,9 +214,11 @@ def fits(folder: Path, count: int) -> bool:
 def temporaries(folder: Path) -> list[Path]:
     """Unfinished files and folders below ``folder``; what other processes remove meanwhile is passed over."""
     return [
-        Path(place, name) for place, folders, files in os.walk(folder) for name in (*folders, *files)
+        Path(place, name)
+        for place, folders, files in os.walk(folder)
+        for name in (*folders, *files)
         if name.startswith(TEMPORARY_PREFIX)
-    ]  # fmt: skip
+    ]
 
 
 def remove_temporaries(folder: Path) -> int:

@@ -38,15 +38,24 @@ class Child(subprocess.Popen[bytes]):
         self._lock = threading.Lock()
         # it keeps no folder busy and nothing open that a reader of the kit's output waits for
         self._guard = subprocess.Popen(
-            _GUARD, cwd="/", env={}, process_group=0,
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            _GUARD,
+            cwd="/",
+            env={},
+            process_group=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         try:
             # a group of its own: Ctrl-C reaches the kit alone, which then ends its children in order
             super().__init__(
-                argv, cwd=cwd, process_group=self.group,
-                stdin=stdin or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            )  # fmt: skip
+                argv,
+                cwd=cwd,
+                process_group=self.group,
+                stdin=stdin or subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
         except BaseException:
             self.release()
             raise

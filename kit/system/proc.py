@@ -136,25 +136,36 @@ class Processes:
             said, stopped, why = _wait_for_all(started, watch)
             if why and not self._stopping.is_set():
                 raise ToolFailed(
-                    tried, command=" | ".join(self.describe(command.argv) for command in commands), returncode=None,
-                    stderr_tail=excerpt(self._text(said)), status=why,
-                )  # fmt: skip
+                    tried,
+                    command=" | ".join(self.describe(command.argv) for command in commands),
+                    returncode=None,
+                    stderr_tail=excerpt(self._text(said)),
+                    status=why,
+                )
             self._all_judged(commands, started, said, stopped, tried=tried)
             return self._text(said)
 
     def _all_judged(
-        self, commands: Sequence[Command], started: Sequence[Child], said: Sequence[bytes], stopped: set[int], *,
+        self,
+        commands: Sequence[Command],
+        started: Sequence[Child],
+        said: Sequence[bytes],
+        stopped: set[int],
+        *,
         tried: str,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Raise the error of the process that failed by itself, if any did."""
         failed = [index for index, process in enumerate(started) if process.returncode or index in stopped]
         own = [index for index in failed if index not in stopped and not _reader_gone(started[index], said[index])]
         last = len(started) - 1
         if not own and failed and last not in stopped and started[last].returncode == 0:
             raise ToolFailed(
-                tried, command=self.describe(commands[-1].argv), returncode=0, hint="It ended before the others.",
+                tried,
+                command=self.describe(commands[-1].argv),
+                returncode=0,
+                hint="It ended before the others.",
                 stderr_tail=excerpt(self._text(said[-1:])),
-            )  # fmt: skip
+            )
         for index in own or failed:
             self._judged(commands[index].argv, started[index], b"", said[index], tried=tried, hint="")
         if failed:

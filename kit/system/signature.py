@@ -62,15 +62,25 @@ def signer(manifest: Path, allowed: Path, processes: Processes) -> str:
     tool = _tool()
     try:
         found = processes.run(
-            (tool, "-Y", "find-principals", "-s", str(signature), "-f", str(allowed)), tried="looking for the signer",
+            (tool, "-Y", "find-principals", "-s", str(signature), "-f", str(allowed)),
+            tried="looking for the signer",
             timeout=_TIMEOUT,
-        )  # fmt: skip
+        )
         names = found.stdout.decode("utf-8", "replace").split()
         if not names:
             raise Wanting("the key is none of the allowed signers'")
         # the tool reads what was signed from stdin
-        argv = ("/bin/sh", "-c", 'exec "$0" -Y verify -f "$1" -I "$2" -n "$3" -s "$4" < "$5"', tool, str(allowed),
-                names[0], NAMESPACE, str(signature), str(manifest))  # fmt: skip
+        argv = (
+            "/bin/sh",
+            "-c",
+            'exec "$0" -Y verify -f "$1" -I "$2" -n "$3" -s "$4" < "$5"',
+            tool,
+            str(allowed),
+            names[0],
+            NAMESPACE,
+            str(signature),
+            str(manifest),
+        )
         processes.run(argv, tried="checking the signature", timeout=_TIMEOUT)
     except ToolFailed as error:
         reason = re.sub(r"\s+", " ", error.stderr_tail or error.stdout or error.status)

@@ -84,8 +84,12 @@ class Ui:
         if not self.console.is_terminal:
             yield self._lines(what)
             return
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn(),
-                   TextColumn("{task.fields[note]}", markup=False))  # fmt: skip
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+        )
         with Progress(*columns, console=self.console) as bar:
             task = bar.add_task(what, total=1.0, note="")
             yield lambda share, text: bar.update(task, completed=share, note=text)

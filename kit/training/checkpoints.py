@@ -71,9 +71,14 @@ class Checkpoints:
     def _identity(self, seed: int, group_id: str) -> dict[str, object]:
         return {
             "recipe": asdict(self.recipe) | {"architecture": asdict(architecture(self.recipe.arch))},
-            "corpus_sha256": self.corpus_sha256, "seed": seed, "group_id": group_id, "device": self.device,
-            "kit": __version__, **_versions(), "form": _FORM,
-        }  # fmt: skip
+            "corpus_sha256": self.corpus_sha256,
+            "seed": seed,
+            "group_id": group_id,
+            "device": self.device,
+            "kit": __version__,
+            **_versions(),
+            "form": _FORM,
+        }
 
     def write(self, seed: int, group_id: str, checkpoint: Checkpoint, *, finished: bool) -> None:
         """Write a member; a finished one replaces the one in training."""

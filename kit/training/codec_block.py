@@ -8,9 +8,17 @@ from kit.core import contract
 from kit.core.errors import BadInput
 
 _X26X = {
-    "ultrafast": 0, "superfast": 1, "veryfast": 2, "faster": 3, "fast": 4,
-    "medium": 5, "slow": 6, "slower": 7, "veryslow": 8, "placebo": 9,
-}  # fmt: skip
+    "ultrafast": 0,
+    "superfast": 1,
+    "veryfast": 2,
+    "faster": 3,
+    "fast": 4,
+    "medium": 5,
+    "slow": 6,
+    "slower": 7,
+    "veryslow": 8,
+    "placebo": 9,
+}
 _NVENC = {"p1": 0, "p2": 2, "p3": 3, "p4": 5, "p5": 6, "p6": 7, "p7": 9}
 _QSV = {"veryfast": 2, "faster": 3, "fast": 4, "medium": 5, "slow": 6, "slower": 7, "veryslow": 8}
 _VVENC = {"faster": 1, "fast": 3, "medium": 5, "slow": 7, "slower": 8}

@@ -46,16 +46,20 @@ def assign(cells: Iterable[CellEntry], scheme: str) -> dict[str, str]:
     least = int(contract.GATE_THRESHOLDS["groups_min"])
     if len(members) < least:
         raise InvalidEvidence(
-            [f"the corpus has {len(members)} content groups ({', '.join(sorted(members)) or 'none'}), "
-             f"leave-one-source-out needs at least {least}"],
+            [
+                f"the corpus has {len(members)} content groups ({', '.join(sorted(members)) or 'none'}), "
+                f"leave-one-source-out needs at least {least}"
+            ],
             hint="Add reference clips that show something else.",
-        )  # fmt: skip
+        )
     count = fold_count(scheme)
     if count is None:
         return {label: label for label in sorted(members)}
     if len(members) < count:
-        raise InvalidEvidence([f"--folds {scheme}: the corpus has only {len(members)} content groups"],
-                              hint="Leave --folds out: then each group is held out once.")  # fmt: skip
+        raise InvalidEvidence(
+            [f"--folds {scheme}: the corpus has only {len(members)} content groups"],
+            hint="Leave --folds out: then each group is held out once.",
+        )
     place_of = dealt(rows, {label: id_of(sources) for label, sources in members.items()}, count)
     return {label: f"fold{place + 1:0{max(2, len(str(count)))}d}" for label, place in place_of.items()}
 
@@ -124,8 +128,11 @@ def by_box(table: Table, boxes: Sequence[str]) -> tuple[Fold, ...]:
 def _by_label(table: Table, what: str, labels: Sequence[str]) -> tuple[Fold, ...]:
     names = sorted(set(labels))
     if len(names) < 2:
-        raise BadInput(f"--holdout {what}: the corpus has cells of {len(names)} ({', '.join(names) or 'none'}), "
-                       "nothing would be left to train on", hint="Leave --holdout out.")  # fmt: skip
+        raise BadInput(
+            f"--holdout {what}: the corpus has cells of {len(names)} ({', '.join(names) or 'none'}), "
+            "nothing would be left to train on",
+            hint="Leave --holdout out.",
+        )
     return _folds(table, labels, {name: sha256_json({what: name}) for name in names})
 
 
@@ -150,6 +157,8 @@ def everything(table: Table) -> Fold:
     """
     sources = sorted({entry.source_id for entry in table.cells})
     return Fold(
-        held_out="", group_id=sha256_json({"all": sources}),
-        train=np.arange(len(table), dtype=np.int32), held=np.empty(0, dtype=np.int32),
-    )  # fmt: skip
+        held_out="",
+        group_id=sha256_json({"all": sources}),
+        train=np.arange(len(table), dtype=np.int32),
+        held=np.empty(0, dtype=np.int32),
+    )

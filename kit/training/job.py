@@ -91,9 +91,13 @@ def read_job(folder: Path) -> Job:
     value: Any = read_json(folder / _PLAN)
     stacks = [StackPlan(members=tuple(map(tuple, stack["members"])), step=stack["step"]) for stack in value["stacks"]]
     return Job(
-        recipe=Recipe(**value["recipe"]), corpus_sha256=value["corpus_sha256"], device=value["device"],
-        checkpoints=Path(value["checkpoints"]), group_ids=tuple(value["group_ids"]), stacks=tuple(stacks),
-    )  # fmt: skip
+        recipe=Recipe(**value["recipe"]),
+        corpus_sha256=value["corpus_sha256"],
+        device=value["device"],
+        checkpoints=Path(value["checkpoints"]),
+        group_ids=tuple(value["group_ids"]),
+        stacks=tuple(stacks),
+    )
 
 
 def open_rows(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -105,9 +109,11 @@ def open_rows(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
 def fold_of(groups: NDArray[np.int32], index: int, group_id: str) -> Fold:
     """The fold that holds out a group: all rows are trained on where none belongs to it."""
     return Fold(
-        held_out=str(index), group_id=group_id,
-        train=np.flatnonzero(groups != index).astype(np.int32), held=np.flatnonzero(groups == index).astype(np.int32),
-    )  # fmt: skip
+        held_out=str(index),
+        group_id=group_id,
+        train=np.flatnonzero(groups != index).astype(np.int32),
+        held=np.flatnonzero(groups == index).astype(np.int32),
+    )
 
 
 def take_on(folder: Path, index: int) -> bool:

@@ -63,8 +63,9 @@ class Ensemble:
 
     def finished(self) -> dict[tuple[int, str], Checkpoint]:
         """The members that are there, by seed and label of what they hold out."""
-        found = {(seed, fold.held_out): self.store.read(seed, fold.group_id)
-                 for seed in self.seeds for fold in self.folds}  # fmt: skip
+        found = {
+            (seed, fold.held_out): self.store.read(seed, fold.group_id) for seed in self.seeds for fold in self.folds
+        }
         return {member: checkpoint for member, checkpoint in found.items() if checkpoint is not None}
 
     def run(self, processes: Processes, advance: Callable[[int], None]) -> Mapping[tuple[int, str], Checkpoint]:
@@ -94,10 +95,13 @@ class Ensemble:
                     steps = self.recipe.epochs * self.recipe.steps_per_epoch(len(fold.train))
                     missing.append(((seed, index), started.step if started else 0, steps))
         job = Job(
-            recipe=self.recipe, corpus_sha256=self.corpus_sha256, device=self.device, checkpoints=self.folder,
+            recipe=self.recipe,
+            corpus_sha256=self.corpus_sha256,
+            device=self.device,
+            checkpoints=self.folder,
             group_ids=tuple(fold.group_id for fold in self.folds),
             stacks=plan_stacks(missing, workers=self.at_once, largest=LARGEST[self.device]),
-        )  # fmt: skip
+        )
         job.write(folder, self._rows(), self._groups())
         return job
 

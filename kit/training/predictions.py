@@ -78,9 +78,14 @@ class Predictions:
     def part(self, rows: slice) -> Predictions:
         """Some of the rows."""
         return replace(
-            self, seed=self.seed[rows], fold=self.fold[rows], cell=self.cell[rows], frame=self.frame[rows],
-            target=self.target[rows], prediction=self.prediction[rows],
-        )  # fmt: skip
+            self,
+            seed=self.seed[rows],
+            fold=self.fold[rows],
+            cell=self.cell[rows],
+            frame=self.frame[rows],
+            target=self.target[rows],
+            prediction=self.prediction[rows],
+        )
 
     def same_rows(self, other: Predictions) -> bool:
         """Whether both are of the same corpus, folds, rows and targets, whatever they predict."""
@@ -115,14 +120,16 @@ def from_codes(
     """The same where ``fold`` and ``cell_key`` are indices into sorted labels."""
     order = np.lexsort([columns[name] for name in ("frame_index", "cell_key", "fold", "seed")])
     return Predictions(
-        corpus_sha256=corpus_sha256, folds=folds, cells=cells,
+        corpus_sha256=corpus_sha256,
+        folds=folds,
+        cells=cells,
         seed=columns["seed"][order].astype(np.int32),
         fold=columns["fold"][order].astype(np.int32),
         cell=columns["cell_key"][order].astype(np.int32),
         frame=columns["frame_index"][order].astype(np.int32),
         target=columns["target"][order].astype(np.float32),
         prediction=columns["prediction"][order].astype(np.float32),
-    )  # fmt: skip
+    )
 
 
 def write(path: Path, predictions: Predictions) -> None:
@@ -136,13 +143,27 @@ def write(path: Path, predictions: Predictions) -> None:
     }
     schema = prediction_schema().with_metadata(metadata)
     labels = {"fold": pa.array(predictions.folds, pa.string()), "cell_key": pa.array(predictions.cells, pa.string())}
-    columns = dict(zip(schema.names, (predictions.seed, predictions.fold, predictions.cell, predictions.frame,
-                                      predictions.target, predictions.prediction), strict=True))  # fmt: skip
+    columns = dict(
+        zip(
+            schema.names,
+            (
+                predictions.seed,
+                predictions.fold,
+                predictions.cell,
+                predictions.frame,
+                predictions.target,
+                predictions.prediction,
+            ),
+            strict=True,
+        )
+    )
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for begin in range(0, len(predictions), _ROW_GROUP):
             part = {name: column[begin : begin + _ROW_GROUP] for name, column in columns.items()}
-            arrays = [labels[name].take(pa.array(values)) if name in labels else pa.array(values)
-                      for name, values in part.items()]  # fmt: skip
+            arrays = [
+                labels[name].take(pa.array(values)) if name in labels else pa.array(values)
+                for name, values in part.items()
+            ]
             writer.write_table(pa.table(arrays, schema=schema))
 
 

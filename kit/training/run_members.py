@@ -21,9 +21,15 @@ def recipe(config: RunConfig, arch: str | None = None) -> Recipe:
 
 
 def fit(
-    config: RunConfig, shard: Shard, session: Session, rows: Table, parts: Sequence[Fold], *, what: str,
+    config: RunConfig,
+    shard: Shard,
+    session: Session,
+    rows: Table,
+    parts: Sequence[Fold],
+    *,
+    what: str,
     beside: Sequence[str] = (),
-) -> dict[str, Mapping[tuple[int, str], Checkpoint]]:  # fmt: skip
+) -> dict[str, Mapping[tuple[int, str], Checkpoint]]:
     """By architecture every member by seed and label of what it holds out; those that are there are not trained again.
 
     Args:
@@ -36,16 +42,23 @@ def fit(
     device = choose(config.device)
     ensembles = {
         arch: Ensemble(
-            table=rows, folds=parts, seeds=config.seeds, recipe=recipe(config, arch),
-            corpus_sha256=shard.corpus_sha256, device=device.kind, workers=usable_cores(),
+            table=rows,
+            folds=parts,
+            seeds=config.seeds,
+            recipe=recipe(config, arch),
+            corpus_sha256=shard.corpus_sha256,
+            device=device.kind,
+            workers=usable_cores(),
             folder=config.out_dir / layout.CHECKPOINTS,
         )
         for arch in (config.arch, *beside)
-    }  # fmt: skip
+    }
     each, there = len(config.seeds) * len(parts), sum(len(ensemble.finished()) for ensemble in ensembles.values())
-    session.ui.say(f"{what}: {each} members of {config.arch} on {device.kind} ({device.reason})"
-                   + (f", and as many to compare with of each of {', '.join(beside)}" if beside else "")
-                   + (f"; {there} of them are there already" if there else ""))  # fmt: skip
+    session.ui.say(
+        f"{what}: {each} members of {config.arch} on {device.kind} ({device.reason})"
+        + (f", and as many to compare with of each of {', '.join(beside)}" if beside else "")
+        + (f"; {there} of them are there already" if there else "")
+    )
     with session.ui.progress(what, (each * len(ensembles) - there) * config.epochs, "epochs") as advance:
         found = train(list(ensembles.values()), session.processes, lambda epochs: advance("", epochs))
     return dict(zip(ensembles, found, strict=True))

@@ -96,8 +96,9 @@ class Parameters:
 
     def __init__(self, arch: Architecture, matrices: Sequence[Tensor], vectors: Tensor) -> None:
         self.matrices, self.vectors = tuple(matrices), vectors
-        *hidden, last, bias = torch.split(vectors[:, : sum(arch.hidden) + arch.widths[-2] + 1],
-                                          [*arch.hidden, arch.widths[-2], 1], dim=1)  # fmt: skip
+        *hidden, last, bias = torch.split(
+            vectors[:, : sum(arch.hidden) + arch.widths[-2] + 1], [*arch.hidden, arch.widths[-2], 1], dim=1
+        )
         self.biases = [part.unsqueeze(1) for part in hidden]
         self.last_weight, self.last_bias = last.unsqueeze(1), bias
 
@@ -186,8 +187,9 @@ class Stack:
         act, now = self._activation, self._now
         for index, hidden in enumerate(self._hidden):
             alpha = act.inner * self._gains[index]
-            torch.baddbmm(now.biases[index], self._outs[index], now.matrices[index],
-                          beta=act.inner, alpha=alpha, out=hidden.v)  # fmt: skip
+            torch.baddbmm(
+                now.biases[index], self._outs[index], now.matrices[index], beta=act.inner, alpha=alpha, out=hidden.v
+            )
             act.forward(hidden)
             if self.arch.dropout:
                 hidden.out.mul_(hidden.kept)
@@ -207,8 +209,14 @@ class Stack:
             if index == len(self._hidden) - 1:
                 torch.addcmul(self._zero, self._error_column, now.last_weight, value=self._slope, out=hidden.grad)
             else:
-                torch.baddbmm(hidden.grad, self._hidden[index + 1].grad, self._matrices_mt[index + 1],
-                              beta=0, alpha=self._slope, out=hidden.grad)  # fmt: skip
+                torch.baddbmm(
+                    hidden.grad,
+                    self._hidden[index + 1].grad,
+                    self._matrices_mt[index + 1],
+                    beta=0,
+                    alpha=self._slope,
+                    out=hidden.grad,
+                )
             if self.arch.dropout:
                 hidden.grad.mul_(hidden.kept)
             act.backward(hidden)
@@ -218,9 +226,15 @@ class Stack:
         # the kernel behind torch.optim.Adam(fused=True), whose Python part would take longer than the kernel
         self.steps += 1
         torch._fused_adam_(
-            *self._adam, lr=self.recipe.lr, beta1=_BETAS[0], beta2=_BETAS[1], weight_decay=self.recipe.weight_decay,
-            eps=_EPS, amsgrad=False, maximize=False,
-        )  # fmt: skip
+            *self._adam,
+            lr=self.recipe.lr,
+            beta1=_BETAS[0],
+            beta2=_BETAS[1],
+            weight_decay=self.recipe.weight_decay,
+            eps=_EPS,
+            amsgrad=False,
+            maximize=False,
+        )
 
 
 class Trainer:

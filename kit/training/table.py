@@ -77,9 +77,12 @@ def only(table: Table, keys: Set[str]) -> Table:
     rows = kept[table.cell]
     return Table(
         cells=tuple(entry for entry in table.cells if entry.key in keys),
-        cell=(np.cumsum(kept) - 1)[table.cell[rows]].astype(np.int32), frame=table.frame[rows],
-        features=table.features[rows], codec=table.codec[rows], target=table.target[rows],
-    )  # fmt: skip
+        cell=(np.cumsum(kept) - 1)[table.cell[rows]].astype(np.int32),
+        frame=table.frame[rows],
+        features=table.features[rows],
+        codec=table.codec[rows],
+        target=table.target[rows],
+    )
 
 
 def matrix(table: Rows, *, codec_aware: bool) -> NDArray[np.float32]:

@@ -104,9 +104,13 @@ class StackRun:
     """
 
     def __init__(
-        self, job: Job, plan: StackPlan, rows: NDArray[np.float32], groups: NDArray[np.int32],
+        self,
+        job: Job,
+        plan: StackPlan,
+        rows: NDArray[np.float32],
+        groups: NDArray[np.int32],
         report: Callable[[int], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._store, self._rows, self._report = job.store(), rows, report
         self._step, self._began, self._epochs = plan.step, time.monotonic(), 0
         self._members = _members(job, plan, rows, groups)
@@ -150,8 +154,9 @@ class StackRun:
     def _tensors(self) -> list[tuple[str, Tensor]]:
         """Everything that training changes, by name; the members are the first axis."""
         kinds = zip(_KINDS, (self._stack.parameters, *self._stack.moments), strict=True)
-        return [(f"{kind}.{number}", tensor) for kind, numbers in kinds
-                for number, tensor in enumerate(numbers.tensors())]  # fmt: skip
+        return [
+            (f"{kind}.{number}", tensor) for kind, numbers in kinds for number, tensor in enumerate(numbers.tensors())
+        ]
 
     def _restored(self, index: int) -> float:
         """Take up a member where its checkpoint left it; the seconds it has taken so far."""

@@ -74,9 +74,11 @@ def _level(
     return {
         "overall": figures(mean, target, what="ensemble mean"),
         "per_seed": {str(seed): figures(own, target, what=f"seed {seed}") for seed, own in seeds.items()},
-        **{kind: {name: figures(mean[rows], target[rows], what=name) for name, rows in named.items()}
-           for kind, named in parts.items()},
-    }  # fmt: skip
+        **{
+            kind: {name: figures(mean[rows], target[rows], what=name) for name, rows in named.items()}
+            for kind, named in parts.items()
+        },
+    }
 
 
 def pairs(facts: Sequence[CellFacts]) -> list[str]:
@@ -97,8 +99,10 @@ def slices(predictions: Predictions, labels: Sequence[str]) -> dict[str, dict[st
         labels: label of each of ``predictions.cells``.
     """
     values = [column.astype(np.float64) for column in (predictions.prediction, predictions.target)]
-    return {name: described(values[0][rows], values[1][rows], what=name)
-            for name, rows in split(labels, predictions.cell).items()}  # fmt: skip
+    return {
+        name: described(values[0][rows], values[1][rows], what=name)
+        for name, rows in split(labels, predictions.cell).items()
+    }
 
 
 def brief(frame: Mapping[str, Any]) -> dict[str, object]:

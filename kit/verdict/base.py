@@ -65,8 +65,11 @@ def completeness_problems(predictions: Predictions, cells: Mapping[str, CellFact
         problems.append(f"predictions of seeds that were not asked for: {extra}")
     pairs = np.unique(predictions.cell.astype(np.int64) * len(predictions.folds) + predictions.fold)
     placed = [divmod(pair, len(predictions.folds)) for pair in pairs.tolist()]
-    wrong = [key for cell, fold in placed
-             if (key := predictions.cells[cell]) in cells and cells[key].fold != predictions.folds[fold]]  # fmt: skip
+    wrong = [
+        key
+        for cell, fold in placed
+        if (key := predictions.cells[cell]) in cells and cells[key].fold != predictions.folds[fold]
+    ]
     if wrong:
         problems.append(f"{len(wrong)} cells are predicted in a fold that does not hold out their group")
     return problems
@@ -103,9 +106,10 @@ def ensemble_mean(predictions: Predictions) -> Predictions:
     first = seeds[0]
     stacked = np.stack([predictions.prediction[rows] for rows in seeds])
     return replace(
-        predictions.part(first), seed=np.full(stacked.shape[1], ENSEMBLE, dtype=np.int32),
+        predictions.part(first),
+        seed=np.full(stacked.shape[1], ENSEMBLE, dtype=np.int32),
         prediction=stacked.mean(axis=0, dtype=np.float64).astype(np.float32),
-    )  # fmt: skip
+    )
 
 
 def split(labels: Iterable[str], of: NDArray[np.int32]) -> dict[str, NDArray[np.int64]]:

@@ -91,9 +91,14 @@ def compared(
     found: dict[str, dict[str, Any]] = {}
     for name in sorted(others):
         leak, why = leaked(others[name], corpus)
-        found[name] = {"what": WHAT[name], "model": others[name].model, "leaked": leak, "leaked_reason": why,
-                       "problems": list(others[name].problems),
-                       **_compared(own, clips, others[name].predictions, cells)}  # fmt: skip
+        found[name] = {
+            "what": WHAT[name],
+            "model": others[name].model,
+            "leaked": leak,
+            "leaked_reason": why,
+            "problems": list(others[name].problems),
+            **_compared(own, clips, others[name].predictions, cells),
+        }
     _correct([found[name]["p1401"] for name in found if found[name]["p1401"] is not None])
     return {"baselines": found, "codec_block": _codec_block(found.get("no_codec_block"))}
 
@@ -111,10 +116,12 @@ def _compared(
     figures = {name: float(figure(every)) for name, figure in seen.statistics().items()}
     return {
         **{name: value if np.isfinite(value) else None for name, value in figures.items()},
-        "difference": {name: interval(_minus(own.statistics()[name], seen.statistics()[name]), len(every))
-                       for name in ("mean_plcc", "rmse")},
+        "difference": {
+            name: interval(_minus(own.statistics()[name], seen.statistics()[name]), len(every))
+            for name in ("mean_plcc", "rmse")
+        },
         "p1401": _p1401(clips, _clips(other)),
-    }  # fmt: skip
+    }
 
 
 def _minus(one: Statistic, two: Statistic) -> Statistic:
@@ -125,8 +132,10 @@ def _clips(predictions: Predictions) -> tuple[Values, Values]:
     """Mean over frames of each cell: of the ensemble mean and of the target."""
     averaged, (_, target) = ensemble_mean(predictions), columns(predictions)
     frames = np.bincount(averaged.cell)
-    return (np.bincount(averaged.cell, weights=averaged.prediction.astype(np.float64)) / frames,
-            np.bincount(averaged.cell, weights=target) / frames)  # fmt: skip
+    return (
+        np.bincount(averaged.cell, weights=averaged.prediction.astype(np.float64)) / frames,
+        np.bincount(averaged.cell, weights=target) / frames,
+    )
 
 
 def _p1401(own: tuple[Values, Values], other: tuple[Values, Values]) -> dict[str, Any] | None:
@@ -146,8 +155,13 @@ def _p1401(own: tuple[Values, Values], other: tuple[Values, Values]) -> dict[str
     if min(squares) > 0:
         f = max(squares) / min(squares)
         tests["rmse"] = {"f": f, "p": min(1.0, float(2 * stats.f.sf(f, clips, clips)))}
-    return {"clips": clips, **tests, "level": SIGNIFICANCE, "correction": "Holm, over all baselines and both tests",
-            "assumptions": list(ASSUMPTIONS)}  # fmt: skip
+    return {
+        "clips": clips,
+        **tests,
+        "level": SIGNIFICANCE,
+        "correction": "Holm, over all baselines and both tests",
+        "assumptions": list(ASSUMPTIONS),
+    }
 
 
 def _correct(compared: list[dict[str, Any]]) -> None:
@@ -166,8 +180,10 @@ def _codec_block(without: Mapping[str, Any] | None) -> str | None:
     plcc, rmse = without["difference"]["mean_plcc"], without["difference"]["rmse"]
     if None in (plcc["low"], rmse["low"]):
         return "Nothing can be said of the codec block: all groups differ alike, or a correlation does not exist."
-    said = (f"with it mean PLCC differs by {plcc['value']:+.4f} ({plcc['low']:+.4f} to {plcc['high']:+.4f}) and RMSE "
-            f"by {rmse['value']:+.2f} VMAF points ({rmse['low']:+.2f} to {rmse['high']:+.2f})")  # fmt: skip
+    said = (
+        f"with it mean PLCC differs by {plcc['value']:+.4f} ({plcc['low']:+.4f} to {plcc['high']:+.4f}) and RMSE "
+        f"by {rmse['value']:+.2f} VMAF points ({rmse['low']:+.2f} to {rmse['high']:+.2f})"
+    )
     inputs = f"the codec block's {contract.CODEC_DIM} inputs"
     better, worse = plcc["low"] > 0 or rmse["high"] < 0, plcc["high"] < 0 or rmse["low"] > 0
     if better and not worse:

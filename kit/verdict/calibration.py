@@ -20,8 +20,10 @@ from kit.verdict.metrics import Values, mean_ranks, pearson
 
 #: What is asked for; a level is what is guaranteed, 1-2α.
 LEVELS = (0.5, 0.8, 0.9, 0.95)
-APPLIES = ("The guarantee is for the leave-one-group-out predictors and a new group like these; not for the model "
-           "fitted on everything.")  # fmt: skip
+APPLIES = (
+    "The guarantee is for the leave-one-group-out predictors and a new group like these; not for the model "
+    "fitted on everything."
+)
 #: Of a normal error with a known standard deviation, 95 % lie within so many of it.
 NORMAL = 1.96
 
@@ -40,28 +42,36 @@ def calibrated(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict
     sorted_off = {name: np.sort(off[rows]) for name, rows in parts.items()}
     return {
         "method": f"grouped {'jackknife+' if folds == len(parts) else 'CV+'} over content groups",
-        "groups": len(parts), "folds": folds, "applies": APPLIES,
+        "groups": len(parts),
+        "folds": folds,
+        "applies": APPLIES,
         "levels": [_level(level, sorted_off, folds) for level in LEVELS],
         "spread": _spread(np.stack(list(seeds.values())), off, list(parts.values())),
-    }  # fmt: skip
+    }
 
 
 def _level(level: float, off: Mapping[str, Values], folds: int) -> dict[str, object]:
     """One level: the interval's width, and how much of each group an interval made of the other groups covers."""
     groups = len(off)
     if groups < (needed := groups_needed(level)):
-        return {"level": level, "too_few": f"too few sources for {level:.0%}".replace("%", " %")
-                + f": needs at least {needed} content groups, there are {groups}"}  # fmt: skip
+        return {
+            "level": level,
+            "too_few": f"too few sources for {level:.0%}".replace("%", " %")
+            + f": needs at least {needed} content groups, there are {groups}",
+        }
     covered = {}
     for name, own in off.items():
         half = _half_width(level, [other for label, other in off.items() if label != name], groups)
         covered[name] = float(np.searchsorted(own, half, side="right") / len(own))
     worst = min(covered, key=covered.__getitem__)
     return {
-        "level": level, "alpha": (1 - level) / 2, "coverage": float(np.mean(list(covered.values()))),
+        "level": level,
+        "alpha": (1 - level) / 2,
+        "coverage": float(np.mean(list(covered.values()))),
         "worst_group": {"name": worst, "coverage": covered[worst]},
-        "width": 2 * _half_width(level, list(off.values()), groups), "guarantee": level - _loss(groups, folds),
-    }  # fmt: skip
+        "width": 2 * _half_width(level, list(off.values()), groups),
+        "guarantee": level - _loss(groups, folds),
+    }
 
 
 def _half_width(level: float, off: Sequence[Values], groups: int) -> float:
@@ -91,18 +101,28 @@ def _spread(scores: Values, off: Values, groups: Sequence[NDArray[np.int64]]) ->
     Args:
         scores: float64 [seeds, n]; off: float64 [n], absolute error of their mean.
     """
-    what = (f"share of rows, mean over groups, that lie within {NORMAL} standard deviations of the seeds; "
-            "95 % if they told the error")  # fmt: skip
+    what = (
+        f"share of rows, mean over groups, that lie within {NORMAL} standard deviations of the seeds; "
+        "95 % if they told the error"
+    )
     if len(scores) < 2:
-        return {"what": what, "mean": None, "coverage": None, "error_over_spread": None, "srocc_with_error": None,
-                "undefined": "one seed has no spread"}  # fmt: skip
+        return {
+            "what": what,
+            "mean": None,
+            "coverage": None,
+            "error_over_spread": None,
+            "srocc_with_error": None,
+            "undefined": "one seed has no spread",
+        }
     std = scores.std(axis=0, ddof=1)
     within = off <= NORMAL * std
     typical = float(np.sqrt(np.mean(std**2)))
     defined = np.ptp(std) > 0 and np.ptp(off) > 0
     return {
-        "what": what, "mean": float(std.mean()), "coverage": float(np.mean([within[rows].mean() for rows in groups])),
+        "what": what,
+        "mean": float(std.mean()),
+        "coverage": float(np.mean([within[rows].mean() for rows in groups])),
         "error_over_spread": float(np.sqrt(np.mean(off**2)) / typical) if typical > 0 else None,
         "srocc_with_error": pearson(mean_ranks(std), mean_ranks(off)) if defined else None,
         "undefined": None if defined else "the spread or the error is the same in all rows",
-    }  # fmt: skip
+    }

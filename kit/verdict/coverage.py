@@ -56,10 +56,14 @@ def _outside(rows: Table, facts: Sequence[CellFacts]) -> dict[str, object]:
         own = rows.features[starts[index] : starts[index] + cell.rows]
         beyond = (own < least[cell.fold]) | (own > largest[cell.fold])
         count = int(np.count_nonzero(beyond.any(axis=1)))
-        found.append({
-            "cell": f"{cell.source} x {cell.encoder} x cq {entry.cq}", "rows": count, "share": count / cell.rows,
-            "features": [name for name, hit in zip(contract.FEATURES, beyond.any(axis=0), strict=True) if hit],
-        })  # fmt: skip
+        found.append(
+            {
+                "cell": f"{cell.source} x {cell.encoder} x cq {entry.cq}",
+                "rows": count,
+                "share": count / cell.rows,
+                "features": [name for name, hit in zip(contract.FEATURES, beyond.any(axis=0), strict=True) if hit],
+            }
+        )
     found.sort(key=lambda cell: (-cell["share"], cell["cell"]))
     return {"cells": len(found), "rows": sum(cell["rows"] for cell in found), "worst": found[:NAMED]}
 
@@ -74,7 +78,9 @@ def _thin(facts: Sequence[CellFacts]) -> dict[str, object]:
         for name, own in sorted(of.items())
     }
     return {
-        "groups_from": ENCODER_GROUPS, "rows_from": ENCODER_ROWS,
-        "encoders": {name: seen for name, seen in found.items()
-                     if seen["groups"] < ENCODER_GROUPS or seen["rows"] < ENCODER_ROWS},
-    }  # fmt: skip
+        "groups_from": ENCODER_GROUPS,
+        "rows_from": ENCODER_ROWS,
+        "encoders": {
+            name: seen for name, seen in found.items() if seen["groups"] < ENCODER_GROUPS or seen["rows"] < ENCODER_ROWS
+        },
+    }

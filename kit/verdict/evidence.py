@@ -16,9 +16,16 @@ from kit.verdict.base import ENSEMBLE, CellFacts, LosoResult, completeness_probl
 from kit.verdict.calibration import calibrated
 
 __all__ = [
-    "ENSEMBLE", "CellFacts", "LosoResult", "completeness_problems", "ensemble_mean", "loso", "per_source_encoder",
-    "slices", "summary",
-]  # fmt: skip
+    "ENSEMBLE",
+    "CellFacts",
+    "LosoResult",
+    "completeness_problems",
+    "ensemble_mean",
+    "loso",
+    "per_source_encoder",
+    "slices",
+    "summary",
+]
 
 
 def summary(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[str, object]:

@@ -48,8 +48,11 @@ def apply_gate(per_seed_plccs: Mapping[int, float], thresholds: Mapping[str, flo
     """
     if not per_seed_plccs:
         raise InvalidEvidence(["no seed has a result"])
-    bad = [f"seed {seed}: mean PLCC is {value}" for seed, value in per_seed_plccs.items()
-           if not (math.isfinite(value) and -1 <= value <= 1)]  # fmt: skip
+    bad = [
+        f"seed {seed}: mean PLCC is {value}"
+        for seed, value in per_seed_plccs.items()
+        if not (math.isfinite(value) and -1 <= value <= 1)
+    ]
     if bad:
         raise InvalidEvidence(bad)
     values = list(per_seed_plccs.values())
@@ -110,10 +113,13 @@ def apply_expert_gate(
     """Decide on a verdict's evidence; without evidence nothing is checked and nothing passed."""
     checks = () if evidence is None else tuple(_expert_checks(evidence, thresholds))
     return ExpertReport(
-        name="expert", thresholds=dict(thresholds), thresholds_sha256=thresholds_sha256(thresholds),
-        passed=bool(checks) and all(check.passed for check in checks), checks=checks,
+        name="expert",
+        thresholds=dict(thresholds),
+        thresholds_sha256=thresholds_sha256(thresholds),
+        passed=bool(checks) and all(check.passed for check in checks),
+        checks=checks,
         failing=tuple(check.name for check in checks if not check.passed),
-    )  # fmt: skip
+    )
 
 
 def _expert_checks(evidence: Mapping[str, Any], asked: Mapping[str, float]) -> Iterator[ExpertCheck]:
@@ -146,14 +152,16 @@ def _loss(baseline: Mapping[str, Any]) -> float | None:
 
 def _least(name: str, values: Mapping[str | None, float | None], asked: Mapping[str, float]) -> ExpertCheck:
     where, value = _worst(values, -1)
-    return ExpertCheck(name=name, value=value, threshold=asked[name], where=where,
-                       passed=value is not None and value >= asked[name])  # fmt: skip
+    return ExpertCheck(
+        name=name, value=value, threshold=asked[name], where=where, passed=value is not None and value >= asked[name]
+    )
 
 
 def _most(name: str, values: Mapping[Any, float | None], asked: Mapping[str, float]) -> ExpertCheck:
     where, value = _worst(values, 1)
-    return ExpertCheck(name=name, value=value, threshold=asked[name], where=where,
-                       passed=value is not None and value <= asked[name])  # fmt: skip
+    return ExpertCheck(
+        name=name, value=value, threshold=asked[name], where=where, passed=value is not None and value <= asked[name]
+    )
 
 
 def _worst(values: Mapping[Any, float | None], sign: int) -> tuple[str | None, float | None]:

@@ -24,8 +24,10 @@ from kit.verdict.metrics import Values, mean_ranks, pearson
 RESAMPLES, SEED = 4000, 20260701
 LEVEL = 0.95
 METHOD = "BCa cluster bootstrap over content groups"
-CAUTION = ("Optimistic: folds share training data, and with few groups such intervals are too narrow; they tell how "
-           "much the figure depends on which clips were chosen.")  # fmt: skip
+CAUTION = (
+    "Optimistic: folds share training data, and with few groups such intervals are too narrow; they tell how "
+    "much the figure depends on which clips were chosen."
+)
 #: What the figures are, in the order in which a verdict has them.
 FIGURES = ("mean_plcc", "srocc", "rmse")
 
@@ -69,10 +71,12 @@ def by_group(predictions: Predictions, cells: Mapping[str, CellFacts]) -> ByGrou
         plcc.append(np.mean([_defined(one, target[rows]) for one in own]))
         srocc.append(np.mean([_defined(mean_ranks(one), ranks) for one in own]))
     return ByGroup(
-        groups=tuple(parts), plcc=np.array(plcc), srocc=np.array(srocc),
+        groups=tuple(parts),
+        plcc=np.array(plcc),
+        srocc=np.array(srocc),
         square=np.array([np.sum(error[rows] ** 2) for rows in parts.values()]),
         rows=np.array([float(len(rows)) for rows in parts.values()]),
-    )  # fmt: skip
+    )
 
 
 def _defined(one: Values, two: Values) -> float:
@@ -83,11 +87,18 @@ def _defined(one: Values, two: Values) -> float:
 def uncertainty(found: ByGroup) -> dict[str, object]:
     """The ``uncertainty`` object of a verdict."""
     return {
-        "groups": len(found.groups), "resamples": RESAMPLES, "seed": SEED, "level": LEVEL, "method": METHOD,
-        "caution": CAUTION, "worst_group": _worst_group(found),
-        **{name: {**interval(figure, len(found.groups)), **_without_one(figure, found.groups)}
-           for name, figure in found.statistics().items()},
-    }  # fmt: skip
+        "groups": len(found.groups),
+        "resamples": RESAMPLES,
+        "seed": SEED,
+        "level": LEVEL,
+        "method": METHOD,
+        "caution": CAUTION,
+        "worst_group": _worst_group(found),
+        **{
+            name: {**interval(figure, len(found.groups)), **_without_one(figure, found.groups)}
+            for name, figure in found.statistics().items()
+        },
+    }
 
 
 def _worst_group(found: ByGroup) -> dict[str, object]:
@@ -107,12 +118,20 @@ def interval(figure: Statistic, groups: int) -> dict[str, object]:
     """``value``, ``low`` and ``high`` of a figure of all groups; null with the reason in ``undefined``."""
     value = float(figure(np.arange(groups)))
     if not math.isfinite(value):
-        return {"value": None, "low": None, "high": None,
-                "undefined": "a group whose prediction or target is constant has no correlation"}  # fmt: skip
+        return {
+            "value": None,
+            "low": None,
+            "high": None,
+            "undefined": "a group whose prediction or target is constant has no correlation",
+        }
     low, high, _ = _resampled(figure, groups)
     if not (math.isfinite(low) and math.isfinite(high)):
-        return {"value": value, "low": None, "high": None,
-                "undefined": "all groups have the same figure: their spread says nothing"}  # fmt: skip
+        return {
+            "value": value,
+            "low": None,
+            "high": None,
+            "undefined": "all groups have the same figure: their spread says nothing",
+        }
     return {"value": value, "low": low, "high": high, "undefined": None}
 
 
@@ -129,9 +148,15 @@ def _resampled(figure: Statistic, groups: int) -> tuple[float, float, Values]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of degenerate data: what comes of it is NaN, and said
         found = stats.bootstrap(
-            (np.arange(groups),), sorted_first, n_resamples=RESAMPLES, vectorized=True, confidence_level=LEVEL,
-            method="BCa", rng=np.random.default_rng(SEED), axis=-1,
-        )  # fmt: skip
+            (np.arange(groups),),
+            sorted_first,
+            n_resamples=RESAMPLES,
+            vectorized=True,
+            confidence_level=LEVEL,
+            method="BCa",
+            rng=np.random.default_rng(SEED),
+            axis=-1,
+        )
     ends = found.confidence_interval
     return float(ends.low), float(ends.high), np.asarray(found.bootstrap_distribution, dtype=np.float64)
 
@@ -143,6 +168,8 @@ def _without_one(figure: Statistic, groups: Sequence[str]) -> dict[str, object]:
     finite = {name: value for name, value in left.items() if math.isfinite(value)}
     if not finite:
         return {"without_one_min": None, "without_one_max": None}
-    named = {what: choose(finite, key=finite.__getitem__)
-             for what, choose in (("without_one_min", min), ("without_one_max", max))}  # fmt: skip
+    named = {
+        what: choose(finite, key=finite.__getitem__)
+        for what, choose in (("without_one_min", min), ("without_one_max", max))
+    }
     return {what: {"value": finite[name], "group": name} for what, name in named.items()}

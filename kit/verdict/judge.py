@@ -50,10 +50,11 @@ def cell_facts(shard: Shard, scheme: str) -> dict[str, CellFacts]:
     """
     folds = assign(shard.cells, scheme)
     return {
-        entry.key: CellFacts(source=entry.source, group=entry.group, fold=folds[entry.group], encoder=entry.encoder,
-                             rows=entry.rows)
+        entry.key: CellFacts(
+            source=entry.source, group=entry.group, fold=folds[entry.group], encoder=entry.encoder, rows=entry.rows
+        )
         for entry in shard.cells
-    }  # fmt: skip
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +134,12 @@ def gate_as_json(gate: GateReport | None) -> dict[str, object]:
     asked = contract.GATE_THRESHOLDS
     empty = dict.fromkeys(GateReport.__dataclass_fields__) | {"passed": False, "per_seed_plccs": {}}
     return empty | {
-        "mean_plcc_threshold": asked["mean_plcc_min"], "plcc_spread_max": asked["plcc_spread_max"],
-        "per_seed_min": asked["per_seed_plcc_min"], "failing_seeds": [], "thresholds_sha256": thresholds_sha256(asked),
-    }  # fmt: skip
+        "mean_plcc_threshold": asked["mean_plcc_min"],
+        "plcc_spread_max": asked["plcc_spread_max"],
+        "per_seed_min": asked["per_seed_plcc_min"],
+        "failing_seeds": [],
+        "thresholds_sha256": thresholds_sha256(asked),
+    }
 
 
 def expert_as_json(expert: ExpertReport) -> dict[str, object]:

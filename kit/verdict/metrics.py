@@ -73,9 +73,10 @@ def agreement(prediction: Values, target: Values, *, what: str) -> Agreement:
 def correlations(prediction: Values, target: Values) -> tuple[float, float, float]:
     """Pearson's r, Spearman's rho (Pearson's of mean ranks) and Kendall's tau-b of vectors that are not constant."""
     return (
-        pearson(prediction, target), spearman(prediction, target),
+        pearson(prediction, target),
+        spearman(prediction, target),
         _kendall(prediction, target),
-    )  # fmt: skip
+    )
 
 
 def spearman(one: Values, two: Values) -> float:

@@ -43,11 +43,17 @@ def near_duplicates(rows: Table, facts: Sequence[CellFacts]) -> dict[str, object
         lag = int(lags[one, two])
         others = others_alike(shown[names[one]], shown[names[two]], lag)
         if others >= OTHERS_ALIKE:
-            pairs.append({"sources": [names[one], names[two]], "motion2": float(alike[one, two]), "others": others,
-                          "lag": lag})  # fmt: skip
+            pairs.append(
+                {"sources": [names[one], names[two]], "motion2": float(alike[one, two]), "others": others, "lag": lag}
+            )
     count = int(np.count_nonzero(compared))
-    return {"compared": count, "not_comparable": int(np.count_nonzero(apart)) - count, "motion2_from": MOTION_ALIKE,
-            "others_from": OTHERS_ALIKE, "pairs": pairs}  # fmt: skip
+    return {
+        "compared": count,
+        "not_comparable": int(np.count_nonzero(apart)) - count,
+        "motion2_from": MOTION_ALIKE,
+        "others_from": OTHERS_ALIKE,
+        "pairs": pairs,
+    }
 
 
 def trajectories(rows: Table, facts: Sequence[CellFacts]) -> Mapping[str, Values]:

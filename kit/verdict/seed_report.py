@@ -18,10 +18,18 @@ _FIGURES = ("plcc", "srocc", "krocc", "rmse", "mae", "bias")
 
 
 def seed_report(
-    recipe: Recipe, corpus_sha256: str, *, scheme: str, parts: Sequence[Fold], found: Predictions,
-    cells: Mapping[str, CellFacts], seed: int, agreements: Mapping[str, Agreement], seconds: float,
+    recipe: Recipe,
+    corpus_sha256: str,
+    *,
+    scheme: str,
+    parts: Sequence[Fold],
+    found: Predictions,
+    cells: Mapping[str, CellFacts],
+    seed: int,
+    agreements: Mapping[str, Agreement],
+    seconds: float,
     training_loss: Sequence[float],
-) -> dict[str, object]:  # fmt: skip
+) -> dict[str, object]:
     """The content of ``loso_seed{N}.json`` and ``loso_ensemble.json``, without their provenance.
 
     Args:
@@ -59,7 +67,7 @@ def seed_report(
         "encoder_vocab_version": contract.ENCODER_VOCAB_VERSION,
         "wall_time_s": round(seconds, 3),
         "training_loss": list(training_loss),
-    }  # fmt: skip
+    }
 
 
 def holdout_report(by: str, corpus_sha256: str, *, parts: Sequence[Fold], found: Predictions) -> dict[str, object]:

@@ -49,9 +49,13 @@ class Verified:
 
 
 def verify(
-    path: Path, scratch: Path, processes: Processes, *, allowed_signers: Path | None = None,
+    path: Path,
+    scratch: Path,
+    processes: Processes,
+    *,
+    allowed_signers: Path | None = None,
     retraining: Retraining | None = None,
-) -> Verified:  # fmt: skip
+) -> Verified:
     """Unpack a bundle into ``scratch`` and check everything in it.
 
     Args:

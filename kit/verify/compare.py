@@ -85,10 +85,15 @@ class Comparison:
         """All of it in one line."""
         words = sorted({str(side.verdict["verdict"]) for side in self.sides})
         first = self.lines[0]
-        said = f"All say {words[0]}" if len(words) == 1 else "The verdicts differ: " + ", ".join(
-            f"{side.name} {side.verdict['verdict']}" for side in self.sides)  # fmt: skip
-        said += (f"; mean PLCC differs by {first.difference:.5f}, {'more than' if first.disagrees else 'within'} "
-                 f"the spread over seeds ({first.spread:.5f})")  # fmt: skip
+        said = (
+            f"All say {words[0]}"
+            if len(words) == 1
+            else "The verdicts differ: " + ", ".join(f"{side.name} {side.verdict['verdict']}" for side in self.sides)
+        )
+        said += (
+            f"; mean PLCC differs by {first.difference:.5f}, {'more than' if first.disagrees else 'within'} "
+            f"the spread over seeds ({first.spread:.5f})"
+        )
         for what in ("source", "encoder"):
             shared = [line for line in self.lines if line.what == what and None not in line.figures]
             off = [line.name for line in shared if line.disagrees]
@@ -111,7 +116,9 @@ def _line(what: str, name: str, per_seed: Sequence[Sequence[float]]) -> Line:
     means = [fmean(values) if values else None for values in per_seed]
     there = [mean for mean in means if mean is not None]
     return Line(
-        what=what, name=name, figures=tuple(means),
+        what=what,
+        name=name,
+        figures=tuple(means),
         difference=max((abs(one - two) for one, two in combinations(there, 2)), default=0.0),
         spread=max(max(values) - min(values) for values in per_seed if values),
-    )  # fmt: skip
+    )

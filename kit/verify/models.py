@@ -45,16 +45,19 @@ def _described(seen: ReceivedRun) -> str:
     there = {path.name for path in (seen.folder / layout.EXPORTS).iterdir()}
     wanted = expected | {f"{Path(name).stem}.json" for name in expected} | {Path(layout.REGISTRY).name}
     if lines.keys() != expected or there != wanted:
-        raise Wanting(f"there are {', '.join(sorted(there))}; in the registry {', '.join(sorted(lines))}; "
-                      f"expected {', '.join(sorted(wanted))}")  # fmt: skip
+        raise Wanting(
+            f"there are {', '.join(sorted(there))}; in the registry {', '.join(sorted(lines))}; "
+            f"expected {', '.join(sorted(wanted))}"
+        )
     rows = np.arange(len(seen.rows), dtype=np.int32)
     scale = fit_standardiser(seen.rows.features, rows)
     problems = []
     for seed, path in files.items():
         told = seen.document(f"{layout.EXPORTS}/{path.stem}.json", "sidecar")
         seeds = tuple(sorted(seen.training["seeds"]))
-        origin = Origin(verdict=seen.verdict, recipe=seen.recipe, scale=scale, seeds=seeds,
-                        device=told["training_recipe"]["device"])  # fmt: skip
+        origin = Origin(
+            verdict=seen.verdict, recipe=seen.recipe, scale=scale, seeds=seeds, device=told["training_recipe"]["device"]
+        )
         digest = sha256_file(path)
         model = Model(origin=origin, seed=seed, sha256=digest, checked=Checked(rows=0, largest=0.0))
         problems += unlike(told, sidecar(model, {}), skip=_MAKING, where=path.stem, same=_FLOAT32)

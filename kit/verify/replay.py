@@ -100,20 +100,27 @@ class ReceivedRun:
         """What the verdict step was given."""
         there = (self.folder / layout.PREDICTIONS).is_file()
         return Training(
-            shard=self.shard, seeds=tuple(self.training["seeds"]), folds=self.training["folds"],
-            holdout=tuple(self.training["holdout"]), predictions=self.predictions if there else None,
-            problems=tuple(self.training["problems"]), baselines=self.baselines if there else {},
+            shard=self.shard,
+            seeds=tuple(self.training["seeds"]),
+            folds=self.training["folds"],
+            holdout=tuple(self.training["holdout"]),
+            predictions=self.predictions if there else None,
+            problems=tuple(self.training["problems"]),
+            baselines=self.baselines if there else {},
             rows=self.rows if there else None,
-        )  # fmt: skip
+        )
 
     @cached_property
     def baselines(self) -> dict[str, Baseline]:
         """What the ensemble was compared with."""
         return {
-            name: Baseline(predictions=self._baseline(name) if told["predictions_sha256"] else None,
-                           problems=tuple(told["problems"]), model=told["model"])
+            name: Baseline(
+                predictions=self._baseline(name) if told["predictions_sha256"] else None,
+                problems=tuple(told["problems"]),
+                model=told["model"],
+            )
             for name, told in self.training["baselines"].items()
-        }  # fmt: skip
+        }
 
     def _baseline(self, name: str) -> Predictions:
         return prediction_file.read(self.folder / layout.baseline_predictions(name))
@@ -168,9 +175,12 @@ def _cells(seen: ReceivedRun) -> str:
 
 def _scorer(seen: ReceivedRun) -> str:
     """The golden answers that every box gave with the model of the table."""
-    off = {f"{box.name}, {pair}": abs(float(scorer["golden"].get(pair, math.inf)) - expected[-1])
-           for box in seen.shard.boxes for scorer in box.scorers
-           for pair, expected in golden.EXPECTED.items()}  # fmt: skip
+    off = {
+        f"{box.name}, {pair}": abs(float(scorer["golden"].get(pair, math.inf)) - expected[-1])
+        for box in seen.shard.boxes
+        for scorer in box.scorers
+        for pair, expected in golden.EXPECTED.items()
+    }
     if far := [
         f"{name} is off by {value:.3g}" for name, value in off.items() if not value <= contract.GOLDEN_TOLERANCE
     ]:
@@ -219,8 +229,11 @@ def _baselines(seen: ReceivedRun) -> str:
                 f"training.json is about {found['predictions_sha256'][:12]} of {name}, there is {digest[:12]}"
             )
         own, scores = seen.baselines[name].predictions, seen.predictions
-        wanted = scores if name != contract.SHIPPED else replace(
-            scores.part(first), seed=np.full(first.stop - first.start, evidence.ENSEMBLE, dtype=np.int32))  # fmt: skip
+        wanted = (
+            scores
+            if name != contract.SHIPPED
+            else replace(scores.part(first), seed=np.full(first.stop - first.start, evidence.ENSEMBLE, dtype=np.int32))
+        )
         if own is None or not own.same_rows(wanted):
             raise Wanting(f"{name} has other rows, targets or folds than the ensemble")
         if not ((own.prediction >= low) & (own.prediction <= high)).all():
@@ -255,10 +268,17 @@ def _reports(seen: ReceivedRun) -> str:
         name = layout.ENSEMBLE_REPORT if seed == evidence.ENSEMBLE else layout.seed_report(seed)
         told = seen.document(name, "seed_report")
         again = seed_report(
-            seen.recipe, seen.shard.corpus_sha256, scheme=seen.training["folds"], parts=folds, found=part,
-            cells=cells, seed=seed, agreements=agreements[seed], seconds=told["wall_time_s"],
+            seen.recipe,
+            seen.shard.corpus_sha256,
+            scheme=seen.training["folds"],
+            parts=folds,
+            found=part,
+            cells=cells,
+            seed=seed,
+            agreements=agreements[seed],
+            seconds=told["wall_time_s"],
             training_loss=told["training_loss"],
-        )  # fmt: skip
+        )
         # how a training went follows from nothing in a bundle: it is taken as told, a number an epoch
         if len(told["training_loss"]) != seen.recipe.epochs:
             problems.append(f"{name}: {len(told['training_loss'])} training losses of {seen.recipe.epochs} epochs")
@@ -284,8 +304,9 @@ def _gate(seen: ReceivedRun) -> str:
     for name, (thresholds, again) in gates.items():
         told, pinned = seen.verdict[name], thresholds_sha256(thresholds)
         if told["thresholds_sha256"] != pinned:
-            raise Wanting(f"{name}: thresholds with the hash {str(told['thresholds_sha256'])[:12]}, the kit's have "
-                          f"{pinned[:12]}")  # fmt: skip
+            raise Wanting(
+                f"{name}: thresholds with the hash {str(told['thresholds_sha256'])[:12]}, the kit's have {pinned[:12]}"
+            )
         if problems := unlike(told, again, where="" if name == "gate" else name):
             raise Wanting(listed(problems))
     if (word := judged.word(decided_by)) != seen.word:
@@ -324,11 +345,17 @@ def unlike(told: Any, again: Any, *, skip: Sequence[str] = (), where: str = "", 
     if isinstance(told, dict) and isinstance(again, Mapping):
         names = sorted((told.keys() | again.keys()) - set(skip))
         inside = f"{where}." if where else ""
-        return [line for name in names for line in
-                unlike(told.get(name), again.get(name), where=f"{inside}{name}", same=same)]  # fmt: skip
+        return [
+            line
+            for name in names
+            for line in unlike(told.get(name), again.get(name), where=f"{inside}{name}", same=same)
+        ]
     if isinstance(told, list) and isinstance(again, list | tuple) and len(told) == len(again):
-        return [line for index, pair in enumerate(zip(told, again, strict=True))
-                for line in unlike(*pair, where=f"{where}[{index}]", same=same)]  # fmt: skip
+        return [
+            line
+            for index, pair in enumerate(zip(told, again, strict=True))
+            for line in unlike(*pair, where=f"{where}[{index}]", same=same)
+        ]
     numbers = isinstance(told, int | float) and isinstance(again, int | float)
     if numbers and not isinstance(told, bool) and not isinstance(again, bool):
         equal = math.isclose(told, again, rel_tol=same, abs_tol=same)

@@ -59,10 +59,15 @@ def retrain(seen: ReceivedRun, asked: Retraining, processes: Processes) -> Check
         for seed in sorted({seed for seed, _ in picked}):
             labels = [label for number, label in picked if number == seed]
             ensemble = Ensemble(
-                table=seen.rows, folds=[folds[label] for label in labels], seeds=[seed], recipe=seen.recipe,
-                corpus_sha256=seen.shard.corpus_sha256, device=choose(asked.device).kind, workers=asked.workers,
+                table=seen.rows,
+                folds=[folds[label] for label in labels],
+                seeds=[seed],
+                recipe=seen.recipe,
+                corpus_sha256=seen.shard.corpus_sha256,
+                device=choose(asked.device).kind,
+                workers=asked.workers,
                 folder=asked.folder,
-            )  # fmt: skip
+            )
             trained = ensemble.run(processes, lambda epochs: advance("", epochs))
             for label in labels:
                 again = trained[seed, label].arrays["predictions"].astype(np.float64)
@@ -72,8 +77,10 @@ def retrain(seen: ReceivedRun, asked: Retraining, processes: Processes) -> Check
                 off[seed, label] = abs(found.plcc - told[seed][label].plcc)
     worst = max(off, key=lambda member: off[member])
     far = [member for member, difference in off.items() if not difference <= PLCC_TOLERANCE]
-    said = (f"{len(off)} of {sum(map(len, told.values()))} members; PLCC off by at most {off[worst]:.1e} "
-            f"(seed {worst[0]}, {worst[1]}), scores by an RMS of at most {max(apart):.2g}")  # fmt: skip
+    said = (
+        f"{len(off)} of {sum(map(len, told.values()))} members; PLCC off by at most {off[worst]:.1e} "
+        f"(seed {worst[0]}, {worst[1]}), scores by an RMS of at most {max(apart):.2g}"
+    )
     if far:
         said += f"; {len(far)} are further off than {PLCC_TOLERANCE:g}"
     return Check(

@@ -63,9 +63,11 @@ def locate(explicit: Path | None, *, origin: str, processes: Processes) -> Ffmpe
     if not found:
         raise PrerequisiteFailed(f"ffmpeg ({origin}): {explicit} answers -version like another program")
     return Ffmpeg(
-        path=explicit, version=found[1].decode("utf-8", "replace"), origin=origin,
+        path=explicit,
+        version=found[1].decode("utf-8", "replace"),
+        origin=origin,
         lacks=_lacking(explicit, processes),
-    )  # fmt: skip
+    )
 
 
 def scoring_partner(encoding: Ffmpeg, processes: Processes) -> Ffmpeg:
@@ -128,9 +130,17 @@ def input_args(file: SourceFile) -> list[str]:
         return ["-noautorotate", "-i", path]
     geometry = file.geometry
     return [
-        "-f", "rawvideo", "-pixel_format", geometry.pix_fmt, "-video_size", f"{geometry.width}x{geometry.height}",
-        "-framerate", f"{geometry.fps.numerator}/{geometry.fps.denominator}", "-i", path,
-    ]  # fmt: skip
+        "-f",
+        "rawvideo",
+        "-pixel_format",
+        geometry.pix_fmt,
+        "-video_size",
+        f"{geometry.width}x{geometry.height}",
+        "-framerate",
+        f"{geometry.fps.numerator}/{geometry.fps.denominator}",
+        "-i",
+        path,
+    ]
 
 
 def normalise(geometry: Geometry, *, chroma_location: bool = True) -> str:
@@ -172,15 +182,29 @@ def fused_command(
     to_encode = "" if fed_as_scored else f";[e0]{CONVERT},format={settings.encode_pix_fmt}[e]"
     split = "[e][r]" if fed_as_scored else "[e0][r]"
     return [
-        str(ffmpeg.path), *COMMON, *device.opened, *input_args(file),
-        "-filter_complex", f"[0:V:0]{reference_filters(geometry, settings)},split{split}{to_encode}",
-        "-map", "[e]", "-fps_mode", "passthrough", *settings.argv, *device.chosen,
-        "-stats_enc_post", ENCODED_STATS, "-stats_enc_post_fmt", "{n} {size}", *encoded_to,
-        "-dec", "0:0",
+        str(ffmpeg.path),
+        *COMMON,
+        *device.opened,
+        *input_args(file),
+        "-filter_complex",
+        f"[0:V:0]{reference_filters(geometry, settings)},split{split}{to_encode}",
+        "-map",
+        "[e]",
+        "-fps_mode",
+        "passthrough",
+        *settings.argv,
+        *device.chosen,
+        "-stats_enc_post",
+        ENCODED_STATS,
+        "-stats_enc_post_fmt",
+        "{n} {size}",
+        *encoded_to,
+        "-dec",
+        "0:0",
         "-filter_complex",
         f"[dec:0]{distorted_filters(geometry, settings)},split[d][c];{scoring_filter(model, scorer_threads)}",
         *SCORING_OUTPUTS,
-    ]  # fmt: skip
+    ]
 
 
 def with_one_thread(argv: Sequence[str]) -> list[str]:
@@ -193,10 +217,25 @@ def with_one_thread(argv: Sequence[str]) -> list[str]:
 
 #: What follows the filters that score: nothing is written but the log and one line for every decoded frame.
 SCORING_OUTPUTS = (
-    "-map", "[o]", "-fps_mode", "passthrough", "-f", "null", "-",
-    "-map", "[c]", "-fps_mode", "passthrough",
-    "-stats_enc_pre", DECODED_STATS, "-stats_enc_pre_fmt", "{n}", "-f", "null", "-",
-)  # fmt: skip
+    "-map",
+    "[o]",
+    "-fps_mode",
+    "passthrough",
+    "-f",
+    "null",
+    "-",
+    "-map",
+    "[c]",
+    "-fps_mode",
+    "passthrough",
+    "-stats_enc_pre",
+    DECODED_STATS,
+    "-stats_enc_pre_fmt",
+    "{n}",
+    "-f",
+    "null",
+    "-",
+)
 
 
 def scoring_filter(model: str, threads: int) -> str:
@@ -238,9 +277,21 @@ def distorted_filters(geometry: Geometry, settings: EncodeSettings) -> str:
 def y4m_command(ffmpeg: Ffmpeg, path: Path) -> list[str]:
     """Decode a container's first real video stream to YUV4MPEG2 on stdout, every stored frame once."""
     return [
-        str(ffmpeg.path), *COMMON, "-noautorotate", "-i", f"file:{path.absolute()}", "-map", "0:V:0",
-        "-fps_mode", "passthrough", "-strict", "-1", "-f", "yuv4mpegpipe", "pipe:1",
-    ]  # fmt: skip
+        str(ffmpeg.path),
+        *COMMON,
+        "-noautorotate",
+        "-i",
+        f"file:{path.absolute()}",
+        "-map",
+        "0:V:0",
+        "-fps_mode",
+        "passthrough",
+        "-strict",
+        "-1",
+        "-f",
+        "yuv4mpegpipe",
+        "pipe:1",
+    ]
 
 
 def lossless_command(ffmpeg: Ffmpeg, file: SourceFile, codec: Sequence[str], target: Path) -> list[str]:
@@ -252,18 +303,47 @@ def lossless_command(ffmpeg: Ffmpeg, file: SourceFile, codec: Sequence[str], tar
     geometry = file.geometry
     renamed = f",scale=in_range=pc:out_range=pc,format={geometry.pix_fmt}" if geometry.range == "pc" else ""
     return [
-        str(ffmpeg.path), *COMMON, *input_args(file), "-map", "0:V:0", "-map_metadata", "-1", "-map_chapters", "-1",
-        "-vf", normalise(geometry) + renamed, "-fps_mode", "passthrough", *codec, "-color_range", geometry.range,
-        "-fflags", "+bitexact", "-flags:v", "+bitexact", "-f", "matroska", f"file:{target}",
-    ]  # fmt: skip
+        str(ffmpeg.path),
+        *COMMON,
+        *input_args(file),
+        "-map",
+        "0:V:0",
+        "-map_metadata",
+        "-1",
+        "-map_chapters",
+        "-1",
+        "-vf",
+        normalise(geometry) + renamed,
+        "-fps_mode",
+        "passthrough",
+        *codec,
+        "-color_range",
+        geometry.range,
+        "-fflags",
+        "+bitexact",
+        "-flags:v",
+        "+bitexact",
+        "-f",
+        "matroska",
+        f"file:{target}",
+    ]
 
 
 def packets_command(ffmpeg: Ffmpeg, path: Path) -> list[str]:
     """List the packets of a container's first real video stream with their time stamps, without decoding."""
     return [
-        str(ffmpeg.path), *COMMON, "-i", f"file:{path.absolute()}", "-map", "0:V:0",
-        "-c", "copy", "-f", "framecrc", "pipe:1",
-    ]  # fmt: skip
+        str(ffmpeg.path),
+        *COMMON,
+        "-i",
+        f"file:{path.absolute()}",
+        "-map",
+        "0:V:0",
+        "-c",
+        "copy",
+        "-f",
+        "framecrc",
+        "pipe:1",
+    ]
 
 
 #: What a demuxer says of a file that ends too early or is damaged, at the level of a warning.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kit.core.contract import CONVERT
 from kit.core.values import NO_DEVICE, Device, EncodeSettings, SourceFile
-from kit.video.ffmpeg import (  # fmt: skip
+from kit.video.ffmpeg import (
     COMMON,
     SCORING_OUTPUTS,
     STREAM_HASH,
@@ -42,11 +42,23 @@ def encode_command(
     ends = [f"[f=streamhash:hash=sha256]{STREAM_HASH}", f"[f=framecrc]{PACKETS}"]
     ends += [f"[f={_container(settings.encoder)}]{end}" for end in (keep, "pipe\\:1") if end]
     return [
-        str(encoding.path), *COMMON, *device.opened, *input_args(file),
-        "-filter_complex", f"[0:V:0]{filters}[e]", "-map", "[e]", "-fps_mode", "passthrough",
-        *settings.argv, *device.chosen,
-        *(() if filtered else ("-chroma_sample_location", "unknown")), "-f", "tee", "|".join(ends),
-    ]  # fmt: skip
+        str(encoding.path),
+        *COMMON,
+        *device.opened,
+        *input_args(file),
+        "-filter_complex",
+        f"[0:V:0]{filters}[e]",
+        "-map",
+        "[e]",
+        "-fps_mode",
+        "passthrough",
+        *settings.argv,
+        *device.chosen,
+        *(() if filtered else ("-chroma_sample_location", "unknown")),
+        "-f",
+        "tee",
+        "|".join(ends),
+    ]
 
 
 def stream_input(settings: EncodeSettings) -> list[str]:
@@ -60,11 +72,15 @@ def score_command(
     """Decode a stream from stdin and score it against the source, which is read a second time."""
     geometry = file.geometry
     return [
-        str(scoring.path), *COMMON, *input_args(file), *stream_input(settings), "-filter_complex",
+        str(scoring.path),
+        *COMMON,
+        *input_args(file),
+        *stream_input(settings),
+        "-filter_complex",
         f"[0:V:0]{reference_filters(geometry, settings)}[r];"
         f"[1:v:0]{distorted_filters(geometry, settings)},split[d][c];{scoring_filter(model, scorer_threads)}",
         *SCORING_OUTPUTS,
-    ]  # fmt: skip
+    ]
 
 
 def packet_sizes(text: str) -> list[int]:

@@ -31,10 +31,28 @@ def test_the_stored_help_is_that_of_the_commands() -> None:
 def test_every_option_of_the_issue_is_there() -> None:
     text = json.loads((KIT_ROOT / "kit" / "cli" / "help.json").read_text(encoding="utf-8"))["run"]
     for option in (
-        "--ref-dir", "--encoders", "--teacher", "--cqs", "--seeds", "--epochs", "--out-dir", "--box", "--ffmpeg",
-        "--vmaf-bin", "--no-anchor", "--shard-only", "--json", "--from", "--only", "--dry-run", "--config",
-        "--geometry", "--scorer-backend", "--torch-index", "--wheels",
-    ):  # fmt: skip
+        "--ref-dir",
+        "--encoders",
+        "--teacher",
+        "--cqs",
+        "--seeds",
+        "--epochs",
+        "--out-dir",
+        "--box",
+        "--ffmpeg",
+        "--vmaf-bin",
+        "--no-anchor",
+        "--shard-only",
+        "--json",
+        "--from",
+        "--only",
+        "--dry-run",
+        "--config",
+        "--geometry",
+        "--scorer-backend",
+        "--torch-index",
+        "--wheels",
+    ):
         assert option in text
 
 
@@ -45,13 +63,24 @@ def test_help_imports_nothing_heavy_and_leaves_no_trace(argv: list[str], tmp_pat
     # an interpreter that sees no installed package at all
     before = sorted(path.name for path in KIT_ROOT.iterdir())
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-X", "importtime", "-c",
-         "import runpy, sys; sys.path.insert(0, sys.argv[1]); sys.argv = sys.argv[2:];"
-         "runpy.run_module('kit', run_name='__main__', alter_sys=True) if sys.argv[0] == '-m' else "
-         "runpy.run_path(sys.argv[0], run_name='__main__')",
-         str(KIT_ROOT), *(["-m", *argv[2:]] if argv[0] == "-m" else [str(KIT_ROOT / argv[0]), *argv[1:]])],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            "-X",
+            "importtime",
+            "-c",
+            "import runpy, sys; sys.path.insert(0, sys.argv[1]); sys.argv = sys.argv[2:];"
+            "runpy.run_module('kit', run_name='__main__', alter_sys=True) if sys.argv[0] == '-m' else "
+            "runpy.run_path(sys.argv[0], run_name='__main__')",
+            str(KIT_ROOT),
+            *(["-m", *argv[2:]] if argv[0] == "-m" else [str(KIT_ROOT / argv[0]), *argv[1:]]),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "Usage:" in done.stdout
     imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}

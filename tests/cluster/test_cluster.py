@@ -57,9 +57,18 @@ class Cluster:
             port = free.getsockname()[1]
         self.address = f"{scheme}://127.0.0.1:{port}"
         process = self.start(
-            "scheduler", sys.executable, "-m", "dask", "scheduler", "--host", self.address, "--no-dashboard",
-            "--dashboard-address", "127.0.0.1:0", *options,
-        )  # fmt: skip
+            "scheduler",
+            sys.executable,
+            "-m",
+            "dask",
+            "scheduler",
+            "--host",
+            self.address,
+            "--no-dashboard",
+            "--dashboard-address",
+            "127.0.0.1:0",
+            *options,
+        )
         self.wait("scheduler", "Scheduler at:")
         return process
 
@@ -68,9 +77,19 @@ class Cluster:
         scratch = self.place / name
         scratch.mkdir()
         self.workers[name] = self.start(
-            name, sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), "worker", "--scheduler", self.address,
-            "--ref-dir", str(ref_dir), "--box", name, *options, TMPDIR=str(scratch),
-        )  # fmt: skip
+            name,
+            sys.executable,
+            str(KIT_ROOT / "kit" / "__main__.py"),
+            "worker",
+            "--scheduler",
+            self.address,
+            "--ref-dir",
+            str(ref_dir),
+            "--box",
+            name,
+            *options,
+            TMPDIR=str(scratch),
+        )
         return self.workers[name]
 
 
@@ -176,8 +195,12 @@ def test_whoever_dies_the_cells_are_made(  # noqa: PLR0917 - fixtures
     command = ("corpus", "--out-dir", str(run), "--scheduler", cluster.address)
     with subprocess.Popen(
         [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), *command],
-        env=home, cwd=run, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    ) as client:  # fmt: skip
+        env=home,
+        cwd=run,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as client:
         # a worker, in the middle of a cell, as nothing can catch it
         wait_for(lambda: working_below(cluster.place / "cellar"))
         cluster.workers["cellar"].kill()
@@ -218,10 +241,29 @@ def certificate(folder: Path, name: str, authority: str = "") -> tuple[str, ...]
         pytest.skip("making certificates needs the program openssl")
     signed = ("-CA", f"{authority}.pem", "-CAkey", f"{authority}.key") if authority else ()
     made = subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", f"/CN={name}", "-out", f"{name}.pem", "-keyout", f"{name}.key", *signed],
-        cwd=folder, check=False, capture_output=True,
-    )  # fmt: skip
+        [
+            openssl,
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            f"/CN={name}",
+            "-out",
+            f"{name}.pem",
+            "-keyout",
+            f"{name}.key",
+            *signed,
+        ],
+        cwd=folder,
+        check=False,
+        capture_output=True,
+    )
     if made.returncode != 0:
         pytest.skip("making certificates needs openssl 3")
     files = {"ca": f"{authority}.pem", "cert": f"{name}.pem", "key": f"{name}.key"}

@@ -78,10 +78,12 @@ def test_loopback_goes_without_certificates(text: str, address: str, listen: str
         ({"scheduler": ""}, "is no address"),
         ({"tls_ca": "/ca.pem", "worker_wait": "3"}, "--tls-ca, --worker-wait: no effect without --scheduler"),
         ({"scheduler": "tls://h", "tls_ca": "/ca.pem"}, "not all of them are given"),
-        ({"scheduler": "tls://h", "tls_ca": "/nowhere", "tls_cert": "/nowhere", "tls_key": "/nowhere"},
-         "--tls-ca: /nowhere cannot be read"),
+        (
+            {"scheduler": "tls://h", "tls_ca": "/nowhere", "tls_cert": "/nowhere", "tls_key": "/nowhere"},
+            "--tls-ca: /nowhere cannot be read",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_would_not_be_encrypted_is_refused(given: dict[str, str], told: str) -> None:
     with pytest.raises(BadInput, match=told):
         link(config(**given))
@@ -111,14 +113,28 @@ def test_nobody_answers() -> None:
 
 
 def offered(name: str = "libx264", **facts: Any) -> OfferedEncoder:
-    values = {"name": name, "family": "software", "build": f"{name} 1", "variant": "", "megapixels_per_second": 1.0,
-              "anchor_only": False}  # fmt: skip
+    values = {
+        "name": name,
+        "family": "software",
+        "build": f"{name} 1",
+        "variant": "",
+        "megapixels_per_second": 1.0,
+        "anchor_only": False,
+    }
     return OfferedEncoder(**(values | facts))
 
 
 def offer(*encoders: OfferedEncoder, sources: tuple[str, ...] = ("a", "b"), **facts: Any) -> Offer:
-    values = {"box": "attic", "platform": "p", "architecture": "x86_64", "kit_version": __version__,
-              "teacher": CANONICAL.identity, "scorer_id": SCORER.id, "golden": GOLDEN, "places": 2}  # fmt: skip
+    values = {
+        "box": "attic",
+        "platform": "p",
+        "architecture": "x86_64",
+        "kit_version": __version__,
+        "teacher": CANONICAL.identity,
+        "scorer_id": SCORER.id,
+        "golden": GOLDEN,
+        "places": 2,
+    }
     return Offer(**(values | facts), encoders=encoders or (offered(),), sources=frozenset(sources))
 
 
@@ -128,9 +144,15 @@ def clips(*hashes: str) -> list[Source]:
 
 def test_a_box_offers_each_family_for_itself() -> None:
     found = offers_of(
-        box="attic", platform_tag="p", teacher=CANONICAL, scorer=SCORER, everywhere=["hevc_nvenc"], places=16,
-        encoders=[ready("hevc_nvenc", family="nvenc", max_parallel=3), ready(), ready("libsvtav1")], sources=["a"],
-    )  # fmt: skip
+        box="attic",
+        platform_tag="p",
+        teacher=CANONICAL,
+        scorer=SCORER,
+        everywhere=["hevc_nvenc"],
+        places=16,
+        encoders=[ready("hevc_nvenc", family="nvenc", max_parallel=3), ready(), ready("libsvtav1")],
+        sources=["a"],
+    )
     assert {family: one.places for family, one in found.items()} == {"nvenc": 3, "software": 16}
     assert [encoder.anchor_only for one in found.values() for encoder in one.encoders] == [False, True, True]
     assert set(found["nvenc"].resources.values()) == {3.0}
@@ -142,9 +164,13 @@ def test_a_box_offers_each_family_for_itself() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"architecture": "aarch64"}, {"scorer_id": "cuda/golden-1"}, {"kit_version": "0"},
-     {"teacher": {"id": "vmaf_v0.6.1neg", "sha256": None}}],
-)  # fmt: skip
+    [
+        {"architecture": "aarch64"},
+        {"scorer_id": "cuda/golden-1"},
+        {"kit_version": "0"},
+        {"teacher": {"id": "vmaf_v0.6.1neg", "sha256": None}},
+    ],
+)
 def test_what_decides_numbers_is_in_the_name_of_a_resource(change: dict[str, Any]) -> None:
     assert offer(**change).resource(offered()) != offer().resource(offered())
     assert offer(box="cellar", platform="q", places=7).resource(offered()) == offer().resource(offered())
@@ -185,7 +211,7 @@ def test_the_cells_have_the_keys_of_the_boxes_that_make_them() -> None:
         ({"teacher": {"id": "vmaf_4k_v0.6.1", "sha256": None}}, "its teacher is vmaf_4k_v0.6.1, here it is vmaf_v0.6"),
         ({"teacher": {"id": None, "sha256": "b" * 64}}, "its teacher is a file with SHA-256 bbbbbbbbbbbb"),
     ],
-)  # fmt: skip
+)
 def test_why_a_worker_is_not_used(change: dict[str, Any], told: str) -> None:
     found = objection(offer(**change), scorer=SCORER, teacher=Teacher(id=contract.DEFAULT_TEACHER))
     assert told in found
@@ -201,15 +227,28 @@ def test_a_scorer_that_answers_otherwise_ends_the_run(theirs: Mapping[str, float
 
 # --------------------------------------------------------------------------------------------------- replies
 
-OBSERVED = {"box": "attic", "platform": "p", "kit_version": "1", "ffmpeg_version": "8", "scorer_version": "3",
-            "stream_sha256": "a", "started_at_utc": "2026-01-31T12:00:00Z", "seconds": 1.5}  # fmt: skip
+OBSERVED = {
+    "box": "attic",
+    "platform": "p",
+    "kit_version": "1",
+    "ffmpeg_version": "8",
+    "scorer_version": "3",
+    "stream_sha256": "a",
+    "started_at_utc": "2026-01-31T12:00:00Z",
+    "seconds": 1.5,
+}
 
 
 def made(cell: Cell) -> CellRows:
     """The rows of a cell as a worker leaves them."""
     rows = rows_of(cell)
-    facts = {**cell.keyed, "geometry": geometry_facts(cell.source.geometry), "converted": False, "encoded_bytes": 99,
-             "content_sha256": rows.content_sha256()}  # fmt: skip
+    facts = {
+        **cell.keyed,
+        "geometry": geometry_facts(cell.source.geometry),
+        "converted": False,
+        "encoded_bytes": 99,
+        "content_sha256": rows.content_sha256(),
+    }
     return replace(rows, facts=facts)
 
 
@@ -259,13 +298,18 @@ def test_another_cell_is_not_taken(change: Callable[[CellRows], CellRows], told:
 @pytest.mark.parametrize(
     "broken",
     [
-        {"parquet": b"PAR1"}, {"parquet": None}, {"observed": b"{"}, {"observed": b"[]"}, {"golden": None},
-        {"golden": {"flat": "97"}}, {"observed": json.dumps({"observations": [OBSERVED, OBSERVED]}).encode()},
+        {"parquet": b"PAR1"},
+        {"parquet": None},
+        {"observed": b"{"},
+        {"observed": b"[]"},
+        {"golden": None},
+        {"golden": {"flat": "97"}},
+        {"observed": json.dumps({"observations": [OBSERVED, OBSERVED]}).encode()},
         {"observed": json.dumps({"observations": [OBSERVED | {"seconds": "1"}]}).encode()},
         {"observed": json.dumps({"observations": [OBSERVED | {"host": "attic.example"}]}).encode()},
     ],
     ids=range(9),
-)  # fmt: skip
+)
 def test_a_broken_answer_is_not_taken(broken: dict[str, Any]) -> None:
     cell = plan(["A"], cqs=[25])[0]
     with pytest.raises(Wanting):
@@ -289,14 +333,25 @@ def maker(tmp_path: Path, ffmpeg: Ffmpeg, *sources: Source) -> Maker:
         bench=Bench(ffmpeg=ffmpeg, processes=processes, folder=tmp_path, box="attic", platform="p", corpus=""),
         disk=DiskWait(tmp_path, say=lambda _: None, pause=processes.pause, patience=0),
         schedule=Schedule([], cost=lambda _: 0.0, places={"software": None}, workers=1, cores=1),
-        sources=sources, encoders=[ready()], teacher=CANONICAL, scorer=SCORER,
-    )  # fmt: skip
+        sources=sources,
+        encoders=[ready()],
+        teacher=CANONICAL,
+        scorer=SCORER,
+    )
 
 
 def test_a_worker_makes_no_other_cell_than_the_one_that_is_meant(tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     cell = plan(["A"], cqs=[25])[0]
-    job = {"key": cell.key, "src_sha256": cell.source.sha256, "encoder": "libx264", "cq": 25, "label": "A",
-           "group": "A", "corpus": "local", "stall_timeout": 60.0}  # fmt: skip
+    job = {
+        "key": cell.key,
+        "src_sha256": cell.source.sha256,
+        "encoder": "libx264",
+        "cq": 25,
+        "label": "A",
+        "group": "A",
+        "corpus": "local",
+        "stall_timeout": 60.0,
+    }
     elsewhere = maker(tmp_path, ffmpeg).make(job)
     assert "attic has no clip with the content" in elsewhere["failed"]["reason"]
     other = maker(tmp_path, ffmpeg, cell.source).make(job)  # its build is another one

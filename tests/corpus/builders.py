@@ -39,8 +39,9 @@ def planned(name: str, frames: int = 10, family: str = "software") -> Cell:
     """A cell that nobody makes: its label is its key."""
     geometry = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=frames)
     file = SourceFile(path=Path(f"/{name}.yuv"), kind="yuv", label=name, geometry=geometry)
-    settings = EncodeSettings(encoder="libx264", preset="medium", cq=31, argv=(), encode_pix_fmt="yuv420p",
-                              score_pix_fmt="yuv420p")  # fmt: skip
+    settings = EncodeSettings(
+        encoder="libx264", preset="medium", cq=31, argv=(), encode_pix_fmt="yuv420p", score_pix_fmt="yuv420p"
+    )
     source = Source(file=file, sha256=name, group=name)
     return Cell(key=name, keyed={}, source=source, settings=settings, encoder=ready(family=family), teacher=CANONICAL)
 
@@ -95,8 +96,13 @@ def rows_of(cell: Cell) -> CellRows:
         vmaf=99.0 - cq + noise[:, 0],
         facts={},
     )
-    facts = {**cell.keyed, "geometry": geometry_facts(cell.source.geometry), "converted": False,
-             "encoded_bytes": 10_000 - 100 * cq, "content_sha256": rows.content_sha256()}  # fmt: skip
+    facts = {
+        **cell.keyed,
+        "geometry": geometry_facts(cell.source.geometry),
+        "converted": False,
+        "encoded_bytes": 10_000 - 100 * cq,
+        "content_sha256": rows.content_sha256(),
+    }
     return CellRows(labels=rows.labels, cq=cq, features=rows.features, vmaf=rows.vmaf, facts=facts)
 
 
@@ -120,16 +126,25 @@ def box_of(cells: Sequence[Cell], box: str = "b", golden: float = 0.0) -> Box:
     scorer_id = str(cells[0].keyed["scorer_id"]) if cells else "cpu/golden-1"
     answers = {pair: means[-1] + golden for pair, means in EXPECTED.items()}
     return Box(
-        box=box, platform="p", scorers=({"id": scorer_id, "version": "3", "golden": answers},),
-        encoders={cell.encoder.name: (cell.encoder.build,) for cell in cells}, cells=len(cells),
+        box=box,
+        platform="p",
+        scorers=({"id": scorer_id, "version": "3", "golden": answers},),
+        encoders={cell.encoder.name: (cell.encoder.build,) for cell in cells},
+        cells=len(cells),
         rows=sum(cell.source.geometry.frames for cell in cells),
-    )  # fmt: skip
+    )
 
 
 def shard_of(
-    folder: Path, cells: Sequence[Cell], failed: Sequence[FailedCell] = (), *, box: str = "b", golden: float = 0.0,
-    teacher: Teacher = CANONICAL, rows: Callable[[Cell], CellRows] = rows_of,
-) -> Shard:  # fmt: skip
+    folder: Path,
+    cells: Sequence[Cell],
+    failed: Sequence[FailedCell] = (),
+    *,
+    box: str = "b",
+    golden: float = 0.0,
+    teacher: Teacher = CANONICAL,
+    rows: Callable[[Cell], CellRows] = rows_of,
+) -> Shard:
     """Write cells and their manifest."""
     sources = {
         cell.source.label: {
@@ -160,10 +175,21 @@ def rows(sources: tuple[str, ...] = ("Highway", "Park", "Sea"), frames: int = 3)
     """Lines in the order a box writes them, with numbers that have many digits."""
     noise: Iterator[float] = iter(np.random.default_rng(3).uniform(0, 1, 10_000).tolist())
     return [
-        {"src": src, "encoder": encoder, "cq": cq, "enc_bytes": 1000 - cq, "enc_time_ms": 1.5, "frame_index": frame,
-         "vmaf": 100 * next(noise), **{name: next(noise) for name in contract.FEATURES}}
-        for src in sources for encoder in ("libx264", "hevc_new") for cq in (19, 37) for frame in range(frames)
-    ]  # fmt: skip
+        {
+            "src": src,
+            "encoder": encoder,
+            "cq": cq,
+            "enc_bytes": 1000 - cq,
+            "enc_time_ms": 1.5,
+            "frame_index": frame,
+            "vmaf": 100 * next(noise),
+            **{name: next(noise) for name in contract.FEATURES},
+        }
+        for src in sources
+        for encoder in ("libx264", "hevc_new")
+        for cq in (19, 37)
+        for frame in range(frames)
+    ]
 
 
 def write(path: Path, lines: Rows) -> Path:

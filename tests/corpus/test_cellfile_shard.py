@@ -36,21 +36,42 @@ from tests.platforms.builders import ready
 
 FRAMES = 5
 COLUMNS = [
-    "cell_key", "src", "src_sha256", "group", "corpus", "encoder", "preset", "cq", "frame_index",
-    "adm2", "vif_scale0", "vif_scale1", "vif_scale2", "vif_scale3", "motion2", "vmaf",
-]  # fmt: skip
+    "cell_key",
+    "src",
+    "src_sha256",
+    "group",
+    "corpus",
+    "encoder",
+    "preset",
+    "cq",
+    "frame_index",
+    "adm2",
+    "vif_scale0",
+    "vif_scale1",
+    "vif_scale2",
+    "vif_scale3",
+    "motion2",
+    "vmaf",
+]
 
 
 def make_rows(key: str = "k" * 64, *, offset: float = 0.0, frames: int = FRAMES) -> CellRows:
     numbers = np.random.default_rng(7).uniform(0, 1, (frames, 6)) + offset
     rows = CellRows(
         labels={
-            "cell_key": key, "src": "Highway", "src_sha256": "a" * 64, "group": "Road", "corpus": "local",
-            "encoder": "libx264", "preset": "medium",
+            "cell_key": key,
+            "src": "Highway",
+            "src_sha256": "a" * 64,
+            "group": "Road",
+            "corpus": "local",
+            "encoder": "libx264",
+            "preset": "medium",
         },
-        cq=31, features=numbers, vmaf=numbers[:, 0] * 90,
+        cq=31,
+        features=numbers,
+        vmaf=numbers[:, 0] * 90,
         facts={"encoded_bytes": 1234, "encoder_build": "x264 - core 165", "argv": ["-i", "<ref>", "<out>"]},
-    )  # fmt: skip
+    )
     return replace(rows, facts={**rows.facts, "content_sha256": rows.content_sha256()})
 
 
@@ -62,12 +83,16 @@ def make_cell(key: str = "k" * 64) -> Cell:
         keyed={},
         source=Source(file=file, sha256="a" * 64, group="Road"),
         settings=EncodeSettings(
-            encoder="libx264", preset="medium", cq=5, argv=("-c:v", "libx264"), encode_pix_fmt="yuv420p",
+            encoder="libx264",
+            preset="medium",
+            cq=5,
+            argv=("-c:v", "libx264"),
+            encode_pix_fmt="yuv420p",
             score_pix_fmt="yuv420p",
         ),
         encoder=ready(build="x264 - core 165"),
         teacher=Teacher(id="vmaf_v0.6.1"),
-    )  # fmt: skip
+    )
 
 
 def same(first: CellRows, second: CellRows) -> bool:
@@ -114,8 +139,9 @@ def test_the_content_hash_sees_numbers_only() -> None:
     features, vmaf = rows.features.copy(), rows.vmaf.copy()
     features[3, 2] = np.nextafter(features[3, 2], 1)
     vmaf[4] = np.nextafter(vmaf[4], 0)
-    assert len({known, replace(rows, features=features).content_sha256(),
-                replace(rows, vmaf=vmaf).content_sha256()}) == 3  # fmt: skip
+    assert (
+        len({known, replace(rows, features=features).content_sha256(), replace(rows, vmaf=vmaf).content_sha256()}) == 3
+    )
 
 
 @pytest.mark.parametrize("column", [(2, 1), (0, 5)])
@@ -157,12 +183,21 @@ def with_column(name: str, values: list[object]) -> Callable[[pa.Table], pa.Tabl
         (lambda table: table.drop_columns(["motion2"]), "other columns"),
         (lambda table: table.append_column("extra", table.column("cq")), "other columns"),
         (lambda table: table.select(list(reversed(COLUMNS))), "other columns"),
-        (lambda table: pa.table(
-            dict(zip(["key", *COLUMNS[1:]], table.columns, strict=True)), metadata=table.schema.metadata),
-         "other columns"),
-        (lambda table: table.cast(pa.schema(
-            [field.with_type(pa.float32()) if field.name == "vmaf" else field for field in table.schema],
-            metadata=table.schema.metadata)), "other columns"),
+        (
+            lambda table: pa.table(
+                dict(zip(["key", *COLUMNS[1:]], table.columns, strict=True)), metadata=table.schema.metadata
+            ),
+            "other columns",
+        ),
+        (
+            lambda table: table.cast(
+                pa.schema(
+                    [field.with_type(pa.float32()) if field.name == "vmaf" else field for field in table.schema],
+                    metadata=table.schema.metadata,
+                )
+            ),
+            "other columns",
+        ),
         (lambda table: table.slice(0, 0), "0 rows"),
         (lambda table: table.slice(1), "missing or out of order"),
         (lambda table: table.take([0, 2, 1, 3, 4]), "missing or out of order"),
@@ -176,9 +211,26 @@ def with_column(name: str, values: list[object]) -> Callable[[pa.Table], pa.Tabl
         (with_facts(b"{}"), "schema version None, expected 1"),
         (with_facts(b'{"schema_version": 2}'), "schema version 2, expected 1"),
     ],
-    ids=["lacking", "extra", "order", "renamed", "type", "empty", "first-missing", "swapped", "twice", "two-keys",
-         "two-cqs", "no-facts", "half-facts", "no-text", "list", "no-version", "other-version"],
-)  # fmt: skip
+    ids=[
+        "lacking",
+        "extra",
+        "order",
+        "renamed",
+        "type",
+        "empty",
+        "first-missing",
+        "swapped",
+        "twice",
+        "two-keys",
+        "two-cqs",
+        "no-facts",
+        "half-facts",
+        "no-text",
+        "list",
+        "no-version",
+        "other-version",
+    ],
+)
 def test_what_is_not_this_schema_is_found(tmp_path: Path, change: Callable[[pa.Table], pa.Table], told: str) -> None:
     path = tmp_path / "c.parquet"
     cellfile.write(path, make_rows())
@@ -216,18 +268,33 @@ def make_shard(folder: Path) -> Shard:
         cellfile.write(folder / cell_path(cell), rows)
         entries.append(entry_for(cell, rows))
     failed = FailedCell(
-        key="f" * 64, source="Highway", encoder="libx265", cq=9, reason="exit status 1\nmore",
-        command="ffmpeg -i <ref>", stderr_tail="[error] no",
-    )  # fmt: skip
+        key="f" * 64,
+        source="Highway",
+        encoder="libx265",
+        cq=9,
+        reason="exit status 1\nmore",
+        command="ffmpeg -i <ref>",
+        stderr_tail="[error] no",
+    )
     box = Box(
-        box="box-1", platform="linux-x86_64-vulkan", encoders={"libx264": ("x264 - core 165",)}, cells=2, rows=10,
+        box="box-1",
+        platform="linux-x86_64-vulkan",
+        encoders={"libx264": ("x264 - core 165",)},
+        cells=2,
+        rows=10,
         scorers=({"id": "cpu/golden-1", "version": "3", "golden": {"flat": 97.428}},),
-    )  # fmt: skip
+    )
     source: dict[str, object] = {"label": "Highway", "sha256": "a" * 64, "group": "Road", "geometry": {"fps": "25/1"}}
     shard = Shard(
-        folder=folder, boxes=(box,), demo=False, teacher=Teacher(id="vmaf_v0.6.1"),
-        sources=(source,), cells=tuple(entries), failed=(failed,), dropped=("d" * 64,),
-    )  # fmt: skip
+        folder=folder,
+        boxes=(box,),
+        demo=False,
+        teacher=Teacher(id="vmaf_v0.6.1"),
+        sources=(source,),
+        cells=tuple(entries),
+        failed=(failed,),
+        dropped=("d" * 64,),
+    )
     write_manifest(shard)
     return shard
 
@@ -288,10 +355,22 @@ def drop(name: str) -> Callable[[Any], None]:
         (lambda value: value["boxes"][0].update(encoders=[]), "is not a shard manifest"),
         (lambda value: value.update(teacher="vmaf_v0.6.1"), "is not a shard manifest"),
         (lambda _: [], "is not a shard manifest"),
-        *[(drop(name), "is not a shard manifest") for name in
-          ("schema_version", "boxes", "demo", "teacher", "sources", "cells", "failed", "dropped", "corpus_sha256")],
+        *[
+            (drop(name), "is not a shard manifest")
+            for name in (
+                "schema_version",
+                "boxes",
+                "demo",
+                "teacher",
+                "sources",
+                "cells",
+                "failed",
+                "dropped",
+                "corpus_sha256",
+            )
+        ],
     ],
-)  # fmt: skip
+)
 def test_what_is_no_manifest_is_refused(tmp_path: Path, change: Callable[[Any], object], told: str) -> None:
     make_shard(tmp_path)
     edit(tmp_path, change)

@@ -85,8 +85,9 @@ def test_the_key_is_that_of_the_rows(tmp_path: Path) -> None:
     assert keys("b", list(reversed(rows()))) == before
     assert keys("c", [row | {"enc_time_ms": 9.0} for row in rows()]) == before
     for name, change in {"d": {"adm2": 0.5}, "e": {"enc_bytes": 7}, "f": {"src": "Else"}}.items():
-        first = [row | change if (row["src"], row["encoder"], row["cq"]) == ("Sea", "libx264", 19) else row
-                 for row in rows()]  # fmt: skip
+        first = [
+            row | change if (row["src"], row["encoder"], row["cq"]) == ("Sea", "libx264", 19) else row for row in rows()
+        ]
         assert len(keys(name, first) - before) == 1
 
 
@@ -156,8 +157,13 @@ def test_cells_that_jsonl_cannot_tell_apart_are_refused(tmp_path: Path) -> None:
 
 
 def test_known_data_sets_give_their_groups_and_a_file_its_own(tmp_path: Path) -> None:
-    labels = ("ElFuente1", "ElFuente2_30fps", "ABookcaseBVITexture_3840x2176_120fps_10bit_420",
-              "DBookcaseBVITexture_480x272_120fps_10bit_420", "Mine")  # fmt: skip
+    labels = (
+        "ElFuente1",
+        "ElFuente2_30fps",
+        "ABookcaseBVITexture_3840x2176_120fps_10bit_420",
+        "DBookcaseBVITexture_480x272_120fps_10bit_420",
+        "Mine",
+    )
     done = import_rows(write(tmp_path / "a.jsonl", rows(labels)), tmp_path / "a", groups_file=None)
     assert done.shard.groups == ("BookcaseBVITexture", "ElFuente", "Mine")
     assert "ElFuente1, ElFuente2_30fps are one content group, ElFuente" in done.notes
@@ -216,7 +222,7 @@ def on_line(number: int, **change: Any) -> Callable[[Rows], None]:
         (lambda lines: lines.pop(1) and None, "Highway/libx264/cq19: 1 frames below 2 are missing, the first is 1"),
         (lambda lines: lines.pop(0) and None, "Highway/libx264/cq19: 1 frames below 2 are missing, the first is 0"),
     ],
-)  # fmt: skip
+)
 def test_a_broken_line_is_named_and_nothing_is_written(
     change: Callable[[Rows], None], told: str, tmp_path: Path
 ) -> None:

@@ -87,11 +87,14 @@ def same_numbers(cell: Cell, rows: CellRows) -> CellRows:
         (only(43, lambda rows: replace(rows, vmaf=np.r_[rows.vmaf[:4], 0.5])), "A/libx264/cq43", "vmaf 0.50 in some"),
         (only(31, constant), "A/libx264/cq31", "the same value in every frame: vif_scale1"),
         (only(31, shorter), "A/libx264/cq31", "4 frames, other cells of its source have 5"),
-        (only(31, lambda rows: replace(rows, facts={**rows.facts, "encoded_bytes": 8_300})), "A/libx264/cq31",
-         "8300 encoded bytes, more than 8100 at cq 19"),
+        (
+            only(31, lambda rows: replace(rows, facts={**rows.facts, "encoded_bytes": 8_300})),
+            "A/libx264/cq31",
+            "8300 encoded bytes, more than 8100 at cq 19",
+        ),
         (same_numbers, "A/libx264/cq43", "the same numbers as at cq 31: the encoder ignored the quality point"),
     ],
-)  # fmt: skip
+)
 def test_suspicious_cells_are_named_with_the_reason(change: Change, cell: str, told: str, tmp_path: Path) -> None:
     changed(tmp_path, change)
     found = summarise(tmp_path).suspicious

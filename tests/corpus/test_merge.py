@@ -47,33 +47,58 @@ def called(cells: Sequence[Cell], label: dict[str, str], group: dict[str, str]) 
 
 
 def failed(cell: Cell, *, tries: int = 3, reason: str = "exit status 1") -> FailedCell:
-    return FailedCell(key=cell.key, source=cell.source.label, encoder=cell.settings.encoder, cq=cell.settings.cq,
-                      reason=reason, command="ffmpeg", stderr_tail="\x1b[31mno", tries=tries)  # fmt: skip
+    return FailedCell(
+        key=cell.key,
+        source=cell.source.label,
+        encoder=cell.settings.encoder,
+        cq=cell.settings.cq,
+        reason=reason,
+        command="ffmpeg",
+        stderr_tail="\x1b[31mno",
+        tries=tries,
+    )
 
 
 def jsonl(path: Path, *sources: str, shift: float = 0.0) -> Path:
     lines = [
-        {"src": src, "encoder": "libx264", "cq": cq, "enc_bytes": 10, "enc_time_ms": 1.5, "frame_index": frame,
-         "vmaf": 90.0 - cq + frame + shift, **dict.fromkeys(contract.FEATURES, 0.5)}
-        for src in sources for cq in (19, 37) for frame in range(3)
-    ]  # fmt: skip
+        {
+            "src": src,
+            "encoder": "libx264",
+            "cq": cq,
+            "enc_bytes": 10,
+            "enc_time_ms": 1.5,
+            "frame_index": frame,
+            "vmaf": 90.0 - cq + frame + shift,
+            **dict.fromkeys(contract.FEATURES, 0.5),
+        }
+        for src in sources
+        for cq in (19, 37)
+        for frame in range(3)
+    ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
 
 def files(folder: Path, *, but: str = "merge.json") -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != but}  # fmt: skip
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != but
+    }
 
 
 @pytest.fixture
 def four(tmp_path: Path) -> list[Path]:
     """Four inputs that overlap in every way there is: names, groups, builds, boxes, failures, rows without identity."""
     first = plan(("Highway", "Park", "ElFuente1"), cqs=(25, 31))
-    second = called(plan(("Highway", "Sea", "ElFuente1"), cqs=(31, 37)), {"Highway": "Autobahn", "ElFuente1": "F"},
-                    {"Autobahn": "Road", "Sea": "Road", "F": "ElFuente"})  # fmt: skip
-    third = called(plan(("Highway", "ElFuente2"), cqs=(31,), architecture="arm64"), {"Highway": "Zoo"},
-                   {"ElFuente2": "ElFuente"})  # fmt: skip
+    second = called(
+        plan(("Highway", "Sea", "ElFuente1"), cqs=(31, 37)),
+        {"Highway": "Autobahn", "ElFuente1": "F"},
+        {"Autobahn": "Road", "Sea": "Road", "F": "ElFuente"},
+    )
+    third = called(
+        plan(("Highway", "ElFuente2"), cqs=(31,), architecture="arm64"), {"Highway": "Zoo"}, {"ElFuente2": "ElFuente"}
+    )
     other = plan(("Park",), cqs=(31,), content="another park")
     gone = plan(("Highway",), encoders=("libx265",), cqs=(25, 31), build="x265 1")
     shard_of(tmp_path / "a", first, [failed(cell, tries=number) for number, cell in enumerate(gone)], box="anna")
@@ -102,9 +127,12 @@ def test_any_order_and_any_grouping_give_the_same_shard(four: list[Path], tmp_pa
     groupings: list[Path] = []
     for w, x, y, z in ((a, b, c, d), (d, c, b, a), (b, d, a, c)):
         groupings += [
-            merged(merged(merged(w, x), y), z), merged(w, merged(x, merged(y, z))), merged(merged(w, x), merged(y, z)),
-            merged(w, x, merged(y, z)), merged(merged(w), x, merged(w, y), z, z),
-        ]  # fmt: skip
+            merged(merged(merged(w, x), y), z),
+            merged(w, merged(x, merged(y, z))),
+            merged(merged(w, x), merged(y, z)),
+            merged(w, x, merged(y, z)),
+            merged(merged(w), x, merged(w, y), z, z),
+        ]
     for folder in groupings:
         assert files(folder) == whole
 
@@ -116,18 +144,26 @@ def test_names_are_resolved_by_rule_and_told(four: list[Path], tmp_path: Path) -
     groups = {str(source["label"]): str(source["group"]) for source in found.shard.sources}
     assert groups == {
         # the smallest of its names; the import's Sea may be that of bert, so they are held out together
-        "Autobahn": "Road", f"Sea-{plan(('Sea',))[0].source.sha256[:8]}": "Road", "Sea": "Road",
+        "Autobahn": "Road",
+        f"Sea-{plan(('Sea',))[0].source.sha256[:8]}": "Road",
+        "Sea": "Road",
         # anna has only the one ElFuente, carl the other: one group by name
-        "ElFuente1": "ElFuente", "ElFuente2": "ElFuente",
-        f"Park-{park[:8]}": f"Park-{park[:8]}", f"Park-{other[:8]}": f"Park-{other[:8]}", "Lake": "Lake",
-    }  # fmt: skip
+        "ElFuente1": "ElFuente",
+        "ElFuente2": "ElFuente",
+        f"Park-{park[:8]}": f"Park-{park[:8]}",
+        f"Park-{other[:8]}": f"Park-{other[:8]}",
+        "Lake": "Lake",
+    }
     told = {(one.input, one.what, one.told, one.resolved) for one in found.report.renamed}
     assert ("a", "source", "Highway", "Autobahn") in told
     assert ("a", "group", "ElFuente1", "ElFuente") in told
     assert ("c", "source", "Zoo", "Autobahn") in told
     for entry, rows in read_rows(found.shard):
-        assert (rows.labels["src"], rows.labels["group"]) == (entry.source, entry.group) == (
-            entry.source, groups[entry.source])  # fmt: skip
+        assert (
+            (rows.labels["src"], rows.labels["group"])
+            == (entry.source, entry.group)
+            == (entry.source, groups[entry.source])
+        )
         assert entry.path.startswith(f"cells/{entry.source}/")
     assert status(found.shard.folder).manifest
     assert not status(found.shard.folder).others
@@ -143,7 +179,9 @@ def test_a_cell_of_two_boxes_is_kept_once_with_both_observations(tmp_path: Path)
     boxes = {entry.cq: [seen["box"] for seen in observations(found.shard, entry)] for entry in found.shard.cells}
     assert boxes == {25: ["anna"], 31: ["anna", "bert"], 37: ["bert"]}
     assert [(box.box, box.cells, box.rows, box.alone) for box in report.boxes] == [
-        ("anna", 4, 20, 2), ("bert", 4, 20, 2)]  # fmt: skip
+        ("anna", 4, 20, 2),
+        ("bert", 4, 20, 2),
+    ]
     assert report.encoders["libx264"].cells == 6
     (pair,) = report.overlap
     assert (pair.boxes, pair.anchors, pair.places, pair.same, pair.vmaf) == (("anna", "bert"), 2, 2, 2, 0.0)
@@ -192,8 +230,9 @@ def test_other_numbers_of_one_key_are_a_conflict(tmp_path: Path) -> None:
 def test_a_dropped_cell_does_not_come_back(tmp_path: Path) -> None:
     cells = plan(cqs=(25, 37))
     for name, off in (("a", 0.0), ("b", 0.5), ("c", 0.0)):
-        shard_of(tmp_path / name, cells, box=name,
-                 rows=lambda cell, off=off: altered(cell, off * (cell.key == cells[0].key)))  # type: ignore[misc] # fmt: skip
+        shard_of(
+            tmp_path / name, cells, box=name, rows=lambda cell, off=off: altered(cell, off * (cell.key == cells[0].key))
+        )  # type: ignore[misc]
     a, b, c = (tmp_path / name for name in "abc")
     join(a, b, out=tmp_path / "ab", drop=True)
     whole = files(join(a, b, c, out=tmp_path / "abc", drop=True).shard.folder)
@@ -228,8 +267,10 @@ def test_golden_answers_within_the_tolerance_pass_and_missing_ones_do_not(tmp_pa
     join(tmp_path / "a", tmp_path / "b", out=tmp_path / "m")
     (box,) = shard.boxes
     write_manifest(replace(shard, boxes=(replace(box, scorers=({**box.scorers[0], "golden": {}},)),)))
-    assert "no answer to the golden pair flat from bert" in refused(
-        tmp_path / "a", tmp_path / "b", out=tmp_path / "n").message  # fmt: skip
+    assert (
+        "no answer to the golden pair flat from bert"
+        in refused(tmp_path / "a", tmp_path / "b", out=tmp_path / "n").message
+    )
 
 
 def test_another_set_of_features_is_refused(tmp_path: Path) -> None:
@@ -336,8 +377,14 @@ def bundle_of(run: Path, target: Path) -> Path:
     import hashlib
 
     members = [Member(name=f"results/{name}", data=data) for name, data in files(run).items()]
-    described = [{"path": member.name.removeprefix("results/"), "size": len(member.read()),
-                  "sha256": hashlib.sha256(member.read()).hexdigest()} for member in members]  # fmt: skip
+    described = [
+        {
+            "path": member.name.removeprefix("results/"),
+            "size": len(member.read()),
+            "sha256": hashlib.sha256(member.read()).hexdigest(),
+        }
+        for member in members
+    ]
     manifest = Member(name="results/manifest.json", data=json.dumps({"files": described}).encode())
     write_tar_gz(target, [manifest, *members], mtime=0)
     return target
@@ -351,7 +398,9 @@ def test_a_bundle_is_as_good_as_its_shard(tmp_path: Path) -> None:
     two = join(tmp_path / "b", tmp_path / "run", out=tmp_path / "two")
     assert files(one.shard.folder) == files(two.shard.folder)
     assert [(share.name, share.kind) for share in one.report.inputs] == [
-        ("ensemble-results-anna.tar.gz", "bundle"), ("b", "shard")]  # fmt: skip
+        ("ensemble-results-anna.tar.gz", "bundle"),
+        ("b", "shard"),
+    ]
 
 
 def test_a_hostile_bundle_leaves_nothing(tmp_path: Path) -> None:
@@ -451,8 +500,9 @@ def test_a_run_on_a_merged_corpus_tells_what_each_box_gave(tmp_path: Path, merge
     value = json.loads(done.stdout)
     corpus = value["verdict"]["corpus"]
     assert [(box["box"], box["platform"], box["cells"], box["rows"], box["encoders"]) for box in corpus["boxes"]] == [
-        ("anna", "p", 6, 30, {"libx264": ["x264 - core 164"]}), ("bert", "p", 6, 30, {"libx264": ["x264 - core 164"]}),
-    ]  # fmt: skip
+        ("anna", "p", 6, 30, {"libx264": ["x264 - core 164"]}),
+        ("bert", "p", 6, 30, {"libx264": ["x264 - core 164"]}),
+    ]
     assert (value["verdict"]["demo"], corpus["sha256"]) == (False, read_manifest(merged).corpus_sha256)
     with tarfile.open(value["bundle"]["path"]) as tar:
         names = {name.split("/", 1)[1] for name in tar.getnames()}

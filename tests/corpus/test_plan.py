@@ -18,14 +18,23 @@ from kit.platforms.registry import settings_for
 from tests.platforms.builders import ready
 
 SETTINGS = EncodeSettings(
-    encoder="libx264", preset="medium", cq=31, argv=("-c:v", "libx264", "-crf", "31"), encode_pix_fmt="yuv420p",
+    encoder="libx264",
+    preset="medium",
+    cq=31,
+    argv=("-c:v", "libx264", "-crf", "31"),
+    encode_pix_fmt="yuv420p",
     score_pix_fmt="yuv420p",
-)  # fmt: skip
+)
 TEACHER = Teacher(id="vmaf_v0.6.1")
 FACTS: dict[str, Any] = {
-    "src_sha256": "a" * 64, "pix_fmt": "yuv420p", "settings": SETTINGS, "encoder_build": "x264 - core 165",
-    "architecture": "x86_64", "teacher": TEACHER, "scorer_id": "cpu/golden-1",
-}  # fmt: skip
+    "src_sha256": "a" * 64,
+    "pix_fmt": "yuv420p",
+    "settings": SETTINGS,
+    "encoder_build": "x264 - core 165",
+    "architecture": "x86_64",
+    "teacher": TEACHER,
+    "scorer_id": "cpu/golden-1",
+}
 
 
 def cell_key(**facts: Any) -> str:
@@ -34,11 +43,19 @@ def cell_key(**facts: Any) -> str:
 
 def test_the_key_is_the_hash_of_these_facts() -> None:
     facts = {
-        "src_sha256": "a" * 64, "encoder": "libx264", "preset": "medium", "cq": 31,
-        "argv": ["-i", "<ref>", "-c:v", "libx264", "-crf", "31", "<out>"], "encode_pix_fmt": "yuv420p",
-        "encoder_build": "x264 - core 165", "architecture": "x86_64", "teacher": {"id": "vmaf_v0.6.1", "sha256": None},
-        "scorer_id": "cpu/golden-1", "feature_set": "canonical-6", "schema_version": 1,
-    }  # fmt: skip
+        "src_sha256": "a" * 64,
+        "encoder": "libx264",
+        "preset": "medium",
+        "cq": 31,
+        "argv": ["-i", "<ref>", "-c:v", "libx264", "-crf", "31", "<out>"],
+        "encode_pix_fmt": "yuv420p",
+        "encoder_build": "x264 - core 165",
+        "architecture": "x86_64",
+        "teacher": {"id": "vmaf_v0.6.1", "sha256": None},
+        "scorer_id": "cpu/golden-1",
+        "feature_set": "canonical-6",
+        "schema_version": 1,
+    }
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     assert cell_key(**FACTS) == hashlib.sha256(text.encode()).hexdigest()
 
@@ -92,8 +109,8 @@ def test_a_model_file_is_its_content_wherever_it_lies_and_whatever_its_name() ->
     ],
 )
 def test_quality_points_and_the_anchor(
-    encoders: tuple[str, ...], cqs: tuple[int, ...], anchor: bool, expected: list[tuple[str, int]]  # noqa: FBT001
-) -> None:  # fmt: skip
+    encoders: tuple[str, ...], cqs: tuple[int, ...], anchor: bool, expected: list[tuple[str, int]]
+) -> None:
     assert list(quality_points(encoders, cqs, anchor=anchor)) == expected
 
 
@@ -106,9 +123,14 @@ def source(label: str, sha256: str, pix_fmt: str = "yuv420p", group: str = "") -
 def plan(sources: list[Source], encoders: list[ReadyEncoder]) -> list[tuple[str, str]]:
     """(name, key) of every planned cell."""
     cells = plan_cells(
-        sources, [("hevc_nvenc", 19), ("hevc_nvenc", 37), ("libx264", 31)], encoders=encoders,
-        settings_for=settings_for, architecture="x86_64", teacher=TEACHER, scorer_id="cpu/golden-1",
-    )  # fmt: skip
+        sources,
+        [("hevc_nvenc", 19), ("hevc_nvenc", 37), ("libx264", 31)],
+        encoders=encoders,
+        settings_for=settings_for,
+        architecture="x86_64",
+        teacher=TEACHER,
+        scorer_id="cpu/golden-1",
+    )
     for cell in cells:
         assert cell.encoder.name == cell.settings.encoder
         assert cell.teacher == TEACHER
@@ -121,9 +143,13 @@ ENCODERS = [ready("libx264"), ready("hevc_nvenc")]
 def test_the_plan_is_in_order_of_sources_and_then_points() -> None:
     found = plan([source("Tango", "t" * 64), source("Highway", "h" * 64)], ENCODERS)
     assert [name for name, _ in found] == [
-        "Tango/hevc_nvenc/cq19", "Tango/hevc_nvenc/cq37", "Tango/libx264/cq31",
-        "Highway/hevc_nvenc/cq19", "Highway/hevc_nvenc/cq37", "Highway/libx264/cq31",
-    ]  # fmt: skip
+        "Tango/hevc_nvenc/cq19",
+        "Tango/hevc_nvenc/cq37",
+        "Tango/libx264/cq31",
+        "Highway/hevc_nvenc/cq19",
+        "Highway/hevc_nvenc/cq37",
+        "Highway/libx264/cq31",
+    ]
     assert len({key for _, key in found}) == 6
 
 
@@ -146,9 +172,14 @@ def test_a_build_changes_the_keys_of_its_own_encoder_only() -> None:
 
 def test_the_settings_are_those_for_the_sources_format() -> None:
     cells = plan_cells(
-        [source("Tango", "t" * 64, "yuv420p10le")], [("hevc_nvenc", 19)], encoders=ENCODERS,
-        settings_for=settings_for, architecture="x86_64", teacher=TEACHER, scorer_id="s",
-    )  # fmt: skip
+        [source("Tango", "t" * 64, "yuv420p10le")],
+        [("hevc_nvenc", 19)],
+        encoders=ENCODERS,
+        settings_for=settings_for,
+        architecture="x86_64",
+        teacher=TEACHER,
+        scorer_id="s",
+    )
     assert cells[0].settings == settings_for(ENCODERS[1], 19, "yuv420p10le")
 
 

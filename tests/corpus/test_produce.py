@@ -51,9 +51,14 @@ def cell(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip, tools: T
     (file,) = scan(folder, assumed=None, tools=tools).files
     encoder = ready(build="x264")
     (found,) = plan_cells(
-        [identify(file, tools, folder / "cache")], [("libx264", 31)], encoders=[encoder], settings_for=settings_for,
-        architecture="x86_64", teacher=CANONICAL, scorer_id="cpu/golden-1",
-    )  # fmt: skip
+        [identify(file, tools, folder / "cache")],
+        [("libx264", 31)],
+        encoders=[encoder],
+        settings_for=settings_for,
+        architecture="x86_64",
+        teacher=CANONICAL,
+        scorer_id="cpu/golden-1",
+    )
     return found
 
 
@@ -74,9 +79,12 @@ def test_encoded_bytes_are_those_of_the_stream(cell: Cell, tmp_path: Path, ffmpe
     assert isinstance(found, CellRows)
     # the same encode into a file without a container: the packets one after another
     argv = ffmpeg_module.fused_command(
-        ffmpeg, cell.source.file, cell.settings, model="model=version=vmaf_v0.6.1",
+        ffmpeg,
+        cell.source.file,
+        cell.settings,
+        model="model=version=vmaf_v0.6.1",
         encoded_to=("-f", "h264", "stream.264"),
-    )  # fmt: skip
+    )
     Processes().run(argv, tried="x", timeout=60, cwd=tmp_path)
     assert found.facts["encoded_bytes"] == (tmp_path / "stream.264").stat().st_size > 1000
 
@@ -109,8 +117,10 @@ def test_a_planted_fault_fails_the_cell(then: str, told: str, cell: Cell, tmp_pa
 
 def test_a_surplus_of_decoded_frames_is_not_scored_away(cell: Cell, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     """The log of an encode that is longer than its source must not be stretched to it, nor the other way round."""
-    longer = replace(cell, source=replace(cell.source, file=replace(
-        cell.source.file, geometry=replace(cell.source.geometry, frames=8))))  # fmt: skip
+    longer = replace(
+        cell,
+        source=replace(cell.source, file=replace(cell.source.file, geometry=replace(cell.source.geometry, frames=8))),
+    )
     found = produce(longer, bench(tmp_path / "out", ffmpeg))
     assert isinstance(found, FailedCell)
     assert "source 8, encoded 10, decoded 10, scored 10" in found.reason

@@ -159,9 +159,20 @@ def header(name: str, size: bytes, kind: bytes = tarfile.REGTYPE) -> bytes:
         gzip.compress(header("run/a", b"00000000000\0", b"S") + bytes(1024)),
         gzip.compress(header("run/a", b"00000000000\0", b"Z") + bytes(512) + header("run/b", b"zzz") + bytes(1024)),
     ],
-    ids=["text", "no-tar", "behind-the-end", "behind-the-pack", "size", "pax-size", "name-size", "negative",
-         "negative-pax", "sparse", "unknown-kind"],
-)  # fmt: skip
+    ids=[
+        "text",
+        "no-tar",
+        "behind-the-end",
+        "behind-the-pack",
+        "size",
+        "pax-size",
+        "name-size",
+        "negative",
+        "negative-pax",
+        "sparse",
+        "unknown-kind",
+    ],
+)
 def test_what_is_no_archive_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.tar.gz").write_bytes(data)
     with pytest.raises(Wanting):
@@ -173,8 +184,9 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, data: bytes) -> None:
 
 
 def bundle_of(path: Path, files: dict[str, bytes], listed: Any = None, top: str = "results") -> Path:
-    described = [{"path": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-                 for name, data in files.items()]  # fmt: skip
+    described = [
+        {"path": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()
+    ]
     manifest = json.dumps({"files": described} if listed is None else listed).encode()
     members = [Member(name=f"{top}/{name}", data=data) for name, data in {"manifest.json": manifest, **files}.items()]
     write_tar_gz(path, members, mtime=0)
@@ -263,10 +275,23 @@ def cell(name: str, value: object) -> Callable[[Any], object]:
         (lambda m: m.update(demo="no"), "demo"),
         (lambda m: m.update(dropped=["x"]), "dropped"),
         (lambda m: m["cells"].append(m["cells"][0]), None),
-        (lambda m: m["failed"].append({"key": "f" * 64, "source": "?", "encoder": "x", "cq": 1, "reason": "",
-                                       "command": "", "stderr_tail": "", "tries": 1}), "the failed cell"),
+        (
+            lambda m: m["failed"].append(
+                {
+                    "key": "f" * 64,
+                    "source": "?",
+                    "encoder": "x",
+                    "cq": 1,
+                    "reason": "",
+                    "command": "",
+                    "stderr_tail": "",
+                    "tries": 1,
+                }
+            ),
+            "the failed cell",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_manifest_that_says_what_cannot_be_is_refused(
     tmp_path: Path, change: Callable[[Any], object], told: str | None
 ) -> None:
@@ -406,11 +431,15 @@ def test_files_that_differ_from_their_lines_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "observed",
     [
-        '{"observations": [{"box": "../up"}]}', '{"observations": [{"box": "b", "more": {"deep": 1}}]}',
-        '{"observations": [{"box": "b", "kit_version": "\\u001b[2J"}]}', '{"observations": 7}', "[]", "",
+        '{"observations": [{"box": "../up"}]}',
+        '{"observations": [{"box": "b", "more": {"deep": 1}}]}',
+        '{"observations": [{"box": "b", "kit_version": "\\u001b[2J"}]}',
+        '{"observations": 7}',
+        "[]",
+        "",
         '{"observations": [{"seconds": NaN}]}',
     ],
-)  # fmt: skip
+)
 def test_what_was_observed_must_be_plain(tmp_path: Path, observed: str) -> None:
     shard = made(tmp_path, lambda rows: rows)
     observed_path(tmp_path, shard.cells[0].path).write_text(observed)

@@ -135,12 +135,16 @@ def other_crf(encoder: ReadyEncoder, cq: int, pix_fmt: str) -> EncodeSettings:
         ({"architecture": "aarch64"}, "CPU architecture changed: x86_64 → aarch64"),
         ({"content": "else"}, f"source changed: {sha256_json('Highway')[:12]} → {sha256_json('Highwayelse')[:12]}"),
         ({"settings_for": slower}, "preset changed: medium → slow; arguments changed: -preset medium → -preset slow"),
-        ({"settings_for": other_crf},
-         "arguments changed: -crf 25 → -crf 26; pixel format changed: yuv420p → yuv420p10le"),
-        ({"build": "b", "architecture": "a"}, "encoder build changed: x264 - core 164 → b; CPU architecture changed: "
-                                              "x86_64 → a"),
+        (
+            {"settings_for": other_crf},
+            "arguments changed: -crf 25 → -crf 26; pixel format changed: yuv420p → yuv420p10le",
+        ),
+        (
+            {"build": "b", "architecture": "a"},
+            "encoder build changed: x264 - core 164 → b; CPU architecture changed: x86_64 → a",
+        ),
     ],
-)  # fmt: skip
+)
 def test_another_key_is_told_fact_by_fact(facts: dict[str, Any], told: str, tmp_path: Path) -> None:
     keep_all(tmp_path, plan(["Highway"], cqs=[25]))
     now = plan(["Highway"], cqs=[25], **facts)
@@ -167,8 +171,9 @@ def test_an_older_cell_that_cannot_be_read_is_said(tmp_path: Path) -> None:
 def test_a_fact_that_was_not_told_counts_as_changed() -> None:
     now = {"scorer_id": "cpu/golden-1", "teacher": {"id": None, "sha256": "b" * 64}}
     assert resume.differences({"teacher": {"id": "v", "sha256": None}}, now) == [
-        f"teacher changed: v → file {'b' * 12}", "scorer changed: not known → cpu/golden-1",
-    ]  # fmt: skip
+        f"teacher changed: v → file {'b' * 12}",
+        "scorer changed: not known → cpu/golden-1",
+    ]
 
 
 def test_the_plan_reads_back_a_line_a_cell(tmp_path: Path) -> None:

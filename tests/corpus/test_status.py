@@ -33,8 +33,9 @@ def test_every_state_has_its_reason(tmp_path: Path) -> None:
     cells = plan(["A", "B", "C"])
     keep_all(tmp_path, plan(["C"], cqs=[37], build="x264 - core 163"))
     reason = "exit status 1: out of luck\nmore"
-    failed = FailedCell(key=cells[1].key, source="A", encoder="libx264", cq=37, reason=reason, command="ffmpeg",
-                        stderr_tail="")  # fmt: skip
+    failed = FailedCell(
+        key=cells[1].key, source="A", encoder="libx264", cq=37, reason=reason, command="ffmpeg", stderr_tail=""
+    )
     shard = shard_of(tmp_path, [cells[0], cells[2]], [failed])
     (tmp_path / shard.cells[1].path).write_bytes(b"PAR1")
     planned.write(tmp_path, cells)
@@ -67,9 +68,10 @@ def test_without_a_plan_the_manifest_says_what_should_be_there(tmp_path: Path) -
     for path in (tmp_path / shard.cells[0].path).parent.glob(f"*{shard.cells[0].key[:12]}*"):
         path.unlink()
     assert states(status(tmp_path)) == {
-        "A/libx264/cq25": ("missing", "its file is not there"), "A/libx264/cq37": ("done", ""),
+        "A/libx264/cq25": ("missing", "its file is not there"),
+        "A/libx264/cq37": ("done", ""),
         "A/libx265/cq09": ("failed", "no"),
-    }  # fmt: skip
+    }
 
 
 def test_all_cells_without_a_manifest_are_not_complete(tmp_path: Path) -> None:
@@ -100,8 +102,11 @@ def test_a_manifest_of_an_earlier_plan_is_not_complete(tmp_path: Path) -> None:
 
 
 def prereqs(run: Path, **change: Any) -> None:
-    value = {"encoders": [{"name": "libx264", "build": "x264 - core 164"}], "scorer": {"id": "cpu/golden-1"},
-             "teacher": {"id": "vmaf_v0.6.1", "sha256": None}}  # fmt: skip
+    value = {
+        "encoders": [{"name": "libx264", "build": "x264 - core 164"}],
+        "scorer": {"id": "cpu/golden-1"},
+        "teacher": {"id": "vmaf_v0.6.1", "sha256": None},
+    }
     (run / "prereqs.json").write_text(json.dumps(value | change))
 
 
@@ -188,8 +193,12 @@ def test_after_a_kill_it_tells_what_is_missing(run_copy: Path, home: dict[str, s
     shutil.rmtree(run_copy / "corpus")
     with subprocess.Popen(
         [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), "corpus", "--out-dir", str(run_copy)],
-        cwd=run_copy.parent, env=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    ) as started:  # fmt: skip
+        cwd=run_copy.parent,
+        env=home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as started:
         deadline = time.monotonic() + 60
         while not below(run_copy / "corpus", "cq*.parquet"):
             assert time.monotonic() < deadline
@@ -203,8 +212,9 @@ def test_after_a_kill_it_tells_what_is_missing(run_copy: Path, home: dict[str, s
     assert value["counts"] == {"done": files, "missing": 12 - files}
     assert 0 < files < 12
     assert {cell["reason"] for cell in value["again"]} <= {
-        "not made yet", "its file is not there, only what was observed while it was made",
-    }  # fmt: skip
+        "not made yet",
+        "its file is not there, only what was observed while it was made",
+    }
     done = kit("corpus", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert f"{files} of 12 cells are there already" in done.stderr
     assert kit("corpus", "status", str(run_copy), cwd=run_copy.parent).returncode == 0

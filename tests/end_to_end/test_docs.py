@@ -52,68 +52,70 @@ RUN_HERE = {
     "python3 -m kit dataset unpack DIR2 --out DIR3": Ran(placeholders={"DIR2": "packed", "DIR3": "clips3"}),
     "python3 -m kit score --model M.onnx --corpus DIR": Ran(placeholders=_MODEL),
     "python3 -m kit score --model M.onnx --ref R --dis D --encoder libx264 --cq 31": Ran(
-        placeholders={"M.onnx": "model.onnx", "R": "clips/Bars_320x180_25fps_8bit_420.yuv", "D": "dis.mkv"}),
+        placeholders={"M.onnx": "model.onnx", "R": "clips/Bars_320x180_25fps_8bit_420.yuv", "D": "dis.mkv"}
+    ),
     "python3 -m kit fit --features F --val-source S --out FIT": Ran(
-        placeholders={"F": "run", "S": "Fractal", "FIT": "fit"}, further=("--batch-size", "16")),
+        placeholders={"F": "run", "S": "Fractal", "FIT": "fit"}, further=("--batch-size", "16")
+    ),
     "python3 -m kit export --checkpoint C --out M2.onnx": Ran(
-        placeholders={"C": "fit/checkpoint.safetensors", "M2.onnx": "tiny.onnx"}),
+        placeholders={"C": "fit/checkpoint.safetensors", "M2.onnx": "tiny.onnx"}
+    ),
     "python3 -m kit loso --features F --arch linear,mlp_small --out DIR": Ran(
-        placeholders={"F": "run", "DIR": "loso"}, further=("--epochs", "1", "--seeds", "0")),
+        placeholders={"F": "run", "DIR": "loso"}, further=("--epochs", "1", "--seeds", "0")
+    ),
     "python3 -m kit eval --model M2.onnx --features F": Ran(placeholders={"M2.onnx": "tiny.onnx", "F": "run"}),
     "python3 -m kit validate --model M2.onnx --features F": Ran(
-        placeholders={"M2.onnx": "tiny.onnx", "F": "run"}, further=("--min-plcc", "0.5")),
+        placeholders={"M2.onnx": "tiny.onnx", "F": "run"}, further=("--min-plcc", "0.5")
+    ),
     "python3 -m kit register --model M2.onnx --id ID --kind fr --license BSD-3-Clause": Ran(
-        placeholders={"M2.onnx": "tiny.onnx", "ID": "a_head"}),
+        placeholders={"M2.onnx": "tiny.onnx", "ID": "a_head"}
+    ),
     "python3 -m kit merge ensemble-results-*.tar.gz old.jsonl --assume-teacher vmaf_v0.6.1 --out corpus": Ran(
-        placeholders={"ensemble-results-*.tar.gz": "bundle.tar.gz"}),
+        placeholders={"ensemble-results-*.tar.gz": "bundle.tar.gz"}
+    ),
     "python3 run_full_pipeline.py --corpus corpus": Ran(
-        placeholders={}, code=exits.HOLD, further=("--epochs", "1", "--seeds", "0,1", "--out-dir", "merged")),
+        placeholders={}, code=exits.HOLD, further=("--epochs", "1", "--seeds", "0,1", "--out-dir", "merged")
+    ),
     "python3 run_full_pipeline.py --ref-dir DIR": Ran(
-        placeholders={"DIR": "clips"}, code=exits.HOLD, further=("--out-dir", "run")),
+        placeholders={"DIR": "clips"}, code=exits.HOLD, further=("--out-dir", "run")
+    ),
     "python3 run_full_pipeline.py --ref-dir DIR --shard-only": Ran(
-        placeholders={"DIR": "clips"}, further=("--encoders", "libx264", "--cqs", "31", "--out-dir", "shard")),
+        placeholders={"DIR": "clips"}, further=("--encoders", "libx264", "--cqs", "31", "--out-dir", "shard")
+    ),
     "python3 run_full_pipeline.py --ref-dir DIR --dry-run": Ran(placeholders={"DIR": "clips"}),
     "python3 -m kit verify BUNDLE": Ran(placeholders=_MEMBERS),
     "python3 -m kit verify BUNDLE --retrain 3": Ran(placeholders=_MEMBERS),
     "python3 -m kit verify BUNDLE --allowed-signers F": Ran(
-        placeholders=_MEMBERS | {"F": "signers"}, code=exits.INVALID),  # it is unsigned
+        placeholders=_MEMBERS | {"F": "signers"}, code=exits.INVALID
+    ),  # it is unsigned
     "python3 -m kit compare BUNDLE BUNDLE": Ran(placeholders=_MEMBERS),
     "python3 -m kit report RUN": Ran(placeholders={"RUN": "run"}),
     "python3 -m kit report BUNDLE --out DIR": Ran(placeholders=_MEMBERS | {"DIR": "page"}),
     "python3 -m kit bundle --show --out-dir RUN": Ran(placeholders={"RUN": "run"}),
     "python3 -m kit binaries check": Ran(placeholders={}),
-}  # fmt: skip
+}
 #: The test that runs it, where it takes more than a command line.
 RUN_ELSEWHERE = {
-    "python3 run_full_pipeline.py": "test_tarball.py::test_the_demo_runs_from_the_unpacked_kit",
-    "python3 -m kit selftest": "test_bootstrap.py::test_other_commands_go_the_same_way",
-    "python3 run_full_pipeline.py --ref-dir /path/to/reference/clips": "test_run.py::test_seeds_mean_what_they_say",
-    "python3 -m kit prereqs --ref-dir DIR --out-dir RUN":
-        "test_cluster.py::test_workers_make_what_they_can_and_the_rows_are_those_of_one_box",
-    "python3 -m kit worker --scheduler 127.0.0.1:8786 --ref-dir DIR":
-        "test_cluster.py::test_workers_make_what_they_can_and_the_rows_are_those_of_one_box",
-    "python3 -m kit corpus --out-dir RUN --scheduler 127.0.0.1:8786":
-        "test_cluster.py::test_workers_make_what_they_can_and_the_rows_are_those_of_one_box",
+    "python3 run_full_pipeline.py": "end_to_end/test_tarball.py::test_the_demo_runs_from_the_unpacked_kit",
+    "python3 -m kit selftest": "bootstrap/test_start.py::test_other_commands_go_the_same_way",
+    "python3 run_full_pipeline.py --ref-dir /path/to/reference/clips": "end_to_end/test_run.py::test_seeds_mean_what_they_say",
+    "python3 -m kit prereqs --ref-dir DIR --out-dir RUN": "cluster/test_cluster.py::test_workers_make_what_they_can_and_the_rows_are_those_of_one_box",
+    "python3 -m kit worker --scheduler 127.0.0.1:8786 --ref-dir DIR": "cluster/test_cluster.py::test_workers_make_what_they_can_and_the_rows_are_those_of_one_box",
+    "python3 -m kit corpus --out-dir RUN --scheduler 127.0.0.1:8786": "cluster/test_cluster.py::test_workers_make_what_they_can_and_the_rows_are_those_of_one_box",
     "python3 -m kit worker --scheduler tls://HOST:8786 --tls-ca ca.pem --tls-cert box.pem --tls-key box.key --ref-dir "
-    "DIR": "test_cluster.py::test_certificates_let_in_and_keep_out",
+    "DIR": "cluster/test_cluster.py::test_certificates_let_in_and_keep_out",
     "python3 -m kit corpus --scheduler tls://HOST:8786 --tls-ca ca.pem --tls-cert box.pem --tls-key box.key --out-dir "
-    "RUN": "test_cluster.py::test_certificates_let_in_and_keep_out",
+    "RUN": "cluster/test_cluster.py::test_certificates_let_in_and_keep_out",
     "python3 -m kit tune --features F --param hidden=choice:16,32,64 --param lr=float:1e-4:1e-2:log --trials 20 --out "
-    "DIR":
-        "test_tiny_tune.py::test_trials_are_trained_together_and_a_study_goes_on",
-    "python3 -m kit repair-onnx M3.onnx --out M4.onnx":
-        "test_external_data.py::test_a_repaired_copy_holds_its_weights_itself",
-    "python3 -m kit binaries add PATH": "test_binaries.py::test_the_commands",
-    "python3 -m kit extract-features --dataset npd --ref-dir NPD --out npd.parquet":
-        "test_tiny_features.py::test_a_ladder_of_stored_clips",
-    "python3 -m kit extract-features --dataset konvid-1k --ref-dir DIR --out konvid.parquet":
-        "test_tiny_features.py::test_clips_against_an_encode_of_their_own",
-    "python3 -m kit combine npd=npd.parquet konvid-1k=konvid.parquet --out all.parquet":
-        "test_tiny_tables.py::test_tables_are_put_together",
+    "DIR": "heads/test_tune.py::test_trials_are_trained_together_and_a_study_goes_on",
+    "python3 -m kit repair-onnx M3.onnx --out M4.onnx": "models/test_external_data.py::test_a_repaired_copy_holds_its_weights_itself",
+    "python3 -m kit binaries add PATH": "video/test_binaries.py::test_the_commands",
+    "python3 -m kit extract-features --dataset npd --ref-dir NPD --out npd.parquet": "features/test_extraction.py::test_a_ladder_of_stored_clips",
+    "python3 -m kit extract-features --dataset konvid-1k --ref-dir DIR --out konvid.parquet": "features/test_extraction.py::test_clips_against_an_encode_of_their_own",
+    "python3 -m kit combine npd=npd.parquet konvid-1k=konvid.parquet --out all.parquet": "features/test_tables.py::test_tables_are_put_together",
     "python3 -m kit join-mos --features konvid.parquet --mos MOS.csv --on source=flickr_id --score MOS --out "
-    "mos.parquet":
-        "test_tiny_tables.py::test_scores_are_joined",
-}  # fmt: skip
+    "mos.parquet": "features/test_tables.py::test_scores_are_joined",
+}
 
 
 def commands() -> list[str]:
@@ -181,9 +183,14 @@ def test_every_option_is_documented() -> None:
 
 def test_every_option_in_a_document_is_there() -> None:
     texts = (KIT_ROOT / "kit" / "cli" / "help.json").read_text(encoding="utf-8")
-    inline = {option for document in DOCUMENTS for line in document.read_text(encoding="utf-8").splitlines()
-              for code in re.findall(r"`([^`]+)`", line) for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", code)
-              if not line.startswith("    ")}  # fmt: skip
+    inline = {
+        option
+        for document in DOCUMENTS
+        for line in document.read_text(encoding="utf-8").splitlines()
+        for code in re.findall(r"`([^`]+)`", line)
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", code)
+        if not line.startswith("    ")
+    }
     assert sorted(option for option in inline if option not in texts) == []
 
 
@@ -193,15 +200,21 @@ def test_every_option_in_a_document_is_there() -> None:
 def symptoms() -> list[str]:
     """What the first column of the troubleshooting tables quotes."""
     text = (KIT_ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-    return [quoted for line in text.splitlines() if line.startswith("| ")
-            for quoted in re.findall(r'"([^"]+)"', line.split("|")[1])]  # fmt: skip
+    return [
+        quoted
+        for line in text.splitlines()
+        if line.startswith("| ")
+        for quoted in re.findall(r'"([^"]+)"', line.split("|")[1])
+    ]
 
 
 def test_a_symptom_is_what_the_kit_says() -> None:
     said = "\n".join(
-        node.value for path in (KIT_ROOT / "kit").rglob("*.py") for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        node.value
+        for path in (KIT_ROOT / "kit").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    )  # fmt: skip
+    )
     assert len(symptoms()) > 15
     assert [symptom for symptom in symptoms() if symptom not in said] == []
 

@@ -68,15 +68,35 @@ def test_quality_falls_with_the_quality_point(finished: Path) -> None:
 def test_the_verdict_has_the_fields_of_the_contract(finished: Path) -> None:
     value = verdict_of(finished)
     assert set(value) == {
-        "schema_version", "verdict", "generated_at_utc", "seeds", "decided_by", "gate", "expert_gate", "corpus",
-        "evidence", "demo", "recommendation", "run_provenance",
-    }  # fmt: skip
+        "schema_version",
+        "verdict",
+        "generated_at_utc",
+        "seeds",
+        "decided_by",
+        "gate",
+        "expert_gate",
+        "corpus",
+        "evidence",
+        "demo",
+        "recommendation",
+        "run_provenance",
+    }
     gate = value["gate"]
     assert isinstance(gate, dict)
     assert set(gate) == {
-        "passed", "mean_plcc", "mean_plcc_threshold", "mean_plcc_pass", "plcc_spread", "plcc_spread_max",
-        "plcc_spread_pass", "per_seed_plccs", "per_seed_min", "per_seed_pass", "failing_seeds", "thresholds_sha256",
-    }  # fmt: skip
+        "passed",
+        "mean_plcc",
+        "mean_plcc_threshold",
+        "mean_plcc_pass",
+        "plcc_spread",
+        "plcc_spread_max",
+        "plcc_spread_pass",
+        "per_seed_plccs",
+        "per_seed_min",
+        "per_seed_pass",
+        "failing_seeds",
+        "thresholds_sha256",
+    }
     assert gate["thresholds_sha256"] == thresholds_sha256(contract.GATE_THRESHOLDS)
     assert value["corpus"]["rows"] == 12 * FRAMES  # type: ignore[index]
     assert value["demo"] is False
@@ -86,8 +106,10 @@ def test_the_verdict_can_be_replayed_from_the_predictions(finished: Path) -> Non
     table = pq.read_table(finished / layout.PREDICTIONS).to_pandas()
     per_seed = {}
     for seed, rows in table.groupby("seed"):
-        folds = [float(np.corrcoef(fold["prediction"].astype(float), fold["target"].astype(float))[0, 1])
-                 for _, fold in rows.groupby("fold")]  # fmt: skip
+        folds = [
+            float(np.corrcoef(fold["prediction"].astype(float), fold["target"].astype(float))[0, 1])
+            for _, fold in rows.groupby("fold")
+        ]
         assert len(folds) == 4
         per_seed[int(seed)] = float(np.mean(folds))
     value = verdict_of(finished)
@@ -234,8 +256,10 @@ def test_a_failed_cell_makes_the_evidence_invalid_and_is_bundled(run_copy: Path,
     manifest = run_copy / "corpus" / "shard.json"
     value = json.loads(manifest.read_text())
     lost = value["cells"].pop()
-    value["failed"] = [{key: lost[key] for key in ("key", "source", "encoder", "cq")}
-                       | {"reason": "planted", "command": "ffmpeg", "stderr_tail": ""}]  # fmt: skip
+    value["failed"] = [
+        {key: lost[key] for key in ("key", "source", "encoder", "cq")}
+        | {"reason": "planted", "command": "ffmpeg", "stderr_tail": ""}
+    ]
     value["corpus_sha256"] = sha256_json(sorted([cell["key"], cell["content_sha256"]] for cell in value["cells"]))
     manifest.write_text(json.dumps(value))
     done = kit_here("run", "--from", "3", "--out-dir", str(run_copy), cwd=run_copy.parent)
@@ -288,8 +312,11 @@ def test_failed_cells_are_found_wanting_until_they_are_waived(run_copy: Path, ki
     shard = json.loads((run_copy / "corpus" / "shard.json").read_text())
     assert len(shard["cells"]) == 8  # the others went on
     assert {cell["source"]: (cell["tries"], cell["reason"].rpartition(": ")[2]) for cell in shard["failed"]} == {
-        "Bars": (4, "planted"), "Cells": (4, "planted"), "Life": (4, "planted"), "Fractal": (4, "no progress for 2 s"),
-    }  # fmt: skip
+        "Bars": (4, "planted"),
+        "Cells": (4, "planted"),
+        "Life": (4, "planted"),
+        "Fractal": (4, "no progress for 2 s"),
+    }
     assert [cell["stderr_tail"] for cell in shard["failed"]].count("[x @ 0x1] [error] planted") == 3
     assert all("-crf 43" in cell["command"] for cell in shard["failed"])
     assert str(run_copy) not in json.dumps(shard["failed"])

@@ -23,9 +23,13 @@ NAME = f"vmaf-ensemble-kit-{__version__}"
 def pack(root: Path, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
     folder.mkdir(exist_ok=True)
     return subprocess.run(
-        [sys.executable, str(root / "make_tarball.py")], cwd=folder, env=os.environ | env, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, str(root / "make_tarball.py")],
+        cwd=folder,
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +94,9 @@ def test_the_list_of_hashes_covers_every_file(unpacked: Path) -> None:
         listed[name] = digest
     there = {
         str(path.relative_to(unpacked)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in unpacked.rglob("*") if path.is_file() and path.name != "MANIFEST.sha256"
-    }  # fmt: skip
+        for path in unpacked.rglob("*")
+        if path.is_file() and path.name != "MANIFEST.sha256"
+    }
     assert there == listed
     needed = {
         "run_full_pipeline.py",
@@ -106,9 +111,13 @@ def test_the_list_of_hashes_covers_every_file(unpacked: Path) -> None:
 @pytest.mark.ffmpeg
 def test_the_demo_runs_from_the_unpacked_kit(unpacked: Path, home: dict[str, str]) -> None:
     done = subprocess.run(
-        [sys.executable, "run_full_pipeline.py", "--box", "testbox", "--json"], cwd=unpacked, env=home,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "run_full_pipeline.py", "--box", "testbox", "--json"],
+        cwd=unpacked,
+        env=home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode in (exits.OK, exits.HOLD), done.stderr
     value = json.loads(done.stdout)
     assert value["verdict"]["demo"] is True

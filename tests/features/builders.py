@@ -17,13 +17,19 @@ def rows(corpus: str, sources: int, clips: int = 2, frames: int = 30, name: str 
     features = generator.uniform(0.3, 1.0, (len(number), 6))
     features[:, 5] *= 10
     source = number // (clips * frames)
-    return pd.DataFrame({
-        "corpus": corpus, "source": [f"{name}{n}" for n in source], "clip": [f"c{n:03d}" for n in number // frames],
-        "frame_index": (number % frames).astype(np.int32), "codec": "libx264", "teacher": contract.DEFAULT_TEACHER,
-        **dict(zip(contract.FEATURES, features.T, strict=True)),
-        "vmaf": 20 + 50 * features[:, 0] * features[:, 1] + 15 * features[:, 2] - features[:, 5],
-        "fold": [f"fold{n % 2}" for n in source],
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "corpus": corpus,
+            "source": [f"{name}{n}" for n in source],
+            "clip": [f"c{n:03d}" for n in number // frames],
+            "frame_index": (number % frames).astype(np.int32),
+            "codec": "libx264",
+            "teacher": contract.DEFAULT_TEACHER,
+            **dict(zip(contract.FEATURES, features.T, strict=True)),
+            "vmaf": 20 + 50 * features[:, 0] * features[:, 1] + 15 * features[:, 2] - features[:, 5],
+            "fold": [f"fold{n % 2}" for n in source],
+        }
+    )
 
 
 def made(*parts: pd.DataFrame) -> FeatureTable:
@@ -37,8 +43,11 @@ BOTH = made(rows("npd", 3), rows("konvid-1k", 30, clips=1, frames=10, name="k"))
 
 
 #: ElFuente1 and ElFuente2 are scenes of one film; ``fold`` puts them on two sides.
-FILM = made(rows("npd", 4).replace({"source": {"s1": "ElFuente1", "s2": "ElFuente2"}}).assign(
-    group=lambda frame: frame["source"].str.removesuffix("1").str.removesuffix("2")))  # fmt: skip
+FILM = made(
+    rows("npd", 4)
+    .replace({"source": {"s1": "ElFuente1", "s2": "ElFuente2"}})
+    .assign(group=lambda frame: frame["source"].str.removesuffix("1").str.removesuffix("2"))
+)
 
 
 SCENES = {"npd/ElFuente1", "npd/ElFuente2"}
@@ -61,12 +70,23 @@ def line(teacher: str = contract.DEFAULT_TEACHER) -> table.FeatureTable:
     clip = number // FRAMES
     features = generator.uniform(0.3, 0.8, (len(number), 6)) + 0.025 * clip[:, None]
     vmaf = features @ SLOPES + OFFSET + generator.normal(0, 0.1, len(number))
-    return table.of(pd.DataFrame({
-        "corpus": "npd", "source": [f"s{n}" for n in clip // CLIPS], "clip": [f"c{n}" for n in clip],
-        "frame_index": (number % FRAMES).astype(np.int32), "codec": "libx264", "teacher": teacher,
-        **dict(zip(contract.FEATURES, features.T, strict=True)), "vmaf": vmaf,
-        "fold": [f"fold{n % 2}" for n in clip // CLIPS],
-    }), contract.FEATURES, what="rows")  # fmt: skip
+    return table.of(
+        pd.DataFrame(
+            {
+                "corpus": "npd",
+                "source": [f"s{n}" for n in clip // CLIPS],
+                "clip": [f"c{n}" for n in clip],
+                "frame_index": (number % FRAMES).astype(np.int32),
+                "codec": "libx264",
+                "teacher": teacher,
+                **dict(zip(contract.FEATURES, features.T, strict=True)),
+                "vmaf": vmaf,
+                "fold": [f"fold{n % 2}" for n in clip // CLIPS],
+            }
+        ),
+        contract.FEATURES,
+        what="rows",
+    )
 
 
 LINE = line()

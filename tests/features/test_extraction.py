@@ -123,9 +123,18 @@ def entries(kept: Path) -> list[Path]:
 def test_a_ladder_of_stored_clips(ladder: Path, extracted: tuple[Path, dict[str, Any], str]) -> None:
     path, found, said = extracted
     rows = pq.read_table(path).to_pandas()
-    assert list(rows) == ["corpus", "source", "clip", "frame_index", "group", "src_sha256", "codec", "teacher",
-                          *contract.FEATURES,
-                          "vmaf"]  # fmt: skip
+    assert list(rows) == [
+        "corpus",
+        "source",
+        "clip",
+        "frame_index",
+        "group",
+        "src_sha256",
+        "codec",
+        "teacher",
+        *contract.FEATURES,
+        "vmaf",
+    ]
     assert Counter(rows["source"]) == {"ElFuente1": 30, "ElFuente2": 30}
     assert set(rows["group"]) == {"ElFuente"}
     assert set(rows["clip"]) == {f"{stem.rpartition('_')[0]}_{rung}" for stem in LADDER for rung in RUNGS}
@@ -143,8 +152,13 @@ def test_a_ladder_of_stored_clips(ladder: Path, extracted: tuple[Path, dict[str,
     assert str(ladder) not in json.dumps(found)
     args = found["run_provenance"]["args"]
     assert args.pop("out").endswith("f.parquet")
-    assert args == {"dataset": "npd", "ref_dir": "<ref>", "teacher": "vmaf_v0.6.1", "feature_set": contract.FEATURE_SET,
-                    "assume_dims": "320x180"}  # fmt: skip
+    assert args == {
+        "dataset": "npd",
+        "ref_dir": "<ref>",
+        "teacher": "vmaf_v0.6.1",
+        "feature_set": contract.FEATURE_SET,
+        "assume_dims": "320x180",
+    }
     assert "Not there: 7 clips of npd" in said
 
 
@@ -164,16 +178,31 @@ def test_scaling_while_scoring_is_scaling_to_a_file_first(
 ) -> None:
     geometry = Geometry(width=320, height=180, pix_fmt="yuv420p", range="tv", fps=RATE, frames=10)
     small = replace(geometry, width=256, height=144)
-    reference = SourceFile(
-        path=ladder / "ref" / "ElFuente1_30fps.yuv", kind="yuv", label="r", geometry=geometry
-    )  # fmt: skip
+    reference = SourceFile(path=ladder / "ref" / "ElFuente1_30fps.yuv", kind="yuv", label="r", geometry=geometry)
     stored = ladder / "dis" / "ElFuente1_20_144_100.yuv"
     distorted = SourceFile(path=stored, kind="yuv", label="d", geometry=small)
     subprocess.run(
-        [str(ffmpeg.path), "-loglevel", "error", "-f", "rawvideo", "-pixel_format", "yuv420p", "-video_size", "256x144",
-         "-i", str(stored), "-vf", f"{contract.CONVERT}:w=320:h=180", "-f", "rawvideo", str(tmp_path / "large.yuv")],
-        check=True, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            str(ffmpeg.path),
+            "-loglevel",
+            "error",
+            "-f",
+            "rawvideo",
+            "-pixel_format",
+            "yuv420p",
+            "-video_size",
+            "256x144",
+            "-i",
+            str(stored),
+            "-vf",
+            f"{contract.CONVERT}:w=320:h=180",
+            "-f",
+            "rawvideo",
+            str(tmp_path / "large.yuv"),
+        ],
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
     large = SourceFile(path=tmp_path / "large.yuv", kind="yuv", label="d", geometry=geometry)
     scorer, processes = scorer_of(ffmpeg, tmp_path), Processes()
     slow = pair.extract(scorer, reference, large, processes=processes, threads=1)
@@ -209,9 +238,25 @@ def test_clips_against_an_encode_of_their_own(
     # the slow way: a file in between
     source, kept = folder / f"{FLICKR[2]}.mp4", tmp_path / "kept.mkv"
     subprocess.run(
-        [str(ffmpeg.path), "-loglevel", "error", "-i", str(source), "-c:v", "libx264", "-preset", "medium",
-         "-crf", "35", "-threads", "1", str(kept)], check=True, stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            str(ffmpeg.path),
+            "-loglevel",
+            "error",
+            "-i",
+            str(source),
+            "-c:v",
+            "libx264",
+            "-preset",
+            "medium",
+            "-crf",
+            "35",
+            "-threads",
+            "1",
+            str(kept),
+        ],
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
     reference, distorted = (inspect(path, path.stem, assumed=None, tools=tools) for path in (source, kept))
     slow = pair.extract(FilterScorer(ffmpeg=ffmpeg), reference, distorted, processes=Processes(), threads=2)
     own = rows[rows["source"] == FLICKR[2]]
@@ -301,8 +346,15 @@ def test_a_killed_extraction_goes_on(
 def test_nothing_to_be_done(options: Sequence[str], told: str, tmp_path: Path, ask: Ask) -> None:
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "30151860.mp4").write_bytes(b"no video")
-    _, said = ask("extract-features", *options, "--ref-dir", tmp_path / "clips", "--out", tmp_path / "f.parquet",
-                  code=exits.BAD_INPUT)  # fmt: skip
+    _, said = ask(
+        "extract-features",
+        *options,
+        "--ref-dir",
+        tmp_path / "clips",
+        "--out",
+        tmp_path / "f.parquet",
+        code=exits.BAD_INPUT,
+    )
     assert told in said
     assert not (tmp_path / "f.parquet").exists()
 
@@ -349,9 +401,14 @@ def results(groups: Sequence[str], identities: Sequence[str]) -> list[Result]:
 def instruments(ffmpeg: Ffmpeg, folder: Path) -> Instruments:
     """ffmpeg's filter, not proven."""
     return Instruments(
-        scorer=FilterScorer(ffmpeg=ffmpeg), encoding=ffmpeg, proof=Scorer(id="cpu/1", version="3.0", golden={}),
-        teacher=Teacher(id="vmaf_v0.6.1"), feature_set=contract.FEATURE_SET, processes=Processes(), identities=folder,
-    )  # fmt: skip
+        scorer=FilterScorer(ffmpeg=ffmpeg),
+        encoding=ffmpeg,
+        proof=Scorer(id="cpu/1", version="3.0", golden={}),
+        teacher=Teacher(id="vmaf_v0.6.1"),
+        feature_set=contract.FEATURE_SET,
+        processes=Processes(),
+        identities=folder,
+    )
 
 
 @pytest.mark.ffmpeg
@@ -365,8 +422,10 @@ def test_everything_that_decides_the_numbers_names_what_is_kept(ffmpeg: Ffmpeg, 
     base = instruments(ffmpeg, tmp_path)
     larger = replace(file, geometry=replace(geometry, width=128, height=72))
     found = [
-        key(reference, stored, base), key(reference, None, base),
-        key(replace(reference, sha256="b" * 64), stored, base), key(replace(reference, file=larger), stored, base),
+        key(reference, stored, base),
+        key(reference, None, base),
+        key(replace(reference, sha256="b" * 64), stored, base),
+        key(replace(reference, file=larger), stored, base),
         key(reference, replace(stored, path=tmp_path / "b.yuv"), base),
         key(reference, stored, replace(base, teacher=Teacher(id="vmaf_4k_v0.6.1"))),
         key(reference, stored, replace(base, teacher=Teacher(id="vmaf_v0.6.1", sha256="c" * 64))),
@@ -375,7 +434,7 @@ def test_everything_that_decides_the_numbers_names_what_is_kept(ffmpeg: Ffmpeg, 
         key(reference, stored, replace(base, proof=replace(base.proof, id="cpu/2"))),
         key(reference, stored, replace(base, scorer=FilterScorer(ffmpeg=replace(ffmpeg, version="1")))),
         key(reference, None, replace(base, encoding=replace(ffmpeg, version="1"))),
-    ]  # fmt: skip
+    ]
     assert len(set(found)) == len(found)
     assert key(reference, replace(stored, label="other"), base) == found[0]
 
@@ -383,11 +442,18 @@ def test_everything_that_decides_the_numbers_names_what_is_kept(ffmpeg: Ffmpeg, 
 @pytest.mark.ffmpeg
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (6, 2)])
 def test_every_core_has_work_and_the_longest_clip_is_first(
-    cores: int, threads: int, *, make_clip: MakeClip, tools: Tools, tmp_path: Path,
+    cores: int,
+    threads: int,
+    *,
+    make_clip: MakeClip,
+    tools: Tools,
+    tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
-    files = [inspect(make_clip(tmp_path / f"{n}.mkv", "Bars", frames=n), f"{n}", assumed=None, tools=tools)
-             for n in (8, 12, 10)]  # fmt: skip
+) -> None:
+    files = [
+        inspect(make_clip(tmp_path / f"{n}.mkv", "Bars", frames=n), f"{n}", assumed=None, tools=tools)
+        for n in (8, 12, 10)
+    ]
     pairs = [Pair(source=file.label, clip=file.label, reference=file) for file in files]
     facts = replace(probe_host(tools.processes), cores=cores)
     with caplog.at_level(logging.DEBUG, logger="kit.system.proc"):
@@ -445,12 +511,17 @@ def test_groups_with_a_clip_in_common_are_one() -> None:
 def test_other_features_of_a_log() -> None:
     metrics = {f"integer_{name}": 0.5 for name in contract.FEATURES} | {"teacher": 50.0, "canonical": 40.0}
     metrics |= {"motion": 2.0, "psnr_y": 30.0, "VMAF_integer_feature_sad": 5.0}
-    frames = [{"frameNum": n, "metrics": metrics | {"integer_motion": n}
-               | ({"aim": 1.0} if n else {}) | {"note": "text"}} for n in range(2)]  # fmt: skip
+    frames = [
+        {"frameNum": n, "metrics": metrics | {"integer_motion": n} | ({"aim": 1.0} if n else {}) | {"note": "text"}}
+        for n in range(2)
+    ]
     found = log.parse(json.dumps({"version": "3", "frames": frames})).others
     assert {name: values.tolist() for name, values in found.items()} == {
-        "motion": [0, 1], "float_motion": [2, 2], "psnr_y": [30, 30], "VMAF_feature_sad": [5, 5],
-    }  # fmt: skip
+        "motion": [0, 1],
+        "float_motion": [2, 2],
+        "psnr_y": [30, 30],
+        "VMAF_feature_sad": [5, 5],
+    }
 
 
 def test_an_extraction_replaces_no_notes(tmp_path: Path, ask: Ask) -> None:

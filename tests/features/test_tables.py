@@ -35,14 +35,30 @@ def ask(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ask:
 
 
 def made(
-    corpus: str = "x", sources: Sequence[str] = ("a", "b"), features: Sequence[str] = contract.FEATURES,
-    teacher: str | None = "vmaf_v0.6.1", **more: object,
-) -> table.FeatureTable:  # fmt: skip
+    corpus: str = "x",
+    sources: Sequence[str] = ("a", "b"),
+    features: Sequence[str] = contract.FEATURES,
+    teacher: str | None = "vmaf_v0.6.1",
+    **more: object,
+) -> table.FeatureTable:
     """Three frames of a clip of each source."""
     frame = pd.DataFrame(
-        [{"corpus": corpus, "source": source, "clip": f"{source}_90_180", "frame_index": n, "codec": None,
-          "teacher": teacher, **dict.fromkeys(features, 0.5), "vmaf": 50.0 + n, **more}
-         for source in sources for n in range(3)])  # fmt: skip
+        [
+            {
+                "corpus": corpus,
+                "source": source,
+                "clip": f"{source}_90_180",
+                "frame_index": n,
+                "codec": None,
+                "teacher": teacher,
+                **dict.fromkeys(features, 0.5),
+                "vmaf": 50.0 + n,
+                **more,
+            }
+            for source in sources
+            for n in range(3)
+        ]
+    )
     return table.of(frame, features, what="made")
 
 
@@ -54,8 +70,9 @@ def stored(path: Path, content: table.FeatureTable) -> Path:
 def test_a_shard_tells_its_groups(tmp_path: Path) -> None:
     found = table.read(imported(tmp_path, lines_of(("ElFuente1", "ElFuente2", "Tennis"))))
     assert found.members() == {
-        "ElFuente": ["imported/ElFuente1", "imported/ElFuente2"], "Tennis": ["imported/Tennis"],
-    }  # fmt: skip
+        "ElFuente": ["imported/ElFuente1", "imported/ElFuente2"],
+        "Tennis": ["imported/Tennis"],
+    }
 
 
 def test_one_is_not_many(tmp_path: Path, ask: Ask) -> None:
@@ -205,9 +222,15 @@ def test_what_cannot_be_computed_with_is_told(column: str, value: float, told: s
 
 @pytest.mark.parametrize(
     ("column", "values"),
-    [("mos", [4.5, np.nan, np.nan]), ("mos", [np.nan, 4.5, 4.5]), ("mos", [4.5, 4.5, 4.0]),
-     ("fold", ["a", "a", "b"]), ("fold", [None, None, "b"]), ("fold", ["a", None, "a"])],
-)  # fmt: skip
+    [
+        ("mos", [4.5, np.nan, np.nan]),
+        ("mos", [np.nan, 4.5, 4.5]),
+        ("mos", [4.5, 4.5, 4.0]),
+        ("fold", ["a", "a", "b"]),
+        ("fold", [None, None, "b"]),
+        ("fold", ["a", None, "a"]),
+    ],
+)
 def test_a_clip_has_one_score_and_one_fold(column: str, values: list[object]) -> None:
     same = {"mos": 3.0, "fold": "a"}[column]
     whole = made().frame.assign(**{column: [same] * 6})
@@ -254,12 +277,16 @@ def test_a_feature_that_one_input_lacks(tmp_path: Path, ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("out", "told"),
     [
-        ("one.parquet", "one.parquet would be written"), ("link.parquet", "link.parquet would be written"),
-        ("hard.parquet", "hard.parquet would be written"), ("notes.parquet", "notes.json is there, is no manifest"),
-        ("list.parquet", "list.json is there, is no manifest"), ("folder.parquet", "folder.parquet is a folder"),
-        ("one.parquet/f.parquet", "one.parquet cannot be written: File exists"), ("/proc/f.parquet", "/proc cannot be"),
+        ("one.parquet", "one.parquet would be written"),
+        ("link.parquet", "link.parquet would be written"),
+        ("hard.parquet", "hard.parquet would be written"),
+        ("notes.parquet", "notes.json is there, is no manifest"),
+        ("list.parquet", "list.json is there, is no manifest"),
+        ("folder.parquet", "folder.parquet is a folder"),
+        ("one.parquet/f.parquet", "one.parquet cannot be written: File exists"),
+        ("/proc/f.parquet", "/proc cannot be"),
     ],
-)  # fmt: skip
+)
 def test_nothing_foreign_is_replaced(out: str, told: str, tmp_path: Path, ask: Ask) -> None:
     one = stored(tmp_path / "one.parquet", made())
     (tmp_path / "link.parquet").symlink_to(one)
@@ -278,8 +305,20 @@ def test_nothing_foreign_is_replaced(out: str, told: str, tmp_path: Path, ask: A
 def test_scores_are_not_replaced(tmp_path: Path, ask: Ask) -> None:
     one = stored(tmp_path / "one.parquet", made())
     file = scores(tmp_path / "mos.json", "a,90,4.5")
-    _, said = ask("join-mos", "--features", one, "--mos", file, "--on", "source=content", "--score", "MOS",
-                  "--out", tmp_path / "mos.parquet", code=exits.BAD_INPUT)  # fmt: skip
+    _, said = ask(
+        "join-mos",
+        "--features",
+        one,
+        "--mos",
+        file,
+        "--on",
+        "source=content",
+        "--score",
+        "MOS",
+        "--out",
+        tmp_path / "mos.parquet",
+        code=exits.BAD_INPUT,
+    )
     assert "mos.json would be written over" in said
 
 
@@ -317,10 +356,14 @@ def test_a_film_is_held_out_whatever_its_group_is_called() -> None:
 
 
 def test_a_film_is_held_out_under_another_name() -> None:
-    done = combining.combine({
-        "npd": made("npd", ("Tennis",), src_sha256="a" * 64), "own": made("own", ("clip7",), src_sha256="a" * 64),
-        "more": made("more", ("clip8",)),
-    }, fill_missing=False)  # fmt: skip
+    done = combining.combine(
+        {
+            "npd": made("npd", ("Tennis",), src_sha256="a" * 64),
+            "own": made("own", ("clip7",), src_sha256="a" * 64),
+            "more": made("more", ("clip8",)),
+        },
+        fill_missing=False,
+    )
     assert done.table.members() == {"Tennis": ["npd/Tennis", "own/clip7"], "clip8": ["more/clip8"]}
     assert done.shared == ("Tennis",)
     npd = done.table.only(done.table.frame["corpus"].eq("npd").to_numpy())
@@ -345,7 +388,9 @@ def test_what_a_table_was_made_of_tells_no_folder(tmp_path: Path, ask: Ask, monk
     found, _ = ask("combine", "one.v1=../alice/f.parquet", f"two={two}", "--out", "all.parquet")
     told = found["run_provenance"]
     assert {name: one["path"] for name, one in told["inputs"].items()} == {
-        "one.v1": "<path>/f.parquet", "two": "<path>/g.parquet"}  # fmt: skip
+        "one.v1": "<path>/f.parquet",
+        "two": "<path>/g.parquet",
+    }
     assert told["args"]["inputs"] == "one.v1=<path>/f.parquet two=<path>/g.parquet"
     assert "alice" not in json.dumps(found)
 
@@ -384,12 +429,14 @@ def scores(path: Path, *lines: str, header: str = "content,quality,MOS") -> Path
 def test_scores_are_joined(way: tuple[str, str], tmp_path: Path, ask: Ask) -> None:
     features = stored(tmp_path / "f.parquet", made(sources=("a", "b", "c", "d"), group="film"))
     file = scores(tmp_path / "mos.csv", "a,90,4.5", "b,90, 1.25", "c,90,3", "c,90,2", "z,90,1")
-    found, said = ask("join-mos", "--features", features, "--mos", file, *way, "--score", "MOS",
-                      "--out", tmp_path / "g.parquet")  # fmt: skip
+    found, said = ask(
+        "join-mos", "--features", features, "--mos", file, *way, "--score", "MOS", "--out", tmp_path / "g.parquet"
+    )
     rows = table.read(tmp_path / "g.parquet").frame
     assert rows.groupby("source")["mos"].agg(["min", "max", "size"]).to_numpy().tolist() == [
-        [4.5, 4.5, 3], [1.25, 1.25, 3],
-    ]  # fmt: skip
+        [4.5, 4.5, 3],
+        [1.25, 1.25, 3],
+    ]
     assert set(rows["group"]) == {"film"}
     assert found["matched_clips"] == 2
     args = found["run_provenance"]["args"]
@@ -436,8 +483,20 @@ def test_a_column_that_is_there_twice_is_refused(twice: str, tmp_path: Path) -> 
 def test_no_match_is_refused(tmp_path: Path, ask: Ask) -> None:
     features = stored(tmp_path / "f.parquet", made())
     file = scores(tmp_path / "mos.csv", "A,90,4.5")
-    _, said = ask("join-mos", "--features", features, "--mos", file, "--on", "source=content", "--score", "MOS",
-                  "--out", tmp_path / "g.parquet", code=exits.INVALID)  # fmt: skip
+    _, said = ask(
+        "join-mos",
+        "--features",
+        features,
+        "--mos",
+        file,
+        "--on",
+        "source=content",
+        "--score",
+        "MOS",
+        "--out",
+        tmp_path / "g.parquet",
+        code=exits.INVALID,
+    )
     assert "none of 2 clips has one of 1 score: a clip is called x/a/a_90_180, a score content=A" in said
     assert not (tmp_path / "g.parquet").exists()
 
@@ -457,6 +516,17 @@ def test_no_match_is_refused(tmp_path: Path, ask: Ask) -> None:
 def test_what_cannot_be_joined(further: Sequence[str], told: str, tmp_path: Path, ask: Ask) -> None:
     features = stored(tmp_path / "f.parquet", made())
     file = scores(tmp_path / "mos.csv", "a,90,bad")
-    _, said = ask("join-mos", "--features", features, "--mos", file, *further, "--score", "MOS",
-                  "--out", tmp_path / "g.parquet", code=exits.BAD_INPUT)  # fmt: skip
+    _, said = ask(
+        "join-mos",
+        "--features",
+        features,
+        "--mos",
+        file,
+        *further,
+        "--score",
+        "MOS",
+        "--out",
+        tmp_path / "g.parquet",
+        code=exits.BAD_INPUT,
+    )
     assert told in said

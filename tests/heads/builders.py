@@ -20,9 +20,20 @@ def untrained(path: Path, arch: str) -> Path:
     network = Network(architecture(arch), Draws(1, ""), 60.0)
     scale = fit_standardiser(TABLE.rows().features, np.arange(len(TABLE), dtype=np.int32))
     arrays = {name: value.numpy() for name, value in network.state_dict().items()}
-    told = {"held_out": sorted(SCENES), "rows_held_out": 120, "fitted_groups": ["s0", "s3"], "seed": 1,
-            "device": "cpu", "config_sha256": "0" * 64}  # fmt: skip
-    checkpoint.write(path, checkpoint.Fitted(
-        recipe=Recipe(epochs=2, arch=arch), arrays=arrays | {"mean": scale.mean, "std": scale.std},
-        facts=facts_of(TABLE) | told))  # fmt: skip
+    told = {
+        "held_out": sorted(SCENES),
+        "rows_held_out": 120,
+        "fitted_groups": ["s0", "s3"],
+        "seed": 1,
+        "device": "cpu",
+        "config_sha256": "0" * 64,
+    }
+    checkpoint.write(
+        path,
+        checkpoint.Fitted(
+            recipe=Recipe(epochs=2, arch=arch),
+            arrays=arrays | {"mean": scale.mean, "std": scale.std},
+            facts=facts_of(TABLE) | told,
+        ),
+    )
     return path

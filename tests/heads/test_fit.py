@@ -45,8 +45,21 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fit_argv(features: Path, out: Path) -> list[str]:
     """A fit that is over quickly; where it is killed there is time for that."""
-    return ["fit", "--features", str(features), "--epochs", "40", "--lr", "5e-3", "--batch-size", "4", "--val-source",
-            "ElFuente2", "--out", str(out)]  # fmt: skip
+    return [
+        "fit",
+        "--features",
+        str(features),
+        "--epochs",
+        "40",
+        "--lr",
+        "5e-3",
+        "--batch-size",
+        "4",
+        "--val-source",
+        "ElFuente2",
+        "--out",
+        str(out),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +92,13 @@ def test_what_is_held_out_is_said_in_one_place() -> None:
     ("text", "said"),
     [
         ("lr: 0.1\nlearning_rate: 1\nwidth: 2\n", "learning_rate, width: no such option"),
-        ("features: f.parquet\n", "belong on the command line"), ("- lr\n", "holds a list"), ("lr: [\n", "no YAML"),
+        ("features: f.parquet\n", "belong on the command line"),
+        ("- lr\n", "holds a list"),
+        ("lr: [\n", "no YAML"),
         ("", "holds nothing"),
         ("batch-size: 1\nbatch_size: 2\n", "given twice"),
     ],
-)  # fmt: skip
+)
 def test_a_file_of_options_is_read_strictly(text: str, said: str) -> None:
     with pytest.raises(BadInput, match=said):
         read_yaml(text, "f.yaml")
@@ -92,13 +107,29 @@ def test_a_file_of_options_is_read_strictly(text: str, said: str) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        {"lr": 0}, {"lr": "nan"}, {"lr": True}, {"epochs": 1.5}, {"epochs": -1}, {"epochs": True}, {"batch_size": 0},
-        {"val_fraction": 1}, {"val_source": 3}, {"seed": 2**31}, {"max_pairs": 0}, {"device": "tpu"},
-        {"combined": "all"}, {"arch": ["mlp_small"]}, {"arch": 3},
-        {"arch": "fr_regressor_v2"}, {"arch": "no_codec_block"}, {"arch": "mlp-0"}, {"arch": "mlp-9999"},
-        {"val_source": "a", "val_fraction": 0.5}, {"epochs": 0, "max_pairs": 3},
+        {"lr": 0},
+        {"lr": "nan"},
+        {"lr": True},
+        {"epochs": 1.5},
+        {"epochs": -1},
+        {"epochs": True},
+        {"batch_size": 0},
+        {"val_fraction": 1},
+        {"val_source": 3},
+        {"seed": 2**31},
+        {"max_pairs": 0},
+        {"device": "tpu"},
+        {"combined": "all"},
+        {"arch": ["mlp_small"]},
+        {"arch": 3},
+        {"arch": "fr_regressor_v2"},
+        {"arch": "no_codec_block"},
+        {"arch": "mlp-0"},
+        {"arch": "mlp-9999"},
+        {"val_source": "a", "val_fraction": 0.5},
+        {"epochs": 0, "max_pairs": 3},
     ],
-)  # fmt: skip
+)
 def test_values_that_cannot_be_are_refused_by_name(given: dict[str, object]) -> None:
     with pytest.raises(BadInput, match="--" + next(iter(given)).replace("_", "-")):
         resolve({}, given)
@@ -109,9 +140,20 @@ def test_an_architecture_is_named_after_its_widths_and_old_members_keep_their_na
     assert scaled("mlp_small", 32) == "mlp-32-16"
     store = Checkpoints(folder=Path(), recipe=Recipe(epochs=3, arch="mlp_small"), corpus_sha256="0", device="cpu")
     identity = store._identity(0, "g")["recipe"]
-    assert identity == {"epochs": 3, "arch": "mlp_small", "batch_size": 32, "lr": 5e-4, "weight_decay": 1e-5,
-                        "architecture": {"name": "mlp_small", "hidden": (16, 8), "activation": "relu",
-                                         "codec_aware": False, "dropout": 0.0}}  # fmt: skip
+    assert identity == {
+        "epochs": 3,
+        "arch": "mlp_small",
+        "batch_size": 32,
+        "lr": 5e-4,
+        "weight_decay": 1e-5,
+        "architecture": {
+            "name": "mlp_small",
+            "hidden": (16, 8),
+            "activation": "relu",
+            "codec_aware": False,
+            "dropout": 0.0,
+        },
+    }
 
 
 # -------------------------------------------------------------------------------------------- what is held out
@@ -201,9 +243,14 @@ def test_a_fit_leaves_weights_history_and_options(
     assert history["validation"]["per_source"].keys() == SCENES
     assert history["run_provenance"]["schema"] == "ai-run-provenance-v1"
     assert history["run_provenance"]["args"] == {
-        "arch": "mlp_small", "val_source": "ElFuente2", "epochs": "40", "batch_size": "4", "lr": "0.005", "seed": "0",
+        "arch": "mlp_small",
+        "val_source": "ElFuente2",
+        "epochs": "40",
+        "batch_size": "4",
+        "lr": "0.005",
+        "seed": "0",
         "device": "auto",
-    }  # fmt: skip
+    }
     assert str(whole) not in (whole / "history.json").read_text()
     digest = hashlib.sha256((whole / "config.yaml").read_bytes()).hexdigest()
     assert digest == history["config_sha256"] == fitted.facts["config_sha256"]
@@ -221,8 +268,21 @@ def test_a_fit_leaves_weights_history_and_options(
     before = (whole / "checkpoint.safetensors").read_bytes()
     config = tmp_path / "c.yaml"
     config.write_text("epochs: 40\nlr: 5e-3\narch: linear\n")
-    argv = ["fit", "--features", str(features), "--config", str(config), "--arch", "mlp_small", "--batch-size", "4",
-            "--val-source", "ElFuente2", "--out", str(whole)]  # fmt: skip
+    argv = [
+        "fit",
+        "--features",
+        str(features),
+        "--config",
+        str(config),
+        "--arch",
+        "mlp_small",
+        "--batch-size",
+        "4",
+        "--val-source",
+        "ElFuente2",
+        "--out",
+        str(whole),
+    ]
     assert command(argv) == exits.OK
     assert "the same content: ElFuente (npd/ElFuente1, npd/ElFuente2)" in " ".join(capsys.readouterr().err.split())
     assert (whole / "checkpoint.safetensors").read_bytes() == before
@@ -245,8 +305,10 @@ def test_initial_weights_need_no_table(features: Path, tmp_path: Path, command: 
     assert command(["fit", "--epochs", "0", "--out", str(tmp_path / "ended")]) == exits.OK
     assert command(["fit", "--epochs", "0", "--features", str(features), "--out", str(out)]) == exits.BAD_INPUT
     assert command(["fit", "--epochs", "1", "--out", str(out)]) == exits.BAD_INPUT
-    assert command(["export", "--checkpoint", str(out / "checkpoint.safetensors"), "--out",
-                    str(out / "m.onnx")]) == exits.OK  # fmt: skip
+    assert (
+        command(["export", "--checkpoint", str(out / "checkpoint.safetensors"), "--out", str(out / "m.onnx")])
+        == exits.OK
+    )
     assert load(out / "m.json")["corpus"]["sha256"] is None
 
 
@@ -255,8 +317,9 @@ def test_a_fit_that_was_killed_goes_on_to_the_same_bytes(
 ) -> None:
     argv = fit_argv(features, tmp_path / "killed")
     program = "import sys; from kit.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    process = subprocess.Popen([sys.executable, "-c", program, *argv], cwd=KIT_ROOT, env=home,
-                               stderr=subprocess.DEVNULL)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *argv], cwd=KIT_ROOT, env=home, stderr=subprocess.DEVNULL
+    )
     folder, deadline = tmp_path / "killed" / "members", time.monotonic() + 60
     while not list(folder.glob(".tmp-*/taken-0")) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -55,9 +55,26 @@ def test_heads_side_by_side_with_each_source_held_out(
     assert command(["export", "--checkpoint", str(kept), "--out", str(tmp_path / "shipped.onnx")]) == exits.OK
     capsys.readouterr()
     out = tmp_path / "loso"
-    argv = ["loso", "--features", str(features), "--arch", "linear,mlp-8", "--seeds", "0,1", "--epochs", "20", "--lr",
-            "0.05", "--batch-size", "32", "--baseline", str(tmp_path / "shipped.onnx"), "--out", str(out),
-            "--json"]  # fmt: skip
+    argv = [
+        "loso",
+        "--features",
+        str(features),
+        "--arch",
+        "linear,mlp-8",
+        "--seeds",
+        "0,1",
+        "--epochs",
+        "20",
+        "--lr",
+        "0.05",
+        "--batch-size",
+        "32",
+        "--baseline",
+        str(tmp_path / "shipped.onnx"),
+        "--out",
+        str(out),
+        "--json",
+    ]
     assert command(argv) == exits.OK
     found = json.loads(capsys.readouterr().out)
     assert found == load(out / "loso.json")
@@ -75,9 +92,14 @@ def test_heads_side_by_side_with_each_source_held_out(
     assert shipped["model"]["corpus_sha256"] == TABLE.sha256
     assert found["run_provenance"]["inputs"].keys() == {"features", "baseline shipped.onnx"}
     assert found["run_provenance"]["args"] == {
-        "arch": "linear,mlp-8", "folds": "source", "seeds": "0,1", "epochs": "20", "batch_size": "32", "lr": "0.05",
+        "arch": "linear,mlp-8",
+        "folds": "source",
+        "seeds": "0,1",
+        "epochs": "20",
+        "batch_size": "32",
+        "lr": "0.05",
         "device": "auto",
-    }  # fmt: skip
+    }
     text = (out / "loso.md").read_text()
     assert shipped["rows_fitted_on"] == 120
     assert "shipped (baseline) was fitted to the sources of 120 of the 240 rows" in text
@@ -90,8 +112,9 @@ def test_a_disk_that_is_full_before_the_training(features: Path, tmp_path: Path,
     out.mkdir()
     script = f"mount -t tmpfs -o size=4k none '{out}' && exec \"$@\""
     argv = ["loso", "--features", str(features), "--arch", "linear", "--epochs", "1", "--out", str(out)]
-    done = subprocess.run([*mounting, "sh", "-c", script, "-", *KIT, *argv], cwd=KIT_ROOT, capture_output=True,
-                          text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [*mounting, "sh", "-c", script, "-", *KIT, *argv], cwd=KIT_ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == exits.DISK_FULL, done.stderr
     assert "Traceback" not in done.stderr
     assert "Make room and start the same command" in done.stderr
@@ -106,8 +129,11 @@ def test_baselines_of_one_name_are_refused(features: Path, tmp_path: Path, comma
 
 
 def test_one_seed_has_no_deviation_over_seeds() -> None:
-    found: Any = {"name": "x", "model": None, **scored(TABLE, TABLE.folds(TABLE.groups),
-                  {"0": TABLE.frame["vmaf"].to_numpy(np.float64) + 1})}  # fmt: skip
+    found: Any = {
+        "name": "x",
+        "model": None,
+        **scored(TABLE, TABLE.folds(TABLE.groups), {"0": TABLE.frame["vmaf"].to_numpy(np.float64) + 1}),
+    }
     (line,) = lines({"compared": [found]})["Held out"]
     assert line == ("x", "1.0000", "0.0000", "-", "1.0000", "0.0000", "-", "1.00", "0.00", "-")
 

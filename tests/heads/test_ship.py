@@ -37,10 +37,20 @@ def model(tmp_path: Path, ask: Ask) -> Path:
 
 
 def exported(path: Path, ask: Ask, *, offset: float) -> Path:
-    arrays = {"weights.0": SLOPES[None, :], "biases.0": np.array([offset], dtype=np.float32),
-              "mean": np.zeros(6, dtype=np.float32), "std": np.ones(6, dtype=np.float32)}  # fmt: skip
-    told = {"held_out": ["npd/s1"], "rows_held_out": 60, "fitted_groups": ["s0", "s2", "s3"], "seed": 0,
-            "device": "cpu", "config_sha256": "0" * 64}  # fmt: skip
+    arrays = {
+        "weights.0": SLOPES[None, :],
+        "biases.0": np.array([offset], dtype=np.float32),
+        "mean": np.zeros(6, dtype=np.float32),
+        "std": np.ones(6, dtype=np.float32),
+    }
+    told = {
+        "held_out": ["npd/s1"],
+        "rows_held_out": 60,
+        "fitted_groups": ["s0", "s2", "s3"],
+        "seed": 0,
+        "device": "cpu",
+        "config_sha256": "0" * 64,
+    }
     kept = path.with_suffix(".safetensors")
     fitted = checkpoint.Fitted(recipe=Recipe(epochs=2, arch="linear"), arrays=arrays, facts=facts_of(LINE) | told)
     checkpoint.write(kept, fitted)
@@ -98,8 +108,19 @@ def test_viewers_judge_clips_and_the_teacher_stands_beside(
     means = LINE.frame.groupby("clip")["vmaf"].mean()
     lines = [f"{clip},{1 + mean / 25}" for clip, mean in means.items() if clip != "c5"]
     (tmp_path / "mos.csv").write_text("\n".join(["clip,MOS", *lines]) + "\n")
-    ask("join-mos", "--features", line_table, "--mos", tmp_path / "mos.csv", "--on", "clip=clip", "--score", "MOS",
-        "--out", tmp_path / "joined.parquet")  # fmt: skip
+    ask(
+        "join-mos",
+        "--features",
+        line_table,
+        "--mos",
+        tmp_path / "mos.csv",
+        "--on",
+        "clip=clip",
+        "--score",
+        "MOS",
+        "--out",
+        tmp_path / "joined.parquet",
+    )
     argv = ("eval", "--model", model, "--features", tmp_path / "joined.parquet", "--target", "mos")
     found, said = ask(*argv, "--json")
     assert found["n_samples"] == 7
@@ -110,8 +131,19 @@ def test_viewers_judge_clips_and_the_teacher_stands_beside(
     assert found["teacher_itself"]["rmse"] == pytest.approx(0, abs=1e-9)
     assert "the teacher" in said
     (tmp_path / "same.csv").write_text("\n".join(["clip,MOS", *(f"{clip},3" for clip in means.index)]) + "\n")
-    ask("join-mos", "--features", line_table, "--mos", tmp_path / "same.csv", "--on", "clip=clip", "--score", "MOS",
-        "--out", tmp_path / "same.parquet")  # fmt: skip
+    ask(
+        "join-mos",
+        "--features",
+        line_table,
+        "--mos",
+        tmp_path / "same.csv",
+        "--on",
+        "clip=clip",
+        "--score",
+        "MOS",
+        "--out",
+        tmp_path / "same.parquet",
+    )
     same = ("eval", "--model", model, "--features", tmp_path / "same.parquet", "--target", "mos")
     found, said = ask(*same, "--out-json", tmp_path / "same_e.json", "--json", code=exits.INVALID)
     assert found == json.loads((tmp_path / "same_e.json").read_text())
@@ -237,8 +269,11 @@ def registry(model: Path, line_table: Path, tmp_path: Path, ask: Ask) -> Path:
 def test_a_registered_model_has_a_sidecar_a_card_and_a_line(registry: Path, model: Path) -> None:
     folder = registry.parent
     assert {path.name for path in folder.iterdir() if path.name != ".lock"} == {
-        "registry.json", "a_line.onnx", "a_line.json", "a_line.md"
-    }  # fmt: skip
+        "registry.json",
+        "a_line.onnx",
+        "a_line.json",
+        "a_line.md",
+    }
     listed, told = json.loads(registry.read_text()), json.loads((folder / "a_line.json").read_text())
     assert validation.problems("registry", listed) == validation.problems("tiny_sidecar", told) == []
     (line,) = listed["models"]
@@ -259,8 +294,9 @@ def test_a_registered_model_has_a_sidecar_a_card_and_a_line(registry: Path, mode
 
 def test_the_example_of_the_card_runs_as_it_stands(registry: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (registry.parent / "a_line.md").read_text(), re.DOTALL)
-    done = subprocess.run([sys.executable, "-c", example], cwd=registry.parent, capture_output=True, text=True,
-                          check=True, timeout=60)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=registry.parent, capture_output=True, text=True, check=True, timeout=60
+    )
     assert float(done.stdout) == pytest.approx(OFFSET, abs=1e-3)  # its mean frame is all zeros
 
 
@@ -351,10 +387,13 @@ def test_nothing_is_written_over_what_is_read(
     held = ("--model", model, "--features", line_table, "--out-json")
     kept, data = model.with_suffix(".safetensors"), renamed.parent / "tiny_v1.onnx.data"
     for argv in (
-        ("eval", *held, model), ("eval", *held, line_table), ("validate", *held, model.with_suffix(".json")),
-        ("repair-onnx", renamed, "--out", renamed), ("repair-onnx", renamed, "--out", data),
+        ("eval", *held, model),
+        ("eval", *held, line_table),
+        ("validate", *held, model.with_suffix(".json")),
+        ("repair-onnx", renamed, "--out", renamed),
+        ("repair-onnx", renamed, "--out", data),
         ("repair-onnx", renamed, "--data", line_table, "--out", line_table),
-    ):  # fmt: skip
+    ):
         assert "would be written over what is read" in ask(*argv, code=exits.BAD_INPUT)[1]
     table_as_model = line_table.rename(line_table.with_name("f.onnx"))
     argv = ("export", "--checkpoint", kept, "--features", table_as_model, "--out", table_as_model)
@@ -373,7 +412,7 @@ def test_nothing_is_written_over_what_is_registered(registry: Path, model: Path,
             ("validate", "--model", model, "--features", line_table, "--out-json", out),
             ("repair-onnx", model, "--out", out),
             ("export", "--checkpoint", model.with_suffix(".safetensors"), "--out", out.with_suffix(".onnx")),
-        ):  # fmt: skip
+        ):
             said = ask(*argv, code=exits.BAD_INPUT)[1]
             assert "is a registry" in said or "is registered in the registry.json beside it" in said
     assert digest(registry.parent) == before
@@ -456,7 +495,7 @@ def test_a_place_that_cannot_be_written_is_told(
         ("validate", "--model", model, "--features", line_table, "--out-json", out),
         ("export", "--checkpoint", kept, "--out", out.with_suffix(".onnx") if place else folder_named_so),
         ("fit", "--epochs", "0", "--out", out if place else line_table),
-    ):  # fmt: skip
+    ):
         said = ask(*argv, code=exits.BAD_INPUT)[1]
         assert any(str(one) in said for one in (out, out.parent, folder_named_so, line_table))
         assert "Traceback" not in said
@@ -465,11 +504,14 @@ def test_a_place_that_cannot_be_written_is_told(
 @pytest.mark.parametrize(
     ("limit", "said"),
     [
-        (("--min-plcc", "nan"), "is no finite number"), (("--max-rmse", "nan"), "is no finite number"),
-        (("--max-rmse", "inf"), "is no finite number"), (("--min-plcc", "-1"), "not in the range 0<x<=1"),
-        (("--min-plcc", "0"), "not in the range 0<x<=1"), (("--max-rmse", "0"), "not in the range x>0"),
+        (("--min-plcc", "nan"), "is no finite number"),
+        (("--max-rmse", "nan"), "is no finite number"),
+        (("--max-rmse", "inf"), "is no finite number"),
+        (("--min-plcc", "-1"), "not in the range 0<x<=1"),
+        (("--min-plcc", "0"), "not in the range 0<x<=1"),
+        (("--max-rmse", "0"), "not in the range x>0"),
     ],
-)  # fmt: skip
+)
 def test_a_limit_is_a_number_that_something_can_miss(
     limit: tuple[str, str], said: str, model: Path, line_table: Path, ask: Ask
 ) -> None:

@@ -58,20 +58,46 @@ def test_parameters_become_recipes() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "depth=choice:1", "lr", "lr=choice:", "lr=float:1", "lr=float:1:0", "lr=float:0.1:0.2:linear", "lr=int:1:2",
-        "hidden=float:1:2", "hidden=choice:1.5", "hidden=choice:0", "hidden=choice:8,8", "hidden=int:1:9999",
+        "",
+        "depth=choice:1",
+        "lr",
+        "lr=choice:",
+        "lr=float:1",
+        "lr=float:1:0",
+        "lr=float:0.1:0.2:linear",
+        "lr=int:1:2",
+        "hidden=float:1:2",
+        "hidden=choice:1.5",
+        "hidden=choice:0",
+        "hidden=choice:8,8",
+        "hidden=int:1:9999",
         "lr=float:a:b",
-        "weight_decay=float:0:1:log", "lr=float:nan:1",
+        "weight_decay=float:0:1:log",
+        "lr=float:nan:1",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_parameter_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="--param"):
         parse(text)
 
 
 def tune(features: Path, out: Path, *further: str) -> list[str]:
-    return ["tune", "--features", str(features), "--param", "hidden=choice:4,8", "--param", "lr=float:1e-3:1e-1:log",
-            "--epochs", "3", "--batch-size", "32", "--out", str(out), *further]  # fmt: skip
+    return [
+        "tune",
+        "--features",
+        str(features),
+        "--param",
+        "hidden=choice:4,8",
+        "--param",
+        "lr=float:1e-3:1e-1:log",
+        "--epochs",
+        "3",
+        "--batch-size",
+        "32",
+        "--out",
+        str(out),
+        *further,
+    ]
 
 
 @pytest.fixture
@@ -114,9 +140,16 @@ def test_trials_in_a_database_elsewhere_do_not_tell_its_address(
     document = load(tmp_path / "out" / "tune.json")
     assert document["run_provenance"]["argv"][-1] == "<storage>"
     assert document["run_provenance"]["args"] == {
-        "arch": "mlp_small", "param": "hidden=choice:4,8 lr=float:0.001:0.1:log", "trials": "1", "folds": "source",
-        "seed": "0", "epochs": "3", "batch_size": "32", "storage": "<storage>", "device": "auto",
-    }  # fmt: skip
+        "arch": "mlp_small",
+        "param": "hidden=choice:4,8 lr=float:0.001:0.1:log",
+        "trials": "1",
+        "folds": "source",
+        "seed": "0",
+        "epochs": "3",
+        "batch_size": "32",
+        "storage": "<storage>",
+        "device": "auto",
+    }
     assert document["recipe"] == asdict(Recipe(epochs=3, arch="mlp_small", batch_size=32, lr=1e-3))
     assert "Jane" not in (tmp_path / "out" / "tune.json").read_text()
     for address in ("nonsense", f"sqlite:///{tmp_path}/nowhere/s.db", "postgresql://bob:secret@localhost/x"):
@@ -196,7 +229,8 @@ def test_folders_that_share_a_study_keep_to_their_own_trials(tmp_path: Path) -> 
     # one that somebody has declared failed counts for nothing
     optuna = load_optuna()
     optuna.load_study(study_name=second.name, storage=f"sqlite:///{tmp_path / 's.db'}").tell(
-        3, state=optuna.trial.TrialState.FAIL)  # fmt: skip
+        3, state=optuna.trial.TrialState.FAIL
+    )
     assert [trial.number for trial in opened(tmp_path, "second").upcoming(5)] == [4, 5, 6, 7, 9]
 
 
@@ -277,15 +311,34 @@ def test_trials_that_diverge_are_never_the_best(
     recipe = FitConfig(epochs=3, batch_size=32).recipe
     for out, rates in (("some", (1.0,)), ("all", (1.0, 2.0))):
         for lr in rates:  # trained and found infinite, but for the last of the folds
-            store = Checkpoints(folder=tmp_path / out / "members", recipe=replace(recipe, lr=lr),
-                                corpus_sha256=FILM.sha256, device="cpu")  # fmt: skip
+            store = Checkpoints(
+                folder=tmp_path / out / "members",
+                recipe=replace(recipe, lr=lr),
+                corpus_sha256=FILM.sha256,
+                device="cpu",
+            )
             for fold, loss in zip(FILM.folds(FILM.groups), (math.inf, math.inf, 1.0), strict=True):
                 arrays = {"training_loss": np.full(3, loss), "predictions": np.full(len(fold.held), 50.0)}
                 store.write(0, fold.group_id, Checkpoint(arrays=arrays, step=1, seconds=0.0), finished=True)
 
     def argv(out: str, rates: str) -> list[str]:
-        return ["tune", "--features", str(features), "--param", f"lr=choice:{rates}", "--epochs", "3", "--batch-size",
-                "32", "--trials", "8", "--device", "cpu", "--out", str(tmp_path / out)]  # fmt: skip
+        return [
+            "tune",
+            "--features",
+            str(features),
+            "--param",
+            f"lr=choice:{rates}",
+            "--epochs",
+            "3",
+            "--batch-size",
+            "32",
+            "--trials",
+            "8",
+            "--device",
+            "cpu",
+            "--out",
+            str(tmp_path / out),
+        ]
 
     assert command(argv("some", "0.001,1")) == exits.OK
     found = load(tmp_path / "some" / "tune.json")

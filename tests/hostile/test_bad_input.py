@@ -105,12 +105,14 @@ def test_a_refused_command_changes_nothing(run_copy: Path, kit_here: Kit) -> Non
         ({"passed": False}, "the prerequisites failed"),
         ({"ffmpeg": {"version": "n1", "origin": "x"}}, "were checked with n1"),
         ({"teacher": {"id": "vmaf_4k_v0.6.1", "sha256": None}}, "checked with the teacher vmaf_4k_v0.6.1"),
-        ({"facts": {"system": "Linux", "machine": "x86_64", "gpus": [{"index": 9, "name": "H100"}], "nodes": []}},
-         "changed since its prerequisites were checked: "),
+        (
+            {"facts": {"system": "Linux", "machine": "x86_64", "gpus": [{"index": 9, "name": "H100"}], "nodes": []}},
+            "changed since its prerequisites were checked: ",
+        ),
         ({"facts": {}}, "not written by this version"),
         ({"encoders": []}, "not probed"),
     ],
-)  # fmt: skip
+)
 def test_prerequisites_of_another_box_or_time(
     change: dict[str, object], told: str, run_copy: Path, kit_here: Kit
 ) -> None:
@@ -173,8 +175,13 @@ def test_a_screen_that_has_gone_away_does_not_end_the_run(run_copy: Path, home: 
         process.stderr.close()
         code = process.wait(timeout=60)
     assert code == {"PROMOTE": exits.OK, "HOLD": exits.HOLD}[word]
-    closed = subprocess.run(["/bin/sh", "-c", 'exec "$@" --json >&-', "sh", *argv], cwd=run_copy.parent, env=home,
-                            capture_output=True, check=False)  # fmt: skip
+    closed = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" --json >&-', "sh", *argv],
+        cwd=run_copy.parent,
+        env=home,
+        capture_output=True,
+        check=False,
+    )
     assert closed.returncode == code, closed.stderr
 
 
@@ -313,9 +320,10 @@ def test_every_bad_clip_is_told_at_once(tmp_path: Path, make_clip: MakeClip, ffm
         write(folder, make_clip, ffmpeg)
     done = kit_here("prereqs", "--ref-dir", "ref", "--out-dir", "out", cwd=tmp_path)
     (failure,) = [
-        finding for finding in json.loads((tmp_path / "out" / "prereqs.json").read_text())["findings"]
+        finding
+        for finding in json.loads((tmp_path / "out" / "prereqs.json").read_text())["findings"]
         if finding["status"] == "failure"
-    ]  # fmt: skip
+    ]
     assert "4 of 5 clips" in failure["found"]
     for name in ("zero.mkv", "cut.mkv", "text.mkv", "rgb.mkv"):
         assert name in failure["found"]
@@ -474,8 +482,11 @@ def test_a_closed_stdout_changes_no_exit_code(run_copy: Path, home: dict[str, st
 
     with subprocess.Popen(
         [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), "bundle", "--json", "--out-dir", str(run_copy)],
-        cwd=run_copy.parent, env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
+        cwd=run_copy.parent,
+        env=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
         assert process.stdout is not None
         process.stdout.close()
         assert process.wait(timeout=60) == exits.OK

@@ -76,8 +76,11 @@ def test_a_killed_examination_leaves_a_folder_and_no_process(clips: Path, tmp_pa
     environ = home | {"TMPDIR": str(scratch), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     with subprocess.Popen(
         [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), "prereqs", "--ref-dir", str(clips), "--out-dir", "run"],
-        cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    ) as process:  # fmt: skip
+        cwd=tmp_path,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
         own = f"TMPDIR={scratch}"
         wait_for(lambda: list(scratch.glob(SCRATCH_PREFIX + "*")) and len(marked(own)) >= 2, 60)
         children = set(marked(own)) | guards({process.pid})
@@ -95,14 +98,18 @@ def test_the_next_command_removes_what_killed_ones_left(
 ) -> None:
     scratch, cache = tmp_path / "tmp", tmp_path / "cache" / "vmaf-ensemble-kit"
     left = [
-        run_copy / "loso" / f"{TEMPORARY_PREFIX}1.parquet", run_copy / "corpus" / f"{TEMPORARY_PREFIX}2" / "vmaf.json",
-        cache / "identity" / f"{TEMPORARY_PREFIX}3.json", scratch / f"{SCRATCH_PREFIX}4" / "probe.yuv",
+        run_copy / "loso" / f"{TEMPORARY_PREFIX}1.parquet",
+        run_copy / "corpus" / f"{TEMPORARY_PREFIX}2" / "vmaf.json",
+        cache / "identity" / f"{TEMPORARY_PREFIX}3.json",
+        scratch / f"{SCRATCH_PREFIX}4" / "probe.yuv",
         run_copy.parent / f"{TEMPORARY_PREFIX}0123456789abcdef.gz",
-    ]  # fmt: skip
+    ]
     others = [
-        run_copy.parent / f"{TEMPORARY_PREFIX}notes.gz", scratch / "vmaf-kit", scratch / f"{SCRATCH_PREFIX}5" / "x",
+        run_copy.parent / f"{TEMPORARY_PREFIX}notes.gz",
+        scratch / "vmaf-kit",
+        scratch / f"{SCRATCH_PREFIX}5" / "x",
         cache / "identity" / f"{TEMPORARY_PREFIX}6.json",
-    ]  # fmt: skip
+    ]
     for path in (*left, *others):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")

@@ -37,10 +37,22 @@ def long_clips(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) ->
 def started(long_clips: Path, tmp_path: Path, home: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """A run that has finished its first cell and is making others."""
     process = subprocess.Popen(
-        [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), "run", "--ref-dir", str(long_clips), "--out-dir", "run",
-         *ARGS],
-        cwd=tmp_path, env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(KIT_ROOT / "kit" / "__main__.py"),
+            "run",
+            "--ref-dir",
+            str(long_clips),
+            "--out-dir",
+            "run",
+            *ARGS,
+        ],
+        cwd=tmp_path,
+        env=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 60
     while not below(tmp_path / "run" / "corpus" / "cells", "cq*.parquet") and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[1]
@@ -94,10 +106,23 @@ def test_a_signal_while_the_box_is_examined(
     number: signal.Signals, code: int, long_clips: Path, tmp_path: Path, home: dict[str, str]
 ) -> None:
     process = subprocess.Popen(
-        [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), "prereqs", "--ref-dir", str(long_clips),
-         "--out-dir", "run", "--encoders", "libaom-av1,libx265,libvvenc"],
-        cwd=tmp_path, env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(KIT_ROOT / "kit" / "__main__.py"),
+            "prereqs",
+            "--ref-dir",
+            str(long_clips),
+            "--out-dir",
+            "run",
+            "--encoders",
+            "libaom-av1,libx265,libvvenc",
+        ],
+        cwd=tmp_path,
+        env=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.monotonic() + 60
     while "scoring the golden pair" not in "".join(p.read_text() for p in below(tmp_path, "*.log")):
         assert time.monotonic() < deadline

@@ -12,17 +12,27 @@ from kit.core import contract
 from tests.features.builders import OFFSET, SLOPES
 
 
-def foreign(path: Path, *, opset: int = contract.ONNX_OPSET, data: str = "", rows: str | int = "N",
-            shape: tuple[int, ...] = (-1,)) -> Path:  # fmt: skip
+def foreign(
+    path: Path,
+    *,
+    opset: int = contract.ONNX_OPSET,
+    data: str = "",
+    rows: str | int = "N",
+    shape: tuple[int, ...] = (-1,),
+) -> Path:
     """The line as somebody else's exporter writes it; with ``data`` its weights are in that file."""
     parts = {"w": SLOPES[:, None], "b": np.array([OFFSET], dtype=np.float32), "shape": np.array(shape, dtype=np.int64)}
-    nodes = [helper.make_node("Gemm", ["features", "w", "b"], ["line"]),
-             helper.make_node("Reshape", ["line", "shape"], ["vmaf"])]  # fmt: skip
+    nodes = [
+        helper.make_node("Gemm", ["features", "w", "b"], ["line"]),
+        helper.make_node("Reshape", ["line", "shape"], ["vmaf"]),
+    ]
     graph = helper.make_graph(
-        nodes, "foreign", [helper.make_tensor_value_info("features", TensorProto.FLOAT, [rows, 6])],
+        nodes,
+        "foreign",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [rows, 6])],
         [helper.make_tensor_value_info("vmaf", TensorProto.FLOAT, [rows, *shape[1:]])],
         [numpy_helper.from_array(array, name) for name, array in parts.items()],
-    )  # fmt: skip
+    )
     made_model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save_model(made_model, path, save_as_external_data=bool(data), location=data or None, size_threshold=0)

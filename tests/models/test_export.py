@@ -44,9 +44,15 @@ TABLE = make_table(frames=120)
 
 def whole_fit(folder: Path, seeds: tuple[int, ...] = (0, 1)) -> Ensemble:
     return Ensemble(
-        table=TABLE, folds=(everything(TABLE),), seeds=seeds, recipe=Recipe(epochs=4), corpus_sha256="0" * 64,
-        device="cpu", workers=2, folder=folder,
-    )  # fmt: skip
+        table=TABLE,
+        folds=(everything(TABLE),),
+        seeds=seeds,
+        recipe=Recipe(epochs=4),
+        corpus_sha256="0" * 64,
+        device="cpu",
+        workers=2,
+        folder=folder,
+    )
 
 
 def in_this_process(made: Ensemble, folder: Path, report: Callable[[int], None] = lambda _epochs: None) -> None:
@@ -56,8 +62,11 @@ def in_this_process(made: Ensemble, folder: Path, report: Callable[[int], None] 
 
 
 def weights(made: Ensemble) -> dict[str, bytes]:
-    return {f"{seed} {name}": array.tobytes() for (seed, _), found in made.finished().items()
-            for name, array in found.arrays.items()}  # fmt: skip
+    return {
+        f"{seed} {name}": array.tobytes()
+        for (seed, _), found in made.finished().items()
+        for name, array in found.arrays.items()
+    }
 
 
 def test_a_full_fit_trains_on_every_row_and_holds_out_none() -> None:
@@ -141,13 +150,41 @@ def test_the_sidecar_has_the_fields_of_the_contract(promoted: Path) -> None:
         name = f"{STEM}_ensemble" if seed is None else f"{STEM}_seed{seed}"
         told = load(promoted / layout.EXPORTS / f"{name}.json")
         assert set(told) == {
-            "id", "name", "ensemble_id", "seed", "kind", "codec_aware", "codec_block_layout", "codec_block_dim",
-            "encoder_vocab", "encoder_vocab_version", "feature_order", "feature_mean", "feature_std",
-            "onnx_has_scaler", "input_names", "input_name", "output_names", "output_name", "expected_output_range",
-            "onnx", "opset", "onnx_opset", "sha256", "corpus", "training_recipe", "train_config_hash",
-            "train_commit", "license", "gate", "loso_mean_plcc", "trained_encoders", "untrained_encoders", "notes",
+            "id",
+            "name",
+            "ensemble_id",
+            "seed",
+            "kind",
+            "codec_aware",
+            "codec_block_layout",
+            "codec_block_dim",
+            "encoder_vocab",
+            "encoder_vocab_version",
+            "feature_order",
+            "feature_mean",
+            "feature_std",
+            "onnx_has_scaler",
+            "input_names",
+            "input_name",
+            "output_names",
+            "output_name",
+            "expected_output_range",
+            "onnx",
+            "opset",
+            "onnx_opset",
+            "sha256",
+            "corpus",
+            "training_recipe",
+            "train_config_hash",
+            "train_commit",
+            "license",
+            "gate",
+            "loso_mean_plcc",
+            "trained_encoders",
+            "untrained_encoders",
+            "notes",
             "run_provenance",
-        }  # fmt: skip
+        }
         assert validation.problems("sidecar", told) == []
         assert (told["id"], told["seed"], told["ensemble_id"]) == (name, seed, STEM)
         assert told["sha256"] == sha256_file(promoted / layout.EXPORTS / told["onnx"])
@@ -279,14 +316,26 @@ def test_a_tiny_head_says_nothing_of_encoders_it_does_not_see(tmp_path: Path) ->
         ),
         session,
     )
-    document = {**verdict.document, "gate": {**verdict.document["gate"], "passed": True, "mean_plcc": 0.96,
-                "plcc_spread": 0.0, "per_seed_plccs": {"0": 0.96, "1": 0.96}}, "demo": True}  # fmt: skip
+    document = {
+        **verdict.document,
+        "gate": {
+            **verdict.document["gate"],
+            "passed": True,
+            "mean_plcc": 0.96,
+            "plcc_spread": 0.0,
+            "per_seed_plccs": {"0": 0.96, "1": 0.96},
+        },
+        "demo": True,
+    }
     exports.make(config, shard, document, session)
     told = load(config.out_dir / layout.EXPORTS / f"mlp_small_{contract.ENSEMBLE}_ensemble.json")
     assert told["input_names"] == ["features"]
     assert [told[name] for name in ("codec_aware", "codec_block_layout", "codec_block_dim", "encoder_vocab")] == [
-        False, None, None, None
-    ]  # fmt: skip
+        False,
+        None,
+        None,
+        None,
+    ]
     # made of demo clips, and said so
     assert told["corpus"]["demo"] is True
     assert "demo clips" in told["notes"]

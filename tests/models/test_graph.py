@@ -45,8 +45,10 @@ def test_one_network_as_a_graph(arch: str, tmp_path: Path) -> None:
 def test_the_ensemble_is_mean_and_spread_of_the_single_graphs(arch: str, tmp_path: Path) -> None:
     made = networks(arch)
     export_check.check(written(tmp_path, export.fused(made, SCALE)), made, SCALE, TABLE)
-    singles = [runtime.compute(runtime.open_session(export.single(network, SCALE)), TABLE.features, TABLE.codec)
-               for network in made]  # fmt: skip
+    singles = [
+        runtime.compute(runtime.open_session(export.single(network, SCALE)), TABLE.features, TABLE.codec)
+        for network in made
+    ]
     members = np.stack([single[contract.SCORE_OUTPUT] for single in singles]).astype(np.float64)
     assert (members == 100).any()
     assert (members < 100).any()
@@ -71,8 +73,10 @@ def test_a_graph_keeps_the_rules_of_the_design(arch: str) -> None:
         assert {node.op_type for node in model.graph.node} <= set(contract.ONNX_OPS)
         assert {"Sub", "Div"} <= {node.op_type for node in model.graph.node}
         assert all(tensor.raw_data and not tensor.external_data for tensor in model.graph.initializer)
-        shapes = {end.name: [size.dim_param or size.dim_value for size in end.type.tensor_type.shape.dim]
-                  for end in model.graph.input}  # fmt: skip
+        shapes = {
+            end.name: [size.dim_param or size.dim_value for size in end.type.tensor_type.shape.dim]
+            for end in model.graph.input
+        }
         assert shapes == {"features": ["N", 6]} | ({"codec_onehot": ["N", 18]} if arch == contract.ARCH else {})
 
 

@@ -120,9 +120,13 @@ def test_a_model_without_a_sidecar_says_so(plain: Path, promoted: Path, ask: Ask
     found, said = ask("--model", plain, "--corpus", promoted, "--json")
     assert "There is no plain.json beside it" in said
     assert found["model"] == {
-        "file": "plain.onnx", "sha256": found["model"]["sha256"], "id": None, "codec_aware": False, "ensemble": True,
+        "file": "plain.onnx",
+        "sha256": found["model"]["sha256"],
+        "id": None,
+        "codec_aware": False,
+        "ensemble": True,
         "teacher": None,
-    }  # fmt: skip
+    }
 
 
 # ------------------------------------------------------------------------------------------ a model file
@@ -225,9 +229,20 @@ def test_a_pair_has_the_features_of_the_cell(tmp_path: Path, make_clip: MakeClip
 def test_from_two_clips_to_scores(models: Path, tmp_path: Path, ask: Ask) -> None:
     reference, distorted = golden_files(tmp_path, "natural-8bit")
     found, said = ask(
-        "--model", models / f"{STEM}_ensemble.onnx", "--ref", reference.path, "--dis", distorted.path,
-        "--encoder", "hevc_nvenc", "--cq", "31", "--preset", "p4", "--json",
-    )  # fmt: skip
+        "--model",
+        models / f"{STEM}_ensemble.onnx",
+        "--ref",
+        reference.path,
+        "--dis",
+        distorted.path,
+        "--encoder",
+        "hevc_nvenc",
+        "--cq",
+        "31",
+        "--preset",
+        "p4",
+        "--json",
+    )
     (encode,) = found["encodes"]
     assert (encode["encoder"], encode["preset"], encode["cq"], encode["frames"]) == ("hevc_nvenc", "p4", 31, 6)
     assert np.mean(encode["libvmaf"]) == pytest.approx(golden.EXPECTED["natural-8bit"][-1], abs=2e-3)

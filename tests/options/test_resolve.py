@@ -121,14 +121,29 @@ def test_every_option_has_an_origin() -> None:
 def test_defaults() -> None:
     config = resolve(command_line={"ref_dir": "/clips"})
     assert config == RunConfig(
-        ref_dir=Path("/clips"), dataset="auto", data_root=Path.home() / ".cache/vmaf-train",
-        out_dir=Path("/runs/new"), encoders=None, teacher="vmaf_v0.6.1", cqs=(19, 25, 31, 37),
-        seeds=(0, 1, 2, 3, 4), epochs=200, arch="fr_regressor_v2", folds="loso", holdout=(),
+        ref_dir=Path("/clips"),
+        dataset="auto",
+        data_root=Path.home() / ".cache/vmaf-train",
+        out_dir=Path("/runs/new"),
+        encoders=None,
+        teacher="vmaf_v0.6.1",
+        cqs=(19, 25, 31, 37),
+        seeds=(0, 1, 2, 3, 4),
+        epochs=200,
+        arch="fr_regressor_v2",
+        folds="loso",
+        holdout=(),
         device="auto",
-        box="box-1", ffmpeg=None, geometry=None, anchor=True, shard_only=False,
-            allow_partial=False, stall_timeout=120.0, disk_wait=60.0,
+        box="box-1",
+        ffmpeg=None,
+        geometry=None,
+        anchor=True,
+        shard_only=False,
+        allow_partial=False,
+        stall_timeout=120.0,
+        disk_wait=60.0,
         origins=config.origins,
-    )  # fmt: skip
+    )
 
 
 def test_demo_clips_have_their_own_number_of_epochs() -> None:

@@ -32,9 +32,19 @@ from tests.steps.builders import judged_run
 from tests.verify.builders import bundle_of, edit
 
 SECTIONS = [
-    "predicted", "errors", "slices", "folds", "rate", "training", "uncertainty", "baselines", "calibration", "coverage",
-    "cells", "provenance",
-]  # fmt: skip
+    "predicted",
+    "errors",
+    "slices",
+    "folds",
+    "rate",
+    "training",
+    "uncertainty",
+    "baselines",
+    "calibration",
+    "coverage",
+    "cells",
+    "provenance",
+]
 HOSTILE = "<script>alert('x')</script> | `[a](javascript:b)` & \"q\" $x^2$"
 
 
@@ -114,8 +124,17 @@ def test_the_verdict_and_its_reasons_come_first_and_every_part_follows_in_order(
 def test_figures_are_told_in_words_and_lie_beside_the_page(shown: Path) -> None:
     page = Page((shown / "report.html").read_text(encoding="utf-8"))
     names = [f"predicted-{n:02d}" for n in range(1, 5)] + [f"rate-{n:02d}" for n in range(1, 5)]
-    expected = {*names, "error-rmse", "error-bias", "folds", "training", "bootstrap-mean-plcc", "bootstrap-srocc",
-                "bootstrap-rmse", "calibration"}  # fmt: skip
+    expected = {
+        *names,
+        "error-rmse",
+        "error-bias",
+        "folds",
+        "training",
+        "bootstrap-mean-plcc",
+        "bootstrap-srocc",
+        "bootstrap-rmse",
+        "calibration",
+    }
     files = {path.stem: path.read_bytes() for path in (shown / "figures").iterdir()}
     assert files.keys() == expected
     assert len(page.images) == len(expected)
@@ -168,8 +187,12 @@ def test_an_older_run_lacks_parts_and_says_so(held: Path, tmp_path: Path) -> Non
 def test_the_evidence_is_told_with_its_cautions(held: Path, shown: Path) -> None:
     found = json.loads((held / "HOLD.json").read_text())["evidence"]
     text = html_text((shown / "report.html").read_text(encoding="utf-8"))
-    for told in (found["uncertainty"]["caution"], found["calibration"]["applies"], found["codec_block"],
-                 f"{found['errors']['frame']['overall']['p95']:.2f}"):  # fmt: skip
+    for told in (
+        found["uncertainty"]["caution"],
+        found["calibration"]["applies"],
+        found["codec_block"],
+        f"{found['errors']['frame']['overall']['p95']:.2f}",
+    ):
         assert told in text
     # four groups are too few for 80 %
     assert "needs at least 9 content groups, there are 4" in text
@@ -182,8 +205,9 @@ def test_the_evidence_is_told_with_its_cautions(held: Path, shown: Path) -> None
 
 
 def broken(text: str = "it broke") -> FailedCell:
-    return FailedCell(key="a" * 64, source="Clip0", encoder="libx264", cq=50, reason=text, command=text,
-                      stderr_tail=f"{text}\n{text}")  # fmt: skip
+    return FailedCell(
+        key="a" * 64, source="Clip0", encoder="libx264", cq=50, reason=text, command=text, stderr_tail=f"{text}\n{text}"
+    )
 
 
 def test_what_strangers_write_stays_text(tmp_path: Path) -> None:
@@ -217,9 +241,12 @@ def test_a_table_of_hostile_texts_keeps_its_shape() -> None:
 
 
 INVALID = {
-    "verdict": "INVALID", "recommendation": HOSTILE, "gate": {"mean_plcc": None}, "corpus": {"waived_cells": 2},
+    "verdict": "INVALID",
+    "recommendation": HOSTILE,
+    "gate": {"mean_plcc": None},
+    "corpus": {"waived_cells": 2},
     "evidence": {"problems": [HOSTILE] * 30},
-}  # fmt: skip
+}
 
 
 def test_the_page_loads_nothing_and_allows_only_its_own_script_and_style(shown: Path) -> None:
@@ -228,8 +255,9 @@ def test_the_page_loads_nothing_and_allows_only_its_own_script_and_style(shown: 
     assert all(address.startswith(("#", "data:")) for address in page.addresses), page.addresses
     assert re.fullmatch(
         r"default-src 'none'; img-src data:; style-src 'sha256-[\w+/=]{44}'; script-src 'sha256-[\w+/=]{44}'; "
-        r"base-uri 'none'; form-action 'none'", page.policy
-    )  # fmt: skip
+        r"base-uri 'none'; form-action 'none'",
+        page.policy,
+    )
     assert "url(http" not in text
     assert "@import" not in text
 

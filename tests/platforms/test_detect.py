@@ -81,7 +81,10 @@ BOXES = {
     "one GPU": (box(**gpus(RTX_4080)), "linux-x86_64-cuda", NVENC, ("RTX 4080 SUPER, driver 595.71.05",)),
     "two GPUs": (box(**gpus(RTX_4080, H100_MIG)), "linux-x86_64-cuda", NVENC, ("0: NVIDIA GeForce", "1: NVIDIA H100")),
     "NVIDIA and iHD": (
-        box(**gpus(RTX_2080), **nodes(TIGER_LAKE)), "linux-x86_64-cuda", NVENC + QSV, ("RTX 2080", "iHD on renderD128"),
+        box(**gpus(RTX_2080), **nodes(TIGER_LAKE)),
+        "linux-x86_64-cuda",
+        NVENC + QSV,
+        ("RTX 2080", "iHD on renderD128"),
     ),
     "Arc": (box(**nodes(ARC)), "linux-x86_64-sycl", QSV, ("iHD on renderD128",)),
     "iGPU of the 11th generation": (box(**nodes(TIGER_LAKE)), "linux-x86_64-sycl", QSV, ("renderD128",)),
@@ -89,7 +92,9 @@ BOXES = {
     "AMD": (box(**nodes(RADEON)), "linux-x86_64-vulkan", X264, ("renderD128: Mesa",)),
     "no permission": (box(**nodes(NO_PERMISSION)), "linux-x86_64-vulkan", X264, ("vaGetDriverNames() failed",)),
     "driver and library differ": (
-        box(nvidia_problem="nvidia-smi failed: Driver/library version mismatch"), "linux-x86_64-vulkan", X264,
+        box(nvidia_problem="nvidia-smi failed: Driver/library version mismatch"),
+        "linux-x86_64-vulkan",
+        X264,
         ("Driver/library version mismatch",),
     ),
     "WSL": (box(wsl=True, **gpus(RTX_4080)), "linux-x86_64-cuda", NVENC, ("inside WSL",)),
@@ -98,11 +103,14 @@ BOXES = {
     "Arm": (box(machine="aarch64"), "linux-aarch64-cpu", X264, ("Linux on Arm",)),
     "M4": (box("Darwin", "arm64", chip="Apple M4"), "darwin-arm64-cpu", APPLE, ("macOS on arm64, Apple M4",)),
     "Rosetta": (
-        box("Darwin", "x86_64", chip="Apple M2", translated=True), "darwin-x86_64-cpu", APPLE, ("under Rosetta",),
+        box("Darwin", "x86_64", chip="Apple M2", translated=True),
+        "darwin-x86_64-cpu",
+        APPLE,
+        ("under Rosetta",),
     ),
     "Intel Mac": (box("Darwin", "x86_64"), "darwin-x86_64-cpu", APPLE, ("macOS on x86_64",)),
     "FreeBSD": (box("FreeBSD", "amd64"), "freebsd-amd64-cpu", X264, ("FreeBSD on amd64: not one",)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BOXES)
@@ -116,11 +124,24 @@ def test_a_box(name: str) -> None:
 
 def test_rows_of_nvidia_smi() -> None:
     assert parse_nvidia_smi(RTX_4080 + "\n" + H100_MIG) == (
-        NvidiaGpu(index=0, name="NVIDIA GeForce RTX 4080 SUPER", driver="595.71.05", compute_cap="8.9",
-                  memory_mib=16376, sessions=0),
-        NvidiaGpu(index=1, name="NVIDIA H100 80GB HBM3", driver="590.48.01", compute_cap="9.0", memory_mib=81559,
-                  sessions=0, mig=True),
-    )  # fmt: skip
+        NvidiaGpu(
+            index=0,
+            name="NVIDIA GeForce RTX 4080 SUPER",
+            driver="595.71.05",
+            compute_cap="8.9",
+            memory_mib=16376,
+            sessions=0,
+        ),
+        NvidiaGpu(
+            index=1,
+            name="NVIDIA H100 80GB HBM3",
+            driver="590.48.01",
+            compute_cap="9.0",
+            memory_mib=81559,
+            sessions=0,
+            mig=True,
+        ),
+    )
     without = ("index", "name", "driver_version", "memory.total", "encoder.stats.sessionCount", "mig.mode.current")
     assert parse_nvidia_smi(OLD, without) == (
         NvidiaGpu(index=0, name="GeForce GTX 1060 6GB", driver="470.57.02", memory_mib=6078),

@@ -74,12 +74,23 @@ ARGV = {
 }
 #: The knob, and the native values it takes: 0 is "automatic" for nvenc, and no constant quality for svt.
 KNOB = {
-    "libx264": ("-crf", 0, 51), "libx265": ("-crf", 0, 51), "libaom-av1": ("-crf", 0, 63), "libsvtav1": ("-crf", 1, 63),
-    "libvvenc": ("-qp", 0, 63), "h264_nvenc": ("-cq", 1, 51), "hevc_nvenc": ("-cq", 1, 51),
-    "av1_nvenc": ("-cq", 1, 63), "h264_qsv": ("-global_quality", 1, 51), "hevc_qsv": ("-global_quality", 1, 51),
-    "av1_qsv": ("-global_quality", 1, 51), "h264_amf": ("-qp_i", 0, 51), "hevc_amf": ("-qp_i", 0, 51),
-    "av1_amf": ("-qp_i", 0, 255), "h264_videotoolbox": ("-q:v", 1, 99), "hevc_videotoolbox": ("-q:v", 1, 99),
-}  # fmt: skip
+    "libx264": ("-crf", 0, 51),
+    "libx265": ("-crf", 0, 51),
+    "libaom-av1": ("-crf", 0, 63),
+    "libsvtav1": ("-crf", 1, 63),
+    "libvvenc": ("-qp", 0, 63),
+    "h264_nvenc": ("-cq", 1, 51),
+    "hevc_nvenc": ("-cq", 1, 51),
+    "av1_nvenc": ("-cq", 1, 63),
+    "h264_qsv": ("-global_quality", 1, 51),
+    "hevc_qsv": ("-global_quality", 1, 51),
+    "av1_qsv": ("-global_quality", 1, 51),
+    "h264_amf": ("-qp_i", 0, 51),
+    "hevc_amf": ("-qp_i", 0, 51),
+    "av1_amf": ("-qp_i", 0, 255),
+    "h264_videotoolbox": ("-q:v", 1, 99),
+    "hevc_videotoolbox": ("-q:v", 1, 99),
+}
 
 
 def test_the_tables_of_this_test_are_whole() -> None:
@@ -279,22 +290,31 @@ NO_DRIVER = {"nodes": (RenderNode(name="renderD128", problem="vainfo is not inst
         (facts(**GPU), True, [("GPU", "pass", "RTX 4070, driver 580.1", "")]),
         (facts(**OLD), False, [("GPU", "warning", "NVENC does not work", "driver 610 or later")]),
         (facts(gpus=TWO), True, [("GPU", "pass", "the first of 0: NVIDIA GeForce RTX 4080 SUPER; 1: NVIDIA H100", "")]),
-        (facts(gpus=TWO[1:]), False, [("GPU", "warning", "NVENC does not work", "driver 610"),
-                                      ("GPU partitions", "warning", "split (MIG)", "MIG off"),
-                                      ("NVENC sessions", "warning", "2 encode sessions", "Close them")]),
+        (
+            facts(gpus=TWO[1:]),
+            False,
+            [
+                ("GPU", "warning", "NVENC does not work", "driver 610"),
+                ("GPU partitions", "warning", "split (MIG)", "MIG off"),
+                ("NVENC sessions", "warning", "2 encode sessions", "Close them"),
+            ],
+        ),
         (facts(**IHD), True, [("Intel GPU", "pass", "renderD129: iHD 23.4", "")]),
         (facts(**IHD), False, [("Intel GPU", "warning", "Quick Sync does not work", "encoders above")]),
         (facts(**NO_DRIVER), False, [("render nodes", "warning", "vainfo is not installed", "group render")]),
         (facts(**NO_DRIVER, **GPU), True, [("GPU", "pass", "RTX 4070", "")]),
         (facts("Darwin", "arm64", chip="Apple M4"), True, [("VideoToolbox", "pass", "Apple M4", "")]),
-        (facts("Darwin", "x86_64", chip="Apple M2", translated=True), False,
-         [("VideoToolbox", "warning", "Apple M2: does not work", "arm64 Python")]),
+        (
+            facts("Darwin", "x86_64", chip="Apple M2", translated=True),
+            False,
+            [("VideoToolbox", "warning", "Apple M2: does not work", "arm64 Python")],
+        ),
         (facts("Darwin", "x86_64"), False, [("VideoToolbox", "warning", "x86_64", "libx264 is used")]),
     ],
-)  # fmt: skip
+)
 def test_what_each_family_says_of_a_box(
     seen: HostFacts,
-    works: bool,  # noqa: FBT001
+    works: bool,
     expected: list[tuple[str, str, str, str]],
 ) -> None:
     found = [finding for family in FAMILIES for finding in family.findings(seen, works=works)]

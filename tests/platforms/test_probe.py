@@ -18,8 +18,13 @@ from tests.cli.builders import Kit
 
 pytestmark = pytest.mark.ffmpeg
 
-FACTS = HostFacts(system="Linux", machine="x86_64", cores=2, memory_bytes=None,
-                  gpus=(NvidiaGpu(index=0, name="NVIDIA L4", driver="615.1", sessions=1),))  # fmt: skip
+FACTS = HostFacts(
+    system="Linux",
+    machine="x86_64",
+    cores=2,
+    memory_bytes=None,
+    gpus=(NvidiaGpu(index=0, name="NVIDIA L4", driver="615.1", sessions=1),),
+)
 
 #: A device that takes some arguments and refuses others. It counts its calls, and encodes with libx264.
 DEVICE = """#!{python}
@@ -45,9 +50,10 @@ os.execv({ffmpeg!r}, [{ffmpeg!r}, *words])
 def device(folder: Path, ffmpeg: Ffmpeg, refusals: dict[str, str], pix_fmt: str = "yuv420p") -> Ffmpeg:
     path = folder / "ffmpeg"
     path.write_text(
-        DEVICE.format(python=sys.executable, folder=str(folder), ffmpeg=str(ffmpeg.path), refusals=refusals,
-                      pix_fmt=pix_fmt)
-    )  # fmt: skip
+        DEVICE.format(
+            python=sys.executable, folder=str(folder), ffmpeg=str(ffmpeg.path), refusals=refusals, pix_fmt=pix_fmt
+        )
+    )
     path.chmod(0o755)
     return replace(ffmpeg, path=path)
 

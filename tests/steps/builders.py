@@ -27,10 +27,16 @@ def run_folder(folder: Path, **options: object) -> tuple[RunConfig, Session]:
 
 
 def judged_run(
-    folder: Path, *, sources: int = 4, encoders: Sequence[str] = ("libx264", "libx265"),
-    cqs: Sequence[int] = (19, 31, 43), frames: int = 12, noise: float = 12.0, failed: Sequence[FailedCell] = (),
+    folder: Path,
+    *,
+    sources: int = 4,
+    encoders: Sequence[str] = ("libx264", "libx265"),
+    cqs: Sequence[int] = (19, 31, 43),
+    frames: int = 12,
+    noise: float = 12.0,
+    failed: Sequence[FailedCell] = (),
     **options: object,
-) -> Path:  # fmt: skip
+) -> Path:
     """A run folder with a verdict, whose predictions are the targets with noise (VMAF points): HOLD by default.
 
     With ``failed`` cells it is INVALID.
@@ -48,11 +54,17 @@ def judged_run(
         rows = table.load(shard)
         parts = folds.by_group(rows, config.folds)
         found, *others = (
-            step_03_train._columns(shard, rows, [
-                (seed, fold, np.clip(rows.target[fold.held] + generator.normal(0, off, len(fold.held)), 0, 100))
-                for seed in config.seeds for fold in parts])
+            step_03_train._columns(
+                shard,
+                rows,
+                [
+                    (seed, fold, np.clip(rows.target[fold.held] + generator.normal(0, off, len(fold.held)), 0, 100))
+                    for seed in config.seeds
+                    for fold in parts
+                ],
+            )
             for off in (noise, 2 * noise, 2 * noise, noise)
-        )  # fmt: skip
+        )
         predictions.write(folder / layout.PREDICTIONS, found)
         baselines = {}
         for name, other in zip(expected_baselines(config.arch), others, strict=True):
@@ -65,9 +77,18 @@ def judged_run(
         for name, report in step_03_train._reports(config, shard, study, found, spent):
             step_03_train._write(config, shard, session, name, report)
         digest = sha256_file(folder / layout.PREDICTIONS)
-        told = {"corpus_sha256": shard.corpus_sha256, "seeds": list(config.seeds), "epochs": config.epochs,
-                "arch": config.arch, "folds": config.folds, "holdout": [], "predictions_sha256": digest,
-                "baselines": baselines, "problems": [], "schema_version": 1}  # fmt: skip
+        told = {
+            "corpus_sha256": shard.corpus_sha256,
+            "seeds": list(config.seeds),
+            "epochs": config.epochs,
+            "arch": config.arch,
+            "folds": config.folds,
+            "holdout": [],
+            "predictions_sha256": digest,
+            "baselines": baselines,
+            "problems": [],
+            "schema_version": 1,
+        }
         write_json(folder / layout.TRAINING, told)
         trained = step_03_train.load(config, session)
     else:

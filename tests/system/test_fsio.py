@@ -206,9 +206,12 @@ except BadInput as error:
 
 def other(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", OTHER, str(folder)], cwd=KIT_ROOT, text=True, stdin=subprocess.PIPE,
+        [sys.executable, "-c", OTHER, str(folder)],
+        cwd=KIT_ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-    )  # fmt: skip
+    )
 
 
 def test_a_second_process_is_refused_until_the_first_is_done(tmp_path: Path) -> None:

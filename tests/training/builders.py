@@ -23,11 +23,20 @@ def make_table(frames: int = 20, groups: dict[str, str] | None = None) -> Table:
     places = [(source, group, cq) for source, group in (groups or GROUPS).items() for cq in (19, 37)]
     entries = tuple(
         CellEntry(
-            key=f"{number:02d}", source=source, src_sha256=source.rjust(64, "0"), group=group, encoder="libx264",
-            preset="medium", cq=cq, rows=frames, encoded_bytes=1, content_sha256="", path="",
+            key=f"{number:02d}",
+            source=source,
+            src_sha256=source.rjust(64, "0"),
+            group=group,
+            encoder="libx264",
+            preset="medium",
+            cq=cq,
+            rows=frames,
+            encoded_bytes=1,
+            content_sha256="",
+            path="",
         )
         for number, (source, group, cq) in enumerate(places)
-    )  # fmt: skip
+    )
     count = frames * len(entries)
     features = generator.uniform(0.3, 1.0, (count, 6)).astype(np.float32)
     features[:, 5] *= 10
@@ -36,9 +45,13 @@ def make_table(frames: int = 20, groups: dict[str, str] | None = None) -> Table:
     codec = blocks[cell]
     target = 20 + 50 * features[:, 0] * features[:, 1] + 15 * features[:, 2] + 10 * codec[:, -1] - features[:, 5]
     return Table(
-        cells=entries, cell=cell, frame=np.tile(np.arange(frames, dtype=np.int32), len(entries)),
-        features=features, codec=codec, target=target.astype(np.float32),
-    )  # fmt: skip
+        cells=entries,
+        cell=cell,
+        frame=np.tile(np.arange(frames, dtype=np.int32), len(entries)),
+        features=features,
+        codec=codec,
+        target=target.astype(np.float32),
+    )
 
 
 def networks(arch: str = contract.ARCH, count: int = 3) -> list[Network]:

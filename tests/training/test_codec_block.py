@@ -9,15 +9,38 @@ from kit.core.errors import BadInput
 from kit.training.codec_block import PRESETS, codec_block, preset_ordinal
 
 VOCABULARY = [
-    "libx264", "libaom-av1", "libx265", "h264_nvenc", "hevc_nvenc", "av1_nvenc", "h264_amf", "hevc_amf", "av1_amf",
-    "h264_qsv", "hevc_qsv", "av1_qsv", "libvvenc", "libsvtav1", "h264_videotoolbox", "hevc_videotoolbox",
-]  # fmt: skip
+    "libx264",
+    "libaom-av1",
+    "libx265",
+    "h264_nvenc",
+    "hevc_nvenc",
+    "av1_nvenc",
+    "h264_amf",
+    "hevc_amf",
+    "av1_amf",
+    "h264_qsv",
+    "hevc_qsv",
+    "av1_qsv",
+    "libvvenc",
+    "libsvtav1",
+    "h264_videotoolbox",
+    "hevc_videotoolbox",
+]
 
 X26X = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"]
 #: A preset each encoder knows; the others have none.
-KNOWN = {"libx264": "medium", "libx265": "medium", "h264_nvenc": "p4", "hevc_nvenc": "p4", "av1_nvenc": "p4",
-         "h264_qsv": "medium", "hevc_qsv": "medium", "av1_qsv": "medium", "libvvenc": "medium",
-         "libsvtav1": "5"}  # fmt: skip
+KNOWN = {
+    "libx264": "medium",
+    "libx265": "medium",
+    "h264_nvenc": "p4",
+    "hevc_nvenc": "p4",
+    "av1_nvenc": "p4",
+    "h264_qsv": "medium",
+    "hevc_qsv": "medium",
+    "av1_qsv": "medium",
+    "libvvenc": "medium",
+    "libsvtav1": "5",
+}
 
 
 def test_the_vocabulary_is_version_3_in_its_order() -> None:

@@ -44,9 +44,15 @@ Members = Mapping[tuple[int, str], Checkpoint]
 
 def ensemble(folder: Path, *, workers: int = 2, seeds: tuple[int, ...] = (0, 1), epochs: int = 6) -> Ensemble:
     return Ensemble(
-        table=TABLE, folds=FOLDS, seeds=seeds, recipe=Recipe(epochs=epochs), corpus_sha256="0" * 64, device="cpu",
-        workers=workers, folder=folder,
-    )  # fmt: skip
+        table=TABLE,
+        folds=FOLDS,
+        seeds=seeds,
+        recipe=Recipe(epochs=epochs),
+        corpus_sha256="0" * 64,
+        device="cpu",
+        workers=workers,
+        folder=folder,
+    )
 
 
 def bits(members: Members) -> dict[tuple[int, str], dict[str, bytes]]:
@@ -147,8 +153,12 @@ def test_a_training_goes_on_in_the_middle_and_ends_with_the_same_bits(
 
 def test_another_recipe_or_corpus_has_members_of_its_own(tmp_path: Path) -> None:
     made = ensemble(tmp_path)
-    names = {made.store.path(0, "a"), made.store.path(0, "b"), made.store.path(1, "a"),
-             ensemble(tmp_path, epochs=7).store.path(0, "a")}  # fmt: skip
+    names = {
+        made.store.path(0, "a"),
+        made.store.path(0, "b"),
+        made.store.path(1, "a"),
+        ensemble(tmp_path, epochs=7).store.path(0, "a"),
+    }
     assert len(names) == 4
 
 
@@ -180,8 +190,9 @@ def test_no_room_is_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "job").mkdir()
     made.prepare(tmp_path / "job")
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([sys.executable, "-m", "kit.training.worker", str(tmp_path / "job")], cwd=KIT_ROOT,
-                              stdout=full, check=False)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", "kit.training.worker", str(tmp_path / "job")], cwd=KIT_ROOT, stdout=full, check=False
+        )
     assert done.returncode == exits.DISK_FULL
     script = tmp_path / "python"
     script.write_text(f"#!/bin/sh\nexit {exits.DISK_FULL}\n")

@@ -23,8 +23,11 @@ def columns() -> dict[str, NDArray[np.generic]]:
     """Two seeds, two folds, two cells each, three frames, in a fixed disorder."""
     rows = [
         (seed, fold, f"{fold}-{cell}", frame, 50.0 + frame, 40.0 + seed + frame / 3)
-        for seed in (10, 9) for fold in ("Tango", "Highway") for cell in ("b", "a") for frame in (2, 0, 1)
-    ]  # fmt: skip
+        for seed in (10, 9)
+        for fold in ("Tango", "Highway")
+        for cell in ("b", "a")
+        for frame in (2, 0, 1)
+    ]
     kinds = (np.int32, np.str_, np.str_, np.int32, np.float32, np.float32)
     names = ("seed", "fold", "cell_key", "frame_index", "target", "prediction")
     return {
@@ -48,8 +51,15 @@ def labels(names: tuple[str, ...], indices: NDArray[np.int32]) -> list[str]:
 
 def test_rows_are_sorted_by_seed_fold_cell_and_frame() -> None:
     found = shuffled(0)
-    keys = list(zip(found.seed.tolist(), labels(found.folds, found.fold), labels(found.cells, found.cell),
-                    found.frame.tolist(), strict=True))  # fmt: skip
+    keys = list(
+        zip(
+            found.seed.tolist(),
+            labels(found.folds, found.fold),
+            labels(found.cells, found.cell),
+            found.frame.tolist(),
+            strict=True,
+        )
+    )
     assert keys == sorted(keys)
     assert len(set(keys)) == 24
     # each prediction went with its row
@@ -118,14 +128,20 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path: Path) -> None:
         (lambda table: table.drop_columns(["target"]), "has the columns"),
         (lambda table: table.append_column("more", table.column("seed")), "has the columns"),
         (lambda table: table.rename_columns(["a", "b", "c", "d", "e", "f"]), "has the columns"),
-        (lambda table: table.cast(pa.schema(
-            [field.with_type(pa.float64()) if field.name == "target" else field for field in table.schema],
-            metadata=table.schema.metadata)), "has the columns"),
+        (
+            lambda table: table.cast(
+                pa.schema(
+                    [field.with_type(pa.float64()) if field.name == "target" else field for field in table.schema],
+                    metadata=table.schema.metadata,
+                )
+            ),
+            "has the columns",
+        ),
         (lambda table: table.replace_schema_metadata({}), "schema version None, expected 1"),
         (lambda table: table.replace_schema_metadata({b"vmaf_kit.schema_version": b"2"}), "schema version b'2'"),
     ],
     ids=["lacking", "extra", "renamed", "type", "no-version", "other-version"],
-)  # fmt: skip
+)
 def test_another_schema_is_refused(tmp_path: Path, change: Callable[[pa.Table], pa.Table], told: str) -> None:
     path, buffer = tmp_path / "p.parquet", io.BytesIO()
     write(path, shuffled(1))

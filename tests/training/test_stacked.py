@@ -49,9 +49,14 @@ class Trained:
 
 
 def train(
-    members: Sequence[tuple[int, Fold]], recipe: Recipe, *, table: Table = TABLE, most: int = 16,
-    dtype: torch.dtype = torch.float32, device: str = "cpu",
-) -> Trained:  # fmt: skip
+    members: Sequence[tuple[int, Fold]],
+    recipe: Recipe,
+    *,
+    table: Table = TABLE,
+    most: int = 16,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+) -> Trained:
     """Train members as one stack."""
     arch = architecture(recipe.arch)
     feeds = [Feed(recipe, Draws(seed, fold.group_id), fold.train) for seed, fold in members]
@@ -87,8 +92,7 @@ def train_readably(seed: int, fold: Fold, recipe: Recipe, dtype: torch.dtype) ->
     network = network_of(seed, fold, recipe, TABLE).to(dtype)
     losses: list[float] = []
     target = torch.from_numpy(TABLE.target[fold.train]).to(dtype)
-    loop.fit(network, inputs, target, recipe, Draws(seed, fold.group_id),
-             seen=lambda loss: losses.append(float(loss)))  # fmt: skip
+    loop.fit(network, inputs, target, recipe, Draws(seed, fold.group_id), seen=lambda loss: losses.append(float(loss)))
     return network, losses
 
 
@@ -128,8 +132,10 @@ def test_the_agreement_would_show_an_error() -> None:
 
 def devices() -> list[object]:
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    return [pytest.param(name, marks=() if yes else pytest.mark.skip(f"torch finds no {name} device"))
-            for name, yes in there.items()]  # fmt: skip
+    return [
+        pytest.param(name, marks=() if yes else pytest.mark.skip(f"torch finds no {name} device"))
+        for name, yes in there.items()
+    ]
 
 
 @pytest.mark.parametrize("device", devices())
@@ -139,8 +145,10 @@ def test_in_float32_both_predict_alike(device: str) -> None:
     for seed, fold in MEMBERS[:4]:
         truth = TABLE.target[fold.held]
         readable, _ = train_readably(seed, fold, recipe, torch.float32)
-        plcc, expected = (np.corrcoef(scores(network.cpu(), fold), truth)[0, 1]
-                          for network in (found.networks[seed, fold.held_out], readable))  # fmt: skip
+        plcc, expected = (
+            np.corrcoef(scores(network.cpu(), fold), truth)[0, 1]
+            for network in (found.networks[seed, fold.held_out], readable)
+        )
         assert plcc == pytest.approx(expected, abs=1e-3)
         assert plcc > 0.8
 

@@ -245,8 +245,9 @@ def test_an_order_is_a_permutation_of_its_own_epoch() -> None:
 @pytest.mark.parametrize("dropout", [0.1, 0.5])
 def test_dropout_drops_its_share_of_every_unit_and_every_row(dropout: float) -> None:
     batches, rows, width = 300, 32, 64
-    dropped = ~np.stack([layer.reshape(batches, rows, width) for layer in kept(Draws(5, "a"), 0, batches, 2048, 2048,
-                                                                              dropout=dropout)])  # fmt: skip
+    dropped = ~np.stack(
+        [layer.reshape(batches, rows, width) for layer in kept(Draws(5, "a"), 0, batches, 2048, 2048, dropout=dropout)]
+    )
     assert dropped.mean() == pytest.approx(dropout, abs=0.001)
     for axes in ((1, 2), (1, 3)):
         spread = 4 * (dropout / (dropped.size / dropped.mean(axis=axes).size)) ** 0.5

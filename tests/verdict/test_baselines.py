@@ -57,10 +57,18 @@ def judged(run: Path, **options: object) -> Verdict:
 
 def wrong(run: Path, word: str) -> list[str]:
     """The checks that a run folder would not pass as a bundle."""
-    write_json(run / layout.MANIFEST, {
-        "schema_version": 1, "kit_version": "0", "box": "testbox", "verdict": word, "demo": False,
-        "created_at_utc": "2026-01-01T00:00:00Z", "files": [],
-    })  # fmt: skip
+    write_json(
+        run / layout.MANIFEST,
+        {
+            "schema_version": 1,
+            "kit_version": "0",
+            "box": "testbox",
+            "verdict": word,
+            "demo": False,
+            "created_at_utc": "2026-01-01T00:00:00Z",
+            "files": [],
+        },
+    )
     return [check.name for check in run_checks(ReceivedRun(run)) if not check.passed]
 
 
@@ -177,10 +185,13 @@ def test_a_bundle_cannot_choose_the_laxer_gate(run: Path) -> None:
 def test_the_plan_counts_the_baselines() -> None:
     shape = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=3200)
     files = [SimpleNamespace(content_group=name, geometry=shape) for name in "abcde"]
-    found: Any = SimpleNamespace(files=files, points=[("libx264", 31)], encoders=[ready()],
-                                 facts=SimpleNamespace(cores=2))  # fmt: skip
-    plans = {arch: estimate(complete({"arch": arch}, {}, out_dir=Path("x"), box="b", box_origin=""), found)
-             for arch in ("fr_regressor_v2", "mlp_medium")}  # fmt: skip
+    found: Any = SimpleNamespace(
+        files=files, points=[("libx264", 31)], encoders=[ready()], facts=SimpleNamespace(cores=2)
+    )
+    plans = {
+        arch: estimate(complete({"arch": arch}, {}, out_dir=Path("x"), box="b", box_origin=""), found)
+        for arch in ("fr_regressor_v2", "mlp_medium")
+    }
     assert plans["fr_regressor_v2"].members == 4 * 25
     assert plans["mlp_medium"].members == 25
     times = [plans[arch].training_seconds - TRAINING_START for arch in ("fr_regressor_v2", "mlp_medium")]

@@ -42,11 +42,14 @@ def table(content: list[Row]) -> Predictions:
     return from_columns(
         "0" * 64,
         {
-            "seed": np.array(seed, dtype=np.int32), "fold": np.array(fold), "cell_key": np.array(cell),
-            "frame_index": np.array(frame, dtype=np.int32), "target": np.array(target, dtype=np.float32),
+            "seed": np.array(seed, dtype=np.int32),
+            "fold": np.array(fold),
+            "cell_key": np.array(cell),
+            "frame_index": np.array(frame, dtype=np.int32),
+            "target": np.array(target, dtype=np.float32),
             "prediction": np.array(prediction, dtype=np.float32),
         },
-    )  # fmt: skip
+    )
 
 
 def problems(content: list[Row], seeds: tuple[int, ...] = SEEDS) -> list[str]:
@@ -179,9 +182,15 @@ def errors(key: str) -> list[float]:
 def test_the_summary_by_hand() -> None:
     found = summary(table(rows()), CELLS)
     assert set(found) == {
-        "ensemble_mean", "per_seed", "per_source", "worst_source", "worst_source_encoder", "errors", "uncertainty",
+        "ensemble_mean",
+        "per_seed",
+        "per_source",
+        "worst_source",
+        "worst_source_encoder",
+        "errors",
+        "uncertainty",
         "calibration",
-    }  # fmt: skip
+    }
     per_source = found["per_source"]
     assert isinstance(per_source, dict)
     assert list(per_source) == ["Fuente1", "Fuente2", "Highway", "Tango"]

@@ -41,9 +41,19 @@ def test_a_good_ensemble_passes() -> None:
 
 def test_the_fields_are_those_of_a_verdict() -> None:
     assert [field.name for field in dataclasses.fields(GateReport)] == [
-        "passed", "mean_plcc", "mean_plcc_threshold", "mean_plcc_pass", "plcc_spread", "plcc_spread_max",
-        "plcc_spread_pass", "per_seed_plccs", "per_seed_min", "per_seed_pass", "failing_seeds", "thresholds_sha256",
-    ]  # fmt: skip
+        "passed",
+        "mean_plcc",
+        "mean_plcc_threshold",
+        "mean_plcc_pass",
+        "plcc_spread",
+        "plcc_spread_max",
+        "plcc_spread_pass",
+        "per_seed_plccs",
+        "per_seed_min",
+        "per_seed_pass",
+        "failing_seeds",
+        "thresholds_sha256",
+    ]
 
 
 @pytest.mark.parametrize("seeds", range(1, 25))

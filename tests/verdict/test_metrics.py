@@ -48,7 +48,7 @@ def tau_b(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("count", [4, 20, 128, 129, 150])
-def test_random_vectors(count: int, ties: bool) -> None:  # noqa: FBT001 - a parameter of the test
+def test_random_vectors(count: int, ties: bool) -> None:
     generator = np.random.default_rng(count)
     target = generator.uniform(0, 100, count)
     prediction = target + generator.normal(0, 15, count)
@@ -79,8 +79,14 @@ def test_figures_are_plain_numbers() -> None:
     found = agreement(vector(1, 2, 4), vector(1, 3, 4), what="x")
     assert isinstance(found, Agreement)
     assert {name: type(value) for name, value in found.as_dict().items()} == {
-        "n": int, "plcc": float, "srocc": float, "krocc": float, "rmse": float, "mae": float, "bias": float,
-    }  # fmt: skip
+        "n": int,
+        "plcc": float,
+        "srocc": float,
+        "krocc": float,
+        "rmse": float,
+        "mae": float,
+        "bias": float,
+    }
 
 
 GOOD = (1.0, 2.0, 4.0, 3.0)

@@ -39,8 +39,11 @@ def honest(cell: Cell) -> CellRows:
     motion = 4 + content.normal(0, 1, FRAMES)
     detail = np.convolve(content.normal(0, 1, FRAMES + 4), np.ones(5) / 5, mode="valid")
     loss = (cell.settings.cq - 10) / 41
-    features = np.stack([0.98 - share * loss + 0.02 * detail + noise.normal(0, 0.003, FRAMES)
-                         for share in (0.15, 0.5, 0.35, 0.25, 0.2)] + [motion], axis=1)  # fmt: skip
+    features = np.stack(
+        [0.98 - share * loss + 0.02 * detail + noise.normal(0, 0.003, FRAMES) for share in (0.15, 0.5, 0.35, 0.25, 0.2)]
+        + [motion],
+        axis=1,
+    )
     vmaf = 100 - 45 * loss + 4 * detail - 0.8 * (motion - 4) + noise.normal(0, 0.4, FRAMES)
     return told(cell, features, vmaf)
 
@@ -116,20 +119,21 @@ PLANTED = {
         rows=shuffled, default="HOLD", expert="HOLD", named={"group_plcc_min": "Tango", "mean_plcc_low_min": None}
     ),
     "a-source-under-two-names": Planted(
-        sources=(*SOURCES, "Autobahn"), rows=same_content_twice, default="PROMOTE", expert="HOLD",
+        sources=(*SOURCES, "Autobahn"),
+        rows=same_content_twice,
+        default="PROMOTE",
+        expert="HOLD",
         named={"near_duplicates_max": "Autobahn and Highway"},
     ),
     "a-bad-encoder": Planted(
         rows=unseen_by_the_features, default="PROMOTE", expert="HOLD", named={"encoder_bias_max": "libsvtav1"}
     ),
-    "a-seed-collapsed": Planted(
-        change=collapsed, default="PROMOTE", expert="HOLD", named={"seed_rmse_max": "seed 1"}
-    ),
+    "a-seed-collapsed": Planted(change=collapsed, default="PROMOTE", expert="HOLD", named={"seed_rmse_max": "seed 1"}),
     "a-seed-of-noise": Planted(change=noise_only, default="HOLD", expert="HOLD", named={"seed_rmse_max": "seed 1"}),
     "five-points-off": Planted(
         change=off_by_five, default="PROMOTE", expert="HOLD", named={"ensemble_rmse_max": None, "source_bias_max": ...}
     ),
-}  # fmt: skip
+}
 
 
 def inputs(rows: Table, *, quality: bool) -> np.ndarray[Any, Any]:
@@ -150,23 +154,38 @@ def learned(rows: Table, corpus_sha256: str, change: Change, *, quality: bool) -
             scores[index, fold.held] = known[fold.held] @ weights
     keys = np.array([entry.key for entry in rows.cells])[rows.cell]
     times = len(SEEDS)
-    return from_columns(corpus_sha256, {
-        "seed": np.repeat(np.array(SEEDS, dtype=np.int32), len(rows)), "fold": np.tile(labels.astype(np.str_), times),
-        "cell_key": np.tile(keys, times), "frame_index": np.tile(rows.frame, times),
-        "target": np.tile(rows.target, times),
-        "prediction": np.clip(change(scores), 0, 100).astype(np.float32).ravel(),
-    })  # fmt: skip
+    return from_columns(
+        corpus_sha256,
+        {
+            "seed": np.repeat(np.array(SEEDS, dtype=np.int32), len(rows)),
+            "fold": np.tile(labels.astype(np.str_), times),
+            "cell_key": np.tile(keys, times),
+            "frame_index": np.tile(rows.frame, times),
+            "target": np.tile(rows.target, times),
+            "prediction": np.clip(change(scores), 0, 100).astype(np.float32).ravel(),
+        },
+    )
 
 
 def judged(folder: Path, planted: Planted) -> Judgement:
     cells = plan(planted.sources, ENCODERS, (19, 31, 43), frames=FRAMES)
     shard = shard_of(folder, cells, rows=planted.rows)
     rows = table.load(shard)
-    found = {quality: learned(rows, shard.corpus_sha256, planted.change if quality else unchanged, quality=quality)
-             for quality in (True, False)}  # fmt: skip
+    found = {
+        quality: learned(rows, shard.corpus_sha256, planted.change if quality else unchanged, quality=quality)
+        for quality in (True, False)
+    }
     linear = Baseline(predictions=found[False], problems=(), model=None)
-    training = Training(shard=shard, seeds=SEEDS, folds="loso", holdout=(), predictions=found[True], problems=(),
-                        baselines={"linear": linear}, rows=rows)  # fmt: skip
+    training = Training(
+        shard=shard,
+        seeds=SEEDS,
+        folds="loso",
+        holdout=(),
+        predictions=found[True],
+        problems=(),
+        baselines={"linear": linear},
+        rows=rows,
+    )
     return judge(training, ())
 
 

@@ -30,26 +30,37 @@ def facts(groups: int = GROUPS, folds: int | None = None) -> dict[str, CellFacts
     """A source a group, two encodes each; ``folds`` puts groups together."""
     return {
         f"c{number:02d}{encoder}": CellFacts(
-            source=f"s{number:02d}", group=f"g{number:02d}", fold=f"f{number % (folds or groups):02d}",
-            encoder=encoder, rows=FRAMES,
+            source=f"s{number:02d}",
+            group=f"g{number:02d}",
+            fold=f"f{number % (folds or groups):02d}",
+            encoder=encoder,
+            rows=FRAMES,
         )
-        for number in range(groups) for encoder in ("libx264", "libx265")
-    }  # fmt: skip
+        for number in range(groups)
+        for encoder in ("libx264", "libx265")
+    }
 
 
 def predicted(
     cells: dict[str, CellFacts], off: Any = lambda _seed, _group, noise: noise, seeds: tuple[int, ...] = (0, 1, 2)
 ) -> Predictions:
     """Predictions of all seeds whose error is ``off(seed, number of the group, standard normal [FRAMES])``."""
-    columns: dict[str, list[Any]] = {name: [] for name in
-                                     ("seed", "fold", "cell_key", "frame_index", "target", "prediction")}  # fmt: skip
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("seed", "fold", "cell_key", "frame_index", "target", "prediction")
+    }
     for seed in seeds:
         for key, cell in cells.items():
             noise = np.random.default_rng([seed, *key.encode()]).normal(0, 1, FRAMES)
             target = np.random.default_rng(list(key.encode())).uniform(30, 99, FRAMES).astype(np.float32)
             found = target + off(seed, int(cell.group[1:]), noise)
-            own = {"seed": [seed] * FRAMES, "fold": [cell.fold] * FRAMES, "cell_key": [key] * FRAMES,
-                   "frame_index": range(FRAMES), "target": target, "prediction": found}  # fmt: skip
+            own = {
+                "seed": [seed] * FRAMES,
+                "fold": [cell.fold] * FRAMES,
+                "cell_key": [key] * FRAMES,
+                "frame_index": range(FRAMES),
+                "target": target,
+                "prediction": found,
+            }
             for name, values in own.items():
                 columns[name] += list(values)
     kinds = {"seed": np.int32, "frame_index": np.int32, "target": np.float32, "prediction": np.float32}
@@ -72,15 +83,25 @@ def test_every_score_is_in_one_range() -> None:
     masks = in_range(scores)
     assert tuple(masks) == RANGES
     assert [int(np.flatnonzero([mask[index] for mask in masks.values()])[0]) for index in range(8)] == [
-        0, 0, 1, 1, 2, 2, 3, 3,
-    ]  # fmt: skip
+        0,
+        0,
+        1,
+        1,
+        2,
+        2,
+        3,
+        3,
+    ]
     assert (sum(mask.astype(int) for mask in masks.values()) == 1).all()
 
 
 def test_an_empty_part_is_there_and_says_so() -> None:
     found = figures(np.empty(0), np.empty(0), what="x")
-    assert found == {"count": 0, **dict.fromkeys(("rmse", "mae", "bias", "p95", "max", "plcc", "srocc", "krocc")),
-                     "undefined": "no rows"}  # fmt: skip
+    assert found == {
+        "count": 0,
+        **dict.fromkeys(("rmse", "mae", "bias", "p95", "max", "plcc", "srocc", "krocc")),
+        "undefined": "no rows",
+    }
 
 
 def test_a_clip_counts_once_with_its_means() -> None:
@@ -207,8 +228,7 @@ def test_a_baseline_that_knows_what_is_held_out_is_told(told: Any, expected: Any
 
 
 def against(cells: dict[str, CellFacts], own: Any, **others: Any) -> Any:
-    named = {name: Baseline(predictions=predicted(cells, off), problems=(), model=None)
-             for name, off in others.items()}  # fmt: skip
+    named = {name: Baseline(predictions=predicted(cells, off), problems=(), model=None) for name, off in others.items()}
     return compared(predicted(cells, own), cells, named, CORPUS)
 
 
@@ -226,8 +246,12 @@ def test_differences_are_the_ensembles_figure_minus_the_baselines() -> None:
 
 def test_the_tests_of_p1401_by_hand() -> None:
     cells = facts()
-    found = against(cells, lambda _s, _g, noise: noise, linear=lambda _s, g, noise: noise + 3 * (-1) ** g,
-                    mlp_small=lambda _s, _g, noise: 1.01 * noise)  # fmt: skip
+    found = against(
+        cells,
+        lambda _s, _g, noise: noise,
+        linear=lambda _s, g, noise: noise + 3 * (-1) ** g,
+        mlp_small=lambda _s, _g, noise: 1.01 * noise,
+    )
     tests = {name: found["baselines"][name]["p1401"] for name in ("linear", "mlp_small")}
     assert tests["linear"]["clips"] == 2 * GROUPS
     assert tests["linear"]["assumptions"] == list(ASSUMPTIONS)
@@ -236,8 +260,10 @@ def test_the_tests_of_p1401_by_hand() -> None:
         part = predicted(cells, off)
         shape = (3, 2 * GROUPS, FRAMES)
         order = np.lexsort([part.frame, part.cell, part.seed])
-        return (part.prediction[order].astype(float).reshape(shape).mean(axis=(0, 2)),
-                part.target[order].astype(float).reshape(shape).mean(axis=(0, 2)))  # fmt: skip
+        return (
+            part.prediction[order].astype(float).reshape(shape).mean(axis=(0, 2)),
+            part.target[order].astype(float).reshape(shape).mean(axis=(0, 2)),
+        )
 
     pairs = clips(lambda _s, _g, noise: noise), clips(lambda _s, g, noise: noise + 3 * (-1) ** g)
     z = [math.atanh(np.corrcoef(*pair)[0, 1]) for pair in pairs]
@@ -295,8 +321,9 @@ def test_what_too_few_sources_cannot_tell_is_no_number() -> None:
     found: Any = calibration.calibrated(predicted(cells), cells)
     by_level = {level["level"]: level for level in found["levels"]}
     assert by_level[0.95] == {
-        "level": 0.95, "too_few": "too few sources for 95 %: needs at least 39 content groups, there are 9"
-    }  # fmt: skip
+        "level": 0.95,
+        "too_few": "too few sources for 95 %: needs at least 39 content groups, there are 9",
+    }
     assert by_level[0.8]["guarantee"] == pytest.approx(0.8)
     assert by_level[0.8]["alpha"] == pytest.approx(0.1)
     # with nine groups and α = 1/10 nothing but the largest error will do
@@ -351,8 +378,12 @@ def test_a_spread_that_tells_the_error_and_one_that_does_not() -> None:
 
 def shown(table: Table) -> Any:
     folds = assign(table.cells, "loso")
-    cells = {entry.key: CellFacts(source=entry.source, group=entry.group, fold=folds[entry.group],
-                                  encoder=entry.encoder, rows=entry.rows) for entry in table.cells}  # fmt: skip
+    cells = {
+        entry.key: CellFacts(
+            source=entry.source, group=entry.group, fold=folds[entry.group], encoder=entry.encoder, rows=entry.rows
+        )
+        for entry in table.cells
+    }
     return coverage.covered(table, cells)
 
 
@@ -376,9 +407,10 @@ def test_cells_outside_what_their_fold_was_trained_on_are_named() -> None:
     place = [index for index, entry in enumerate(table.cells) if entry.source == "Tango"][1]
     features[np.flatnonzero(table.cell == place)[:3], 2] = 0.95
     assert shown(replace(table, features=features))["outside_training"] == {
-        "cells": 1, "rows": 3,
+        "cells": 1,
+        "rows": 3,
         "worst": [{"cell": "Tango x libx264 x cq 37", "rows": 3, "share": 0.1, "features": ["vif_scale1"]}],
-    }  # fmt: skip
+    }
 
 
 def copied(table: Table, source: str, shift: int, noise: float) -> Table:
@@ -429,10 +461,11 @@ def evidence(**changes: Any) -> Any:
     frame = levels(predictions, cells)["frame"]
     near = {"mean_plcc": {"value": 0.001, "low": 0.0, "high": 0.01, "undefined": None}}
     whole = {
-        "errors": {"frame": frame}, "uncertainty": intervals.uncertainty(intervals.by_group(predictions, cells)),
+        "errors": {"frame": frame},
+        "uncertainty": intervals.uncertainty(intervals.by_group(predictions, cells)),
         "baselines": {"linear": {"leaked": False, "difference": near}},
         "coverage": {"near_duplicates": {"pairs": []}},
-    }  # fmt: skip
+    }
     return whole | changes
 
 

@@ -29,11 +29,17 @@ def files_of(run: Path) -> dict[str, bytes]:
 
 def manifest_of(files: dict[str, bytes], word: str | None = "PROMOTE") -> dict[str, Any]:
     return {
-        "schema_version": 1, "kit_version": "0", "box": "testbox", "verdict": word, "demo": False,
+        "schema_version": 1,
+        "kit_version": "0",
+        "box": "testbox",
+        "verdict": word,
+        "demo": False,
         "created_at_utc": "2026-01-01T00:00:00Z",
-        "files": [{"path": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-                  for name, data in files.items()],
-    }  # fmt: skip
+        "files": [
+            {"path": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in files.items()
+        ],
+    }
 
 
 def packed(target: Path, files: dict[str, bytes], manifest: dict[str, Any]) -> Path:

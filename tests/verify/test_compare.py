@@ -207,8 +207,23 @@ def test_nothing_that_names_the_box_or_its_owner_leaves_it(
         "SERIAL": "SN-PLANTED-123",
     }
     run = home / "run"
-    options = ("--ref-dir", str(home / "My Clips"), "--out-dir", str(run), "--ffmpeg", str(gossip), "--cqs", "37",
-               "--no-anchor", "--seeds", "0", "--epochs", "1", "--box", "b")  # fmt: skip
+    options = (
+        "--ref-dir",
+        str(home / "My Clips"),
+        "--out-dir",
+        str(run),
+        "--ffmpeg",
+        str(gossip),
+        "--cqs",
+        "37",
+        "--no-anchor",
+        "--seeds",
+        "0",
+        "--epochs",
+        "1",
+        "--box",
+        "b",
+    )
     done = kit("run", *options, cwd=home, env=environment)
     assert done.returncode in (exits.OK, exits.HOLD), done.stderr
     # a failure, whose traceback goes into the log

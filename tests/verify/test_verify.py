@@ -68,9 +68,21 @@ def test_an_honest_promotion_is_valid_from_the_archive_to_the_models(
     assert command(["verify", str(bundle_of(run, tmp_path / f"{TOP}.tar.gz")), "--json"]) == exits.OK
     found = json.loads(capsys.readouterr().out)
     assert [check["name"] for check in found["checks"]] == [
-        "archive", "documents", "verdict file", "cells", "scorer", "predictions", "targets", "baselines",
-        "reports", "gate", "evidence", "model descriptions", "model files", "model scores",
-    ]  # fmt: skip
+        "archive",
+        "documents",
+        "verdict file",
+        "cells",
+        "scorer",
+        "predictions",
+        "targets",
+        "baselines",
+        "reports",
+        "gate",
+        "evidence",
+        "model descriptions",
+        "model files",
+        "model scores",
+    ]
     assert all(check["passed"] for check in found["checks"])
     assert (found["valid"], found["verdict"], found["box"]) == (True, "PROMOTE", "testbox")
     assert found["labels"] == [UNSIGNED, UNPROVEN]
@@ -158,8 +170,10 @@ def remodel(change: Callable[[onnx.ModelProto], None]) -> Change:
         path.write_bytes(model.SerializeToString())
         digest = sha256_file(path)
         edit(path.with_suffix(".json"), lambda value: value.update(sha256=digest))
-        edit(run / layout.REGISTRY, lambda value: [line.update(sha256=digest) for line in value["models"]
-                                                   if line["onnx"] == path.name])  # fmt: skip
+        edit(
+            run / layout.REGISTRY,
+            lambda value: [line.update(sha256=digest) for line in value["models"] if line["onnx"] == path.name],
+        )
 
     return made
 
@@ -230,7 +244,9 @@ LIES: dict[str, tuple[Change, str]] = {
     "report-fold": (document(layout.seed_report(1), lambda value: value["folds"][0].update(n_val=1)), "reports"),
     "report-losses-cut": (document(layout.seed_report(1), lambda value: value["training_loss"].pop()), "reports"),
     "report-loss-below-zero": (
-        document(layout.seed_report(1), lambda value: value["training_loss"].append(-1.0)), "documents"),
+        document(layout.seed_report(1), lambda value: value["training_loss"].append(-1.0)),
+        "documents",
+    ),
     "report-lacks-a-field": (document(layout.seed_report(1), lambda value: value.pop("folds")), "documents"),
     "json-nan": (text("PROMOTE.json", '{"schema_version": NaN}'), "documents"),
     "json-deep": (text("PROMOTE.json", '{"a":' * 100_000), "documents"),
@@ -243,8 +259,10 @@ LIES: dict[str, tuple[Change, str]] = {
     "predictions-are-the-targets": (predicted(_targets), "targets"),
     "predictions-of-140": (predicted(lambda p: replace(p, prediction=p.prediction + np.float32(100))), "predictions"),
     "predictions-of-another-corpus": (predicted(lambda p: replace(p, corpus_sha256="0" * 64)), "predictions"),
-    "predictions-not-told": (lambda run: predictions.write(run / layout.PREDICTIONS, _rolled(
-        predictions.read(run / layout.PREDICTIONS))), "predictions"),
+    "predictions-not-told": (
+        lambda run: predictions.write(run / layout.PREDICTIONS, _rolled(predictions.read(run / layout.PREDICTIONS))),
+        "predictions",
+    ),
     "no-predictions": (lambda run: (run / layout.PREDICTIONS).unlink(), "predictions"),
     "predictions-no-parquet": (text(layout.PREDICTIONS, "PAR1" * 50), "predictions"),
     "cell-damaged": (lambda run: _cell(run).write_bytes(_cell(run).read_bytes()[:-200]), "cells"),
@@ -253,15 +271,19 @@ LIES: dict[str, tuple[Change, str]] = {
     "cell-path": (document("corpus/shard.json", lambda v: v["cells"][0].update(path="../../../etc/passwd")), "cells"),
     "recipe": (document(layout.TRAINING, lambda value: value.update(epochs=3)), "reports"),
     "unknown-architecture": (document(layout.TRAINING, lambda value: value.update(arch="svm")), "reports"),
-    "expert-thresholds": (document("PROMOTE.json", lambda v: v["expert_gate"].update(thresholds_sha256="0" * 64)),
-                          "gate"),
+    "expert-thresholds": (
+        document("PROMOTE.json", lambda v: v["expert_gate"].update(thresholds_sha256="0" * 64)),
+        "gate",
+    ),
     "expert-figure": (document("PROMOTE.json", lambda v: v["expert_gate"]["checks"][0].update(value=1.0)), "gate"),
     "unknown-gate": (document("PROMOTE.json", lambda value: value.update(decided_by="lenient")), "documents"),
     "interval": (document("PROMOTE.json", lambda v: v["evidence"]["uncertainty"]["rmse"].update(high=0.1)), "evidence"),
     "source-not-told": (document("PROMOTE.json", lambda v: v["corpus"]["source_ids"].pop()), "evidence"),
     "no-baseline": (document(layout.TRAINING, lambda value: value["baselines"].pop("linear")), "baselines"),
-    "baseline-hash": (document(layout.TRAINING, lambda v: v["baselines"]["linear"].update(predictions_sha256="0" * 64)),
-                      "baselines"),
+    "baseline-hash": (
+        document(layout.TRAINING, lambda v: v["baselines"]["linear"].update(predictions_sha256="0" * 64)),
+        "baselines",
+    ),
     "baseline-worse": (rebase(lambda p: replace(p, prediction=p.prediction / 2)), "evidence"),
     "baseline-of-other-rows": (rebase(lambda p: replace(p, target=p.target / 2)), "baselines"),
     "baseline-not-finite": (rebase(lambda p: replace(p, prediction=p.prediction + np.float32(np.nan))), "baselines"),
@@ -274,11 +296,15 @@ LIES: dict[str, tuple[Change, str]] = {
     "model-hash": (document(layout.REGISTRY, lambda v: v["models"][0].update(sha256="0" * 64)), "model descriptions"),
     "model-scaler": (document(_export("seed0"), lambda v: v["feature_mean"].__setitem__(0, 9.0)), "model descriptions"),
     "model-gate": (document(_export("seed1"), lambda v: v.update(loso_mean_plcc=1.0)), "model descriptions"),
-    "model-encoders": (document(_export("ensemble"), lambda v: v["trained_encoders"].append("hevc_qsv")),
-                       "model descriptions"),
-    "model-more": (lambda run: shutil.copy(run / layout.REGISTRY, run / layout.EXPORTS / "more.onnx"),
-                   "model descriptions"),
-}  # fmt: skip
+    "model-encoders": (
+        document(_export("ensemble"), lambda v: v["trained_encoders"].append("hevc_qsv")),
+        "model descriptions",
+    ),
+    "model-more": (
+        lambda run: shutil.copy(run / layout.REGISTRY, run / layout.EXPORTS / "more.onnx"),
+        "model descriptions",
+    ),
+}
 
 
 @pytest.mark.parametrize(("lie", "told_by"), LIES.values(), ids=LIES)
@@ -398,8 +424,17 @@ def decision(folder: Path) -> object:
     parts = seen.predictions
     rows = seen.rows
     models = {path.name: path.read_bytes() for path in (folder / layout.EXPORTS).glob("*.onnx")}
-    return (verdict, parts.target.tobytes(), parts.prediction.tobytes(), parts.fold.tobytes(), parts.cell.tobytes(),
-            rows.features.tobytes(), rows.codec.tobytes(), rows.target.tobytes(), models)  # fmt: skip
+    return (
+        verdict,
+        parts.target.tobytes(),
+        parts.prediction.tobytes(),
+        parts.fold.tobytes(),
+        parts.cell.tobytes(),
+        rows.features.tobytes(),
+        rows.codec.tobytes(),
+        rows.target.tobytes(),
+        models,
+    )
 
 
 @given(data=st.data())
@@ -417,7 +452,7 @@ def test_a_random_change_is_found_or_harmless(
         "replace": before[:place] + piece + before[place + len(piece) :],
         "insert": before[:place] + piece + before[place:],
         "cut": before[:place] + before[place + 1 + len(piece) :],
-    }[kind]  # fmt: skip
+    }[kind]
     folder = tmp_path_factory.mktemp("changed")
     files = content | {name: after}
     for path, value in files.items():
@@ -438,7 +473,9 @@ def test_numbers_may_differ_by_a_rounding_and_nothing_else_may() -> None:
     assert unlike(told, {"a": [1.0 + 1e-12, {"b": "x"}], "c": None, "d": True}) == []
     assert unlike(told, {"a": [1.001, {"b": "x"}], "c": None, "d": True}) == ["a[0]: 1.0, computed again 1.001"]
     assert unlike(told, {"a": [1.0, {"b": "y"}], "c": 0, "d": 1}) == [
-        "a[1].b: 'x', computed again 'y'", "c: None, computed again 0", "d: True, computed again 1",
-    ]  # fmt: skip
+        "a[1].b: 'x', computed again 'y'",
+        "c: None, computed again 0",
+        "d: True, computed again 1",
+    ]
     assert unlike({"a": 1}, {}) == ["a: 1, computed again None"]
     assert unlike([1], [1, 2]) == [": [1], computed again [1, 2]"]

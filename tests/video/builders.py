@@ -42,10 +42,14 @@ def write_model(path: Path, weight: float = 0.5) -> Path:
     """Write a model file that libvmaf loads: a linear machine with one support vector, 100 * ``weight`` * adm2."""
     machine = f"svm_type nu_svr\nkernel_type linear\nnr_class 2\ntotal_sv 1\nrho 0\nSV\n{weight} 1:1 2:0\n"
     model = {
-        "model": machine, "model_type": "LIBSVMNUSVR", "norm_type": "linear_rescale", "score_clip": [0, 100],
+        "model": machine,
+        "model_type": "LIBSVMNUSVR",
+        "norm_type": "linear_rescale",
+        "score_clip": [0, 100],
         "feature_names": ["VMAF_integer_feature_adm2_score", "VMAF_integer_feature_motion2_score"],
-        "slopes": [0.01, 1, 1], "intercepts": [0, 0, 0],
-    }  # fmt: skip
+        "slopes": [0.01, 1, 1],
+        "intercepts": [0, 0, 0],
+    }
     path.write_text(json.dumps({"param_dict": {}, "model_dict": model}))
     return path
 
@@ -63,18 +67,28 @@ def write_tool(path: Path, ffmpeg: Ffmpeg, mode: str = "cpu") -> Path:
 def cell_of(path: Path, tools: Tools, encoder: str = "libx264", teacher: Teacher = CANONICAL) -> Cell:
     (file,) = scan(path.parent, assumed=None, tools=tools).files
     (cell,) = plan_cells(
-        [identify(file, tools, path.parent.parent / "cache")], [(encoder, 31)], encoders=[ready(encoder)],
-        settings_for=settings_for, architecture="x86_64", teacher=teacher, scorer_id="cpu/golden-1",
-    )  # fmt: skip
+        [identify(file, tools, path.parent.parent / "cache")],
+        [(encoder, 31)],
+        encoders=[ready(encoder)],
+        settings_for=settings_for,
+        architecture="x86_64",
+        teacher=teacher,
+        scorer_id="cpu/golden-1",
+    )
     return cell
 
 
 def bench(folder: Path, encoding: Ffmpeg, scoring: Ffmpeg, *, fused: bool = True) -> Bench:
     folder.mkdir()
     return Bench(
-        ffmpeg=encoding, processes=Processes(), folder=folder, box="b", platform="p", corpus="c",
+        ffmpeg=encoding,
+        processes=Processes(),
+        folder=folder,
+        box="b",
+        platform="p",
+        corpus="c",
         scorer=FilterScorer(ffmpeg=scoring, fused=fused),
-    )  # fmt: skip
+    )
 
 
 def made(cell: Cell, place: Bench) -> tuple[CellRows, str]:

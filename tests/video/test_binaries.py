@@ -214,9 +214,13 @@ def test_the_tags_are_those_that_boxes_get() -> None:
     gpu = {"gpus": (NvidiaGpu(index=0, name="NVIDIA L4", driver="580"),)}
     intel = {"nodes": (RenderNode(name="renderD128", driver="iHD", version="23.4"),)}
     boxes = [
-        facts("Linux", "x86_64", **gpu), facts("Linux", "x86_64", **intel), facts("Linux", "x86_64"),
-        facts("Linux", "aarch64"), facts("Darwin", "arm64"), facts("Darwin", "x86_64"),
-    ]  # fmt: skip
+        facts("Linux", "x86_64", **gpu),
+        facts("Linux", "x86_64", **intel),
+        facts("Linux", "x86_64"),
+        facts("Linux", "aarch64"),
+        facts("Darwin", "arm64"),
+        facts("Darwin", "x86_64"),
+    ]
     assert tuple(classify(box).tag for box in boxes) == contract.PLATFORM_TAGS
     assert own.runs_on("linux-x86_64-cuda", "linux-x86_64-vulkan")
     assert not own.runs_on("linux-aarch64-cpu", "linux-x86_64-cuda")
@@ -232,8 +236,13 @@ def test_the_commands(tmp_path: Path, ffmpeg: Ffmpeg, home: dict[str, str]) -> N
     def binaries(*args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, str(root / "kit" / "__main__.py"), "binaries", *args],
-            cwd=tmp_path, env=home, capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
+            cwd=tmp_path,
+            env=home,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
 
     none = binaries("check", "--json")
     assert none.returncode == 0, none.stderr

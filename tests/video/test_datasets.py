@@ -118,8 +118,9 @@ def test_a_clip_that_is_there_is_unusable_and_one_that_is_not_is_wanting(tmp_pat
     found = open_at(folder, refused=told.__setitem__)
     assert found.wanting == ("dis/Tennis_20_288_375.yuv is not there",)
     assert sorted(path.stem for path in told) == [
-        "BigBuckBunny_90_hd", *(f"Tennis_{rung}" for rung in npd.LADDER["Tennis"].split()[1:])
-    ]  # fmt: skip
+        "BigBuckBunny_90_hd",
+        *(f"Tennis_{rung}" for rung in npd.LADDER["Tennis"].split()[1:]),
+    ]
     assert [problem.message for problem in told.values()] == list(found.unusable)
     assert "dis/notes.txt" in found.ignored
 
@@ -494,8 +495,17 @@ def test_two_manifests_are_not_chosen_between(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("seen", "meant"),
-    [("19001/317", "60000/1001"), ("29011/242", "120000/1001"), ("7001/146", "48000/1001"), ("25", "25"),
-     ("1000", "1000"), ("97/7", "97/7"), ("30000/1001", "30000/1001"), ("299/10", "299/10"), ("1/2", "1/2")],
-)  # fmt: skip
+    [
+        ("19001/317", "60000/1001"),
+        ("29011/242", "120000/1001"),
+        ("7001/146", "48000/1001"),
+        ("25", "25"),
+        ("1000", "1000"),
+        ("97/7", "97/7"),
+        ("30000/1001", "30000/1001"),
+        ("299/10", "299/10"),
+        ("1/2", "1/2"),
+    ],
+)
 def test_a_rate_that_matroska_rounded_gets_its_name_back(seen: str, meant: str) -> None:
     assert exact_rate(Fraction(seen)) == Fraction(meant)

@@ -25,9 +25,24 @@ SHELF = BY_NAME["BookShelf"]
 
 #: Where numpy's functions are exact and keep integers; nothing else of numpy may be used to draw.
 EXACT_NUMPY = {
-    "abs", "arange", "array", "asarray", "bool_", "clip", "copyto", "full", "int16", "int32", "int64", "random",
-    "stack", "tile", "uint64", "uint8", "zeros",
-}  # fmt: skip
+    "abs",
+    "arange",
+    "array",
+    "asarray",
+    "bool_",
+    "clip",
+    "copyto",
+    "full",
+    "int16",
+    "int32",
+    "int64",
+    "random",
+    "stack",
+    "tile",
+    "uint64",
+    "uint8",
+    "zeros",
+}
 INEXACT_METHODS = {"mean", "std", "var", "average", "dot", "fft", "linalg", "default_rng", "Generator", "hypot"}
 MAKERS = {"arange", "array", "asarray", "full", "zeros"}
 

@@ -100,9 +100,12 @@ def test_every_pixel_format(pix_fmt: str, codec: str, tmp_path: Path, make_clip:
     (tmp_path / "ref").mkdir()
     for number, range_ in enumerate(("tv", "pc")):
         clip = make_clip(
-            tmp_path / "ref" / f"{range_}.yuv", f"testsrc2=size=64x64:rate=30000/1001,hue=h={90 * number}",
-            "-pix_fmt", pix_fmt, frames=4,
-        )  # fmt: skip
+            tmp_path / "ref" / f"{range_}.yuv",
+            f"testsrc2=size=64x64:rate=30000/1001,hue=h={90 * number}",
+            "-pix_fmt",
+            pix_fmt,
+            frames=4,
+        )
         clip.with_suffix(".json").write_text(
             json.dumps({"width": 64, "height": 64, "fps": "29.97", "pix_fmt": pix_fmt, "range": range_})
         )
@@ -192,10 +195,15 @@ def test_a_clip_that_did_not_arrive(clips: Path, tmp_path: Path, shop: Workshop)
 @pytest.mark.parametrize(
     "change",
     [
-        {"path": "../x.mkv"}, {"path": "/x.mkv"}, {"path": ""}, {"original": "../x.yuv"}, {"size": "much"},
-        {"geometry": {}}, {"geometry": None},
+        {"path": "../x.mkv"},
+        {"path": "/x.mkv"},
+        {"path": ""},
+        {"original": "../x.yuv"},
+        {"size": "much"},
+        {"geometry": {}},
+        {"geometry": None},
     ],
-)  # fmt: skip
+)
 def test_a_list_that_cannot_be_used(change: dict[str, object], clips: Path, tmp_path: Path, shop: Workshop) -> None:
     packed(clips, tmp_path / "packed", shop)
     value = json.loads((tmp_path / "packed" / PACK).read_text())
@@ -299,9 +307,13 @@ def test_a_signal_leaves_what_is_finished(tmp_path: Path, make_clip: MakeClip, k
         )
     argv = ("dataset", "pack", "ref", "--out", "packed", "--codec", "x265")
     process = subprocess.Popen(
-        [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), *argv], cwd=tmp_path, env=home,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), *argv],
+        cwd=tmp_path,
+        env=home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     out, deadline = tmp_path / "packed", time.monotonic() + 60
     while not [path for path in out.glob("*.mkv") if not path.name.startswith(".")]:
         assert process.poll() is None, process.communicate()[1]

@@ -46,12 +46,16 @@ def old() -> Ffmpeg:
 @pytest.mark.parametrize(
     ("encoder", "args", "frames"),
     [
-        ("libx264", (), 30), ("libx265", (), 30), ("libsvtav1", (), 30),
-        ("libaom-av1", (), 12), ("libvvenc", (), 12),  # slow ones
-        ("libx264", ("-pix_fmt", "yuv422p10le"), 30), ("libx264", ("-color_range", "pc"), 30),
+        ("libx264", (), 30),
+        ("libx265", (), 30),
+        ("libsvtav1", (), 30),
+        ("libaom-av1", (), 12),
+        ("libvvenc", (), 12),  # slow ones
+        ("libx264", ("-pix_fmt", "yuv422p10le"), 30),
+        ("libx264", ("-color_range", "pc"), 30),
         ("libsvtav1", ("-pix_fmt", "yuv444p"), 30),
     ],
-)  # fmt: skip
+)
 def test_both_paths_agree_to_the_last_digit(  # noqa: PLR0917 - fixtures
     encoder: str, args: tuple[str, ...], frames: int, tmp_path: Path, make_clip: MakeClip, tools: Tools, ffmpeg: Ffmpeg
 ) -> None:
@@ -114,9 +118,10 @@ def test_a_fault_of_either_is_told(  # noqa: PLR0917 - fixtures
     cell = cell_of(make_clip(tmp_path / "ref" / "a.mkv", "Life"), tools)
     whole = 'exec "$FF" "$@"'
     place = bench(
-        tmp_path / "out", wrapped(tmp_path / "e", ffmpeg, encoding or whole),
+        tmp_path / "out",
+        wrapped(tmp_path / "e", ffmpeg, encoding or whole),
         wrapped(tmp_path / "s", ffmpeg, scoring or whole),
-    )  # fmt: skip
+    )
     found = produce(cell, place)
     assert isinstance(found, FailedCell)
     assert told in found.reason
@@ -181,9 +186,20 @@ def test_the_ffmpeg_on_path_is_taken_where_the_bundled_one_cannot(
 
 def test_a_run_with_an_ffmpeg_that_cannot_score(tmp_path: Path, kit_here: Kit, clips: Path, old: Ffmpeg) -> None:
     done = kit_here(
-        "run", "--ref-dir", str(clips), "--out-dir", str(tmp_path / "run"), "--ffmpeg", str(old.path),
-        "--cqs", "31", "--shard-only", "--box", "b", cwd=tmp_path,
-    )  # fmt: skip
+        "run",
+        "--ref-dir",
+        str(clips),
+        "--out-dir",
+        str(tmp_path / "run"),
+        "--ffmpeg",
+        str(old.path),
+        "--cqs",
+        "31",
+        "--shard-only",
+        "--box",
+        "b",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     prereqs = json.loads((tmp_path / "run" / "prereqs.json").read_text())
     assert prereqs["encoding_ffmpeg"]["lacks"] == list(old.lacks)

@@ -69,8 +69,22 @@ def test_a_missing_metric_is_named_with_its_frame(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["teacher", "integer_adm2", "integer_motion2"])
-@pytest.mark.parametrize("token", ["NaN", "Infinity", "-Infinity", "1e999", "nan", "null", '"88"', "true", "[1]", "{}",
-                                   pytest.param("1" + "0" * 400, id="400-digits")])  # fmt: skip
+@pytest.mark.parametrize(
+    "token",
+    [
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "1e999",
+        "nan",
+        "null",
+        '"88"',
+        "true",
+        "[1]",
+        "{}",
+        pytest.param("1" + "0" * 400, id="400-digits"),
+    ],
+)
 def test_a_metric_that_is_no_finite_number(name: str, token: str) -> None:
     log = copy.deepcopy(LOG)
     log["frames"][2]["metrics"][name] = "HERE"

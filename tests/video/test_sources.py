@@ -38,9 +38,14 @@ def sources_in(folder: Path, tools: Tools, cache: Path) -> tuple[Source, ...]:
 
 def cells_of(sources: tuple[Source, ...], cq: int = 31, encoder: str = "libx264") -> tuple[Cell, ...]:
     return plan_cells(
-        sources, [(encoder, cq)], encoders=[ready(encoder)], settings_for=settings_for, architecture="x86_64",
-        teacher=CANONICAL, scorer_id="cpu/golden-1",
-    )  # fmt: skip
+        sources,
+        [(encoder, cq)],
+        encoders=[ready(encoder)],
+        settings_for=settings_for,
+        architecture="x86_64",
+        teacher=CANONICAL,
+        scorer_id="cpu/golden-1",
+    )
 
 
 def bench_in(folder: Path, ffmpeg: Ffmpeg) -> Bench:
@@ -168,9 +173,19 @@ def test_the_fused_way_scores_as_the_slow_way(
     for argv in (
         [*base, *read, str(raw), *cell.settings.argv, "out.mkv"],
         [*base, "-i", "out.mkv", "-f", "rawvideo", "-fps_mode", "passthrough", "dis.yuv"],
-        [*base, *read, "dis.yuv", *read, str(raw), "-filter_complex",
-         "[0:v][1:v]libvmaf=log_fmt=json:log_path=slow.json:model=version=vmaf_v0.6.1", "-f", "null", "-"],
-    ):  # fmt: skip
+        [
+            *base,
+            *read,
+            "dis.yuv",
+            *read,
+            str(raw),
+            "-filter_complex",
+            "[0:v][1:v]libvmaf=log_fmt=json:log_path=slow.json:model=version=vmaf_v0.6.1",
+            "-f",
+            "null",
+            "-",
+        ],
+    ):
         subprocess.run(argv, cwd=tmp_path, check=True)
     slow = log.parse((tmp_path / "slow.json").read_text(), teacher_name="vmaf")
     assert (slow.vmaf == rows.vmaf).all()

@@ -214,9 +214,19 @@ def test_the_shape_of_a_log_from_before_3_2_with_two_models(tool: ToolOf) -> Non
 def test_a_run_with_the_tool(tmp_path: Path, kit_here: Kit, clips: Path, ffmpeg: Ffmpeg) -> None:
     path = write_tool(tmp_path / "vmaf", ffmpeg)
     done = kit_here(
-        "run", "--ref-dir", str(clips), "--out-dir", str(tmp_path / "run"), "--cqs", "31", "--shard-only", "--box", "b",
-        cwd=tmp_path, env={"LIBVMAF_BIN": str(path)},
-    )  # fmt: skip
+        "run",
+        "--ref-dir",
+        str(clips),
+        "--out-dir",
+        str(tmp_path / "run"),
+        "--cqs",
+        "31",
+        "--shard-only",
+        "--box",
+        "b",
+        cwd=tmp_path,
+        env={"LIBVMAF_BIN": str(path)},
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "run" / "prereqs.json").read_text())
     assert told["scored_by"]["kind"] == "vmaf tool"

@@ -12,10 +12,23 @@ import sys
 from pathlib import Path
 
 VALUES = {
-    "--reference", "--distorted", "--width", "--height", "--pixel_format", "--bitdepth", "--model", "--output",
-    "--threads", "--feature", "--cpumask", "--gpumask", "--frame_cnt", "--frame_skip_ref", "--frame_skip_dist",
+    "--reference",
+    "--distorted",
+    "--width",
+    "--height",
+    "--pixel_format",
+    "--bitdepth",
+    "--model",
+    "--output",
+    "--threads",
+    "--feature",
+    "--cpumask",
+    "--gpumask",
+    "--frame_cnt",
+    "--frame_skip_ref",
+    "--frame_skip_dist",
     "--subsample",
-}  # fmt: skip
+}
 FLAGS = {"--xml", "--json", "--csv", "--sub", "--quiet", "--no_prediction", "--version"}
 CPU_ONLY = ("integer_aim", "integer_adm3", "integer_motion3")
 
@@ -42,8 +55,16 @@ def source(given: dict[str, list[str]], option: str) -> list[str]:
     if "--width" not in given:
         return ["-f", "yuv4mpegpipe", "-i", path]
     deep = given["--bitdepth"] != ["8"]
-    return ["-f", "rawvideo", "-pixel_format", "yuv420p10le" if deep else "yuv420p",
-            "-video_size", f"{given['--width'][0]}x{given['--height'][0]}", "-i", path]  # fmt: skip
+    return [
+        "-f",
+        "rawvideo",
+        "-pixel_format",
+        "yuv420p10le" if deep else "yuv420p",
+        "-video_size",
+        f"{given['--width'][0]}x{given['--height'][0]}",
+        "-i",
+        path,
+    ]
 
 
 def main(ffmpeg: str, mode: str, words: list[str]) -> int:
@@ -57,10 +78,24 @@ def main(ffmpeg: str, mode: str, words: list[str]) -> int:
     log = given["--output"][0]
     filters = f"[1:v][0:v]libvmaf=log_fmt=json:log_path={log}:model='{models}':shortest=1:repeatlast=0"
     done = subprocess.run(
-        [ffmpeg, "-nostdin", "-loglevel", "error", "-y", *source(given, "--reference"), *source(given, "--distorted"),
-         "-filter_complex", filters, "-f", "null", "-"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            ffmpeg,
+            "-nostdin",
+            "-loglevel",
+            "error",
+            "-y",
+            *source(given, "--reference"),
+            *source(given, "--distorted"),
+            "-filter_complex",
+            filters,
+            "-f",
+            "null",
+            "-",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         print("could not load libvmaf model" if "model" in done.stderr else done.stderr, file=sys.stderr)  # noqa: T201
         return 255

@@ -59,14 +59,20 @@ def _text(target: Path) -> Iterator[IO[str]]:
 def _write_jsonl(shard: Shard, target: Path) -> None:
     places = Counter((entry.source, entry.encoder, entry.cq) for entry in shard.cells)
     if twice := ["/".join(map(str, place)) for place, count in places.items() if count > 1]:
-        raise BadInput(f"several cells have the same source, encoder and cq, which JSONL cannot tell apart: "
-                       f"{', '.join(sorted(twice)[:5])}", hint="Use --format parquet or csv.")  # fmt: skip
+        raise BadInput(
+            f"several cells have the same source, encoder and cq, which JSONL cannot tell apart: "
+            f"{', '.join(sorted(twice)[:5])}",
+            hint="Use --format parquet or csv.",
+        )
     with _text(target) as out:
         for entry, rows in _cells(shard):
             encode = {
-                "src": entry.source, "encoder": entry.encoder, "cq": entry.cq, "enc_bytes": entry.encoded_bytes,
+                "src": entry.source,
+                "encoder": entry.encoder,
+                "cq": entry.cq,
+                "enc_bytes": entry.encoded_bytes,
                 "enc_time_ms": _enc_time_ms(shard, entry),
-            }  # fmt: skip
+            }
             numbers = np.column_stack([rows.features, rows.vmaf]).tolist()
             out.writelines(jsonl.line(encode, frame, values) for frame, values in enumerate(numbers))
 

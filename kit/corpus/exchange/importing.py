@@ -26,11 +26,27 @@ MARKER = "imported"
 
 #: Facts of a cell that the rows do not tell.
 _UNTOLD = (
-    "src_sha256", "preset", "geometry", "argv", "encode_pix_fmt", "converted", "encoder_build", "architecture",
-    "teacher", "scorer_id",
-)  # fmt: skip
-_UNOBSERVED = ("box", "platform", "kit_version", "ffmpeg_version", "scorer_version", "stream_sha256",
-               "started_at_utc", "seconds")  # fmt: skip
+    "src_sha256",
+    "preset",
+    "geometry",
+    "argv",
+    "encode_pix_fmt",
+    "converted",
+    "encoder_build",
+    "architecture",
+    "teacher",
+    "scorer_id",
+)
+_UNOBSERVED = (
+    "box",
+    "platform",
+    "kit_version",
+    "ffmpeg_version",
+    "scorer_version",
+    "stream_sha256",
+    "started_at_utc",
+    "seconds",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +78,14 @@ def import_rows(path: Path, out: Path, *, groups_file: Path | None) -> Imported:
     for cell in cells:
         makers.add(cell, None, [{}])
     shard = Shard(
-        folder=out, boxes=makers.boxes(), demo=False, teacher=None,
+        folder=out,
+        boxes=makers.boxes(),
+        demo=False,
+        teacher=None,
         sources=tuple({"label": label, "sha256": None, "group": group[label], "geometry": None} for label in labels),
-        cells=cells, failed=(),
-    )  # fmt: skip
+        cells=cells,
+        failed=(),
+    )
     shards.write_manifest(shard)
     return Imported(shard=shard, notes=_notes(shard, group, content.unused))
 
@@ -90,24 +110,47 @@ def _keep(encode: Encode, group: str, out: Path) -> CellEntry:
     """Write one cell."""
     order = np.argsort(np.array(encode.frames))
     numbers = np.array(encode.numbers).reshape(len(order), -1)[order]
-    rows = CellRows(labels={}, cq=encode.cq, features=np.ascontiguousarray(numbers[:, :-1]),
-                    vmaf=numbers[:, -1].copy(), facts={})  # fmt: skip
+    rows = CellRows(
+        labels={}, cq=encode.cq, features=np.ascontiguousarray(numbers[:, :-1]), vmaf=numbers[:, -1].copy(), facts={}
+    )
     content = rows.content_sha256()
     key = key_of_rows(
         src=encode.src, encoder=encode.encoder, cq=encode.cq, enc_bytes=encode.enc_bytes, content_sha256=content
     )
     rows = replace(
         rows,
-        labels={"cell_key": key, "src": encode.src, "src_sha256": None, "group": group, "corpus": MARKER,
-                "encoder": encode.encoder, "preset": None},
-        facts={**dict.fromkeys(_UNTOLD), "origin": MARKER, "encoder": encode.encoder, "cq": encode.cq,
-               "feature_set": contract.FEATURE_SET, "encoded_bytes": encode.enc_bytes, "content_sha256": content},
-    )  # fmt: skip
+        labels={
+            "cell_key": key,
+            "src": encode.src,
+            "src_sha256": None,
+            "group": group,
+            "corpus": MARKER,
+            "encoder": encode.encoder,
+            "preset": None,
+        },
+        facts={
+            **dict.fromkeys(_UNTOLD),
+            "origin": MARKER,
+            "encoder": encode.encoder,
+            "cq": encode.cq,
+            "feature_set": contract.FEATURE_SET,
+            "encoded_bytes": encode.enc_bytes,
+            "content_sha256": content,
+        },
+    )
     entry = CellEntry(
-        key=key, source=encode.src, src_sha256=None, group=group, encoder=encode.encoder, preset=None, cq=encode.cq,
-        rows=len(order), encoded_bytes=encode.enc_bytes, content_sha256=content,
+        key=key,
+        source=encode.src,
+        src_sha256=None,
+        group=group,
+        encoder=encode.encoder,
+        preset=None,
+        cq=encode.cq,
+        rows=len(order),
+        encoded_bytes=encode.enc_bytes,
+        content_sha256=content,
         path=place(source=encode.src, encoder=encode.encoder, cq=encode.cq, key=key),
-    )  # fmt: skip
+    )
     keep(out, entry.path, rows, [{**dict.fromkeys(_UNOBSERVED), "enc_time_ms": encode.enc_time_ms}])
     return entry
 
@@ -116,11 +159,16 @@ def key_of_rows(*, src: str, encoder: str, cq: int, enc_bytes: int | None, conte
     """Hash of the rows with a marker: nothing tells whether two boxes' cells were made alike, only equal rows are."""
     return sha256_json(
         {
-            "origin": MARKER, "src": src, "encoder": encoder, "cq": cq, "enc_bytes": enc_bytes,
-            "content_sha256": content_sha256, "feature_set": contract.FEATURE_SET,
+            "origin": MARKER,
+            "src": src,
+            "encoder": encoder,
+            "cq": cq,
+            "enc_bytes": enc_bytes,
+            "content_sha256": content_sha256,
+            "feature_set": contract.FEATURE_SET,
             "schema_version": contract.SCHEMA_VERSION,
         }
-    )  # fmt: skip
+    )
 
 
 def _notes(shard: Shard, group: Mapping[str, str], unused: tuple[str, ...]) -> tuple[str, ...]:

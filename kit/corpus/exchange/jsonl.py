@@ -190,8 +190,10 @@ def _take(
             src=row["src"], encoder=row["encoder"], cq=row["cq"], enc_bytes=size, enc_time_ms=time
         )
     if (size, time) != (encode.enc_bytes, encode.enc_time_ms):
-        problems.add(f"line {number}: {encode.name} has enc_bytes {size} and enc_time_ms {time}, line "
-                     f"{encode.lines[0]} has {encode.enc_bytes} and {encode.enc_time_ms}")  # fmt: skip
+        problems.add(
+            f"line {number}: {encode.name} has enc_bytes {size} and enc_time_ms {time}, line "
+            f"{encode.lines[0]} has {encode.enc_bytes} and {encode.enc_time_ms}"
+        )
     encode.frames.append(row["frame_index"])
     encode.lines.append(number)
     encode.numbers.extend(row[name] for name in _NUMBERS)

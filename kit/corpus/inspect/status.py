@@ -101,8 +101,11 @@ def status(folder: Path) -> Status:
 
 
 def _cell_files(place: Path) -> list[str]:
-    return [path.relative_to(place).as_posix() for path in place.glob("cells/*/*/*.parquet")
-            if not path.name.startswith(".")]  # fmt: skip
+    return [
+        path.relative_to(place).as_posix()
+        for path in place.glob("cells/*/*/*.parquet")
+        if not path.name.startswith(".")
+    ]
 
 
 def _state(
@@ -127,9 +130,17 @@ def _state(
 def _failed(cell: FailedCell) -> CellState:
     """A cell of which only the manifest's list of failures tells."""
     unmade = PlannedCell(
-        key=cell.key, source=cell.source, src_sha256=None, group="", encoder=cell.encoder, preset=None, cq=cell.cq,
-        rows=0, path="", keyed={},
-    )  # fmt: skip
+        key=cell.key,
+        source=cell.source,
+        src_sha256=None,
+        group="",
+        encoder=cell.encoder,
+        preset=None,
+        cq=cell.cq,
+        rows=0,
+        path="",
+        keyed={},
+    )
     return CellState(cell=unmade, state="failed", reason=cell.reason)
 
 

@@ -114,20 +114,27 @@ def summarise(folder: Path) -> Summary:
     mean = np.sum([cell.total for cell in cells], axis=0) / shard.rows
     highest = np.max([cell.highest for cell in cells], axis=0)
     return Summary(
-        shard=shard, sources=_by_source(cells), encoders=_by_encoder(cells),
-        ranges={name: Range(lowest=float(lowest[i]), mean=float(mean[i]), highest=float(highest[i]))
-                for i, name in enumerate(NUMBERS)},
+        shard=shard,
+        sources=_by_source(cells),
+        encoders=_by_encoder(cells),
+        ranges={
+            name: Range(lowest=float(lowest[i]), mean=float(mean[i]), highest=float(highest[i]))
+            for i, name in enumerate(NUMBERS)
+        },
         saturated=sum(cell.saturated for cell in cells) / shard.rows,
         suspicious=tuple(sorted((cell.name, reason) for cell, reason in suspicions(cells))),
-    )  # fmt: skip
+    )
 
 
 def _figures(entry: CellEntry, rows: CellRows) -> CellFigures:
     numbers = np.column_stack([rows.features, rows.vmaf])
     return CellFigures(
-        entry=entry, lowest=numbers.min(axis=0), total=numbers.sum(axis=0), highest=numbers.max(axis=0),
+        entry=entry,
+        lowest=numbers.min(axis=0),
+        total=numbers.sum(axis=0),
+        highest=numbers.max(axis=0),
         saturated=int((rows.vmaf >= contract.SCORE_RANGE[1]).sum()),
-    )  # fmt: skip
+    )
 
 
 def _by_source(cells: list[CellFigures]) -> dict[str, SourceShare]:
@@ -143,9 +150,11 @@ def _by_encoder(cells: list[CellFigures]) -> dict[str, EncoderShare]:
     for name, part in _split(cells, lambda entry: entry.encoder).items():
         rows = sum(cell.entry.rows for cell in part)
         shares[name] = EncoderShare(
-            cqs=tuple(sorted({cell.entry.cq for cell in part})), cells=len(part), rows=rows,
+            cqs=tuple(sorted({cell.entry.cq for cell in part})),
+            cells=len(part),
+            rows=rows,
             saturated=sum(cell.saturated for cell in part) / rows,
-        )  # fmt: skip
+        )
     return shares
 
 

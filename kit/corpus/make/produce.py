@@ -90,9 +90,13 @@ def produce(
         Stopped: the run is ending.
     """
     work = Work(
-        file=cell.source.file, settings=cell.settings, teacher=cell.teacher, device=cell.encoder.device,
-        scorer_threads=scorer_threads, one_thread=one_thread,
-    )  # fmt: skip
+        file=cell.source.file,
+        settings=cell.settings,
+        teacher=cell.teacher,
+        device=cell.encoder.device,
+        scorer_threads=scorer_threads,
+        one_thread=one_thread,
+    )
     try:
         return _make(cell, work, bench)
     except OSError as error:
@@ -106,9 +110,14 @@ def produce(
         command = error.command if isinstance(error, ToolFailed) else _described(work, cell, bench)
         reason = bench.processes.redact(f"{reason}. {remedy(error.message)}".rstrip(" ."))
         return FailedCell(
-            key=cell.key, source=cell.source.label, encoder=cell.settings.encoder, cq=cell.settings.cq,
-            reason=reason, command=command, stderr_tail=tail,
-        )  # fmt: skip
+            key=cell.key,
+            source=cell.source.label,
+            encoder=cell.settings.encoder,
+            cq=cell.settings.cq,
+            reason=reason,
+            command=command,
+            stderr_tail=tail,
+        )
 
 
 def _disk_full(cell: Cell) -> DiskFull:
@@ -139,19 +148,28 @@ def _make(cell: Cell, work: Work, bench: Bench) -> cellfile.CellRows:
             stack.enter_context(bench.tally.running(cell, scratch / base.PROGRESS))
         clock = time.monotonic()
         stderr = base.run(
-            bench.scored_by, work, bench.encodes(cell), processes=bench.processes, scratch=scratch,
+            bench.scored_by,
+            work,
+            bench.encodes(cell),
+            processes=bench.processes,
+            scratch=scratch,
             tried=f"encoding and scoring {cell.name}",
             limit=Patience(idle=bench.stall_timeout, busy=bench.stall_timeout + first_frame),
-        )  # fmt: skip
+        )
         seconds = time.monotonic() - clock
         if "has not been used for any stream" in stderr:
             raise CellError(f"{cell.name}: ffmpeg ignored an option\n{excerpt(stderr)}")
         rows, scorer_version, stream_sha256 = _collect(cell, bench, scratch, stderr)
     observed = {
-        "box": bench.box, "platform": bench.platform, "kit_version": __version__,
-        "ffmpeg_version": bench.encodes(cell).version, "scorer_version": scorer_version, "stream_sha256": stream_sha256,
-        "started_at_utc": started.strftime("%Y-%m-%dT%H:%M:%SZ"), "seconds": round(seconds, 3),
-    }  # fmt: skip
+        "box": bench.box,
+        "platform": bench.platform,
+        "kit_version": __version__,
+        "ffmpeg_version": bench.encodes(cell).version,
+        "scorer_version": scorer_version,
+        "stream_sha256": stream_sha256,
+        "started_at_utc": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "seconds": round(seconds, 3),
+    }
     keep(bench.folder, cell_path(cell), rows, [observed])
     return rows
 
@@ -175,12 +193,19 @@ def _collect(cell: Cell, bench: Bench, scratch: Path, stderr: str) -> tuple[cell
         raise CellError(f"{cell.name}: frame counts differ: source {expected}, {seen}")
     rows = cellfile.CellRows(
         labels={
-            "cell_key": cell.key, "src": cell.source.label, "src_sha256": cell.source.sha256,
-            "group": cell.source.group, "corpus": bench.corpus, "encoder": cell.settings.encoder,
+            "cell_key": cell.key,
+            "src": cell.source.label,
+            "src_sha256": cell.source.sha256,
+            "group": cell.source.group,
+            "corpus": bench.corpus,
+            "encoder": cell.settings.encoder,
             "preset": cell.settings.preset,
         },
-        cq=cell.settings.cq, features=left.scores.features, vmaf=left.scores.vmaf, facts={},
-    )  # fmt: skip
+        cq=cell.settings.cq,
+        features=left.scores.features,
+        vmaf=left.scores.vmaf,
+        facts={},
+    )
     facts = {
         **cell.keyed,
         "geometry": geometry_facts(cell.source.geometry),

@@ -21,10 +21,17 @@ from kit.system.fsio import read_json
 
 #: What a key is the hash of, in the words of a reason. Encoder and quality point are the cell's place.
 _WORDS = {
-    "src_sha256": "source", "preset": "preset", "argv": "arguments", "encode_pix_fmt": "pixel format",
-    "encoder_build": "encoder build", "architecture": "CPU architecture", "teacher": "teacher", "scorer_id": "scorer",
-    "feature_set": "feature set", "schema_version": "schema version",
-}  # fmt: skip
+    "src_sha256": "source",
+    "preset": "preset",
+    "argv": "arguments",
+    "encode_pix_fmt": "pixel format",
+    "encoder_build": "encoder build",
+    "architecture": "CPU architecture",
+    "teacher": "teacher",
+    "scorer_id": "scorer",
+    "feature_set": "feature set",
+    "schema_version": "schema version",
+}
 
 
 def sort_out(cells: Sequence[Cell], folder: Path) -> tuple[list[CellEntry], list[tuple[Cell, str]]]:
@@ -69,10 +76,18 @@ def finished(folder: Path, planned: PlannedCell) -> CellEntry | None:
     if noted["rows"] != planned.rows:
         raise Wanting(f"it has {noted['rows']} rows, expected {planned.rows}")
     return CellEntry(
-        key=planned.key, source=planned.source, src_sha256=planned.src_sha256, group=planned.group,
-        encoder=planned.encoder, preset=planned.preset, cq=planned.cq, rows=planned.rows,
-        encoded_bytes=noted["encoded_bytes"], content_sha256=noted["content_sha256"], path=planned.path,
-    )  # fmt: skip
+        key=planned.key,
+        source=planned.source,
+        src_sha256=planned.src_sha256,
+        group=planned.group,
+        encoder=planned.encoder,
+        preset=planned.preset,
+        cq=planned.cq,
+        rows=planned.rows,
+        encoded_bytes=noted["encoded_bytes"],
+        content_sha256=noted["content_sha256"],
+        path=planned.path,
+    )
 
 
 def _noted(path: Path) -> tuple[str, Mapping[str, Any]]:

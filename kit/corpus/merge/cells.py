@@ -43,8 +43,10 @@ class Apart:
     def __str__(self) -> str:
         if self.frames[0] != self.frames[1]:
             return f"{self.frames[0]} and {self.frames[1]} frames"
-        return (f"vmaf by {self.vmaf:.6g} in a frame and {self.mean_vmaf:.6g} in the mean, "
-                f"{self.feature_name} by {self.feature:.6g}")  # fmt: skip
+        return (
+            f"vmaf by {self.vmaf:.6g} in a frame and {self.mean_vmaf:.6g} in the mean, "
+            f"{self.feature_name} by {self.feature:.6g}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,21 +143,24 @@ def merge_place(
             between = [apart[a.key, a.content, b.key, b.content] for a, b in combinations(own, 2)]
             conflicts.append(
                 Conflict(
-                    name=name, key=key, inputs=tuple(sorted(n for version in own for n in version.inputs)),
+                    name=name,
+                    key=key,
+                    inputs=tuple(sorted(n for version in own for n in version.inputs)),
                     makers=frozenset().union(*(version.makers for version in own)),
                     apart=max(between, key=_size, default=None),
                 )
-            )  # fmt: skip
+            )
         else:
             copies = [cell for _, cell in cells if cell.entry.key == key]
             kept.append(_keep(copies, out, label=label, group=resolved.group[where[0]]))
     compared = [
-        Compared(one=a.makers, other=b.makers, same_key=a.key == b.key,
-                 apart=apart[a.key, a.content, b.key, b.content])
+        Compared(one=a.makers, other=b.makers, same_key=a.key == b.key, apart=apart[a.key, a.content, b.key, b.content])
         for a, b in combinations(versions, 2)
-    ]  # fmt: skip
-    compared += [Compared(one=v.makers, other=v.makers, same_key=True, apart=Apart(frames=(len(v.rows.vmaf),) * 2))
-                 for v in versions]  # fmt: skip
+    ]
+    compared += [
+        Compared(one=v.makers, other=v.makers, same_key=True, apart=Apart(frames=(len(v.rows.vmaf),) * 2))
+        for v in versions
+    ]
     return Merged(place=where, name=name, kept=tuple(kept), conflicts=tuple(conflicts), compared=tuple(compared))
 
 
@@ -166,11 +171,14 @@ def _versions(cells: Sequence[tuple[int, Received]]) -> list[Version]:
         alike.setdefault((cell.entry.key, cell.entry.content_sha256), []).append((number, cell))
     return [
         Version(
-            key=key, content=content, rows=same[0][1].rows, inputs=tuple(number for number, _ in same),
+            key=key,
+            content=content,
+            rows=same[0][1].rows,
+            inputs=tuple(number for number, _ in same),
             makers=frozenset(who(one) for _, cell in same for one in cell.observations),
         )
         for (key, content), same in sorted(alike.items())
-    ]  # fmt: skip
+    ]
 
 
 def _apart(one: CellRows, other: CellRows) -> Apart:
@@ -179,10 +187,12 @@ def _apart(one: CellRows, other: CellRows) -> Apart:
         return Apart(frames=frames)
     features = np.abs(one.features - other.features).max(axis=0)
     return Apart(
-        frames=frames, vmaf=float(np.abs(one.vmaf - other.vmaf).max()),
+        frames=frames,
+        vmaf=float(np.abs(one.vmaf - other.vmaf).max()),
         mean_vmaf=abs(float(one.vmaf.mean()) - float(other.vmaf.mean())),
-        feature=float(features.max()), feature_name=contract.FEATURES[int(features.argmax())],
-    )  # fmt: skip
+        feature=float(features.max()),
+        feature_name=contract.FEATURES[int(features.argmax())],
+    )
 
 
 def _size(apart: Apart) -> tuple[bool, float, float]:

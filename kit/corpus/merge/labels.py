@@ -52,10 +52,16 @@ def resolve(shards: Sequence[Shard]) -> Resolved:
     label = _told_apart({name: min(one.labels) for name, one in known.items()}, known)
     group = _groups(shards, known, label)
     sources = [
-        {"label": label[name], "sha256": known[name].sha256, "group": group[name], "geometry": known[name].geometry,
-         "labels": sorted(known[name].labels), "groups": sorted(known[name].groups)}
+        {
+            "label": label[name],
+            "sha256": known[name].sha256,
+            "group": group[name],
+            "geometry": known[name].geometry,
+            "labels": sorted(known[name].labels),
+            "groups": sorted(known[name].groups),
+        }
         for name in sorted(known, key=lambda name: label[name])
-    ]  # fmt: skip
+    ]
     return Resolved(label=label, group=group, sources=tuple(sources))
 
 
@@ -69,8 +75,10 @@ def _known(shards: Sequence[Shard]) -> dict[str, _Known]:
             # a group that has its source's name says nothing
             one.groups.update(own.get("groups", [own["group"]] if own["group"] != own["label"] else []))
             if None not in (one.geometry, own["geometry"]) and one.geometry != own["geometry"]:
-                raise Wanting(f"the source {own['label']} has two geometries: {one.geometry}, {own['geometry']}",
-                              hint="One of the shards that hold it is damaged; leave it out.")  # fmt: skip
+                raise Wanting(
+                    f"the source {own['label']} has two geometries: {one.geometry}, {own['geometry']}",
+                    hint="One of the shards that hold it is damaged; leave it out.",
+                )
             one.geometry = one.geometry or own["geometry"]
     return known
 

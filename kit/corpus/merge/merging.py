@@ -147,10 +147,15 @@ def _shard(
     dropped = conflicting.union(*(one.shard.dropped for one in inputs))
     finished = dropped.union(*({entry.key for entry in one.shard.cells} for one in inputs))
     shard = Shard(
-        folder=folder, boxes=makers.boxes(), demo=any(one.shard.demo for one in inputs), teacher=teacher,
-        sources=resolved.sources, cells=cells, failed=_failed(inputs, resolved, finished),
+        folder=folder,
+        boxes=makers.boxes(),
+        demo=any(one.shard.demo for one in inputs),
+        teacher=teacher,
+        sources=resolved.sources,
+        cells=cells,
+        failed=_failed(inputs, resolved, finished),
         dropped=tuple(sorted(dropped)),
-    )  # fmt: skip
+    )
     return shard, makers_of
 
 
@@ -168,9 +173,12 @@ def _failed(inputs: Sequence[Input], resolved: Resolved, finished: set[str]) -> 
         label = {str(source["label"]): resolved.label[source_id(source)] for source in one.shard.sources}
         for cell in one.shard.failed:
             plain = replace(
-                cell, source=label[cell.source], reason=_plain(cell.reason), command=_plain(cell.command),
+                cell,
+                source=label[cell.source],
+                reason=_plain(cell.reason),
+                command=_plain(cell.command),
                 stderr_tail=_plain(cell.stderr_tail),
-            )  # fmt: skip
+            )
             found.setdefault(cell.key, []).append(plain)
     return tuple(
         min(cells, key=lambda cell: (-cell.tries, cell.reason, cell.command, cell.stderr_tail))

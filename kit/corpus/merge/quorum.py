@@ -103,15 +103,19 @@ def check(pairs: Pairs) -> None:
     for pair in apart:
         for one in pair:
             blame[one] = blame.get(one, 0) + 1
-    lines = [f"  - {shown(one)} and {shown(other)}, {len(found.disagree)} of {found.anchors} anchors, e.g. "
-             f"{found.disagree[0]}" for (one, other), found in apart.items()]  # fmt: skip
+    lines = [
+        f"  - {shown(one)} and {shown(other)}, {len(found.disagree)} of {found.anchors} anchors, e.g. "
+        f"{found.disagree[0]}"
+        for (one, other), found in apart.items()
+    ]
     most = max(blame.values())
     worst = sorted(shown(one) for one, count in blame.items() if count == most)
     hint = "Have both score their anchors again; one of their scorers is broken."
     if len(worst) == 1:
         hint = f"{worst[0]} disagrees with {most} others; leave it out."
-    raise Wanting("boxes disagree about their anchors, so what they score cannot be one corpus:\n" + "\n".join(lines),
-                  hint=hint)  # fmt: skip
+    raise Wanting(
+        "boxes disagree about their anchors, so what they score cannot be one corpus:\n" + "\n".join(lines), hint=hint
+    )
 
 
 def shown(one: Who) -> str:

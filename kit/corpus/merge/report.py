@@ -147,34 +147,48 @@ def report(
     """
     kept = [one for place in merged for one in place.kept]
     return Report(
-        corpus_sha256=shard.corpus_sha256, teacher=None if shard.teacher is None else shard.teacher.described,
+        corpus_sha256=shard.corpus_sha256,
+        teacher=None if shard.teacher is None else shard.teacher.described,
         assumed_teacher=None if assumed is None else str(assumed),
-        demo=shard.demo, inputs=tuple(map(_input, inputs)),
-        cells_in=sum(len(one.shard.cells) for one in inputs), rows_in=sum(one.shard.rows for one in inputs),
-        cells=len(shard.cells), rows=shard.rows,
+        demo=shard.demo,
+        inputs=tuple(map(_input, inputs)),
+        cells_in=sum(len(one.shard.cells) for one in inputs),
+        rows_in=sum(one.shard.rows for one in inputs),
+        cells=len(shard.cells),
+        rows=shard.rows,
         duplicate_cells=sum(one.copies - 1 for one in kept),
         duplicate_rows=sum((one.copies - 1) * one.entry.rows for one in kept),
-        failed=len(shard.failed), dropped=len(shard.dropped), boxes=tuple(_boxes(shard, makers)),
-        encoders=_encoders(shard), overlap=tuple(_pairs(pairs)),
+        failed=len(shard.failed),
+        dropped=len(shard.dropped),
+        boxes=tuple(_boxes(shard, makers)),
+        encoders=_encoders(shard),
+        overlap=tuple(_pairs(pairs)),
         without_anchor=tuple((shown(one), shown(other)) for (one, other), pair in pairs.items() if not pair.anchors),
         conflicts=tuple(_conflict(one, inputs) for place in merged for one in place.conflicts),
-        renamed=tuple(_renamed(inputs, resolved)), versions=_versions(kept),
-    )  # fmt: skip
+        renamed=tuple(_renamed(inputs, resolved)),
+        versions=_versions(kept),
+    )
 
 
 def _input(one: Input) -> InputShare:
     shard = one.shard
     return InputShare(
-        name=one.name, kind=one.kind, boxes=tuple(box.name for box in shard.boxes), corpus_sha256=shard.corpus_sha256,
-        cells=len(shard.cells), rows=shard.rows, failed=len(shard.failed),
-    )  # fmt: skip
+        name=one.name,
+        kind=one.kind,
+        boxes=tuple(box.name for box in shard.boxes),
+        corpus_sha256=shard.corpus_sha256,
+        cells=len(shard.cells),
+        rows=shard.rows,
+        failed=len(shard.failed),
+    )
 
 
 def _boxes(shard: Shard, makers: Mapping[str, frozenset[Who]]) -> Iterable[BoxShare]:
     for box in shard.boxes:
         alone = sum(own == {(box.box, box.platform)} for own in makers.values())
-        yield BoxShare(box=box.box, platform=box.platform, encoders=box.encoders, cells=box.cells, rows=box.rows,
-                       alone=alone)  # fmt: skip
+        yield BoxShare(
+            box=box.box, platform=box.platform, encoders=box.encoders, cells=box.cells, rows=box.rows, alone=alone
+        )
 
 
 def _encoders(shard: Shard) -> dict[str, EncoderShare]:
@@ -188,18 +202,28 @@ def _encoders(shard: Shard) -> dict[str, EncoderShare]:
 def _pairs(pairs: Pairs) -> Iterable[PairShare]:
     for (one, other), pair in pairs.items():
         yield PairShare(
-            boxes=(shown(one), shown(other)), anchors=pair.anchors, places=pair.places, same=pair.same,
-            vmaf=pair.vmaf[0], vmaf_at=pair.vmaf[1], mean_vmaf=pair.mean_vmaf[0], mean_vmaf_at=pair.mean_vmaf[1],
-            feature=pair.feature[0], feature_at=pair.feature[1], disagree=tuple(pair.disagree),
-        )  # fmt: skip
+            boxes=(shown(one), shown(other)),
+            anchors=pair.anchors,
+            places=pair.places,
+            same=pair.same,
+            vmaf=pair.vmaf[0],
+            vmaf_at=pair.vmaf[1],
+            mean_vmaf=pair.mean_vmaf[0],
+            mean_vmaf_at=pair.mean_vmaf[1],
+            feature=pair.feature[0],
+            feature_at=pair.feature[1],
+            disagree=tuple(pair.disagree),
+        )
 
 
 def _conflict(one: Conflict, inputs: Sequence[Input]) -> ConflictShare:
     return ConflictShare(
-        cell=one.name, key=one.key, inputs=tuple(inputs[number].name for number in one.inputs),
+        cell=one.name,
+        key=one.key,
+        inputs=tuple(inputs[number].name for number in one.inputs),
         boxes=tuple(sorted(map(shown, one.makers))),
         difference="left out by an earlier merge" if one.apart is None else str(one.apart),
-    )  # fmt: skip
+    )
 
 
 def _renamed(inputs: Sequence[Input], resolved: Resolved) -> Iterable[Renamed]:
@@ -222,5 +246,6 @@ def _versions(kept: Iterable[Kept]) -> dict[str, dict[str, tuple[str, ...]]]:
             for name in _VERSIONS:
                 if (version := observation.get(name)) is not None:
                     found[name].setdefault(str(version), set()).add(str(observation.get("box")))
-    return {name: {version: tuple(sorted(boxes)) for version, boxes in sorted(own.items())}
-            for name, own in found.items()}  # fmt: skip
+    return {
+        name: {version: tuple(sorted(boxes)) for version, boxes in sorted(own.items())} for name, own in found.items()
+    }

@@ -45,13 +45,15 @@ class Makers:
         """All of them, sorted."""
         return tuple(
             Box(
-                box=maker[0], platform=maker[1],
+                box=maker[0],
+                platform=maker[1],
                 scorers=tuple(self._scorers[maker][key] for key in sorted(self._scorers[maker])),
                 encoders={name: tuple(sorted(builds)) for name, builds in sorted(self._builds.get(maker, {}).items())},
-                cells=self._cells.get(maker, 0), rows=self._rows.get(maker, 0),
+                cells=self._cells.get(maker, 0),
+                rows=self._rows.get(maker, 0),
             )
             for maker in sorted(self._scorers, key=lambda maker: (maker[0] or "", maker[1] or ""))
-        )  # fmt: skip
+        )
 
 
 def who(observation: Mapping[str, Any]) -> Who:

@@ -157,10 +157,12 @@ def parse(data: bytes, name: str, *, rows: int | None = None) -> CellRows:
     if not np.isfinite(numbers).all():
         raise Wanting(f"cell {name} holds values that are not finite")
     return CellRows(
-        labels={name: uniform[name].pop() for name in _LABELS}, cq=uniform["cq"].pop(),
-        features=np.ascontiguousarray(numbers[:, :-1]), vmaf=numbers[:, -1].copy(),
+        labels={name: uniform[name].pop() for name in _LABELS},
+        cq=uniform["cq"].pop(),
+        features=np.ascontiguousarray(numbers[:, :-1]),
+        vmaf=numbers[:, -1].copy(),
         facts={key: value for key, value in facts.items() if key != "schema_version"},
-    )  # fmt: skip
+    )
 
 
 def as_numbers(column: pa.ChunkedArray) -> NDArray[Any]:

@@ -59,10 +59,17 @@ def from_cell(cell: Cell) -> PlannedCell:
     """A cell of the run."""
     settings = cell.settings
     return PlannedCell(
-        key=cell.key, source=cell.source.label, src_sha256=cell.source.sha256, group=cell.source.group,
-        encoder=settings.encoder, preset=settings.preset, cq=settings.cq, rows=cell.source.geometry.frames,
-        path=cell_path(cell), keyed=cell.keyed,
-    )  # fmt: skip
+        key=cell.key,
+        source=cell.source.label,
+        src_sha256=cell.source.sha256,
+        group=cell.source.group,
+        encoder=settings.encoder,
+        preset=settings.preset,
+        cq=settings.cq,
+        rows=cell.source.geometry.frames,
+        path=cell_path(cell),
+        keyed=cell.keyed,
+    )
 
 
 def from_entry(entry: CellEntry) -> PlannedCell:

@@ -66,8 +66,11 @@ def open_bundle(path: Path, folder: Path, *, limits: Limits = LIMITS) -> Path:
         there.pop(name, None)
     problems = [f"{name} is not in its manifest" for name in sorted(there.keys() - listed.keys())]
     problems += [f"{name} is missing" for name in sorted(listed.keys() - there.keys())]
-    problems += [f"{name} is not what its manifest says" for name in sorted(there.keys() & listed.keys())
-                 if there[name] != listed[name]]  # fmt: skip
+    problems += [
+        f"{name} is not what its manifest says"
+        for name in sorted(there.keys() & listed.keys())
+        if there[name] != listed[name]
+    ]
     _refuse(problems, path.name)
     return folder / top
 
@@ -209,19 +212,27 @@ def _source_problems(source: Mapping[str, Any]) -> Iterator[str]:
 def _failed_problems(failed: Any, sources: Mapping[str, object]) -> Iterator[str]:
     texts = (failed.reason, failed.command, failed.stderr_tail)
     if not (
-        _is(failed.key, _HASH) and failed.source in sources and _is(failed.encoder, _LABEL) and _is_cq(failed.cq)
-        and type(failed.tries) is int and all(isinstance(text, str) and len(text) <= _LONGEST_TAIL for text in texts)
-    ):  # fmt: skip
+        _is(failed.key, _HASH)
+        and failed.source in sources
+        and _is(failed.encoder, _LABEL)
+        and _is_cq(failed.cq)
+        and type(failed.tries) is int
+        and all(isinstance(text, str) and len(text) <= _LONGEST_TAIL for text in texts)
+    ):
         yield f"the failed cell {failed.key!r:.80}"
 
 
 def _entry_problems(entry: CellEntry, sources: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     if not (
-        _is(entry.key, _HASH) and _is(entry.content_sha256, _HASH) and _is(entry.encoder, _LABEL)
-        and _is_or_none(entry.preset, _PRESET) and _is_cq(entry.cq)
-        and type(entry.rows) is int and 0 < entry.rows <= contract.MOST_FRAMES
+        _is(entry.key, _HASH)
+        and _is(entry.content_sha256, _HASH)
+        and _is(entry.encoder, _LABEL)
+        and _is_or_none(entry.preset, _PRESET)
+        and _is_cq(entry.cq)
+        and type(entry.rows) is int
+        and 0 < entry.rows <= contract.MOST_FRAMES
         and (entry.encoded_bytes is None or (type(entry.encoded_bytes) is int and entry.encoded_bytes >= 0))
-    ):  # fmt: skip
+    ):
         yield f"the cell {entry.key!r:.80}"
         return
     source = sources.get(entry.source)
@@ -275,8 +286,14 @@ def read_cell(shard: Shard, entry: CellEntry) -> Received:
 
 def _cell_problems(shard: Shard, entry: CellEntry, rows: CellRows) -> Iterator[str]:
     facts, labels = rows.facts, rows.labels
-    told = {"cell_key": entry.key, "src": entry.source, "src_sha256": entry.src_sha256, "group": entry.group,
-            "encoder": entry.encoder, "preset": entry.preset}  # fmt: skip
+    told = {
+        "cell_key": entry.key,
+        "src": entry.source,
+        "src_sha256": entry.src_sha256,
+        "group": entry.group,
+        "encoder": entry.encoder,
+        "preset": entry.preset,
+    }
     if {name: labels[name] for name in told} != told or rows.cq != entry.cq:
         yield f"its rows are of another cell than its line in {shards.MANIFEST}"
     if not _is(labels["corpus"], _LABEL):
@@ -286,8 +303,13 @@ def _cell_problems(shard: Shard, entry: CellEntry, rows: CellRows) -> Iterator[s
     if facts["encoded_bytes"] != entry.encoded_bytes or facts["feature_set"] != contract.FEATURE_SET:
         yield "its footer says something else of its bytes or features than its line"
     if facts.get("origin") == MARKER:
-        key = key_of_rows(src=entry.source, encoder=entry.encoder, cq=entry.cq, enc_bytes=entry.encoded_bytes,
-                          content_sha256=entry.content_sha256)  # fmt: skip
+        key = key_of_rows(
+            src=entry.source,
+            encoder=entry.encoder,
+            cq=entry.cq,
+            enc_bytes=entry.encoded_bytes,
+            content_sha256=entry.content_sha256,
+        )
     else:
         key = key_of({**facts, "schema_version": contract.SCHEMA_VERSION})
         yield from _made_problems(shard, entry, facts)

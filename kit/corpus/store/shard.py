@@ -163,10 +163,18 @@ def observations(shard: Shard, entry: CellEntry) -> list[Mapping[str, Any]]:
 def entry_for(cell: Cell, rows: cellfile.CellRows) -> CellEntry:
     """The manifest's line for a finished cell."""
     return CellEntry(
-        key=cell.key, source=cell.source.label, src_sha256=cell.source.sha256, group=cell.source.group,
-        encoder=cell.settings.encoder, preset=cell.settings.preset, cq=cell.settings.cq, rows=len(rows.vmaf),
-        encoded_bytes=int(str(rows.facts["encoded_bytes"])), content_sha256=rows.content_sha256(), path=cell_path(cell),
-    )  # fmt: skip
+        key=cell.key,
+        source=cell.source.label,
+        src_sha256=cell.source.sha256,
+        group=cell.source.group,
+        encoder=cell.settings.encoder,
+        preset=cell.settings.preset,
+        cq=cell.settings.cq,
+        rows=len(rows.vmaf),
+        encoded_bytes=int(str(rows.facts["encoded_bytes"])),
+        content_sha256=rows.content_sha256(),
+        path=cell_path(cell),
+    )
 
 
 def groups_document(shard: Shard) -> dict[str, object]:
@@ -208,12 +216,17 @@ def read_manifest(folder: Path) -> Shard:
         if value["schema_version"] != contract.SCHEMA_VERSION:
             raise BadInput(f"{path}: schema version {value['schema_version']}, expected {contract.SCHEMA_VERSION}")
         shard = Shard(
-            folder=folder, boxes=tuple(map(_box, value["boxes"])), demo=value["demo"],
-            teacher=value["teacher"] and Teacher(**value["teacher"]), sources=tuple(value["sources"]),
+            folder=folder,
+            boxes=tuple(map(_box, value["boxes"])),
+            demo=value["demo"],
+            teacher=value["teacher"] and Teacher(**value["teacher"]),
+            sources=tuple(value["sources"]),
             cells=tuple(CellEntry(**entry) for entry in value["cells"]),
-            failed=tuple(FailedCell(**entry) for entry in value["failed"]), allow_partial=value["allow_partial"],
-            dropped=tuple(value["dropped"]), feature_set=value["feature_set"],
-        )  # fmt: skip
+            failed=tuple(FailedCell(**entry) for entry in value["failed"]),
+            allow_partial=value["allow_partial"],
+            dropped=tuple(value["dropped"]),
+            feature_set=value["feature_set"],
+        )
         if shard.corpus_sha256 != value["corpus_sha256"]:
             raise BadInput(f"{path}: corpus_sha256 does not fit the cells it lists", hint="Run `corpus` again.")
     except (KeyError, TypeError, AttributeError) as error:

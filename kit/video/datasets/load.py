@@ -85,7 +85,7 @@ def open_folder(
         try:
             files = inspect_all(
                 tuple(contents.references), folder, assumed=assumed, tools=tools, advance=advance, refused=refused
-            )  # fmt: skip
+            )
         except Several as error:
             if not problems:
                 raise
@@ -101,10 +101,17 @@ def open_folder(
         for path, problem in unusable.items():
             refused(path, problem)
     return Opened(
-        folder=folder, name=dataset.name, reason=reason, files=files, pairs=pairs, missing=contents.missing,
-        wanting=contents.wanting, unusable=tuple(problem.message for problem in unusable.values()),
-        notes=contents.notes, ignored=_ignored(listing),
-    )  # fmt: skip
+        folder=folder,
+        name=dataset.name,
+        reason=reason,
+        files=files,
+        pairs=pairs,
+        missing=contents.missing,
+        wanting=contents.wanting,
+        unusable=tuple(problem.message for problem in unusable.values()),
+        notes=contents.notes,
+        ignored=_ignored(listing),
+    )
 
 
 def _listing(folder: Path, asked: str) -> Listing:
@@ -137,9 +144,12 @@ def _grouped(
     if not written.is_file():
         return files
     return groups.assign(
-        files, groups.read(written), folder=listing.folder, where=groups.FILE,
+        files,
+        groups.read(written),
+        folder=listing.folder,
+        where=groups.FILE,
         identity=lambda file: identify(file, tools, cache).sha256,
-    )  # fmt: skip
+    )
 
 
 def _ignored(listing: Listing) -> tuple[str, ...]:

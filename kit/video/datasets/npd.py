@@ -114,8 +114,11 @@ def _distorted(encodes: list[Path], by_source: dict[str, Path]) -> tuple[list[Di
         else:
             pairs.append(
                 Distorted(
-                    path=path, reference=by_source[found[1]], quality=int(found[2]), height=int(found[3]),
+                    path=path,
+                    reference=by_source[found[1]],
+                    quality=int(found[2]),
+                    height=int(found[3]),
                     bitrate=int(found[4]),
                 )
-            )  # fmt: skip
+            )
     return pairs, unusable

@@ -177,9 +177,10 @@ def _pack_one(source: Source, target: Path, *, codec: str, shop: Workshop) -> No
     with atomic_path(target) as temporary:
         done = tools.processes.run(
             lossless_command(tools.ffmpeg, source.file, CODECS[codec], temporary),
-            tried=f"packing {source.label} with {codec}", timeout=_BASE_TIMEOUT + _TIMEOUT_PER_MEGAPIXEL * megapixels,
+            tried=f"packing {source.label} with {codec}",
+            timeout=_BASE_TIMEOUT + _TIMEOUT_PER_MEGAPIXEL * megapixels,
             hint="" if codec == "ffv1" else "Not every format and size suits x265; leave --codec out.",
-        )  # fmt: skip
+        )
         if line := damage(done.stderr):
             raise BadInput(f"{source.file.path.name}: packing it went wrong\n    {line}")
         copy = measure(inspect(temporary, source.label, assumed=None, tools=tools), tools)
@@ -215,10 +216,15 @@ def _listed(
     def describe(source: Source) -> PackedClip:
         target = targets[source.file.path]
         return PackedClip(
-            path=target.relative_to(out).as_posix(), size=target.stat().st_size, sha256=sha256_file(target),
-            src_sha256=source.sha256, label=source.label, group=source.group, original=source.file.path.name,
+            path=target.relative_to(out).as_posix(),
+            size=target.stat().st_size,
+            sha256=sha256_file(target),
+            src_sha256=source.sha256,
+            label=source.label,
+            group=source.group,
+            original=source.file.path.name,
             geometry=source.geometry,
-        )  # fmt: skip
+        )
 
     clips = tuple(run_many(describe, sources, workers=shop.workers))
     write_groups(out, {clip.path: clip.group for clip in clips})

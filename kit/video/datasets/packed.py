@@ -52,8 +52,13 @@ def write_pack(folder: Path, pack: Pack) -> None:
     clips = [
         {**vars(clip), "geometry": {**vars(clip.geometry), "fps": _rate(clip.geometry.fps)}} for clip in pack.clips
     ]
-    value = {"schema_version": contract.SCHEMA_VERSION, "kit_version": __version__, "dataset": pack.dataset,
-             "codec": pack.codec, "clips": clips}  # fmt: skip
+    value = {
+        "schema_version": contract.SCHEMA_VERSION,
+        "kit_version": __version__,
+        "dataset": pack.dataset,
+        "codec": pack.codec,
+        "clips": clips,
+    }
     write_json(folder / PACK, value)
 
 
@@ -85,9 +90,12 @@ def read_pack(folder: Path) -> Pack:
 def _clip(item: Mapping[str, Any]) -> PackedClip:
     stored = item["geometry"]
     raw = checked_format(
-        width=int(stored["width"]), height=int(stored["height"]), pix_fmt=str(stored["pix_fmt"]),
-        fps=Fraction(str(stored["fps"])), range_=str(stored["range"]),
-    )  # fmt: skip
+        width=int(stored["width"]),
+        height=int(stored["height"]),
+        pix_fmt=str(stored["pix_fmt"]),
+        fps=Fraction(str(stored["fps"])),
+        range_=str(stored["range"]),
+    )
     texts = {name: str(item[name]) for name in ("path", "sha256", "src_sha256", "label", "group", "original")}
     return PackedClip(**texts, size=int(item["size"]), geometry=raw.with_frames(int(stored["frames"])))
 

@@ -74,9 +74,7 @@ def stored_geometry(size: int, height: int, reference: Geometry) -> Geometry:
     shapes = ((16, 9), (reference.width, reference.height))
     widths = [width for shape in shapes for width in _widths(height, *shape)]
     candidates = dict.fromkeys([(reference.width, reference.height), *((width, height) for width in widths)])
-    fits = [
-        (w, h) for w, h in candidates if frame_bytes(w, h, reference.pix_fmt) * reference.frames == size
-    ]  # fmt: skip
+    fits = [(w, h) for w, h in candidates if frame_bytes(w, h, reference.pix_fmt) * reference.frames == size]
     tried = ", ".join(f"{w}x{h}" for w, h in candidates)
     if not fits:
         raise BadInput(f"its {size} bytes are not the reference's {reference.frames} frames of any of {tried}")

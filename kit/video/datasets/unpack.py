@@ -87,13 +87,9 @@ def _tasks(clips: tuple[PackedClip, ...], folder: Path, out: Path) -> list[_Task
     for clip in clips:
         place = PurePosixPath(clip.path).parent
         names = [*_names(clip), (f"{clip.label}-{clip.src_sha256[:8]}", True)]
-        stem, sidecar = next(
-            (stem, sidecar) for stem, sidecar in names if str(place / stem).lower() not in taken
-        )  # fmt: skip
+        stem, sidecar = next((stem, sidecar) for stem, sidecar in names if str(place / stem).lower() not in taken)
         taken.add(str(place / stem).lower())
-        tasks.append(
-            _Task(clip=clip, packed=folder / clip.path, target=out / place / f"{stem}.yuv", sidecar=sidecar)
-        )  # fmt: skip
+        tasks.append(_Task(clip=clip, packed=folder / clip.path, target=out / place / f"{stem}.yuv", sidecar=sidecar))
     return tasks
 
 
@@ -128,9 +124,7 @@ def tells(stem: str, geometry: Geometry) -> bool:
         return named.with_frames(geometry.frames) == geometry
     if fps is None:
         return False
-    return geometry == RawFormat(
-        width=1920, height=1080, pix_fmt="yuv420p", fps=fps
-    ).with_frames(geometry.frames)  # fmt: skip
+    return geometry == RawFormat(width=1920, height=1080, pix_fmt="yuv420p", fps=fps).with_frames(geometry.frames)
 
 
 def _same(task: _Task, shop: Workshop) -> Path | None:
@@ -154,10 +148,13 @@ def _write_sidecar(task: _Task) -> None:
     write_json(
         sidecar,
         {
-            "width": geometry.width, "height": geometry.height, "pix_fmt": geometry.pix_fmt, "range": geometry.range,
+            "width": geometry.width,
+            "height": geometry.height,
+            "pix_fmt": geometry.pix_fmt,
+            "range": geometry.range,
             "fps": f"{geometry.fps.numerator}/{geometry.fps.denominator}",
         },
-    )  # fmt: skip
+    )
 
 
 def _attempt(task: _Task, room: Room, shop: Workshop) -> KitError | None:

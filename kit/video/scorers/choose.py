@@ -54,7 +54,17 @@ def proven(scorer: CellScorer, *, teacher: Teacher, processes: Processes) -> Sco
 def described(scorer: CellScorer) -> dict[str, object]:
     """What ``prereqs.json`` keeps of a scorer, enough to know it again."""
     if isinstance(scorer, vmaf_tool.VmafTool):
-        return {"kind": "vmaf tool", "version": scorer.version, "origin": scorer.origin, "backend": scorer.backend,
-                "sha256": sha256_file(scorer.path)}  # fmt: skip
-    return {"kind": "ffmpeg filter", "version": scorer.ffmpeg.version, "origin": scorer.ffmpeg.origin,
-            "backend": ffmpeg_filter.BACKEND, "sha256": None}  # fmt: skip
+        return {
+            "kind": "vmaf tool",
+            "version": scorer.version,
+            "origin": scorer.origin,
+            "backend": scorer.backend,
+            "sha256": sha256_file(scorer.path),
+        }
+    return {
+        "kind": "ffmpeg filter",
+        "version": scorer.ffmpeg.version,
+        "origin": scorer.ffmpeg.origin,
+        "backend": ffmpeg_filter.BACKEND,
+        "sha256": None,
+    }

@@ -8,7 +8,7 @@ from pathlib import Path
 from kit.core.values import Scorer, SourceFile, Teacher
 from kit.system.fsio import scratch_folder
 from kit.system.proc import Command, Processes
-from kit.video.ffmpeg import (  # fmt: skip
+from kit.video.ffmpeg import (
     COMMON,
     SCORE_LOG,
     SCORING_OUTPUTS,
@@ -52,9 +52,14 @@ class FilterScorer:
         if self.fused and encoding == self.ffmpeg and not encoding.lacks:
             encoded_to = ("-f", "matroska", work.keep) if work.keep else STREAM_HASHED
             argv = fused_command(
-                encoding, work.file, work.settings, model=model, device=work.device, encoded_to=encoded_to,
+                encoding,
+                work.file,
+                work.settings,
+                model=model,
+                device=work.device,
+                encoded_to=encoded_to,
                 scorer_threads=work.scorer_threads,
-            )  # fmt: skip
+            )
             return (Command(argv=argv),)
         encode = encode_command(encoding, work.file, work.settings, device=work.device, keep=work.keep)
         score = score_command(self.ffmpeg, work.file, work.settings, model=model, scorer_threads=work.scorer_threads)
@@ -107,11 +112,17 @@ def score_pair(
         golden.write_clip(path, luma, pair.bits)
         files.append(SourceFile(path=path, kind="yuv", label=role, geometry=pair.geometry))
     argv = [
-        str(ffmpeg.path), *COMMON, *input_args(files[0]), *input_args(files[1]), "-filter_complex",
+        str(ffmpeg.path),
+        *COMMON,
+        *input_args(files[0]),
+        *input_args(files[1]),
+        "-filter_complex",
         f"[0:v][1:v]libvmaf=log_fmt=json:log_path={SCORE_LOG}"
         f":{model_option(teacher)}:n_threads=1:shortest=1:repeatlast=0",
-        "-f", "null", "-",
-    ]  # fmt: skip
+        "-f",
+        "null",
+        "-",
+    ]
     processes.run(argv, tried=f"scoring the golden pair {pair.name}", timeout=120, cwd=scratch)
     for file in files:
         file.path.unlink()
@@ -131,6 +142,9 @@ def check(ffmpeg: Ffmpeg, *, teacher: Teacher, processes: Processes) -> Scorer:
             return score_pair(ffmpeg, pair, teacher=model, processes=processes, scratch=folder)
 
         return proof.prove(
-            score, name=f"ffmpeg {ffmpeg.version}, {ffmpeg.origin}", backend=BACKEND, teacher=teacher,
+            score,
+            name=f"ffmpeg {ffmpeg.version}, {ffmpeg.origin}",
+            backend=BACKEND,
+            teacher=teacher,
             hint="Leave --ffmpeg out to use the bundled one.",
-        )  # fmt: skip
+        )

@@ -36,9 +36,13 @@ class Pair:
     def geometry(self) -> Geometry:
         frames, height, width = self.reference.shape
         return Geometry(
-            width=width, height=height, pix_fmt="yuv420p" if self.bits == 8 else f"yuv420p{self.bits}le",
-            range="tv", fps=Fraction(25), frames=frames,
-        )  # fmt: skip
+            width=width,
+            height=height,
+            pix_fmt="yuv420p" if self.bits == 8 else f"yuv420p{self.bits}le",
+            range="tv",
+            fps=Fraction(25),
+            frames=frames,
+        )
 
 
 def _checkerboard(frames: int, shift: int) -> Plane:

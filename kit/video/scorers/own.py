@@ -102,8 +102,9 @@ def tool_in(place: Path) -> Path | None:
     if (found := sha256_file(tool)) != record.sha256:
         raise PrerequisiteFailed(
             f"binaries/{place.name}/{TOOL} is not the file that was added: its SHA-256 is {found}, "
-            f"{RECORD} has {record.sha256}", hint=hint,
-        )  # fmt: skip
+            f"{RECORD} has {record.sha256}",
+            hint=hint,
+        )
     return tool
 
 
@@ -136,9 +137,13 @@ def locate(tool: Path, *, ffmpeg: Ffmpeg, processes: Processes, backend: str = "
     """
     place = f"binaries/{tool.parent.name}"
     return vmaf_tool.locate(
-        tool, origin=place, ffmpeg=ffmpeg, processes=processes, backend=backend,
+        tool,
+        origin=place,
+        ffmpeg=ffmpeg,
+        processes=processes,
+        backend=backend,
         instead=f"Remove {place} to use ffmpeg's filter, or give another tool with --vmaf-bin.",
-    )  # fmt: skip
+    )
 
 
 def add(path: Path, place: Path, *, ffmpeg: Ffmpeg, processes: Processes) -> Record:
@@ -211,11 +216,17 @@ def _proven(tool: VmafTool, tag: str, processes: Processes) -> Record:
         except PrerequisiteFailed as error:
             not_proven["cuda"] = processes.redact(error.message)
     return Record(
-        sha256=sha256_file(tool.path), size=tool.path.stat().st_size, version=tool.version,
-        libvmaf_version=proofs["cpu"].version, platform=tag, golden_version=golden.GOLDEN_VERSION,
-        backends={name: dict(proof.golden) for name, proof in proofs.items()}, not_proven=not_proven,
-        kit_version=__version__, added_at_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    )  # fmt: skip
+        sha256=sha256_file(tool.path),
+        size=tool.path.stat().st_size,
+        version=tool.version,
+        libvmaf_version=proofs["cpu"].version,
+        platform=tag,
+        golden_version=golden.GOLDEN_VERSION,
+        backends={name: dict(proof.golden) for name, proof in proofs.items()},
+        not_proven=not_proven,
+        kit_version=__version__,
+        added_at_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
 
 
 def _on_cuda(tool: VmafTool, processes: Processes) -> Scorer:

@@ -36,14 +36,22 @@ def check_alike(reference: SourceFile, distorted: SourceFile, *, scale: bool = F
 
 
 def _told(geometry: Geometry) -> str:
-    return (f"{geometry.width}x{geometry.height} {geometry.pix_fmt}, range {geometry.range}, {geometry.fps} fps, "
-            f"{geometry.frames} frames")  # fmt: skip
+    return (
+        f"{geometry.width}x{geometry.height} {geometry.pix_fmt}, range {geometry.range}, {geometry.fps} fps, "
+        f"{geometry.frames} frames"
+    )
 
 
 def extract(
-    scorer: CellScorer, reference: SourceFile, distorted: SourceFile, *, processes: Processes, threads: int,
-    teacher: Teacher = teachers.CANONICAL, scale: bool = False,
-) -> log.Scores:  # fmt: skip
+    scorer: CellScorer,
+    reference: SourceFile,
+    distorted: SourceFile,
+    *,
+    processes: Processes,
+    threads: int,
+    teacher: Teacher = teachers.CANONICAL,
+    scale: bool = False,
+) -> log.Scores:
     """Features of every frame, and the teacher's score.
 
     Args:
@@ -62,8 +70,9 @@ def extract(
         stderr = processes.run_together(
             scorer.pair_commands(reference, distorted, teacher, scorer_threads=threads),
             tried=f"scoring {distorted.path.name} against {reference.path.name}",
-            limit=Patience(idle=STALL_TIMEOUT), cwd=scratch,
-        )  # fmt: skip
+            limit=Patience(idle=STALL_TIMEOUT),
+            cwd=scratch,
+        )
         scores = scorer.scores(scratch, stderr)
         decoded = len(stats_column((scratch / DECODED_STATS).read_text(encoding="ascii"), 0))
     expected = reference.geometry.frames

@@ -17,7 +17,7 @@ from kit.core.errors import PrerequisiteFailed, ToolFailed
 from kit.core.values import Scorer, SourceFile, Teacher
 from kit.system.fsio import scratch_folder
 from kit.system.proc import Command, Processes
-from kit.video.ffmpeg import (  # fmt: skip
+from kit.video.ffmpeg import (
     COMMON,
     DECODED_STATS,
     SCORE_LOG,
@@ -89,20 +89,40 @@ class VmafTool:
         geometry, settings = work.file.geometry, work.settings
         ffmpeg = [str(self.ffmpeg.path), *COMMON]
         decode = [
-            *ffmpeg, *stream_input(settings), "-filter_complex",
-            f"[0:v:0]{distorted_filters(geometry, settings)}[d]", "-map", "[d]",
-            "-stats_enc_pre", DECODED_STATS, "-stats_enc_pre_fmt", "{n}", *_Y4M, DISTORTED,
-        ]  # fmt: skip
+            *ffmpeg,
+            *stream_input(settings),
+            "-filter_complex",
+            f"[0:v:0]{distorted_filters(geometry, settings)}[d]",
+            "-map",
+            "[d]",
+            "-stats_enc_pre",
+            DECODED_STATS,
+            "-stats_enc_pre_fmt",
+            "{n}",
+            *_Y4M,
+            DISTORTED,
+        ]
         read = [
-            *ffmpeg, *input_args(work.file), "-filter_complex",
-            f"[0:V:0]{reference_filters(geometry, settings)}[r]", "-map", "[r]", *_Y4M, REFERENCE,
-        ]  # fmt: skip
+            *ffmpeg,
+            *input_args(work.file),
+            "-filter_complex",
+            f"[0:V:0]{reference_filters(geometry, settings)}[r]",
+            "-map",
+            "[r]",
+            *_Y4M,
+            REFERENCE,
+        ]
         encode = encode_command(encoding, work.file, settings, device=work.device, keep=work.keep)
         return (
-            Command(argv=encode, feeds=True), Command(argv=decode), Command(argv=read),
-            Command(argv=self._argv(work.teacher, "--reference", REFERENCE, "--distorted", DISTORTED,
-                                    threads=work.scorer_threads)),
-        )  # fmt: skip
+            Command(argv=encode, feeds=True),
+            Command(argv=decode),
+            Command(argv=read),
+            Command(
+                argv=self._argv(
+                    work.teacher, "--reference", REFERENCE, "--distorted", DISTORTED, threads=work.scorer_threads
+                )
+            ),
+        )
 
     def pair_commands(
         self, reference: SourceFile, distorted: SourceFile, teacher: Teacher, *, scorer_threads: int
@@ -111,13 +131,23 @@ class VmafTool:
         counted = ("-stats_enc_pre", DECODED_STATS, "-stats_enc_pre_fmt", "{n}")
         scaled = distorted_source_filters(distorted.geometry, reference.geometry)
         reads = [
-            [str(self.ffmpeg.path), *COMMON, *input_args(file), "-filter_complex",
-             f"[0:V:0]{filters}[o]", "-map", "[o]", *counting, *_Y4M, pipe]
+            [
+                str(self.ffmpeg.path),
+                *COMMON,
+                *input_args(file),
+                "-filter_complex",
+                f"[0:V:0]{filters}[o]",
+                "-map",
+                "[o]",
+                *counting,
+                *_Y4M,
+                pipe,
+            ]
             for file, filters, counting, pipe in (
                 (distorted, scaled, counted, DISTORTED),
                 (reference, source_filters(reference.geometry), (), REFERENCE),
             )
-        ]  # fmt: skip
+        ]
         compare = self._argv(teacher, "--reference", REFERENCE, "--distorted", DISTORTED, threads=scorer_threads)
         return (*(Command(argv=read) for read in reads), Command(argv=compare))
 
@@ -144,8 +174,16 @@ class VmafTool:
             name = f"{option.lstrip('-')}.yuv"
             golden.write_clip(scratch / name, luma, pair.bits)
             inputs += [option, name]
-        inputs += ["--width", str(geometry.width), "--height", str(geometry.height),
-                   "--pixel_format", "420", "--bitdepth", str(pair.bits)]  # fmt: skip
+        inputs += [
+            "--width",
+            str(geometry.width),
+            "--height",
+            str(geometry.height),
+            "--pixel_format",
+            "420",
+            "--bitdepth",
+            str(pair.bits),
+        ]
         (scratch / SCORE_LOG).unlink(missing_ok=True)
         done = processes.run(
             self._argv(teacher, *inputs), tried=f"scoring the golden pair {pair.name}", timeout=120, cwd=scratch
@@ -219,8 +257,15 @@ def locate(
     listed = usage.stdout.decode("utf-8", "replace") + usage.stderr
     if not re.fullmatch(r"[\w.+-]{1,60}", word) or "--distorted" not in listed:
         raise PrerequisiteFailed(f"vmaf tool ({origin}): {path} answers like another program", hint=instead)
-    return VmafTool(path=path, version=word, origin=origin, ffmpeg=ffmpeg, masks_gpu="--gpumask" in listed,
-                    backend=backend, instead=instead)  # fmt: skip
+    return VmafTool(
+        path=path,
+        version=word,
+        origin=origin,
+        ffmpeg=ffmpeg,
+        masks_gpu="--gpumask" in listed,
+        backend=backend,
+        instead=instead,
+    )
 
 
 def check(tool: VmafTool, *, teacher: Teacher, processes: Processes) -> Scorer:

@@ -91,9 +91,12 @@ def _entry(file: SourceFile, cache: Path, kind: str) -> tuple[Path, dict[str, ob
     stat = file.path.stat()
     path = str(file.path.resolve())
     facts: dict[str, object] = {
-        "version": _CACHE_VERSION, "path": path, "size": stat.st_size,
-        "mtime_ns": stat.st_mtime_ns, "promised": identity_header(file.geometry).decode(),
-    }  # fmt: skip
+        "version": _CACHE_VERSION,
+        "path": path,
+        "size": stat.st_size,
+        "mtime_ns": stat.st_mtime_ns,
+        "promised": identity_header(file.geometry).decode(),
+    }
     return cache / kind / f"{hashlib.sha256(os.fsencode(path)).hexdigest()}.json", facts
 
 

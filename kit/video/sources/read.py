@@ -141,11 +141,16 @@ def _first_header(path: Path, tools: Tools) -> RawFormat:
     except ToolFailed as error:
         wrong_format = "yuv4mpeg can only handle" in error.stderr_tail
         raise BadInput(
-            f"{path.name}: " + ("its pixel format is not 4:2:0, 4:2:2 or 4:4:4 YUV of 8, 10 or 12 bits"
-                                if wrong_format else f"cannot be decoded\n    {_cause(error.stderr_tail)}"),
+            f"{path.name}: "
+            + (
+                "its pixel format is not 4:2:0, 4:2:2 or 4:4:4 YUV of 8, 10 or 12 bits"
+                if wrong_format
+                else f"cannot be decoded\n    {_cause(error.stderr_tail)}"
+            ),
             hint="Convert it losslessly first, e.g. ffmpeg -i IN -pix_fmt yuv420p -c:v ffv1 OUT.mkv"
-            if wrong_format else _READ_AGAIN,
-        ) from error  # fmt: skip
+            if wrong_format
+            else _READ_AGAIN,
+        ) from error
     fmt = parse_y4m_header(done.stdout.split(b"\n", 1)[0], path.name)
     return replace(fmt, fps=exact_rate(fmt.fps))
 
