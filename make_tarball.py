@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from kit import __version__  # noqa: E402 - the kit is beside this file
 from kit.core import exits  # noqa: E402
-from kit.core.errors import BadInput, KitError, Wanting  # noqa: E402
+from kit.core.errors import BadInput, CheckFailed, KitError  # noqa: E402
 from kit.system.archive import Member, write_tar_gz  # noqa: E402
 from kit.system.fsio import atomic_path  # noqa: E402
 
@@ -51,7 +51,7 @@ def unpacked(root: Path) -> list[Member]:
     """The files an unpacked kit came with.
 
     Raises:
-        Wanting: a file is missing or has changed.
+        CheckFailed: a file is missing or has changed.
     """
     members, problems = [], []
     for line in (root / LIST).read_text(encoding="utf-8").splitlines():
@@ -63,7 +63,7 @@ def unpacked(root: Path) -> list[Member]:
             mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
             members.append(Member(name=name, data=path.read_bytes(), mode=mode))
     if problems:
-        raise Wanting(
+        raise CheckFailed(
             f"{len(problems)} files are missing or changed: {', '.join(problems)}", hint="Unpack the kit again."
         )
     return members
@@ -86,7 +86,7 @@ def pack(root: Path, target: Path, mtime: int) -> int:
 
     Raises:
         BadInput: there is neither a git checkout nor a list to go by.
-        Wanting: the tarball came out larger than ``SIZE_LIMIT`` bytes.
+        CheckFailed: the tarball came out larger than ``SIZE_LIMIT`` bytes.
     """
     if (root / LIST).is_file():
         members = unpacked(root)
@@ -104,7 +104,7 @@ def pack(root: Path, target: Path, mtime: int) -> int:
             mtime=mtime,
         )
         if temporary.stat().st_size > SIZE_LIMIT:
-            raise Wanting(f"the tarball has {temporary.stat().st_size} bytes, at most {SIZE_LIMIT} are allowed")
+            raise CheckFailed(f"the tarball has {temporary.stat().st_size} bytes, at most {SIZE_LIMIT} are allowed")
     return len(members)
 
 

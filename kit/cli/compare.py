@@ -45,9 +45,9 @@ def _sides(bundles: tuple[Path, ...], scratch: Path) -> list[Side]:
     """Every bundle, verified.
 
     Raises:
-        Wanting: one is not valid, or has no figures.
+        CheckFailed: one is not valid, or has no figures.
     """
-    from kit.core.errors import Wanting
+    from kit.core.errors import CheckFailed
     from kit.verify.bundle import unpacked, valid
     from kit.verify.compare import Side
     from kit.verify.replay import ReceivedRun
@@ -58,7 +58,7 @@ def _sides(bundles: tuple[Path, ...], scratch: Path) -> list[Side]:
         place = scratch / str(number)
         found = valid(path, place, processes)
         if found.verdict not in ("PROMOTE", "HOLD"):
-            raise Wanting(f"{path} has no figures: its verdict is {found.verdict or 'none'}", hint="Leave it out.")
+            raise CheckFailed(f"{path} has no figures: its verdict is {found.verdict or 'none'}", hint="Leave it out.")
         seen = ReceivedRun(unpacked(place))
         sides.append(
             Side(

@@ -67,11 +67,11 @@ def _verified(path: Path, scratch: Path) -> Path:
     """The run folder of a bundle.
 
     Raises:
-        Wanting: it is not valid, or has no verdict.
+        CheckFailed: it is not valid, or has no verdict.
     """
-    from kit.core.errors import Wanting
+    from kit.core.errors import CheckFailed
     from kit.verify.bundle import unpacked, valid
 
     if valid(path, scratch, session_for().processes).verdict is None:
-        raise Wanting(f"{path} has no verdict: it is a shard alone", hint="`corpus info` shows what a shard holds.")
+        raise CheckFailed(f"{path} has no verdict: it is a shard alone", hint="`corpus info` shows what a shard holds.")
     return unpacked(scratch)

@@ -13,7 +13,7 @@ from kit.cluster.choice import Choice
 from kit.cluster.client import Cluster
 from kit.cluster.maker import Job
 from kit.cluster.offer import Offer
-from kit.core.errors import DiskFull, PrerequisiteFailed, Wanting
+from kit.core.errors import CheckFailed, DiskFull, PrerequisiteFailed
 from kit.core.values import Cell, Source
 from kit.corpus.make.diskwait import DiskWait, need
 from kit.corpus.make.keep import keep
@@ -182,7 +182,7 @@ def _kept(cell: Cell, came: Any, bench: Bench, disk: DiskWait, golden: Mapping[s
         return reply.failure_of(came["failed"], cell)
     try:
         rows, observation = reply.rows_of(came, cell, bench.corpus)
-    except Wanting as error:
+    except CheckFailed as error:
         return reply.failed(cell, error.message)
     reply.check_golden(observation["box"], came["golden"], golden)
     full: DiskFull | None = None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kit.core import contract
-from kit.core.errors import PrerequisiteFailed, Wanting
+from kit.core.errors import CheckFailed, PrerequisiteFailed
 from kit.core.values import Cell
 from kit.corpus.make.produce import geometry_facts
 from kit.corpus.store import cellfile
@@ -45,14 +45,14 @@ def rows_of(reply: Mapping[str, Any], cell: Cell, corpus: str) -> tuple[CellRows
     """The rows of a cell and what was observed while it was made.
 
     Raises:
-        Wanting: this is not the cell that was asked for, or it is damaged.
+        CheckFailed: this is not the cell that was asked for, or it is damaged.
     """
     try:
         rows = cellfile.parse(reply["parquet"], cell.name)
         (observation,) = json.loads(reply["observed"])["observations"]
         answered = all(isinstance(answer, float) for answer in reply["golden"].values())
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise Wanting(f"what came back cannot be used: {error!r}") from error
+        raise CheckFailed(f"what came back cannot be used: {error!r}") from error
     labels = {
         "cell_key": cell.key,
         "src": cell.source.label,
@@ -74,13 +74,13 @@ def rows_of(reply: Mapping[str, Any], cell: Cell, corpus: str) -> tuple[CellRows
     wrong = _differing(labels, {**rows.labels, "cq": rows.cq, "frames": len(rows.vmaf)})
     wrong += _differing(facts, {**rows.facts, "schema_version": contract.SCHEMA_VERSION})
     if wrong:
-        raise Wanting(f"what came back is another cell: {', '.join(wrong)} differ")
+        raise CheckFailed(f"what came back is another cell: {', '.join(wrong)} differ")
     size = rows.facts["encoded_bytes"]
     if type(size) is not int or size <= 0:
-        raise Wanting(f"what came back has {size} encoded bytes")
+        raise CheckFailed(f"what came back has {size} encoded bytes")
     well_formed = answered and isinstance(observation, dict) and observation.keys() == _OBSERVED.keys()
     if not well_formed or not all(isinstance(observation[name], kind) for name, kind in _OBSERVED.items()):
-        raise Wanting("what came back does not tell how it was made")
+        raise CheckFailed("what came back does not tell how it was made")
     return rows, observation
 
 

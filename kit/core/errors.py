@@ -8,7 +8,7 @@
     ├── SetupFailed                 2  the environment could not be made
     ├── ToolFailed                  2  a process did not do what it was started for
     ├── InvalidEvidence             3  the evidence allows neither PROMOTE nor HOLD
-    ├── Wanting                     3  something was checked and found wanting
+    ├── CheckFailed                     3  something was checked and found wanting
     ├── DiskFull                    4  no space left; what was finished is kept
     ├── ExportFailed               70  a model that was made is not what it should be
     ├── PageFailed                 70  the report page of a run could not be made
@@ -130,7 +130,7 @@ class InvalidEvidence(KitError):
         self.problems = tuple(problems)
 
 
-class Wanting(KitError):
+class CheckFailed(KitError):
     """A check that ran to its end and found something wanting."""
 
     exit_code = exits.INVALID

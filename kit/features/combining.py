@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from kit.core import contract
-from kit.core.errors import BadInput, Several, Wanting
+from kit.core.errors import BadInput, CheckFailed, Several
 from kit.features import table
 from kit.features.table import FeatureTable
 
@@ -55,7 +55,7 @@ def combine(tables: Mapping[str, FeatureTable], *, fill_missing: bool) -> Combin
         fill_missing: a feature that an input lacks is NaN there.
 
     Raises:
-        Wanting: the teachers differ.
+        CheckFailed: the teachers differ.
         Several: an input lacks a feature, and it is not to be filled.
     """
     _same_teacher(tables)
@@ -92,7 +92,7 @@ def _same_teacher(tables: Mapping[str, FeatureTable]) -> None:
     first, *others = (teacher and teacher.identity for teacher in teachers.values())
     if any(other != first for other in others):
         told = ", ".join(f"{name}: {teacher or 'not told'}" for name, teacher in teachers.items())
-        raise Wanting(
+        raise CheckFailed(
             f"the inputs have scores of several teachers ({told})", hint="Extract them with the same --teacher."
         )
 

@@ -153,7 +153,7 @@ def gathered(results: Sequence[Result], *, corpus: str, teacher: str) -> table.F
 
     Raises:
         BadInput: pairs have other features than the others.
-        Wanting: rows cannot be.
+        CheckFailed: rows cannot be.
     """
     names = results[0].measured.names
     parts = []

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit.core.errors import BadInput, Missing, Wanting
+from kit.core.errors import BadInput, CheckFailed, Missing
 from kit.features import table
 from kit.features.table import FeatureTable
 from kit.system.ui import counted
@@ -135,7 +135,7 @@ def join(features: FeatureTable, scores: Sequence[tuple[_Key, float]], rule: Rul
     """Give every frame of a clip its score; clips without one are left out.
 
     Raises:
-        Wanting: no clip has a score.
+        CheckFailed: no clip has a score.
     """
     lines = Counter(key for key, _ in scores)
     value_of = {key: value for key, value in scores if lines[key] == 1}
@@ -152,7 +152,7 @@ def join(features: FeatureTable, scores: Sequence[tuple[_Key, float]], rule: Rul
         mos[rows] = value_of[clip_key]
     if not used:
         example = next(iter(lines), ())
-        raise Wanting(
+        raise CheckFailed(
             f"none of {counted(len(unmatched), 'clip')} has one of {counted(len(lines), 'score')}: a clip "
             f"is called {unmatched[0]}, a score {_shown(rule, example)}",
             hint="Mend --on or --pattern so that both give the same text.",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from kit.core import contract
 from kit.core.canon import canonical_json, sha256_json
-from kit.core.errors import BadInput, Missing, Wanting
+from kit.core.errors import BadInput, CheckFailed, Missing
 from kit.core.values import Teacher
 from kit.corpus.merge.labels import components
 from kit.corpus.store import shard as shards
@@ -91,7 +91,7 @@ class FeatureTable:
 
         Raises:
             BadInput: a feature of the six is not there, or the target is not.
-            Wanting: a value of them is not finite.
+            CheckFailed: a value of them is not finite.
         """
         if lacking := [name for name in (*contract.FEATURES, target) if name not in self.frame]:
             raise BadInput(
@@ -103,14 +103,14 @@ class FeatureTable:
             values = numbers.to_numpy(np.float32)
         if (holes := numbers.isna()).any(axis=None):
             rows, lacking = holes.any(axis=1), numbers.columns[holes.any()]
-            raise Wanting(
+            raise CheckFailed(
                 f"{int(rows.sum())} of {counted(len(self), 'row')} without a value of {', '.join(lacking)}, "
                 f"the first: {_named(self.frame[rows])}",
                 hint="Put the tables together again with `combine`, without --fill-missing and without those "
                 "that lack it.",
             )
         if (wrong := np.isinf(values).any(axis=1)).any():
-            raise Wanting(
+            raise CheckFailed(
                 f"a value of {', '.join(numbers.columns)} is too large for 32 bits: {_named(self.frame[wrong])}",
                 hint=_HINT,
             )
@@ -213,7 +213,7 @@ def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTab
         what: how an error calls them.
 
     Raises:
-        Wanting: no row, a key twice, frames of a clip that are not 0, 1, 2, …, a ``vmaf`` that is no score, an infinite
+        CheckFailed: no row, a key twice, frames of a clip that are not 0, 1, 2, …, a ``vmaf`` that is no score, an infinite
             feature, a ``mos`` or ``fold`` that differs within a clip, several teachers, or a source of a corpus in two
             groups.
     """
@@ -225,14 +225,14 @@ def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTab
         if name in ordered:  # a null is a null, whatever it was read from: content has one hash
             ordered[name] = ordered[name].astype(object).where(ordered[name].notna(), None)
     if problem := _wrong_order(ordered):
-        raise Wanting(f"{what}: {problem}")
+        raise CheckFailed(f"{what}: {problem}")
     kinds = dict.fromkeys((*features, *TARGETS), np.float64) | {"frame_index": np.int32}
     ordered = ordered.astype({name: kind for name, kind in kinds.items() if name in ordered})
     if len(_teachers(ordered)) == 1:  # a file is its content, whatever its name
         ordered["teacher"] = ordered["teacher"].min() if ordered["teacher"].notna().all() else None
     table = FeatureTable(frame=ordered, features=tuple(features), united=_united(ordered))
     if problem := _wrong_value(table) or _contradiction(table.frame):
-        raise Wanting(f"{what}: {problem}")
+        raise CheckFailed(f"{what}: {problem}")
     return table
 
 
@@ -332,7 +332,7 @@ def read(path: Path) -> FeatureTable:
     Raises:
         Missing: there is nothing.
         BadInput: it is no feature table.
-        Wanting: it is one whose rows cannot be, or are not those that it was written with.
+        CheckFailed: it is one whose rows cannot be, or are not those that it was written with.
     """
     if path.is_dir():
         return of_shard(shards.read_manifest(shard_folder(path)), str(path))
@@ -350,7 +350,7 @@ def read(path: Path) -> FeatureTable:
     found = _of_file(frame, path)
     promised = facts.get("table_sha256") if isinstance(facts, dict) else "none"
     if promised not in (None, found.sha256):
-        raise Wanting(
+        raise CheckFailed(
             f"{path} is damaged: it was written with rows of the hash {promised}, and holds {found.sha256}",
             hint="Make it again, or take another copy. To change rows on purpose, write a new Parquet file "
             "without the metadata of this one.",
@@ -363,7 +363,7 @@ def _of_file(frame: pd.DataFrame, path: Path) -> FeatureTable:
     if lacking := [name for name in (*LABELS, "vmaf") if name not in (*frame, GROUP, CONTENT)]:
         raise BadInput(f"{path} is no feature table: it has no column {', '.join(lacking)}", hint=_HINT)
     if not len(frame):
-        raise Wanting(f"{path}: there is no row", hint=_HINT)
+        raise CheckFailed(f"{path}: there is no row", hint=_HINT)
     features = tuple(name for name in frame.columns if name not in {*TEXTS, *KEY, *TARGETS, FOLD})
     if FOLD in frame and pd.api.types.is_integer_dtype(frame[FOLD]):  # as other tools number them
         frame[FOLD] = frame[FOLD].astype(str)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.core import contract
-from kit.core.errors import BadInput, Wanting
+from kit.core.errors import BadInput, CheckFailed
 from kit.core.values import Teacher
 from kit.features.table import FOLD, GROUP, TEXTS, FeatureTable
 from kit.heads.fit import facts_of
@@ -35,7 +35,7 @@ def evaluate(model: ModelFile, table: FeatureTable, target: str) -> dict[str, ob
 
     Raises:
         BadInput: the model does not fit the table, or the table lacks the column.
-        Wanting: a value is not finite, or fewer than three clips have a subjective score.
+        CheckFailed: a value is not finite, or fewer than three clips have a subjective score.
     """
     scores = predicted(model, table)
     if target == "mos":
@@ -95,7 +95,7 @@ def predicted(model: ModelFile, table: FeatureTable) -> Values:
 
     Raises:
         BadInput: it looks at the codec block, which no table holds, or was fitted to another teacher's scores.
-        Wanting: a value is not finite.
+        CheckFailed: a value is not finite.
     """
     if model.codec_aware:
         raise BadInput(
@@ -123,14 +123,14 @@ def against_mos(scores: Values, table: FeatureTable, *, what: str) -> dict[str, 
 
     Raises:
         BadInput: the table has no subjective scores.
-        Wanting: fewer than three clips have one.
+        CheckFailed: fewer than three clips have one.
     """
     if "mos" not in table.frame:
         raise BadInput("the table holds no subjective scores", hint="`join-mos` adds them.")
     mos = table.frame["mos"].to_numpy(np.float64)
     pairs = [(scores[rows].mean(), mos[rows][0]) for _, rows in table.clips() if np.isfinite(mos[rows][0])]
     if len(pairs) < 3:
-        raise Wanting(
+        raise CheckFailed(
             f"{len(pairs)} of these clips have a subjective score, a correlation needs at least three",
             hint="Join the scores of more clips with `join-mos`, or take more rows by --split.",
         )

@@ -11,7 +11,7 @@ from typing import Any
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from kit.core import contract
-from kit.core.errors import BadInput, Missing, Wanting
+from kit.core.errors import BadInput, CheckFailed, Missing
 from kit.heads import card, export, ship_gate
 from kit.models.model_file import ModelFile, open_model
 from kit.models.registry import FILES, models, refuse_overwrite
@@ -55,7 +55,7 @@ def register(asked: Asked, session: Session) -> tuple[dict[str, Any], dict[str, 
         BadInput: the id or license is none, the id is taken in this registry or another one beside it, or a file of
             that name is there already.
         Missing: there is no report, or no sidecar.
-        Wanting: the model has not passed, or a file is another than its sidecar, the report or the registry says.
+        CheckFailed: the model has not passed, or a file is another than its sidecar, the report or the registry says.
     """
     if not _ID.fullmatch(asked.id):
         raise BadInput(f"--id: {asked.id!r} is not 1 to 80 lower-case letters, digits and _")
@@ -91,7 +91,7 @@ def register(asked: Asked, session: Session) -> tuple[dict[str, Any], dict[str, 
         whole = {"schema_version": REGISTRY_VERSION, "models": [*listed, line]}
         for schema, document in ((export.SCHEMA, described), ("registry", whole)):
             if problems := validation.problems(schema, document):
-                raise Wanting(f"the {schema} of {asked.id} would not be as its schema says: {problems[0]}")
+                raise CheckFailed(f"the {schema} of {asked.id} would not be as its schema says: {problems[0]}")
         write_bytes(folder / line["onnx"], asked.model.read_bytes())
         write_json(folder / f"{asked.id}.json", described)
         write_bytes(folder / f"{asked.id}.md", card.markdown(described, line).encode())
@@ -134,7 +134,7 @@ def passed(path: Path, model: ModelFile) -> dict[str, Any]:
     """The report of ``validate``, once it has been found to be about this model, and to say that it passed.
 
     Raises:
-        Missing: there is none. BadInput: it is no such report. Wanting: it is another model's, or says no.
+        Missing: there is none. BadInput: it is no such report. CheckFailed: it is another model's, or says no.
     """
     if not path.is_file():
         raise Missing(
@@ -144,13 +144,13 @@ def passed(path: Path, model: ModelFile) -> dict[str, Any]:
     if problems := validation.problems(ship_gate.SCHEMA, report):
         raise BadInput(f"{path.name} is no report of `validate`: {problems[0]}")
     if report["model"]["sha256"] != model.sha256:
-        raise Wanting(
+        raise CheckFailed(
             f"{path.name} is about a model with SHA-256 {report['model']['sha256'][:16]}…, {model.path.name} "
             f"has {model.sha256[:16]}…",
             hint="Validate this one.",
         )
     if not report["passed"]:
-        raise Wanting(
+        raise CheckFailed(
             f"{model.path.name} has not passed: {'; '.join(report['reasons'])}",
             hint="What fails validation is not registered.",
         )
@@ -167,13 +167,13 @@ def _listed(registry: Path, name: str) -> list[dict[str, Any]]:
     """The models of a registry, once their files have been found to be what it says; none where there is no registry.
 
     Raises:
-        BadInput: it is no registry, or the id is taken. Wanting: a file is not what it says.
+        BadInput: it is no registry, or the id is taken. CheckFailed: a file is not what it says.
     """
     listed = models(registry)
     for line in listed:
         file = registry.parent / line["onnx"]
         if not file.is_file() or sha256_file(file) != line["sha256"]:
-            raise Wanting(
+            raise CheckFailed(
                 f"{file.name} is not the file that {registry.name} lists as {line['id']}",
                 hint="Put back what was registered: others rely on it.",
             )

@@ -12,7 +12,7 @@ import numpy as np
 from onnxruntime import InferenceSession, NodeArg
 
 from kit.core import contract
-from kit.core.errors import BadInput, Wanting
+from kit.core.errors import BadInput, CheckFailed
 from kit.models import runtime
 from kit.models.external_data import outside
 from kit.models.runtime import Floats
@@ -81,17 +81,17 @@ class ModelFile:
             features: float32 [n, 6], raw; codec: float32 [n, 18], left alone by a model that does not take it.
 
         Raises:
-            Wanting: a value is not finite, or there is not one for each row.
+            CheckFailed: a value is not finite, or there is not one for each row.
         """
         computed = runtime.compute(self.session, features, codec)
         found = {name: values.reshape(-1) for name, values in computed.items()}  # an older model may give a column
         for name, values in found.items():
             if len(values) != len(features):
-                raise Wanting(
+                raise CheckFailed(
                     f"{self.path.name} gives {len(values)} values of {name} for {len(features)} rows", hint=_HINT
                 )
             if bad := int(np.count_nonzero(~np.isfinite(values))):
-                raise Wanting(f"{self.path.name} gives {bad} values of {name} that are not finite", hint=_HINT)
+                raise CheckFailed(f"{self.path.name} gives {bad} values of {name} that are not finite", hint=_HINT)
         return found[self.outputs[0]], found.get(contract.SPREAD_OUTPUT)
 
 
@@ -103,7 +103,7 @@ def open_model(path: Path, option: str = "--model") -> ModelFile:
 
     Raises:
         BadInput: it is not there, is no model, or has other inputs and outputs than the kit's; or the sidecar is none.
-        Wanting: the sidecar describes another file.
+        CheckFailed: the sidecar describes another file.
     """
     try:
         data = path.read_bytes()
@@ -144,7 +144,7 @@ def baseline_model(path: Path) -> ModelFile:
     """The model that a new ensemble is compared with; it keeps the rules of the models that the kit exports.
 
     Raises:
-        BadInput: it cannot be loaded, or breaks a rule; Wanting: the sidecar describes another file.
+        BadInput: it cannot be loaded, or breaks a rule; CheckFailed: the sidecar describes another file.
     """
     from kit.models.graph_format import format_problems  # late: onnx takes its time, and `score` does without
 
@@ -162,9 +162,9 @@ def _sidecar(path: Path, digest: str, schema: str, *, codec_aware: bool) -> Mapp
     if problems := validation.problems(schema, value):
         raise BadInput(f"{path.name} is not the sidecar of a model: {problems[0]}", hint=_AGAIN)
     if value["sha256"] != digest:
-        raise Wanting(
+        raise CheckFailed(
             f"{path.name} describes a model with SHA-256 {value['sha256']}, the one beside it has {digest}", hint=_AGAIN
         )
     if value["codec_aware"] != codec_aware:
-        raise Wanting(f"{path.name}: codec_aware is {value['codec_aware']}, the graph says otherwise", hint=_AGAIN)
+        raise CheckFailed(f"{path.name}: codec_aware is {value['codec_aware']}, the graph says otherwise", hint=_AGAIN)
     return dict(value)

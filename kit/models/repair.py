@@ -11,7 +11,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from kit.core.errors import BadInput, Missing, Wanting
+from kit.core.errors import BadInput, CheckFailed, Missing
 from kit.models import runtime
 from kit.models.external_data import Outside, is_outside, outside, place, tensors
 from kit.models.registry import refuse_overwrite
@@ -36,7 +36,7 @@ def repair(path: Path, data: Path | None, out: Path) -> Outside:
 
     Raises:
         Missing, BadInput: the model holds everything itself or cannot be read, or nothing tells where the weights are.
-        Wanting: they do not fit the model, or the copy is none that onnxruntime takes.
+        CheckFailed: they do not fit the model, or the copy is none that onnxruntime takes.
     """
     refuse_overwrite([out], [path, *path.parent.glob("*.data"), *([] if data is None else [data])])
     content = _read(path, "the model")
@@ -46,13 +46,15 @@ def repair(path: Path, data: Path | None, out: Path) -> Outside:
     weights = _read(_place(path, found, data), "--data")
     end = max(_take_in(tensor, weights, path.name) for tensor in tensors(model) if is_outside(tensor))
     if len(weights) - end >= _ALIGNMENT or any(weights[end:]):
-        raise Wanting(f"{path.name}: its weights end at byte {end}, the file has {len(weights)}", hint=_OTHERS)
+        raise CheckFailed(f"{path.name}: its weights end at byte {end}, the file has {len(weights)}", hint=_OTHERS)
     try:
         onnx.checker.check_model(model, full_check=True)
         content = model.SerializeToString(deterministic=True)
         runtime.open_session(content)
     except Exception as error:  # onnx and onnxruntime have no class of errors in common
-        raise Wanting(f"with these weights {path.name} is no valid model: {str(error)[:300]}", hint=_OTHERS) from error
+        raise CheckFailed(
+            f"with these weights {path.name} is no valid model: {str(error)[:300]}", hint=_OTHERS
+        ) from error
     write_bytes(out, content)
     return found
 
@@ -102,7 +104,7 @@ def _take_in(tensor: TensorProto, weights: bytes, model: str) -> int:
     length = _number(told.get("length", str(len(weights) - begin)), model)
     expected = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * math.prod(tensor.dims)
     if begin < 0 or length != expected or begin + length > len(weights):
-        raise Wanting(
+        raise CheckFailed(
             f"{model}: {tensor.name} should be {expected} bytes at byte {begin}; {length} are said to be "
             f"there, and the file has {len(weights)}",
             hint=_OTHERS,
@@ -112,7 +114,7 @@ def _take_in(tensor: TensorProto, weights: bytes, model: str) -> int:
     tensor.data_location = TensorProto.DEFAULT
     values = numpy_helper.to_array(tensor)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise Wanting(f"{model}: {tensor.name} would hold values that are not finite", hint=_OTHERS)
+        raise CheckFailed(f"{model}: {tensor.name} would hold values that are not finite", hint=_OTHERS)
     return begin + length
 
 
@@ -120,4 +122,4 @@ def _number(text: str, model: str) -> int:
     try:
         return int(text)
     except ValueError as error:
-        raise Wanting(f"{model} tells a place in its file of weights as {text!r:.40}", hint=_OTHERS) from error
+        raise CheckFailed(f"{model} tells a place in its file of weights as {text!r:.40}", hint=_OTHERS) from error

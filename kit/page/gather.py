@@ -133,7 +133,7 @@ def gather(folder: Path) -> Facts:
 
     Raises:
         Missing: it has no verdict, or lacks what its verdict is about.
-        BadInput, Wanting: a file cannot be read.
+        BadInput, CheckFailed: a file cannot be read.
     """
     words = layout.verdicts_in(folder)
     if not words:

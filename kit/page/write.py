@@ -20,7 +20,7 @@ def write(run: Path, out: Path) -> None:
     """Write page, Markdown and figures into a folder; the same run gives the same bytes.
 
     Raises:
-        Missing, BadInput, Wanting: the run folder does not hold what the page is about.
+        Missing, BadInput, CheckFailed: the run folder does not hold what the page is about.
     """
     facts = gather(run)
     head, parts = headline(facts.verdict), tuple(sections(facts))

@@ -25,7 +25,7 @@ def run(config: RunConfig, previous: None, session: Session) -> Shard:
 
     Raises:
         BadInput: there is none, it has another teacher than asked for, or the run folder has another corpus.
-        Wanting: a cell is damaged.
+        CheckFailed: a cell is damaged.
     """
     if config.corpus is None:
         raise BadInput("there is no corpus to adopt", hint="Give one with --corpus.")

@@ -41,7 +41,7 @@ def check(config: RunConfig) -> None:
     """Refuse a ``--baseline`` that cannot be used before anything is made.
 
     Raises:
-        BadInput, Wanting: as :func:`kit.models.model_file.baseline_model`.
+        BadInput, CheckFailed: as :func:`kit.models.model_file.baseline_model`.
     """
     _asked_baseline(config)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from kit import __version__
 from kit.core import contract, layout
-from kit.core.errors import Missing, Wanting
+from kit.core.errors import CheckFailed, Missing
 from kit.corpus.store import shard as shards
 from kit.options.provenance import utc_now
 from kit.options.resolve import RunConfig
@@ -32,7 +32,7 @@ def run(config: RunConfig, previous: Verdict | None, session: Session) -> Bundle
 
     Raises:
         Missing: a file that belongs in the bundle is not there.
-        Wanting: the archive, read back, differs from what was put in.
+        CheckFailed: the archive, read back, differs from what was put in.
     """
     word = previous.word if previous is not None else None
     seeds = previous.document["seeds"] if previous is not None else ()
@@ -60,7 +60,7 @@ def run(config: RunConfig, previous: Verdict | None, session: Session) -> Bundle
     with atomic_path(target) as temporary:
         write_tar_gz(temporary, packed, mtime=int(now.timestamp()))
         if list(read_hashes(temporary)) != expected:
-            raise Wanting("the bundle, read back, differs from the run folder", hint="Run `bundle` again.")
+            raise CheckFailed("the bundle, read back, differs from the run folder", hint="Run `bundle` again.")
     # last: a run with a manifest has come to its end
     write_json(config.out_dir / layout.MANIFEST, manifest)
     bundle = Bundle(path=target, size=target.stat().st_size, sha256=sha256_file(target), verdict=word)

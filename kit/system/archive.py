@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from kit.core.errors import Wanting
+from kit.core.errors import CheckFailed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def unpack_tar_gz(path: Path, folder: Path, *, limits: Limits = LIMITS) -> dict[
         Name to (size, SHA-256) of every file, in the archive's order.
 
     Raises:
-        Wanting: no whole archive, or one with a member that is no regular file, that has a name outside the folder,
+        CheckFailed: no whole archive, or one with a member that is no regular file, that has a name outside the folder,
             or the name of another one, or with more than the limits allow.
     """
     found: dict[str, tuple[int, str]] = {}
@@ -111,9 +111,9 @@ def unpack_tar_gz(path: Path, folder: Path, *, limits: Limits = LIMITS) -> dict[
                     tar.members.clear()  # type: ignore[attr-defined] # or it would keep every one of them
             stream.to_the_end()
     except _Refused as error:
-        raise Wanting(f"{path.name} is refused: {error}", hint=_ASK) from error
+        raise CheckFailed(f"{path.name} is refused: {error}", hint=_ASK) from error
     except _BROKEN as error:
-        raise Wanting(f"{path.name} is no whole tar.gz: {error}", hint=_ASK) from error
+        raise CheckFailed(f"{path.name} is no whole tar.gz: {error}", hint=_ASK) from error
     return found
 
 

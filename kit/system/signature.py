@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from kit.core import layout
-from kit.core.errors import BadInput, PrerequisiteFailed, ToolFailed, Wanting
+from kit.core.errors import BadInput, CheckFailed, PrerequisiteFailed, ToolFailed
 from kit.system.fsio import scratch_folder
 from kit.system.proc import Processes
 
@@ -54,7 +54,7 @@ def signer(manifest: Path, allowed: Path, processes: Processes) -> str:
 
     Raises:
         BadInput: there is no such file.
-        Wanting: nobody of them did, or what was signed is another manifest.
+        CheckFailed: nobody of them did, or what was signed is another manifest.
     """
     if not allowed.is_file():
         raise BadInput(f"--allowed-signers {allowed}: there is no such file")
@@ -68,7 +68,7 @@ def signer(manifest: Path, allowed: Path, processes: Processes) -> str:
         )
         names = found.stdout.decode("utf-8", "replace").split()
         if not names:
-            raise Wanting("the key is none of the allowed signers'")
+            raise CheckFailed("the key is none of the allowed signers'")
         # the tool reads what was signed from stdin
         argv = (
             "/bin/sh",
@@ -84,5 +84,5 @@ def signer(manifest: Path, allowed: Path, processes: Processes) -> str:
         processes.run(argv, tried="checking the signature", timeout=_TIMEOUT)
     except ToolFailed as error:
         reason = re.sub(r"\s+", " ", error.stderr_tail or error.stdout or error.status)
-        raise Wanting(f"the signature does not hold: {reason}") from error
+        raise CheckFailed(f"the signature does not hold: {reason}") from error
     return names[0]

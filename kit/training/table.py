@@ -47,7 +47,7 @@ def load(shard: Shard) -> Table:
     """Read every finished cell.
 
     Raises:
-        Missing, Wanting: a cell is not there or damaged.
+        Missing, CheckFailed: a cell is not there or damaged.
     """
     return gathered(read_rows(shard))
 

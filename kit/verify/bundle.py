@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kit.core import layout
-from kit.core.errors import InvalidEvidence, ToolFailed, Wanting
+from kit.core.errors import CheckFailed, InvalidEvidence, ToolFailed
 from kit.corpus.store import received
 from kit.options.session import KIT_ROOT
 from kit.system import validation
@@ -69,7 +69,7 @@ def verify(
     expected = "a whole tar.gz of regular files, each as its manifest says"
     try:
         folder = received.open_bundle(path, scratch / _UNPACKED)
-    except Wanting as error:
+    except CheckFailed as error:
         refused = Check(name="archive", passed=False, expected=expected, found=error.message)
         return Verified(checks=(refused,), verdict=None, box=None, signed_by=None, labels=())
     count = sum(1 for found in folder.rglob("*") if found.is_file())
@@ -93,11 +93,11 @@ def valid(path: Path, scratch: Path, processes: Processes) -> Verified:
     """Verify a bundle that is to be worked with.
 
     Raises:
-        Wanting: it is not valid.
+        CheckFailed: it is not valid.
     """
     found = verify(path.absolute(), scratch, processes)
     if wrong := [check for check in found.checks if not check.passed]:
-        raise Wanting(f"{path} is not valid: {wrong[0].name}: {wrong[0].found}", hint="`verify` shows every check.")
+        raise CheckFailed(f"{path} is not valid: {wrong[0].name}: {wrong[0].found}", hint="`verify` shows every check.")
     return found
 
 
@@ -119,9 +119,9 @@ def _signature(folder: Path, allowed: Path, processes: Processes) -> tuple[Check
     expected = "signed by one of the allowed signers"
     try:
         if not (folder / layout.SIGNATURE).is_file():
-            raise Wanting("the bundle is unsigned")
+            raise CheckFailed("the bundle is unsigned")
         name = signer(folder / layout.MANIFEST, allowed, processes)
-    except Wanting as error:
+    except CheckFailed as error:
         return Check(name="signature", passed=False, expected=expected, found=error.message), None
     return Check(name="signature", passed=True, expected=expected, found=f"signed by {name}"), name
 
@@ -150,5 +150,5 @@ def _retrained(folder: Path, asked: Retraining, processes: Processes) -> Check:
 
     try:
         return retrain(ReceivedRun(folder), asked, processes)
-    except (Wanting, InvalidEvidence) as error:
+    except (CheckFailed, InvalidEvidence) as error:
         return Check(name="training", passed=False, expected="members trained again", found=error.message)

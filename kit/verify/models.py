@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kit.core import contract, layout
-from kit.core.errors import Wanting
+from kit.core.errors import CheckFailed
 from kit.models import runtime
 from kit.models.graph_format import format_problems
 from kit.models.runtime import Checked
@@ -45,7 +45,7 @@ def _described(seen: ReceivedRun) -> str:
     there = {path.name for path in (seen.folder / layout.EXPORTS).iterdir()}
     wanted = expected | {f"{Path(name).stem}.json" for name in expected} | {Path(layout.REGISTRY).name}
     if lines.keys() != expected or there != wanted:
-        raise Wanting(
+        raise CheckFailed(
             f"there are {', '.join(sorted(there))}; in the registry {', '.join(sorted(lines))}; "
             f"expected {', '.join(sorted(wanted))}"
         )
@@ -64,7 +64,7 @@ def _described(seen: ReceivedRun) -> str:
         if lines[path.name]["sha256"] != digest:
             problems.append(f"{path.name} has the SHA-256 {digest[:12]}, the registry says otherwise")
     if problems:
-        raise Wanting(listed(problems))
+        raise CheckFailed(listed(problems))
     return f"{len(files)} models as described"
 
 
@@ -75,7 +75,7 @@ def _formed(seen: ReceivedRun) -> str:
         found = format_problems(path.read_bytes(), codec_aware=arch.codec_aware, outputs=outputs)
         problems += [f"{path.name}: {line}" for line in found]
     if problems:
-        raise Wanting(listed(problems))
+        raise CheckFailed(listed(problems))
     return f"{len(_files(seen))} graphs, operators of the list alone, weights inside"
 
 
@@ -89,17 +89,19 @@ def _computed(seen: ReceivedRun) -> str:
         found[seed] = runtime.compute(session, seen.rows.features[chosen], seen.rows.codec[chosen])
         score, (low, high) = found[seed][contract.SCORE_OUTPUT], contract.SCORE_RANGE
         if score.shape != chosen.shape or not ((score >= low) & (score <= high)).all():
-            raise Wanting(f"{path.name}: scores outside {low:g} to {high:g}, or {score.shape} of them")
+            raise CheckFailed(f"{path.name}: scores outside {low:g} to {high:g}, or {score.shape} of them")
     members = np.stack([found[seed][contract.SCORE_OUTPUT] for seed in found if seed is not None]).astype(np.float64)
     if None in found:
         mean = np.abs(found[None][contract.SCORE_OUTPUT] - members.mean(axis=0)).max()
         spread = np.abs(found[None][contract.SPREAD_OUTPUT] - members.std(axis=0, ddof=1)).max()
         if not max(mean, spread) <= contract.EXPORT_TOLERANCE:
-            raise Wanting(f"the ensemble is off its members' mean by {mean:.3g} and their spread by {spread:.3g}")
+            raise CheckFailed(f"the ensemble is off its members' mean by {mean:.3g} and their spread by {spread:.3g}")
     own = agreement(members.mean(axis=0), seen.rows.target[chosen].astype(np.float64), what="models on the corpus")
     least = contract.GATE_THRESHOLDS["mean_plcc_min"]
     if own.plcc < least:
-        raise Wanting(f"PLCC {own.plcc:.4f} with the scores they were fitted to, at least {least} was to be expected")
+        raise CheckFailed(
+            f"PLCC {own.plcc:.4f} with the scores they were fitted to, at least {least} was to be expected"
+        )
     return f"PLCC {own.plcc:.4f}, RMSE {own.rmse:.2f} on {len(chosen)} rows they were fitted to"
 
 

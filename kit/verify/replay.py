@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from kit.core import contract, layout
-from kit.core.errors import Wanting
+from kit.core.errors import CheckFailed
 from kit.corpus.store import received
 from kit.corpus.store import shard as shards
 from kit.corpus.store.shard import Shard
@@ -59,7 +59,7 @@ class ReceivedRun:
         """A JSON file that is as its schema says."""
         value: Any = read_json(self.folder / name)
         if problems := validation.problems(schema, value):
-            raise Wanting(f"{name}: " + listed(problems))
+            raise CheckFailed(f"{name}: " + listed(problems))
         found: dict[str, Any] = value
         return found
 
@@ -161,7 +161,7 @@ def _one_verdict(seen: ReceivedRun) -> str:
     words = layout.verdicts_in(seen.folder)
     wanted = [] if seen.word is None else [seen.word]
     if words != wanted or (seen.word is not None and seen.verdict["verdict"] != seen.word):
-        raise Wanting(f"the manifest says {seen.word or 'none'}, there are {', '.join(words) or 'none'}")
+        raise CheckFailed(f"the manifest says {seen.word or 'none'}, there are {', '.join(words) or 'none'}")
     return seen.word or "none: a shard alone"
 
 
@@ -169,7 +169,7 @@ def _cells(seen: ReceivedRun) -> str:
     _ = seen.rows
     groups = read_json(seen.folder / layout.CORPUS / shards.GROUPS)
     if problems := unlike(groups, shards.groups_document(seen.shard), where=shards.GROUPS):
-        raise Wanting(listed(problems))
+        raise CheckFailed(listed(problems))
     return f"{len(seen.shard.cells)} cells, {seen.shard.rows} rows"
 
 
@@ -184,7 +184,7 @@ def _scorer(seen: ReceivedRun) -> str:
     if far := [
         f"{name} is off by {value:.3g}" for name, value in off.items() if not value <= contract.GOLDEN_TOLERANCE
     ]:
-        raise Wanting(listed(far))
+        raise CheckFailed(listed(far))
     return f"off by {max(off.values()):.2g} at most" if off else "no answers: what an import does not tell"
 
 
@@ -193,9 +193,9 @@ def _predictions(seen: ReceivedRun) -> str:
     digest = sha256_file(path)
     for name, told in (("verdict", seen.verdict["evidence"]), ("training.json", seen.training)):
         if told["predictions_sha256"] != digest:
-            raise Wanting(f"the {name} is about {str(told['predictions_sha256'])[:12]}, there is {digest[:12]}")
+            raise CheckFailed(f"the {name} is about {str(told['predictions_sha256'])[:12]}, there is {digest[:12]}")
     if seen.predictions.corpus_sha256 != seen.shard.corpus_sha256:
-        raise Wanting("they were made of another corpus")
+        raise CheckFailed("they were made of another corpus")
     problems = evidence.completeness_problems(
         seen.predictions, cell_facts(seen.shard, seen.training["folds"]), seen.training["seeds"]
     )
@@ -204,7 +204,7 @@ def _predictions(seen: ReceivedRun) -> str:
     if outside := int(np.count_nonzero(~((values >= low) & (values <= high)))):
         problems.append(f"{outside} predictions lie outside {low:g} to {high:g}")
     if problems:
-        raise Wanting(listed(problems))
+        raise CheckFailed(listed(problems))
     return f"{len(seen.predictions)} predictions of {len(seen.training['seeds'])} seeds"
 
 
@@ -213,19 +213,19 @@ def _baselines(seen: ReceivedRun) -> str:
     told = seen.training["baselines"]
     expected = set(expected_baselines(seen.training["arch"]))
     if told.keys() - {contract.SHIPPED} != expected:
-        raise Wanting(
+        raise CheckFailed(
             f"there are {', '.join(sorted(told)) or 'none'}, expected {', '.join(sorted(expected)) or 'none'}"
         )
     ((_, first), *_) = seen.predictions.seeds()
     low, high = contract.SCORE_RANGE
     for name, found in told.items():
         if (name == contract.SHIPPED) != (found["model"] is not None):
-            raise Wanting(f"{name} is {'no' if found['model'] is None else 'a'} model that was given")
+            raise CheckFailed(f"{name} is {'no' if found['model'] is None else 'a'} model that was given")
         if found["predictions_sha256"] is None:
             continue
         digest = sha256_file(seen.folder / layout.baseline_predictions(name))
         if digest != found["predictions_sha256"]:
-            raise Wanting(
+            raise CheckFailed(
                 f"training.json is about {found['predictions_sha256'][:12]} of {name}, there is {digest[:12]}"
             )
         own, scores = seen.baselines[name].predictions, seen.predictions
@@ -235,9 +235,9 @@ def _baselines(seen: ReceivedRun) -> str:
             else replace(scores.part(first), seed=np.full(first.stop - first.start, evidence.ENSEMBLE, dtype=np.int32))
         )
         if own is None or not own.same_rows(wanted):
-            raise Wanting(f"{name} has other rows, targets or folds than the ensemble")
+            raise CheckFailed(f"{name} has other rows, targets or folds than the ensemble")
         if not ((own.prediction >= low) & (own.prediction <= high)).all():
-            raise Wanting(f"{name} has predictions outside {low:g} to {high:g}")
+            raise CheckFailed(f"{name} has predictions outside {low:g} to {high:g}")
     return f"{', '.join(sorted(told)) or 'none'}; rows as the ensemble's"
 
 
@@ -250,7 +250,7 @@ def _targets(seen: ReceivedRun) -> str:
     expected = rows.target[of_cell[found.cell] + found.frame]
     if wrong := np.flatnonzero(expected != found.target).tolist():
         first = wrong[0]
-        raise Wanting(
+        raise CheckFailed(
             f"{len(wrong)} targets are not the corpus's scores, the first of cell {found.cells[found.cell[first]][:12]}"
             f", frame {found.frame[first]}: {found.target[first]:.6g}, the corpus says {expected[first]:.6g}"
         )
@@ -284,7 +284,7 @@ def _reports(seen: ReceivedRun) -> str:
             problems.append(f"{name}: {len(told['training_loss'])} training losses of {seen.recipe.epochs} epochs")
         problems += [f"{name}, {line}" for line in unlike(told, again, skip=("run_provenance",))]
     if problems:
-        raise Wanting(listed(problems))
+        raise CheckFailed(listed(problems))
     return f"{len(parts)} reports say what the predictions say"
 
 
@@ -304,13 +304,13 @@ def _gate(seen: ReceivedRun) -> str:
     for name, (thresholds, again) in gates.items():
         told, pinned = seen.verdict[name], thresholds_sha256(thresholds)
         if told["thresholds_sha256"] != pinned:
-            raise Wanting(
+            raise CheckFailed(
                 f"{name}: thresholds with the hash {str(told['thresholds_sha256'])[:12]}, the kit's have {pinned[:12]}"
             )
         if problems := unlike(told, again, where="" if name == "gate" else name):
-            raise Wanting(listed(problems))
+            raise CheckFailed(listed(problems))
     if (word := judged.word(decided_by)) != seen.word:
-        raise Wanting(f"the bundle says {seen.word}, the evidence {word} by the {decided_by} gate")
+        raise CheckFailed(f"the bundle says {seen.word}, the evidence {word} by the {decided_by} gate")
     return f"{word} by the {decided_by} gate: {_summary(gates['gate'][1])}{_expert(judged.expert)}"
 
 
@@ -336,7 +336,7 @@ def _evidence(seen: ReceivedRun) -> str:
     if seen.verdict["demo"] != seen.shard.demo or seen.manifest["demo"] != seen.shard.demo:
         problems.append(f"demo: the corpus says {seen.shard.demo}")
     if problems:
-        raise Wanting(listed(problems))
+        raise CheckFailed(listed(problems))
     return "every field follows from the corpus and the predictions"
 
 

@@ -19,7 +19,7 @@ from kit.cluster.maker import Maker
 from kit.cluster.offer import STARTUP, Offer, OfferedEncoder, offers_of, read
 from kit.cluster.security import Link, link
 from kit.core import contract
-from kit.core.errors import BadInput, PrerequisiteFailed, Wanting
+from kit.core.errors import BadInput, CheckFailed, PrerequisiteFailed
 from kit.core.values import Cell, Scorer, Source, Teacher
 from kit.corpus.make.diskwait import DiskWait
 from kit.corpus.make.produce import Bench, geometry_facts
@@ -291,7 +291,7 @@ def facts(**change: object) -> Callable[[CellRows], CellRows]:
 )
 def test_another_cell_is_not_taken(change: Callable[[CellRows], CellRows], told: str) -> None:
     cell = plan(["A"], cqs=[25])[0]
-    with pytest.raises(Wanting, match=told):
+    with pytest.raises(CheckFailed, match=told):
         reply.rows_of(answer(change(made(cell))), cell, "local")
 
 
@@ -312,7 +312,7 @@ def test_another_cell_is_not_taken(change: Callable[[CellRows], CellRows], told:
 )
 def test_a_broken_answer_is_not_taken(broken: dict[str, Any]) -> None:
     cell = plan(["A"], cqs=[25])[0]
-    with pytest.raises(Wanting):
+    with pytest.raises(CheckFailed):
         reply.rows_of(answer(made(cell)) | broken, cell, "local")
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kit.core.errors import BadInput, Missing, Wanting
+from kit.core.errors import BadInput, CheckFailed, Missing
 from kit.core.values import Cell, EncodeSettings, Geometry, Source, SourceFile, Teacher
 from kit.corpus.store import cellfile
 from kit.corpus.store.cellfile import CellRows
@@ -150,12 +150,12 @@ def test_nan_and_infinity_are_found(tmp_path: Path, column: tuple[int, int]) -> 
         rows = make_rows()
         rows.features[column] = bad
         cellfile.write(tmp_path / "c.parquet", rows)
-        with pytest.raises(Wanting, match="not finite"):
+        with pytest.raises(CheckFailed, match="not finite"):
             cellfile.read(tmp_path / "c.parquet")
     rows = make_rows()
     rows.vmaf[1] = np.nan
     cellfile.write(tmp_path / "c.parquet", rows)
-    with pytest.raises(Wanting, match="not finite"):
+    with pytest.raises(CheckFailed, match="not finite"):
         cellfile.read(tmp_path / "c.parquet")
 
 
@@ -235,7 +235,7 @@ def test_what_is_not_this_schema_is_found(tmp_path: Path, change: Callable[[pa.T
     path = tmp_path / "c.parquet"
     cellfile.write(path, make_rows())
     path.write_bytes(rewritten(path.read_bytes(), change))
-    with pytest.raises(Wanting) as error:
+    with pytest.raises(CheckFailed) as error:
         cellfile.read(path)
     assert told in error.value.message
     assert error.value.exit_code == 3
@@ -247,7 +247,7 @@ def test_a_truncated_file_is_found_wherever_it_ends(tmp_path: Path) -> None:
     data = path.read_bytes()
     for end in {*range(0, len(data), 97), 4, 8, len(data) - 1, len(data) - 8}:
         path.write_bytes(data[:end])
-        with pytest.raises(Wanting):
+        with pytest.raises(CheckFailed):
             cellfile.read(path)
 
 
@@ -428,5 +428,5 @@ def _rename(shard: Shard) -> None:
 def test_a_cell_that_differs_from_its_line_is_found(tmp_path: Path, damage: Callable[[Shard], None]) -> None:
     shard = make_shard(tmp_path)
     damage(shard)
-    with pytest.raises(Wanting, match=r"differs from its line in shard\.json"):
+    with pytest.raises(CheckFailed, match=r"differs from its line in shard\.json"):
         list(read_rows(shard))

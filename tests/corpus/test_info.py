@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kit.core.errors import BadInput, Missing, Wanting
+from kit.core.errors import BadInput, CheckFailed, Missing
 from kit.core.values import Cell
 from kit.corpus.inspect.summary import summarise
 from kit.corpus.make.keep import keep
@@ -115,7 +115,7 @@ def test_nothing_to_look_at_is_said(tmp_path: Path) -> None:
         summarise(tmp_path)
     shard = shard_of(tmp_path, plan())
     (tmp_path / shard.cells[0].path).write_bytes(b"PAR1")
-    with pytest.raises(Wanting, match="cannot be read"):
+    with pytest.raises(CheckFailed, match="cannot be read"):
         summarise(tmp_path)
     write_manifest(replace(shard, cells=()))
     with pytest.raises(BadInput, match="no finished cell"):

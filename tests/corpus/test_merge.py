@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from kit.core import contract
-from kit.core.errors import BadInput, Several, Wanting
+from kit.core.errors import BadInput, CheckFailed, Several
 from kit.core.values import Cell, Teacher
 from kit.corpus.exchange.importing import import_rows
 from kit.corpus.inspect.status import status
@@ -201,8 +201,8 @@ def test_a_failed_cell_is_kept_unless_somebody_has_finished_it(four: list[Path],
 # --------------------------------------------------------------------------------------- what is refused
 
 
-def refused(*folders: Path, out: Path, **how: Any) -> Wanting:
-    with pytest.raises(Wanting) as error:
+def refused(*folders: Path, out: Path, **how: Any) -> CheckFailed:
+    with pytest.raises(CheckFailed) as error:
         join(*folders, out=out, **how)
     # nothing is there, and nothing is left of the attempt
     assert not out.exists()
@@ -408,7 +408,7 @@ def test_a_hostile_bundle_leaves_nothing(tmp_path: Path) -> None:
     place.mkdir(parents=True)
     with tarfile.open(place / "evil.tar.gz", "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("results/../../../../evil"))
-    with pytest.raises(Wanting, match="leads out of the folder"):
+    with pytest.raises(CheckFailed, match="leads out of the folder"):
         join(place / "evil.tar.gz", out=place / "m")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["deep", "evil.tar.gz", "in"]
 

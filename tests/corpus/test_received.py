@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from kit.core import contract
-from kit.core.errors import BadInput, Wanting
+from kit.core.errors import BadInput, CheckFailed
 from kit.core.values import Cell
 from kit.corpus.store import received
 from kit.corpus.store.cellfile import CellRows
@@ -88,7 +88,7 @@ def test_a_hostile_member_is_refused(tmp_path: Path, member: tarfile.TarInfo, to
     place = tmp_path / "deep" / "in"
     place.mkdir(parents=True)
     archive = tar_of(tmp_path / "a.tar.gz", (info("run/a"), b"1"), (member, b"" if member.type != b"0" else b"evil"))
-    with pytest.raises(Wanting) as error:
+    with pytest.raises(CheckFailed) as error:
         unpack_tar_gz(archive, place / "out")
     assert told in error.value.message
     assert everything(tmp_path) == [
@@ -105,7 +105,7 @@ def test_a_link_first_and_a_file_through_it_second(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     archive = tar_of(tmp_path / "a.tar.gz", (info("run", tarfile.SYMTYPE, str(outside)), b""), (info("run/x"), b"evil"))
-    with pytest.raises(Wanting, match="is a link"):
+    with pytest.raises(CheckFailed, match="is a link"):
         unpack_tar_gz(archive, tmp_path / "out")
     assert everything(outside) == everything(tmp_path / "out") == []
 
@@ -121,7 +121,7 @@ def test_a_link_first_and_a_file_through_it_second(tmp_path: Path) -> None:
 def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path, limits: Limits, told: str) -> None:
     archive = tar_of(tmp_path / "a.tar.gz", (info("run/a"), bytes(1000)), (info("run/b"), bytes(40_000_000)))
     assert archive.stat().st_size < 60_000
-    with pytest.raises(Wanting, match=told):
+    with pytest.raises(CheckFailed, match=told):
         unpack_tar_gz(archive, tmp_path / "out", limits=limits)
     assert sum(path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file()) < 8_000_000
 
@@ -131,7 +131,7 @@ def test_a_truncated_archive_is_refused_wherever_it_ends(tmp_path: Path) -> None
     whole = tar_of(tmp_path / "a.tar.gz", (info("run/a"), noise), (info("run/b"), noise)).read_bytes()
     for number, end in enumerate([0, 1, 9, 50, len(whole) // 2, len(whole) - 9, len(whole) - 1]):
         (tmp_path / "cut.tar.gz").write_bytes(whole[:end])
-        with pytest.raises(Wanting, match="no whole tar"):
+        with pytest.raises(CheckFailed, match="no whole tar"):
             unpack_tar_gz(tmp_path / "cut.tar.gz", tmp_path / str(number))
 
 
@@ -175,7 +175,7 @@ def header(name: str, size: bytes, kind: bytes = tarfile.REGTYPE) -> bytes:
 )
 def test_what_is_no_archive_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.tar.gz").write_bytes(data)
-    with pytest.raises(Wanting):
+    with pytest.raises(CheckFailed):
         open_bundle(tmp_path / "a.tar.gz", tmp_path / "out")
     assert not any(path.is_file() and path.stat().st_size for path in (tmp_path / "out").rglob("*"))
 
@@ -211,7 +211,7 @@ def test_a_bundle_is_held_against_its_manifest(tmp_path: Path) -> None:
         ({}, "cannot be used"),
     ]
     for number, (listed, told) in enumerate(cases):
-        with pytest.raises(Wanting) as error:
+        with pytest.raises(CheckFailed) as error:
             open_bundle(bundle_of(tmp_path / "bad.tar.gz", files, listed), tmp_path / f"x{number}")
         assert told in error.value.message
 
@@ -220,7 +220,7 @@ def test_a_bundle_has_one_folder_and_a_manifest(tmp_path: Path) -> None:
     two = tar_of(tmp_path / "two.tar.gz", (info("a/x"), b""), (info("b/x"), b""))
     none = tar_of(tmp_path / "none.tar.gz", (info("a/x"), b""))
     for number, (path, told) in enumerate([(two, "expected one folder"), (none, "manifest cannot be used")]):
-        with pytest.raises(Wanting, match=told):
+        with pytest.raises(CheckFailed, match=told):
             open_bundle(path, tmp_path / str(number))
 
 
@@ -297,7 +297,7 @@ def test_a_manifest_that_says_what_cannot_be_is_refused(
 ) -> None:
     shard_of(tmp_path, plan())
     assert len(read_shard(tmp_path, "mine").cells) == 4
-    with pytest.raises((Wanting, BadInput)) as error:
+    with pytest.raises((CheckFailed, BadInput)) as error:
         read_shard(edited(tmp_path, change), "mine")
     assert told is None or told in error.value.message
 
@@ -314,14 +314,14 @@ def test_links_in_a_shard_are_refused(tmp_path: Path) -> None:
     path = shard.folder / shard.cells[0].path
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(Wanting, match="is a link"):
+    with pytest.raises(CheckFailed, match="is a link"):
         read_shard(shard.folder, "mine")
 
 
 def test_a_manifest_of_gigabytes_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shard_of(tmp_path, plan())
     monkeypatch.setattr(received, "_LARGEST_MANIFEST", 100)
-    with pytest.raises(Wanting, match="bytes"):
+    with pytest.raises(CheckFailed, match="bytes"):
         read_shard(tmp_path, "mine")
 
 
@@ -396,7 +396,7 @@ def test_a_cell_that_is_not_what_it_says_is_refused(
     tmp_path: Path, change: Callable[[CellRows], CellRows], told: str
 ) -> None:
     shard = made(tmp_path, change)
-    with pytest.raises(Wanting) as error:
+    with pytest.raises(CheckFailed) as error:
         read_cell(shard, shard.cells[0])
     assert told in error.value.message
 
@@ -417,14 +417,14 @@ def test_files_that_differ_from_their_lines_are_refused(tmp_path: Path) -> None:
         (replace(entry, content_sha256="0" * 64), "content hash"),
         (replace(entry, encoded_bytes=1), "its footer says something else"),
     ):
-        with pytest.raises(Wanting, match=told):
+        with pytest.raises(CheckFailed, match=told):
             read_cell(shard, other)
     for damage, told in ((data[:-5], "cannot be read"), (data + bytes(2_000_000), "bytes for 5 rows"), (b"", "cannot")):
         path.write_bytes(damage)
-        with pytest.raises(Wanting, match=told):
+        with pytest.raises(CheckFailed, match=told):
             read_cell(shard, entry)
     path.unlink()
-    with pytest.raises(Wanting, match="and cannot be read"):
+    with pytest.raises(CheckFailed, match="and cannot be read"):
         read_cell(shard, entry)
 
 
@@ -443,5 +443,5 @@ def test_files_that_differ_from_their_lines_are_refused(tmp_path: Path) -> None:
 def test_what_was_observed_must_be_plain(tmp_path: Path, observed: str) -> None:
     shard = made(tmp_path, lambda rows: rows)
     observed_path(tmp_path, shard.cells[0].path).write_text(observed)
-    with pytest.raises(Wanting, match="what was observed of it"):
+    with pytest.raises(CheckFailed, match="what was observed of it"):
         read_cell(shard, shard.cells[0])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kit.core.canon import sha256_json
-from kit.core.errors import BadInput, Missing, Wanting
+from kit.core.errors import BadInput, CheckFailed, Missing
 from kit.core.values import EncodeSettings, ReadyEncoder, Teacher
 from kit.corpus.make import resume
 from kit.corpus.store import cellfile, planned
@@ -39,7 +39,7 @@ def test_every_flipped_byte_is_found(tmp_path: Path) -> None:
     data = path.read_bytes()
     for position in range(0, len(data), 97):
         path.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
-        with pytest.raises(Wanting, match="damaged"):
+        with pytest.raises(CheckFailed, match="damaged"):
             resume.finished(tmp_path, from_cell(cell))
     path.write_bytes(data)
     assert resume.finished(tmp_path, from_cell(cell)) == entry_for(cell, rows_of(cell))

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kit.core import contract, exits
-from kit.core.errors import BadInput, Wanting
+from kit.core.errors import BadInput, CheckFailed
 from kit.core.values import Teacher
 from kit.features import combining, manifest, mos, table
 from tests.cli.builders import Ask
@@ -97,7 +97,7 @@ def test_without_a_group_each_source_is_one_of_its_own(tmp_path: Path) -> None:
 def test_a_source_is_of_one_group() -> None:
     frame = made().frame
     frame.loc[1, "group"] = "b"
-    with pytest.raises(Wanting, match="x/a is in the content groups a, b, and a source is in one"):
+    with pytest.raises(CheckFailed, match="x/a is in the content groups a, b, and a source is in one"):
         table.of(frame, contract.FEATURES, what="rows")
 
 
@@ -126,7 +126,7 @@ def test_no_damage_goes_unseen(tmp_path: Path) -> None:
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
         try:
             assert table.read(path).sha256 == wanted, f"byte {place}"
-        except (BadInput, Wanting):
+        except (BadInput, CheckFailed):
             refused += 1
     assert refused > 30
     path.write_bytes(whole)
@@ -138,7 +138,7 @@ def test_other_rows_than_were_written_are_refused(tmp_path: Path) -> None:
     manifest.write(path, made(), {}, args={}, session=run_in(tmp_path)[1], inputs={})
     rows = pq.read_table(path)
     pq.write_table(rows.set_column(rows.column_names.index("vmaf"), "vmaf", pa.array([1.0] * 6)), path)
-    with pytest.raises(Wanting, match="is damaged: it was written with rows of the hash"):
+    with pytest.raises(CheckFailed, match="is damaged: it was written with rows of the hash"):
         table.read(path)
     pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
     assert set(table.read(path).frame["vmaf"]) == {1.0}
@@ -170,7 +170,7 @@ def test_texts_may_be_categories(tmp_path: Path) -> None:
 )
 def test_frames_are_counted_from_0(numbers: list[float], tmp_path: Path) -> None:
     path = rewritten(tmp_path / "f.parquet", made(), frame_index=[0, 1, 2, *numbers])
-    with pytest.raises(Wanting, match="frames are missing or numbered otherwise: x/b/b_90_180, frame "):
+    with pytest.raises(CheckFailed, match="frames are missing or numbered otherwise: x/b/b_90_180, frame "):
         table.read(path)
 
 
@@ -216,7 +216,7 @@ def test_folds_may_be_numbered(tmp_path: Path) -> None:
 @pytest.mark.parametrize("column", [contract.FEATURES[0], "mos"])
 def test_what_cannot_be_computed_with_is_told(column: str, value: float, told: str) -> None:
     frame = made().frame.assign(**{"mos": 3.0, column: value})
-    with pytest.raises(Wanting, match=told):
+    with pytest.raises(CheckFailed, match=told):
         table.of(frame, contract.FEATURES, what="rows").rows("mos")
 
 
@@ -236,7 +236,7 @@ def test_a_clip_has_one_score_and_one_fold(column: str, values: list[object]) ->
     whole = made().frame.assign(**{column: [same] * 6})
     assert table.of(whole, contract.FEATURES, what="rows").frame[column].nunique() == 1
     assert table.of(whole.assign(**{column: None}), contract.FEATURES, what="rows").frame[column].isna().all()
-    with pytest.raises(Wanting, match=f"{column} differs within a clip, from x/b/b_90_180, frame [12] on"):
+    with pytest.raises(CheckFailed, match=f"{column} differs within a clip, from x/b/b_90_180, frame [12] on"):
         table.of(whole.assign(**{column: [same] * 3 + values}), contract.FEATURES, what="rows")
 
 
@@ -334,7 +334,7 @@ def test_what_has_no_value_is_counted(tmp_path: Path, ask: Ask) -> None:
     found, said = ask("combine", f"x={holed}", "--out", tmp_path / "all.parquet")
     assert found["inputs"]["x"]["nan"] == {"motion2": 2}
     assert "motion2" in said
-    with pytest.raises(Wanting, match="2 of 6 rows without a value of motion2, the first: x/a/a_90_180, frame 1"):
+    with pytest.raises(CheckFailed, match="2 of 6 rows without a value of motion2, the first: x/a/a_90_180, frame 1"):
         table.read(tmp_path / "all.parquet").rows()
 
 
@@ -397,9 +397,9 @@ def test_what_a_table_was_made_of_tells_no_folder(tmp_path: Path, ask: Ask, monk
 
 def test_a_teacher_of_ones_own_is_its_content(tmp_path: Path) -> None:
     one, two = (f"vmaf_v0.6.1@{digit * 64}" for digit in "ab")
-    with pytest.raises(Wanting, match=r"one: vmaf_v0.6.1, two: vmaf_v0.6.1 \(file, SHA-256 aaaaaaaaaaaa\)"):
+    with pytest.raises(CheckFailed, match=r"one: vmaf_v0.6.1, two: vmaf_v0.6.1 \(file, SHA-256 aaaaaaaaaaaa\)"):
         combining.combine({"one": made(), "two": made(teacher=one)}, fill_missing=False)
-    with pytest.raises(Wanting, match="several teachers"):
+    with pytest.raises(CheckFailed, match="several teachers"):
         combining.combine({"one": made(teacher=one), "two": made(teacher=two)}, fill_missing=False)
     renamed = combining.combine({"one": made(teacher=one), "two": made(teacher=f"mine@{'a' * 64}")}, fill_missing=False)
     assert table.read(stored(tmp_path / "f.parquet", renamed.table)).teacher == Teacher(id="mine", sha256="a" * 64)
@@ -407,7 +407,7 @@ def test_a_teacher_of_ones_own_is_its_content(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("teacher", ["vmaf_4k_v0.6.1", None])
 def test_scores_of_several_teachers_are_never_mixed(teacher: str | None) -> None:
-    with pytest.raises(Wanting, match=rf"one: vmaf_v0.6.1, two: {teacher or 'not told'}"):
+    with pytest.raises(CheckFailed, match=rf"one: vmaf_v0.6.1, two: {teacher or 'not told'}"):
         combining.combine({"one": made(), "two": made(teacher=teacher)}, fill_missing=True)
 
 

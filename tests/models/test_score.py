@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from kit.core import contract, exits, layout
-from kit.core.errors import BadInput, Wanting
+from kit.core.errors import BadInput, CheckFailed
 from kit.core.values import SourceFile
 from kit.models import export, runtime
 from kit.models.model_file import open_model
@@ -135,12 +135,16 @@ def test_a_model_without_a_sidecar_says_so(plain: Path, promoted: Path, ask: Ask
 @pytest.mark.parametrize(
     ("change", "error", "told"),
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0"), (Wanting, BadInput), "SHA-256|load"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0"), (CheckFailed, BadInput), "SHA-256|load"),
         (lambda path: path.with_suffix(".json").write_text("{}"), BadInput, "is not the sidecar of a model"),
         (lambda path: path.with_suffix(".json").write_text("{"), BadInput, "not valid JSON"),
         (lambda path: path.write_text("no model"), BadInput, "onnxruntime cannot load"),
         (lambda path: path.unlink(), BadInput, "cannot be read"),
-        (lambda path: path.write_bytes(export.single(networks()[0], SCALE)), Wanting, "describes a model with SHA-256"),
+        (
+            lambda path: path.write_bytes(export.single(networks()[0], SCALE)),
+            CheckFailed,
+            "describes a model with SHA-256",
+        ),
     ],
 )
 def test_a_model_that_cannot_be_trusted_is_refused(
@@ -164,7 +168,7 @@ def test_a_score_that_is_no_number_is_an_error(tmp_path: Path) -> None:
     with torch.no_grad():
         broken.biases[0].fill_(torch.nan)
     (tmp_path / "m.onnx").write_bytes(export.single(broken, SCALE))
-    with pytest.raises(Wanting, match="200 values of score that are not finite"):
+    with pytest.raises(CheckFailed, match="200 values of score that are not finite"):
         open_model(tmp_path / "m.onnx").scores(TABLE.features, TABLE.codec)
 
 

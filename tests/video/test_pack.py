@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kit.core import exits
-from kit.core.errors import BadInput, DiskFull, KitError, Missing, Several, ToolFailed, Wanting
+from kit.core.errors import BadInput, CheckFailed, DiskFull, KitError, Missing, Several, ToolFailed
 from kit.core.geometry import PIXEL_FORMATS
 from kit.core.values import Geometry
 from kit.options.session import KIT_ROOT
@@ -186,7 +186,7 @@ def test_a_clip_that_did_not_arrive(clips: Path, tmp_path: Path, shop: Workshop)
     (tmp_path / "packed" / "Cells.mkv").unlink()
     with pytest.raises(Several, match=r"Cells\.mkv: listed in pack\.json and not there"):
         open_folder(tmp_path / "packed", asked="auto", assumed=None, tools=shop.tools, cache=shop.cache)
-    with pytest.raises(Wanting, match=r"Cells\.mkv: listed and not there"):
+    with pytest.raises(CheckFailed, match=r"Cells\.mkv: listed and not there"):
         unpack(tmp_path / "packed", tmp_path / "out", shop=shop)
     with pytest.raises(Missing, match=r"pack\.json"):
         unpack(clips, tmp_path / "out", shop=shop)

@@ -34,7 +34,7 @@ def export(folder: Path, target: Path, form: str) -> Shard:
 
     Raises:
         BadInput: the target is there already, or the form cannot hold this shard.
-        Missing, Wanting: no shard, or a cell that is damaged.
+        Missing, CheckFailed: no shard, or a cell that is damaged.
     """
     if target.exists():
         raise BadInput(f"{target} is there already", hint="Give another name with --out, or remove it.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.core import layout
-from kit.core.errors import BadInput, Missing, Wanting
+from kit.core.errors import BadInput, CheckFailed, Missing
 from kit.core.values import Teacher
 from kit.corpus.make.resume import differences, finished, gone, outdated
 from kit.corpus.store import planned
@@ -113,7 +113,7 @@ def _state(
 ) -> CellState:
     try:
         entry = finished(place, cell)
-    except Wanting as error:
+    except CheckFailed as error:
         return CellState(cell=cell, state="damaged", reason=error.message)
     if entry is not None:
         reason = "; ".join(_since_the_plan(cell, present))

@@ -104,7 +104,7 @@ def summarise(folder: Path) -> Summary:
     """Read every cell of a shard, or of the one in a run folder.
 
     Raises:
-        Missing, BadInput, Wanting: no shard, no manifest, no cell, or one that is damaged.
+        Missing, BadInput, CheckFailed: no shard, no manifest, no cell, or one that is damaged.
     """
     shard = shards.read_manifest(shard_folder(folder))
     if not shard.cells:

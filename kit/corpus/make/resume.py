@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kit.core.errors import BadInput, Missing, Wanting
+from kit.core.errors import BadInput, CheckFailed, Missing
 from kit.core.values import Cell
 from kit.corpus.store import cellfile
 from kit.corpus.store.planned import PlannedCell, from_cell
@@ -46,7 +46,7 @@ def sort_out(cells: Sequence[Cell], folder: Path) -> tuple[list[CellEntry], list
         planned = from_cell(cell)
         try:
             entry = finished(folder, planned)
-        except Wanting as error:
+        except CheckFailed as error:
             missing.append((cell, error.message))
             continue
         if entry is None:
@@ -60,21 +60,21 @@ def finished(folder: Path, planned: PlannedCell) -> CellEntry | None:
     """The manifest's line of a cell that is there and whole; None when there is none.
 
     Raises:
-        Wanting: a file is there, but it is damaged or holds another cell.
+        CheckFailed: a file is there, but it is damaged or holds another cell.
     """
     try:
         data = (folder / planned.path).read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Wanting(f"its file cannot be read: {error.strerror}") from error
+        raise CheckFailed(f"its file cannot be read: {error.strerror}") from error
     key, noted = _noted(observed_path(folder, planned.path))
     if key != planned.key:
-        raise Wanting(f"in its place is the cell {key[:12]}, expected {planned.key[:12]}")
+        raise CheckFailed(f"in its place is the cell {key[:12]}, expected {planned.key[:12]}")
     if hashlib.sha256(data).hexdigest() != noted["sha256"]:
-        raise Wanting("its file is damaged: another SHA-256 than when it was written")
+        raise CheckFailed("its file is damaged: another SHA-256 than when it was written")
     if noted["rows"] != planned.rows:
-        raise Wanting(f"it has {noted['rows']} rows, expected {planned.rows}")
+        raise CheckFailed(f"it has {noted['rows']} rows, expected {planned.rows}")
     return CellEntry(
         key=planned.key,
         source=planned.source,
@@ -99,9 +99,9 @@ def _noted(path: Path) -> tuple[str, Mapping[str, Any]]:
         if type(key) is not str or not all(isinstance(noted[name], kind) for name, kind in kinds.items()):
             raise TypeError("a value of another type")
     except Missing as error:
-        raise Wanting(f"{path.name} is missing: what was observed while it was made") from error
+        raise CheckFailed(f"{path.name} is missing: what was observed while it was made") from error
     except (BadInput, KeyError, TypeError) as error:
-        raise Wanting(f"{path.name} cannot be used: {error}") from error
+        raise CheckFailed(f"{path.name} cannot be used: {error}") from error
     return key, noted
 
 
@@ -123,7 +123,7 @@ def outdated(folder: Path, planned: PlannedCell) -> str:
             continue
         try:
             reasons.append(differences(cellfile.read_facts(path), planned.keyed))
-        except Wanting as error:
+        except CheckFailed as error:
             reasons.append([error.message])
     fewest: list[str] = min(reasons, key=len, default=[])
     return "; ".join(fewest)

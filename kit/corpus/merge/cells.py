@@ -129,7 +129,7 @@ def merge_place(
         dropped: keys that an input has left out because boxes disagreed.
 
     Raises:
-        Wanting: a cell is damaged.
+        CheckFailed: a cell is damaged.
     """
     cells = [(number, read_cell(shard, entry)) for number, shard, entry in found]
     label = resolved.label[where[0]]

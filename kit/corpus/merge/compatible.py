@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from kit.core import contract
 from kit.core.canon import canonical_json
-from kit.core.errors import KitError, Wanting
+from kit.core.errors import CheckFailed, KitError
 from kit.core.values import Teacher
 from kit.corpus.merge.inputs import Input
 
@@ -27,14 +27,14 @@ def check(inputs: Sequence[Input]) -> Teacher | None:
     """The teacher that all have; None where none tells it.
 
     Raises:
-        Wanting: they have different teachers, feature sets or scorers, or golden answers too far apart.
+        CheckFailed: they have different teachers, feature sets or scorers, or golden answers too far apart.
     """
     problems = [*_teachers(inputs), *_feature_sets(inputs), *_scorers(inputs)]
     problems += [] if problems else _golden(inputs)
     if problems:
         lines = "".join(f"\n  - {problem.message}" for problem in problems)
         hints = " ".join(dict.fromkeys(problem.hint for problem in problems))
-        raise Wanting(f"these do not belong into one corpus:{lines}", hint=hints)
+        raise CheckFailed(f"these do not belong into one corpus:{lines}", hint=hints)
     told = [one.shard.teacher for one in inputs if one.shard.teacher is not None]
     # of a model file the name is a local label
     return min(told, key=lambda teacher: teacher.id) if told else None
@@ -43,7 +43,7 @@ def check(inputs: Sequence[Input]) -> Teacher | None:
 def _mixed(what: str, of: dict[str, list[str]], hint: str) -> Iterator[KitError]:
     if len(of) > 1:
         parts = "; ".join(f"{value} ({', '.join(sorted(set(whose)))})" for value, whose in sorted(of.items()))
-        yield Wanting(f"mixed {what}: {parts}", hint=hint)
+        yield CheckFailed(f"mixed {what}: {parts}", hint=hint)
 
 
 def _teachers(inputs: Sequence[Input]) -> Iterator[KitError]:
@@ -86,12 +86,12 @@ def _golden(inputs: Sequence[Input]) -> Iterator[KitError]:
                     own.setdefault(pair, []).append(float(mean))
     for pair in sorted({pair for own in answers.values() for pair in own}):
         if silent := [name for name, own in answers.items() if pair not in own]:
-            yield Wanting(f"no answer to the golden pair {pair} from {', '.join(sorted(silent))}", hint=_APART)
+            yield CheckFailed(f"no answer to the golden pair {pair} from {', '.join(sorted(silent))}", hint=_APART)
             continue
         high, highest = max((max(own[pair]), name) for name, own in answers.items())
         low, lowest = min((min(own[pair]), name) for name, own in answers.items())
         if high - low > contract.GOLDEN_TOLERANCE:
-            yield Wanting(
+            yield CheckFailed(
                 f"the golden pair {pair} scores {low:.6f} on {lowest} and {high:.6f} on {highest}: {high - low:.6f} "
                 f"apart, expected {contract.GOLDEN_TOLERANCE} at most",
                 hint="One of the scorers is broken; leave that box out.",

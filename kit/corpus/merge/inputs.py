@@ -39,7 +39,7 @@ def open_all(paths: Sequence[Path], scratch: Path) -> tuple[Input, ...]:
 
     Raises:
         Missing, BadInput: nothing is there, or it is nothing that can be merged.
-        Wanting: it is damaged, or holds what it must not hold.
+        CheckFailed: it is damaged, or holds what it must not hold.
     """
     strange = [BadInput(f"{path} is neither a folder nor a .tar.gz nor a .jsonl") for path in paths if not _kind(path)]
     if absent := [Missing(f"{path} is not there") for path in paths if not path.exists()]:

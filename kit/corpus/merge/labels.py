@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kit.core.errors import Wanting
+from kit.core.errors import CheckFailed
 from kit.corpus.store.shard import Shard
 
 
@@ -46,7 +46,7 @@ def resolve(shards: Sequence[Shard]) -> Resolved:
     without identity has a label of the other: holding out too much costs a fold, too little the evidence.
 
     Raises:
-        Wanting: a source has two geometries, or names that cannot be told apart.
+        CheckFailed: a source has two geometries, or names that cannot be told apart.
     """
     known = _known(shards)
     label = _told_apart({name: min(one.labels) for name, one in known.items()}, known)
@@ -75,7 +75,7 @@ def _known(shards: Sequence[Shard]) -> dict[str, _Known]:
             # a group that has its source's name says nothing
             one.groups.update(own.get("groups", [own["group"]] if own["group"] != own["label"] else []))
             if None not in (one.geometry, own["geometry"]) and one.geometry != own["geometry"]:
-                raise Wanting(
+                raise CheckFailed(
                     f"the source {own['label']} has two geometries: {one.geometry}, {own['geometry']}",
                     hint="One of the shards that hold it is damaged; leave it out.",
                 )
@@ -96,7 +96,9 @@ def _told_apart(label: Mapping[str, str], known: Mapping[str, _Known]) -> dict[s
                 if (sha256 := known[name].sha256) is not None:
                     found[name] = f"{label[name]}-{sha256[:digits]}"
     if twice := _alike(found):
-        raise Wanting(f"several sources would be called {found[twice[0][0]]}", hint="Give one of them another label.")
+        raise CheckFailed(
+            f"several sources would be called {found[twice[0][0]]}", hint="Give one of them another label."
+        )
     return found
 
 
@@ -124,7 +126,7 @@ def _groups(shards: Sequence[Shard], known: Mapping[str, _Known], label: Mapping
         names = {name for member in members for name in known[member].groups}
         chosen = min(names or {label[member] for member in members})
         if chosen in group.values():
-            raise Wanting(f"two groups would be called {chosen}", hint="Give one of them another label.")
+            raise CheckFailed(f"two groups would be called {chosen}", hint="Give one of them another label.")
         group.update(dict.fromkeys(members, chosen))
     return group
 

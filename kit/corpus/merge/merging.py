@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kit.core.errors import BadInput, Wanting
+from kit.core.errors import BadInput, CheckFailed
 from kit.core.values import Teacher
 from kit.corpus.merge import compatible, quorum
 from kit.corpus.merge import report as reports
@@ -26,10 +26,10 @@ _BATCH = 16
 _MOST_CONFLICTS = 100
 
 
-class Refused(Wanting):
+class Refused(CheckFailed):
     """Boxes disagree; ``report`` tells all that was found."""
 
-    def __init__(self, error: Wanting, report: Report) -> None:
+    def __init__(self, error: CheckFailed, report: Report) -> None:
         super().__init__(error.message, hint=error.hint)
         self.report = report
 
@@ -60,7 +60,7 @@ def merge(
 
     Raises:
         BadInput: something is at ``out``, or an input cannot be read.
-        Wanting: an input is damaged, or they do not belong together.
+        CheckFailed: an input is damaged, or they do not belong together.
         Refused: boxes disagree about a cell or about their anchors.
     """
     for path in paths:
@@ -83,7 +83,7 @@ def merge(
         try:
             quorum.check(pairs)
             _check_conflicts(report, drop=drop)
-        except Wanting as error:
+        except CheckFailed as error:
             raise Refused(error, report) from error
         write_json(folder / reports.FILE, report.as_json())
         shards.write_manifest(shard)
@@ -96,7 +96,7 @@ def _check_conflicts(report: Report, *, drop: bool) -> None:
     lines = [f"\n  - {one.cell} ({one.key[:12]}; {', '.join(one.boxes)}): {one.difference}" for one in report.conflicts]
     if len(lines) > _MOST_CONFLICTS:
         lines[_MOST_CONFLICTS:] = [f"\n  - and {len(lines) - _MOST_CONFLICTS} more; --json lists all"]
-    raise Wanting(
+    raise CheckFailed(
         f"{len(report.conflicts)} cells have one key and several contents:{''.join(lines)}",
         hint="Find out which box is wrong and leave it out, or leave the cells out: --on-conflict drop.",
     )
@@ -163,7 +163,7 @@ def _check_places(cells: Iterable[CellEntry]) -> None:
     seen: dict[str, str] = {}
     for cell in cells:
         if seen.setdefault(cell.path, cell.key) != cell.key:
-            raise Wanting(f"the cells {seen[cell.path]} and {cell.key} have one place, {cell.path}")
+            raise CheckFailed(f"the cells {seen[cell.path]} and {cell.key} have one place, {cell.path}")
 
 
 def _failed(inputs: Sequence[Input], resolved: Resolved, finished: set[str]) -> tuple[FailedCell, ...]:

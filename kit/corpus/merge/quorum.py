@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from kit.core import contract
-from kit.core.errors import Wanting
+from kit.core.errors import CheckFailed
 from kit.corpus.merge.cells import Apart, Compared, Merged
 from kit.corpus.store.boxes import Who
 
@@ -94,7 +94,7 @@ def check(pairs: Pairs) -> None:
     """Boxes must agree on their anchors.
 
     Raises:
-        Wanting: they do not; each pair is named, and the box that disagrees with most others.
+        CheckFailed: they do not; each pair is named, and the box that disagrees with most others.
     """
     apart = {pair: found for pair, found in pairs.items() if found.disagree}
     if not apart:
@@ -113,7 +113,7 @@ def check(pairs: Pairs) -> None:
     hint = "Have both score their anchors again; one of their scorers is broken."
     if len(worst) == 1:
         hint = f"{worst[0]} disagrees with {most} others; leave it out."
-    raise Wanting(
+    raise CheckFailed(
         "boxes disagree about their anchors, so what they score cannot be one corpus:\n" + "\n".join(lines), hint=hint
     )
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kit.core import contract
 from kit.core.canon import canonical_json
-from kit.core.errors import Wanting
+from kit.core.errors import CheckFailed
 from kit.system.fsio import write_bytes
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def read_facts(path: Path) -> Mapping[str, object]:
     """The facts in the footer, ``schema_version`` among them; no row is read.
 
     Raises:
-        Wanting: not Parquet, or without facts.
+        CheckFailed: not Parquet, or without facts.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -116,9 +116,9 @@ def read_facts(path: Path) -> Mapping[str, object]:
     try:
         facts = json.loads(pq.read_metadata(pa.BufferReader(path.read_bytes())).metadata[_FACTS_KEY])
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise Wanting(f"cell {path.name} cannot be read: {error}") from error
+        raise CheckFailed(f"cell {path.name} cannot be read: {error}") from error
     if not isinstance(facts, dict):
-        raise Wanting(f"cell {path.name}: the facts in its footer are no JSON object")
+        raise CheckFailed(f"cell {path.name}: the facts in its footer are no JSON object")
     return facts
 
 
@@ -127,7 +127,7 @@ def read(path: Path) -> CellRows:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise Wanting(f"cell {path.name} cannot be read: {error}") from error
+        raise CheckFailed(f"cell {path.name} cannot be read: {error}") from error
     return parse(data, path.name)
 
 
@@ -139,23 +139,23 @@ def parse(data: bytes, name: str, *, rows: int | None = None) -> CellRows:
         rows: how many it has to have; None for any number. Held against the footer before a row is read.
 
     Raises:
-        Wanting: not Parquet, another schema, no row, another number of rows, rows of several cells, frames missing or
+        CheckFailed: not Parquet, another schema, no row, another number of rows, rows of several cells, frames missing or
             out of order, a value that is not finite.
     """
     table, facts = _table(data, name, rows)
     if facts.get("schema_version") != contract.SCHEMA_VERSION:
-        raise Wanting(
+        raise CheckFailed(
             f"cell {name} has schema version {facts.get('schema_version')}, expected {contract.SCHEMA_VERSION}"
         )
     count = table.num_rows
     uniform = {name: set(table.column(name).unique().to_pylist()) for name in (*_LABELS, "cq")}
     if count == 0 or any(len(values) != 1 for values in uniform.values()):
-        raise Wanting(f"cell {name} holds {count} rows of several cells")
+        raise CheckFailed(f"cell {name} holds {count} rows of several cells")
     if not np.array_equal(as_numbers(table.column("frame_index")), np.arange(count)):
-        raise Wanting(f"cell {name}: frames are missing or out of order")
+        raise CheckFailed(f"cell {name}: frames are missing or out of order")
     numbers = np.column_stack([as_numbers(table.column(name)) for name in (*contract.FEATURES, "vmaf")])
     if not np.isfinite(numbers).all():
-        raise Wanting(f"cell {name} holds values that are not finite")
+        raise CheckFailed(f"cell {name} holds values that are not finite")
     return CellRows(
         labels={name: uniform[name].pop() for name in _LABELS},
         cq=uniform["cq"].pop(),
@@ -181,14 +181,14 @@ def _table(data: bytes, name: str, rows: int | None) -> tuple[pa.Table, Mapping[
         schema, count = file.schema_arrow, file.metadata.num_rows
         facts = json.loads((schema.metadata or {})[_FACTS_KEY])
         if not isinstance(facts, dict):
-            raise Wanting(f"cell {name}: the facts in its footer are no JSON object")
+            raise CheckFailed(f"cell {name}: the facts in its footer are no JSON object")
         if not schema.remove_metadata().equals(_schema_as_read()):
-            raise Wanting(f"cell {name} has other columns than the schema: {schema.names}")
+            raise CheckFailed(f"cell {name} has other columns than the schema: {schema.names}")
         if rows not in (None, count):
-            raise Wanting(f"cell {name} has {count} rows, expected {rows}")
+            raise CheckFailed(f"cell {name} has {count} rows, expected {rows}")
         return file.read(use_threads=False), facts
     except KeyError as error:
         what = "no facts" if error.args == (_FACTS_KEY,) else f"other columns than the schema: {error} is not there"
-        raise Wanting(f"cell {name} cannot be read: it has {what}") from error
+        raise CheckFailed(f"cell {name} cannot be read: it has {what}") from error
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
-        raise Wanting(f"cell {name} cannot be read: {error}") from error
+        raise CheckFailed(f"cell {name} cannot be read: {error}") from error

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from kit.core import contract, layout
-from kit.core.errors import BadInput, Wanting
+from kit.core.errors import BadInput, CheckFailed
 from kit.corpus.exchange.importing import MARKER, key_of_rows
 from kit.corpus.plan import key_of
 from kit.corpus.store import cellfile
@@ -53,12 +53,12 @@ def open_bundle(path: Path, folder: Path, *, limits: Limits = LIMITS) -> Path:
         The run folder in it.
 
     Raises:
-        Wanting: it cannot be unpacked safely, or its files are not those of its manifest.
+        CheckFailed: it cannot be unpacked safely, or its files are not those of its manifest.
     """
     found = unpack_tar_gz(path, folder, limits=limits)
     tops = {name.split("/")[0] for name in found}
     if len(tops) != 1 or any("/" not in name for name in found):
-        raise Wanting(f"{path.name} is no result bundle: expected one folder with all files in it", hint=_AGAIN)
+        raise CheckFailed(f"{path.name} is no result bundle: expected one folder with all files in it", hint=_AGAIN)
     top = tops.pop()
     listed = _listed(folder / top / layout.MANIFEST, path.name)
     there = {name.removeprefix(f"{top}/"): what for name, what in found.items()}
@@ -82,9 +82,9 @@ def _listed(path: Path, bundle: str) -> dict[str, tuple[int, str]]:
         listed = {item["path"]: (item["size"], item["sha256"]) for item in value["files"]}
         whole = len(listed) == len(value["files"]) and all(isinstance(name, str) for name in listed)
     except (BadInput, KeyError, TypeError) as error:
-        raise Wanting(f"{bundle}: its manifest cannot be used: {error}", hint=_AGAIN) from error
+        raise CheckFailed(f"{bundle}: its manifest cannot be used: {error}", hint=_AGAIN) from error
     if not whole:
-        raise Wanting(f"{bundle}: its manifest lists a file twice", hint=_AGAIN)
+        raise CheckFailed(f"{bundle}: its manifest lists a file twice", hint=_AGAIN)
     return listed
 
 
@@ -100,7 +100,7 @@ def _refuse(problems: list[str], what: str) -> None:
         return
     more = [f"and {len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else []
     lines = "".join(f"\n  - {line}" for line in problems[:_MOST_PROBLEMS] + more)
-    raise Wanting(f"{what} cannot be used:{lines}", hint=_AGAIN)
+    raise CheckFailed(f"{what} cannot be used:{lines}", hint=_AGAIN)
 
 
 # -------------------------------------------------------------------------------------------- the manifest
@@ -114,17 +114,17 @@ def read_shard(folder: Path, name: str) -> Shard:
 
     Raises:
         Missing, BadInput: there is no manifest, or it cannot be read.
-        Wanting: it says what cannot be.
+        CheckFailed: it says what cannot be.
     """
     manifest = folder / shards.MANIFEST
     if manifest.is_file() and manifest.stat().st_size > _LARGEST_MANIFEST:
-        raise Wanting(f"{name}: {shards.MANIFEST} has {manifest.stat().st_size} bytes", hint=_AGAIN)
+        raise CheckFailed(f"{name}: {shards.MANIFEST} has {manifest.stat().st_size} bytes", hint=_AGAIN)
     _refuse_links(folder, name)
     shard = shards.read_manifest(folder)
     try:
         _refuse(list(_problems(shard)), f"{name}: {shards.MANIFEST}")
     except (AttributeError, KeyError, TypeError) as error:
-        raise Wanting(f"{name}: {shards.MANIFEST} cannot be used: {error!r}", hint=_AGAIN) from error
+        raise CheckFailed(f"{name}: {shards.MANIFEST} cannot be used: {error!r}", hint=_AGAIN) from error
     return shard
 
 
@@ -133,7 +133,7 @@ def _refuse_links(folder: Path, name: str) -> None:
     for where, folders, files in os.walk(folder):
         for item in (*folders, *files):
             if (path := Path(where, item)).is_symlink():
-                raise Wanting(
+                raise CheckFailed(
                     f"{name}: {path.relative_to(folder)} is a link", hint="Put what it leads to in its place."
                 )
 
@@ -267,19 +267,21 @@ def read_cell(shard: Shard, entry: CellEntry) -> Received:
         shard: as :func:`read_shard` gave it.
 
     Raises:
-        Wanting: the file is damaged, or differs from its line, its facts or its key; a value is out of range.
+        CheckFailed: the file is damaged, or differs from its line, its facts or its key; a value is out of range.
     """
     path = shard.folder / entry.path
     try:
         if path.stat().st_size > _FILE_BYTES + _ROW_BYTES * entry.rows:
-            raise Wanting(f"{entry.path} has {path.stat().st_size} bytes for {entry.rows} rows", hint=_AGAIN)
+            raise CheckFailed(f"{entry.path} has {path.stat().st_size} bytes for {entry.rows} rows", hint=_AGAIN)
         rows = cellfile.parse(path.read_bytes(), entry.path, rows=entry.rows)
     except OSError as error:
-        raise Wanting(f"{entry.path} is listed in {shards.MANIFEST} and cannot be read: {error.strerror}") from error
+        raise CheckFailed(
+            f"{entry.path} is listed in {shards.MANIFEST} and cannot be read: {error.strerror}"
+        ) from error
     try:
         problems = list(_cell_problems(shard, entry, rows))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Wanting(f"{entry.path}: the facts in its footer cannot be used: {error!r}", hint=_AGAIN) from error
+        raise CheckFailed(f"{entry.path}: the facts in its footer cannot be used: {error!r}", hint=_AGAIN) from error
     _refuse(problems, entry.path)
     return Received(entry=entry, rows=rows, observations=_observations(shard, entry))
 
@@ -346,12 +348,14 @@ def _observations(shard: Shard, entry: CellEntry) -> tuple[Mapping[str, Any], ..
     path = shards.observed_path(shard.folder, entry.path)
     try:
         if path.is_file() and path.stat().st_size > _LARGEST_OBSERVED:
-            raise Wanting(f"{path.name} has {path.stat().st_size} bytes", hint=_AGAIN)
+            raise CheckFailed(f"{path.name} has {path.stat().st_size} bytes", hint=_AGAIN)
         found = shards.observations(shard, entry)
     except BadInput as error:
-        raise Wanting(f"{entry.path}: what was observed of it cannot be read: {error.message}", hint=_AGAIN) from error
+        raise CheckFailed(
+            f"{entry.path}: what was observed of it cannot be read: {error.message}", hint=_AGAIN
+        ) from error
     for one in found:
         plain = all(type(value) in (int, float, bool) or value is None or _is_text(value) for value in one.values())
         if not plain or not _is_or_none(one.get("box"), _BOX) or not _is_or_none(one.get("platform"), _LABEL):
-            raise Wanting(f"{entry.path}: what was observed of it is not plain: {one!r:.200}", hint=_AGAIN)
+            raise CheckFailed(f"{entry.path}: what was observed of it is not plain: {one!r:.200}", hint=_AGAIN)
     return tuple(found)

@@ -10,7 +10,7 @@ from typing import Any
 from kit import __version__
 from kit.core import contract
 from kit.core.canon import sha256_json
-from kit.core.errors import BadInput, Missing, Wanting
+from kit.core.errors import BadInput, CheckFailed, Missing
 from kit.core.values import Cell, Teacher
 from kit.corpus.store import cellfile
 from kit.system.fsio import read_json, write_json
@@ -251,7 +251,7 @@ def read_rows(
 
     Raises:
         Missing: a listed cell is not there.
-        Wanting: a cell is damaged or differs from its line in the manifest.
+        CheckFailed: a cell is damaged or differs from its line in the manifest.
     """
     for entry in sorted(shard.cells, key=order):
         path = shard.folder / entry.path
@@ -259,7 +259,7 @@ def read_rows(
             raise Missing(f"{path} is listed in {MANIFEST} and not there", hint="Run `corpus` again.")
         rows = cellfile.read(path)
         if rows.content_sha256() != entry.content_sha256 or rows.labels["cell_key"] != entry.key:
-            raise Wanting(f"{entry.path} differs from its line in {MANIFEST}", hint="Run `corpus` again.")
+            raise CheckFailed(f"{entry.path} differs from its line in {MANIFEST}", hint="Run `corpus` again.")
         yield entry, rows
 
 

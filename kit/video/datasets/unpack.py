@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from kit.core.errors import BadInput, DiskFull, KitError, Several, Wanting
+from kit.core.errors import BadInput, CheckFailed, DiskFull, KitError, Several
 from kit.core.geometry import PIXEL_FORMATS, RawFormat, identity_header, parse_name
 from kit.core.values import Geometry, Source, SourceFile
 from kit.system.fsio import atomic_path, locked, remove_temporaries, write_json
@@ -75,8 +75,8 @@ def unpack(folder: Path, out: Path, *, shop: Workshop) -> Done:
 def _failure(problems: list[KitError], clips: int) -> KitError:
     """Where every problem is a clip found wanting, so is the whole."""
     several = Several(f"{len(problems)} of {clips} clips cannot be unpacked", problems)
-    if all(isinstance(problem, Wanting) for problem in problems):
-        return Wanting(several.message, hint="Copy those clips again and start the same command.")
+    if all(isinstance(problem, CheckFailed) for problem in problems):
+        return CheckFailed(several.message, hint="Copy those clips again and start the same command.")
     return several
 
 
@@ -180,7 +180,7 @@ def _unpack_one(task: _Task, shop: Workshop) -> None:
                 digest.update(frame)
                 target.write(frame)
         if digest.hexdigest() != clip.src_sha256:
-            raise Wanting(
+            raise CheckFailed(
                 f"{clip.path}: unpacks to {digest.hexdigest()[:12]}, the list says {clip.src_sha256[:12]}",
                 hint="Copy the clip again; it is damaged or another one.",
             )
@@ -192,11 +192,11 @@ def _unpack_one(task: _Task, shop: Workshop) -> None:
 def _found(task: _Task, shop: Workshop) -> SourceFile:
     """The packed clip, of the geometry that the list says."""
     if not task.packed.is_file():
-        raise Wanting(f"{task.clip.path}: listed and not there", hint="Copy it again.")
+        raise CheckFailed(f"{task.clip.path}: listed and not there", hint="Copy it again.")
     try:
         file = inspect(task.packed, task.clip.label, assumed=None, tools=shop.tools)
     except BadInput as error:
-        raise Wanting(error.message, hint=error.hint) from error
+        raise CheckFailed(error.message, hint=error.hint) from error
     if file.geometry != task.clip.geometry:
-        raise Wanting(f"{task.clip.path}: is {file.geometry}, the list says {task.clip.geometry}")
+        raise CheckFailed(f"{task.clip.path}: is {file.geometry}, the list says {task.clip.geometry}")
     return file
