@@ -213,8 +213,8 @@ def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTab
         what: how an error calls them.
 
     Raises:
-        CheckFailed: no row, a key twice, frames of a clip that are not 0, 1, 2, …, a ``vmaf`` that is no score, an infinite
-            feature, a ``mos`` or ``fold`` that differs within a clip, several teachers, or a source of a corpus in two
+        CheckFailed: no row, a key twice, frames of a clip that are not 0, 1, 2, …, a ``vmaf`` that is no score, an
+            infinite feature, a ``mos`` or ``fold`` that differs within a clip, several teachers, or a source of a corpus in two
             groups.
     """
     grouped = frame if GROUP in frame else frame.assign(**{GROUP: frame["source"]})

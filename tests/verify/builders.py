@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from kit.core import layout
 from kit.system.archive import Member, write_tar_gz
@@ -52,11 +49,6 @@ def bundle_of(run: Path, target: Path, word: str | None = "PROMOTE") -> Path:
     """Pack a run folder as somebody would who can compute hashes."""
     files = files_of(run)
     return packed(target, files, manifest_of(files, word))
-
-
-@pytest.fixture
-def run(promoted: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(promoted, tmp_path / "run")
 
 
 def edit(path: Path, change: Callable[[Any], object]) -> None:

@@ -37,6 +37,12 @@ from tests.cli.builders import Command
 from tests.options.builders import run_in
 from tests.verify.builders import TOP, bundle_of, edit, files_of, manifest_of, packed
 
+
+@pytest.fixture
+def run(promoted: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(promoted, tmp_path / "run")
+
+
 Change = Callable[[Path], object]
 
 

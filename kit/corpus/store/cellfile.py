@@ -139,8 +139,8 @@ def parse(data: bytes, name: str, *, rows: int | None = None) -> CellRows:
         rows: how many it has to have; None for any number. Held against the footer before a row is read.
 
     Raises:
-        CheckFailed: not Parquet, another schema, no row, another number of rows, rows of several cells, frames missing or
-            out of order, a value that is not finite.
+        CheckFailed: not Parquet, another schema, no row, another number of rows, rows of several cells, frames missing
+            or out of order, a value that is not finite.
     """
     table, facts = _table(data, name, rows)
     if facts.get("schema_version") != contract.SCHEMA_VERSION:
