@@ -87,13 +87,13 @@ def loso(
     Exit codes: 0 done, 2 bad input, 3 a table that cannot be or a training that diverged, 4 disk full.
     """
     from kit.heads.config import resolve
-    from kit.heads.loso import MARKDOWN, TABLES, Asked, lines, remarks, run
+    from kit.heads.loso import MARKDOWN, TABLES, LosoRequest, lines, remarks, run
     from kit.options import values
     from kit.system.ui import Row
 
     common = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "device": device}
     configs = [resolve({"arch": name.strip(), **common}, {})[0] for name in dict.fromkeys(archs.split(","))]
-    asked = Asked(
+    request = LosoRequest(
         features=features,
         recipes=tuple(config.recipe for config in configs),
         seeds=contract.DEFAULT_SEEDS if seeds is None else values.seeds(seeds),
@@ -102,7 +102,7 @@ def loso(
         device=configs[0].device,
     )
     session = session_for(out.absolute(), sys.argv[1:])
-    found = run(asked, out.absolute(), session)
+    found = run(request, out.absolute(), session)
     for title, cells in lines(found).items():
         session.ui.table(title, TABLES[title], [Row(cells=line) for line in cells])
     for remark in remarks(found):
@@ -169,7 +169,7 @@ def tune(
     """
     from kit.heads.config import resolve
     from kit.heads.params import parse
-    from kit.heads.tune import RESULT, Asked, run
+    from kit.heads.tune import RESULT, TuneRequest, run
     from kit.system.ui import Row, figure
 
     parsed = tuple(map(parse, params))
@@ -181,7 +181,7 @@ def tune(
         raise click.UsageError(f"--param {', '.join(sorted(twice))} is given twice.")
     given = {"arch": arch, "seed": seed, "epochs": epochs, "batch_size": batch_size, "lr": lr, "device": device}
     config, _ = resolve(given, {})
-    asked = Asked(
+    request = TuneRequest(
         features=features,
         recipe=config.recipe,
         params=parsed,
@@ -194,7 +194,7 @@ def tune(
     # the address of a database may hold a password
     argv = [item.replace(storage, "<storage>") if storage else item for item in sys.argv[1:]]
     session = session_for(out.absolute(), argv)
-    found = run(asked, out.absolute(), session)
+    found = run(request, out.absolute(), session)
     best = found["best"]
     session.ui.table(
         f"Best of {len(found['trials'])} trials",

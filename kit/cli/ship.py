@@ -67,8 +67,8 @@ def _opened(
 
     refuse_overwrite([] if out is None else [out], [model, model.with_suffix(".json"), features])
     loaded = open_model(model)
-    rows = evaluate.part(table.read(features), split, loaded)
-    if remark := evaluate.remark(loaded, rows):
+    rows = evaluate.select_rows(table.read(features), split, loaded)
+    if remark := evaluate.overlap_remark(loaded, rows):
         session.ui.say(remark)
     return loaded, rows
 
@@ -116,7 +116,7 @@ def evaluate_command(
     found: dict[str, Any] = evaluate.evaluate(loaded, rows, target)
     args = {"split": split, "target": target}
     document = {
-        **evaluate.told(loaded, rows, split),
+        **evaluate.report_header(loaded, rows, split),
         **found,
         "run_provenance": evaluate.provenance(session, args, loaded, features, out_json),
     }
@@ -230,18 +230,18 @@ def register(
     4 disk full.
     """
     from kit.heads import register as registering
-    from kit.heads.ship_gate import limits_told
+    from kit.heads.ship_gate import describe_limits
     from kit.models.registry import REGISTRY
 
     del kind  # one is known
     registry = (registry or model.with_name(REGISTRY)).absolute()
     report = validation or model.with_suffix(registering.REPORT_SUFFIX)
     session = session_for(registry.parent, sys.argv[1:])
-    asked = registering.Asked(model=model, id=name, license=license_id, report=report, registry=registry)
-    line, told = registering.register(asked, session)
+    request = registering.RegisterRequest(model=model, id=name, license=license_id, report=report, registry=registry)
+    line, sidecar = registering.register(request, session)
     session.ui.say(f"{name}: {line['description']}")
     session.ui.say(f"{line['onnx']}, {name}.json and {name}.md are in {registry.parent}; {registry.name} lists it")
-    session.ui.say(f"It was let through at {limits_told(told['validation']['limits'])}")
+    session.ui.say(f"It was let through at {describe_limits(sidecar['validation']['limits'])}")
     if as_json:
         print_json(line)
     return Outcome(code=exits.OK)
@@ -268,7 +268,7 @@ def repair_onnx(model: Path, data: Path | None, out: Path) -> Outcome:
     from kit.system.ui import Ui, size
 
     found, ui = repair(model, data, out), Ui()
-    ui.say(found.told(model.name))
+    ui.say(found.describe(model.name))
     ui.say(f"{out}: all in one file, {size(out.stat().st_size)}, SHA-256 {sha256_file(out)[:16]}")
     return Outcome(code=exits.OK)
 

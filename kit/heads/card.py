@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.core import contract
-from kit.heads.ship_gate import limits_told
+from kit.heads.ship_gate import describe_limits
 from kit.training.recipe import architecture
 
 _TEMPLATE = "card.md.j2"
@@ -37,7 +37,7 @@ def markdown(told: Mapping[str, Any], line: Mapping[str, Any]) -> str:
         line=line,
         weights=weights(told["training_recipe"]["arch"]),
         found=told["validation"],
-        asked_for=limits_told(told["validation"]["limits"]),
+        asked_for=describe_limits(told["validation"]["limits"]),
         seen=[name for name in told["corpus"]["sources"] or [] if name not in held_out],
         held_out=held_out,
     )

@@ -37,7 +37,7 @@ def evaluate(model: ModelFile, table: FeatureTable, target: str) -> dict[str, ob
         BadInput: the model does not fit the table, or the table lacks the column.
         CheckFailed: a value is not finite, or fewer than three clips have a subjective score.
     """
-    scores = predicted(model, table)
+    scores = predict(model, table)
     if target == "mos":
         found = against_mos(scores, table, what=model.path.name)
         teacher = against_mos(table.frame["vmaf"].to_numpy(np.float64), table, what="the teacher")
@@ -56,7 +56,7 @@ def evaluate(model: ModelFile, table: FeatureTable, target: str) -> dict[str, ob
     }
 
 
-def part(table: FeatureTable, split: str | None, model: ModelFile) -> FeatureTable:
+def select_rows(table: FeatureTable, split: str | None, model: ModelFile) -> FeatureTable:
     """The rows of a split: None for all, ``held-out`` for sources that the model was not fitted to, ``COLUMN=VALUE``.
 
     Raises:
@@ -90,7 +90,7 @@ def fitted_on(model: ModelFile, table: FeatureTable) -> NDArray[np.bool_] | None
     return None if names is None else table.known_by(names)
 
 
-def predicted(model: ModelFile, table: FeatureTable) -> Values:
+def predict(model: ModelFile, table: FeatureTable) -> Values:
     """What the model says of every row, float64 [n], VMAF points.
 
     Raises:
@@ -144,19 +144,19 @@ def against_mos(scores: Values, table: FeatureTable, *, what: str) -> dict[str, 
     }
 
 
-def told(model: ModelFile, table: FeatureTable, split: str | None) -> dict[str, object]:
+def report_header(model: ModelFile, table: FeatureTable, split: str | None) -> dict[str, object]:
     """What a document says of the model and of the rows it was held against."""
     known = fitted_on(model, table)
     return {
         "schema_version": contract.SCHEMA_VERSION,
-        "model": {**model.told, "id": model.sidecar and model.sidecar["id"]},
+        "model": {**model.identity, "id": model.sidecar and model.sidecar["id"]},
         "features": facts_of(table),
         "split": split,
         "rows_fitted_on": None if known is None else int(known.sum()),
     }
 
 
-def remark(model: ModelFile, table: FeatureTable) -> str:
+def overlap_remark(model: ModelFile, table: FeatureTable) -> str:
     """How much of the rows the model has seen, in a sentence; empty if none."""
     known = fitted_on(model, table)
     if known is None:

@@ -12,7 +12,7 @@ from kit.core import contract
 from kit.core.errors import BadInput
 from kit.features import table as tables
 from kit.features.table import FeatureTable
-from kit.heads.evaluate import fitted_on, predicted
+from kit.heads.evaluate import fitted_on, predict
 from kit.heads.fit import MEMBERS, facts_of
 from kit.heads.fitting import Fits, file_of, fit, out_of_fold, refuse_diverged
 from kit.heads.scored import FIGURES, scored
@@ -35,7 +35,7 @@ _WHAT = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class LosoRequest:
     """What is trained and compared.
 
     Attributes:
@@ -76,7 +76,7 @@ class Asked:
 
 
 def folds_of(table: FeatureTable, scheme: str) -> tuple[Fold, ...]:
-    """The folds of a scheme, see :class:`Asked`.
+    """The folds of a scheme, see :class:`LosoRequest`.
 
     Raises:
         BadInput: there is no such column or scheme, a row without a label, one fold alone, or a content group in two.
@@ -93,7 +93,7 @@ def folds_of(table: FeatureTable, scheme: str) -> tuple[Fold, ...]:
     return table.folds(table.frame[name].to_numpy(str))
 
 
-def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
+def run(request: LosoRequest, out: Path, session: Session) -> dict[str, Any]:
     """Train and score everything; write :data:`RESULT` and :data:`MARKDOWN` into ``out``.
 
     Returns:
@@ -103,21 +103,21 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
         BadInput: the folds cannot be made, a baseline cannot be used, or what is registered would be written over.
         InvalidEvidence: a training diverged.
     """
-    names = [path.name for path in asked.baselines]
+    names = [path.name for path in request.baselines]
     if twice := {name for name in names if names.count(name) > 1}:
         raise BadInput(f"--baseline: several files are called {', '.join(sorted(twice))}", hint="Rename one of them.")
     with locked(out):
-        refuse_overwrite([out / RESULT, out / MARKDOWN], [asked.features, *asked.baselines])
-        table = tables.read(asked.features)
-        folds = folds_of(table, asked.folds)
+        refuse_overwrite([out / RESULT, out / MARKDOWN], [request.features, *request.baselines])
+        table = tables.read(request.features)
+        folds = folds_of(table, request.folds)
         # before the training: what cannot be compared is refused at once
-        baselines = [_of_baseline(open_model(path, "--baseline"), table, folds) for path in asked.baselines]
+        baselines = [_of_baseline(open_model(path, "--baseline"), table, folds) for path in request.baselines]
         fits = Fits(
             table=table,
             folds=folds,
-            seeds=asked.seeds,
-            recipes=asked.recipes,
-            device=asked.device,
+            seeds=request.seeds,
+            recipes=request.recipes,
+            device=request.device,
             folder=out / MEMBERS,
         )
         trained = fit(fits, session, what="Leave-one-source-out")
@@ -127,17 +127,17 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
                 "name": recipe.arch,
                 "recipe": asdict(recipe),
                 "model": None,
-                **scored(table, folds, {str(seed): out_of_fold(folds, members, seed) for seed in asked.seeds}),
+                **scored(table, folds, {str(seed): out_of_fold(folds, members, seed) for seed in request.seeds}),
             }
-            for recipe, members in zip(asked.recipes, trained, strict=True)
+            for recipe, members in zip(request.recipes, trained, strict=True)
         ]
-        inputs = {"features": file_of(asked.features)} | {f"baseline {path.name}": path for path in asked.baselines}
+        inputs = {"features": file_of(request.features)} | {f"baseline {path.name}": path for path in request.baselines}
         document: dict[str, Any] = {
             "schema_version": contract.SCHEMA_VERSION,
             "features": facts_of(table),
-            **asked.as_dict(),
+            **request.as_dict(),
             "compared": found + baselines,
-            "run_provenance": of_command(session, args=asked.as_args(), inputs=inputs, outputs=[RESULT, MARKDOWN]),
+            "run_provenance": of_command(session, args=request.as_args(), inputs=inputs, outputs=[RESULT, MARKDOWN]),
         }
         write_json(out / RESULT, document)
         write_bytes(out / MARKDOWN, "\n".join(_markdown(document)).encode())
@@ -149,9 +149,9 @@ def _of_baseline(model: ModelFile, table: FeatureTable, folds: Sequence[Fold]) -
     return {
         "name": model.path.stem,
         "recipe": None,
-        "model": model.told,
+        "model": model.identity,
         "rows_fitted_on": None if known is None else int(known.sum()),
-        **scored(table, folds, {model.path.stem: predicted(model, table)}),
+        **scored(table, folds, {model.path.stem: predict(model, table)}),
     }
 
 

@@ -28,7 +28,7 @@ _LONGEST_DESCRIPTION = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class RegisterRequest:
     """What is registered, and where.
 
     Attributes:
@@ -45,7 +45,7 @@ class Asked:
     registry: Path
 
 
-def register(asked: Asked, session: Session) -> tuple[dict[str, Any], dict[str, Any]]:
+def register(request: RegisterRequest, session: Session) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write ``ID.onnx``, ``ID.json`` and ``ID.md`` beside the registry, and its line into it last.
 
     Returns:
@@ -57,33 +57,37 @@ def register(asked: Asked, session: Session) -> tuple[dict[str, Any], dict[str, 
         Missing: there is no report, or no sidecar.
         CheckFailed: the model has not passed, or a file is another than its sidecar, the report or the registry says.
     """
-    if not _ID.fullmatch(asked.id):
-        raise BadInput(f"--id: {asked.id!r} is not 1 to 80 lower-case letters, digits and _")
-    names = [f"{asked.id}{suffix}" for suffix in FILES]
-    if asked.registry.suffix != ".json" or asked.registry.is_dir() or asked.registry.name in names:
+    if not _ID.fullmatch(request.id):
+        raise BadInput(f"--id: {request.id!r} is not 1 to 80 lower-case letters, digits and _")
+    names = [f"{request.id}{suffix}" for suffix in FILES]
+    if request.registry.suffix != ".json" or request.registry.is_dir() or request.registry.name in names:
         raise BadInput(
-            f"--registry: {asked.registry} is no place for a registry: it is a .json file of its own",
+            f"--registry: {request.registry} is no place for a registry: it is a .json file of its own",
             hint="For example models/registry.json.",
         )
-    license_id = spdx(asked.license)
-    model = open_model(asked.model)
+    license_id = spdx(request.license)
+    model = open_model(request.model)
     told = _sidecar(model)
-    report = passed(asked.report, model)
-    folder = asked.registry.parent
+    report = passed(request.report, model)
+    folder = request.registry.parent
     with locked(folder):
-        listed = _listed(asked.registry, asked.id)
-        refuse_overwrite([folder / name for name in names], [asked.report])
+        listed = _listed(request.registry, request.id)
+        refuse_overwrite([folder / name for name in names], [request.report])
         _refuse_strangers(folder, names, model)
         described = {
             **told,
-            "id": asked.id,
-            "onnx": f"{asked.id}.onnx",
+            "id": request.id,
+            "onnx": f"{request.id}.onnx",
             "license": license_id,
-            "validation": _of_report(report, asked.report),
+            "validation": _of_report(report, request.report),
             "registration": of_command(
                 session,
-                args={"id": asked.id, "kind": told["kind"], "license": license_id},
-                inputs={"model": asked.model, "sidecar": asked.model.with_suffix(".json"), "validation": asked.report},
+                args={"id": request.id, "kind": told["kind"], "license": license_id},
+                inputs={
+                    "model": request.model,
+                    "sidecar": request.model.with_suffix(".json"),
+                    "validation": request.report,
+                },
                 outputs=names,
             ),
         }
@@ -91,11 +95,11 @@ def register(asked: Asked, session: Session) -> tuple[dict[str, Any], dict[str, 
         whole = {"schema_version": REGISTRY_VERSION, "models": [*listed, line]}
         for schema, document in ((export.SCHEMA, described), ("registry", whole)):
             if problems := validation.problems(schema, document):
-                raise CheckFailed(f"the {schema} of {asked.id} would not be as its schema says: {problems[0]}")
-        write_bytes(folder / line["onnx"], asked.model.read_bytes())
-        write_json(folder / f"{asked.id}.json", described)
-        write_bytes(folder / f"{asked.id}.md", card.markdown(described, line).encode())
-        write_json(asked.registry, whole)
+                raise CheckFailed(f"the {schema} of {request.id} would not be as its schema says: {problems[0]}")
+        write_bytes(folder / line["onnx"], request.model.read_bytes())
+        write_json(folder / f"{request.id}.json", described)
+        write_bytes(folder / f"{request.id}.md", card.markdown(described, line).encode())
+        write_json(request.registry, whole)
     return line, described
 
 

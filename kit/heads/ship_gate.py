@@ -11,7 +11,7 @@ import numpy as np
 from kit.core import contract
 from kit.core.errors import BadInput
 from kit.features.table import FeatureTable
-from kit.heads.evaluate import predicted, told
+from kit.heads.evaluate import predict, report_header
 from kit.models.graph_format import format_problems
 from kit.models.model_file import ModelFile
 from kit.verdict.metrics import Values, described
@@ -35,7 +35,7 @@ class Limits:
     max_rmse: float | None
 
 
-def limits_told(limits: Mapping[str, Any]) -> str:
+def describe_limits(limits: Mapping[str, Any]) -> str:
     """The limits of a report in words."""
     rmse = "" if limits["max_rmse"] is None else f", RMSE of at most {limits['max_rmse']:g}"
     return f"PLCC of at least {limits['min_plcc']:g}{rmse}, on {limits['rows']} rows"
@@ -54,14 +54,14 @@ def check(model: ModelFile, table: FeatureTable, split: str | None, limits: Limi
         raise BadInput(f"--rows {limits.rows}: there are {len(table)}", hint="Ask for fewer, or bring a larger table.")
     kept = np.zeros(len(table), dtype=np.bool_)
     kept[np.linspace(0, len(table) - 1, limits.rows).round().astype(np.int64)] = True
-    scores, target = predicted(model, table)[kept], table.frame["vmaf"].to_numpy(np.float64)[kept]
+    scores, target = predict(model, table)[kept], table.frame["vmaf"].to_numpy(np.float64)[kept]
     figures = described(scores, target, what=model.path.name)
     reasons = [
         *format_problems(model.path.read_bytes(), codec_aware=False, outputs=model.outputs),
         *_missed(figures, scores, limits),
     ]
     return {
-        **told(model, table, split),
+        **report_header(model, table, split),
         "limits": asdict(limits),
         "figures": figures,
         "passed": not reasons,

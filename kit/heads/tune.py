@@ -30,7 +30,7 @@ _WHAT = "mean over folds of RMSE on the rows held out, VMAF points"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class TuneRequest:
     """What is tried.
 
     Attributes:
@@ -68,7 +68,7 @@ class Asked:
         }
 
 
-def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
+def run(request: TuneRequest, out: Path, session: Session) -> dict[str, Any]:
     """Try until there are so many trials that ended, and write :data:`RESULT` into ``out``.
 
     Returns:
@@ -82,26 +82,30 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
         InvalidEvidence: every trial diverged.
     """
     optuna = load_optuna()
-    for param in asked.params:  # what cannot be is refused before anything is trained
-        recipe_with(asked.recipe, {param.name: param.choices[0] if param.choices else param.low})
+    for param in request.params:  # what cannot be is refused before anything is trained
+        recipe_with(request.recipe, {param.name: param.choices[0] if param.choices else param.low})
     with locked(out):
-        refuse_overwrite([out / RESULT], [asked.features])
-        table = tables.read(asked.features)
-        folds = folds_of(table, asked.folds)
+        refuse_overwrite([out / RESULT], [request.features])
+        table = tables.read(request.features)
+        folds = folds_of(table, request.folds)
         question = Question(
-            recipe=asked.recipe, params=asked.params, seed=asked.seed, folds=asked.folds, features_sha256=table.sha256
+            recipe=request.recipe,
+            params=request.params,
+            seed=request.seed,
+            folds=request.folds,
+            features_sha256=table.sha256,
         )
-        study = Study(optuna, asked.storage or f"sqlite:///{(out / STORAGE).absolute()}", question, out)
+        study = Study(optuna, request.storage or f"sqlite:///{(out / STORAGE).absolute()}", question, out)
         if unended := study.others()[1]:
             session.ui.say(
                 f"The study holds {counted(unended, 'trial')} of another --out in training, or left there "
                 "by a kill: not touched."
             )
-        trainer = Trainer(asked, table, folds, out, session)
-        while trials := study.upcoming(asked.trials):
+        trainer = Trainer(request, table, folds, out, session)
+        while trials := study.upcoming(request.trials):
             for trial, figures in zip(trials, trainer.figures(list(map(recipe_of, trials))), strict=True):
                 study.tell(trial.number, figures)
-        document = _document(asked, study, table, session)
+        document = _document(request, study, table, session)
         write_json(out / RESULT, document)
     return document
 
@@ -109,8 +113,10 @@ def run(asked: Asked, out: Path, session: Session) -> dict[str, Any]:
 class Trainer:
     """Trains several recipes at once and says how well each of them does."""
 
-    def __init__(self, asked: Asked, table: FeatureTable, folds: Sequence[Fold], out: Path, session: Session) -> None:
-        self._asked, self._table, self._folds, self._out, self._session = asked, table, folds, out, session
+    def __init__(
+        self, request: TuneRequest, table: FeatureTable, folds: Sequence[Fold], out: Path, session: Session
+    ) -> None:
+        self._request, self._table, self._folds, self._out, self._session = request, table, folds, out, session
 
     def figures(self, recipes: Sequence[Recipe]) -> list[dict[str, float | None] | None]:
         """Mean over folds of each figure; None of a recipe that diverged."""
@@ -118,9 +124,9 @@ class Trainer:
         fits = Fits(
             table=self._table,
             folds=self._folds,
-            seeds=(self._asked.seed,),
+            seeds=(self._request.seed,),
             recipes=once,
-            device=self._asked.device,
+            device=self._request.device,
             folder=self._out / MEMBERS,
         )
         trained = dict(zip(once, fit(fits, self._session, what="Trials"), strict=True))
@@ -130,12 +136,12 @@ class Trainer:
     def _figures(self, members: Members) -> dict[str, float | None] | None:
         if any(map(diverged, members.values())):
             return None
-        seed = self._asked.seed
+        seed = self._request.seed
         said: Any = scored(self._table, self._folds, {str(seed): out_of_fold(self._folds, members, seed)})
         return {name: said["mean"][name]["mean"] for name in FIGURES}
 
 
-def _document(asked: Asked, study: Study, table: FeatureTable, session: Session) -> dict[str, Any]:
+def _document(request: TuneRequest, study: Study, table: FeatureTable, session: Session) -> dict[str, Any]:
     trials = [told(trial) for trial in study.ended()]
     judged = [trial for trial in trials if trial["figures"] is not None]
     if not judged:
@@ -145,15 +151,15 @@ def _document(asked: Asked, study: Study, table: FeatureTable, session: Session)
         "objective": _WHAT,
         "study": study.name,
         "features": facts_of(table),
-        "recipe": asdict(asked.recipe),
-        "folds": asked.folds,
-        "seed": asked.seed,
-        "params": [param.as_dict() for param in asked.params],
+        "recipe": asdict(request.recipe),
+        "folds": request.folds,
+        "seed": request.seed,
+        "params": [param.as_dict() for param in request.params],
         "best": min(judged, key=lambda trial: (trial["figures"]["rmse"], trial["number"])),
         "trials": trials,
         "others": study.others()[0],
         "run_provenance": of_command(
-            session, args=asked.as_args(), inputs={"features": file_of(asked.features)}, outputs=[RESULT]
+            session, args=request.as_args(), inputs={"features": file_of(request.features)}, outputs=[RESULT]
         )
         | {"optuna": study.optuna_version},
     }

@@ -18,7 +18,7 @@ _KEY = b"location"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outside:
+class ExternalWeights:
     """What of a model is not in its file.
 
     Attributes:
@@ -31,14 +31,14 @@ class Outside:
     tensors: int
     there: tuple[str, ...]
 
-    def told(self, model: str) -> str:
+    def describe(self, model: str) -> str:
         """What is wrong, in a sentence without its end."""
         beside = f"beside it lies {', '.join(self.there)}" if self.there else "no *.data lies beside it"
         names = ", ".join(self.names)
         return f"{model} does not hold {self.tensors} of its weights: it says they are in {names}; {beside}"
 
 
-def outside(path: Path, data: bytes) -> Outside | None:
+def find_external_weights(path: Path, data: bytes) -> ExternalWeights | None:
     """What of the model in ``data``, read from ``path``, lies elsewhere; None if nothing does, or it is no ONNX."""
     if _KEY not in data:  # the model that is in one file is told without onnx, which takes its time to import
         return None
@@ -46,14 +46,14 @@ def outside(path: Path, data: bytes) -> Outside | None:
     from google.protobuf.message import DecodeError
 
     try:
-        found = [tensor for tensor in tensors(onnx.load_model_from_string(data)) if is_outside(tensor)]
+        found = [tensor for tensor in tensors(onnx.load_model_from_string(data)) if is_external(tensor)]
     except DecodeError:
         return None
     if not found:
         return None
     there = sorted(one.name for one in path.parent.glob("*.data") if one.is_file())
     names = dict.fromkeys(place(tensor).get("location", "no file") for tensor in found)
-    return Outside(names=tuple(names), tensors=len(found), there=tuple(there))
+    return ExternalWeights(names=tuple(names), tensors=len(found), there=tuple(there))
 
 
 def tensors(model: ModelProto) -> Iterator[TensorProto]:
@@ -80,7 +80,7 @@ def _of_nodes(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
                 yield from _of_graph(inner)
 
 
-def is_outside(tensor: TensorProto) -> bool:
+def is_external(tensor: TensorProto) -> bool:
     """Whether its values are in another file."""
     return bool(tensor.data_location or tensor.external_data)
 

@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto, ValueInfoProto
 
 from kit.core import contract
-from kit.models.external_data import is_outside, tensors
+from kit.models.external_data import is_external, tensors
 
 
 def format_problems(data: bytes, *, codec_aware: bool, outputs: Sequence[str]) -> list[str]:
@@ -26,7 +26,7 @@ def format_problems(data: bytes, *, codec_aware: bool, outputs: Sequence[str]) -
         problems.append(f"ir_version {model.ir_version}, expected {contract.ONNX_IR_VERSION}")
     if strange := sorted({node.op_type for node in model.graph.node} - set(contract.ONNX_OPS)):
         problems.append(f"operators that are not allowed: {', '.join(strange)}")
-    if elsewhere := [tensor.name for tensor in tensors(model) if is_outside(tensor)]:
+    if elsewhere := [tensor.name for tensor in tensors(model) if is_external(tensor)]:
         problems.append(f"weights outside the file: {', '.join(elsewhere)}")
     wanted = {contract.FEATURES_INPUT: ["N", len(contract.FEATURES)]}
     if codec_aware:

@@ -14,7 +14,7 @@ from onnxruntime import InferenceSession, NodeArg
 from kit.core import contract
 from kit.core.errors import BadInput, CheckFailed
 from kit.models import runtime
-from kit.models.external_data import outside
+from kit.models.external_data import find_external_weights
 from kit.models.runtime import Floats
 from kit.system import validation
 from kit.system.fsio import read_json
@@ -64,7 +64,7 @@ class ModelFile:
         return tuple(self.sidecar["untrained_encoders"]) if self.sidecar and self.codec_aware else ()
 
     @property
-    def told(self) -> dict[str, object]:
+    def identity(self) -> dict[str, object]:
         """What a comparison has to know of it; of the corpus it was trained on what the sidecar tells, else null."""
         corpus = self.sidecar["corpus"] if self.sidecar else {}
         return {
@@ -109,8 +109,8 @@ def open_model(path: Path, option: str = "--model") -> ModelFile:
         data = path.read_bytes()
     except OSError as error:
         raise BadInput(f"{option}: {path} cannot be read: {error.strerror}", hint=_HINT) from error
-    if elsewhere := outside(path, data):
-        raise BadInput(f"{option}: {elsewhere.told(path.name)}", hint=_IN_ONE_FILE)
+    if elsewhere := find_external_weights(path, data):
+        raise BadInput(f"{option}: {elsewhere.describe(path.name)}", hint=_IN_ONE_FILE)
     try:
         session = runtime.open_session(data)
     except Exception as error:  # onnxruntime's errors have no class in common

@@ -13,7 +13,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 
 from kit.core.errors import BadInput, CheckFailed, Missing
 from kit.models import runtime
-from kit.models.external_data import Outside, is_outside, outside, place, tensors
+from kit.models.external_data import ExternalWeights, find_external_weights, is_external, place, tensors
 from kit.models.registry import refuse_overwrite
 from kit.system.fsio import write_bytes
 
@@ -25,7 +25,7 @@ _DAMAGED = "Get it again from where it came: it is damaged, or something else."
 _OTHERS = "These weights are another model's: give the file that belongs to it with --data."
 
 
-def repair(path: Path, data: Path | None, out: Path) -> Outside:
+def repair(path: Path, data: Path | None, out: Path) -> ExternalWeights:
     """Write a copy that needs no other file, once onnxruntime has taken it.
 
     Args:
@@ -40,11 +40,11 @@ def repair(path: Path, data: Path | None, out: Path) -> Outside:
     """
     refuse_overwrite([out], [path, *path.parent.glob("*.data"), *([] if data is None else [data])])
     content = _read(path, "the model")
-    model, found = _parsed(path, content), outside(path, content)
+    model, found = _parsed(path, content), find_external_weights(path, content)
     if found is None:
         _refuse_whole(path, model)
     weights = _read(_place(path, found, data), "--data")
-    end = max(_take_in(tensor, weights, path.name) for tensor in tensors(model) if is_outside(tensor))
+    end = max(_take_in(tensor, weights, path.name) for tensor in tensors(model) if is_external(tensor))
     if len(weights) - end >= _ALIGNMENT or any(weights[end:]):
         raise CheckFailed(f"{path.name}: its weights end at byte {end}, the file has {len(weights)}", hint=_OTHERS)
     try:
@@ -86,14 +86,14 @@ def _refuse_whole(path: Path, model: ModelProto) -> NoReturn:
     )
 
 
-def _place(path: Path, found: Outside, data: Path | None) -> Path:
+def _place(path: Path, found: ExternalWeights, data: Path | None) -> Path:
     """Where the weights are."""
     if data is not None:
         return data
     named = [name for name in found.names if name in found.there]
     places = named or list(found.there)
     if len(found.names) != 1 or len(places) != 1:
-        raise BadInput(found.told(path.name), hint="Name the file with --data.")
+        raise BadInput(found.describe(path.name), hint="Name the file with --data.")
     return path.parent / places[0]
 
 

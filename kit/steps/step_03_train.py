@@ -159,7 +159,7 @@ def _shipped(config: RunConfig, shard: Shard, study: _Study, model: ModelFile) -
     scores, _ = model.scores(study.rows.features, study.rows.codec)
     found = _columns(shard, study.rows, [(ENSEMBLE, fold, scores[fold.held]) for fold in study.parts])
     predictions.write(config.out_dir / layout.baseline_predictions(contract.SHIPPED), found)
-    return Baseline(predictions=found, problems=(), model=model.told)
+    return Baseline(predictions=found, problems=(), model=model.identity)
 
 
 def _baseline_json(config: RunConfig, name: str, baseline: Baseline) -> dict[str, object]:

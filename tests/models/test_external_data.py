@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from kit.core import exits
-from kit.models.external_data import outside
+from kit.models.external_data import find_external_weights
 from kit.models.model_file import open_model
 from tests.cli.builders import Ask
 from tests.features.builders import LINE, OFFSET, SLOPES
@@ -60,7 +60,7 @@ def test_a_repaired_copy_holds_its_weights_itself(how: str, renamed: Path, tmp_p
     assert "all in one file" in said
     data.unlink()
     assert renamed.read_bytes() == before
-    assert outside(out, out.read_bytes()) is None
+    assert find_external_weights(out, out.read_bytes()) is None
     found, _ = open_model(out).scores(LINE.rows().features, LINE.rows().codec)
     assert np.abs(found - (LINE.rows().features @ SLOPES + OFFSET)).max() < 1e-4
 
