@@ -51,7 +51,7 @@ def _show_status(found: Status) -> None:
     rows = [Row(cells=(name, *(str(counted[state]) for state in STATES))) for name, counted in counts.items()]
     ui.say(f"{found.folder}: {len(found.cells)} cells are to be there, says {found.known_from}")
     ui.table("Cells", ("encoder", *STATES), [*rows, Row(cells=("all", *(str(total[state]) for state in STATES)))])
-    again = [Row(cells=(cell.cell.name, cell.state, cell.reason.splitlines()[0])) for cell in found.again]
+    again = [Row(cells=(str(cell.cell.id), cell.state, cell.reason.splitlines()[0])) for cell in found.again]
     if again:
         ui.table("Would be made", ("cell", "state", "why"), again[:_MOST_LINES])
     if len(again) > _MOST_LINES:
@@ -78,7 +78,7 @@ def _status_json(found: Status) -> dict[str, object]:
         "encoders": found.by_encoder(),
         "counts": Counter(cell.state for cell in found.cells),
         "again": [
-            {"key": cell.cell.key, "cell": cell.cell.name, "state": cell.state, "reason": cell.reason}
+            {"key": cell.cell.key, "cell": str(cell.cell.id), "state": cell.state, "reason": cell.reason}
             for cell in found.again
         ],
     }

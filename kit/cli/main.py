@@ -449,7 +449,7 @@ def _told(error: BaseException) -> tuple[str, str, int]:
     """What to say of an error, what to do about it, and the exit code."""
     match error:
         case click.Abort() | KeyboardInterrupt():
-            return "Interrupted; what was finished is kept.", "Start the same command to go on.", exits.INTERRUPTED
+            return "Interrupted; what was finished is kept.", "Run the same command again to go on.", exits.INTERRUPTED
         case Terminated():
             return "Terminated; what was finished is kept.", error.default_hint, error.exit_code
         case click.exceptions.NoArgsIsHelpError():

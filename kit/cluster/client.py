@@ -109,7 +109,7 @@ class Cluster:
         self, error: Exception, cell: Cell, job: Job, needs: Mapping[str, float], priority: float
     ) -> Iterator[tuple[Cell, Exception]]:
         """Ask again for a cell whose workers died; the error when that has been done often enough."""
-        log.warning("%s: %s", cell.name, error)
+        log.warning("%s: %s", cell.id, error)
         self._deaths[cell.key] += 1
         if self._deaths[cell.key] < _ROUNDS:
             self.ask(cell, job, needs, priority)

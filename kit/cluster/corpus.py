@@ -193,7 +193,7 @@ def _kept(cell: Cell, came: Any, bench: Bench, disk: DiskWait, golden: Mapping[s
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            full = DiskFull(f"the disk filled up at {cell.name}")
+            full = DiskFull(f"the disk filled up at {cell.id}")
         else:
             return entry_for(cell, rows)
 

@@ -48,7 +48,7 @@ def rows_of(reply: Mapping[str, Any], cell: Cell, corpus: str) -> tuple[CellRows
         CheckFailed: this is not the cell that was asked for, or it is damaged.
     """
     try:
-        rows = cellfile.parse(reply["parquet"], cell.name)
+        rows = cellfile.parse(reply["parquet"], str(cell.id))
         (observation,) = json.loads(reply["observed"])["observations"]
         answered = all(isinstance(answer, float) for answer in reply["golden"].values())
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:

@@ -1,20 +1,20 @@
-"""Errors the kit raises on purpose. Each class owns its exit code.
+"""Errors that the kit raises on purpose. Each class owns its exit code and a default hint.
 
-    KitError                       70  never raised itself
-    ├── BadInput                    2  an option, a path or a clip the kit cannot work with
-    │   ├── Missing                 2  what an earlier step should have left is not there
-    │   └── Several                 2  more than one of these, collected and shown together
-    ├── PrerequisiteFailed          2  the box cannot do the run (no scorer, no encoder, no disk)
-    ├── SetupFailed                 2  the environment could not be made
-    ├── ToolFailed                  2  a process did not do what it was started for
+    KitError                       70  base class, never raised itself
+    ├── BadInput                    2  an option, a path or a clip that the kit cannot use
+    │   ├── Missing                 2  a file that an earlier step writes does not exist
+    │   └── Several                 2  several of these, collected and reported together
+    ├── PrerequisiteFailed          2  the box cannot do the run (no scorer, no encoder, no disk space)
+    ├── SetupFailed                 2  the environment could not be set up
+    ├── ToolFailed                  2  a process failed
     ├── InvalidEvidence             3  the evidence allows neither PROMOTE nor HOLD
-    ├── CheckFailed                     3  something was checked and found wanting
-    ├── DiskFull                    4  no space left; what was finished is kept
-    ├── ExportFailed               70  a model that was made is not what it should be
-    ├── PageFailed                 70  the report page of a run could not be made
+    ├── CheckFailed                 3  a check failed
+    ├── DiskFull                    4  no space left; finished work is kept
+    ├── ExportFailed               70  an exported model failed its checks
+    ├── PageFailed                 70  the report page could not be written
     └── Terminated                143  SIGTERM arrived
 
-A message says what was tried, what was found and what was expected; ``hint`` says what to do next.
+A message has what failed and the values, measured and expected; ``hint`` has what to do.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from kit.core import exits
 
 
 class KitError(Exception):
-    """Base of every error the kit raises on purpose.
+    """Base of every error that the kit raises on purpose.
 
     Args:
-        message: what was tried, found and expected; one or more lines, no trailing full stop needed.
-        hint: what the reader can do next, where that is more than ``default_hint`` of the class says.
+        message: what failed and the values; one or more lines, without a full stop at the end.
+        hint: what the reader can do; ``default_hint`` of the class if empty.
     """
 
     exit_code: int = exits.INTERNAL
@@ -43,19 +43,19 @@ class KitError(Exception):
 
 class BadInput(KitError):
     exit_code = exits.BAD_INPUT
-    default_hint = "--help shows what is expected."
+    default_hint = "See --help."
 
 
 class Missing(BadInput):
-    """A file that an earlier step should have left is not there."""
+    """A file that an earlier step writes does not exist."""
 
     default_hint = "Run the step that writes it first."
 
 
 class Several(BadInput):
-    """Several problems found in one pass, reported together."""
+    """Several problems of one pass, reported together."""
 
-    default_hint = "Mend what is listed and start again."
+    default_hint = "Fix what is listed, then run the same command again."
 
     def __init__(self, title: str, problems: Sequence[KitError]) -> None:
         lines = [f"{title} ({len(problems)})"]
@@ -69,24 +69,24 @@ class Several(BadInput):
 
 class PrerequisiteFailed(KitError):
     exit_code = exits.BAD_INPUT
-    default_hint = "Mend what is named and start again."
+    default_hint = "Fix what is named, then run the same command again."
 
 
 class SetupFailed(KitError):
     exit_code = exits.BAD_INPUT
-    default_hint = "Delete the environment that is named and start again."
+    default_hint = "Delete the environment named above, then run the same command again."
 
 
 class ToolFailed(KitError):
     """A process failed, or exited 0 without its result.
 
     Args:
-        tried: what the process was meant to do, in words.
-        command: its command line with paths replaced by tokens.
-        returncode: the exit status; negative for a signal, None when it could not be started or ``status`` tells.
-        stderr_tail: the first and last lines it wrote to stderr.
-        stdout: what it wrote there, where some tools explain themselves; in no message.
-        status: how it ended in words; by default what ``returncode`` says.
+        tried: the purpose of the process, in words.
+        command: its command line, with paths replaced by tokens.
+        returncode: its exit status; negative for a signal, None if it could not be started or ``status`` is given.
+        stderr_tail: the first and last lines of its stderr.
+        stdout: its stdout, where some tools report errors; not part of the message.
+        status: how it ended, in words; derived from ``returncode`` by default.
     """
 
     exit_code = exits.BAD_INPUT
@@ -116,14 +116,14 @@ class ToolFailed(KitError):
 
 
 class InvalidEvidence(KitError):
-    """The evidence is incomplete or not finite: neither PROMOTE nor HOLD can be said.
+    """The evidence is incomplete or not finite: neither PROMOTE nor HOLD follows from it.
 
     Args:
-        problems: one line per finding.
+        problems: one line each.
     """
 
     exit_code = exits.INVALID
-    default_hint = "Mend what is listed and start again."
+    default_hint = "Fix what is listed, then run the same command again."
 
     def __init__(self, problems: Sequence[str], *, hint: str = "") -> None:
         super().__init__("\n".join(problems), hint=hint)
@@ -131,28 +131,28 @@ class InvalidEvidence(KitError):
 
 
 class CheckFailed(KitError):
-    """A check that ran to its end and found something wanting."""
+    """A check ran to its end and failed."""
 
     exit_code = exits.INVALID
-    default_hint = "Run the step that made it again."
+    default_hint = "Run the step that wrote the file again."
 
 
 class DiskFull(KitError):
     exit_code = exits.DISK_FULL
-    default_hint = "Make room and start the same command; what was finished is kept."
+    default_hint = "Free disk space and run the same command again; finished work is kept."
 
 
 class ExportFailed(KitError):
-    """A model that the kit has made does not do what the trained network does, or breaks a rule of the format.
+    """An exported model differs from the trained network or breaks a rule of its format.
 
-    The evidence stands and so does the verdict; the fault is the kit's or its packages', so this is no exit of a check.
+    Evidence and verdict stay valid. The fault is in the kit or its packages, hence not the exit code of a failed check.
 
     Args:
-        name: the file.
-        problems: one line per finding.
+        name: the model's file.
+        problems: one line each.
     """
 
-    default_hint = "PROMOTE stands, its models do not: run `verdict` again, and send the lines above to the lead."
+    default_hint = "PROMOTE is valid, its models are not: run `verdict` again, and send the lines above to the lead."
 
     def __init__(self, name: str, problems: Sequence[str], *, hint: str = "") -> None:
         super().__init__("\n  ".join([f"{name} cannot be exported:", *problems]), hint=hint)
@@ -160,13 +160,13 @@ class ExportFailed(KitError):
 
 
 class PageFailed(KitError):
-    """The page of a run could not be made; its verdict stands, and so does its bundle, which lacks the page."""
+    """The report page could not be written; the verdict is valid, and so is the bundle, which lacks the page."""
 
-    default_hint = "The verdict stands without the page: try `report` with the run folder, and send the lines above."
+    default_hint = "The verdict is valid without the page: run `report` with the run folder, and send the lines above."
 
 
 class Terminated(KitError):
     """SIGTERM arrived; raised in the main thread so that everything unwinds."""
 
     exit_code = exits.TERMINATED
-    default_hint = "Start the same command to go on."
+    default_hint = "Run the same command again to go on."

@@ -181,6 +181,18 @@ class Teacher:
         return f"{self.id} (file, SHA-256 {self.sha256[:12]})" if self.sha256 else self.id
 
 
+@dataclass(frozen=True, kw_only=True, order=True)
+class CellId:
+    """Readable identity of a cell in a run. ``str()`` gives ``source/encoder/cqNN``, e.g. ``Highway/libx264/cq31``."""
+
+    source: str
+    encoder: str
+    cq: int
+
+    def __str__(self) -> str:
+        return f"{self.source}/{self.encoder}/cq{self.cq:02d}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One encode to be scored frame by frame: the unit of work, resume, merge and failure.
@@ -197,9 +209,8 @@ class Cell:
     teacher: Teacher
 
     @property
-    def name(self) -> str:
-        """Readable place of the cell, e.g. ``Highway/libx264/cq31``."""
-        return f"{self.source.label}/{self.settings.encoder}/cq{self.settings.cq:02d}"
+    def id(self) -> CellId:
+        return CellId(source=self.source.label, encoder=self.settings.encoder, cq=self.settings.cq)
 
 
 @dataclass(frozen=True, kw_only=True)

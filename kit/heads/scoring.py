@@ -62,7 +62,7 @@ def score_corpus(model: ModelFile, table: Table) -> tuple[Scored, ...]:
         rows = slice(end - entry.rows, end)
         found.append(
             Scored(
-                name=f"{entry.source}/{entry.encoder}/cq{entry.cq:02d}",
+                name=str(entry.id),
                 encode=Encode(encoder=entry.encoder, preset=entry.preset, cq=entry.cq),
                 score=score[rows],
                 spread=None if spread is None else spread[rows],

@@ -61,7 +61,7 @@ class PageCell:
 
     @property
     def name(self) -> str:
-        return f"{self.entry.source}/{self.entry.encoder}/cq{self.entry.cq:02d}"
+        return str(self.entry.id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,9 +202,8 @@ def _taken(shard: Shard) -> tuple[Taken, ...]:
             continue
         for seen in shards.observations(shard, entry):
             times = [seen[name] / unit for name, unit in _TIMES if isinstance(seen.get(name), int | float)]
-            name = f"{entry.source}/{entry.encoder}/cq{entry.cq:02d}"
             found += [
-                Taken(name=name, seconds=time, frames=entry.rows, box=str(seen.get("box") or "not told"))
+                Taken(name=str(entry.id), seconds=time, frames=entry.rows, box=str(seen.get("box") or "not told"))
                 for time in times[:1]
             ]
     return tuple(sorted(found, key=lambda one: (-one.seconds, one.name, one.box)))

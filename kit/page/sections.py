@@ -166,19 +166,15 @@ def _cells(facts: Facts) -> Iterator[Block]:
         caption=f"{len(facts.failed)} failed cells",
         columns=("cell", "tries", "reason"),
         rows=[
-            [_failed_name(one), number(one.tries, "d"), Cell(text=one.reason.split("\n")[0], bad=True)]
+            [str(one.id), number(one.tries, "d"), Cell(text=one.reason.split("\n")[0], bad=True)]
             for one in facts.failed
         ],
     )
     for one in facts.failed:
         yield Details(
-            title=f"{_failed_name(one)}: command and stderr",
+            title=f"{one.id}: command and stderr",
             text="\n\n".join(text for text in (one.command, one.stderr_tail) if text),
         )
-
-
-def _failed_name(failed: Any) -> str:
-    return f"{failed.source}/{failed.encoder}/cq{failed.cq:02d}"
 
 
 def _provenance(facts: Facts) -> Iterator[Block]:

@@ -167,7 +167,7 @@ def _sort_out(cells: Sequence[Cell], bench: Bench, session: Session) -> tuple[li
     done, missing = resume.sort_out(cells, bench.folder)
     again: dict[str, list[str]] = {}
     for cell, reason in missing:
-        again.setdefault(reason, []).append(cell.name)
+        again.setdefault(reason, []).append(str(cell.id))
     for reason, names in again.items():
         log.debug("to be made%s: %s", f" again, {reason}" if reason else "", ", ".join(names))
         if reason:

@@ -58,7 +58,7 @@ def _outside(rows: Table, facts: Sequence[CellFacts]) -> dict[str, object]:
         count = int(np.count_nonzero(beyond.any(axis=1)))
         found.append(
             {
-                "cell": f"{cell.source} x {cell.encoder} x cq {entry.cq}",
+                "cell": str(entry.id),
                 "rows": count,
                 "share": count / cell.rows,
                 "features": [name for name, hit in zip(contract.FEATURES, beyond.any(axis=0), strict=True) if hit],

@@ -134,7 +134,7 @@ def plan(sources: list[Source], encoders: list[ReadyEncoder]) -> list[tuple[str,
     for cell in cells:
         assert cell.encoder.name == cell.settings.encoder
         assert cell.teacher == TEACHER
-    return [(cell.name, cell.key) for cell in cells]
+    return [(str(cell.id), cell.key) for cell in cells]
 
 
 ENCODERS = [ready("libx264"), ready("hevc_nvenc")]

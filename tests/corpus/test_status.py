@@ -26,7 +26,7 @@ from tests.system.builders import below
 
 
 def states(found: Status) -> dict[str, tuple[str, str]]:
-    return {cell.cell.name: (cell.state, cell.reason) for cell in found.cells}
+    return {str(cell.cell.id): (cell.state, cell.reason) for cell in found.cells}
 
 
 def test_every_state_has_its_reason(tmp_path: Path) -> None:

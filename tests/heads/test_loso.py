@@ -117,7 +117,7 @@ def test_a_disk_that_is_full_before_the_training(features: Path, tmp_path: Path,
     )
     assert done.returncode == exits.DISK_FULL, done.stderr
     assert "Traceback" not in done.stderr
-    assert "Make room and start the same command" in done.stderr
+    assert "Free disk space and run the same command" in done.stderr
 
 
 def test_baselines_of_one_name_are_refused(features: Path, tmp_path: Path, command: Command) -> None:

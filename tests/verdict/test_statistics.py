@@ -409,7 +409,7 @@ def test_cells_outside_what_their_fold_was_trained_on_are_named() -> None:
     assert shown(replace(table, features=features))["outside_training"] == {
         "cells": 1,
         "rows": 3,
-        "worst": [{"cell": "Tango x libx264 x cq 37", "rows": 3, "share": 0.1, "features": ["vif_scale1"]}],
+        "worst": [{"cell": "Tango/libx264/cq37", "rows": 3, "share": 0.1, "features": ["vif_scale1"]}],
     }
 
 

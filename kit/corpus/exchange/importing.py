@@ -149,7 +149,7 @@ def _keep(encode: Encode, group: str, out: Path) -> CellEntry:
         rows=len(order),
         encoded_bytes=encode.enc_bytes,
         content_sha256=content,
-        path=place(source=encode.src, encoder=encode.encoder, cq=encode.cq, key=key),
+        path=place(encode.id, key),
     )
     keep(out, entry.path, rows, [{**dict.fromkeys(_UNOBSERVED), "enc_time_ms": encode.enc_time_ms}])
     return entry

@@ -18,6 +18,7 @@ import numpy as np
 
 from kit.core import contract
 from kit.core.errors import BadInput, KitError, Several
+from kit.core.values import CellId
 
 #: Fields of a line in the order they are written. The encode's size and time may be null.
 FIELDS = ("src", "encoder", "cq", "enc_bytes", "enc_time_ms", "frame_index", "vmaf", *contract.FEATURES)
@@ -49,8 +50,8 @@ class Encode:
     numbers: array[float] = field(default_factory=lambda: array("d"))
 
     @property
-    def name(self) -> str:
-        return f"{self.src}/{self.encoder}/cq{self.cq:02d}"
+    def id(self) -> CellId:
+        return CellId(source=self.src, encoder=self.encoder, cq=self.cq)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +192,7 @@ def _take(
         )
     if (size, time) != (encode.enc_bytes, encode.enc_time_ms):
         problems.add(
-            f"line {number}: {encode.name} has enc_bytes {size} and enc_time_ms {time}, line "
+            f"line {number}: {encode.id} has enc_bytes {size} and enc_time_ms {time}, line "
             f"{encode.lines[0]} has {encode.enc_bytes} and {encode.enc_time_ms}"
         )
     encode.frames.append(row["frame_index"])
@@ -205,11 +206,11 @@ def _check_frames(encode: Encode, problems: _Problems) -> None:
     order = np.argsort(frames, kind="stable")
     for twice in np.flatnonzero(np.diff(frames[order]) == 0).tolist():
         first, second = (encode.lines[order[i]] for i in (twice, twice + 1))
-        problems.add(f"line {second}: {encode.name} has frame {frames[order[twice]]} already in line {first}")
+        problems.add(f"line {second}: {encode.id} has frame {frames[order[twice]]} already in line {first}")
     there = np.unique(frames)
     if lacking := int(frames.max()) + 1 - len(there):
         first_lacking = int(np.flatnonzero(there != np.arange(len(there)))[0])
-        problems.add(f"{encode.name}: {lacking} frames below {frames.max()} are missing, the first is {first_lacking}")
+        problems.add(f"{encode.id}: {lacking} frames below {frames.max()} are missing, the first is {first_lacking}")
 
 
 def line(encode: Mapping[str, object], frame: int, numbers: list[float]) -> str:

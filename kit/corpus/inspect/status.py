@@ -93,7 +93,7 @@ def status(folder: Path) -> Status:
     return Status(
         folder=place,
         known_from=planned.PLAN if plan else shards.MANIFEST,
-        cells=tuple(sorted(states, key=lambda state: (state.cell.name, state.cell.key))),
+        cells=tuple(sorted(states, key=lambda state: (str(state.cell.id), state.cell.key))),
         manifest=manifest is not None and set(listed) == {state.entry for state in states if state.entry},
         waived=manifest is not None and manifest.allow_partial,
         others=tuple(sorted(found for found in _cell_files(place) if found not in paths)),

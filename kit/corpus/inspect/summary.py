@@ -79,7 +79,7 @@ class CellFigures:
 
     @property
     def name(self) -> str:
-        return f"{self.entry.source}/{self.entry.encoder}/cq{self.entry.cq:02d}"
+        return str(self.entry.id)
 
 
 @dataclass(frozen=True, kw_only=True)

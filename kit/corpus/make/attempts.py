@@ -43,7 +43,7 @@ def produce_at(
             return result
         was_full = any(text in result.stderr_tail for text in busy)
         refusals, failures = refusals + was_full, failures + (not was_full)
-        log.warning("%s: try %d failed: %s\n%s", cell.name, refusals + failures, result.reason, result.stderr_tail)
+        log.warning("%s: try %d failed: %s\n%s", cell.id, refusals + failures, result.reason, result.stderr_tail)
         if was_full:
             place.give_up()
         if refusals == FULL_TRIES or failures == TRIES:
@@ -63,4 +63,4 @@ def _one_try(place: Place, bench: Bench, disk: DiskWait, *, one_thread: bool) ->
             return produce(place.cell, bench, scorer_threads=threads, one_thread=one_thread)
         except DiskFull as error:
             full = error
-    raise full or DiskFull(f"no room for {place.cell.name}")
+    raise full or DiskFull(f"no room for {place.cell.id}")

@@ -121,7 +121,7 @@ def produce(
 
 
 def _disk_full(cell: Cell) -> DiskFull:
-    return DiskFull(f"the disk filled up at {cell.name}")
+    return DiskFull(f"the disk filled up at {cell.id}")
 
 
 def _described(work: Work, cell: Cell, bench: Bench) -> str:
@@ -153,12 +153,12 @@ def _make(cell: Cell, work: Work, bench: Bench) -> cellfile.CellRows:
             bench.encodes(cell),
             processes=bench.processes,
             scratch=scratch,
-            tried=f"encoding and scoring {cell.name}",
+            tried=f"encoding and scoring {cell.id}",
             limit=Patience(idle=bench.stall_timeout, busy=bench.stall_timeout + first_frame),
         )
         seconds = time.monotonic() - clock
         if "has not been used for any stream" in stderr:
-            raise CellError(f"{cell.name}: ffmpeg ignored an option\n{excerpt(stderr)}")
+            raise CellError(f"{cell.id}: ffmpeg ignored an option\n{excerpt(stderr)}")
         rows, scorer_version, stream_sha256 = _collect(cell, bench, scratch, stderr)
     observed = {
         "box": bench.box,
@@ -183,14 +183,14 @@ def _collect(cell: Cell, bench: Bench, scratch: Path, stderr: str) -> tuple[cell
     try:
         left = bench.scored_by.collect(scratch, stderr)
     except OSError as error:
-        raise CellError(f"{cell.name}: exit status 0, but {Path(str(error.filename)).name} is missing") from error
+        raise CellError(f"{cell.id}: exit status 0, but {Path(str(error.filename)).name} is missing") from error
     except (ValueError, IndexError, log.LogError) as error:
-        raise CellError(f"{cell.name}: exit status 0, but its results cannot be used: {error}") from error
+        raise CellError(f"{cell.id}: exit status 0, but its results cannot be used: {error}") from error
     expected = cell.source.geometry.frames
     counts = {"encoded": len(left.packets), "decoded": left.decoded, "scored": len(left.scores.vmaf)}
     if set(counts.values()) != {expected}:
         seen = ", ".join(f"{what} {count}" for what, count in counts.items())
-        raise CellError(f"{cell.name}: frame counts differ: source {expected}, {seen}")
+        raise CellError(f"{cell.id}: frame counts differ: source {expected}, {seen}")
     rows = cellfile.CellRows(
         labels={
             "cell_key": cell.key,

@@ -49,7 +49,7 @@ class Tally:
         finally:
             with self._lock:
                 del self._running[cell.key]
-                self._seconds.append((self._clock() - since, cell.name))
+                self._seconds.append((self._clock() - since, str(cell.id)))
 
     def ended(self, cell: Cell) -> None:
         """The cell is finished, or has failed for good."""

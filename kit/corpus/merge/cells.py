@@ -12,6 +12,7 @@ import numpy as np
 
 from kit.core import contract
 from kit.core.canon import canonical_json
+from kit.core.values import CellId
 from kit.corpus.make.keep import contents
 from kit.corpus.merge.labels import Resolved
 from kit.corpus.store import shard as shards
@@ -133,7 +134,7 @@ def merge_place(
     """
     cells = [(number, read_cell(shard, entry)) for number, shard, entry in found]
     label = resolved.label[where[0]]
-    name = f"{label}/{where[1]}/cq{where[3]:02d}"
+    name = str(CellId(source=label, encoder=where[1], cq=where[3]))
     versions = _versions(cells)
     apart = {(a.key, a.content, b.key, b.content): _apart(a.rows, b.rows) for a, b in combinations(versions, 2)}
     kept, conflicts = [], []
@@ -205,7 +206,7 @@ def _keep(copies: Sequence[Received], out: Path, *, label: str, group: str) -> K
     corpus = min(str(cell.rows.labels["corpus"]) for cell in copies)
     rows = replace(first.rows, labels={**first.rows.labels, "src": label, "group": group, "corpus": corpus})
     old = first.entry
-    path = place(source=label, encoder=old.encoder, cq=old.cq, key=old.key)
+    path = place(CellId(source=label, encoder=old.encoder, cq=old.cq), old.key)
     entry = replace(old, source=label, group=group, path=path, encoded_bytes=rows.facts["encoded_bytes"])  # type: ignore[arg-type]
     observations = united(cell.observations for cell in copies)
     _write(out, path, rows, observations)

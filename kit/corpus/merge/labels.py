@@ -6,11 +6,12 @@ of its group, and which sources share a group. Sets only grow, so it does not ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from kit.core.errors import CheckFailed
+from kit.core.graph import components
 from kit.corpus.store.shard import Shard
 
 
@@ -129,23 +130,3 @@ def _groups(shards: Sequence[Shard], known: Mapping[str, _Known], label: Mapping
             raise CheckFailed(f"two groups would be called {chosen}", hint="Give one of them another label.")
         group.update(dict.fromkeys(members, chosen))
     return group
-
-
-def components(names: Iterable[str], ties: Iterable[set[str]]) -> list[list[str]]:
-    """Names that are tied together, directly or by way of others."""
-    root = {name: name for name in names}
-
-    def find(name: str) -> str:
-        while root[name] != name:
-            root[name] = root[root[name]]
-            name = root[name]
-        return name
-
-    for tied in ties:
-        first, *rest = sorted(tied)
-        for other in rest:
-            root[find(other)] = find(first)
-    found: dict[str, list[str]] = {}
-    for name in root:
-        found.setdefault(find(name), []).append(name)
-    return list(found.values())

@@ -10,7 +10,7 @@ from typing import Any
 
 from kit.core import contract
 from kit.core.errors import BadInput
-from kit.core.values import Cell
+from kit.core.values import Cell, CellId
 from kit.corpus.store.shard import CellEntry, cell_path
 from kit.system.fsio import read_json, write_bytes
 
@@ -38,9 +38,8 @@ class PlannedCell:
     keyed: Mapping[str, object]
 
     @property
-    def name(self) -> str:
-        """Readable place of the cell, e.g. ``Highway/libx264/cq31``."""
-        return f"{self.source}/{self.encoder}/cq{self.cq:02d}"
+    def id(self) -> CellId:
+        return CellId(source=self.source, encoder=self.encoder, cq=self.cq)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -238,7 +238,7 @@ def _entry_problems(entry: CellEntry, sources: Mapping[str, Mapping[str, Any]]) 
     source = sources.get(entry.source)
     if source is None or (source["sha256"], source["group"]) != (entry.src_sha256, entry.group):
         yield f"cell {entry.key[:12]}: its source {entry.source!r:.80} is not among the sources"
-    elif entry.path != place(source=entry.source, encoder=entry.encoder, cq=entry.cq, key=entry.key):
+    elif entry.path != place(entry.id, entry.key):
         yield f"cell {entry.key[:12]}: its place is {entry.path!r:.200}, which is not where it belongs"
 
 

@@ -11,7 +11,7 @@ from kit import __version__
 from kit.core import contract
 from kit.core.canon import sha256_json
 from kit.core.errors import BadInput, CheckFailed, Missing
-from kit.core.values import Cell, Teacher
+from kit.core.values import Cell, CellId, Teacher
 from kit.corpus.store import cellfile
 from kit.system.fsio import read_json, write_json
 
@@ -40,6 +40,10 @@ class CellEntry:
         """What tells its source from others: its identity, or its label where that is not known."""
         return self.src_sha256 or f"label:{self.source}"
 
+    @property
+    def id(self) -> CellId:
+        return CellId(source=self.source, encoder=self.encoder, cq=self.cq)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FailedCell:
@@ -53,6 +57,10 @@ class FailedCell:
     command: str
     stderr_tail: str
     tries: int = 1
+
+    @property
+    def id(self) -> CellId:
+        return CellId(source=self.source, encoder=self.encoder, cq=self.cq)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,14 +139,14 @@ class Shard:
         return tuple(sorted({entry.group for entry in self.cells}))
 
 
-def place(*, source: str, encoder: str, cq: int, key: str) -> str:
-    """Where the file of a cell lies in its shard; ``source`` is a label."""
-    return f"cells/{source}/{encoder}/cq{cq:02d}-{key[:12]}.parquet"
+def place(cell: CellId, key: str) -> str:
+    """Return the path of a cell's file relative to its shard."""
+    return f"cells/{cell}-{key[:12]}.parquet"
 
 
 def cell_path(cell: Cell) -> str:
     """Place of a cell's file in its shard."""
-    return place(source=cell.source.label, encoder=cell.settings.encoder, cq=cell.settings.cq, key=cell.key)
+    return place(cell.id, cell.key)
 
 
 def observed_path(folder: Path, relative: str) -> Path:
@@ -265,4 +273,4 @@ def read_rows(
 
 def failures_table(failed: Sequence[FailedCell]) -> list[tuple[str, str]]:
     """(cell, first line of the reason) of each failed cell."""
-    return [(f"{f.source}/{f.encoder}/cq{f.cq:02d}", f.reason.splitlines()[0]) for f in failed]
+    return [(str(cell.id), cell.reason.splitlines()[0]) for cell in failed]
