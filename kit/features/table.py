@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from kit.core import contract
 from kit.core.canon import canonical_json, sha256_json
 from kit.core.errors import BadInput, CheckFailed, Missing
-from kit.core.graph import components
 from kit.core.values import Teacher
+from kit.corpus.merge.labels import components
 from kit.corpus.store import shard as shards
 from kit.corpus.store.place import shard_folder
 from kit.system.fsio import atomic_path
@@ -214,8 +214,8 @@ def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTab
 
     Raises:
         CheckFailed: no row, a key twice, frames of a clip that are not 0, 1, 2, …, a ``vmaf`` that is no score, an
-            infinite feature, a ``mos`` or ``fold`` that differs within a clip, several teachers, or a source of a
-            corpus in two groups.
+            infinite feature, a ``mos`` or ``fold`` that differs within a clip, several teachers, or a source of
+            a corpus in two groups.
     """
     grouped = frame if GROUP in frame else frame.assign(**{GROUP: frame["source"]})
     grouped = grouped if CONTENT in frame else grouped.assign(**{CONTENT: None})

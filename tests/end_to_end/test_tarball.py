@@ -63,7 +63,7 @@ def test_an_unpacked_kit_packs_itself_the_same(tarball: Path, unpacked: Path, tm
 
 
 def test_a_changed_kit_does_not_pack_itself(unpacked: Path, tmp_path: Path) -> None:
-    with (unpacked / "kit" / "gate.py").open("a") as stream:
+    with (unpacked / "kit" / "verdict" / "gate.py").open("a") as stream:
         stream.write("# changed\n")
     done = pack(unpacked, tmp_path / "again")
     assert done.returncode == exits.INVALID
