@@ -27,7 +27,7 @@ from kit.core import contract
 from kit.core.values import Scorer
 from kit.features.extraction import extract, pairs_of
 from kit.features.feature_cache import Cache
-from kit.features.measuring import Instruments, Pair
+from kit.features.measuring import ClipPair, Instruments
 from kit.platforms.detect import probe_host
 from kit.system.proc import Processes
 from kit.video.datasets.load import open_folder
@@ -49,7 +49,7 @@ class Turn:
     cpu: float
 
 
-def make_pairs(ffmpeg: Ffmpeg, folder: Path, frames: int) -> list[Pair]:
+def make_pairs(ffmpeg: Ffmpeg, folder: Path, frames: int) -> list[ClipPair]:
     """A fractal with grain, and what libx264 makes of it, as raw video."""
     head, size = [str(ffmpeg.path), *COMMON], "1920x1080_25fps_8bit_420"
     source = folder / f"Grain_{size}.yuv"
@@ -80,20 +80,20 @@ def make_pairs(ffmpeg: Ffmpeg, folder: Path, frames: int) -> list[Pair]:
         Processes().run([*head, *input_args(reference), *encoder, str(stream)], tried="encoding", timeout=600)
         Processes().run([*head, "-i", str(stream), *raw, str(path)], tried="decoding", timeout=600)
         encode = inspect(path, path.stem, assumed=None, tools=tools)
-        pairs.append(Pair(source="Grain", clip=encode.label, reference=reference, distorted=encode))
+        pairs.append(ClipPair(source="Grain", clip=encode.label, reference=reference, distorted=encode))
     return pairs
 
 
-def pairs_in(ffmpeg: Ffmpeg, npd: Path, cache: Path) -> list[Pair]:
+def pairs_in(ffmpeg: Ffmpeg, npd: Path, cache: Path) -> list[ClipPair]:
     """The clips of an npd folder, all of which can be used."""
     tools = Tools(ffmpeg=ffmpeg, processes=Processes())
     return list(pairs_of(open_folder(npd, asked="npd", assumed=None, tools=tools, cache=cache, whole=False)))
 
 
-def alone(ffmpeg: Ffmpeg, pairs: Sequence[Pair], *, at_once: int) -> None:
+def alone(ffmpeg: Ffmpeg, pairs: Sequence[ClipPair], *, at_once: int) -> None:
     """libvmaf as anybody calls it; as many threads as are left over for each clip."""
 
-    def score(pair: Pair) -> None:
+    def score(pair: ClipPair) -> None:
         if pair.distorted is None:
             raise SystemExit(f"{pair.name} has no stored encode")
         scaler = distorted_source_filters(pair.distorted.geometry, pair.reference.geometry)
@@ -119,7 +119,7 @@ def alone(ffmpeg: Ffmpeg, pairs: Sequence[Pair], *, at_once: int) -> None:
         list(pool.map(score, pairs))
 
 
-def by_kit(ffmpeg: Ffmpeg, pairs: Sequence[Pair]) -> None:
+def by_kit(ffmpeg: Ffmpeg, pairs: Sequence[ClipPair]) -> None:
     """The kit's way from nothing."""
     with tempfile.TemporaryDirectory() as folder:
         instruments = Instruments(

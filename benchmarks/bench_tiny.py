@@ -41,7 +41,7 @@ def write_table(path: Path, sources: int, clips: int, frames: int) -> int:
             "vmaf": 20 + 50 * features[:, 0] * features[:, 1] + 15 * features[:, 2] - features[:, 5],
         }
     )
-    made = table.of(frame, contract.FEATURES, what="rows of the benchmark")
+    made = table.build(frame, contract.FEATURES, what="rows of the benchmark")
     table.write(path, made, facts={})
     return len(made)
 

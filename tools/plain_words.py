@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FORBIDDEN = (
     r"\b_?told\b",
     r"\bfound wanting\b",
-    r"\bwanting\b",
+    r"(?<!\")\bwanting\b",
     r"\bheld against\b",
     r"\bholds \w+ against\b",
     r"\b(is|are) put up with\b",
@@ -24,7 +24,7 @@ FORBIDDEN = (
     r"\bstand(s)? (in|on|at|beside|there|under|elsewhere)\b",
     r"\bwhatever\b",
     r"\bof (its|their|his|one's) own accord\b",
-    r"\bis none\b",
+    r"(?-i:\bis none\b)",
 )
 #: Files that name the words, or quote what was written before.
 SKIPPED = ("CONTRIBUTING.md", "CHANGELOG.md", "tools/plain_words.py")

@@ -17,7 +17,7 @@ from kit.options.click_options import options
 if TYPE_CHECKING:
     from kit.features.extraction import Failure, Result
     from kit.features.feature_cache import Cache
-    from kit.features.measuring import Instruments, Pair
+    from kit.features.measuring import ClipPair, Instruments
     from kit.options.resolve import RunConfig
     from kit.options.session import Session
     from kit.platforms.facts import HostFacts
@@ -82,8 +82,8 @@ def extract_features(
     from kit.prereqs.examine import facts_for
     from kit.system.ui import counted
 
-    refuse_listed([out, manifest.beside(out)])
-    manifest.refuse_in_the_way(out)
+    refuse_listed([out, manifest.manifest_path(out)])
+    manifest.check_destination(out)
     texts = {name: text for name, text in given.items() if text is not None}
     if assume_dims is not None:
         if not re.fullmatch(r"[1-9]\d{0,5}x[1-9]\d{0,5}", assume_dims, re.ASCII):
@@ -99,8 +99,8 @@ def extract_features(
     done, failed = _extract(pairs, instruments, session, facts, cache) if pairs else ([], [])
     failed = [*refused, *failed]
     if not done:
-        raise extraction.nothing_done(failed, data.folder)
-    made = extraction.gathered(done, corpus=data.name, teacher=instruments.teacher.text)
+        raise extraction.nothing_scored(failed, data.folder)
+    made = extraction.to_table(done, corpus=data.name, teacher=instruments.teacher.text)
     told = _told(data, instruments, done, failed, pairs)
     args = _texts(
         {
@@ -160,13 +160,13 @@ def _instruments(
 
 def _open(here: RunConfig, session: Session, instruments: Instruments, refused: list[Failure]) -> Opened:
     """The data set as far as it is there; clips that cannot be used are noted."""
-    from kit.features.extraction import Failure, told
+    from kit.features.extraction import Failure, describe
     from kit.prereqs.examine import reference_folder
     from kit.video.datasets.load import open_folder
     from kit.video.sources.read import Tools
 
     def note(path: Path, problem: KitError) -> None:
-        refused.append(Failure(clip=path.name, reason=session.redact(told(problem))))
+        refused.append(Failure(clip=path.name, reason=session.redact(describe(problem))))
 
     data = open_folder(
         reference_folder(here, session),
@@ -184,7 +184,7 @@ def _open(here: RunConfig, session: Session, instruments: Instruments, refused: 
 
 
 def _extract(
-    pairs: Sequence[Pair], instruments: Instruments, session: Session, facts: HostFacts, cache: Cache
+    pairs: Sequence[ClipPair], instruments: Instruments, session: Session, facts: HostFacts, cache: Cache
 ) -> tuple[list[Result], list[Failure]]:
     from dataclasses import replace
 
@@ -196,15 +196,15 @@ def _extract(
     with session.ui.progress("Features", len(pairs), "clips") as advance:
         done, failed = extraction.extract(pairs, instruments, cache=cache, facts=facts, advance=advance)
     for one in done:
-        if one.remark:
-            session.ui.say(one.remark)
-    if kept := sum(one.kept for one in done):
+        if one.warning:
+            session.ui.say(one.warning)
+    if kept := sum(one.cached for one in done):
         session.ui.say(f"There already: {kept} of {counted(len(pairs), 'clip')}")
     return done, [replace(one, reason=session.redact(one.reason)) for one in failed]
 
 
 def _told(
-    data: Opened, instruments: Instruments, done: Sequence[Result], failed: Sequence[Failure], pairs: Sequence[Pair]
+    data: Opened, instruments: Instruments, done: Sequence[Result], failed: Sequence[Failure], pairs: Sequence[ClipPair]
 ) -> dict[str, object]:
     """What the manifest says besides what the table is."""
     from dataclasses import asdict
@@ -227,8 +227,8 @@ def _told(
         "round_trip": None if stored else {"encoder": encoder, "crf": cq, "ffmpeg": instruments.encoding.version},
         "counts": {
             "pairs": len(pairs),
-            "measured": sum(not one.kept for one in done),
-            "kept": sum(one.kept for one in done),
+            "measured": sum(not one.cached for one in done),
+            "kept": sum(one.cached for one in done),
             "failed": len(failed),
         },
         "failed": [asdict(one) for one in failed],
@@ -277,9 +277,9 @@ def combine(
     from kit.models.registry import refuse_listed
     from kit.system.ui import Row, counted
 
-    paths = combining.named(inputs)
-    refuse_listed([out, manifest.beside(out)])
-    manifest.refuse_in_the_way(out, paths.values())
+    paths = combining.parse_inputs(inputs)
+    refuse_listed([out, manifest.manifest_path(out)])
+    manifest.check_destination(out, paths.values())
     _, session = begun({}, environ)
     tables = {name: table.read(path) for name, path in paths.items()}
     done = combining.combine(tables, fill_missing=fill_missing)
@@ -289,7 +289,7 @@ def combine(
                 "sha256": one.sha256,
                 "rows": len(one),
                 "clips": sum(1 for _ in one.clips()),
-                "nan": dict(done.holes[name]),
+                "nan": dict(done.missing[name]),
             }
             for name, one in tables.items()
         },
@@ -308,7 +308,7 @@ def combine(
                     str(len(set(one.sources))),
                     str(sum(1 for _ in one.clips())),
                     str(len(one)),
-                    ", ".join(done.holes[name]) or "nothing",
+                    ", ".join(done.missing[name]) or "nothing",
                 )
             )
             for name, one in tables.items()
@@ -363,8 +363,8 @@ def join_mos(
     if bool(on) == (pattern is not None):
         raise click.UsageError("Give either --on or --pattern.")
     paths = {"features": features, "mos": scores}
-    refuse_listed([out, manifest.beside(out)])
-    manifest.refuse_in_the_way(out, paths.values())
+    refuse_listed([out, manifest.manifest_path(out)])
+    manifest.check_destination(out, paths.values())
     rule = mos.by_columns(on) if pattern is None else mos.by_pattern(pattern)
     _, session = begun({}, environ)
     lines = mos.read_scores(scores, rule, score)

@@ -1,4 +1,4 @@
-"""Measured pairs that are kept, so that an extraction that was ended goes on; each by the hash of what decides it."""
+"""A cache of scored pairs by the hash of their inputs, so that a stopped extraction resumes."""
 
 from __future__ import annotations
 
@@ -10,44 +10,42 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.features.measuring import Measured
+from kit.features.measuring import FrameScores
 from kit.system.fsio import write_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:
-    """A folder of ``<key>.npz``. Each member of such a file has a check sum."""
+    """A folder of ``<key>.npz`` files, whose members have checksums."""
 
     folder: Path
 
     def path(self, key: str) -> Path:
-        """Where an entry lies, or would."""
+        """Return the path of an entry, existing or not."""
         return self.folder / key[:2] / f"{key}.npz"
 
-    def read(self, key: str) -> Measured | None:
-        """An entry; None where there is none.
+    def read(self, key: str) -> FrameScores | None:
+        """Return an entry; None if the cache lacks it.
 
         Raises:
-            ValueError: it is damaged, or not what its name says.
+            ValueError: the entry is damaged or belongs to another key.
         """
         try:
             with np.load(self.path(key), allow_pickle=False) as stored:
                 if str(stored["key"]) != key:
-                    raise ValueError("it is the entry of another pair")
+                    raise ValueError("it belongs to another pair")
                 names = tuple(map(str, stored["names"]))
-                found = Measured(names=names, features=stored["features"], vmaf=stored["vmaf"])
+                scores = FrameScores(names=names, features=stored["features"], vmaf=stored["vmaf"])
         except FileNotFoundError:
             return None
         except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, NotImplementedError) as error:
             raise ValueError(str(error)) from error
-        if found.features.shape != (len(found.vmaf), len(names)) or not len(found.vmaf):
-            raise ValueError(f"its arrays are of the shapes {found.features.shape} and {found.vmaf.shape}")
-        return found
+        if scores.features.shape != (len(scores.vmaf), len(names)) or not len(scores.vmaf):
+            raise ValueError(f"its arrays have the shapes {scores.features.shape} and {scores.vmaf.shape}")
+        return scores
 
-    def keep(self, key: str, measured: Measured) -> None:
-        """Write an entry, whole or not at all."""
+    def keep(self, key: str, scores: FrameScores) -> None:
+        """Write an entry atomically."""
         buffer = io.BytesIO()
-        np.savez(
-            buffer, key=np.array(key), names=np.array(measured.names), features=measured.features, vmaf=measured.vmaf
-        )
+        np.savez(buffer, key=np.array(key), names=np.array(scores.names), features=scores.features, vmaf=scores.vmaf)
         write_bytes(self.path(key), buffer.getvalue())

@@ -1,4 +1,4 @@
-"""The JSON beside a feature table: how it was made, from what, and what is not in it."""
+"""The JSON file of a feature table: its origin, its figures, and the clips that are not in it."""
 
 from __future__ import annotations
 
@@ -16,77 +16,80 @@ from kit.system.outputs import make_writable, refuse_inputs
 SUFFIX = ".parquet"
 
 
-def beside(path: Path) -> Path:
-    """Where the manifest of a table lies.
+def manifest_path(path: Path) -> Path:
+    """Return the path of a table's manifest: the same name with ``.json``.
 
     Raises:
         BadInput: the name of the table does not end with ``.parquet``.
     """
     if path.suffix != SUFFIX:
-        raise BadInput(f"--out: {path.name} does not end with {SUFFIX}", hint="A .json of the same name is put beside.")
+        raise BadInput(
+            f"--out: {path.name} does not end with {SUFFIX}",
+            hint=f"Use a name such as {path.stem}{SUFFIX}; the manifest gets the same name with .json.",
+        )
     return path.with_suffix(".json")
 
 
-def refuse_in_the_way(out: Path, inputs: Iterable[Path] = ()) -> None:
-    """Look before the work whether a table and its manifest can be written, and what they would replace.
+def check_destination(out: Path, inputs: Iterable[Path] = ()) -> None:
+    """Check before the work that a table and its manifest can be written.
 
     Args:
-        inputs: what the command reads.
+        inputs: files that the command reads.
 
     Raises:
-        BadInput: they would replace an input, or a ``.json`` that is no manifest; or they cannot be written.
+        BadInput: not writable, or they would replace an input or a ``.json`` that is not a manifest.
     """
-    manifest = beside(out)
+    manifest = manifest_path(out)
     make_writable(out.parent, told_by="--out", hint="Give a folder that can be written.")
     refuse_inputs([out, manifest], inputs)
     if manifest.exists() and not _is_manifest(manifest):
         raise BadInput(
-            f"--out: {manifest} is there, is no manifest of a table, and would be replaced",
+            f"--out: {manifest} exists and is not the manifest of a table",
             hint="Give the table another name.",
         )
 
 
 def _is_manifest(path: Path) -> bool:
     try:
-        found = read_json(path)
+        document = read_json(path)
     except BadInput:
         return False
-    return isinstance(found, dict) and "table_sha256" in found
+    return isinstance(document, dict) and "table_sha256" in document
 
 
 def write(
     path: Path,
-    made: table.FeatureTable,
-    told: Mapping[str, object],
+    rows: table.FeatureTable,
+    details: Mapping[str, object],
     *,
     args: provenance.Args,
     session: Session,
     inputs: Mapping[str, Path],
 ) -> dict[str, object]:
-    """Write a table and its manifest, both or, where the disk is full, none of them; returns the manifest.
+    """Write a table and its manifest, both or (on a full disk) neither; return the manifest.
 
     Args:
-        told: what the command has to say of it.
+        details: further properties of the manifest, from the command.
         args: option name to its value, for the provenance.
         inputs: name to file, for the provenance.
     """
-    manifest = beside(path)
-    corpora = {str(name): int(count) for name, count in made.frame["corpus"].value_counts().sort_index().items()}
+    manifest = manifest_path(path)
+    corpora = {str(name): int(count) for name, count in rows.frame["corpus"].value_counts().sort_index().items()}
     facts: dict[str, object] = {
         "schema_version": contract.SCHEMA_VERSION,
         "table": path.name,
-        "table_sha256": made.sha256,
-        "features": list(made.features),
-        "teacher": made.teacher and made.teacher.text,
-        "rows": len(made),
-        "clips": sum(1 for _ in made.clips()),
-        "sources": len(set(made.sources)),
+        "table_sha256": rows.sha256,
+        "features": list(rows.features),
+        "teacher": rows.teacher and rows.teacher.text,
+        "rows": len(rows),
+        "clips": sum(1 for _ in rows.clips()),
+        "sources": len(set(rows.sources)),
         "corpora": corpora,
-        **told,
+        **details,
     }
     block = provenance.of_command(session, args=args, inputs=inputs, outputs=[path.name, manifest.name])
     whole = facts | {"run_provenance": block}
     with atomic_path(manifest) as temporary:
         temporary.write_bytes(json_bytes(whole))
-        table.write(path, made, facts={name: facts[name] for name in table.FACTS})
+        table.write(path, rows, facts={name: facts[name] for name in table.FACTS})
     return whole

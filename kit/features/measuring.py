@@ -1,4 +1,4 @@
-"""Features and score of every frame of a pair: a stored distorted clip, or a clip's own libx264 round trip."""
+"""Score every frame of a pair: a stored distorted clip, or the libx264 encode of the reference itself."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from kit.video.scorers.base import CellScorer, Work
 from kit.video.sources.identity import fingerprint, identify
 from kit.video.sources.read import Tools
 
-#: The encode of a clip that comes without distorted ones: encoder and quality point.
+#: Encoder and quality point for a reference without distorted clips.
 ROUND_TRIP = ("libx264", 35)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
-    """What is compared.
+class ClipPair:
+    """A reference and a distorted clip.
 
     Attributes:
-        source: label of its reference; clip: its own name among the clips of that source.
-        distorted: the stored clip; None for the round trip of the reference.
+        source: label of the reference; clip: name of the distorted clip, unique within the source.
+        distorted: the stored clip; None to encode the reference.
     """
 
     source: str
@@ -50,27 +50,27 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """How it is told to people."""
+        """``source/clip``, for messages."""
         return f"{self.source}/{self.clip}"
 
     @property
     def cost(self) -> int:
-        """Samples to be scored: orders pairs, nothing more."""
+        """Luma samples to score; used to order pairs."""
         geometry = self.reference.geometry
         return geometry.width * geometry.height * geometry.frames
 
     @property
     def codec(self) -> str | None:
-        """What has encoded it, where that is known."""
+        """The encoder, where known."""
         return ROUND_TRIP[0] if self.distorted is None else None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """Frames in presentation order.
+class FrameScores:
+    """Scores in presentation order.
 
     Attributes:
-        names: the features, the six first.
+        names: feature names, the six canonical ones first.
         features: float64 [frames, len(names)]; vmaf: float64 [frames], VMAF points.
     """
 
@@ -81,11 +81,11 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Instruments:
-    """What every pair is measured with.
+    """The tools that score every pair.
 
     Attributes:
-        encoding: makes round trips; proof: what the scorer has shown of itself.
-        feature_set: one of ``contract.FEATURE_SETS``; identities: folder of remembered hashes of clips.
+        encoding: the ffmpeg that encodes references; proof: id and version of the checked scorer.
+        feature_set: one of ``contract.FEATURE_SETS``; identities: cache folder for the hashes of clips.
     """
 
     scorer: CellScorer
@@ -98,7 +98,7 @@ class Instruments:
 
 
 class Identities:
-    """Hashes of decoded references; one that many pairs share is hashed once, by the first that asks."""
+    """Hashes of decoded references; a reference of several pairs is hashed once. Thread-safe."""
 
     def __init__(self, instruments: Instruments) -> None:
         self._tools = Tools(ffmpeg=instruments.scorer.ffmpeg, processes=instruments.processes)
@@ -108,7 +108,7 @@ class Identities:
         self._known: dict[Path, Source] = {}
 
     def of(self, file: SourceFile) -> Source:
-        """The clip with its hash and the frames that it really has.
+        """Return the clip with its hash and its counted frames.
 
         Raises:
             BadInput: it cannot be decoded to its end.
@@ -122,21 +122,21 @@ class Identities:
 
 
 def round_trip(file: SourceFile) -> EncodeSettings:
-    """How a clip is encoded against itself."""
+    """Return the encoder settings for a reference without distorted clips."""
     encoder, cq = ROUND_TRIP
     return family_of(encoder).settings(encoder, cq, file.geometry.pix_fmt, ONLY)
 
 
-def key(reference: Source, distorted: SourceFile | None, instruments: Instruments) -> str:
-    """Hash of everything that decides the numbers: the same key, the same numbers."""
+def cache_key(reference: Source, distorted: SourceFile | None, instruments: Instruments) -> str:
+    """Hash everything that decides the scores: same key, same numbers."""
     if distorted is None:
-        made: dict[str, object] = {
+        distortion: dict[str, object] = {
             "argv": encode_argv(round_trip(reference.file), reference.geometry.pix_fmt),
             "encoder": instruments.encoding.version,
         }
     else:
         filters = distorted_source_filters(distorted.geometry, reference.geometry)
-        made = {
+        distortion = {
             "blake3": fingerprint(distorted, instruments.identities),
             "geometry": identity_header(distorted.geometry).decode(),
             "filters": filters,
@@ -145,7 +145,7 @@ def key(reference: Source, distorted: SourceFile | None, instruments: Instrument
         {
             "version": 1,
             "reference": reference.sha256,
-            "distorted": made,
+            "distorted": distortion,
             "feature_set": instruments.feature_set,
             "scorer": instruments.proof.id,
             "libvmaf": instruments.proof.version,
@@ -156,11 +156,11 @@ def key(reference: Source, distorted: SourceFile | None, instruments: Instrument
     )
 
 
-def measure(reference: Source, distorted: SourceFile | None, instruments: Instruments, *, threads: int) -> Measured:
-    """Score a pair; no raw video touches the disk.
+def measure(reference: Source, distorted: SourceFile | None, instruments: Instruments, *, threads: int) -> FrameScores:
+    """Score a pair; no raw video is written to disk.
 
     Args:
-        threads: that score; their number changes no figure.
+        threads: threads of the scorer; the scores do not depend on it.
 
     Raises:
         BadInput: the clips differ in more than size, or frames are missing.
@@ -183,13 +183,13 @@ def measure(reference: Source, distorted: SourceFile | None, instruments: Instru
     if instruments.feature_set != contract.FEATURE_SET:
         names, columns = [*names, *scores.others], [*columns, *scores.others.values()]
     features = np.stack(columns, axis=1)
-    if holes := int((~np.isfinite(features)).any(axis=1).sum()):
-        raise log.LogError(f"a feature is not finite in {counted(holes, 'frame')}")
-    return Measured(names=tuple(names), features=features, vmaf=scores.vmaf)
+    if frames := int((~np.isfinite(features)).any(axis=1).sum()):
+        raise log.LogError(f"a feature is not finite in {counted(frames, 'frame')}")
+    return FrameScores(names=tuple(names), features=features, vmaf=scores.vmaf)
 
 
 def _round_trip(file: SourceFile, instruments: Instruments, *, threads: int) -> log.Scores:
-    """Encode, decode and score as a cell of a corpus is."""
+    """Encode, decode and score the reference like a cell of a corpus."""
     work = Work(file=file, settings=round_trip(file), teacher=instruments.teacher, scorer_threads=threads)
     with scratch_folder() as scratch:
         stderr = base.run(
@@ -204,6 +204,6 @@ def _round_trip(file: SourceFile, instruments: Instruments, *, threads: int) -> 
         left = instruments.scorer.collect(scratch, stderr)
     counts = {"encoded": len(left.packets), "decoded": left.decoded, "scored": len(left.scores.vmaf)}
     if set(counts.values()) != {file.geometry.frames}:
-        seen = ", ".join(f"{what} {count}" for what, count in counts.items())
-        raise BadInput(f"{file.path.name}: frame counts differ: source {file.geometry.frames}, {seen}")
+        counted_frames = ", ".join(f"{what} {count}" for what, count in counts.items())
+        raise BadInput(f"{file.path.name}: frame counts differ: source {file.geometry.frames}, {counted_frames}")
     return left.scores

@@ -1,4 +1,4 @@
-"""Feature tables: a row for every frame of a distorted clip, in Parquet; what the tiny heads are fitted to."""
+"""Feature tables: one row per frame of a distorted clip, in Parquet. The tiny heads are fitted to them."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ from kit.training.table import Rows
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: What names a clip, and the order of rows: a frame of a clip of a source of a corpus.
+#: Columns that name a clip. With the frame index they are the key of a row, and rows are sorted by it.
 CLIP = ("corpus", "source", "clip")
 KEY = (*CLIP, "frame_index")
-#: The content group of a source as its data set names it: a name means the same content in every corpus.
+#: Content group of a source, named by its data set. One name means the same content in every corpus.
 GROUP = "group"
-#: What a source is, whatever it is called: SHA-256 of its geometry and decoded frames, as a shard has it.
+#: Identity of a source: SHA-256 of its geometry and decoded frames, as in a shard.
 CONTENT = "src_sha256"
-#: Columns of text; the last three may be null where nothing tells.
+#: Text columns. The last three are null where unknown.
 TEXTS = (*CLIP, GROUP, CONTENT, "codec", "teacher")
-#: Columns that every table has, besides features and targets.
+#: Columns of every table besides features and targets.
 LABELS = (*KEY, GROUP, CONTENT, "codec", "teacher")
 TARGETS = ("vmaf", "mos")
 FOLD = "fold"
-_KNOWN_BY = ("source", GROUP, CONTENT)
-#: What the metadata of a file says of its rows, for :func:`read` and for people.
+_CONTENT_NAMES = ("source", GROUP, CONTENT)
+#: Facts about the rows in the metadata of a file; :func:`read` checks the hash.
 FACTS = ("table_sha256", "features", "teacher", "corpora")
 _NULLABLE = (CONTENT, "codec", "teacher", FOLD)
-_NAMED_AT_MOST = 4
+_LISTED_AT_MOST = 4
 _VERSION = b"vmaf_kit.feature_table"
-_HINT = "Make it with `extract-features` or `combine`."
+_HINT = "Make a table with `extract-features` or `combine`."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,25 +60,25 @@ class FeatureTable:
         frame: the columns ``corpus, source, clip, frame_index, group, src_sha256, codec, teacher``, features
             (float64), ``vmaf``, and where they are known ``mos`` and ``fold``.
         features: names of the feature columns.
-        united: name of each group to that of the content it is held out with, see :attr:`groups`.
+        merged_groups: group name to the name of the content group it is held out with, see :attr:`groups`.
     """
 
     frame: pd.DataFrame
     features: tuple[str, ...]
-    united: Mapping[str, str]
+    merged_groups: Mapping[str, str]
 
     def __len__(self) -> int:
         return len(self.frame)
 
     @property
     def teacher(self) -> Teacher | None:
-        """The model whose score ``vmaf`` is; None where nothing tells."""
+        """Return the model that computed ``vmaf``; None where unknown."""
         (teacher,) = self.frame["teacher"].unique()
         return None if pd.isna(teacher) else Teacher.of_text(teacher)
 
     @cached_property
     def sha256(self) -> str:
-        """Of the content: labels, features and targets of every row."""
+        """Hash labels, features and targets of every row."""
         digest = hashlib.sha256(canonical_json(list(self.frame.columns)))
         for name in self.frame.columns:
             column = self.frame[name]
@@ -87,38 +87,37 @@ class FeatureTable:
         return digest.hexdigest()
 
     def rows(self, target: str = "vmaf") -> Rows:
-        """What is trained on: the six features, and a target.
+        """Return the six features and a target as training rows.
 
         Raises:
-            BadInput: a feature of the six is not there, or the target is not.
-            CheckFailed: a value of them is not finite.
+            BadInput: the table lacks the target or one of the six features.
+            CheckFailed: one of these values is missing or not finite.
         """
         if lacking := [name for name in (*contract.FEATURES, target) if name not in self.frame]:
             raise BadInput(
-                f"the table has no column {', '.join(lacking)}; there are {', '.join(self.frame.columns)}",
+                f"the table has no column {', '.join(lacking)}; its columns are {', '.join(self.frame.columns)}",
                 hint="`join-mos` adds subjective scores." if lacking == ["mos"] else _HINT,
             )
         numbers = self.frame[[*contract.FEATURES, target]]
-        with np.errstate(over="ignore"):  # becomes an infinity, which is told
+        with np.errstate(over="ignore"):  # becomes an infinity, which is reported below
             values = numbers.to_numpy(np.float32)
-        if (holes := numbers.isna()).any(axis=None):
-            rows, lacking = holes.any(axis=1), numbers.columns[holes.any()]
+        if (missing := numbers.isna()).any(axis=None):
+            rows, lacking = missing.any(axis=1), numbers.columns[missing.any()]
             raise CheckFailed(
-                f"{int(rows.sum())} of {counted(len(self), 'row')} without a value of {', '.join(lacking)}, "
-                f"the first: {_named(self.frame[rows])}",
-                hint="Put the tables together again with `combine`, without --fill-missing and without those "
-                "that lack it.",
+                f"{int(rows.sum())} of {counted(len(self), 'row')} lack {', '.join(lacking)}, "
+                f"first: {_first_row(self.frame[rows])}",
+                hint="Run `combine` again without --fill-missing, and leave out the tables that lack these columns.",
             )
         if (wrong := np.isinf(values).any(axis=1)).any():
             raise CheckFailed(
-                f"a value of {', '.join(numbers.columns)} is too large for 32 bits: {_named(self.frame[wrong])}",
+                f"a value of {', '.join(numbers.columns)} is not finite in float32: {_first_row(self.frame[wrong])}",
                 hint=_HINT,
             )
         features, wanted = np.ascontiguousarray(values[:, :-1]), values[:, -1].copy()
         return Rows(features=features, codec=np.zeros((len(self), contract.CODEC_DIM), dtype=np.float32), target=wanted)
 
     def clips(self) -> Iterator[tuple[str, slice]]:
-        """Every clip as ``corpus/source/clip`` with its rows, in order."""
+        """Yield every clip as ``corpus/source/clip`` with its rows, in order."""
         first = np.flatnonzero(self.frame["frame_index"].to_numpy() == 0).tolist()
         for begin, end in pairwise([*first, len(self)]):
             yield "/".join(self.frame.iloc[begin][list(CLIP)]), slice(begin, end)
@@ -126,42 +125,42 @@ class FeatureTable:
     @cached_property
     def sources(self) -> NDArray[np.str_]:
         """``corpus/source`` of each row."""
-        found: NDArray[np.str_] = (self.frame["corpus"] + "/" + self.frame["source"]).to_numpy(str)
-        return found
+        names: NDArray[np.str_] = (self.frame["corpus"] + "/" + self.frame["source"]).to_numpy(str)
+        return names
 
     @cached_property
     def groups(self) -> NDArray[np.str_]:
-        """Content group of each row: what is held out as a whole.
+        """Content group of each row; a group is held out as a whole.
 
-        Groups that have a name, a source's name or a source's content in common, in whatever corpora, are one, and
-        have the smallest of their names: the same film on both sides of a fold would cost the evidence, one fold less
+        Groups of any corpora that share a name, a source name or a source hash are one group, named by the smallest
+        of their names: the same film in training and in the held-out fold would spoil the evidence, one fold fewer
         costs little.
         """
-        found: NDArray[np.str_] = self.frame[GROUP].map(self.united).to_numpy(str)
-        return found
+        names: NDArray[np.str_] = self.frame[GROUP].map(self.merged_groups).to_numpy(str)
+        return names
 
     def names(self, rows: NDArray[np.bool_]) -> list[str]:
-        """What the content of some rows is known by: names of groups, of sources without corpus, and hashes; sorted."""
-        return sorted({name for column in _KNOWN_BY for name in self.frame[column][rows].dropna().unique()})
+        """Return names of groups, names of sources and hashes of sources of some rows, sorted."""
+        return sorted({name for column in _CONTENT_NAMES for name in self.frame[column][rows].dropna().unique()})
 
-    def known_by(self, names: Collection[str]) -> NDArray[np.bool_]:
-        """Which rows are of content that is known by one of these names, see :meth:`names`."""
-        named = self.frame[list(_KNOWN_BY)].isin(names).any(axis=1).to_numpy()
-        found: NDArray[np.bool_] = np.isin(self.groups, self.groups[named])
-        return found
+    def with_content(self, names: Collection[str]) -> NDArray[np.bool_]:
+        """Mark the rows whose content has one of these names or hashes, see :meth:`names`."""
+        named = self.frame[list(_CONTENT_NAMES)].isin(names).any(axis=1).to_numpy()
+        marked: NDArray[np.bool_] = np.isin(self.groups, self.groups[named])
+        return marked
 
     def members(self, rows: NDArray[np.bool_] | None = None) -> dict[str, list[str]]:
-        """Sources of each content group, of some of the rows or of all; sorted."""
+        """Return the sorted sources of each content group, of some rows or of all."""
         pairs = pd.DataFrame({"group": self.groups, "source": self.sources})
         kept = (pairs if rows is None else pairs[rows]).drop_duplicates()
         return {str(name): sorted(sources) for name, sources in kept.groupby("group")["source"]}
 
     def only(self, kept: NDArray[np.bool_]) -> FeatureTable:
-        """Some of the rows."""
+        """Return a table of some of the rows."""
         return replace(self, frame=self.frame[kept].reset_index(drop=True))
 
     def folds(self, labels: Sequence[str] | NDArray[np.str_]) -> tuple[Fold, ...]:
-        """A fold for each label of the rows, in order.
+        """Return one fold per label of the rows, in order of the labels.
 
         Raises:
             BadInput: fewer than two labels, or a content group in more than one fold.
@@ -170,34 +169,33 @@ class FeatureTable:
         names = sorted(set(label.tolist()))
         if len(names) < 2:
             raise BadInput(
-                f"all rows are in one fold ({', '.join(names) or 'there are none'})",
-                hint="Nothing would be left to train on.",
+                f"expected at least two folds, the rows are in {len(names)}: {', '.join(names) or 'no row'}",
+                hint="Give a column with two or more values, or a table with more sources.",
             )
         pairs = pd.DataFrame({"group": self.groups, "source": self.sources, "label": label}).drop_duplicates()
-        _refuse_torn(pairs)
-        return tuple(held_out(name, label == name, pairs[pairs["label"] == name]["source"]) for name in names)
+        _refuse_split_groups(pairs)
+        return tuple(fold_without(name, label == name, pairs[pairs["label"] == name]["source"]) for name in names)
 
 
-def _refuse_torn(pairs: pd.DataFrame) -> None:
+def _refuse_split_groups(pairs: pd.DataFrame) -> None:
     """Raise BadInput if a content group is in more than one fold.
 
     Args:
-        pairs: ``group``, ``source`` and ``label`` of its fold, each combination once.
+        pairs: columns ``group``, ``source`` and ``label`` (its fold), each combination once.
     """
     folds = pairs.groupby("group")["label"].nunique()
-    if len(torn := folds[folds > 1].index):
-        parts = pairs[pairs["group"] == torn[0]]
-        where = ", ".join(f"{one.source} in {one.label}" for one in parts.head(_NAMED_AT_MOST).itertuples())
-        more = ", …" if len(parts) > _NAMED_AT_MOST else ""
-        others = f"; so {'is 1 other' if len(torn) == 2 else f'are {len(torn) - 1} others'}" if len(torn) > 1 else ""
+    if len(split := folds[folds > 1].index):
+        sources = pairs[pairs["group"] == split[0]]
+        where = ", ".join(f"{one.source} in {one.label}" for one in sources.head(_LISTED_AT_MOST).itertuples())
+        more = ", …" if len(sources) > _LISTED_AT_MOST else ""
         raise BadInput(
-            f"the content group {torn[0]} is in more than one fold: {where}{more}{others}",
-            hint="A content group is held out as a whole: its sources and frames are alike.",
+            f"{counted(len(split), 'content group')} in more than one fold, first {split[0]}: {where}{more}",
+            hint="Put all sources of a content group into one fold.",
         )
 
 
-def held_out(name: str, held: NDArray[np.bool_], sources: Sequence[str] | pd.Series[str]) -> Fold:
-    """The fold that holds out some rows; its id follows from their sources."""
+def fold_without(name: str, held: NDArray[np.bool_], sources: Sequence[str] | pd.Series[str]) -> Fold:
+    """Return the fold that holds out the marked rows; its id is a hash of their sources."""
     return Fold(
         held_out=name,
         group_id=sha256_json({"sources": sorted(sources)}),
@@ -206,14 +204,14 @@ def held_out(name: str, held: NDArray[np.bool_], sources: Sequence[str] | pd.Ser
     )
 
 
-def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTable:
-    """Order rows and check them; where no ``group`` is told, each source is one of its own; ``src_sha256`` may lack.
+def build(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTable:
+    """Sort rows and check them. Without a column ``group`` each source is its own group; ``src_sha256`` may be absent.
 
     Args:
-        what: how an error calls them.
+        what: name of the rows in an error.
 
     Raises:
-        CheckFailed: no row, a key twice, frames of a clip that are not 0, 1, 2, …, a ``vmaf`` that is no score, an
+        CheckFailed: no row, a duplicate key, frames of a clip that are not 0, 1, 2, …, a ``vmaf`` outside 0 to 100, an
             infinite feature, a ``mos`` or ``fold`` that differs within a clip, several teachers, or a source of
             a corpus in two groups.
     """
@@ -222,15 +220,15 @@ def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTab
     columns = [*LABELS, *features, *(name for name in (*TARGETS, FOLD) if name in frame)]
     ordered = grouped[columns].sort_values(list(KEY), kind="stable").reset_index(drop=True)
     for name in _NULLABLE:
-        if name in ordered:  # a null is a null, whatever it was read from: content has one hash
+        if name in ordered:  # one kind of null: the same content must have the same hash
             ordered[name] = ordered[name].astype(object).where(ordered[name].notna(), None)
     if problem := _wrong_order(ordered):
         raise CheckFailed(f"{what}: {problem}")
     kinds = dict.fromkeys((*features, *TARGETS), np.float64) | {"frame_index": np.int32}
     ordered = ordered.astype({name: kind for name, kind in kinds.items() if name in ordered})
-    if len(_teachers(ordered)) == 1:  # a file is its content, whatever its name
+    if len(_teachers(ordered)) == 1:  # a model file is identified by its content, not by its name
         ordered["teacher"] = ordered["teacher"].min() if ordered["teacher"].notna().all() else None
-    table = FeatureTable(frame=ordered, features=tuple(features), united=_united(ordered))
+    table = FeatureTable(frame=ordered, features=tuple(features), merged_groups=_merge_groups(ordered))
     if problem := _wrong_value(table) or _contradiction(table.frame):
         raise CheckFailed(f"{what}: {problem}")
     return table
@@ -238,12 +236,12 @@ def of(frame: pd.DataFrame, features: Sequence[str], *, what: str) -> FeatureTab
 
 def _wrong_order(frame: pd.DataFrame) -> str:
     if not len(frame):
-        return "there is no row"
+        return "the table is empty"
     if twice := int(frame.duplicated(list(KEY)).sum()):
-        return f"frames are there twice ({twice}), the first: {_named(frame[frame.duplicated(list(KEY))])}"
+        return f"{twice} duplicate frames, first: {_first_row(frame[frame.duplicated(list(KEY))])}"
     numbers = frame.groupby(list(CLIP), sort=False).cumcount()
     if (wrong := frame["frame_index"] != numbers).any():
-        return f"frames are missing or numbered otherwise: {_named(frame[wrong])}"
+        return f"frame numbers are not 0, 1, 2, …, first at {_first_row(frame[wrong])}"
     return ""
 
 
@@ -251,36 +249,36 @@ def _wrong_value(table: FeatureTable) -> str:
     frame = table.frame
     low, high = contract.SCORE_RANGE
     if (wrong := ~frame["vmaf"].between(low, high)).any():
-        return f"vmaf outside {low:g} to {high:g}: {frame['vmaf'][wrong].iloc[0]} in {_named(frame[wrong])}"
+        return f"vmaf outside {low:g} to {high:g}: {frame['vmaf'][wrong].iloc[0]} in {_first_row(frame[wrong])}"
     if (wrong := np.isinf(frame[list(table.features)]).any(axis=1)).any():
-        return f"a feature is infinite: {_named(frame[wrong])}"
+        return f"a feature is infinite: {_first_row(frame[wrong])}"
     return ""
 
 
 def _contradiction(frame: pd.DataFrame) -> str:
-    """What is one thing of a clip, a source or the table, and is told differently in it."""
+    """Describe the first value that must be the same within a clip, a source or the table and is not; else ""."""
     for name in ("mos", FOLD):
         if name in frame and (wrong := _changes(frame, name)).any():
-            return f"{name} differs within a clip, from {_named(frame[wrong])} on"
+            return f"{name} differs within a clip, first at {_first_row(frame[wrong])}"
     if len(teachers := _teachers(frame)) > 1:
-        return f"scores of several teachers: {', '.join(str(teacher or 'not told') for teacher in teachers.values())}"
+        return f"scores of several teachers: {', '.join(str(teacher or 'unknown') for teacher in teachers.values())}"
     sources = frame[["corpus", "source", GROUP]].drop_duplicates()
     if (twice := sources.duplicated(["corpus", "source"], keep=False)).any():
         corpus, source = sources[twice].iloc[0][["corpus", "source"]]
         groups = sources[(sources["corpus"] == corpus) & (sources["source"] == source)][GROUP]
-        return f"{corpus}/{source} is in the content groups {', '.join(groups)}, and a source is in one"
+        return f"{corpus}/{source} is in {len(groups)} content groups ({', '.join(groups)}), expected one"
     return ""
 
 
 def _teachers(frame: pd.DataFrame) -> dict[str, Teacher | None]:
-    """The teachers of a table by what tells them apart."""
-    told = [None if pd.isna(text) else Teacher.of_text(text) for text in frame["teacher"].unique()]
-    return {canonical_json(teacher and teacher.identity).decode(): teacher for teacher in told}
+    """Return the teachers of a table by identity."""
+    teachers = [None if pd.isna(text) else Teacher.of_text(text) for text in frame["teacher"].unique()]
+    return {canonical_json(teacher and teacher.identity).decode(): teacher for teacher in teachers}
 
 
-def _united(frame: pd.DataFrame) -> dict[str, str]:
-    """Name of each group to the smallest name of the groups that are tied to it, see :attr:`FeatureTable.groups`."""
-    known = frame[list(_KNOWN_BY)].drop_duplicates()
+def _merge_groups(frame: pd.DataFrame) -> dict[str, str]:
+    """Map each group to the smallest name among the groups it shares content with."""
+    known = frame[list(_CONTENT_NAMES)].drop_duplicates()
     ties = [{name for name in names if name is not None} for names in known.itertuples(index=False, name=None)]
     groups, united = set(known[GROUP]), {}
     for alike in components(sorted(set().union(*ties)), ties):
@@ -290,7 +288,7 @@ def _united(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def _changes(frame: pd.DataFrame, name: str) -> NDArray[np.bool_]:
-    """Which rows have another value than the first of their clip; a null is a value. The frames are in order."""
+    """Mark the rows whose value differs from the first of their clip; null equals null. Frames are in order."""
     begins = np.where(frame["frame_index"] == 0, np.arange(len(frame)), 0)
     column = frame[name].reset_index(drop=True)
     first = column.iloc[np.maximum.accumulate(begins)].reset_index(drop=True)
@@ -298,7 +296,7 @@ def _changes(frame: pd.DataFrame, name: str) -> NDArray[np.bool_]:
     return ~same
 
 
-def _named(rows: pd.DataFrame) -> str:
+def _first_row(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
     return "/".join(str(first[name]) for name in CLIP) + f", frame {first['frame_index']}"
 
@@ -307,7 +305,7 @@ def write(path: Path, table: FeatureTable, *, facts: Mapping[str, object]) -> No
     """Write a table; the same rows and facts give the same bytes.
 
     Args:
-        facts: stored beside the rows: where they are from, how they were made.
+        facts: metadata of the file: origin of the rows and how they were made.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -330,12 +328,12 @@ def read(path: Path) -> FeatureTable:
     """Read a feature table, or the rows of a run folder or shard.
 
     Raises:
-        Missing: there is nothing.
-        BadInput: it is no feature table.
-        CheckFailed: it is one whose rows cannot be, or are not those that it was written with.
+        Missing: the path does not exist.
+        BadInput: not a feature table.
+        CheckFailed: invalid rows, or other rows than the file was written with.
     """
     if path.is_dir():
-        return of_shard(shards.read_manifest(shard_folder(path)), str(path))
+        return from_shard(shards.read_manifest(shard_folder(path)), str(path))
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -344,26 +342,26 @@ def read(path: Path) -> FeatureTable:
         facts = json.loads((stored.schema.metadata or {}).get(_VERSION, b"{}"))
         frame = stored.to_pandas()
     except FileNotFoundError:
-        raise Missing(f"{path} is not there", hint=_HINT) from None
+        raise Missing(f"{path} does not exist", hint=_HINT) from None
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"{path} is no Parquet file: {error}", hint=_HINT) from error
-    found = _of_file(frame, path)
-    promised = facts.get("table_sha256") if isinstance(facts, dict) else "none"
-    if promised not in (None, found.sha256):
+        raise BadInput(f"{path} is not a Parquet file: {error}", hint=_HINT) from error
+    table = _from_columns(frame, path)
+    written = facts.get("table_sha256") if isinstance(facts, dict) else "unreadable"
+    if written not in (None, table.sha256):
         raise CheckFailed(
-            f"{path} is damaged: it was written with rows of the hash {promised}, and holds {found.sha256}",
-            hint="Make it again, or take another copy. To change rows on purpose, write a new Parquet file "
+            f"{path} is damaged: SHA-256 of its rows is {table.sha256}, written as {written}",
+            hint="Make it again, or use another copy. To change rows on purpose, write a new Parquet file "
             "without the metadata of this one.",
         )
-    return found
+    return table
 
 
-def _of_file(frame: pd.DataFrame, path: Path) -> FeatureTable:
-    """The table that a file's columns make."""
+def _from_columns(frame: pd.DataFrame, path: Path) -> FeatureTable:
+    """Build a table from the columns of a file."""
     if lacking := [name for name in (*LABELS, "vmaf") if name not in (*frame, GROUP, CONTENT)]:
-        raise BadInput(f"{path} is no feature table: it has no column {', '.join(lacking)}", hint=_HINT)
+        raise BadInput(f"{path} is not a feature table: it lacks the columns {', '.join(lacking)}", hint=_HINT)
     if not len(frame):
-        raise CheckFailed(f"{path}: there is no row", hint=_HINT)
+        raise CheckFailed(f"{path} has no rows", hint=_HINT)
     features = tuple(name for name in frame.columns if name not in {*TEXTS, *KEY, *TARGETS, FOLD})
     if FOLD in frame and pd.api.types.is_integer_dtype(frame[FOLD]):  # as other tools number them
         frame[FOLD] = frame[FOLD].astype(str)
@@ -371,8 +369,8 @@ def _of_file(frame: pd.DataFrame, path: Path) -> FeatureTable:
     frame = frame.astype({name: object for name in (*TEXTS, FOLD) if name in frame})
     wrong += [name for name in (*TEXTS, FOLD) if name in frame and not _is_text(frame[name], null=name in _NULLABLE)]
     if wrong:
-        raise BadInput(f"{path}: the columns {', '.join(wrong)} have another type than they should", hint=_HINT)
-    return of(frame, features, what=str(path))
+        raise BadInput(f"{path}: columns of a wrong type: {', '.join(wrong)}", hint=_HINT)
+    return build(frame, features, what=str(path))
 
 
 def _is_number(column: pd.Series[float]) -> bool:
@@ -380,13 +378,13 @@ def _is_number(column: pd.Series[float]) -> bool:
 
 
 def _is_text(column: pd.Series[str], *, null: bool) -> bool:
-    """Whether all values are texts, or null where they may be."""
+    """Whether all values are text, or null where ``null`` allows it."""
     texts = column.dropna()
     return (null or len(texts) == len(column)) and all(isinstance(text, str) for text in texts.unique())
 
 
-def of_shard(shard: shards.Shard, what: str) -> FeatureTable:
-    """The rows of a corpus; a clip is named after its encoder, quality point and key."""
+def from_shard(shard: shards.Shard, what: str) -> FeatureTable:
+    """Return the rows of a corpus; a clip is named by encoder, quality point and key."""
     parts = []
     for entry, rows in shards.read_rows(shard):
         columns: dict[str, object] = {
@@ -402,5 +400,5 @@ def of_shard(shard: shards.Shard, what: str) -> FeatureTable:
         }
         parts.append(pd.DataFrame(columns | dict(zip(contract.FEATURES, rows.features.T, strict=True))))
     if not parts:
-        raise BadInput(f"{what} holds no finished cell", hint="`corpus` makes them.")
-    return of(pd.concat(parts, ignore_index=True), contract.FEATURES, what=what)
+        raise BadInput(f"{what} has no finished cell", hint="Run `corpus` first.")
+    return build(pd.concat(parts, ignore_index=True), contract.FEATURES, what=what)

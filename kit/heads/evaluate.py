@@ -87,7 +87,7 @@ def select_rows(table: FeatureTable, split: str | None, model: ModelFile) -> Fea
 def fitted_on(model: ModelFile, table: FeatureTable) -> NDArray[np.bool_] | None:
     """Which rows are of content that the model was fitted to, by its names; None where its sidecar does not tell."""
     names = (model.sidecar or {}).get("corpus", {}).get("fitted_groups")
-    return None if names is None else table.known_by(names)
+    return None if names is None else table.with_content(names)
 
 
 def predict(model: ModelFile, table: FeatureTable) -> Values:

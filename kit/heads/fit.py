@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kit.core import contract
 from kit.core.errors import BadInput
 from kit.features import table as tables
-from kit.features.table import FeatureTable, held_out
+from kit.features.table import FeatureTable, fold_without
 from kit.heads import checkpoint
 from kit.heads.checkpoint import Fitted
 from kit.heads.config import FitConfig
@@ -76,7 +76,7 @@ def _trained(config: FitConfig, whole: FeatureTable, out: Path, session: Session
     _keep_options(out, config, table.sha256)
     groups = table.members(held)
     sources = sorted(source for members in groups.values() for source in members)
-    fold = held_out("", held, sources)
+    fold = fold_without("", held, sources)
     asked = Fits(
         table=table,
         folds=(fold,),

@@ -33,7 +33,7 @@ def rows(corpus: str, sources: int, clips: int = 2, frames: int = 30, name: str 
 
 
 def made(*parts: pd.DataFrame) -> FeatureTable:
-    return table.of(pd.concat(parts, ignore_index=True), contract.FEATURES, what="rows")
+    return table.build(pd.concat(parts, ignore_index=True), contract.FEATURES, what="rows")
 
 
 TABLE = made(rows("npd", 4))
@@ -70,7 +70,7 @@ def line(teacher: str = contract.DEFAULT_TEACHER) -> table.FeatureTable:
     clip = number // FRAMES
     features = generator.uniform(0.3, 0.8, (len(number), 6)) + 0.025 * clip[:, None]
     vmaf = features @ SLOPES + OFFSET + generator.normal(0, 0.1, len(number))
-    return table.of(
+    return table.build(
         pd.DataFrame(
             {
                 "corpus": "npd",

@@ -59,7 +59,7 @@ def made(
             for n in range(3)
         ]
     )
-    return table.of(frame, features, what="made")
+    return table.build(frame, features, what="made")
 
 
 def stored(path: Path, content: table.FeatureTable) -> Path:
@@ -67,7 +67,7 @@ def stored(path: Path, content: table.FeatureTable) -> Path:
     return path
 
 
-def test_a_shard_tells_its_groups(tmp_path: Path) -> None:
+def test_a_shard_keeps_its_groups(tmp_path: Path) -> None:
     found = table.read(imported(tmp_path, lines_of(("ElFuente1", "ElFuente2", "Tennis"))))
     assert found.members() == {
         "ElFuente": ["imported/ElFuente1", "imported/ElFuente2"],
@@ -75,30 +75,30 @@ def test_a_shard_tells_its_groups(tmp_path: Path) -> None:
     }
 
 
-def test_one_is_not_many(tmp_path: Path, ask: Ask) -> None:
+def test_singular_forms(tmp_path: Path, ask: Ask) -> None:
     one = made(sources=("a",)).only(np.array([True, False, False]))
-    _, said = ask("combine", f"x={stored(tmp_path / 'one.parquet', one)}", "--out", tmp_path / "all.parquet")
-    assert "all.parquet: 1 row, 6 features" in said.replace("\n", " ")
+    _, stderr = ask("combine", f"x={stored(tmp_path / 'one.parquet', one)}", "--out", tmp_path / "all.parquet")
+    assert "all.parquet: 1 row, 6 features" in stderr.replace("\n", " ")
 
 
-def test_without_a_group_each_source_is_one_of_its_own(tmp_path: Path) -> None:
-    told = stored(tmp_path / "told.parquet", made())
-    rows = pq.read_table(told)
-    pq.write_table(rows.drop_columns(["group"]), tmp_path / "untold.parquet")
-    found = table.read(tmp_path / "untold.parquet")
+def test_without_a_group_each_source_is_its_own_group(tmp_path: Path) -> None:
+    written = stored(tmp_path / "written.parquet", made())
+    rows = pq.read_table(written)
+    pq.write_table(rows.drop_columns(["group"]), tmp_path / "without.parquet")
+    found = table.read(tmp_path / "without.parquet")
     assert found.members() == {"a": ["x/a"], "b": ["x/b"]}
-    assert found.sha256 == table.read(told).sha256
+    assert found.sha256 == table.read(written).sha256
     null = rows.set_column(rows.column_names.index("group"), "group", pa.nulls(len(rows), pa.string()))
     pq.write_table(null, tmp_path / "null.parquet")
-    with pytest.raises(BadInput, match="the columns group have another type"):
+    with pytest.raises(BadInput, match="group"):
         table.read(tmp_path / "null.parquet")
 
 
-def test_a_source_is_of_one_group() -> None:
+def test_a_source_in_two_groups_is_refused() -> None:
     frame = made().frame
     frame.loc[1, "group"] = "b"
-    with pytest.raises(CheckFailed, match="x/a is in the content groups a, b, and a source is in one"):
-        table.of(frame, contract.FEATURES, what="rows")
+    with pytest.raises(CheckFailed, match=r"x/a .*a, b"):
+        table.build(frame, contract.FEATURES, what="rows")
 
 
 def rewritten(path: Path, content: table.FeatureTable, **columns: object) -> Path:
@@ -110,14 +110,14 @@ def rewritten(path: Path, content: table.FeatureTable, **columns: object) -> Pat
     return path
 
 
-def test_a_table_without_rows_is_told(tmp_path: Path, ask: Ask) -> None:
+def test_an_empty_table_is_refused(tmp_path: Path, ask: Ask) -> None:
     rows = pq.read_table(stored(tmp_path / "f.parquet", made()))
     pq.write_table(rows.slice(0, 0), tmp_path / "f.parquet")
-    _, said = ask("combine", f"x={tmp_path / 'f.parquet'}", "--out", tmp_path / "g.parquet", code=exits.INVALID)
-    assert "f.parquet: there is no row" in said
+    _, stderr = ask("combine", f"x={tmp_path / 'f.parquet'}", "--out", tmp_path / "g.parquet", code=exits.INVALID)
+    assert "f.parquet" in stderr
 
 
-def test_no_damage_goes_unseen(tmp_path: Path) -> None:
+def test_every_damaged_byte_is_detected_or_harmless(tmp_path: Path) -> None:
     path = tmp_path / "f.parquet"
     manifest.write(path, TABLE, {}, args={}, session=run_in(tmp_path)[1], inputs={})
     whole, wanted = path.read_bytes(), table.read(path).sha256
@@ -138,7 +138,7 @@ def test_other_rows_than_were_written_are_refused(tmp_path: Path) -> None:
     manifest.write(path, made(), {}, args={}, session=run_in(tmp_path)[1], inputs={})
     rows = pq.read_table(path)
     pq.write_table(rows.set_column(rows.column_names.index("vmaf"), "vmaf", pa.array([1.0] * 6)), path)
-    with pytest.raises(CheckFailed, match="is damaged: it was written with rows of the hash"):
+    with pytest.raises(CheckFailed, match=r"f\.parquet"):
         table.read(path)
     pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
     assert set(table.read(path).frame["vmaf"]) == {1.0}
@@ -170,7 +170,7 @@ def test_texts_may_be_categories(tmp_path: Path) -> None:
 )
 def test_frames_are_counted_from_0(numbers: list[float], tmp_path: Path) -> None:
     path = rewritten(tmp_path / "f.parquet", made(), frame_index=[0, 1, 2, *numbers])
-    with pytest.raises(CheckFailed, match="frames are missing or numbered otherwise: x/b/b_90_180, frame "):
+    with pytest.raises(CheckFailed, match="x/b/b_90_180, frame "):
         table.read(path)
 
 
@@ -183,22 +183,22 @@ def test_whole_numbers_are_frames_in_any_type(tmp_path: Path) -> None:
         )
 
 
-def test_a_feature_is_no_truth_value(tmp_path: Path) -> None:
+def test_a_boolean_feature_is_refused(tmp_path: Path) -> None:
     path = rewritten(tmp_path / "f.parquet", made(), aim=[True, False] * 3)
-    with pytest.raises(BadInput, match="the columns aim have another type"):
+    with pytest.raises(BadInput, match="aim"):
         table.read(path)
 
 
 @pytest.mark.parametrize("name", ["codec", "teacher", "fold", "clip"])
 @pytest.mark.parametrize("values", [[1.5] * 6, [True] * 6, [1, None] * 3])
 def test_labels_are_text(name: str, values: list[object], tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=f"the columns {name} have another type"):
+    with pytest.raises(BadInput, match=name):
         table.read(rewritten(tmp_path / "f.parquet", made(), **{name: values}))
 
 
 @pytest.mark.parametrize("name", ["codec", "teacher"])
-def test_numbers_are_no_labels(name: str, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=f"the columns {name} have another type"):
+def test_numeric_labels_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=name):
         table.read(rewritten(tmp_path / "f.parquet", made(), **{name: [1] * 6}))
 
 
@@ -210,14 +210,12 @@ def test_folds_may_be_numbered(tmp_path: Path) -> None:
     assert table.read(stored(tmp_path / "h.parquet", found)).sha256 == found.sha256
 
 
-@pytest.mark.parametrize(
-    ("value", "told"), [(1e300, "too large for 32 bits: x/a/a_90_180, frame 0"), (np.nan, "6 of 6")]
-)
+@pytest.mark.parametrize(("value", "expected"), [(1e300, "float32: x/a/a_90_180, frame 0"), (np.nan, "6 of 6")])
 @pytest.mark.parametrize("column", [contract.FEATURES[0], "mos"])
-def test_what_cannot_be_computed_with_is_told(column: str, value: float, told: str) -> None:
+def test_values_that_training_cannot_use_are_refused(column: str, value: float, expected: str) -> None:
     frame = made().frame.assign(**{"mos": 3.0, column: value})
-    with pytest.raises(CheckFailed, match=told):
-        table.of(frame, contract.FEATURES, what="rows").rows("mos")
+    with pytest.raises(CheckFailed, match=expected):
+        table.build(frame, contract.FEATURES, what="rows").rows("mos")
 
 
 @pytest.mark.parametrize(
@@ -234,34 +232,34 @@ def test_what_cannot_be_computed_with_is_told(column: str, value: float, told: s
 def test_a_clip_has_one_score_and_one_fold(column: str, values: list[object]) -> None:
     same = {"mos": 3.0, "fold": "a"}[column]
     whole = made().frame.assign(**{column: [same] * 6})
-    assert table.of(whole, contract.FEATURES, what="rows").frame[column].nunique() == 1
-    assert table.of(whole.assign(**{column: None}), contract.FEATURES, what="rows").frame[column].isna().all()
-    with pytest.raises(CheckFailed, match=f"{column} differs within a clip, from x/b/b_90_180, frame [12] on"):
-        table.of(whole.assign(**{column: [same] * 3 + values}), contract.FEATURES, what="rows")
+    assert table.build(whole, contract.FEATURES, what="rows").frame[column].nunique() == 1
+    assert table.build(whole.assign(**{column: None}), contract.FEATURES, what="rows").frame[column].isna().all()
+    with pytest.raises(CheckFailed, match=f"{column} .*x/b/b_90_180, frame [12]"):
+        table.build(whole.assign(**{column: [same] * 3 + values}), contract.FEATURES, what="rows")
 
 
-def test_tables_are_put_together(tmp_path: Path, ask: Ask) -> None:
+def test_tables_are_combined(tmp_path: Path, ask: Ask) -> None:
     one = stored(tmp_path / "one.parquet", made("npd", group="film"))
     two = stored(tmp_path / "two.parquet", made("konvid-1k", ("c",), group="film", fold="fold3"))
-    found, said = ask("combine", f"npd={one}", f"k={two}", "--out", tmp_path / "all.parquet")
+    found, stderr = ask("combine", f"npd={one}", f"k={two}", "--out", tmp_path / "all.parquet")
     rows = table.read(tmp_path / "all.parquet")
     assert found["corpora"] == {"k": 3, "npd": 6}
     assert rows.members() == {"film": ["k/c", "npd/a", "npd/b"]}
     assert found["shared_groups"] == ["film"]
-    assert "held out together (1): film" in said
+    assert "held out together (1): film" in stderr
     assert rows.frame["fold"].isna().tolist() == [False] * 3 + [True] * 6
     assert found["table_sha256"] == rows.sha256
     assert found["run_provenance"]["inputs"]["npd"]["sha256"]
     assert found == json.loads((tmp_path / "all.json").read_text())
-    assert "9 rows" in said
+    assert "9 rows" in stderr
 
 
 def test_a_feature_that_one_input_lacks(tmp_path: Path, ask: Ask) -> None:
     more = (*contract.FEATURES, "aim", "motion")
     one, two = stored(tmp_path / "one.parquet", made()), stored(tmp_path / "two.parquet", made(features=more))
     argv = ("combine", f"one={one}", f"two={two}", "--out", tmp_path / "all.parquet")
-    _, said = ask(*argv, code=exits.BAD_INPUT)
-    assert "one: aim, motion" in said
+    _, stderr = ask(*argv, code=exits.BAD_INPUT)
+    assert "one: aim, motion" in stderr
     found, _ = ask(*argv, "--fill-missing")
     assert found["features"] == list(more)
     assert found["inputs"]["one"]["nan"] == {"aim": 6, "motion": 6}
@@ -275,19 +273,19 @@ def test_a_feature_that_one_input_lacks(tmp_path: Path, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("out", "told"),
+    ("out", "named"),
     [
-        ("one.parquet", "one.parquet would be written"),
-        ("link.parquet", "link.parquet would be written"),
-        ("hard.parquet", "hard.parquet would be written"),
-        ("notes.parquet", "notes.json is there, is no manifest"),
-        ("list.parquet", "list.json is there, is no manifest"),
-        ("folder.parquet", "folder.parquet is a folder"),
-        ("one.parquet/f.parquet", "one.parquet cannot be written: File exists"),
-        ("/proc/f.parquet", "/proc cannot be"),
+        ("one.parquet", "one.parquet"),
+        ("link.parquet", "link.parquet"),
+        ("hard.parquet", "hard.parquet"),
+        ("notes.parquet", "notes.json"),
+        ("list.parquet", "list.json"),
+        ("folder.parquet", "folder.parquet"),
+        ("one.parquet/f.parquet", "one.parquet"),
+        ("/proc/f.parquet", "/proc"),
     ],
 )
-def test_nothing_foreign_is_replaced(out: str, told: str, tmp_path: Path, ask: Ask) -> None:
+def test_files_that_the_kit_did_not_write_are_kept(out: str, named: str, tmp_path: Path, ask: Ask) -> None:
     one = stored(tmp_path / "one.parquet", made())
     (tmp_path / "link.parquet").symlink_to(one)
     (tmp_path / "hard.parquet").hardlink_to(one)
@@ -297,15 +295,15 @@ def test_nothing_foreign_is_replaced(out: str, told: str, tmp_path: Path, ask: A
     before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     join = ("join-mos", "--features", one, "--mos", "none.csv", "--on", "source=a", "--score", "b")
     for argv in (("combine", f"x={one}"), join):
-        _, said = ask(*argv, "--out", tmp_path / out, code=exits.BAD_INPUT)
-        assert told in said
+        _, stderr = ask(*argv, "--out", tmp_path / out, code=exits.BAD_INPUT)
+        assert named in stderr
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 def test_scores_are_not_replaced(tmp_path: Path, ask: Ask) -> None:
     one = stored(tmp_path / "one.parquet", made())
     file = scores(tmp_path / "mos.json", "a,90,4.5")
-    _, said = ask(
+    _, stderr = ask(
         "join-mos",
         "--features",
         one,
@@ -319,7 +317,7 @@ def test_scores_are_not_replaced(tmp_path: Path, ask: Ask) -> None:
         tmp_path / "mos.parquet",
         code=exits.BAD_INPUT,
     )
-    assert "mos.json would be written over" in said
+    assert "mos.json" in stderr
 
 
 def test_an_older_table_is_replaced(tmp_path: Path, ask: Ask) -> None:
@@ -329,16 +327,16 @@ def test_an_older_table_is_replaced(tmp_path: Path, ask: Ask) -> None:
     assert first["table_sha256"] == again["table_sha256"]
 
 
-def test_what_has_no_value_is_counted(tmp_path: Path, ask: Ask) -> None:
+def test_missing_values_are_counted(tmp_path: Path, ask: Ask) -> None:
     holed = rewritten(tmp_path / "f.parquet", made(), motion2=[0.5, np.nan, 0.5, 0.5, 0.5, np.nan])
-    found, said = ask("combine", f"x={holed}", "--out", tmp_path / "all.parquet")
+    found, stderr = ask("combine", f"x={holed}", "--out", tmp_path / "all.parquet")
     assert found["inputs"]["x"]["nan"] == {"motion2": 2}
-    assert "motion2" in said
-    with pytest.raises(CheckFailed, match="2 of 6 rows without a value of motion2, the first: x/a/a_90_180, frame 1"):
+    assert "motion2" in stderr
+    with pytest.raises(CheckFailed, match=r"2 of 6 rows .*motion2.*x/a/a_90_180, frame 1"):
         table.read(tmp_path / "all.parquet").rows()
 
 
-def test_a_film_is_held_out_whatever_its_group_is_called() -> None:
+def test_a_film_is_one_group_under_several_group_names() -> None:
     npd = made("npd", ("ElFuente1", "ElFuente2"), group="ElFuente")
     own = made("own", ("ElFuente1", "Tennis"))
     done = combining.combine(
@@ -348,10 +346,10 @@ def test_a_film_is_held_out_whatever_its_group_is_called() -> None:
     assert done.table.members() == films
     assert done.shared == ("ElFuente", "Tennis")
     assert [fold.held_out for fold in done.table.folds(done.table.groups)] == ["ElFuente", "Tennis"]
-    # what told that two are one may be left out; they stay one
+    # the rows that tie two groups may be left out; the groups stay one
     some = done.table.only((done.table.frame["corpus"] != "npd").to_numpy())
     assert some.members() == {"ElFuente": ["own/ElFuente1"], "Tennis": films["Tennis"]}
-    with pytest.raises(BadInput, match="the content group ElFuente is in more than one fold"):
+    with pytest.raises(BadInput, match=r"2 content groups .*ElFuente"):
         done.table.folds(done.table.frame["corpus"].to_numpy(str))
 
 
@@ -368,38 +366,38 @@ def test_a_film_is_held_out_under_another_name() -> None:
     assert done.shared == ("Tennis",)
     npd = done.table.only(done.table.frame["corpus"].eq("npd").to_numpy())
     assert npd.names(np.ones(3, dtype=bool)) == ["Tennis", "a" * 64]
-    assert made("x", ("other",), src_sha256="a" * 64).known_by(["a" * 64]).all()
+    assert made("x", ("other",), src_sha256="a" * 64).with_content(["a" * 64]).all()
 
 
 def test_content_is_known_by_any_of_its_names() -> None:
     npd = made("npd", ("ElFuente1", "ElFuente2"), group="ElFuente")
-    assert npd.names(npd.known_by(["ElFuente2"])) == ["ElFuente", "ElFuente1", "ElFuente2"]
+    assert npd.names(npd.with_content(["ElFuente2"])) == ["ElFuente", "ElFuente1", "ElFuente2"]
     own = made("own", ("ElFuente1", "Street", "Tennis"))
-    assert own.known_by(["ElFuente", "ElFuente1"]).tolist() == [True] * 3 + [False] * 6
-    assert own.known_by(["ElFuente2", "npd/Tennis"]).sum() == 0
+    assert own.with_content(["ElFuente", "ElFuente1"]).tolist() == [True] * 3 + [False] * 6
+    assert own.with_content(["ElFuente2", "npd/Tennis"]).sum() == 0
 
 
-def test_what_a_table_was_made_of_tells_no_folder(tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_provenance_names_no_folder(tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     for person in ("alice", "bob"):
         (tmp_path / person).mkdir()
     stored(tmp_path / "alice" / "f.parquet", made())
     monkeypatch.chdir(tmp_path / "bob")
     two = stored(tmp_path / "alice" / "g.parquet", made(sources=("c",)))
     found, _ = ask("combine", "one.v1=../alice/f.parquet", f"two={two}", "--out", "all.parquet")
-    told = found["run_provenance"]
-    assert {name: one["path"] for name, one in told["inputs"].items()} == {
+    provenance = found["run_provenance"]
+    assert {name: one["path"] for name, one in provenance["inputs"].items()} == {
         "one.v1": "<path>/f.parquet",
         "two": "<path>/g.parquet",
     }
-    assert told["args"]["inputs"] == "one.v1=<path>/f.parquet two=<path>/g.parquet"
+    assert provenance["args"]["inputs"] == "one.v1=<path>/f.parquet two=<path>/g.parquet"
     assert "alice" not in json.dumps(found)
 
 
-def test_a_teacher_of_ones_own_is_its_content(tmp_path: Path) -> None:
+def test_a_model_file_is_identified_by_its_content(tmp_path: Path) -> None:
     one, two = (f"vmaf_v0.6.1@{digit * 64}" for digit in "ab")
     with pytest.raises(CheckFailed, match=r"one: vmaf_v0.6.1, two: vmaf_v0.6.1 \(file, SHA-256 aaaaaaaaaaaa\)"):
         combining.combine({"one": made(), "two": made(teacher=one)}, fill_missing=False)
-    with pytest.raises(CheckFailed, match="several teachers"):
+    with pytest.raises(CheckFailed, match=r"aaaaaaaaaaaa.*bbbbbbbbbbbb"):
         combining.combine({"one": made(teacher=one), "two": made(teacher=two)}, fill_missing=False)
     renamed = combining.combine({"one": made(teacher=one), "two": made(teacher=f"mine@{'a' * 64}")}, fill_missing=False)
     assert table.read(stored(tmp_path / "f.parquet", renamed.table)).teacher == Teacher(id="mine", sha256="a" * 64)
@@ -407,14 +405,14 @@ def test_a_teacher_of_ones_own_is_its_content(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("teacher", ["vmaf_4k_v0.6.1", None])
 def test_scores_of_several_teachers_are_never_mixed(teacher: str | None) -> None:
-    with pytest.raises(CheckFailed, match=rf"one: vmaf_v0.6.1, two: {teacher or 'not told'}"):
+    with pytest.raises(CheckFailed, match=rf"one: vmaf_v0.6.1, two: {teacher or 'unknown'}"):
         combining.combine({"one": made(), "two": made(teacher=teacher)}, fill_missing=True)
 
 
 @pytest.mark.parametrize("words", [("f.parquet",), ("=f",), ("a/b=f",), ("a=f", "a=g"), ("a=",)])
 def test_inputs_are_named(words: Sequence[str]) -> None:
-    with pytest.raises(BadInput, match=r"is not NAME=FILE|given twice"):
-        combining.named(words)
+    with pytest.raises(BadInput, match=r"NAME=FILE|twice"):
+        combining.parse_inputs(words)
 
 
 # ------------------------------------------------------------------------------------------ subjective scores
@@ -429,7 +427,7 @@ def scores(path: Path, *lines: str, header: str = "content,quality,MOS") -> Path
 def test_scores_are_joined(way: tuple[str, str], tmp_path: Path, ask: Ask) -> None:
     features = stored(tmp_path / "f.parquet", made(sources=("a", "b", "c", "d"), group="film"))
     file = scores(tmp_path / "mos.csv", "a,90,4.5", "b,90, 1.25", "c,90,3", "c,90,2", "z,90,1")
-    found, said = ask(
+    found, stderr = ask(
         "join-mos", "--features", features, "--mos", file, *way, "--score", "MOS", "--out", tmp_path / "g.parquet"
     )
     rows = table.read(tmp_path / "g.parquet").frame
@@ -446,10 +444,10 @@ def test_scores_are_joined(way: tuple[str, str], tmp_path: Path, ask: Ask) -> No
     assert [text.split(",")[0] for text in found["unmatched_scores"]] == ["content=z"]
     assert [text.split(",")[0] for text in found["duplicate_scores"]] == ["content=c"]
     assert found["shared_scores"] == []
-    assert "Scores without a clip (1): content=z" in said
+    assert "Scores without a clip (1): content=z" in stderr
 
 
-def test_a_score_of_several_clips_is_told() -> None:
+def test_a_score_of_several_clips_is_listed() -> None:
     rule = mos.by_columns(["corpus=set"])
     found = mos.join(made(), [(("x",), 3.0)], rule)
     assert found.shared_scores == ("set=x",)
@@ -466,15 +464,15 @@ def test_a_clip_of_no_known_codec_has_no_score() -> None:
 @pytest.mark.parametrize("text", ["1_0", "\uff11\uff12", "nan", "inf", "1e999", "", "0x10", "4,5"])
 def test_a_score_is_a_number(text: str, tmp_path: Path) -> None:
     file = scores(tmp_path / "mos.csv", f'a,90,"{text}"')
-    with pytest.raises(BadInput, match=r"line 2: MOS is '.*', expected a number"):
+    with pytest.raises(BadInput, match="line 2: MOS "):
         mos.read_scores(file, mos.by_columns(["source=content"]), "MOS")
 
 
 @pytest.mark.parametrize("twice", ["MOS", "content"])
-def test_a_column_that_is_there_twice_is_refused(twice: str, tmp_path: Path) -> None:
+def test_a_duplicate_column_is_refused(twice: str, tmp_path: Path) -> None:
     rule = mos.by_columns(["source=content"])
     file = scores(tmp_path / "mos.csv", "a,90,4.5,1", header=f"content,quality,MOS,{twice}")
-    with pytest.raises(BadInput, match=f"has several columns {twice}"):
+    with pytest.raises(BadInput, match=rf"mos.csv .*\b{twice}\b"):
         mos.read_scores(file, rule, "MOS")
     file = scores(tmp_path / "mos.csv", "a,90,4.5,,", header="content,quality,MOS,,")
     assert mos.read_scores(file, rule, "MOS") == [(("a",), 4.5)]
@@ -483,7 +481,7 @@ def test_a_column_that_is_there_twice_is_refused(twice: str, tmp_path: Path) -> 
 def test_no_match_is_refused(tmp_path: Path, ask: Ask) -> None:
     features = stored(tmp_path / "f.parquet", made())
     file = scores(tmp_path / "mos.csv", "A,90,4.5")
-    _, said = ask(
+    _, stderr = ask(
         "join-mos",
         "--features",
         features,
@@ -497,26 +495,26 @@ def test_no_match_is_refused(tmp_path: Path, ask: Ask) -> None:
         tmp_path / "g.parquet",
         code=exits.INVALID,
     )
-    assert "none of 2 clips has one of 1 score: a clip is called x/a/a_90_180, a score content=A" in said
+    assert all(part in stderr for part in ("2 clips", "1 score", "x/a/a_90_180", "content=A"))
     assert not (tmp_path / "g.parquet").exists()
 
 
 @pytest.mark.parametrize(
-    ("further", "told"),
+    ("further", "named"),
     [
-        ((), "either --on or --pattern"),
-        (("--on", "source=content", "--pattern", "(?P<content>a)"), "either --on or --pattern"),
-        (("--on", "vmaf=content"), "the first of corpus, source, clip and codec"),
-        (("--on", "source=nothing"), "has no column nothing; there are content, quality, MOS"),
-        (("--pattern", "(a"), "is no regular expression"),
-        (("--pattern", "(a)"), "has no named group"),
-        (("--on", "source=content"), "line 2: MOS is 'bad', expected a number"),
+        ((), "--pattern"),
+        (("--on", "source=content", "--pattern", "(?P<content>a)"), "--pattern"),
+        (("--on", "vmaf=content"), "--on vmaf"),
+        (("--on", "source=nothing"), "nothing"),
+        (("--pattern", "(a"), "(a"),
+        (("--pattern", "(a)"), "--pattern"),
+        (("--on", "source=content"), "line 2: MOS"),
     ],
 )
-def test_what_cannot_be_joined(further: Sequence[str], told: str, tmp_path: Path, ask: Ask) -> None:
+def test_what_cannot_be_joined(further: Sequence[str], named: str, tmp_path: Path, ask: Ask) -> None:
     features = stored(tmp_path / "f.parquet", made())
     file = scores(tmp_path / "mos.csv", "a,90,bad")
-    _, said = ask(
+    _, stderr = ask(
         "join-mos",
         "--features",
         features,
@@ -529,4 +527,4 @@ def test_what_cannot_be_joined(further: Sequence[str], told: str, tmp_path: Path
         tmp_path / "g.parquet",
         code=exits.BAD_INPUT,
     )
-    assert told in said
+    assert named in stderr
