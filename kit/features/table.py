@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from kit.core import contract
 from kit.core.canon import canonical_json, sha256_json
 from kit.core.errors import BadInput, CheckFailed, Missing
+from kit.core.graph import components
 from kit.core.values import Teacher
-from kit.corpus.merge.labels import components
 from kit.corpus.store import shard as shards
 from kit.corpus.store.place import shard_folder
 from kit.system.fsio import atomic_path
