@@ -125,10 +125,10 @@ def extract_features(
 def _cache(session: Session, environ: Mapping[str, str]) -> Cache:
     """What is kept of measured pairs."""
     from kit.features.feature_cache import Cache
-    from kit.system.outputs import make_writable
+    from kit.system.outputs import require_writable
 
     folder = Path(environ.get(_CACHE) or session.cache / "features").absolute()
-    make_writable(folder, told_by=_CACHE, hint=f"Set {_CACHE} to a folder that can be written.")
+    require_writable(folder, option=_CACHE, hint=f"Set {_CACHE} to a folder that can be written.")
     return Cache(folder=folder)
 
 

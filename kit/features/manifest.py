@@ -11,7 +11,7 @@ from kit.features import table
 from kit.options import provenance
 from kit.options.session import Session
 from kit.system.fsio import atomic_path, json_bytes, read_json
-from kit.system.outputs import make_writable, refuse_inputs
+from kit.system.outputs import refuse_foreign, refuse_inputs, require_writable
 
 SUFFIX = ".parquet"
 
@@ -40,13 +40,9 @@ def check_destination(out: Path, inputs: Iterable[Path] = ()) -> None:
         BadInput: not writable, or they would replace an input or a ``.json`` that is not a manifest.
     """
     manifest = manifest_path(out)
-    make_writable(out.parent, told_by="--out", hint="Give a folder that can be written.")
+    require_writable(out.parent, option="--out", hint="Give a folder that can be written.")
     refuse_inputs([out, manifest], inputs)
-    if manifest.exists() and not _is_manifest(manifest):
-        raise BadInput(
-            f"--out: {manifest} exists and is not the manifest of a table",
-            hint="Give the table another name.",
-        )
+    refuse_foreign([manifest], _is_manifest, option="--out", hint="Give the table another name.")
 
 
 def _is_manifest(path: Path) -> bool:

@@ -26,6 +26,7 @@ from kit.options.provenance import of_command
 from kit.options.session import Session
 from kit.system import validation
 from kit.system.fsio import TEMPORARY_PREFIX, read_json, sha256_file, write_bytes, write_json
+from kit.system.outputs import refuse_foreign
 from kit.training.model import restored
 from kit.training.recipe import architecture
 from kit.training.standardiser import Standardiser
@@ -58,7 +59,9 @@ def make(source: Path, features: Path | None, out: Path, session: Session) -> di
             f"--out: {out.name} is no name of a model", hint="Give letters, digits, ., - and _, and .onnx at the end."
         )
     refuse_overwrite([out, out.with_suffix(".json")], [source, *([] if features is None else [features])])
-    _refuse_strangers(out)
+    hint = "Give the model another name."
+    refuse_foreign([out], _is_head, option="--out", hint=hint)
+    refuse_foreign([out.with_suffix(".json")], _is_sidecar, option="--out", hint=hint)
     fitted = checkpoint.read(source)
     network, scale = restored(architecture(fitted.recipe.arch), fitted.arrays)
     rows = generated(scale) if features is None else tables.read(features).rows()
@@ -92,16 +95,6 @@ def make(source: Path, features: Path | None, out: Path, session: Session) -> di
 
 
 _HINT = "The checkpoint stands. Send the lines above to the lead."
-
-
-def _refuse_strangers(out: Path) -> None:
-    """What lies in the place of a model and its sidecar may go only if it is such a one."""
-    beside = out.with_suffix(".json")
-    for path, kind, own in ((out, "tiny head of the kit", _is_head), (beside, "sidecar of a tiny head", _is_sidecar)):
-        if path.exists() and not own(path):
-            raise BadInput(
-                f"--out: {path} is there, is no {kind}, and would be replaced", hint="Give the model another name."
-            )
 
 
 def _is_head(path: Path) -> bool:

@@ -22,6 +22,7 @@ from kit.heads.split import divided
 from kit.options.provenance import Args, of_command
 from kit.options.session import Session
 from kit.system.fsio import locked, sha256_file, write_bytes, write_json
+from kit.system.outputs import refuse_foreign
 from kit.training.checkpoints import Checkpoint
 from kit.verdict.metrics import described
 
@@ -183,18 +184,18 @@ def _keep_options(out: Path, config: FitConfig, features_sha256: str | None) -> 
         raise BadInput(f"{out} holds a fit with other options: {_differing(path, config.as_dict())}", hint=_ELSEWHERE)
     if kept.is_file() and checkpoint.read(kept, hint=_AGAIN).facts["features_sha256"] != features_sha256:
         raise BadInput(f"{out} holds a fit to another table", hint=_ELSEWHERE)
-    _refuse_strangers(out, wanted=config.as_dict())
+    refuse_foreign(
+        [out / CONFIG, out / HISTORY], lambda path: _of_a_fit(path, config), option="--out", hint="Give another folder."
+    )
     write_bytes(path, wanted)
 
 
-def _refuse_strangers(out: Path, wanted: Mapping[str, object]) -> None:
-    """Files that a fit would replace and that none has left."""
-    config, history = (_mapping(out / name) for name in (CONFIG, HISTORY))
-    own = {CONFIG: bool(config) and config.keys() <= wanted.keys(), HISTORY: "checkpoint_sha256" in history}
-    if strange := [name for name in own if (out / name).exists() and not own[name]]:
-        raise BadInput(
-            f"{out / strange[0]} is there, was left by no fit, and would be replaced", hint="Give another --out."
-        )
+def _of_a_fit(path: Path, config: FitConfig) -> bool:
+    """Whether a fit has written the options or the history."""
+    content = _mapping(path)
+    if path.name == HISTORY:
+        return "checkpoint_sha256" in content
+    return bool(content) and content.keys() <= config.as_dict().keys()
 
 
 def _mapping(path: Path) -> dict[str, object]:

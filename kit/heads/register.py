@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from kit.options.provenance import of_command
 from kit.options.session import Session
 from kit.system import validation
 from kit.system.fsio import locked, read_json, sha256_file, write_bytes, write_json
+from kit.system.outputs import refuse_foreign
 
 #: What ``validate`` leaves beside a model, and ``register`` looks for there.
 REPORT_SUFFIX = ".validation.json"
@@ -73,7 +74,12 @@ def register(request: RegisterRequest, session: Session) -> tuple[dict[str, Any]
     with locked(folder):
         listed = _listed(request.registry, request.id)
         refuse_overwrite([folder / name for name in names], [request.report])
-        _refuse_strangers(folder, names, model)
+        refuse_foreign(
+            [folder / name for name in names],
+            lambda path: _of_model(path, model),
+            option="--id",
+            hint="Give another --id, or move these files away.",
+        )
         described = {
             **told,
             "id": request.id,
@@ -189,22 +195,11 @@ def _listed(registry: Path, name: str) -> list[dict[str, Any]]:
     return listed
 
 
-def _refuse_strangers(folder: Path, names: Sequence[str], model: ModelFile) -> None:
-    """Files of these names that belong to something else; those of this very model, which name its hash, may go.
-
-    So a registration goes on that was killed, and a model is registered where it lies.
-    """
-
-    def own(path: Path) -> bool:
-        if path.suffix == model.path.suffix:
-            return sha256_file(path) == model.sha256
-        return model.sha256.encode() in path.read_bytes()
-
-    if found := [name for name in names if (path := folder / name).exists() and not own(path)]:
-        raise BadInput(
-            f"{', '.join(found)} is in {folder} already, and belongs to something else",
-            hint="Give another --id, or move it away.",
-        )
+def _of_model(path: Path, model: ModelFile) -> bool:
+    """Whether a file is of this very model, or names its hash: left by a registration that was killed."""
+    if path.suffix == model.path.suffix:
+        return sha256_file(path) == model.sha256
+    return model.sha256.encode() in path.read_bytes()
 
 
 def _line(told: Mapping[str, Any]) -> dict[str, Any]:

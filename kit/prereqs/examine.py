@@ -24,7 +24,8 @@ from kit.platforms.facts import HostFacts
 from kit.platforms.probe import LeftOut, probe
 from kit.platforms.registry import device_findings, family_of
 from kit.prereqs.report import Prereqs
-from kit.system.fsio import free_bytes, write_bytes
+from kit.system.fsio import free_bytes
+from kit.system.outputs import write_error
 from kit.system.ui import counted, size
 from kit.video.datasets.load import Opened, open_folder
 from kit.video.ffmpeg import Ffmpeg, locate, on_path, scoring_partner
@@ -189,10 +190,7 @@ def _check_writable(seen: Examined) -> None:
     out_dir = seen.config.out_dir
     existing = [folder for folder in (out_dir, *out_dir.parents) if folder.is_dir()]
     for folder in existing[:2] if out_dir.is_dir() else existing[:1]:
-        try:
-            write_bytes(folder / ".vmaf-kit-write-test", b"")
-            (folder / ".vmaf-kit-write-test").unlink()
-        except OSError as error:
+        if error := write_error(folder):
             seen.add("write permission", "failure", f"{folder}: {error.strerror}", "Give another --out-dir.")
             return
     seen.add("write permission", "pass", str(out_dir))

@@ -30,6 +30,7 @@ from kit.system.fsio import (
     temporaries,
     write_json,
 )
+from kit.system.outputs import require_writable
 from kit.system.privacy import Redactor
 from kit.system.ui import size
 from kit.verdict.judge import Training
@@ -87,7 +88,7 @@ def execute(config: RunConfig, steps: tuple[Step, ...], session: Session) -> dic
     """
     if steps[0] not in (STEPS[0], ADOPT) and not config.out_dir.is_dir():
         raise Missing(f"there is no run folder {config.out_dir}", hint="Start with `run`, or give its --out-dir.")
-    _prepare(config.out_dir)
+    require_writable(config.out_dir, option="--out-dir", hint="Give another folder.")
     with locked(config.out_dir), _logged(config.out_dir, session.redact):
         # a command that is refused here has changed nothing
         previous = _before(steps[0], config, session)
@@ -131,16 +132,6 @@ def _show(config: RunConfig, verdict: Verdict | None, session: Session) -> ToolF
 def would_leave(config: RunConfig, session: Session) -> dict[str, int]:
     """Path and size of what `bundle` would pack of a run folder, which stays as it is."""
     return step_05_bundle.listing(config, _before(STEPS[-1], config, session))
-
-
-def _prepare(out_dir: Path) -> None:
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-        (out_dir / ".lock").touch()
-    except OSError as error:
-        raise BadInput(
-            f"cannot write into {out_dir}: {error.strerror}", hint="Give another folder with --out-dir."
-        ) from error
 
 
 def _sweep(out_dir: Path, cache: Path) -> None:

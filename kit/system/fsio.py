@@ -260,10 +260,15 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold ``folder/.lock`` as long as the block runs; the system releases it when the process dies.
 
     Raises:
-        BadInput: another process holds it.
+        BadInput: another process holds the lock, or the lock file belongs to another user.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as handle:
+    path = folder / ".lock"
+    try:
+        handle = path.open("w")
+    except PermissionError as error:
+        raise BadInput(f"{path} cannot be opened: {error.strerror}", hint="Give another folder.") from error
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -9,6 +9,7 @@ from pathlib import Path
 import platformdirs
 
 from kit.system.fsio import write_bytes
+from kit.system.outputs import write_error
 
 APP = "vmaf-ensemble-kit"
 
@@ -20,14 +21,8 @@ def cache_dir() -> Path:
 
 def usable_cache(out_dir: Path) -> Path:
     """The cache, or a folder in the run folder where the user's own cannot be written."""
-    place = cache_dir()
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        write_bytes(place / ".write-test", b"")
-        (place / ".write-test").unlink()
-    except OSError:
-        return out_dir / ".cache"
-    return place
+    folder = cache_dir()
+    return folder if write_error(folder) is None else out_dir / ".cache"
 
 
 def box_tag() -> tuple[str, str]:

@@ -15,7 +15,7 @@ from typing import IO, cast
 
 from kit.core.errors import ToolFailed
 from kit.system.guard import GRACE, Child
-from kit.system.stall import PS, Patience, Watch, cpu_seconds
+from kit.system.stall import Patience, Watch, cpu_seconds
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ class Processes:
                     feeder.close()
                     started[-2].stdout = None
             groups = [process.group for process in started]
-            watch = Watch(limit, cwd, lambda: cpu_seconds(groups, self._ask_ps))
+            watch = Watch(limit, cwd, lambda: cpu_seconds(groups))
             said, stopped, why = _wait_for_all(started, watch)
             if why and not self._stopping.is_set():
                 raise ToolFailed(
@@ -175,9 +175,6 @@ class Processes:
 
     def _text(self, said: Sequence[bytes]) -> str:
         return self.redact("\n".join(text.decode("utf-8", "replace") for text in said))
-
-    def _ask_ps(self) -> str:
-        return self.run(PS, tried="asking ps for CPU times", timeout=30).stdout.decode("utf-8", "replace")
 
     @contextlib.contextmanager
     def stream(

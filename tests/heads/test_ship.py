@@ -347,9 +347,9 @@ def test_nothing_of_another_is_written_over_and_a_killed_registration_is_gone_on
     folder = registry.parent
     (folder / "b.md").write_text("somebody's")
     said = registered(model, ask, "--registry", registry, name="b", code=exits.BAD_INPUT)
-    assert "b.md is in" in said
+    assert str(folder / "b.md") in said
     (folder / "b.onnx").write_bytes(model.read_bytes())  # what lies beside the same model may be somebody else's
-    assert "b.md is in" in registered(model, ask, "--registry", registry, name="b", code=exits.BAD_INPUT)
+    assert str(folder / "b.md") in registered(model, ask, "--registry", registry, name="b", code=exits.BAD_INPUT)
     assert (folder / "b.md").read_text() == "somebody's"
     registry.unlink()  # all files are there, the line is not: where a kill may leave it
     registered(model, ask, "--registry", registry)
@@ -394,10 +394,10 @@ def test_nothing_is_written_over_what_is_read(
         ("repair-onnx", renamed, "--out", data),
         ("repair-onnx", renamed, "--data", line_table, "--out", line_table),
     ):
-        assert "would be written over what is read" in ask(*argv, code=exits.BAD_INPUT)[1]
+        assert "both input and output" in ask(*argv, code=exits.BAD_INPUT)[1]
     table_as_model = line_table.rename(line_table.with_name("f.onnx"))
     argv = ("export", "--checkpoint", kept, "--features", table_as_model, "--out", table_as_model)
-    assert "would be written over what is read" in ask(*argv, code=exits.BAD_INPUT)[1]
+    assert "both input and output" in ask(*argv, code=exits.BAD_INPUT)[1]
     table_as_model.rename(line_table)
     assert digest(tmp_path) == before
 
@@ -432,7 +432,7 @@ def test_an_export_takes_the_place_of_nothing_but_an_earlier_one(
     for name in ("tab.json", "notes.json", "draft.json", "measured.json", "theirs.onnx", "cut.onnx"):
         out = (tmp_path / name).with_suffix(".onnx")
         said = ask("export", "--checkpoint", kept, "--out", out, code=exits.BAD_INPUT)[1]
-        assert f"{name} is there, is no " in said
+        assert str(tmp_path / name) in said
     assert digest(tmp_path) == before
     first, _ = ask("export", "--checkpoint", kept, "--out", model, "--json")
     model.with_suffix(".json").unlink()  # where a kill may leave it

@@ -152,7 +152,7 @@ def test_a_finished_copy_is_known_by_what_it_holds(clips: Path, tmp_path: Path, 
 def test_what_does_not_belong_is_not_mixed_in(clips: Path, tmp_path: Path, shop: Workshop, make_clip: MakeClip) -> None:
     (tmp_path / "packed").mkdir()
     make_clip(tmp_path / "packed" / "Old.mkv", "Bars")
-    with pytest.raises(BadInput, match=r"holds clips that do not belong there: Old\.mkv"):
+    with pytest.raises(BadInput, match=r"Old\.mkv"):
         packed(clips, tmp_path / "packed", shop)
     for out in (clips, clips / "packed", clips.parent):
         with pytest.raises(BadInput, match="lie in each other"):

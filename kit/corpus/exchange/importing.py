@@ -19,6 +19,7 @@ from kit.corpus.store.boxes import Makers
 from kit.corpus.store.cellfile import CellRows
 from kit.corpus.store.shard import CellEntry, Shard, place
 from kit.system.fsio import remove_temporaries
+from kit.system.outputs import refuse_foreign
 from kit.video.datasets import bvi_dvc, groups, npd
 
 #: Stands in the key and in the footer of every imported cell, and as the corpus of its rows.
@@ -93,9 +94,12 @@ def import_rows(path: Path, out: Path, *, groups_file: Path | None) -> Imported:
 def _refuse_used(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise BadInput(f"{out} is no folder")
-    strange = [path.name for path in out.iterdir() if path.name not in ("cells", shards.GROUPS)] if out.is_dir() else []
-    if strange:
-        raise BadInput(f"{out} is not empty: {', '.join(sorted(strange)[:5])}", hint="Give a new folder with --out.")
+    refuse_foreign(
+        sorted(out.iterdir()) if out.is_dir() else [],
+        lambda path: path.name in ("cells", shards.GROUPS),
+        option="--out",
+        hint="Give a new folder.",
+    )
 
 
 def _groups(labels: list[str], path: Path | None) -> dict[str, str]:

@@ -12,6 +12,7 @@ from kit.core.errors import BadInput, DiskFull, KitError, Several
 from kit.core.geometry import frame_bytes
 from kit.core.values import Geometry, Source, SourceFile
 from kit.system.fsio import atomic_path, locked, remove_temporaries, sha256_file, write_json
+from kit.system.outputs import refuse_foreign
 from kit.system.pool import run_many
 from kit.video.datasets import groups
 from kit.video.datasets.load import Opened
@@ -76,7 +77,7 @@ def pack(opened: Opened, out: Path, *, codec: str, shop: Workshop) -> Done:
     with locked(out):
         remove_temporaries(out)
         targets = _targets(opened, out)
-        refuse_strangers(out, set(targets.values()))
+        refuse_foreign_clips(out, set(targets.values()))
         sources = _identified(opened, shop)
         room = Room(out)
         finished = _finished(sources, targets, shop)
@@ -104,14 +105,10 @@ def refuse_nested(folder: Path, out: Path) -> None:
         raise BadInput(f"{out} and {folder} lie in each other", hint="Give a folder of its own with --out.")
 
 
-def refuse_strangers(out: Path, own: set[Path]) -> None:
+def refuse_foreign_clips(out: Path, own: set[Path]) -> None:
     """Clips in ``out`` that do not belong would be taken for sources there."""
     found = [path for path in sorted(out.rglob("*")) if path.suffix.lower() in CONTAINERS | {".yuv", ".y4m"}]
-    if strangers := [path.relative_to(out).as_posix() for path in found if path not in own]:
-        raise BadInput(
-            f"{out} holds clips that do not belong there: {', '.join(strangers)}",
-            hint="Remove them, or give another folder with --out.",
-        )
+    refuse_foreign(found, own.__contains__, option="--out", hint="Remove these clips, or give another --out.")
 
 
 def _targets(opened: Opened, out: Path) -> dict[Path, Path]:

@@ -12,7 +12,7 @@ from kit.core.geometry import PIXEL_FORMATS, RawFormat, identity_header, parse_n
 from kit.core.values import Geometry, Source, SourceFile
 from kit.system.fsio import atomic_path, locked, remove_temporaries, write_json
 from kit.system.pool import run_many
-from kit.video.datasets.pack import Done, Workshop, raw_bytes, refuse_nested, refuse_strangers, write_groups
+from kit.video.datasets.pack import Done, Workshop, raw_bytes, refuse_foreign_clips, refuse_nested, write_groups
 from kit.video.datasets.packed import PackedClip, read_pack
 from kit.video.datasets.room import Room
 from kit.video.sources.identity import identify, remember
@@ -49,7 +49,7 @@ def unpack(folder: Path, out: Path, *, shop: Workshop) -> Done:
     with locked(out):
         remove_temporaries(out)
         tasks = _tasks(listed.clips, folder, out)
-        refuse_strangers(out, {task.target for task in tasks})
+        refuse_foreign_clips(out, {task.target for task in tasks})
         finished = set(
             run_many(lambda task: _same(task, shop), tasks, workers=shop.workers, stop=shop.tools.processes.stop)
         ) - {None}

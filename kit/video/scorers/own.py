@@ -19,7 +19,8 @@ from kit import __version__
 from kit.core import contract
 from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.core.values import Scorer
-from kit.system.fsio import NO_ROOM, TEMPORARY_PREFIX, atomic_path, json_bytes, read_json, sha256_file, write_bytes
+from kit.system.fsio import TEMPORARY_PREFIX, atomic_path, json_bytes, read_json, sha256_file
+from kit.system.outputs import require_writable
 from kit.system.proc import Processes
 from kit.video.ffmpeg import Ffmpeg
 from kit.video.scorers import golden, vmaf_tool
@@ -156,7 +157,9 @@ def add(path: Path, place: Path, *, ffmpeg: Ffmpeg, processes: Processes) -> Rec
         PrerequisiteFailed: it does not run, is another program, or does not reproduce the golden table on the CPU.
     """
     _readable(path)
-    _writable(place)
+    require_writable(
+        place, option="binaries", hint="Use the tool from its own folder: --vmaf-bin PATH, or LIBVMAF_BIN."
+    )
     try:
         # in the folder it will lie in: what may be run elsewhere need not be allowed here
         with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=place) as scratch:
@@ -191,19 +194,6 @@ def _readable(path: Path) -> None:
             pass
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _writable(place: Path) -> None:
-    try:
-        write_bytes(place / ".write-test", b"")
-        (place / ".write-test").unlink()
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise
-        raise BadInput(
-            f"cannot write into {place}: {error.strerror}",
-            hint="Use the tool from where it lies: --vmaf-bin PATH, or LIBVMAF_BIN.",
-        ) from error
 
 
 def _proven(tool: VmafTool, tag: str, processes: Processes) -> Record:
