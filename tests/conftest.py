@@ -20,6 +20,7 @@ from kit.system.proc import Processes
 from kit.video.ffmpeg import Ffmpeg, locate
 from kit.video.sources.read import Tools
 from tests.cli.builders import Ask, Command, Kit, in_process
+from tests.sharing import shared
 from tests.steps.builders import QUICK, run_folder
 from tests.video.builders import FRAMES, PICTURES, MakeClip
 
@@ -81,13 +82,15 @@ def make_clip(ffmpeg: Ffmpeg) -> MakeClip:
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Path:
     """A folder of four sources in three kinds of file, one of them in a sub-folder."""
-    folder = tmp_path_factory.mktemp("clips")
-    (folder / "more").mkdir()
-    make_clip(folder / "Bars_320x180_25fps_8bit_420.yuv", "Bars")
-    make_clip(folder / "Fractal.mkv", "Fractal")
-    make_clip(folder / "Cells.y4m", "Cells")
-    make_clip(folder / "more" / "Life.mkv", "Life")
-    return folder
+
+    def make(folder: Path) -> None:
+        (folder / "more").mkdir()
+        make_clip(folder / "Bars_320x180_25fps_8bit_420.yuv", "Bars")
+        make_clip(folder / "Fractal.mkv", "Fractal")
+        make_clip(folder / "Cells.y4m", "Cells")
+        make_clip(folder / "more" / "Life.mkv", "Life")
+
+    return shared(tmp_path_factory, "clips", make)
 
 
 @pytest.fixture(scope="session")
@@ -178,13 +181,14 @@ def renamed(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, kit: Kit, clips: Path) -> Iterator[Path]:
+def finished(tmp_path_factory: pytest.TempPathFactory, kit: Kit, clips: Path) -> Path:
     """The folder of a finished run on ``clips``; copy it before changing it."""
-    place = tmp_path_factory.mktemp("finished")
-    done = kit("run", "--ref-dir", str(clips), "--out-dir", str(place / "run"), *QUICK, cwd=place)
-    assert done.returncode in (0, 1), done.stderr
-    yield place / "run"
-    shutil.rmtree(place)
+
+    def make(place: Path) -> None:
+        done = kit("run", "--ref-dir", str(clips), "--out-dir", str(place / "run"), *QUICK, cwd=place)
+        assert done.returncode in (0, 1), done.stderr
+
+    return shared(tmp_path_factory, "finished", make) / "run"
 
 
 @pytest.fixture
@@ -195,14 +199,16 @@ def run_copy(finished: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run on made-up rows that came to PROMOTE; copy it before changing it."""
+    """The folder of a run on made-up rows with the verdict PROMOTE; copy it before changing it."""
     from kit.corpus.store.shard import read_manifest
     from kit.steps import step_03_train, step_04_verdict
 
-    config, session = run_folder(tmp_path_factory.mktemp("promoted") / "run")
-    trained = step_03_train.run(config, read_manifest(config.out_dir / layout.CORPUS), session)
-    assert step_04_verdict.run(config, trained, session).word == "PROMOTE"
-    return config.out_dir
+    def make(place: Path) -> None:
+        config, session = run_folder(place / "run")
+        trained = step_03_train.run(config, read_manifest(config.out_dir / layout.CORPUS), session)
+        assert step_04_verdict.run(config, trained, session).word == "PROMOTE"
+
+    return shared(tmp_path_factory, "promoted", make) / "run"
 
 
 @pytest.fixture(scope="session")
