@@ -192,15 +192,22 @@ def bundle(show: bool, as_json: bool, **given: str | None) -> Outcome:
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
+@click.option("--all", "everything", is_flag=True, help="Run every test, not only the essential ones.")
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
-def selftest(pytest_args: tuple[str, ...]) -> Outcome:
-    """Run the kit's own tests here, on up to four cores at once; what follows goes to pytest (-n 0 for one)."""
+def selftest(everything: bool, pytest_args: tuple[str, ...]) -> Outcome:
+    """Run the kit's own tests on this box.
+
+    Without --all: the essential end-to-end checks, in about three minutes on two cores. Further arguments go to pytest,
+    e.g. -n 0 for one process instead of up to four.
+    """
     import pytest
 
     from kit.options.session import KIT_ROOT
 
     os.chdir(KIT_ROOT)
-    passed = pytest.main(["-q", "-n", "auto", "--maxprocesses", "4", *pytest_args]) == pytest.ExitCode.OK
+    chosen = () if everything else ("-m", "essential")
+    shared = ("-q", "-n", "auto", "--maxprocesses", "4", "--dist", "worksteal")
+    passed = pytest.main([*shared, *chosen, *pytest_args]) == pytest.ExitCode.OK
     return Outcome(code=exits.OK if passed else exits.INVALID)
 
 
