@@ -83,6 +83,13 @@ def tarball(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site of the docs into build/site; a broken link or a page without a place in it fails."""
+    session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "docs"))
+    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
 def freeze(session: nox.Session) -> None:
     """Write requirements-frozen.txt from pyproject.toml."""
     session.install("packaging", "pip", "uv==0.13.8")

@@ -1,4 +1,4 @@
-"""The documents say what is there: their commands run, their options exist, their symptoms are the kit's own words."""
+"""The docs match the kit: their commands run, their options and files exist, their symptoms are the kit's own words."""
 
 from __future__ import annotations
 
@@ -170,6 +170,33 @@ def test_the_commands_of_the_documents_do_what_they_say(
         argv = ["run", *words[2:]] if words[1] == "run_full_pipeline.py" else words[3:]
         assert command([*argv, *how.further]) == how.code, f"{line}\n{capsys.readouterr().err}"
         capsys.readouterr()
+
+
+# --------------------------------------------------------------------------------------------- form
+
+
+def test_the_readme_is_short() -> None:
+    lines = (KIT_ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 120
+    assert [line for line in lines if len(line) > 100] == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_outside_the_site_lead_somewhere(name: str) -> None:
+    """Links within ``docs/`` are checked by ``nox -s docs``."""
+    targets = re.findall(r"\]\(([^)#]+)", (KIT_ROOT / name).read_text(encoding="utf-8"))
+    assert [target for target in targets if not (KIT_ROOT / target).exists()] == []
+
+
+def test_files_of_the_kit_that_a_page_names_exist() -> None:
+    pages = [*DOCUMENTS, *(KIT_ROOT / "docs" / "adr").glob("*.md")]
+    named = {
+        path
+        for page in pages
+        for path in re.findall(r"`((?:kit|tests|benchmarks|tools|docs)/[\w./-]+)`", page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 10
+    assert sorted(path for path in named if not (KIT_ROOT / path).exists()) == []
 
 
 def test_every_option_is_documented() -> None:
