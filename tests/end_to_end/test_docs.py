@@ -112,7 +112,7 @@ RUN_ELSEWHERE = {
     "python3 -m kit binaries add PATH": "video/test_binaries.py::test_the_commands",
     "python3 -m kit extract-features --dataset npd --ref-dir NPD --out npd.parquet": "features/test_extraction.py::test_a_ladder_of_stored_clips",
     "python3 -m kit extract-features --dataset konvid-1k --ref-dir DIR --out konvid.parquet": "features/test_extraction.py::test_clips_against_an_encode_of_their_own",
-    "python3 -m kit combine npd=npd.parquet konvid-1k=konvid.parquet --out all.parquet": "features/test_tables.py::test_tables_are_put_together",
+    "python3 -m kit combine npd=npd.parquet konvid-1k=konvid.parquet --out all.parquet": "features/test_tables.py::test_tables_are_combined",
     "python3 -m kit join-mos --features konvid.parquet --mos MOS.csv --on source=flickr_id --score MOS --out "
     "mos.parquet": "features/test_tables.py::test_scores_are_joined",
 }
