@@ -108,7 +108,7 @@ def make(folder: Path, rows: int) -> None:
             keep(folder / str(box), cell_path(cell), kept, [observed])
             entries.append(entry_for(cell, kept))
             makers.add(entries[-1], "1.0", [observed])
-        told = [
+        sources_json = [
             {"label": s.label, "sha256": s.sha256, "group": s.group, "geometry": geometry_facts(geometry)}
             for s in sources
         ]
@@ -118,7 +118,7 @@ def make(folder: Path, rows: int) -> None:
                 boxes=makers.boxes(),
                 demo=False,
                 teacher=teacher,
-                sources=tuple(told),
+                sources=tuple(sources_json),
                 cells=tuple(entries),
                 failed=(),
             )
@@ -152,7 +152,10 @@ def main() -> None:
     """Print a table."""
     if len(sys.argv) == 4:
         what, folder, rows = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-        print(json.dumps(make(folder, rows) if what == "make" else merge(folder)))
+        if what == "make":
+            make(folder, rows)
+        else:
+            print(json.dumps(merge(folder)))
         return
     titles = ("rows in", "cells in", "rows out", "cells out", "duplicates", "seconds", "memory")
     print(" ".join(f"{title:>10}" for title in titles))

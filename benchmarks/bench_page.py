@@ -11,14 +11,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "tests"))
-
-from support import judged_run
 
 from kit.core import layout
 from kit.corpus.store.shard import read_manifest
 from kit.page.make import make
 from kit.system.proc import Processes
+from tests.steps.builders import judged_run
 
 TURNS = 5
 ENCODERS = ("libx264", "libx265", "libsvtav1")

@@ -145,7 +145,10 @@ def main() -> None:
     """Print a table."""
     if len(sys.argv) == 4:
         what, folder, cells = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-        print(json.dumps(make(folder, cells) if what == "make" else decide(folder, cells)))
+        if what == "make":
+            make(folder, cells)
+        else:
+            print(json.dumps(decide(folder, cells)))
         return
     names = ("plan", "check", "manifest", "all")
     print(

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -50,7 +51,7 @@ def leave_one_out(folder: Path) -> None:
     """Nine sources, 30 epochs, five seeds, 40,000 rows; scored, with baselines' columns and Markdown."""
     features, config = folder / "loso.parquet", FitConfig()
     rows = write_table(features, sources=9, clips=8, frames=556)
-    asked = loso.Asked(
+    request = loso.LosoRequest(
         features=features,
         recipes=(config.recipe,),
         seeds=contract.DEFAULT_SEEDS,
@@ -59,7 +60,7 @@ def leave_one_out(folder: Path) -> None:
         device="cpu",
     )
     start = time.perf_counter()
-    found = loso.run(asked, folder / "loso", session_for())
+    found = loso.run(request, folder / "loso", session_for())
     seconds = time.perf_counter() - start
     print(
         f"loso of {config.arch}, 9 sources x 30 epochs x 5 seeds, {rows:,} rows: {seconds:.1f} s (goal: 30), "
@@ -72,7 +73,7 @@ def fit_many(folder: Path) -> None:
     features, config = folder / "fit.parquet", FitConfig(epochs=90)
     rows = write_table(features, sources=110, clips=10, frames=300)
     start = time.perf_counter()
-    history = fit.make(config, features, folder / "fit", session_for())
+    history: Any = fit.make(config, features, folder / "fit", session_for())
     seconds = time.perf_counter() - start
     losses = history["training_loss"]
     print(

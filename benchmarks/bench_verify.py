@@ -14,9 +14,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "tests"))
-
-from support import plan, run_in, shard_of
 
 from kit.core import exits, layout
 from kit.corpus.store.shard import read_manifest
@@ -27,6 +24,8 @@ from kit.verify import bundle as verification
 from kit.verify.check import Check
 from kit.verify.checks import run_checks
 from kit.verify.replay import ReceivedRun
+from tests.corpus.builders import plan, shard_of
+from tests.options.builders import run_in
 
 SOURCES, CELLS, FRAMES, TURNS = 9, 27, 165, 5
 

@@ -61,7 +61,7 @@ def finished(folder: Path) -> dict[Path, tuple[int, int]]:
 
 
 def working_in(folder: Path) -> list[int]:
-    """Processes whose working folder lies in the run folder."""
+    """Processes whose working folder is in the run folder."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
