@@ -1,7 +1,6 @@
-"""What must not drift: names, orders, numbers, thresholds. Each stands here once and nowhere else.
+"""Names, orders, numbers and thresholds that a verdict depends on, each defined here only.
 
-Everything is plain data. A change of a value in this module changes what a verdict means; such a change
-needs a new version number beside it and a line in ``docs/adr/``.
+Plain data. Changing a value changes the meaning of a verdict and needs a new version number and an ADR.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from types import MappingProxyType
 #: Version of the row schema, of ``shard.json`` and of the cell key.
 SCHEMA_VERSION = 1
 
-#: The filter in front of every conversion of pixel format: swscale's reproducible path. Part of a cell's key.
+#: The filter before every conversion of pixel format: swscale's reproducible path. Part of a cell's key.
 CONVERT = "scale=flags=bicubic+accurate_rnd+full_chroma_int+bitexact"
 
 #: The six features in the order of every matrix, table and model input.
@@ -22,18 +21,18 @@ FEATURE_LOG_PREFIX = "integer_"
 
 #: Name of this set of features; part of the cell key.
 FEATURE_SET = "canonical-6"
-#: What feature tables hold: the six, or every feature that the scorer's log holds.
+#: Feature sets of tables: the six, or every feature in the scorer's log.
 FEATURE_SETS = (FEATURE_SET, "full")
 
-#: The model the six features belong to, whatever the teacher.
+#: The model that the six features belong to, for every teacher.
 CANONICAL_MODEL = "vmaf_v0.6.1"
 DEFAULT_TEACHER = CANONICAL_MODEL
 
-#: What computes features and teacher. The CPU is the reference; part of the scorer's id, so never mixed.
+#: Backends that compute features and teacher. The CPU is the reference. Part of the scorer's id, so never mixed.
 SCORER_BACKENDS = ("cpu", "cuda")
 DEFAULT_SCORER_BACKEND = "cpu"
 
-#: Platform tags that ``binaries/`` may have a folder for.
+#: Platform tags of the folders under ``binaries/``.
 PLATFORM_TAGS = (
     "linux-x86_64-cuda",
     "linux-x86_64-sycl",
@@ -47,10 +46,10 @@ PLATFORM_TAGS = (
 SCORE_RANGE = (0.0, 100.0)
 
 #: Range of each feature, generous: adm2 and vif are ratios (1 without loss, more where an encoder sharpens), motion2 is
-#: a mean difference of luma on the scale of 8 bits. What lies outside is no feature of libvmaf's.
+#: a mean difference of luma on the scale of 8 bits. libvmaf returns no value outside.
 FEATURE_RANGES = MappingProxyType({**dict.fromkeys(FEATURES, (0.0, 10.0)), "motion2": (0.0, 255.0)})
 
-#: Frames that a cell from somebody else may have: 18 hours at 60 frames a second.
+#: Most frames of a received cell: 18 hours at 60 frames a second.
 MOST_FRAMES = 4_000_000
 
 #: Encoder vocabulary, append only: the index is the position in the one-hot block.
@@ -81,20 +80,20 @@ CODEC_DIM = len(ENCODER_VOCAB) + 2
 PRESET_SCALE = 9
 CRF_SCALE = 63
 
-#: What ``--dataset`` takes: recognise it, one of the known ones, or any folder of clips.
+#: Values of ``--dataset``: recognise the data set, one of the known ones, or any folder of clips.
 DATASETS = ("auto", "npd", "bvi-dvc", "konvid-1k", "dir")
 
-#: Requested quality points lie in this range, both ends included.
+#: Range of requested quality points, both ends included.
 CQ_RANGE = (0, 51)
 DEFAULT_CQS = (19, 25, 31, 37)
 
-#: One cell per source that every box encodes, so that any two boxes share something.
+#: The cell of each source that every box encodes, so that any two boxes can be compared.
 ANCHOR_ENCODER = "libx264"
 ANCHOR_CQ = 31
 
 DEFAULT_SEEDS = (0, 1, 2, 3, 4)
 DEFAULT_EPOCHS = 200
-#: The demo shows the whole way within minutes; its verdict recommends nothing.
+#: The demo runs all steps within minutes; its verdict recommends nothing.
 DEMO_EPOCHS = 60
 
 #: Architectures by name: widths of the hidden layers, activation, whether the codec block is an input, dropout.
@@ -108,38 +107,38 @@ ARCHS = MappingProxyType(
         "mlp_medium": ((64, 32), "relu", False, 0.0),
     }
 )
-#: Architectures that nobody can ask for: the default one without the codec block, to tell what the block is worth.
+#: Architectures without an option: the default one without the codec block, to measure the effect of the block.
 ABLATIONS = MappingProxyType({"no_codec_block": ((64, 64), "gelu", False, 0.1)})
-#: What is trained beside ``ARCH`` in the same folds with the same seeds, and compared with it.
+#: Architectures that are trained in the same folds with the same seeds as ``ARCH`` and compared with it.
 BASELINES = ("linear", "mlp_small", "no_codec_block")
-#: What the model of ``--baseline`` is called among them.
+#: Name of the ``--baseline`` model among them.
 SHIPPED = "shipped"
-#: Recipe of every architecture: Adam on the mean squared error.
+#: Training recipe of every architecture: Adam, mean squared error.
 LEARNING_RATE = 5e-4
 WEIGHT_DECAY = 1e-5
 BATCH_SIZE = 32
 
-#: Tiny heads that are fitted to a feature table: what is fitted unless said otherwise, and how. Adam and its weight
-#: decay are those above; a head of a few hundred weights takes larger batches and steps.
+#: Defaults of tiny heads, which are fitted to a feature table. Adam and its weight decay are those above; a head of a
+#: few hundred weights takes larger batches and steps.
 TINY_ARCH, TINY_EPOCHS, TINY_BATCH_SIZE, TINY_LEARNING_RATE = "mlp_small", 30, 256, 1e-3
 
-#: What is held out for the verdict: each content group once, or ``kfold:K``.
+#: Default of ``--folds``: each content group is held out once; the alternative is ``kfold:K``.
 DEFAULT_FOLDS = "loso"
-#: What ``--holdout`` takes: what else is held out, for evidence that no gate looks at.
+#: Values of ``--holdout``: additional hold-outs, for evidence that no gate uses.
 HOLDOUTS = ("encoder", "box")
 
-#: What ``--device`` takes.
+#: Values of ``--device``.
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
-#: The gate. The hash of this mapping goes into every verdict.
+#: The default gate. The hash of this mapping is part of every verdict.
 GATE_THRESHOLDS = MappingProxyType(
     {"mean_plcc_min": 0.95, "plcc_spread_max": 0.005, "per_seed_plcc_min": 0.95, "groups_min": 3}
 )
 
-#: What ``--gate`` takes: which gates have to be passed. The first one always has to.
+#: Values of ``--gate``: which gates have to be passed. The first one always has to be.
 GATES = ("default", "expert")
 
-#: The expert gate, fixed before any verdict. The hash of this mapping goes into every verdict too.
+#: The expert gate, fixed before any verdict. The hash of this mapping is part of every verdict.
 #: Errors and biases are VMAF points of the ensemble mean (of each seed alone for ``seed_rmse_max``).
 EXPERT_THRESHOLDS = MappingProxyType(
     {
@@ -154,20 +153,20 @@ EXPERT_THRESHOLDS = MappingProxyType(
     }
 )
 
-#: The scorer's answers to the golden pairs may differ by this much, in VMAF points.
+#: Largest accepted difference of a scorer from the golden table, in VMAF points.
 GOLDEN_TOLERANCE = 2e-3
 
-#: The mean scores of an anchor on two boxes may differ by this much where the cells are not the same (another build or
-#: architecture of x264), in VMAF points. x264 with and without its assembly differs by 0.04 to 0.44 (docs/adr/0016); a
-#: broken scorer by more: CUDA with more than 8 bits by 1 to 1.5. Where the cells are the same, GOLDEN_TOLERANCE holds.
+#: Largest accepted difference of an anchor's mean score on two boxes with different builds or architectures of x264, in
+#: VMAF points. x264 with and without assembly differs by 0.04 to 0.44 (docs/adr/0016), a broken scorer by more: CUDA
+#: with more than 8 bits by 1 to 1.5. For cells with equal keys, GOLDEN_TOLERANCE applies.
 ANCHOR_TOLERANCE = 1.0
 
-#: Resolution and length below which a functional probe of an encoder proves nothing.
+#: Resolution, rate and length of a probe encode; hardware encoders refuse smaller frames.
 PROBE_WIDTH, PROBE_HEIGHT, PROBE_FPS, PROBE_FRAMES = 640, 360, 30, 30
 
-#: The graphs that leave the kit. onnxruntime builds in the field read neither newer ones nor the default of onnx.
+#: Versions of exported graphs. onnxruntime builds in the field read neither newer versions nor the default of onnx.
 ONNX_OPSET, ONNX_IR_VERSION = 17, 8
-#: Operators the runtimes that load these graphs accept; GELU is written with Erf, since opset 17 has no Gelu.
+#: Operators that the runtimes of these graphs accept; GELU is written with Erf, since opset 17 has no Gelu.
 ONNX_OPS = (
     "Identity",
     "Reshape",
@@ -208,15 +207,15 @@ ONNX_OPS = (
     "Constant",
     "ConstantOfShape",
 )
-#: Names of a graph's ends: raw features [N, 6] and the codec block [N, 18] in, VMAF points [N] out.
+#: Names of a graph's inputs, raw features [N, 6] and codec block [N, 18], and outputs, VMAF points [N].
 FEATURES_INPUT, CODEC_INPUT = "features", "codec_onehot"
-#: What a tiny head gives instead of a score.
+#: Output of a tiny head.
 TINY_OUTPUT = "vmaf"
 SCORE_OUTPUT, SPREAD_OUTPUT = "score", "score_std"
 
-#: Name of an ensemble: the architecture's name, ``_`` and this.
+#: Suffix of an ensemble's name, after the architecture and ``_``.
 ENSEMBLE = "ensemble_v1"
-#: onnxruntime may differ from torch by this much, in VMAF points, on that many real rows.
+#: Largest accepted difference of onnxruntime from torch in VMAF points, and the number of rows it is checked on.
 EXPORT_TOLERANCE, EXPORT_ROWS = 1e-4, 1000
-#: SPDX id of the license the models are under: the kit's own.
+#: SPDX id of the models' license, the same as the kit's.
 MODEL_LICENSE = "BSD-3-Clause"

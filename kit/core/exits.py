@@ -1,7 +1,7 @@
-"""Exit codes of every command, in one place.
+"""Exit codes of every command.
 
-Plain integers in old syntax: the bootstrap imports this module on interpreters too old for the rest of the kit.
-Code 1 means HOLD and nothing else; only a run that has written HOLD.json returns it.
+Old syntax: the bootstrap imports this module on interpreters too old for the rest of the kit.
+Code 1 means HOLD only; a run returns it after it has written HOLD.json.
 """
 
 OK = 0

@@ -1,4 +1,4 @@
-"""What the samples of a clip mean: pixel formats, file names, sidecars, Y4M headers. Pure."""
+"""Geometry of clips: pixel formats, and parsers of file names, sidecars and Y4M headers. Pure."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ MAX_FPS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class RawFormat:
-    """A geometry whose number of frames is not known yet."""
+    """A geometry without its number of frames."""
 
     width: int
     height: int
@@ -74,7 +74,7 @@ class RawFormat:
 
 
 def frame_bytes(width: int, height: int, pix_fmt: str) -> int:
-    """Bytes of one planar frame. Odd sizes round the chroma planes up, as ffmpeg does."""
+    """Return the bytes of one planar frame. Chroma planes of odd sizes are rounded up, as in ffmpeg."""
     fmt = PIXEL_FORMATS[pix_fmt]
     chroma_w = -(-width >> fmt.log2_w)
     chroma_h = -(-height >> fmt.log2_h)
@@ -83,15 +83,15 @@ def frame_bytes(width: int, height: int, pix_fmt: str) -> int:
 
 
 def largest_frame(files: Iterable[SourceFile]) -> int:
-    """Bytes of the largest frame among the clips."""
+    """Return the bytes of the largest frame of all clips."""
     return max(frame_bytes(f.geometry.width, f.geometry.height, f.geometry.pix_fmt) for f in files)
 
 
 def identity_header(geometry: Geometry) -> bytes:
-    """The canonical JSON that precedes the frames in a source's identity.
+    """Return the canonical JSON that precedes the frames in the hash of a source.
 
-    Frames alone are not enough: the same bytes read as 640x360 and 360x640 hash alike, and an encoder's rate
-    control depends on the frame rate.
+    The frames alone do not identify a source: read as 640x360 and as 360x640 they have the same hash, and an encoder's
+    rate control depends on the frame rate.
     """
     return canonical_json(
         {
@@ -106,12 +106,12 @@ def identity_header(geometry: Geometry) -> bytes:
 
 
 def parse_fps(text: str) -> Fraction:
-    """A frame rate from ``25``, ``29.97``, ``30000/1001`` or ``30000:1001``.
+    """Parse a frame rate such as ``25``, ``29.97``, ``30000/1001`` or ``30000:1001``.
 
-    Decimal spellings of the 1000/1001 rates give the exact rate.
+    Rounded decimals of the 1000/1001 rates give the exact rate.
 
     Raises:
-        BadInput: not a rate above 0 and up to 1000.
+        BadInput: not a number above 0 and up to 1000.
     """
     spelled = text.strip().replace(":", "/")
     try:
@@ -126,21 +126,21 @@ def parse_fps(text: str) -> Fraction:
 
 
 def exact_rate(fps: Fraction) -> Fraction:
-    """The rate of the 1000/1001 family that a container's rounded one stands for; any other rate as it is.
+    """Return the exact 1000/1001 rate for the rounded one of a container, and any other rate unchanged.
 
-    Matroska keeps the duration of a frame in nanoseconds and ffmpeg makes a fraction of it whose parts are at most
-    30000: 60000/1001 comes back as 19001/317, off by 5e-8. Two rates that are really different are off by 1e-3.
+    Matroska stores the duration of a frame in nanoseconds, and ffmpeg converts it to a fraction of numbers up to 30000:
+    60000/1001 becomes 19001/317, off by 5e-8. Rates that really differ are off by 1e-3.
     """
     near = Fraction(round(fps * 1001 / 1000) * 1000, 1001)
     return near if abs(near - fps) <= fps / 1_000_000 else fps
 
 
 def checked_format(*, width: int, height: int, pix_fmt: str, fps: Fraction, range_: str = "tv") -> RawFormat:
-    """A :class:`RawFormat` whose every part is within what the kit reads.
+    """Check that the kit supports a format.
 
     Raises:
-        BadInput: a size outside 32 to 16384 or odd where chroma is subsampled, an unsupported pixel format, an
-            unknown range.
+        BadInput: a side outside 32 to 16384 or odd with subsampled chroma, an unsupported pixel format, an unknown
+            range.
     """
     if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
         raise BadInput(f"frame size {width}x{height} is outside {MIN_SIDE}x{MIN_SIDE} to {MAX_SIDE}x{MAX_SIDE}")
@@ -152,11 +152,11 @@ def checked_format(*, width: int, height: int, pix_fmt: str, fps: Fraction, rang
     fmt = PIXEL_FORMATS[pix_fmt]
     if width % (1 << fmt.log2_w) or height % (1 << fmt.log2_h):
         raise BadInput(
-            f"frame size {width}x{height} is odd, which encoders do not take with subsampled chroma ({pix_fmt})",
+            f"frame size {width}x{height} is odd; encoders refuse odd sizes with subsampled chroma ({pix_fmt})",
             hint="Crop it first, e.g. ffmpeg -i IN -vf crop=iw-mod(iw\\,2):ih-mod(ih\\,2) -c:v ffv1 OUT.mkv",
         )
     if range_ not in ("tv", "pc"):
-        raise BadInput(f"range {range_!r} is neither tv (limited) nor pc (full)")
+        raise BadInput(f"range {range_!r} is unknown; expected tv (limited) or pc (full)")
     return RawFormat(width=width, height=height, pix_fmt=pix_fmt, fps=fps, range=range_)
 
 
@@ -167,13 +167,13 @@ _SHORT_NAME = re.compile(r"^(?P<name>.+)_(?P<fps>\d+(?:\.\d+)?)fps$")
 
 
 def parse_name(stem: str) -> tuple[str, RawFormat | None, Fraction | None]:
-    """Read ``Name_WxH_FPSfps_BITbit_420`` or ``Name_FPSfps``.
+    """Parse ``Name_WxH_FPSfps_BITbit_420`` or ``Name_FPSfps``.
 
     Returns:
-        The name proper; the format where the stem tells all of it; the frame rate where it tells that.
+        The name; the format, if the stem has all of it; the frame rate, if the stem has it.
 
     Raises:
-        BadInput: the pattern fits and a value in it does not.
+        BadInput: the stem has this form and an unsupported value.
     """
     if full := _NAME.match(stem):
         bits, chroma = int(full["bits"]), full["chroma"]
@@ -191,26 +191,29 @@ def parse_name(stem: str) -> tuple[str, RawFormat | None, Fraction | None]:
 
 
 def parse_option(text: str) -> RawFormat:
-    """Read the ``--geometry`` option: ``WxH@FPS`` or ``WxH@FPS:PIXFMT`` (default ``yuv420p``).
+    """Parse the ``--geometry`` option: ``WxH@FPS`` or ``WxH@FPS:PIXFMT`` (default ``yuv420p``).
 
     Raises:
-        BadInput: the text does not have this form or a value is out of range.
+        BadInput: another form, or an unsupported value.
     """
-    found = re.fullmatch(r"(\d{1,6})x(\d{1,6})@([\d./]+)(?::(\w+))?", text.strip())
-    if not found:
+    match = re.fullmatch(r"(\d{1,6})x(\d{1,6})@([\d./]+)(?::(\w+))?", text.strip())
+    if not match:
         raise BadInput(f"geometry {text!r} is not WxH@FPS[:PIXFMT]", hint="For example 1920x1080@25:yuv420p10le.")
-    width, height, fps, pix_fmt = found.groups()
+    width, height, fps, pix_fmt = match.groups()
     return checked_format(width=int(width), height=int(height), fps=parse_fps(fps), pix_fmt=pix_fmt or "yuv420p")
 
 
 def parse_sidecar(value: object, where: str) -> RawFormat:
-    """Read a ``.json`` sidecar: ``width``, ``height``, ``fps``; ``pix_fmt`` and ``range`` may be left out.
+    """Parse a ``.json`` sidecar: ``width``, ``height``, ``fps``; ``pix_fmt`` and ``range`` are optional.
+
+    Args:
+        where: the sidecar's name in errors.
 
     Raises:
-        BadInput: a key is missing, unknown or of the wrong type.
+        BadInput: a missing or unknown key, or an unsupported value.
     """
     if not isinstance(value, dict):
-        raise BadInput(f"{where}: expected a JSON object, found {type(value).__name__}")
+        raise BadInput(f"{where}: expected a JSON object, got {type(value).__name__}")
     keys = set(value)
     required, known = {"width", "height", "fps"}, {"width", "height", "fps", "pix_fmt", "range"}
     if missing := sorted(required - keys):
@@ -219,7 +222,7 @@ def parse_sidecar(value: object, where: str) -> RawFormat:
         raise BadInput(f"{where}: unknown {', '.join(unknown)}; expected {', '.join(sorted(known))}")
     width, height = value["width"], value["height"]
     if not (type(width) is int and type(height) is int):
-        raise BadInput(f"{where}: width and height must be whole numbers, found {width!r} and {height!r}")
+        raise BadInput(f"{where}: width and height must be whole numbers, got {width!r} and {height!r}")
     return checked_format(
         width=width,
         height=height,
@@ -233,24 +236,27 @@ _Y4M_CHROMA = {"420": "yuv420p", "420jpeg": "yuv420p", "420mpeg2": "yuv420p", "4
 
 
 def parse_y4m_header(line: bytes, where: str) -> RawFormat:
-    """Read the first line of a YUV4MPEG2 stream, without its newline.
+    """Parse the first line of a YUV4MPEG2 stream, without its newline.
+
+    Args:
+        where: the clip's name in errors.
 
     Raises:
-        BadInput: not such a line, interlaced, or a colour space the kit does not read.
+        BadInput: not such a line, interlaced, or an unsupported format.
     """
     try:
         words = line.decode("ascii").split()
     except UnicodeDecodeError:
         words = []
     if not words or words[0] != "YUV4MPEG2":
-        raise BadInput(f"{where}: does not start with YUV4MPEG2", hint="The file is no Y4M, or it is damaged.")
+        raise BadInput(f"{where}: does not start with YUV4MPEG2", hint="The file is not Y4M, or it is damaged.")
     tags = {word[0]: word[1:] for word in words[1:] if word[0] != "X"}
     extra = dict(word[1:].split("=", 1) for word in words[1:] if word[0] == "X" and "=" in word)
     if missing := [tag for tag in "WHF" if tag not in tags]:
         raise BadInput(f"{where}: the Y4M header lacks {', '.join(missing)}")
     if tags.get("I", "p") not in ("p", "?"):
         raise BadInput(
-            f"{where}: is interlaced (Y4M tag I{tags['I']}); VMAF compares progressive frames",
+            f"{where}: interlaced (Y4M tag I{tags['I']}); VMAF compares progressive frames",
             hint="Deinterlace it first.",
         )
     if not (re.fullmatch(r"\d{1,6}", tags["W"]) and re.fullmatch(r"\d{1,6}", tags["H"])):

@@ -1,4 +1,4 @@
-"""Where things lie in a run folder. Pure."""
+"""File names and paths in a run folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 CONFIG = "config.json"
 PREREQS = "prereqs.json"
 MANIFEST = "manifest.json"
-#: Its signature by the operator's SSH key; the one file of a bundle that the manifest cannot list.
+#: Signature of the manifest by the operator's SSH key; the only file of a bundle that the manifest cannot list.
 SIGNATURE = f"{MANIFEST}.sig"
 CORPUS = "corpus"
 MERGE_REPORT = f"{CORPUS}/merge.json"
@@ -26,22 +26,22 @@ VERDICTS = ("PROMOTE", "HOLD", "INVALID")
 
 
 def seed_report(seed: int) -> str:
-    """Relative path of one seed's report."""
+    """Relative path of the report of a seed."""
     return f"{LOSO}/loso_seed{seed}.json"
 
 
 def holdout_report(by: str) -> str:
-    """Relative path of the report of what was held out besides content groups."""
+    """Relative path of the report of an additional hold-out, e.g. by ``encoder``."""
     return f"{LOSO}/holdout_{by}.json"
 
 
 def holdout_predictions(by: str) -> str:
-    """Relative path of the predictions it was made from."""
+    """Relative path of the predictions of that hold-out."""
     return f"{LOSO}/holdout_{by}.parquet"
 
 
 def baseline_predictions(name: str) -> str:
-    """Relative path of the out-of-fold predictions of what the ensemble is compared with."""
+    """Relative path of the out-of-fold predictions of a baseline."""
     return f"{LOSO}/baseline_{name}.parquet"
 
 
@@ -51,14 +51,12 @@ def verdict_file(verdict: str) -> str:
 
 
 def verdicts_in(run: Path) -> list[str]:
-    """The verdicts whose files lie in a run folder; exactly one after the verdict step."""
+    """Return the verdicts whose files are in a run folder; exactly one after the verdict step."""
     return [verdict for verdict in VERDICTS if (run / verdict_file(verdict)).is_file()]
 
 
 def withdraw_verdict(run: Path) -> None:
-    """Remove verdicts of an earlier state of the run, its models and its page; all can be made again from what they
-    came of.
-    """
+    """Remove verdicts, models and page of an earlier state of the run; the steps write them again."""
     for verdict in VERDICTS:
         (run / verdict_file(verdict)).unlink(missing_ok=True)
     for folder in (run / EXPORTS, run / REPORT):

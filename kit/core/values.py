@@ -1,4 +1,4 @@
-"""Values that cross from one module to another: frozen, keyword-only, without behaviour that needs the outside."""
+"""Values that several rooms use: frozen, keyword-only. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """What a raw frame means.
+    """Geometry of a clip.
 
     Attributes:
         width, height: luma samples.
         pix_fmt: ffmpeg's name of a planar YUV format, e.g. ``yuv420p10le``.
-        range: ``tv`` (limited) or ``pc`` (full); what is not declared is ``tv``.
-        fps: frames a second, constant over the clip.
+        range: ``tv`` (limited) or ``pc`` (full); ``tv`` if the clip declares none.
+        fps: frames per second, constant over the clip.
         frames: number of frames.
     """
 
@@ -31,13 +31,12 @@ class Geometry:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFile:
-    """A reference clip that can be read; its content is not hashed yet.
+    """A readable reference clip, not hashed yet.
 
     Attributes:
-        path: where it lies.
         kind: ``yuv`` (headerless), ``y4m`` or ``container``.
-        label: its name in this run, unique among the clips found together.
-        group: its content group where the data set or ``groups.json`` tells one; None for a group of its own.
+        label: its name in this run, unique among the clips of its folder.
+        group: its content group from the data set or ``groups.json``; None for a group of its own.
     """
 
     path: Path
@@ -48,7 +47,7 @@ class SourceFile:
 
     @property
     def content_group(self) -> str:
-        """The group it is held out with."""
+        """The group that the clip is held out with."""
         return self.group or self.label
 
 
@@ -71,12 +70,12 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeSettings:
-    """How one encoder is asked for one quality point.
+    """Settings of one encoder for one quality point.
 
     Attributes:
-        argv: the encoder's own arguments, ``-c:v NAME`` first; free of paths and devices.
-        encode_pix_fmt: what the encoder is fed with.
-        score_pix_fmt: the planar format of the same samples; reference and distorted are compared in it.
+        argv: the encoder's own arguments, ``-c:v NAME`` first; without paths and devices.
+        encode_pix_fmt: pixel format of the encoder's input.
+        score_pix_fmt: the planar format of the same samples, in which reference and distorted are compared.
     """
 
     encoder: str
@@ -89,32 +88,32 @@ class EncodeSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """ffmpeg arguments that name a device; local to the box and in no key.
+    """ffmpeg arguments that name a device; local to the box and not part of a cell's key.
 
     Attributes:
-        opened: stand before the input and open it.
-        chosen: stand behind the encoder's own arguments and choose among several.
+        opened: arguments before the input; they open the device.
+        chosen: arguments after the encoder's own; they choose one of several devices.
     """
 
     opened: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()
 
 
-#: An encoder that runs on the processor.
+#: Device of an encoder that runs on the CPU.
 NO_DEVICE = Device()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadyEncoder:
-    """An encoder that has really encoded here.
+    """An encoder that passed its probe on this box.
 
     Attributes:
         build: identity of the code or device that encodes, e.g. ``x264 - core 165``.
-        variant: which of its family's ways of encoding the device takes, e.g. ``icq``.
-        device: how ffmpeg finds the device.
-        max_parallel: how many encodes may run at once; None for no limit of its own.
-        megapixels_per_second: seen in the probe, encode and decode together; for estimates only.
-        on_path: works with the ffmpeg on PATH only, which then encodes.
+        variant: which of its family's modes the device supports, e.g. ``icq``.
+        device: ffmpeg arguments that select the device.
+        max_parallel: most encodes at once; None for no limit.
+        megapixels_per_second: speed in the probe, encode and decode together; for estimates only.
+        on_path: only the ffmpeg on PATH has this encoder, so that one encodes.
     """
 
     name: str
@@ -129,12 +128,12 @@ class ReadyEncoder:
 
 @dataclass(frozen=True, kw_only=True)
 class Scorer:
-    """What computes features and teacher.
+    """A verified scorer: computes features and teacher.
 
     Attributes:
         id: backend and version of the golden table, e.g. ``cpu/golden-1``; part of the cell key.
-        version: what the scorer calls itself; recorded, never keyed.
-        golden: its answers to the golden pairs, pair name to mean VMAF.
+        version: the scorer's own version; recorded, not part of the key.
+        golden: its scores of the golden pairs, pair name to mean VMAF.
     """
 
     id: str
@@ -147,9 +146,9 @@ class Teacher:
     """The model whose score is the target.
 
     Attributes:
-        id: name of a model that the scorer has built in, or the stem of a model file, which is a local label only.
+        id: name of a model built into the scorer, or the stem of a model file, which is a local label only.
         sha256: hash of the model file; None for a built-in model.
-        path: where the file lies; in no key, no output and no comparison.
+        path: the model file; not part of keys, output and comparison.
     """
 
     id: str
@@ -158,22 +157,22 @@ class Teacher:
 
     @property
     def identity(self) -> dict[str, str | None]:
-        """What tells it from other teachers, as keys and footers hold it: a file is its content, whatever its name."""
+        """Identity in keys and footers; that of a file is its content alone."""
         return {"id": None if self.sha256 else self.id, "sha256": self.sha256}
 
     @property
     def described(self) -> dict[str, str | None]:
-        """What a manifest says of it."""
+        """The teacher as a manifest records it."""
         return {"id": self.id, "sha256": self.sha256}
 
     @property
     def text(self) -> str:
-        """What a column of a table says of it: ``vmaf_v0.6.1``, of a file ``NAME@SHA256``."""
+        """The teacher as a column of a table has it: ``vmaf_v0.6.1``, or ``NAME@SHA256`` for a file."""
         return f"{self.id}@{self.sha256}" if self.sha256 else self.id
 
     @classmethod
     def of_text(cls, text: str) -> Teacher:
-        """The teacher that :attr:`text` tells of."""
+        """Parse :attr:`text`."""
         name, at, digest = text.rpartition("@")
         return cls(id=name, sha256=digest) if at and re.fullmatch(r"[0-9a-f]{64}", digest) else cls(id=text)
 
@@ -195,10 +194,10 @@ class CellId:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One encode to be scored frame by frame: the unit of work, resume, merge and failure.
+    """One encode, scored frame by frame: the unit of work, resume, merge and failure.
 
     Attributes:
-        keyed: everything that decides its numbers, as JSON; ``key`` is its hash.
+        keyed: everything that determines its numbers, as JSON; ``key`` is its hash.
     """
 
     key: str
@@ -219,8 +218,8 @@ class Finding:
 
     Attributes:
         status: ``pass``, ``warning`` or ``failure``.
-        found: what the box shows.
-        remedy: what to do about it; empty for a pass.
+        found: the value on this box.
+        remedy: what to do; empty for a pass.
     """
 
     check: str

@@ -103,7 +103,7 @@ def test_rates(text: str, rate: Fraction) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "0", "-25", "25/0", "0:0", "1001", "1e3000", "nan", "inf", "25fps", "1/2/3"])
-def test_rates_that_are_none(text: str) -> None:
+def test_invalid_rates(text: str) -> None:
     with pytest.raises(BadInput, match="frame rate"):
         parse_fps(text)
 
@@ -130,7 +130,7 @@ def test_names(stem: str, expected: tuple[str, RawFormat | None, Fraction | None
 
 
 @pytest.mark.parametrize(
-    ("stem", "told"),
+    ("stem", "expected"),
     [
         ("A_15x360_25fps_8bit_420", "frame size 15x360"),
         ("A_640x16385_25fps_8bit_420", "frame size 640x16385"),
@@ -141,10 +141,10 @@ def test_names(stem: str, expected: tuple[str, RawFormat | None, Fraction | None
         ("A_0fps", "frame rate '0'"),
     ],
 )
-def test_names_whose_values_are_out_of_range(stem: str, told: str) -> None:
+def test_names_whose_values_are_out_of_range(stem: str, expected: str) -> None:
     with pytest.raises(BadInput) as error:
         parse_name(stem)
-    assert told in error.value.message
+    assert expected in error.value.message
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_options(text: str, expected: RawFormat) -> None:
         pytest.param("9" * 5000 + "x360@25", id="5000-digits"),
     ],
 )
-def test_options_that_are_none(text: str) -> None:
+def test_invalid_options(text: str) -> None:
     with pytest.raises(BadInput):
         parse_option(text)
 
@@ -200,16 +200,16 @@ def test_sidecars(value: object, expected: RawFormat) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
-        ([], "a.json: expected a JSON object, found list"),
-        (None, "a.json: expected a JSON object, found NoneType"),
+        ([], "list"),
+        (None, "NoneType"),
         ({}, "a.json: missing fps, height, width"),
         ({"width": 640, "fps": 25}, "a.json: missing height"),
         (SIDECAR | {"pixfmt": "yuv420p"}, "a.json: unknown pixfmt"),
-        (SIDECAR | {"width": "640"}, "a.json: width and height must be whole numbers"),
-        (SIDECAR | {"height": 360.0}, "a.json: width and height must be whole numbers"),
-        (SIDECAR | {"width": True}, "a.json: width and height must be whole numbers"),
+        (SIDECAR | {"width": "640"}, "a.json: width and height"),
+        (SIDECAR | {"height": 360.0}, "a.json: width and height"),
+        (SIDECAR | {"width": True}, "a.json: width and height"),
         (SIDECAR | {"fps": None}, "frame rate 'None'"),
         (SIDECAR | {"fps": []}, "frame rate"),
         (SIDECAR | {"pix_fmt": "yuv420p16le"}, "yuv420p16le"),
@@ -217,10 +217,10 @@ def test_sidecars(value: object, expected: RawFormat) -> None:
         (SIDECAR | {"width": 15}, "frame size 15x360"),
     ],
 )
-def test_sidecars_that_are_none(value: object, told: str) -> None:
+def test_invalid_sidecars(value: object, expected: str) -> None:
     with pytest.raises(BadInput) as error:
         parse_sidecar(value, "a.json")
-    assert told in error.value.message
+    assert expected in error.value.message
 
 
 @pytest.mark.parametrize(
@@ -243,18 +243,18 @@ def test_y4m_headers(line: bytes, expected: RawFormat) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
-        (b"", "a.y4m: does not start with YUV4MPEG2"),
-        (b"RIFF W640 H360 F25:1", "a.y4m: does not start with YUV4MPEG2"),
-        (b"YUV4MPEG2X W640 H360 F25:1", "a.y4m: does not start with YUV4MPEG2"),
-        (b"YUV4MPEG2 W640 H360 F25:1 \xff", "a.y4m: does not start with YUV4MPEG2"),
+        (b"", "a.y4m"),
+        (b"RIFF W640 H360 F25:1", "a.y4m"),
+        (b"YUV4MPEG2X W640 H360 F25:1", "a.y4m"),
+        (b"YUV4MPEG2 W640 H360 F25:1 \xff", "a.y4m"),
         (b"YUV4MPEG2 W640 F25:1", "a.y4m: the Y4M header lacks H"),
         (b"YUV4MPEG2", "a.y4m: the Y4M header lacks W, H, F"),
-        (b"YUV4MPEG2 W640 H360 F25:1 It", "a.y4m: is interlaced (Y4M tag It)"),
-        (b"YUV4MPEG2 W640 H360 F25:1 Im", "a.y4m: is interlaced"),
-        (b"YUV4MPEG2 W-640 H360 F25:1", "a.y4m: the Y4M size is W-640"),
-        (b"YUV4MPEG2 W H360 F25:1", "a.y4m: the Y4M size is W"),
+        (b"YUV4MPEG2 W640 H360 F25:1 It", "tag It"),
+        (b"YUV4MPEG2 W640 H360 F25:1 Im", "tag Im"),
+        (b"YUV4MPEG2 W-640 H360 F25:1", "W-640"),
+        (b"YUV4MPEG2 W H360 F25:1", "a.y4m"),
         (b"YUV4MPEG2 W640 H360 F0:0", "frame rate '0:0'"),
         (b"YUV4MPEG2 W640 H360 F25:1 Cmono", "yuvmonop"),
         (b"YUV4MPEG2 W640 H360 F25:1 C444alpha", "yuv444alphap"),
@@ -262,10 +262,10 @@ def test_y4m_headers(line: bytes, expected: RawFormat) -> None:
         pytest.param(b"YUV4MPEG2 W" + b"9" * 5000 + b" H360 F25:1", "size", id="5000-digits"),
     ],
 )
-def test_y4m_headers_that_are_none(line: bytes, told: str) -> None:
+def test_invalid_y4m_headers(line: bytes, expected: str) -> None:
     with pytest.raises(BadInput) as error:
         parse_y4m_header(line, "a.y4m")
-    assert told in error.value.message
+    assert expected in error.value.message
 
 
 def test_a_raw_format_becomes_a_geometry() -> None:
