@@ -26,6 +26,8 @@ def main():
         if sys.stderr is not None:
             sys.stderr.write("Error: the kit is incomplete or damaged: " + str(exc) + "\nHint: unpack it again\n")
         return INTERNAL
+    # the process may be replaced on the way to a command, but keeps its number; see kit/options/provenance.py
+    os.environ["VMAF_KIT_ENTRY"] = str(os.getpid()) + ":run_full_pipeline.py"
     return start(["run"] + sys.argv[1:])  # noqa: RUF005 - old syntax
 
 

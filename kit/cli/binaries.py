@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.output import Outcome, opened, print_json
+from kit.cli.opening import ffmpeg_session
+from kit.cli.output import Outcome, print_json
 from kit.core import contract, exits
 from kit.core.errors import BadInput
 
@@ -30,8 +30,7 @@ def binaries() -> None:
 @click.argument("path", metavar="PATH", type=click.Path(path_type=Path))
 @click.option("--platform", "tag", metavar="TAG", help="Platform tag to add it for. Default: this box's.")
 @_json
-@click.pass_obj
-def add(environ: Mapping[str, str], /, path: Path, tag: str | None, as_json: bool) -> Outcome:
+def add(path: Path, tag: str | None, as_json: bool) -> Outcome:
     """Copy the vmaf tool at PATH to binaries/TAG/vmaf, once it has reproduced the golden table.
 
     It has to prove itself on the CPU; CUDA is tried too and recorded if it was really used. What was there before is
@@ -40,7 +39,7 @@ def add(environ: Mapping[str, str], /, path: Path, tag: str | None, as_json: boo
     from kit.options.session import KIT_ROOT
     from kit.video.scorers import own
 
-    session, ffmpeg, here = _here(environ)
+    session, ffmpeg, here = _here()
     tag = _fitting(tag or here, here)
     record = own.add(path, own.folder(KIT_ROOT, tag), ffmpeg=ffmpeg, processes=session.processes)
     session.ui.say(f"binaries/{tag}/{own.TOOL}: vmaf {record.version}, {record.size} bytes, SHA-256 {record.sha256}")
@@ -55,8 +54,7 @@ def add(environ: Mapping[str, str], /, path: Path, tag: str | None, as_json: boo
 
 @binaries.command()
 @_json
-@click.pass_obj
-def check(environ: Mapping[str, str], /, as_json: bool) -> Outcome:
+def check(as_json: bool) -> Outcome:
     """Hold every tool under binaries/ against its record, and have it reproduce the golden table again.
 
     Exit codes: 0 all as they should be, or none there; 3 one is not.
@@ -65,7 +63,7 @@ def check(environ: Mapping[str, str], /, as_json: bool) -> Outcome:
     from kit.system.ui import Row
     from kit.video.scorers import own
 
-    session, ffmpeg, here = _here(environ)
+    session, ffmpeg, here = _here()
     found = own.check_all(KIT_ROOT, here, ffmpeg=ffmpeg, processes=session.processes)
     if found:
         session.ui.table(
@@ -96,12 +94,12 @@ def _result(tool: Checked) -> str:
     return tool.problem or ("right" if tool.backends else "not run here: it is for another system")
 
 
-def _here(environ: Mapping[str, str]) -> tuple[Session, Ffmpeg, str]:
+def _here() -> tuple[Session, Ffmpeg, str]:
     """A session, an ffmpeg and this box's platform tag, as a run would find it."""
     from kit.platforms.detect import classify
     from kit.prereqs.examine import facts_for
 
-    options, session, ffmpeg = opened({}, environ)
+    options, session, ffmpeg = ffmpeg_session()
     return session, ffmpeg, classify(facts_for(options, session)).tag
 
 

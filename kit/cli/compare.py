@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.output import Outcome, print_json, session_for
+from kit.cli.opening import command_session
+from kit.cli.output import Outcome, print_json
 from kit.core import exits
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _sides(bundles: tuple[Path, ...], scratch: Path) -> list[Side]:
     from kit.verify.compare import Side
     from kit.verify.replay import ReceivedRun
 
-    processes = session_for().processes
+    processes = command_session()[1].processes
     sides = []
     for number, path in enumerate(bundles):
         place = scratch / str(number)

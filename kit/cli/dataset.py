@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from kit.cli.opening import ffmpeg_session
 from kit.cli.output import Outcome, print_json
 from kit.core import contract, exits
 from kit.options import resolve
@@ -45,16 +45,14 @@ def dataset() -> None:
 @_geometry
 @_ffmpeg
 @_json
-@click.pass_obj
-def show(environ: Mapping[str, str], /, folder: Path, as_json: bool, **given: str | None) -> Outcome:
+def show(folder: Path, as_json: bool, **given: str | None) -> Outcome:
     """What DIR holds: clips and groups, distorted pairs, and what is missing, clip by clip.
 
     Exit codes: 0 complete, 3 something is missing or cannot be used.
     """
     from kit.system.ui import Row
 
-    resolved = _resolve(environ, folder, Path(), given)
-    session, ffmpeg = _session(resolved)
+    resolved, session, ffmpeg = _opened(folder, Path(), given)
     opened = _open(folder, resolved, session, ffmpeg, whole=False)
     session.ui.say(f"{opened.name}: {opened.reason}")
     session.ui.table(
@@ -179,18 +177,14 @@ def verify(folder: Path, path: Path | None, as_json: bool) -> Outcome:
 @_geometry
 @_ffmpeg
 @_json
-@click.pass_obj
-def pack(
-    environ: Mapping[str, str], /, folder: Path, out: Path, codec: str, as_json: bool, **given: str | None
-) -> Outcome:
+def pack(folder: Path, out: Path, codec: str, as_json: bool, **given: str | None) -> Outcome:
     """Make lossless copies of the reference clips in DIR, with their identities and groups, to be sent.
 
     The kit reads DIR2 as it is (--ref-dir DIR2). The same command goes on where it was stopped.
     """
     from kit.video.datasets.pack import pack as pack_folder
 
-    resolved = _resolve(environ, folder, out, given)
-    session, ffmpeg = _session(resolved)
+    resolved, session, ffmpeg = _opened(folder, out, given)
     opened = _open(folder, resolved, session, ffmpeg)
     if opened.pairs:
         session.ui.say(f"{len(opened.pairs)} distorted clips are not packed: a corpus is made from references.")
@@ -204,8 +198,7 @@ def pack(
 @click.option("--out", metavar="DIR3", type=click.Path(path_type=Path), required=True, help="Where the .yuv go.")
 @_ffmpeg
 @_json
-@click.pass_obj
-def unpack(environ: Mapping[str, str], /, folder: Path, out: Path, as_json: bool, **given: str | None) -> Outcome:
+def unpack(folder: Path, out: Path, as_json: bool, **given: str | None) -> Outcome:
     """Give back the .yuv of a packed folder, bit for bit, each checked against its identity.
 
     The same command goes on where it was stopped. Exit code 3: clips are missing, damaged or others.
@@ -213,32 +206,17 @@ def unpack(environ: Mapping[str, str], /, folder: Path, out: Path, as_json: bool
     from kit.video.datasets.packed import read_pack
     from kit.video.datasets.unpack import unpack as unpack_folder
 
-    resolved = _resolve(environ, folder, out, given)
+    resolved, session, ffmpeg = _opened(folder, out, given)
     clips = len(read_pack(folder).clips)
-    session, ffmpeg = _session(resolved)
     with _workshop(session, ffmpeg, "Unpacking", clips) as shop:
         done = unpack_folder(folder, resolved.out_dir, shop=shop)
     return _told(session, done, "unpacked", out, as_json=as_json)
 
 
-def _resolve(environ: Mapping[str, str], folder: Path, out: Path, given: Mapping[str, str | None]) -> resolve.RunConfig:
-    """The options of one of these commands, by the rules of a run; only ``FFMPEG_BIN`` counts of the environment."""
+def _opened(folder: Path, out: Path, given: Mapping[str, str | None]) -> tuple[resolve.RunConfig, Session, Ffmpeg]:
+    """Open configuration, session and ffmpeg, by the rules of a run on the folder."""
     texts = {"dataset": given.get("name"), "geometry": given.get("geometry"), "ffmpeg": given.get("ffmpeg")}
-    named = {"ref_dir": str(folder), **{name: text for name, text in texts.items() if text is not None}}
-    asked = {name: text for name, text in environ.items() if name == "FFMPEG_BIN"}
-    found = resolve.gather(command_line=named, environ=asked, file={}, remembered={})
-    return resolve.complete(resolve.parse(found), found.origins, out_dir=out, box="", box_origin="not used")
-
-
-def _session(resolved: resolve.RunConfig) -> tuple[Session, Ffmpeg]:
-    from kit.options.session import open_session
-    from kit.system import local
-    from kit.system.ui import Ui
-    from kit.video.ffmpeg import locate
-
-    session = open_session(resolved, ui=Ui(), cache=local.usable_cache(resolved.out_dir), argv=sys.argv[1:])
-    origin = resolved.origins["ffmpeg"]
-    return session, locate(resolved.ffmpeg, origin=origin, processes=session.processes)
+    return ffmpeg_session({"ref_dir": str(folder), **texts}, out_dir=out)
 
 
 def _open(folder: Path, resolved: resolve.RunConfig, session: Session, ffmpeg: Ffmpeg, *, whole: bool = True) -> Opened:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.output import Outcome, begun, opened, print_json
+from kit.cli.opening import command_session, environment, ffmpeg_session
+from kit.cli.output import Outcome, print_json
 from kit.core import contract, exits
 from kit.core.errors import BadInput, KitError
 from kit.options.click_options import options
@@ -58,10 +59,7 @@ _out = click.option(
     help="Size of .yuv files that neither name nor sidecar tells, for mock data: 8 bits, 4:2:0, 25 fps.",
 )
 @options("teacher", "ffmpeg", "vmaf_bin", "json")
-@click.pass_obj
 def extract_features(
-    environ: Mapping[str, str],
-    /,
     *,
     out: Path,
     feature_set: str,
@@ -89,8 +87,8 @@ def extract_features(
         if not re.fullmatch(r"[1-9]\d{0,5}x[1-9]\d{0,5}", assume_dims, re.ASCII):
             raise BadInput(f"--assume-dims: {assume_dims!r} is not WxH", hint="For example 1920x1080.")
         texts["geometry"] = f"{assume_dims}@25"
-    here, session, found = opened(texts, environ)
-    cache = _cache(session, environ)
+    here, session, found = ffmpeg_session(texts)
+    cache = _cache(session, environment())
     facts = facts_for(here, session)
     instruments = _instruments(here, session, found, facts, feature_set)
     refused: list[extraction.Failure] = []
@@ -265,10 +263,7 @@ def _converted(one: Result) -> bool:
 @_out
 @click.option("--fill-missing", is_flag=True, help="A feature that an input lacks is NaN there, and counted.")
 @options("json")
-@click.pass_obj
-def combine(
-    environ: Mapping[str, str], /, *, inputs: tuple[str, ...], out: Path, fill_missing: bool, as_json: bool
-) -> Outcome:
+def combine(*, inputs: tuple[str, ...], out: Path, fill_missing: bool, as_json: bool) -> Outcome:
     """Put feature tables (or run folders) into one; NAME becomes their corpus.
 
     Exit codes: 0 done, 2 bad input, 3 the teachers differ or rows cannot be, 4 disk full.
@@ -280,7 +275,7 @@ def combine(
     paths = combining.parse_inputs(inputs)
     refuse_listed([out, manifest.manifest_path(out)])
     manifest.check_destination(out, paths.values())
-    _, session = begun({}, environ)
+    _, session = command_session()
     tables = {name: table.read(path) for name, path in paths.items()}
     done = combining.combine(tables, fill_missing=fill_missing)
     told: dict[str, object] = {
@@ -339,10 +334,7 @@ def combine(
 @click.option("--score", metavar="COLUMN", required=True, help="Column of the CSV that holds the score.")
 @_out
 @options("json")
-@click.pass_obj
 def join_mos(
-    environ: Mapping[str, str],
-    /,
     *,
     features: Path,
     scores: Path,
@@ -366,7 +358,7 @@ def join_mos(
     refuse_listed([out, manifest.manifest_path(out)])
     manifest.check_destination(out, paths.values())
     rule = mos.by_columns(on) if pattern is None else mos.by_pattern(pattern)
-    _, session = begun({}, environ)
+    _, session = command_session()
     lines = mos.read_scores(scores, rule, score)
     done = mos.join(table.read(features), lines, rule)
     told = {

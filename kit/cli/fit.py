@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit.cli.output import Outcome, print_json, session_for
+from kit.cli.opening import command_session
+from kit.cli.output import Outcome, print_json
 from kit.core import contract, exits
 from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.options.click_options import options
@@ -73,7 +73,7 @@ def fit(features: Path | None, config_file: Path | None, out: Path, as_json: boo
     if (features is None) != (config.epochs == 0):
         idle = "--epochs 0 gives initial weights and looks at no table; leave --features out."
         raise click.UsageError("--features is missing." if features is None else idle)
-    session = session_for(out.absolute(), sys.argv[1:])
+    _, session = command_session(out_dir=out.absolute())
     _show_options(config.as_dict(), origins, session.ui)
     history = make(config, features, out.absolute(), session)
     _show(history, session.ui)
@@ -153,7 +153,7 @@ def export(checkpoint: Path, features: Path | None, out: Path, as_json: bool) ->
         raise PrerequisiteFailed("there is no onnxruntime for this machine", hint="Export on another box.")
     from kit.heads.export import make
 
-    session = session_for(out.absolute().parent, sys.argv[1:])
+    _, session = command_session(out_dir=out.absolute().parent)
     told: dict[str, Any] = make(checkpoint, features, out.absolute(), session)
     tripped = told["round_trip"]
     session.ui.say(f"{out}: SHA-256 {told['sha256'][:16]}, {out.with_suffix('.json').name} beside it")

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from kit.cli.output import Outcome, print_json, session_for
+from kit.cli.opening import command_session
+from kit.cli.output import Outcome, print_json
 from kit.core import contract, exits
 from kit.options.click_options import options
 
@@ -101,7 +102,7 @@ def loso(
         baselines=baselines,
         device=configs[0].device,
     )
-    session = session_for(out.absolute(), sys.argv[1:])
+    _, session = command_session(out_dir=out.absolute())
     found = run(request, out.absolute(), session)
     for title, cells in lines(found).items():
         session.ui.table(title, TABLES[title], [Row(cells=line) for line in cells])
@@ -193,7 +194,7 @@ def tune(
     )
     # the address of a database may hold a password
     argv = [item.replace(storage, "<storage>") if storage else item for item in sys.argv[1:]]
-    session = session_for(out.absolute(), argv)
+    _, session = command_session(out_dir=out.absolute(), argv=argv)
     found = run(request, out.absolute(), session)
     best = found["best"]
     session.ui.table(

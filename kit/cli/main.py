@@ -24,7 +24,8 @@ from kit.cli.features import FEATURE_COMMANDS
 from kit.cli.fit import export, fit
 from kit.cli.loso import loso, tune
 from kit.cli.merge import merge
-from kit.cli.output import Outcome, complain, completed, print_json, settled, texts_of
+from kit.cli.opening import config_texts, run_config, session_of
+from kit.cli.output import Outcome, complain, print_json, settled
 from kit.cli.platform import platform
 from kit.cli.report import report
 from kit.cli.score import score
@@ -49,8 +50,8 @@ SETUP_NOTE = (
 )
 
 
-#: Reasons of a verdict that the end of a run repeats.
-_REASONS = 3
+#: Reasons of a verdict that the end of a run shows.
+_REASONS = 20
 _PLACES = ("out_dir", "config", "json")
 _CORPUS_OPTIONS = (
     "ref_dir",
@@ -236,7 +237,7 @@ def _resolve(given: dict[str, str | None], *, continues: bool) -> resolve.RunCon
     """
     from kit.steps import pipeline
 
-    named, file = texts_of(given)
+    named, file = config_texts(given)
     asked = named.get("out_dir", file.get("out_dir"))
     place = None if asked is None else values.out_dir(asked)
     if place is None and continues:
@@ -244,7 +245,7 @@ def _resolve(given: dict[str, str | None], *, continues: bool) -> resolve.RunCon
         if place is None:
             raise Missing("there is no run under runs/ to go on with", hint="Start with `run`, or give --out-dir.")
     remembered = pipeline.remembered(place) if place else {}
-    resolved = completed(named, file, os.environ, out_dir=place or RUNS, remembered=remembered)
+    resolved = run_config(named, file, out_dir=place or RUNS, remembered=remembered)
     link(resolved)  # an address that must not be used is refused before anything is done
     if place is not None:
         return resolved
@@ -256,13 +257,10 @@ def _resolve(given: dict[str, str | None], *, continues: bool) -> resolve.RunCon
 def _execute(
     given: dict[str, str | None], *, first: int, last: int, as_json: bool, verdict_decides: bool = False
 ) -> Outcome:
-    from kit.options.session import open_session
     from kit.steps import pipeline
-    from kit.system import local
-    from kit.system.ui import Ui
 
     resolved = _resolve(given, continues=first > 1)
-    session = open_session(resolved, ui=Ui(), cache=local.usable_cache(resolved.out_dir), argv=sys.argv[1:])
+    session = session_of(resolved)
     _show_config(resolved, session.ui)
     adopts = resolved.corpus is not None
     if adopts:
@@ -273,11 +271,16 @@ def _execute(
         raise click.UsageError(f"step {pipeline.NAMES[first - 1]} is no part of a {kind} run.")
     results = pipeline.execute(resolved, steps, session)
     if resolved.shard_only and first == 1 and last == len(pipeline.STEPS):
-        session.ui.say("Shard only: no verdict was asked for.")
+        session.ui.say("Shard only: no verdict was requested.")
+    if steps[-1].name == pipeline.NAMES[2]:
+        for problem in results[steps[-1].name].problems:
+            session.ui.say(f"The evidence is not valid: {problem}")
     if verdict_decides and not resolved.shard_only:
         _show_end(resolved, results, session.ui)
     if as_json:
         print_json(_result_json(resolved, steps[-1].name, results))
+    if packed := results.get(pipeline.NAMES[-1]):
+        session.ui.say(f"Send back: {packed.path}")
     return Outcome(code=pipeline.exit_code(results, results[steps[-1].name], verdict_decides=verdict_decides))
 
 
@@ -312,26 +315,23 @@ def _show_end(resolved: resolve.RunConfig, results: dict[str, Any], ui: Any) -> 
     from kit.steps import pipeline
     from kit.system.ui import Row
 
-    verdict, packed = (results.get(pipeline.NAMES[place]) for place in (3, 4))
+    verdict = results.get(pipeline.NAMES[3])
     if verdict is None:
         return
     head, page = headline(verdict.document), resolved.out_dir / layout.REPORT_PAGE
     lines = [("verdict", head.word), *(("reason", reason) for reason in head.reasons[:_REASONS]), *head.numbers]
     lines += [("worst source", head.worst)] if head.worst else []
     lines += [("run folder", str(resolved.out_dir)), ("page", str(page) if page.is_file() else "none")]
-    lines += [("send back", str(packed.path))] if packed is not None else []
     ui.table("Result", ("", ""), [Row(cells=line) for line in lines])
 
 
 def _show_bundle(given: dict[str, str | None], *, as_json: bool) -> Outcome:
     """What a bundle would hold, and what it would not."""
-    from kit.options.session import open_session
     from kit.steps import pipeline
-    from kit.system import local
-    from kit.system.ui import Row, Ui, size
+    from kit.system.ui import Row, size
 
     resolved = _resolve(given, continues=True)
-    session = open_session(resolved, ui=Ui(), cache=local.usable_cache(resolved.out_dir), argv=sys.argv[1:])
+    session = session_of(resolved)
     sizes = pipeline.would_leave(resolved, session)
     session.ui.table(
         "What would leave this box", ("file", "size"), [Row(cells=(name, size(count))) for name, count in sizes.items()]
@@ -367,17 +367,15 @@ def _result_json(resolved: resolve.RunConfig, last: str, results: dict[str, Any]
 
 
 def _dry_run(given: dict[str, str | None], *, as_json: bool) -> Outcome:
-    from kit.options.session import open_session
     from kit.prereqs.estimate import estimate
     from kit.prereqs.examine import examine
     from kit.steps import step_01_prereqs
-    from kit.system import local
-    from kit.system.ui import Row, Ui, duration, size
+    from kit.system.ui import Row, duration, size
 
     resolved = _resolve(given, continues=False)
     if resolved.corpus is not None:
         raise click.UsageError("--dry-run shows what making a corpus costs; this run has one already.")
-    session = open_session(resolved, ui=Ui(), cache=local.usable_cache(resolved.out_dir), argv=sys.argv[1:])
+    session = session_of(resolved)
     seen = examine(resolved, session)
     step_01_prereqs.show(seen)
     found = seen.prereqs()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.output import Outcome, opened, print_json
+from kit.cli.opening import ffmpeg_session
+from kit.cli.output import Outcome, print_json
 from kit.core import exits
 from kit.options import resolve
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 @click.option("--gpu", metavar="INDEX", help="Only this NVIDIA GPU, as nvidia-smi counts.")
 @click.option("--render-node", metavar="NAME", help="Only this render node, e.g. renderD129.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-@click.pass_obj
-def platform(environ: Mapping[str, str], /, options: bool, as_json: bool, **given: str | None) -> Outcome:
+def platform(options: bool, as_json: bool, **given: str | None) -> Outcome:
     """What this box is, which encoders work here, and why the others do not.
 
     With --options every encoder that ffmpeg has compiled in is checked, hardware or not; exit code 3 if any
@@ -32,7 +31,7 @@ def platform(environ: Mapping[str, str], /, options: bool, as_json: bool, **give
     """
     if options and (given["gpu"] or given["render_node"]):
         raise click.UsageError("--options needs no device; leave --gpu and --render-node out.")
-    here, session, found = opened({name: text for name, text in given.items() if text is not None}, environ)
+    here, session, found = ffmpeg_session(given)
     if options:
         return _show_options(session, found, as_json=as_json)
     return _show_box(here, session, found, as_json=as_json)

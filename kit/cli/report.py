@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from kit.cli.output import Outcome, print_json, session_for
+from kit.cli.opening import command_session
+from kit.cli.output import Outcome, print_json
 from kit.core import exits, layout
 
 _ARCHIVE = ".tar.gz"
@@ -58,7 +59,7 @@ def _made(run: Path, out: Path) -> Path:
     if not layout.verdicts_in(run):
         raise Missing(f"{run} holds no verdict to make a page of", hint="Run `verdict` first.")
     try:
-        return make(run, out, session_for().processes)
+        return make(run, out, command_session()[1].processes)
     except ToolFailed as error:
         raise PageFailed(error.message) from error
 
@@ -72,6 +73,6 @@ def _verified(path: Path, scratch: Path) -> Path:
     from kit.core.errors import CheckFailed
     from kit.verify.bundle import unpacked, valid
 
-    if valid(path, scratch, session_for().processes).verdict is None:
+    if valid(path, scratch, command_session()[1].processes).verdict is None:
         raise CheckFailed(f"{path} has no verdict: it is a shard alone", hint="`corpus info` shows what a shard holds.")
     return unpacked(scratch)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.output import Outcome, opened, print_json
+from kit.cli.opening import ffmpeg_session
+from kit.cli.output import Outcome, print_json
 from kit.core import contract, exits
 from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.options.click_options import options
@@ -37,10 +38,7 @@ _path = click.Path(path_type=Path)
 @options("geometry", "ffmpeg", "vmaf_bin")
 @click.option("--csv", "csv_file", metavar="FILE", type=_path, help="Write a line for every frame.")
 @options("json")
-@click.pass_obj
 def score(
-    environ: Mapping[str, str],
-    /,
     *,
     model: Path,
     corpus: Path | None,
@@ -80,7 +78,7 @@ def score(
         from kit.heads.scoring import score_pair
 
         encode = _encode(loaded, encoder, cq, preset)
-        scored = (score_pair(loaded, dis.name, _features(ref, dis, texts, environ), encode),)
+        scored = (score_pair(loaded, dis.name, _features(ref, dis, texts), encode),)
         libvmaf = contract.CANONICAL_MODEL
     _show(loaded, scored, libvmaf)
     if csv_file is not None:
@@ -136,7 +134,7 @@ def _encode(model: ModelFile, encoder: str | None, cq: int | None, preset: str |
     return Encode(encoder=encoder, preset=preset, cq=cq)
 
 
-def _features(ref: Path, dis: Path, texts: Mapping[str, str], environ: Mapping[str, str]) -> Scores:
+def _features(ref: Path, dis: Path, texts: Mapping[str, str]) -> Scores:
     """The features of a pair, by a scorer that has proven itself."""
     from kit.platforms.detect import classify, usable_cores
     from kit.prereqs.examine import facts_for, scorer_for
@@ -150,7 +148,7 @@ def _features(ref: Path, dis: Path, texts: Mapping[str, str], environ: Mapping[s
             raise BadInput(f"{path} is not a file", hint="Give a clip: .yuv, .y4m or a video file.")
     if "geometry" in texts and ".yuv" not in (ref.suffix.lower(), dis.suffix.lower()):
         raise BadInput("--geometry: neither clip is a .yuv", hint="Leave it out; these clips tell their geometry.")
-    here, session, found = opened(texts, environ)
+    here, session, found = ffmpeg_session(texts)
     ffmpeg, processes = scoring_partner(found, session.processes), session.processes
     tools = Tools(ffmpeg=ffmpeg, processes=processes)
     reference, distorted = (inspect(path, path.name, assumed=here.geometry, tools=tools) for path in (ref, dis))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit.cli.output import Outcome, print_json, session_for
+from kit.cli.opening import command_session
+from kit.cli.output import Outcome, print_json
 from kit.core import exits
 from kit.core.errors import PrerequisiteFailed
 from kit.options.click_options import options
@@ -111,7 +111,7 @@ def evaluate_command(
     from kit.heads import evaluate
     from kit.system.fsio import write_json
 
-    session = session_for(argv=sys.argv[1:])
+    _, session = command_session()
     loaded, rows = _opened(model, features, split, out_json, session)
     found: dict[str, Any] = evaluate.evaluate(loaded, rows, target)
     args = {"split": split, "target": target}
@@ -186,7 +186,7 @@ def validate(
     from kit.heads.ship_gate import Limits, check
     from kit.system.fsio import write_json
 
-    session = session_for(argv=sys.argv[1:])
+    _, session = command_session()
     out = out_json or model.with_suffix(REPORT_SUFFIX)
     loaded, table = _opened(model, features, split, out, session)
     limits = Limits(rows=rows, min_plcc=min_plcc, max_rmse=max_rmse)
@@ -236,7 +236,7 @@ def register(
     del kind  # one is known
     registry = (registry or model.with_name(REGISTRY)).absolute()
     report = validation or model.with_suffix(registering.REPORT_SUFFIX)
-    session = session_for(registry.parent, sys.argv[1:])
+    _, session = command_session(out_dir=registry.parent)
     request = registering.RegisterRequest(model=model, id=name, license=license_id, report=report, registry=registry)
     line, sidecar = registering.register(request, session)
     session.ui.say(f"{name}: {line['description']}")

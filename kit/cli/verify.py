@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.output import Outcome, print_json, session_for
+from kit.cli.opening import command_session
+from kit.cli.output import Outcome, print_json
 from kit.core import contract, exits
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def verify(
 
     if not bundle.is_file():
         raise BadInput(f"{bundle}: there is no such file", hint="Give the path of an ensemble-results-….tar.gz.")
-    session = session_for()
+    _, session = command_session()
     with scratch_folder() as scratch:
         again = None
         if retrain is not None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from collections.abc import Mapping
 
 import click
 
-from kit.cli.output import Outcome, completed, texts_of
+from kit.cli.opening import config_texts, run_config, session_of
+from kit.cli.output import Outcome
 from kit.cluster.security import link
 from kit.core import exits
 from kit.options import values
@@ -36,30 +35,26 @@ _CERTIFICATES = tuple(name for name in values.CLUSTER if name.startswith("tls_")
     "disk_wait",
     "config",
 )
-@click.pass_obj
-def worker(environ: Mapping[str, str], /, **given: str | None) -> Outcome:
+def worker(**given: str | None) -> Outcome:
     """Make cells for `corpus --scheduler`, with the encoders and clips of this box.
 
     The box is examined as before a run. It then offers what works until Ctrl-C, or until the scheduler goes;
     what it has begun is made by other workers then. Without certificates it works on this machine only.
     """
     from kit.cluster.worker import serve
-    from kit.options.session import open_session
     from kit.prereqs.examine import examine
     from kit.steps import step_01_prereqs
-    from kit.system import local
     from kit.system.fsio import remove_abandoned, scratch_folder, scratch_folders
-    from kit.system.ui import Ui
 
-    named, file = texts_of(given)
+    named, file = config_texts(given)
     with scratch_folder() as folder:
-        asked = completed(named, file, environ, out_dir=folder, remembered={})
+        asked = run_config(named, file, out_dir=folder, remembered={})
         way = link(asked)
         if way is None:
             raise click.UsageError("--scheduler is missing: the address of a Dask scheduler.")
         # quality points are the client's business, and so is a verdict
         here = dataclasses.replace(asked, cqs=(), shard_only=True)
-        session = open_session(here, ui=Ui(), cache=local.usable_cache(folder), argv=sys.argv[1:])
+        session = session_of(here)
         remove_abandoned(scratch_folders())
         seen = examine(here, session)
         step_01_prereqs.show(seen)

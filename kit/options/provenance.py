@@ -19,6 +19,15 @@ Args = Mapping[str, str | tuple[str, ...]]
 
 _PACKAGES = ("numpy", "scipy", "torch", "onnx", "onnxruntime", "pyarrow", "safetensors", "imageio-ffmpeg")
 
+#: Set by ``run_full_pipeline.py`` as ``<process id>:<file>``; processes that it starts are not this entry point.
+_ENTRY = "VMAF_KIT_ENTRY"
+
+
+def entry_point(environ: Mapping[str, str], process_id: int) -> str:
+    """Return the file that this process was started with, relative to the kit."""
+    wrapper = "run_full_pipeline.py"
+    return wrapper if environ.get(_ENTRY) == f"{process_id}:{wrapper}" else "kit/__main__.py"
+
 
 def utc_now() -> str:
     """The time as ``2026-01-31T12:00:00Z``."""
@@ -45,7 +54,7 @@ def of_command(
     Args:
         args: option name to its value or values; each may be, or end in, one path.
     """
-    entrypoint = KIT_ROOT / "run_full_pipeline.py"
+    entrypoint = KIT_ROOT / session.entry
     described = {}
     for name, path in inputs.items():
         exists = path.is_file()
@@ -58,7 +67,7 @@ def of_command(
     return {
         "schema": "ai-run-provenance-v1",
         "entrypoint": {
-            "path": entrypoint.name,
+            "path": session.entry,
             "sha256": sha256_file(entrypoint) if entrypoint.is_file() else None,
         },
         "argv": list(session.argv),

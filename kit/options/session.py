@@ -24,6 +24,7 @@ class Session:
     Attributes:
         argv: the command line after the program's name.
         cache: folder for what can be made again.
+        entry: the file that was started, relative to the kit.
     """
 
     ui: Ui
@@ -31,9 +32,10 @@ class Session:
     redact: Redactor
     cache: Path
     argv: tuple[str, ...]
+    entry: str = "kit/__main__.py"
 
 
-def open_session(config: RunConfig, *, ui: Ui, cache: Path, argv: Sequence[str]) -> Session:
+def open_session(config: RunConfig, *, ui: Ui, cache: Path, argv: Sequence[str], entry: str = Session.entry) -> Session:
     """Make a session whose processes and texts hide this machine's names and folders."""
     folders = {
         config.out_dir: "<out>",
@@ -57,7 +59,14 @@ def open_session(config: RunConfig, *, ui: Ui, cache: Path, argv: Sequence[str])
     folders.setdefault(config.out_dir.resolve(), "<out>")
     words = {platform.node(): "<host>", platform.node().split(".")[0]: "<host>", _user(): "<user>"}
     redact = Redactor(folders=folders, words={word: token for word, token in words.items() if word})
-    return Session(ui=ui, processes=Processes(redact), redact=redact, cache=cache, argv=tuple(map(redact.path, argv)))
+    return Session(
+        ui=ui,
+        processes=Processes(redact),
+        redact=redact,
+        cache=cache,
+        argv=tuple(map(redact.path, argv)),
+        entry=entry,
+    )
 
 
 def _user() -> str:

@@ -19,7 +19,7 @@ from kit.options.session import Session
 from kit.options.values import TOLERANCES
 from kit.page.make import make as make_page
 from kit.steps import step_01_prereqs, step_02_adopt, step_02_corpus, step_03_train, step_04_verdict, step_05_bundle
-from kit.steps.results import Verdict
+from kit.steps.results import Bundle, Verdict
 from kit.system.fsio import (
     TEMPORARY_PREFIX,
     locked,
@@ -111,7 +111,10 @@ def execute(config: RunConfig, steps: tuple[Step, ...], session: Session) -> dic
         if steps[-1].name == step_04_verdict.NAME:
             unshown = _show(config, previous, session)
         if unshown is not None:
-            raise PageFailed(f"{results[steps[-1].name].described}, without its page:\n{unshown.message}") from unshown
+            last = results[steps[-1].name]
+            hint = PageFailed.default_hint
+            hint += f"\nSend back: {last.path}" if isinstance(last, Bundle) else ""
+            raise PageFailed(f"{last.described}, without its page:\n{unshown.message}", hint=hint) from unshown
     return results
 
 

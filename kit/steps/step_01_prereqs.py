@@ -91,13 +91,13 @@ def _same(what: str, found: Ffmpeg | None, stored: Any) -> None:
 
 
 def show(seen: Examined) -> None:
-    """The findings as a table."""
+    """Show the findings as a table; the error that follows has what failed, in lines that a table would break."""
     styles: Mapping[str, str] = {"failure": "bold red", "warning": "yellow"}
-    rows = [
-        Row(cells=(finding.check, finding.status, finding.found, finding.remedy), style=styles.get(finding.status, ""))
-        for finding in seen.findings
-    ]
-    seen.session.ui.table("Prerequisites", ("check", "result", "found", "what to do"), rows)
+    rows = []
+    for finding in seen.findings:
+        texts = ("see below", "") if finding.status == "failure" else (finding.found, finding.remedy)
+        rows.append(Row(cells=(finding.check, finding.status, *texts), style=styles.get(finding.status, "")))
+    seen.session.ui.table("Prerequisites", ("check", "result", "details", "what to do"), rows)
 
 
 def load(config: RunConfig, session: Session) -> Prereqs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ from kit.verdict.seed_report import holdout_report, seed_report
 
 if TYPE_CHECKING:
     from kit.models.model_file import ModelFile
+
+log = logging.getLogger("kit")
 
 NAME = "train"
 #: Members by seed and label of what they hold out.
@@ -78,7 +81,7 @@ def run(config: RunConfig, previous: Shard, session: Session) -> Training:
     }
     write_json(config.out_dir / layout.TRAINING, summary)
     for line in problems:
-        session.ui.say(f"Evidence not valid: {line}")
+        log.warning("evidence is not valid: %s", line)
     return Training(
         shard=previous,
         seeds=config.seeds,

@@ -69,9 +69,9 @@ def run(config: RunConfig, previous: Training, session: Session) -> Verdict:
 
 
 def show(verdict: Verdict, session: Session) -> None:
-    """The verdict with its reasons."""
+    """Show the figures of the verdict; the end of a run shows its reasons."""
     gate, found = verdict.document["gate"], verdict.document["evidence"]
-    rows = [Row(cells=("problem", problem), style="red") for problem in found["problems"][:20]]
+    rows = []
     if verdict.word != "INVALID":
         seeds = ", ".join(f"{seed}: {value:.4f}" for seed, value in gate["per_seed_plccs"].items())
         mean, worst = found["ensemble_mean"], found["worst_source"]

@@ -66,8 +66,7 @@ def run(config: RunConfig, previous: Verdict | None, session: Session) -> Bundle
     bundle = Bundle(path=target, size=target.stat().st_size, sha256=sha256_file(target), verdict=word)
     session.ui.say(
         f"Bundle: {bundle.path} ({size(bundle.size)}, {len(members)} files, SHA-256 {bundle.sha256[:16]}…"
-        f"{', signed' if config.sign else ''})\n"
-        "This one file is what goes back to the lead."
+        f"{', signed' if config.sign else ''})"
     )
     return bundle
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -19,6 +20,8 @@ log = logging.getLogger("kit")
 
 #: Columns where there is no terminal to ask.
 OFF_TERMINAL_WIDTH = 120
+#: Characters of a word that a column of a table does not break.
+LONGEST_WORD = 16
 #: Seconds between two lines of progress where there is no terminal.
 LINE_EVERY = 15.0
 
@@ -57,13 +60,24 @@ class Ui:
             log.warning("cannot be shown: %r", error)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        """A table with a title; cells wrap instead of being cut."""
-        table = Table(title=Text(title), title_justify="left", show_lines=False)
-        for column in columns:
-            table.add_column(Text(column), overflow="fold")
+        """Show a table; cells wrap instead of being cut, and a column without any text is left out.
+
+        A screen that is too narrow for the columns gets one block of lines for each row instead.
+        """
         for row in rows:
-            table.add_row(*(Text(cell) for cell in row.cells), style=row.style)
             log.info("%s: %s", title, " | ".join(row.cells))
+        used = [i for i in range(len(columns)) if not rows or any(row.cells[i] for row in rows)]
+        heads = [columns[i] for i in used]
+        lines = [Row(cells=tuple(row.cells[i] for i in used), style=row.style) for row in rows]
+        widths = column_widths([heads, *(line.cells for line in lines)], self.console.width - 3 * len(used) - 1)
+        if widths is None:
+            self._print(Text("\n".join([title, *(_block(heads, line) for line in lines)])), soft_wrap=True)
+            return
+        table = Table(title=Text(title), title_justify="left", show_header=any(heads))
+        for head, width in zip(heads, widths, strict=True):
+            table.add_column(Text(head), overflow="fold", width=width)
+        for line in lines:
+            table.add_row(*map(Text, line.cells), style=line.style)
         self._print(table)
 
     @contextlib.contextmanager
@@ -106,6 +120,41 @@ class Ui:
                 self.say(f"{what}: {text}")
 
         return show
+
+
+def column_widths(lines: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """Share out the characters of a line among the columns of a table.
+
+    A column is never narrower than its longest word (of up to ``LONGEST_WORD`` characters); what remains goes to the
+    columns with the longest text.
+
+    Args:
+        lines: the cells of every line, the head included.
+        room: characters for all columns together.
+
+    Returns:
+        A width for each column; None where not even the longest words fit.
+    """
+    full, least = [], []
+    for cells in zip(*lines, strict=True):
+        full.append(max(cell_len(line) for cell in cells for line in cell.split("\n")))
+        words = max((cell_len(word) for cell in cells for word in cell.split()), default=0)
+        least.append(min(words, LONGEST_WORD))
+    if sum(least) > room:
+        return None
+    widths = least
+    for level in range(1, room + 1):
+        wider = [max(low, min(level, high)) for low, high in zip(least, full, strict=True)]
+        if sum(wider) > room:
+            break
+        widths = wider
+    return widths
+
+
+def _block(heads: Sequence[str], line: Row) -> str:
+    """Format a row of a table as lines of their own, one for each cell with text."""
+    texts = [f"{head}: {cell}" if head else cell for head, cell in zip(heads, line.cells, strict=True) if cell]
+    return "\n".join(f"{'  ' if i else '- '}{text}" for i, text in enumerate(texts))
 
 
 class _Meter:

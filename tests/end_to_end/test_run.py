@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -15,10 +18,11 @@ import pytest
 
 from kit.core import contract, layout
 from kit.core.canon import sha256_json
+from kit.options.session import KIT_ROOT
 from kit.steps.pipeline import NAMES
 from kit.verdict.gate import apply_gate, thresholds_sha256
 from kit.video.ffmpeg import Ffmpeg
-from tests.cli.builders import Kit
+from tests.cli.builders import Kit, last_line, on_terminal
 from tests.steps.builders import QUICK
 from tests.video.builders import FRAMES
 
@@ -204,6 +208,7 @@ def test_the_same_run_again_makes_no_cell_twice_and_trains_the_same_bits(run_cop
     value = json.loads(done.stdout)
     assert value["verdict"] == verdict_of(run_copy)
     assert Path(value["bundle"]["path"]).is_file()
+    assert last_line(done) == f"Send back: {value['bundle']['path']}"
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert (run_copy / layout.PREDICTIONS).read_bytes() == predictions
 
@@ -212,9 +217,9 @@ def test_a_fresh_run_gives_the_same_cells_to_the_byte(finished: Path, clips: Pat
     done = kit("run", "--shard-only", "--ref-dir", str(clips), "--out-dir", "again", *QUICK, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert cell_files(tmp_path / "again") == cell_files(finished)
-    assert "no verdict was asked for" in done.stderr
     assert layout.verdicts_in(tmp_path / "again") == []
     (bundle,) = tmp_path.glob("ensemble-results-*.tar.gz")
+    assert last_line(done) == f"Send back: {bundle}"
     with tarfile.open(bundle) as tar:
         assert not [name for name in tar.getnames() if "loso" in name]
 
@@ -270,6 +275,8 @@ def test_a_failed_cell_makes_the_evidence_invalid_and_is_bundled(run_copy: Path,
         f"cell {lost['source']}/libx264/cq{lost['cq']} failed: planted"
     ]
     (bundle,) = run_copy.parent.glob("ensemble-results-*.tar.gz")
+    assert last_line(done) == f"Send back: {bundle}"
+    assert done.stderr.count("libx264/cq") == 1  # the reason is shown once
     with tarfile.open(bundle) as tar:
         assert [name for name in tar.getnames() if name.endswith("/INVALID.json")]
     assert (found["corpus"]["failed_cells"], found["corpus"]["waived_cells"]) == (1, 0)  # type: ignore[index]
@@ -377,4 +384,46 @@ def test_hold_is_1_and_only_with_its_file(run_copy: Path, kit: Kit) -> None:
     assert done.returncode == 1, done.stderr
     assert layout.verdicts_in(run_copy) == ["HOLD"]
     assert kit("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent).returncode == 0
-    assert kit("run", "--only", "5", "--out-dir", str(run_copy), cwd=run_copy.parent).returncode == 1
+    done = kit("run", "--only", "5", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    assert done.returncode == 1
+    assert Path(last_line(done).removeprefix("Send back: ")).is_file()
+
+
+@pytest.mark.parametrize("entry", ["run_full_pipeline.py", "kit/__main__.py"])
+def test_the_provenance_names_the_file_that_was_started(entry: str, run_copy: Path, home: dict[str, str]) -> None:
+    command = () if entry == "run_full_pipeline.py" else ("run",)
+    # the value that another process has left is not this one's
+    env = home | {"VMAF_KIT_ENTRY": f"{os.getpid()}:run_full_pipeline.py"}
+    argv = [sys.executable, str(KIT_ROOT / entry), *command, "--only", "4", "--out-dir", str(run_copy)]
+    assert subprocess.run(argv, env=env, cwd=run_copy, check=False, capture_output=True).returncode in (0, 1)
+    (word,) = layout.verdicts_in(run_copy)
+    found = json.loads((run_copy / layout.verdict_file(word)).read_text())["run_provenance"]["entrypoint"]
+    assert found == {"path": entry, "sha256": hashlib.sha256((KIT_ROOT / entry).read_bytes()).hexdigest()}
+
+
+def test_the_last_line_of_a_run_is_never_wrapped(run_copy: Path, home: dict[str, str]) -> None:
+    long = run_copy.rename(run_copy.with_name("a-folder-whose-name-is-longer-than-the-screen-of-this-test-is-wide"))
+    argv = [sys.executable, "-m", "kit", "run", "--from", "4", "--out-dir", str(long)]
+    code, lines = on_terminal(argv, columns=60, cwd=KIT_ROOT, env=home)
+    assert code in (0, 1), lines
+    (bundle,) = long.parent.glob("ensemble-results-*.tar.gz")
+    assert lines[-1] == f"Send back: {bundle}"
+    table = [line for line in lines if line.startswith("│")]
+    assert max(map(len, table)) <= 60
+    # the path is a word without a break: the column with it gets the room that the others do not need
+    pieces = [cell.strip() for line in table for cell in line.strip("│").split("│")]
+    assert "".join(pieces).count(str(long)) >= 2  # the options and the result
+    assert max(len(piece) for piece in pieces if piece in str(long)) >= 30
+
+
+def test_a_failed_prerequisite_is_shown_once(tmp_path: Path, kit_here: Kit) -> None:
+    args = ("--encoders", "hevc_nvenc", "--no-anchor", "--out-dir", "out")
+    done = kit_here("prereqs", *args, cwd=tmp_path)
+    assert done.returncode == 2
+    (failed,) = [
+        finding
+        for finding in json.loads((tmp_path / "out" / layout.PREREQS).read_text())["findings"]
+        if finding["status"] == "failure" and finding["check"] == "encoder hevc_nvenc"
+    ]
+    assert done.stderr.count(failed["found"]) == 1
+    assert " ".join(done.stderr.replace("│", " ").split()).count(failed["found"]) == 1  # in no table

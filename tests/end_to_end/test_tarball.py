@@ -20,10 +20,10 @@ from kit.options.session import KIT_ROOT
 NAME = f"vmaf-ensemble-kit-{__version__}"
 
 
-def pack(root: Path, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+def pack(root: Path, folder: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
     folder.mkdir(exist_ok=True)
     return subprocess.run(
-        [sys.executable, str(root / "make_tarball.py")],
+        [sys.executable, str(root / "make_tarball.py"), *args],
         cwd=folder,
         env=os.environ | env,
         capture_output=True,
@@ -69,6 +69,17 @@ def test_a_changed_kit_does_not_pack_itself(unpacked: Path, tmp_path: Path) -> N
     assert done.returncode == exits.INVALID
     assert "kit/verdict/gate.py" in done.stderr
     assert list((tmp_path / "again").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [(("--help",), exits.OK), (("--out", "x"), exits.BAD_INPUT), (("x",), exits.BAD_INPUT)],
+)
+def test_help_and_unknown_arguments_pack_nothing(args: tuple[str, ...], code: int, tmp_path: Path) -> None:
+    done = pack(KIT_ROOT, tmp_path, *args)
+    assert done.returncode == code
+    assert "usage: make_tarball.py" in (done.stderr if code else done.stdout)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_source_date_epoch_is_honoured(tmp_path: Path, tarball: Path) -> None:

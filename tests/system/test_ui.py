@@ -104,6 +104,43 @@ def test_a_long_cell_wraps_and_loses_nothing(screen: io.StringIO) -> None:
     assert "…" not in screen.getvalue()
 
 
+@pytest.mark.parametrize("width", [60, 120])
+def test_the_room_goes_to_the_column_with_text(screen: io.StringIO, width: int) -> None:
+    path = "/a/folder/" + "x" * 200
+    narrow = Ui(Console(file=screen, force_terminal=False, width=width))
+    narrow.table(
+        "t",
+        ("check", "result", "measured", "what to do"),
+        [Row(cells=("disk", "pass", path, "")), Row(cells=("python", "pass", "3.12 and a few words more", ""))],
+    )
+    assert "what to do" not in screen.getvalue()  # a column without text takes no room
+    lines = [line.split("│")[1:-1] for line in screen.getvalue().splitlines() if line.startswith("│")]
+    assert {len(line[2]) for line in lines} == {width - 1 - len("│ python │ pass   │")}
+    assert "".join(line[2].strip() for line in lines[:-1]).startswith(path)
+
+
+def test_a_table_that_cannot_fit_becomes_lines(screen: io.StringIO) -> None:
+    narrow = Ui(Console(file=screen, force_terminal=False, width=60))
+    columns = [f"heading{number}" for number in range(9)]
+    narrow.table("t", columns, [Row(cells=("value",) * 9), Row(cells=("",) * 8 + ("[b]",))])
+    expected = ["t", "- heading0: value", *(f"  heading{number}: value" for number in range(1, 9)), "- heading8: [b]"]
+    assert screen.getvalue().splitlines() == expected
+
+
+@pytest.mark.parametrize(
+    ("lines", "room", "widths"),
+    [
+        ([("a", "bb")], 10, [1, 2]),
+        ([("head", "", "x" * 90)], 30, [4, 0, 26]),
+        ([("head", "", "x" * 90)], 20, [4, 0, 16]),
+        ([("head", "", "x" * 90)], 19, None),
+        ([("few words here", "x y " * 30)], 40, [14, 26]),
+    ],
+)
+def test_widths_of_columns(lines: list[tuple[str, ...]], room: int, widths: list[int] | None) -> None:
+    assert ui.column_widths(lines, room) == widths
+
+
 def test_a_long_message_stays_one_line(shown: Ui, screen: io.StringIO) -> None:
     shown.say("word " * 100)
     assert screen.getvalue().count("\n") == 1
