@@ -15,12 +15,20 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 import pandas as pd
 
-from kit.cli.output import session_for
 from kit.core import contract
 from kit.features import table
 from kit.heads import fit, loso
 from kit.heads.config import FitConfig
+from kit.options import resolve
+from kit.options.session import Session, open_session
 from kit.platforms.detect import usable_cores
+from kit.system.ui import Ui
+
+
+def session_in(folder: Path) -> Session:
+    """Open a session that keeps everything in a folder."""
+    config = resolve.complete({}, {}, out_dir=folder, box="", box_origin="")
+    return open_session(config, ui=Ui(), cache=folder, argv=())
 
 
 def write_table(path: Path, sources: int, clips: int, frames: int) -> int:
@@ -60,7 +68,7 @@ def leave_one_out(folder: Path) -> None:
         device="cpu",
     )
     start = time.perf_counter()
-    found = loso.run(request, folder / "loso", session_for())
+    found = loso.run(request, folder / "loso", session_in(folder))
     seconds = time.perf_counter() - start
     print(
         f"loso of {config.arch}, 9 sources x 30 epochs x 5 seeds, {rows:,} rows: {seconds:.1f} s (goal: 30), "
@@ -73,7 +81,7 @@ def fit_many(folder: Path) -> None:
     features, config = folder / "fit.parquet", FitConfig(epochs=90)
     rows = write_table(features, sources=110, clips=10, frames=300)
     start = time.perf_counter()
-    history: Any = fit.make(config, features, folder / "fit", session_for())
+    history: Any = fit.make(config, features, folder / "fit", session_in(folder))
     seconds = time.perf_counter() - start
     losses = history["training_loss"]
     print(

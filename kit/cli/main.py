@@ -37,6 +37,7 @@ from kit.core import exits, layout
 from kit.core.errors import BadInput, DiskFull, KitError, Missing, Terminated
 from kit.options import resolve, values
 from kit.options.click_options import options
+from kit.system import telemetry
 from kit.system.fsio import NO_ROOM
 
 RUNS = Path("runs")
@@ -437,6 +438,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         # nvidia-smi and CUDA are to count GPUs alike
         os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+        telemetry.disable(os.environ)
         result = cli.main(list(argv), prog_name="python3 -m kit", standalone_mode=False, obj=os.environ)
     except BaseException as error:  # noqa: BLE001 - also a SystemExit of a library: its 1 would read as HOLD
         message, hint, code = _told(error)
