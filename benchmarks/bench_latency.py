@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before onnxruntime is loaded
 
 import numpy as np
 from onnx import TensorProto, helper

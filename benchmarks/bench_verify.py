@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before onnxruntime is loaded
 
 from kit.core import exits, layout
 from kit.corpus.store.shard import read_manifest

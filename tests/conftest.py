@@ -16,6 +16,7 @@ import pytest
 
 from kit.core import exits, layout
 from kit.options.session import KIT_ROOT
+from kit.system import telemetry
 from kit.system.proc import Processes
 from kit.video.ffmpeg import Ffmpeg, locate
 from kit.video.sources.read import Tools
@@ -23,6 +24,8 @@ from tests.cli.builders import Ask, Command, Kit, in_process
 from tests.sharing import shared
 from tests.steps.builders import QUICK, run_folder
 from tests.video.builders import FRAMES, PICTURES, MakeClip
+
+telemetry.disable(os.environ)  # before a test loads onnxruntime
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from kit.system.telemetry import SETTINGS
-
 #: Seconds a process gets between SIGTERM and SIGKILL.
 GRACE = 2.0
 
@@ -53,7 +51,6 @@ class Child(subprocess.Popen[bytes]):
             super().__init__(
                 argv,
                 cwd=cwd,
-                env={**os.environ, **SETTINGS},
                 process_group=self.group,
                 stdin=stdin or subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kit.options.session import KIT_ROOT
+from tests.cli.builders import Kit
 
 VARIABLE = "ORT_DISABLE_TELEMETRY"
 LOAD = "import sys, onnxruntime as o; o.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
@@ -40,13 +41,13 @@ def test_scoring_leaves_no_file(promoted: Path, fresh: dict[str, str], tmp_path:
     assert of_microsoft(fresh) == []
 
 
-def test_loading_the_kits_runtime_leaves_no_file(promoted: Path, fresh: dict[str, str]) -> None:
-    """A benchmark or a script that imports the kit's modules has no command line that could set the variable."""
-    model = next((promoted / "exports").glob("*_ensemble.onnx"))
-    code = "import sys; from pathlib import Path; from kit.models import runtime; "
-    code += "runtime.open_session(Path(sys.argv[1]).read_bytes())"
-    subprocess.run([sys.executable, "-c", code, str(model)], cwd=KIT_ROOT, env=fresh, check=True)
-    assert of_microsoft(fresh) == []
+def test_every_process_of_the_kit_inherits_the_variable(kit_here: Kit, tmp_path: Path) -> None:
+    """An ffmpeg that prints the environment it was started with: also what the command within a test starts."""
+    tool = tmp_path / "ffmpeg"
+    tool.write_text(f'#!/bin/sh\necho "$ {VARIABLE}=${VARIABLE}" >> "{tmp_path}/seen"\nexit 1\n')
+    tool.chmod(0o755)
+    assert kit_here("platform", "--ffmpeg", str(tool), cwd=tmp_path, env={VARIABLE: "0"}).returncode == 2
+    assert set((tmp_path / "seen").read_text().splitlines()) == {f"$ {VARIABLE}=1"}
 
 
 def test_without_the_variable_the_files_appear(promoted: Path, fresh: dict[str, str]) -> None:
