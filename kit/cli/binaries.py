@@ -12,13 +12,13 @@ from kit.cli.opening import ffmpeg_session
 from kit.cli.output import Outcome, print_json
 from kit.core import contract, exits
 from kit.core.errors import BadInput
+from kit.options.click_options import json, options
+from kit.options.command_tables import BOX
 
 if TYPE_CHECKING:
     from kit.options.session import Session
     from kit.video.ffmpeg import Ffmpeg
     from kit.video.scorers.own import Checked
-
-_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 
 
 @click.group()
@@ -28,8 +28,8 @@ def binaries() -> None:
 
 @binaries.command()
 @click.argument("path", metavar="PATH", type=click.Path(path_type=Path))
-@click.option("--platform", "tag", metavar="TAG", help="Platform tag to add it for. Default: this box's.")
-@_json
+@options(BOX["tag"])
+@json
 def add(path: Path, tag: str | None, as_json: bool) -> Outcome:
     """Copy the vmaf tool at PATH to binaries/TAG/vmaf, once it has reproduced the golden table.
 
@@ -53,7 +53,7 @@ def add(path: Path, tag: str | None, as_json: bool) -> Outcome:
 
 
 @binaries.command()
-@_json
+@json
 def check(as_json: bool) -> Outcome:
     """Hold every tool under binaries/ against its record, and have it reproduce the golden table again.
 

@@ -10,6 +10,7 @@ import click
 from kit.cli.opening import command_session
 from kit.cli.output import Outcome, print_json
 from kit.core import exits
+from kit.options.click_options import json
 
 if TYPE_CHECKING:
     from kit.system.ui import Ui
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("bundles", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+@json
 def compare(bundles: tuple[Path, ...], as_json: bool) -> Outcome:
     """Put the verdicts of bundles side by side: by seed, source and encoder. Each is verified first.
 

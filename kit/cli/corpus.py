@@ -11,22 +11,22 @@ import click
 
 from kit.cli.output import Outcome, print_json
 from kit.core import exits
+from kit.options.click_options import json, options
+from kit.options.command_tables import EXPORT, MERGE
 
 if TYPE_CHECKING:
     from kit.corpus.inspect.status import Status
     from kit.corpus.inspect.summary import Summary
 
-_FORMATS = ("jsonl", "parquet", "csv")
 #: Lines of a table; --json has them all.
 _MOST_LINES = 20
 
 _folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 
 
 @click.command()
 @_folder
-@_json
+@json
 def status(folder: Path, as_json: bool) -> Outcome:
     """What of the run or shard DIR is done and what is not, and why a cell would be made again.
 
@@ -86,7 +86,7 @@ def _status_json(found: Status) -> dict[str, object]:
 
 @click.command()
 @_folder
-@_json
+@json
 def info(folder: Path, as_json: bool) -> Outcome:
     """What the corpus DIR holds: sources, encoders, ranges, saturated share, suspicious cells."""
     from kit.corpus.inspect.summary import summarise
@@ -166,15 +166,8 @@ def _info_json(found: Summary) -> dict[str, object]:
 
 @click.command("import")
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
-@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), required=True, help="Folder of the new shard.")
-@click.option(
-    "--groups",
-    "groups_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="groups.json by source. Default: the rules of known data sets, else each source alone.",
-)
-@_json
+@options(*MERGE.pick("out", "groups_file"))
+@json
 def import_(path: Path, out: Path, groups_file: Path | None, as_json: bool) -> Outcome:
     """Make a shard of the predecessor's rows, .jsonl or .jsonl.gz.
 
@@ -208,15 +201,8 @@ def import_(path: Path, out: Path, groups_file: Path | None, as_json: bool) -> O
 
 @click.command()
 @_folder
-@click.option("--format", "form", type=click.Choice(_FORMATS), required=True, help="jsonl: the predecessor's rows.")
-@click.option(
-    "--out",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="A new file; jsonl and csv are packed if its name ends with .gz.",
-)
-@_json
+@options(*EXPORT)
+@json
 def export(folder: Path, form: str, out: Path, as_json: bool) -> Outcome:
     """Write every row of the corpus DIR into one file."""
     from kit.corpus.exchange.exporting import export as write

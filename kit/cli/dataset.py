@@ -12,8 +12,11 @@ import click
 
 from kit.cli.opening import ffmpeg_session
 from kit.cli.output import Outcome, print_json
-from kit.core import contract, exits
+from kit.core import exits
 from kit.options import resolve
+from kit.options.click_options import json, options, texts
+from kit.options.command_tables import DATASETS, MANIFEST
+from kit.options.run_table import RUN
 
 if TYPE_CHECKING:
     from kit.options.session import Session
@@ -21,17 +24,7 @@ if TYPE_CHECKING:
     from kit.video.datasets.pack import Done
     from kit.video.ffmpeg import Ffmpeg
 
-_CODECS = ("ffv1", "x265")
-
 _folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-_name = click.option(
-    "--dataset", "name", metavar="NAME", help=f"What DIR holds: {', '.join(contract.DATASETS)}. Default: auto."
-)
-_geometry = click.option(
-    "--geometry", metavar="WxH@FPS[:FMT]", help="Format of .yuv files that neither name nor sidecar tells."
-)
-_ffmpeg = click.option("--ffmpeg", metavar="PATH", help="Another ffmpeg. Environment: FFMPEG_BIN. Default: bundled.")
-_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 
 
 @click.group()
@@ -41,10 +34,8 @@ def dataset() -> None:
 
 @dataset.command()
 @_folder
-@_name
-@_geometry
-@_ffmpeg
-@_json
+@texts(DATASETS["name"], *RUN.pick("geometry", "ffmpeg"))
+@json
 def show(folder: Path, as_json: bool, **given: str | None) -> Outcome:
     """What DIR holds: clips and groups, distorted pairs, and what is missing, clip by clip.
 
@@ -104,10 +95,9 @@ def show(folder: Path, as_json: bool, **given: str | None) -> Outcome:
 
 @dataset.command()
 @_folder
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Default: DIR/NAME.yaml.")
-@_name
-@_json
-def manifest(folder: Path, out: Path | None, name: str | None, as_json: bool) -> Outcome:
+@options(MANIFEST["out"], DATASETS["name"])
+@json
+def manifest(folder: Path, out: Path | None, name: str, as_json: bool) -> Outcome:
     """Write NAME.yaml: path, size and SHA-256 of every file in DIR."""
     from kit.platforms.detect import usable_cores
     from kit.system.ui import Ui, size
@@ -129,14 +119,8 @@ def manifest(folder: Path, out: Path | None, name: str | None, as_json: bool) ->
 
 @dataset.command()
 @_folder
-@click.option(
-    "--manifest",
-    "path",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Default: the manifest in DIR, or the list of a packed folder.",
-)
-@_json
+@options(DATASETS["path"])
+@json
 def verify(folder: Path, path: Path | None, as_json: bool) -> Outcome:
     """Compare DIR with its manifest: missing and extra files, sizes, hashes.
 
@@ -171,12 +155,9 @@ def verify(folder: Path, path: Path | None, as_json: bool) -> Outcome:
 
 @dataset.command()
 @_folder
-@click.option("--out", metavar="DIR2", type=click.Path(path_type=Path), required=True, help="Where the copies go.")
-@click.option("--codec", type=click.Choice(_CODECS), default=_CODECS[0], show_default=True, help="Both are lossless.")
-@_name
-@_geometry
-@_ffmpeg
-@_json
+@options(*DATASETS.pick("out", "codec"))
+@texts(DATASETS["name"], *RUN.pick("geometry", "ffmpeg"))
+@json
 def pack(folder: Path, out: Path, codec: str, as_json: bool, **given: str | None) -> Outcome:
     """Make lossless copies of the reference clips in DIR, with their identities and groups, to be sent.
 
@@ -195,9 +176,9 @@ def pack(folder: Path, out: Path, codec: str, as_json: bool, **given: str | None
 
 @dataset.command()
 @_folder
-@click.option("--out", metavar="DIR3", type=click.Path(path_type=Path), required=True, help="Where the .yuv go.")
-@_ffmpeg
-@_json
+@options(DATASETS["out"])
+@texts(RUN["ffmpeg"])
+@json
 def unpack(folder: Path, out: Path, as_json: bool, **given: str | None) -> Outcome:
     """Give back the .yuv of a packed folder, bit for bit, each checked against its identity.
 
@@ -244,15 +225,12 @@ def _workshop(session: Session, ffmpeg: Ffmpeg, what: str, clips: int) -> Iterat
         yield Workshop(tools=tools, cache=session.cache, workers=usable_cores(), advance=advance)
 
 
-def _called(folder: Path, name: str | None) -> str:
+def _called(folder: Path, name: str) -> str:
     """The data set's name; for a plain folder the folder's own."""
-    from kit.core.errors import BadInput
     from kit.video.datasets.registry import choose
     from kit.video.sources.scan import list_folder
 
-    if name is not None and name not in contract.DATASETS:
-        raise BadInput(f"--dataset: unknown {name!r}", hint=f"Known are {', '.join(contract.DATASETS)}.")
-    chosen = choose(list_folder(folder), name or "auto")[0].name
+    chosen = choose(list_folder(folder), name)[0].name
     own = re.sub(r"[^A-Za-z0-9._-]+", "_", folder.resolve().name).strip("._") or "dataset"
     return own if chosen == "dir" else chosen
 

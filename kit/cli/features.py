@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,9 @@ from kit.cli.opening import command_session, environment, ffmpeg_session
 from kit.cli.output import Outcome, print_json
 from kit.core import contract, exits
 from kit.core.errors import BadInput, KitError
-from kit.options.click_options import options
+from kit.options.click_options import json, options, texts
+from kit.options.command_tables import FEATURES
+from kit.options.run_table import RUN
 
 if TYPE_CHECKING:
     from kit.features.extraction import Failure, Result
@@ -27,38 +28,13 @@ if TYPE_CHECKING:
 
 #: Lines of a table; the manifest has them all.
 _MOST_LINES = 20
-_CACHE = "VMAF_TINY_AI_CACHE"
-
-_path = click.Path(path_type=Path)
-_out = click.option(
-    "--out",
-    metavar="FILE",
-    type=_path,
-    required=True,
-    help="The table (.parquet); a .json of the same name is put beside it.",
-)
+_CACHE = FEATURES["cache"].env
 
 
 @click.command("extract-features")
-@click.option("--dataset", type=click.Choice(contract.DATASETS[1:]), required=True, help="What --ref-dir holds.")
-@click.option(
-    "--ref-dir", metavar="DIR", help="Its folder. Default: ${VMAF_DATA_ROOT:-~/.cache/vmaf-train}/datasets/NAME."
-)
-@_out
-@click.option(
-    "--feature-set",
-    type=click.Choice(contract.FEATURE_SETS),
-    default=contract.FEATURE_SET,
-    show_default=True,
-    help="full: every feature that the scorer's log holds.",
-)
-@click.option("--max-pairs", metavar="N", type=click.IntRange(min=1), help="The first N pairs alone.")
-@click.option(
-    "--assume-dims",
-    metavar="WxH",
-    help="Size of .yuv files that neither name nor sidecar tells, for mock data: 8 bits, 4:2:0, 25 fps.",
-)
-@options("teacher", "ffmpeg", "vmaf_bin", "json")
+@options(*FEATURES.pick("dataset", "ref_dir", "out", "feature_set", "max_pairs", "assume_dims"))
+@texts(*RUN.pick("teacher", "ffmpeg", "vmaf_bin"))
+@json
 def extract_features(
     *,
     out: Path,
@@ -84,8 +60,6 @@ def extract_features(
     manifest.check_destination(out)
     texts = {name: text for name, text in given.items() if text is not None}
     if assume_dims is not None:
-        if not re.fullmatch(r"[1-9]\d{0,5}x[1-9]\d{0,5}", assume_dims, re.ASCII):
-            raise BadInput(f"--assume-dims: {assume_dims!r} is not WxH", hint="For example 1920x1080.")
         texts["geometry"] = f"{assume_dims}@25"
     here, session, found = ffmpeg_session(texts)
     cache = _cache(session, environment())
@@ -260,9 +234,8 @@ def _converted(one: Result) -> bool:
 
 @click.command()
 @click.argument("inputs", metavar="NAME=FILE ...", nargs=-1, required=True)
-@_out
-@click.option("--fill-missing", is_flag=True, help="A feature that an input lacks is NaN there, and counted.")
-@options("json")
+@options(*FEATURES.pick("out", "fill_missing"))
+@json
 def combine(*, inputs: tuple[str, ...], out: Path, fill_missing: bool, as_json: bool) -> Outcome:
     """Put feature tables (or run folders) into one; NAME becomes their corpus.
 
@@ -320,20 +293,8 @@ def combine(*, inputs: tuple[str, ...], out: Path, fill_missing: bool, as_json: 
 
 
 @click.command("join-mos")
-@click.option("--features", metavar="FILE", type=_path, required=True, help="The table that gets the scores.")
-@click.option("--mos", "scores", metavar="FILE", type=_path, required=True, help="CSV file with a header.")
-@click.option(
-    "--on",
-    metavar="COLUMN=COLUMN",
-    multiple=True,
-    help="A column of the table (corpus, source, clip, codec) that one of the CSV equals; may be given twice.",
-)
-@click.option(
-    "--pattern", metavar="REGEX", help="Searched in the clip's name; its named groups equal the columns of these names."
-)
-@click.option("--score", metavar="COLUMN", required=True, help="Column of the CSV that holds the score.")
-@_out
-@options("json")
+@options(*FEATURES.pick("features", "scores", "on", "pattern", "score", "out"))
+@json
 def join_mos(
     *,
     features: Path,

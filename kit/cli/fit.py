@@ -8,68 +8,34 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit.cli.opening import command_session
+from kit.cli.opening import command_session, read_config
 from kit.cli.output import Outcome, print_json
-from kit.core import contract, exits
-from kit.core.errors import BadInput, PrerequisiteFailed
-from kit.options.click_options import options
+from kit.core import exits
+from kit.core.errors import PrerequisiteFailed
+from kit.heads.config import FIT, FIT_SETTINGS, HEAD_EXPORT, resolve
+from kit.options.click_options import json, options, texts
+from kit.options.table import Raw, load_yaml
 
 if TYPE_CHECKING:
     from kit.system.ui import Ui
 
-_path = click.Path(path_type=Path)
-
 
 @click.command()
-@click.option("--features", metavar="F", type=_path, help="Feature table, or a run folder or shard.")
-@click.option(
-    "--arch",
-    metavar="NAME",
-    help=f"linear, mlp_small, mlp_medium, or by widths such as mlp-32-16. Default: {contract.TINY_ARCH}.",
-)
-@click.option(
-    "--val-source",
-    metavar="S",
-    multiple=True,
-    help="Hold this source out, with all of its content group; may be given several times.",
-)
-@click.option(
-    "--val-fraction",
-    metavar="X",
-    type=float,
-    help="Hold out content groups with this share of the rows, drawn by --seed.",
-)
-@click.option(
-    "--combined",
-    metavar="MODE",
-    help="npd and konvid-1k together: netflix-source, konvid-holdout, both (what is held out), netflix-only, "
-    "konvid-only (what is used).",
-)
-@click.option("--max-pairs", metavar="N", type=int, help="Use the first N clips of each corpus.")
-@click.option(
-    "--epochs",
-    metavar="N",
-    type=int,
-    help=f"Passes over the training rows; 0: initial weights, without --features. Default: {contract.TINY_EPOCHS}.",
-)
-@click.option("--batch-size", metavar="N", type=int, help=f"Rows of a step. Default: {contract.TINY_BATCH_SIZE}.")
-@click.option("--lr", metavar="X", type=float, help=f"Learning rate. Default: {contract.TINY_LEARNING_RATE:g}.")
-@click.option("--seed", metavar="N", type=int, help="Default: 0.")
-@options("device")
-@click.option("--config", "config_file", metavar="FILE.yaml", type=_path, help="YAML file with these options.")
-@click.option("--out", metavar="DIR", type=_path, required=True, help="Folder of the fit; a stopped one goes on.")
-@options("json")
-def fit(features: Path | None, config_file: Path | None, out: Path, as_json: bool, **given: object) -> Outcome:
+@options(FIT["features"])
+@texts(*FIT_SETTINGS)
+@options(*FIT.pick("config_file", "out"))
+@json
+def fit(features: Path | None, config_file: Path | None, out: Path, as_json: bool, **given: Raw | None) -> Outcome:
     """Fit a tiny head on the six features to a table; whole content groups are held out, never frames.
 
     Leaves checkpoint.safetensors, history.json and config.yaml. Command line beats --config beats default.
 
     Exit codes: 0 done, 2 bad input, 3 a table that cannot be or a training that diverged, 4 disk full.
     """
-    from kit.heads.config import resolve
     from kit.heads.fit import CHECKPOINT, make
 
-    config, origins = resolve(given, _file(config_file))
+    file = {} if config_file is None else read_config(config_file, FIT, load_yaml)
+    config, origins = resolve(given, file)
     if (features is None) != (config.epochs == 0):
         idle = "--epochs 0 gives initial weights and looks at no table; leave --features out."
         raise click.UsageError("--features is missing." if features is None else idle)
@@ -81,17 +47,6 @@ def fit(features: Path | None, config_file: Path | None, out: Path, as_json: boo
     if as_json:
         print_json(history)
     return Outcome(code=exits.OK)
-
-
-def _file(path: Path | None) -> dict[str, object]:
-    from kit.heads.config import read_yaml
-
-    if path is None:
-        return {}
-    try:
-        return read_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"--config {path} cannot be read: {error}") from error
 
 
 def _show_options(config: dict[str, object], origins: dict[str, str], ui: Ui) -> None:
@@ -135,15 +90,8 @@ def _show(history: dict[str, Any], ui: Ui) -> None:
 
 
 @click.command()
-@click.option("--checkpoint", metavar="C", type=_path, required=True, help="checkpoint.safetensors of a fit.")
-@click.option(
-    "--features",
-    metavar="F",
-    type=_path,
-    help="Compare onnxruntime and torch on rows of this table. Default: on generated rows.",
-)
-@click.option("--out", metavar="M.onnx", type=_path, required=True, help="The model; M.json is written beside it.")
-@options("json")
+@options(*HEAD_EXPORT)
+@json
 def export(checkpoint: Path, features: Path | None, out: Path, as_json: bool) -> Outcome:
     """Export a fitted head: raw features in, `vmaf` out, the scaler inside, checked against torch.
 

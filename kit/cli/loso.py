@@ -10,74 +10,35 @@ from click.core import ParameterSource
 
 from kit.cli.opening import command_session
 from kit.cli.output import Outcome, print_json
-from kit.core import contract, exits
-from kit.options.click_options import options
-
-_path = click.Path(path_type=Path)
-_features = click.option(
-    "--features", metavar="F", type=_path, required=True, help="Feature table, or a run folder or shard."
-)
-_folds = click.option(
-    "--folds",
-    metavar="SCHEME",
-    default="source",
-    show_default=True,
-    help="source: each source once, with all of its content group; column:NAME: what a column of the "
-    "table says, such as column:fold.",
-)
-_epochs = click.option(
-    "--epochs",
-    metavar="N",
-    type=click.IntRange(1),
-    default=contract.TINY_EPOCHS,
-    show_default=True,
-    help="Passes over the training rows.",
-)
-_batch_size = click.option(
-    "--batch-size", metavar="N", type=int, default=contract.TINY_BATCH_SIZE, show_default=True, help="Rows of a step."
-)
-_lr = click.option(
-    "--lr", metavar="X", type=float, default=contract.TINY_LEARNING_RATE, show_default=True, help="Learning rate."
-)
+from kit.core import exits
+from kit.heads.config import FIT, SEARCH
+from kit.heads.params import Param
+from kit.options.click_options import json, options
+from kit.options.run_table import RUN
+from kit.training.recipe import Recipe
 
 
 @click.command()
-@_features
-@click.option(
-    "--arch",
-    "archs",
-    metavar="A,B",
-    default=contract.TINY_ARCH,
-    show_default=True,
-    help="Heads side by side: linear, mlp_small, mlp_medium, or by widths such as mlp-32-16.",
+@options(
+    *SEARCH.pick("features", "archs", "folds"),
+    RUN["seeds"],
+    *SEARCH.pick("epochs"),
+    *FIT.pick("batch_size", "lr"),
+    *SEARCH.pick("baselines"),
+    *FIT.pick("device", "out"),
 )
-@_folds
-@options("seeds")
-@_epochs
-@_batch_size
-@_lr
-@click.option(
-    "--baseline",
-    "baselines",
-    metavar="M.onnx",
-    type=_path,
-    multiple=True,
-    help="A model to score as it is, beside them; may be given several times.",
-)
-@options("device")
-@click.option("--out", metavar="DIR", type=_path, required=True, help="Folder of the result; a stopped run goes on.")
-@options("json")
+@json
 def loso(
     *,
     features: Path,
-    archs: str,
+    archs: tuple[str, ...],
     folds: str,
-    seeds: str | None,
+    seeds: tuple[int, ...],
     epochs: int,
     batch_size: int,
     lr: float,
     baselines: tuple[Path, ...],
-    device: str | None,
+    device: str,
     out: Path,
     as_json: bool,
 ) -> Outcome:
@@ -87,20 +48,16 @@ def loso(
 
     Exit codes: 0 done, 2 bad input, 3 a table that cannot be or a training that diverged, 4 disk full.
     """
-    from kit.heads.config import resolve
     from kit.heads.loso import MARKDOWN, TABLES, LosoRequest, lines, remarks, run
-    from kit.options import values
     from kit.system.ui import Row
 
-    common = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "device": device}
-    configs = [resolve({"arch": name.strip(), **common}, {})[0] for name in dict.fromkeys(archs.split(","))]
     request = LosoRequest(
         features=features,
-        recipes=tuple(config.recipe for config in configs),
-        seeds=contract.DEFAULT_SEEDS if seeds is None else values.seeds(seeds),
+        recipes=tuple(Recipe(arch=arch, epochs=epochs, batch_size=batch_size, lr=lr) for arch in archs),
+        seeds=seeds,
         folds=folds,
         baselines=baselines,
-        device=configs[0].device,
+        device=device,
     )
     _, session = command_session(out_dir=out.absolute())
     found = run(request, out.absolute(), session)
@@ -115,44 +72,20 @@ def loso(
 
 
 @click.command()
-@_features
-@click.option(
-    "--arch", metavar="NAME", default=contract.TINY_ARCH, show_default=True, help="Head whose parameters are chosen."
+@options(
+    *SEARCH.pick("features", "arch", "params", "trials", "folds"),
+    FIT["seed"],
+    SEARCH["epochs"],
+    *FIT.pick("batch_size", "lr"),
+    SEARCH["storage"],
+    *FIT.pick("device", "out"),
 )
-@click.option(
-    "--param",
-    "params",
-    metavar="NAME=…",
-    multiple=True,
-    required=True,
-    help="hidden=choice:16,32,64 (width of the first hidden layer, the others in proportion), "
-    "lr=float:1e-4:1e-2:log, epochs=int:10:90; also batch_size and weight_decay.",
-)
-@click.option(
-    "--trials",
-    metavar="N",
-    type=click.IntRange(1),
-    required=True,
-    help="Of this --out in all, earlier ones among them.",
-)
-@_folds
-@click.option("--seed", metavar="N", type=int, default=0, show_default=True, help="Of the weights and of the choice.")
-@_epochs
-@_batch_size
-@_lr
-@click.option(
-    "--storage",
-    metavar="URL",
-    help="Database of the study; several --out on one learn from each other. Default: study.db in --out.",
-)
-@options("device")
-@click.option("--out", metavar="DIR", type=_path, required=True, help="Folder of the result; a stopped run goes on.")
-@options("json")
+@json
 def tune(
     *,
     features: Path,
     arch: str,
-    params: tuple[str, ...],
+    params: tuple[Param, ...],
     trials: int,
     folds: str,
     seed: int,
@@ -160,7 +93,7 @@ def tune(
     batch_size: int,
     lr: float,
     storage: str | None,
-    device: str | None,
+    device: str,
     out: Path,
     as_json: bool,
 ) -> Outcome:
@@ -168,28 +101,23 @@ def tune(
 
     Exit codes: 0 done, 2 bad input or no Optuna, 3 a table that cannot be or all trials diverged, 4 disk full.
     """
-    from kit.heads.config import resolve
-    from kit.heads.params import parse
     from kit.heads.tune import RESULT, TuneRequest, run
     from kit.system.ui import Row, figure
 
-    parsed = tuple(map(parse, params))
-    names = [param.name for param in parsed]
+    names = [param.name for param in params]
     context = click.get_current_context()
     if idle := [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]:
         raise click.UsageError(f"--{idle[0].replace('_', '-')}: no effect beside --param {idle[0]}; leave it out.")
     if twice := {name for name in names if names.count(name) > 1}:
         raise click.UsageError(f"--param {', '.join(sorted(twice))} is given twice.")
-    given = {"arch": arch, "seed": seed, "epochs": epochs, "batch_size": batch_size, "lr": lr, "device": device}
-    config, _ = resolve(given, {})
     request = TuneRequest(
         features=features,
-        recipe=config.recipe,
-        params=parsed,
+        recipe=Recipe(arch=arch, epochs=epochs, batch_size=batch_size, lr=lr),
+        params=params,
         trials=trials,
-        seed=config.seed,
+        seed=seed,
         folds=folds,
-        device=config.device,
+        device=device,
         storage=storage,
     )
     # the address of a database may hold a password

@@ -35,8 +35,10 @@ from kit.cli.worker import worker
 from kit.cluster.security import link
 from kit.core import exits, layout
 from kit.core.errors import BadInput, DiskFull, KitError, Missing, Terminated
-from kit.options import resolve, values
-from kit.options.click_options import options
+from kit.options import resolve
+from kit.options.click_options import json, options, texts
+from kit.options.command_tables import BOX
+from kit.options.run_table import RUN, RUN_COMMANDS, STEPS, effective
 from kit.system import telemetry
 from kit.system.fsio import NO_ROOM
 
@@ -53,33 +55,16 @@ SETUP_NOTE = (
 
 #: Reasons of a verdict that the end of a run shows.
 _REASONS = 20
-_PLACES = ("out_dir", "config", "json")
-_CORPUS_OPTIONS = (
-    "ref_dir",
-    "dataset",
-    "encoders",
-    "teacher",
-    "cqs",
-    "box",
-    "ffmpeg",
-    "vmaf_bin",
-    "scorer_backend",
-    "gpu",
-    "render_node",
-    "geometry",
-    "anchor",
-)
-_TRAIN_OPTIONS = ("seeds", "epochs", "arch", "folds", "holdout", "baseline", "device")
+_PLACES = (RUN["out_dir"], RUN_COMMANDS["config_file"])
+
+
+def _names(*steps: str) -> set[str]:
+    """Options that take effect in these steps, and those that take effect in every one."""
+    return {option.name for option in (*effective(*steps), *_PLACES)}
+
+
 #: Options that take effect in a run on a corpus that is there.
-_ON_CORPUS = {*_TRAIN_OPTIONS, "gate", "corpus", "box", "allow_partial", "sign", "out_dir", "config_file"}
-#: Options that take effect in each step.
-_STEP_OPTIONS = (
-    {*_CORPUS_OPTIONS, "shard_only"},
-    {"cqs", "anchor", *values.TOLERANCES},
-    {*_TRAIN_OPTIONS},
-    {"device", "gate"},
-    {"sign"},
-)
+_ON_CORPUS = _names("adopt", *STEPS[2:])
 
 
 def _refuse_force(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:
@@ -106,10 +91,9 @@ cli.result_callback()(settled)
 
 
 @cli.command(epilog=SETUP_NOTE)
-@options(*_CORPUS_OPTIONS, *_TRAIN_OPTIONS, "gate", "shard_only", "corpus", *values.TOLERANCES, "sign", *_PLACES)
-@click.option("--from", "first", type=click.IntRange(1, 5), help="Start at step N from what the run folder holds.")
-@click.option("--only", type=click.IntRange(1, 5), help="Do step N alone.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and its cost; make nothing.")
+@texts(*(option for option in effective("adopt", *STEPS) if not option.cluster), *_PLACES)
+@json
+@options(*RUN_COMMANDS.pick("first", "only", "dry_run"))
 @_no_force
 def run(first: int | None, only: int | None, dry_run: bool, as_json: bool, **given: str | None) -> Outcome:
     """All five steps: prereqs, corpus, train, verdict, bundle. With --corpus it starts at training.
@@ -127,26 +111,27 @@ def run(first: int | None, only: int | None, dry_run: bool, as_json: bool, **giv
             raise click.UsageError("--dry-run shows the whole run; leave --from and --only out.")
         return _dry_run(given, as_json=as_json)
     start, end = only or first or 1, only or 5
-    effective = set().union(*_STEP_OPTIONS[start - 1 : end], {"out_dir", "config_file"})
-    _refuse_idle(given, effective, f"steps {start} to {end}")
+    _refuse_idle(given, _names(*STEPS[start - 1 : end]), f"steps {start} to {end}")
     return _execute(given, first=start, last=end, as_json=as_json, verdict_decides=True)
 
 
-def _refuse_idle(given: dict[str, str | None], effective: set[str], what: str) -> None:
-    if idle := [name for name, text in given.items() if text is not None and name not in effective]:
+def _refuse_idle(given: dict[str, str | None], used: set[str], what: str) -> None:
+    if idle := [name for name, text in given.items() if text is not None and name not in used]:
         shown = ", ".join("--" + name.replace("_", "-") for name in idle)
         raise click.UsageError(f"{shown}: no effect on {what}; leave it out.")
 
 
 @cli.command()
-@options(*_CORPUS_OPTIONS, "shard_only", *_PLACES)
+@texts(*effective("prereqs"), *_PLACES)
+@json
 def prereqs(as_json: bool, **given: str | None) -> Outcome:
     """Step 1: check what the run needs and what this box has."""
     return _execute(given, first=1, last=1, as_json=as_json)
 
 
 @cli.group(invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]")
-@options("cqs", "anchor", *values.TOLERANCES, *values.CLUSTER, *_PLACES)
+@texts(*effective("corpus"), *_PLACES)
+@json
 @click.pass_context
 def corpus(context: click.Context, /, as_json: bool, **given: str | None) -> Outcome | None:
     """Step 2: encode and score every cell that is not there yet.
@@ -166,14 +151,16 @@ def corpus(context: click.Context, /, as_json: bool, **given: str | None) -> Out
 
 
 @cli.command()
-@options(*_TRAIN_OPTIONS, *_PLACES)
+@texts(*effective("train"), *_PLACES)
+@json
 def train(as_json: bool, **given: str | None) -> Outcome:
     """Step 3: train every seed on every fold."""
     return _execute(given, first=3, last=3, as_json=as_json)
 
 
 @cli.command()
-@options("device", "gate", *_PLACES)
+@texts(*effective("verdict"), *_PLACES)
+@json
 @_no_force
 def verdict(as_json: bool, **given: str | None) -> Outcome:
     """Step 4: apply the gate, and after PROMOTE fit and export the models.
@@ -184,8 +171,9 @@ def verdict(as_json: bool, **given: str | None) -> Outcome:
 
 
 @cli.command()
-@options("sign", *_PLACES)
-@click.option("--show", is_flag=True, help="List what would leave the box; pack nothing.")
+@texts(*effective("bundle"), *_PLACES)
+@json
+@options(RUN_COMMANDS["show"])
 def bundle(show: bool, as_json: bool, **given: str | None) -> Outcome:
     """Step 5: pack the one file that goes back."""
     if show:
@@ -194,7 +182,7 @@ def bundle(show: bool, as_json: bool, **given: str | None) -> Outcome:
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})
-@click.option("--all", "everything", is_flag=True, help="Run every test, not only the essential ones.")
+@options(BOX["everything"])
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
 def selftest(everything: bool, pytest_args: tuple[str, ...]) -> Outcome:
     """Run the kit's own tests on this box.
@@ -239,8 +227,8 @@ def _resolve(given: dict[str, str | None], *, continues: bool) -> resolve.RunCon
     from kit.steps import pipeline
 
     named, file = config_texts(given)
-    asked = named.get("out_dir", file.get("out_dir"))
-    place = None if asked is None else values.out_dir(asked)
+    out_dir = named.get("out_dir", file.get("out_dir"))
+    place = None if out_dir is None else RUN["out_dir"].read(out_dir)
     if place is None and continues:
         place = pipeline.newest_run(RUNS)
         if place is None:
@@ -291,12 +279,7 @@ def _show_config(resolved: resolve.RunConfig, ui: Any) -> None:
 
     if (resolved.out_dir / layout.CONFIG).is_file():
         ui.say(f"Going on in {resolved.out_dir}; what is finished there stays. Another --out-dir starts anew.")
-    shown = {
-        "ref_dir": "demo clips",
-        "encoders": "what the platform calls for",
-        "ffmpeg": "bundled",
-        "vmaf_bin": "none: ffmpeg's filter, or binaries/<tag>/vmaf",
-    }
+    shown = {name: RUN[name].default_words for name in ("ref_dir", "encoders", "ffmpeg", "vmaf_bin")}
     if resolved.ref_dir is not None:
         shown["ref_dir"] = str(resolved.ref_dir)
     texts = shown | resolve.as_texts(resolved) | {"out_dir": str(resolved.out_dir)}

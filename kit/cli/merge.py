@@ -10,6 +10,8 @@ import click
 
 from kit.cli.output import Outcome, print_json
 from kit.core import exits
+from kit.options.click_options import json, options
+from kit.options.command_tables import MERGE
 
 if TYPE_CHECKING:
     from kit.corpus.merge.report import Report
@@ -21,17 +23,11 @@ _MOST_LINES = 20
 
 @click.command()
 @click.argument("inputs", metavar="A B ...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), required=True, help="Folder of the new shard.")
-@click.option(
-    "--on-conflict",
-    type=click.Choice(("error", "drop")),
-    default="error",
-    show_default=True,
-    help="drop: leave out cells that boxes have with other numbers.",
-)
-@click.option("--assume-teacher", metavar="MODEL", help="Teacher of the rows that do not tell it; you vouch for it.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on stdout.")
-def merge(inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher: str | None, as_json: bool) -> Outcome:
+@options(*MERGE.pick("out", "on_conflict", "assume_teacher"))
+@json
+def merge(
+    inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher: str | Path | None, as_json: bool
+) -> Outcome:
     """Merge shards, result bundles (.tar.gz) and the predecessor's rows (.jsonl) into one shard.
 
     In whatever order and grouping, the cells are the same. Nothing appears in DIR unless all is in order.
@@ -40,13 +36,12 @@ def merge(inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher:
     """
     from kit.corpus.merge.merging import Refused
     from kit.corpus.merge.merging import merge as merge_all
-    from kit.options import values
     from kit.platforms.detect import usable_cores
     from kit.system.ui import Ui
     from kit.video.scorers.teachers import resolve
 
     ui = Ui()
-    assumed = None if assume_teacher is None else replace(resolve(values.teacher(assume_teacher)), path=None)
+    assumed = None if assume_teacher is None else replace(resolve(assume_teacher), path=None)
     try:
         with ui.gauge("Merging") as show:
             done = merge_all(

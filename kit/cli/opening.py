@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import click
 
 from kit.core.errors import BadInput
-from kit.options import resolve
+from kit.options import resolve, table
+from kit.options.run_table import RUN
+from kit.options.table import Table, Texts, load_toml, read_file
 
 if TYPE_CHECKING:
     from kit.options.session import Session
     from kit.video.ffmpeg import Ffmpeg
 
-#: Environment variables that take effect on commands without a run folder.
-_ENVIRONMENT = ("FFMPEG_BIN", "LIBVMAF_BIN", "CUDA_VISIBLE_DEVICES", "VMAF_DATA_ROOT")
 NO_OPTIONS: Mapping[str, str | None] = MappingProxyType({})
 
 
@@ -29,25 +29,30 @@ def environment() -> Mapping[str, str]:
     return environ
 
 
-def config_texts(options: Mapping[str, str | None]) -> tuple[dict[str, str], resolve.Texts]:
+def config_texts(options: Mapping[str, str | None]) -> tuple[dict[str, str], Texts]:
     """Return the options given on the command line, and those of the file that ``--config`` names.
 
     Raises:
-        BadInput: the file cannot be read, or has a key that is no option.
+        BadInput: the file cannot be read, or has a key that is not an option.
     """
     named = {name: text for name, text in options.items() if text is not None and name != "config_file"}
     path = options.get("config_file")
-    if not path:
-        return named, {}
+    return named, read_config(Path(path), RUN, load_toml) if path else {}
+
+
+def read_config(path: Path, options: Table, load: Callable[[str], object]) -> Texts:
+    """Return the options of a configuration file, see :func:`read_file`.
+
+    Raises:
+        BadInput: the file cannot be read, or has a key that is not an option.
+    """
     try:
-        return named, resolve.read_config_file(Path(path).read_text(encoding="utf-8"), path)
+        return read_file(path.read_text(encoding="utf-8"), str(path), options, load)
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"--config {path} cannot be read: {error}") from error
+        raise BadInput(f"--config {path}: cannot be read: {error}") from error
 
 
-def run_config(
-    named: resolve.Texts, file: resolve.Texts, *, out_dir: Path, remembered: resolve.Texts
-) -> resolve.RunConfig:
+def run_config(named: Texts, file: Texts, *, out_dir: Path, remembered: Texts) -> resolve.RunConfig:
     """Resolve the options of a run, with the box's tag as the default of ``--box``.
 
     Args:
@@ -59,10 +64,9 @@ def run_config(
     """
     from kit.system import local
 
-    resolved = resolve.gather(command_line=named, environ=environment(), file=file, remembered=remembered)
-    values = resolve.parse(resolved)
+    values, origins = table.resolve(RUN, command_line=named, environ=environment(), file=file, remembered=remembered)
     tag, origin = local.box_tag() if "box" not in values else ("", "")
-    return resolve.complete(values, resolved.origins, out_dir=out_dir, box=tag, box_origin=origin)
+    return resolve.complete(values, origins, out_dir=out_dir, box=tag, box_origin=origin)
 
 
 def session_of(config: resolve.RunConfig, argv: Sequence[str] | None = None) -> Session:
@@ -94,15 +98,8 @@ def command_session(
         options: texts of those of its options that a run has too.
         out_dir: the folder that it writes to, ``<out>`` in what it writes; default: the current folder.
     """
-    environ = environment()
-    resolved = resolve.gather(
-        command_line={name: text for name, text in options.items() if text is not None},
-        environ={name: environ[name] for name in _ENVIRONMENT if name in environ},
-        file={},
-        remembered={},
-    )
-    values = resolve.parse(resolved)
-    config = resolve.complete(values, resolved.origins, out_dir=out_dir or Path.cwd(), box="", box_origin="not used")
+    values, origins = table.resolve(RUN, command_line=options, environ=environment())
+    config = resolve.complete(values, origins, out_dir=out_dir or Path.cwd(), box="", box_origin="not used")
     return config, session_of(config, argv)
 
 

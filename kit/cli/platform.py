@@ -11,6 +11,9 @@ from kit.cli.opening import ffmpeg_session
 from kit.cli.output import Outcome, print_json
 from kit.core import exits
 from kit.options import resolve
+from kit.options.click_options import json, options, texts
+from kit.options.command_tables import BOX
+from kit.options.run_table import RUN
 
 if TYPE_CHECKING:
     from kit.options.session import Session
@@ -18,11 +21,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--options", "options", is_flag=True, help="Hold every adapter's arguments against ffmpeg's own help.")
-@click.option("--ffmpeg", metavar="PATH", help="Another ffmpeg. Environment: FFMPEG_BIN. Default: bundled.")
-@click.option("--gpu", metavar="INDEX", help="Only this NVIDIA GPU, as nvidia-smi counts.")
-@click.option("--render-node", metavar="NAME", help="Only this render node, e.g. renderD129.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+@options(BOX["options"])
+@texts(*RUN.pick("ffmpeg", "gpu", "render_node"))
+@json
 def platform(options: bool, as_json: bool, **given: str | None) -> Outcome:
     """What this box is, which encoders work here, and why the others do not.
 

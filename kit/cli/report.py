@@ -9,19 +9,16 @@ import click
 from kit.cli.opening import command_session
 from kit.cli.output import Outcome, print_json
 from kit.core import exits, layout
+from kit.options.click_options import json, options
+from kit.options.command_tables import BUNDLES
 
 _ARCHIVE = ".tar.gz"
 
 
 @click.command()
 @click.argument("run", metavar="RUN|BUNDLE", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Folder of the page. Default: report/ in the run folder; beside a bundle, its name and -report.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+@options(BUNDLES["out"])
+@json
 def report(run: Path, out: Path | None, as_json: bool) -> Outcome:
     """Make the page of a run folder or of a bundle: report.html, report.md and the figures.
 

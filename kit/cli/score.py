@@ -14,7 +14,9 @@ from kit.cli.opening import ffmpeg_session
 from kit.cli.output import Outcome, print_json
 from kit.core import contract, exits
 from kit.core.errors import BadInput, PrerequisiteFailed
-from kit.options.click_options import options
+from kit.options.click_options import json, options, texts
+from kit.options.command_tables import SCORE
+from kit.options.run_table import RUN
 
 if TYPE_CHECKING:
     from kit.heads.scoring import Encode, Scored
@@ -24,20 +26,12 @@ if TYPE_CHECKING:
 #: Lines of a table; --csv and --json have them all.
 _MOST_LINES = 20
 
-_path = click.Path(path_type=Path)
-
 
 @click.command()
-@click.option("--model", metavar="FILE", type=_path, required=True, help="Exported model (.onnx), its .json beside it.")
-@click.option("--corpus", metavar="DIR", type=_path, help="Score every cell of a run or shard.")
-@click.option("--ref", metavar="FILE", type=_path, help="Score a pair of clips: the reference …")
-@click.option("--dis", metavar="FILE", type=_path, help="… and the distorted one.")
-@click.option("--encoder", metavar="NAME", help="What has encoded --dis; codec-aware models ask for it.")
-@click.option("--cq", metavar="N", type=click.IntRange(*contract.CQ_RANGE), help="Its quality point, 0 to 51.")
-@click.option("--preset", metavar="NAME", help="Its preset. Default: the middle of the scale.")
-@options("geometry", "ffmpeg", "vmaf_bin")
-@click.option("--csv", "csv_file", metavar="FILE", type=_path, help="Write a line for every frame.")
-@options("json")
+@options(*SCORE.pick("model", "corpus", "ref", "dis", "encoder", "cq", "preset"))
+@texts(*RUN.pick("geometry", "ffmpeg", "vmaf_bin"))
+@options(SCORE["csv_file"])
+@json
 def score(
     *,
     model: Path,

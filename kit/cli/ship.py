@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,8 @@ from kit.cli.opening import command_session
 from kit.cli.output import Outcome, print_json
 from kit.core import exits
 from kit.core.errors import PrerequisiteFailed
-from kit.options.click_options import options
+from kit.heads.config import REPAIR, SHIP
+from kit.options.click_options import json, options
 
 if TYPE_CHECKING:
     from kit.features.table import FeatureTable
@@ -22,17 +22,6 @@ if TYPE_CHECKING:
     from kit.options.session import Session
     from kit.system.ui import Ui
 
-_path = click.Path(path_type=Path)
-_model = click.option("--model", metavar="M.onnx", type=_path, required=True, help="The model, its .json beside it.")
-_features = click.option(
-    "--features", metavar="F", type=_path, required=True, help="Feature table, or a run folder or shard."
-)
-_split = click.option(
-    "--split",
-    metavar="SPLIT",
-    help="held-out: sources that the model was not fitted to; COLUMN=VALUE, such as fold=fold0 or "
-    "corpus=npd. Default: all rows.",
-)
 #: Decimals of what is shown.
 _FIGURES = {
     "n": 0,
@@ -45,13 +34,6 @@ _FIGURES = {
     "latency_ms_p50_per_clip": 4,
     "latency_ms_p95_per_clip": 4,
 }
-
-
-def _finite(_context: click.Context, _param: click.Parameter, value: float | None) -> float | None:
-    """A limit is a number; click's ranges let NaN and infinity through."""
-    if value is not None and not math.isfinite(value):
-        raise click.BadParameter(f"{value} is no finite number.")
-    return value
 
 
 def _opened(
@@ -86,18 +68,8 @@ def _show_figures(ui: Ui, title: str, columns: Mapping[str, Mapping[str, Any]]) 
 
 
 @click.command("eval")
-@_model
-@_features
-@_split
-@click.option(
-    "--target",
-    type=click.Choice(("vmaf", "mos")),
-    default="vmaf",
-    show_default=True,
-    help="vmaf: frame by frame; mos: means of clips against the scores of join-mos.",
-)
-@click.option("--out-json", metavar="FILE", type=_path, help="Write what --json prints.")
-@options("json")
+@options(*SHIP.pick("model", "features", "split", "target", "out_json"))
+@json
 def evaluate_command(
     *, model: Path, features: Path, split: str | None, target: str, out_json: Path | None, as_json: bool
 ) -> Outcome:
@@ -132,40 +104,8 @@ def evaluate_command(
 
 
 @click.command()
-@_model
-@_features
-@_split
-@click.option(
-    "--rows",
-    metavar="N",
-    type=click.IntRange(3),
-    default=100,
-    show_default=True,
-    help="Rows that are looked at, evenly spaced.",
-)
-@click.option(
-    "--min-plcc",
-    metavar="X",
-    type=click.FloatRange(0, 1, min_open=True),
-    default=0.97,
-    show_default=True,
-    callback=_finite,
-    help="Least PLCC with the teacher.",
-)
-@click.option(
-    "--max-rmse",
-    metavar="X",
-    type=click.FloatRange(0, min_open=True),
-    callback=_finite,
-    help="Largest RMSE in VMAF points. Default: any.",
-)
-@click.option(
-    "--out-json",
-    metavar="FILE",
-    type=_path,
-    help="The report, which register asks for. Default: M.validation.json beside the model.",
-)
-@options("json")
+@options(*SHIP.pick("model", "features", "split", "rows", "min_plcc", "max_rmse", "out_json"))
+@json
 def validate(
     *,
     model: Path,
@@ -205,22 +145,8 @@ def validate(
 
 
 @click.command()
-@_model
-@click.option(
-    "--id", "name", metavar="ID", required=True, help="Of the model: a-z, 0-9 and _; its files are called so."
-)
-@click.option("--kind", type=click.Choice(("fr",)), required=True, help="fr: full reference.")
-@click.option("--license", "license_id", metavar="SPDX", required=True, help="For example BSD-3-Clause.")
-@click.option(
-    "--validation", metavar="FILE", type=_path, help="Report of validate. Default: M.validation.json beside the model."
-)
-@click.option(
-    "--registry",
-    metavar="FILE",
-    type=_path,
-    help="The registry; files are put beside it. Default: registry.json beside the model.",
-)
-@options("json")
+@options(*SHIP.pick("model", "name", "kind", "license_id", "validation", "registry"))
+@json
 def register(
     *, model: Path, name: str, kind: str, license_id: str, validation: Path | None, registry: Path | None, as_json: bool
 ) -> Outcome:
@@ -248,14 +174,8 @@ def register(
 
 
 @click.command("repair-onnx")
-@click.argument("model", metavar="M.onnx", type=_path)
-@click.option(
-    "--data",
-    metavar="FILE",
-    type=_path,
-    help="Where its weights are. Default: the file it names, or the only *.data beside it.",
-)
-@click.option("--out", metavar="FILE", type=_path, required=True, help="The copy; the original stays as it is.")
+@click.argument("model", metavar="M.onnx", type=click.Path(path_type=Path))
+@options(*REPAIR)
 def repair_onnx(model: Path, data: Path | None, out: Path) -> Outcome:
     """Write a copy of an ONNX file that holds its weights itself.
 

@@ -11,35 +11,20 @@ import click
 
 from kit.cli.opening import command_session
 from kit.cli.output import Outcome, print_json
-from kit.core import contract, exits
+from kit.core import exits
+from kit.options.click_options import json, options
+from kit.options.command_tables import BUNDLES
+from kit.options.run_table import RUN
 
 if TYPE_CHECKING:
     from kit.system.ui import Ui
     from kit.verify.bundle import Verified
 
 
-def _count(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None and value != "all" and not (value.isdecimal() and int(value) > 0):
-        raise click.BadParameter(f"{value!r} is neither all nor a number above 0.")
-    return value
-
-
 @click.command()
 @click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
-@click.option(
-    "--retrain",
-    metavar="N|all",
-    callback=_count,
-    help="Train N members again, chosen at random, and compare their PLCC. Without it the predictions are unproven.",
-)
-@click.option(
-    "--allowed-signers",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="The bundle has to be signed by one of these SSH keys (format of ssh-keygen).",
-)
-@click.option("--device", type=click.Choice(contract.DEVICES), default="auto", help="What trains. Default: auto.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+@options(*BUNDLES.pick("retrain", "allowed_signers"), RUN["device"])
+@json
 def verify(
     bundle: Path,
     retrain: str | None,

@@ -10,31 +10,12 @@ from kit.cli.opening import config_texts, run_config, session_of
 from kit.cli.output import Outcome
 from kit.cluster.security import link
 from kit.core import exits
-from kit.options import values
-from kit.options.click_options import options
-
-_CERTIFICATES = tuple(name for name in values.CLUSTER if name.startswith("tls_"))
+from kit.options.click_options import texts
+from kit.options.run_table import RUN_COMMANDS, effective
 
 
 @click.command()
-@options(
-    "scheduler",
-    *_CERTIFICATES,
-    "ref_dir",
-    "dataset",
-    "encoders",
-    "anchor",
-    "teacher",
-    "box",
-    "ffmpeg",
-    "vmaf_bin",
-    "scorer_backend",
-    "gpu",
-    "render_node",
-    "geometry",
-    "disk_wait",
-    "config",
-)
+@texts(*effective("worker"), RUN_COMMANDS["config_file"])
 def worker(**given: str | None) -> Outcome:
     """Make cells for `corpus --scheduler`, with the encoders and clips of this box.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kit.core.errors import BadInput
 from kit.options.resolve import RunConfig
-from kit.options.values import CLUSTER
+from kit.options.run_table import CLUSTER
 
 #: Seconds within which a scheduler must answer.
 TIMEOUT = 10

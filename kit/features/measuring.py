@@ -17,7 +17,7 @@ from kit.core.errors import BadInput
 from kit.core.geometry import identity_header
 from kit.core.values import EncodeSettings, Scorer, Source, SourceFile, Teacher
 from kit.corpus.plan import encode_argv
-from kit.options.resolve import STALL_TIMEOUT
+from kit.options.run_table import STALL_TIMEOUT
 from kit.platforms.base import ONLY
 from kit.platforms.registry import family_of
 from kit.system.fsio import scratch_folder

@@ -1,17 +1,20 @@
-"""What a fit was asked for: command line, then YAML file, then default. Pure: texts and values are passed in."""
+"""The options of the tiny heads' commands, and what a fit was configured with. Pure: texts are passed in."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import yaml
 
 from kit.core import contract
 from kit.core.errors import BadInput
+from kit.heads import params
+from kit.options import table, values
+from kit.options.run_table import RUN
+from kit.options.table import Option, Raw, Table, Texts
+from kit.options.values import Kind
 from kit.training.recipe import Recipe, architecture
 
 NETFLIX, KONVID = "npd", "konvid-1k"
@@ -23,48 +26,274 @@ COMBINED: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "netflix-only": ((NETFLIX,), (NETFLIX,)),
     "konvid-only": ((KONVID,), (KONVID,)),
 }
-#: Share of the rows of each validated corpus that ``--combined`` holds out where nothing else is said.
+#: Share of the rows of each validated corpus that ``--combined`` holds out by default.
 COMBINED_FRACTION = 0.1
-_LARGEST_SEED = 2**31 - 1
-#: Options that say what is held out.
+#: Options that choose what is held out.
 _HELD_OUT = ("val_source", "val_fraction")
-_PLACES = ("features", "out", "config")
+_HEADS = tuple(known for known in contract.ARCHS if not architecture(known).codec_aware)
+
+
+def head(name: str) -> str:
+    """Return the name of an architecture on the six features alone: one of a fixed list, or ``mlp-W-W…``.
+
+    Raises:
+        BadInput: unknown, or it takes the codec block.
+    """
+    hint = f"Known are {', '.join(_HEADS)} and mlp-W-W, such as mlp-32-16."
+    try:
+        codec_aware = architecture("" if name in contract.ABLATIONS else name).codec_aware
+    except KeyError:
+        raise BadInput(f"{name[:60]!r} is unknown", hint=hint) from None
+    if codec_aware:
+        raise BadInput(f"{name} needs the codec block, which a feature table does not have", hint=hint)
+    return name
+
+
+def _heads(text: str) -> tuple[str, ...]:
+    return tuple(head(name.strip()) for name in dict.fromkeys(text.split(",")))
+
+
+_FILE, _DIR = values.path("FILE"), values.path("DIR")
+_FEATURES = Option(name="features", kind=_FILE, in_file=False, help="Feature table, run folder or shard.")
+_OUT = Option(
+    name="out", kind=_DIR, required=True, in_file=False, help="Folder of the result; a stopped command continues."
+)
+_EPOCHS = Option(
+    name="epochs", kind=values.whole(1, 999_999), default=contract.TINY_EPOCHS, help="Passes over the training rows."
+)
+_BATCH_SIZE = Option(
+    name="batch_size",
+    kind=values.whole(1, 1 << 20),
+    default=contract.TINY_BATCH_SIZE,
+    help="Rows of a training step.",
+)
+_LR = Option(name="lr", kind=values.number(0, 10), default=contract.TINY_LEARNING_RATE, help="Learning rate.")
+_SEED = Option(name="seed", kind=values.whole(0, 2**31 - 1), default=0, help="Seed of weights and of random choices.")
+_DEVICE = RUN["device"]
+
+FIT = Table(
+    title="fit",
+    options=(
+        _FEATURES,
+        Option(
+            name="arch",
+            kind=Kind(read=head, metavar="NAME"),
+            default=contract.TINY_ARCH,
+            help=f"Head to fit: {', '.join(_HEADS)}, or widths such as mlp-32-16.",
+        ),
+        Option(
+            name="val_source",
+            kind=values.text("S"),
+            repeats=True,
+            default=(),
+            help="Hold out this source with its content group; may be repeated.",
+        ),
+        Option(
+            name="val_fraction",
+            kind=values.number(0, 1),
+            help="Hold out random content groups with this share of the rows.",
+            default_words=f"none; {COMBINED_FRACTION} with --combined",
+        ),
+        Option(
+            name="combined",
+            kind=values.one_of(tuple(COMBINED)),
+            help=f"Fit {NETFLIX} and {KONVID} together: corpora to hold out or use.",
+        ),
+        Option(name="max_pairs", kind=values.whole(1, 1 << 31), help="Use the first N clips of each corpus."),
+        Option(
+            name="epochs",
+            kind=values.whole(0, 999_999),
+            default=contract.TINY_EPOCHS,
+            help="Passes over the training rows; 0 keeps the initial weights.",
+        ),
+        _BATCH_SIZE,
+        _LR,
+        _SEED,
+        _DEVICE,
+        Option(
+            name="config_file",
+            flag="--config",
+            kind=values.path("FILE.yaml"),
+            in_file=False,
+            help="YAML file with options of the fit.",
+        ),
+        _OUT,
+    ),
+)
+
+SEARCH = Table(
+    title="loso and tune",
+    options=(
+        Option(name="features", kind=_FILE, required=True, help="Feature table, run folder or shard."),
+        Option(
+            name="archs",
+            flag="--arch",
+            kind=Kind(read=_heads, write=",".join, metavar="A,B"),
+            default=(contract.TINY_ARCH,),
+            help=f"Heads to compare: {', '.join(_HEADS)}, or widths such as mlp-32-16.",
+        ),
+        Option(
+            name="arch",
+            kind=FIT["arch"].kind,
+            default=contract.TINY_ARCH,
+            help="Head whose parameters are chosen.",
+        ),
+        Option(
+            name="params",
+            flag="--param",
+            kind=Kind(read=params.parse, metavar="NAME=RANGE"),
+            repeats=True,
+            required=True,
+            help="Parameter to choose: hidden=choice:16,32, lr=float:1e-4:1e-2:log, epochs=int:10:90.",
+        ),
+        Option(
+            name="trials",
+            kind=values.whole(1, 1 << 31),
+            required=True,
+            help="Trials in this --out, earlier ones included.",
+        ),
+        Option(
+            name="folds",
+            kind=values.text("SCHEME"),
+            default="source",
+            help="Hold out each source with its group, or by column:NAME.",
+        ),
+        _EPOCHS,
+        Option(
+            name="storage",
+            kind=values.text("URL"),
+            help="Database of the study, shared by several --out.",
+            default_words="study.db in --out",
+        ),
+        Option(
+            name="baselines",
+            flag="--baseline",
+            kind=values.path("M.onnx"),
+            repeats=True,
+            help="Model to score as it is; may be repeated.",
+        ),
+    ),
+)
+
+HEAD_EXPORT = Table(
+    title="export",
+    options=(
+        Option(name="checkpoint", kind=_FILE, required=True, help="checkpoint.safetensors of a fit."),
+        Option(
+            name="features",
+            kind=_FILE,
+            help="Table whose rows onnxruntime and torch are compared on.",
+            default_words="generated rows",
+        ),
+        Option(
+            name="out", kind=values.path("M.onnx"), required=True, help="Model to write; M.json is written beside it."
+        ),
+    ),
+)
+
+SHIP = Table(
+    title="eval, validate and register",
+    options=(
+        Option(name="model", kind=values.path("M.onnx"), required=True, help="Model with its .json beside it."),
+        SEARCH["features"],
+        Option(
+            name="split",
+            kind=values.text("SPLIT"),
+            help="Rows to use: held-out (sources not fitted to), or COLUMN=VALUE.",
+            default_words="all rows",
+        ),
+        Option(
+            name="target",
+            kind=values.one_of(("vmaf", "mos")),
+            default="vmaf",
+            help="Compare frames with VMAF, or clip means with subjective scores.",
+        ),
+        Option(name="rows", kind=values.whole(3, 1 << 31), default=100, help="Evenly spaced rows to check."),
+        Option(
+            name="min_plcc",
+            kind=values.number(0, 1, to_high=True),
+            default=0.97,
+            help="Least PLCC with the teacher.",
+        ),
+        Option(name="max_rmse", kind=values.number(0), help="Largest RMSE in VMAF points.", default_words="any"),
+        Option(
+            name="out_json",
+            kind=_FILE,
+            help="Write the report to this file.",
+            default_words="validate: M.validation.json; eval: none",
+        ),
+        Option(
+            name="name",
+            flag="--id",
+            kind=values.text("ID"),
+            required=True,
+            help="Name of the model and its files: a-z, 0-9 and _.",
+        ),
+        Option(name="kind", kind=values.one_of(("fr",)), required=True, help="Kind of model; fr is full reference."),
+        Option(
+            name="license_id",
+            flag="--license",
+            kind=values.text("SPDX"),
+            required=True,
+            help="Licence of the model, such as BSD-3-Clause.",
+        ),
+        Option(
+            name="validation",
+            kind=_FILE,
+            help="Report of validate.",
+            default_words="M.validation.json beside the model",
+        ),
+        Option(
+            name="registry",
+            kind=_FILE,
+            help="Registry; the model's files are copied beside it.",
+            default_words="registry.json beside the model",
+        ),
+    ),
+)
+
+REPAIR = Table(
+    title="repair-onnx",
+    options=(
+        Option(
+            name="data",
+            kind=_FILE,
+            help="File of the model's weights.",
+            default_words="the file it names, or the only *.data beside it",
+        ),
+        Option(name="out", kind=_FILE, required=True, help="Copy to write; the original stays as it is."),
+    ),
+)
+
+#: What of a fit can be set in a file as well.
+FIT_SETTINGS = tuple(option for option in FIT if option.in_file)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """Everything that decides a fit besides its table.
+    """Everything that decides a fit besides its table; see :data:`FIT`."""
 
-    Attributes:
-        arch: a head on the six features alone, see :func:`head`.
-        val_source: sources that are held out, each ``source`` or ``corpus/source``.
-        val_fraction: share of the rows whose sources are held out, 0 to 1, both excluded.
-        epochs: passes over the training rows; 0 for the initial weights.
-        max_pairs: clips of each corpus that are used; None for all.
-        combined: a mode of :data:`COMBINED`; None to use the table as it is.
-    """
-
-    arch: str = contract.TINY_ARCH
-    val_source: tuple[str, ...] = ()
-    val_fraction: float | None = None
-    epochs: int = contract.TINY_EPOCHS
-    batch_size: int = contract.TINY_BATCH_SIZE
-    lr: float = contract.TINY_LEARNING_RATE
-    seed: int = 0
-    max_pairs: int | None = None
-    combined: str | None = None
-    device: str = "auto"
+    arch: str = FIT["arch"].default
+    val_source: tuple[str, ...] = FIT["val_source"].default
+    val_fraction: float | None = FIT["val_fraction"].default
+    epochs: int = FIT["epochs"].default
+    batch_size: int = FIT["batch_size"].default
+    lr: float = FIT["lr"].default
+    seed: int = FIT["seed"].default
+    max_pairs: int | None = FIT["max_pairs"].default
+    combined: str | None = FIT["combined"].default
+    device: str = FIT["device"].default
 
     @property
     def recipe(self) -> Recipe:
         return Recipe(epochs=self.epochs, arch=self.arch, batch_size=self.batch_size, lr=self.lr)
 
     def as_dict(self) -> dict[str, object]:
-        """As JSON and YAML have it."""
+        """Return the options as JSON and YAML have them."""
         return asdict(self) | {"val_source": list(self.val_source)}
 
     def as_yaml(self) -> bytes:
-        """The file that ``--config`` reads again."""
+        """Return the file that ``--config`` reads again."""
         text: str = yaml.safe_dump(self.as_dict(), sort_keys=True)
         return text.encode("ascii")
 
@@ -74,152 +303,32 @@ class FitConfig:
         return hashlib.sha256(self.as_yaml()).hexdigest()
 
 
-def head(name: object) -> str:
-    """The name of an architecture on the six features alone: ``linear``, ``mlp_small``, ``mlp_medium``, ``mlp-W-W…``.
+def resolve(given: Mapping[str, Raw | None], file: Texts) -> tuple[FitConfig, dict[str, str]]:
+    """Return the options of a fit and where each of them comes from: command line, file or default.
 
     Raises:
-        BadInput: there is no such one, or it takes the codec block.
-        TypeError: it is no text.
+        BadInput: values cannot be used, or contradict each other.
     """
-    if not isinstance(name, str):
-        raise TypeError("is no name of an architecture")
-    heads = [known for known in contract.ARCHS if not architecture(known).codec_aware]
-    try:
-        if name in contract.ABLATIONS:
-            raise KeyError(name)
-        if architecture(name).codec_aware:
-            raise BadInput(
-                f"--arch: {name} looks at the codec block, which no feature table has",
-                hint=f"Tiny heads are {', '.join(heads)} and mlp-W-W, e.g. mlp-32-16.",
-            )
-    except KeyError:
-        raise BadInput(
-            f"--arch: unknown {name!r:.60}", hint=f"Known are {', '.join(heads)} and mlp-W-W, e.g. mlp-32-16."
-        ) from None
-    return name
-
-
-def resolve(given: Mapping[str, object], file: dict[str, object]) -> tuple[FitConfig, dict[str, str]]:
-    """The options and where each of them comes from.
-
-    Args:
-        given: those of the command line, None where there is none.
-        file: those of the YAML file, see :func:`read_yaml`.
-
-    Raises:
-        BadInput: a value cannot be used, or two of them contradict each other.
-    """
-    named = {name: value for name, value in given.items() if value not in (None, ())}
-    if any(name in named for name in _HELD_OUT):  # what is held out is said in one place
-        file = {name: value for name, value in file.items() if name not in _HELD_OUT}
-    origins = dict.fromkeys(_VALUES, "default") | dict.fromkeys(file, "config file")
-    origins |= dict.fromkeys(named, "command line")
-    values: dict[str, Any] = {}
-    for name, value in (file | named).items():
-        if value is None:
-            continue
-        try:
-            values[name] = _VALUES[name](value)
-        except (TypeError, ValueError) as error:
-            raise BadInput(f"{_option(name)}: {value!r:.60} {error} (from the {origins[name]})") from error
-    if values.get("val_source") and values.get("val_fraction") is not None:
+    named = {name: raw for name, raw in given.items() if raw not in (None, ())}
+    if any(name in named for name in _HELD_OUT):  # one place decides what is held out
+        file = {name: raw for name, raw in file.items() if name not in _HELD_OUT}
+    settings, origins = table.resolve(FIT_SETTINGS, command_line=named, file=file)
+    origins = {option.name: "default" for option in FIT_SETTINGS} | origins
+    if settings.get("val_source") and "val_fraction" in settings:
         raise BadInput("--val-source and --val-fraction exclude each other", hint="Give one of them.")
-    if "combined" in values and not values.get("val_source") and values.get("val_fraction") is None:
-        values["val_fraction"], origins["val_fraction"] = COMBINED_FRACTION, "default of --combined"
-    config = FitConfig(**values)
-    corpus = [_option(name) for name in ("val_source", "val_fraction", "max_pairs", "combined") if values.get(name)]
-    if config.epochs == 0 and corpus:
-        raise BadInput(
-            f"{', '.join(corpus)}: no effect with --epochs 0, which looks at no corpus", hint="Leave it out."
-        )
+    if "combined" in settings and not settings.get("val_source") and "val_fraction" not in settings:
+        settings["val_fraction"], origins["val_fraction"] = COMBINED_FRACTION, "default of --combined"
+    config = FitConfig(**settings)
+    idle = [FIT[name].spelling for name in (*_HELD_OUT, "max_pairs", "combined") if settings.get(name)]
+    if config.epochs == 0 and idle:
+        raise BadInput(f"{', '.join(idle)}: no effect with --epochs 0, which reads no corpus", hint="Leave them out.")
     return config, origins
 
 
-def read_yaml(text: str, where: str) -> dict[str, object]:
-    """The options of a YAML file, by name with ``_``; keys may be written with ``-`` as well.
+def read_yaml(text: str, where: str) -> Texts:
+    """Return the texts of a YAML file of options.
 
     Raises:
-        BadInput: it is no YAML, no mapping, or holds what is no option; all such keys are named.
+        BadInput: another format, or keys that are not options of a fit.
     """
-    try:
-        value: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInput(f"--config {where} is no YAML: {error}") from error
-    if not isinstance(value, Mapping):
-        held = "nothing" if value is None else f"a {type(value).__name__}"
-        raise BadInput(
-            f"--config {where} holds {held}, expected option names with values",
-            hint="For example `arch: mlp_small`, one option a line.",
-        )
-    names = {key: str(key).replace("-", "_") for key in value}
-    if places := [str(key) for key, name in names.items() if name in _PLACES]:
-        raise BadInput(
-            f"--config {where}: {', '.join(places)} belong on the command line",
-            hint="The file says how, not where: so it means the same on every machine.",
-        )
-    if unknown := [str(key) for key, name in names.items() if name not in _VALUES]:
-        raise BadInput(
-            f"--config {where}: {', '.join(unknown)}: no such option", hint=f"Known are {', '.join(sorted(_VALUES))}."
-        )
-    if len(set(names.values())) < len(names):
-        raise BadInput(f"--config {where}: an option is given twice, with - and with _")
-    return {name: value[key] for key, name in names.items()}
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def _whole(low: int, high: int) -> Callable[[object], int]:
-    def parse(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"is no whole number from {low} to {high}")
-        return value
-
-    return parse
-
-
-def number(low: float, high: float) -> Callable[[object], float]:
-    """Reads a number between two others, both excluded; a text as well, since YAML takes 1e-3 for one."""
-
-    def parse(value: object) -> float:
-        try:
-            found = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            found = math.nan
-        if not low < found < high:
-            raise ValueError(f"is no number between {low:g} and {high:g}")
-        return found
-
-    return parse
-
-
-def _one_of(known: Sequence[str]) -> Callable[[object], str]:
-    def parse(value: object) -> str:
-        if value not in known:
-            raise ValueError(f"is none of {', '.join(known)}")
-        return str(value)
-
-    return parse
-
-
-def _sources(value: object) -> tuple[str, ...]:
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        raise ValueError("is neither a name nor a list of names")
-    return tuple(names)
-
-
-#: How the value of each option is read.
-_VALUES: Mapping[str, Callable[[object], object]] = {
-    "arch": head,
-    "val_source": _sources,
-    "val_fraction": number(0, 1),
-    "epochs": _whole(0, 999_999),
-    "batch_size": _whole(1, 1 << 20),
-    "lr": number(0, 10),
-    "seed": _whole(0, _LARGEST_SEED),
-    "max_pairs": _whole(1, 1 << 31),
-    "combined": _one_of(tuple(COMBINED)),
-    "device": _one_of(contract.DEVICES),
-}
+    return table.read_file(text, where, FIT, table.load_yaml)

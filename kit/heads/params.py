@@ -61,20 +61,18 @@ def parse(text: str) -> Param:
     name, _, rest = text.partition("=")
     kind, _, values = rest.partition(":")
     if name not in KNOWN:
-        raise BadInput(f"--param: unknown {name!r}", hint=f"Known are {', '.join(KNOWN)}.")
+        raise BadInput(f"{name!r} is unknown", hint=f"Known are {', '.join(KNOWN)}.")
     if kind == "choice":
         choices = tuple(_value(name, part, text) for part in values.split(","))
         if len(set(choices)) < len(choices):
-            raise BadInput(f"--param {text}: a choice is there twice")
+            raise BadInput(f"{text}: a choice is given twice")
         return Param(name=name, choices=choices)
     if kind != ("int" if KNOWN[name][0] else "float"):
-        raise BadInput(
-            f"--param {text}: {name} is {'a whole' if KNOWN[name][0] else 'any'} number, not {kind!r}", hint=_HINT
-        )
+        raise BadInput(f"{text}: {name} is {'a whole' if KNOWN[name][0] else 'any'} number, not {kind!r}", hint=_HINT)
     low, high, *log = values.split(":") if values.count(":") in (1, 2) else ("", "")
     found = Param(name=name, low=_value(name, low, text), high=_value(name, high, text), log=log == ["log"])
     if log not in ([], ["log"]) or not found.low < found.high or (found.log and not found.low > 0):
-        raise BadInput(f"--param {text}: no range", hint=_HINT)
+        raise BadInput(f"{text}: not a range", hint=_HINT)
     return found
 
 
@@ -86,7 +84,7 @@ def _value(name: str, text: str, whole_text: str) -> float:
         value = -1
     if not low <= value <= high:
         kind = "whole number" if whole else "number"
-        raise BadInput(f"--param {whole_text}: {text!r} is no {kind} from {low:g} to {high:g}", hint=_HINT)
+        raise BadInput(f"{whole_text}: {text!r} is not a {kind} from {low:g} to {high:g}", hint=_HINT)
     return value
 
 

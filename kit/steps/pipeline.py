@@ -15,8 +15,8 @@ from kit.core import contract, exits, layout
 from kit.core.errors import BadInput, Missing, PageFailed, ToolFailed
 from kit.corpus.store.shard import Shard
 from kit.options.resolve import RunConfig, Texts, as_texts
+from kit.options.run_table import TOLERANCES
 from kit.options.session import Session
-from kit.options.values import TOLERANCES
 from kit.page.make import make as make_page
 from kit.steps import step_01_prereqs, step_02_adopt, step_02_corpus, step_03_train, step_04_verdict, step_05_bundle
 from kit.steps.results import Bundle, Verdict

@@ -26,7 +26,9 @@ from kit.corpus.make.produce import Bench, geometry_facts
 from kit.corpus.make.schedule import Schedule
 from kit.corpus.store import cellfile
 from kit.corpus.store.cellfile import CellRows
-from kit.options.resolve import RunConfig, complete, gather, parse
+from kit.options import table
+from kit.options.resolve import RunConfig, complete
+from kit.options.run_table import RUN
 from kit.system.proc import Processes
 from kit.video.ffmpeg import Ffmpeg
 from kit.video.scorers.teachers import CANONICAL
@@ -38,8 +40,8 @@ SCORER = Scorer(id="cpu/golden-1", version="3", golden=GOLDEN)
 
 
 def config(**given: str) -> RunConfig:
-    found = gather(command_line=given, environ={}, file={}, remembered={})
-    return complete(parse(found), found.origins, out_dir=Path("/run"), box="b", box_origin="")
+    values, origins = table.resolve(RUN, command_line=given)
+    return complete(values, origins, out_dir=Path("/run"), box="b", box_origin="")
 
 
 # ------------------------------------------------------------------------------------------------- addresses

@@ -41,14 +41,14 @@ def check_said(done: subprocess.CompletedProcess[str], code: int, *texts: str) -
 @pytest.mark.parametrize(
     ("args", "texts"),
     [
-        (("--encoders", "h264_nvnec"), ("unknown h264_nvnec", "libx264")),
-        (("--encoders", ""), ("--encoders is empty",)),
+        (("--encoders", "h264_nvnec"), ("--encoders", "h264_nvnec", "libx264")),
+        (("--encoders", ""), ("--encoders",)),
         (("--cqs", "19,52"), ("52", "0 to 51")),
         (("--cqs", "-1"), ("--cqs",)),
         (("--cqs", "31,31"), ("twice",)),
-        (("--seeds", ""), ("--seeds is empty",)),
-        (("--seeds", "1,x"), ("x not a whole number",)),
-        (("--epochs", "0"), ("--epochs", "above 0")),
+        (("--seeds", ""), ("--seeds",)),
+        (("--seeds", "1,x"), ("--seeds", "x")),
+        (("--epochs", "0"), ("--epochs", "'0'", "1 or more")),
         (("--box", "a b"), ("--box", "letters")),
         (("--geometry", "1920x1080"), ("WxH@FPS",)),
         (("--teacher", "no/such"), ("--teacher",)),
@@ -58,8 +58,8 @@ def check_said(done: subprocess.CompletedProcess[str], code: int, *texts: str) -
         (("--config", "not-there.toml"), ("not-there.toml",)),
         (("--ffmpeg", "not-there"), ("not-there", "is not a file")),
         (("--vmaf-bin", "vmaf"), ("vmaf tool (command line)", "is not a file")),
-        (("--out-dir", ""), ("--out-dir is empty",)),
-        (("--ffmpeg", ""), ("--ffmpeg is empty",)),
+        (("--out-dir", ""), ("--out-dir",)),
+        (("--ffmpeg", ""), ("--ffmpeg",)),
         (("--seeds", "9" * 5000), ("--seeds",)),
     ],
 )
@@ -195,7 +195,7 @@ def test_usage(argv: tuple[str, ...], tmp_path: Path, kit: Kit) -> None:
 
 def test_several_wrong_options_are_told_together(tmp_path: Path, kit: Kit) -> None:
     done = kit("run", "--cqs", "99", "--seeds", "", "--epochs", "none", cwd=tmp_path)
-    check_said(done, exits.BAD_INPUT, "--cqs: 99", "--seeds is empty", "--epochs: 'none'")
+    check_said(done, exits.BAD_INPUT, "--cqs: ", "99", "--seeds: ", "--epochs: 'none'")
 
 
 def write_nothing(folder: Path, make_clip: MakeClip, ffmpeg: Ffmpeg) -> None:

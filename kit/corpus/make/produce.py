@@ -16,7 +16,7 @@ from kit.corpus.make.keep import keep
 from kit.corpus.make.tally import Tally
 from kit.corpus.store import cellfile
 from kit.corpus.store.shard import FailedCell, cell_path
-from kit.options.resolve import STALL_TIMEOUT
+from kit.options.run_table import STALL_TIMEOUT
 from kit.system.fsio import NO_ROOM, TEMPORARY_PREFIX, free_bytes
 from kit.system.proc import Processes, excerpt
 from kit.system.stall import Patience

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from kit.core.errors import BadInput
 from kit.core.values import Geometry, SourceFile, Teacher
-from kit.options.resolve import STALL_TIMEOUT
+from kit.options.run_table import STALL_TIMEOUT
 from kit.system.fsio import scratch_folder
 from kit.system.proc import Processes
 from kit.system.stall import Patience
