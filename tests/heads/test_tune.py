@@ -23,7 +23,7 @@ import pytest
 from kit.core import exits
 from kit.core.errors import BadInput
 from kit.features import table
-from kit.heads.config import FitConfig
+from kit.heads.config import SEARCH, FitConfig
 from kit.heads.params import parse, recipe_with
 from kit.heads.study import Question, Study, load_optuna, told
 from kit.options.session import KIT_ROOT
@@ -77,8 +77,8 @@ def test_parameters_become_recipes() -> None:
     ],
 )
 def test_what_is_no_parameter_is_refused(text: str) -> None:
-    with pytest.raises(BadInput, match="--param"):
-        parse(text)
+    with pytest.raises(BadInput, match="--param: "):
+        SEARCH["params"].read((text,))
 
 
 def tune(features: Path, out: Path, *further: str) -> list[str]:
