@@ -22,7 +22,7 @@ from kit.platforms.base import ONLY
 from kit.platforms.registry import family_of
 from kit.system.fsio import scratch_folder
 from kit.system.proc import Processes
-from kit.system.stall import Patience
+from kit.system.stall import TimeLimits
 from kit.system.ui import counted
 from kit.video.ffmpeg import Ffmpeg, distorted_source_filters
 from kit.video.scorers import base, log, pair
@@ -199,7 +199,7 @@ def _round_trip(file: SourceFile, instruments: Instruments, *, threads: int) -> 
             processes=instruments.processes,
             scratch=scratch,
             tried=f"encoding and scoring {file.path.name}",
-            limit=Patience(idle=STALL_TIMEOUT),
+            limit=TimeLimits(idle=STALL_TIMEOUT),
         )
         left = instruments.scorer.collect(scratch, stderr)
     counts = {"encoded": len(left.packets), "decoded": left.decoded, "scored": len(left.scores.vmaf)}

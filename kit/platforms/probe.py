@@ -21,7 +21,7 @@ from kit.platforms.remembered import Memory
 from kit.system.fsio import scratch_folder
 from kit.system.pool import run_many
 from kit.system.proc import Processes
-from kit.system.stall import Patience
+from kit.system.stall import TimeLimits
 from kit.video.ffmpeg import DECODED_STATS, Ffmpeg, first_error, plain, remedy, stats_column
 from kit.video.scorers import base, teachers
 from kit.video.scorers.ffmpeg_filter import FilterScorer
@@ -157,7 +157,7 @@ def _try_variant(name: str, variant: str, clips: Sequence[SourceFile], bench: _B
                     processes=bench.processes,
                     scratch=Path(folder),
                     tried=f"probing {name}",
-                    limit=Patience(total=60),
+                    limit=TimeLimits(total=60),
                 )
             except ToolFailed as error:
                 return _left_out(name, error.stderr_tail or error.message)

@@ -119,7 +119,7 @@ def listed(config: RunConfig, seeds: Sequence[int], corpus_sha256: str) -> list[
         Missing: a file is not there, is another than the registry says, or was made of another corpus.
         BadInput: a description cannot be read.
     """
-    value: Any = read_json(config.out_dir / layout.REGISTRY, left_by="verdict")
+    value: Any = read_json(config.out_dir / layout.REGISTRY, written_by="verdict")
     kinds = (*sorted(seeds), None) if len(seeds) > 1 else seeds
     expected = {model_id(config.arch, seed) for seed in kinds}
     if validation.problems("registry", value) or {model["id"] for model in value["models"]} != expected:
@@ -128,7 +128,7 @@ def listed(config: RunConfig, seeds: Sequence[int], corpus_sha256: str) -> list[
     for model in value["models"]:
         path = f"{layout.EXPORTS}/{model['onnx']}"
         beside = f"{layout.EXPORTS}/{model['id']}.json"
-        told: Any = read_json(config.out_dir / beside, left_by="verdict")
+        told: Any = read_json(config.out_dir / beside, written_by="verdict")
         file = config.out_dir / path
         if not file.is_file() or sha256_file(file) != model["sha256"]:
             raise Missing(f"{path} is not the model that {layout.REGISTRY} lists", hint=_AGAIN)

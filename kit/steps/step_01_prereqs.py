@@ -108,7 +108,7 @@ def load(config: RunConfig, session: Session) -> Prereqs:
         BadInput: it failed, or another ffmpeg is found now.
     """
     path = config.out_dir / layout.PREREQS
-    value: Any = read_json(path, left_by="prereqs")
+    value: Any = read_json(path, written_by="prereqs")
     try:
         return _from_json(value, config, session)
     except (KeyError, TypeError) as error:

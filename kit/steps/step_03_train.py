@@ -298,7 +298,7 @@ def load(config: RunConfig, session: Session) -> Training:
         BadInput: it was run on another corpus, or with other seeds.
     """
     path = config.out_dir / layout.TRAINING
-    value: Any = read_json(path, left_by="train")
+    value: Any = read_json(path, written_by="train")
     shard = shards.read_manifest(config.out_dir / layout.CORPUS)
     try:
         corpus, problems, digest = value["corpus_sha256"], tuple(value["problems"]), value["predictions_sha256"]

@@ -108,7 +108,7 @@ def contents(config: RunConfig, word: str | None, seeds: Sequence[int]) -> list[
 
 def _baselines(run_dir: Path) -> list[str]:
     """What the ensemble was compared with and has predictions."""
-    told: Any = read_json(run_dir / layout.TRAINING, left_by="train")
+    told: Any = read_json(run_dir / layout.TRAINING, written_by="train")
     return [name for name, found in told["baselines"].items() if found["predictions_sha256"] is not None]
 
 

@@ -1,4 +1,4 @@
-"""Writing a tar.gz whose bytes depend on its members only, reading it back, and unpacking one from somebody else."""
+"""Write a reproducible tar.gz, read it back, and unpack a received one safely."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kit.core.errors import CheckFailed
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One regular file of an archive: its name inside, its bytes (or where they lie), its mode."""
+    """A regular file of an archive: name, content (bytes or a file), mode."""
 
     name: str
     data: bytes | Path
@@ -29,7 +29,7 @@ class Member:
 
 
 def write_tar_gz(target: Path, members: Sequence[Member], *, mtime: int) -> None:
-    """Write regular files only, in the given order, owned by nobody in particular.
+    """Write an archive whose bytes depend on the members only: in the given order, with owner 0.
 
     Args:
         mtime: seconds since the epoch, for every member and the gzip header.
@@ -47,7 +47,7 @@ def write_tar_gz(target: Path, members: Sequence[Member], *, mtime: int) -> None
 
 
 def read_hashes(path: Path) -> Iterator[tuple[str, int, str]]:
-    """(name, size, SHA-256) of every member of an archive the kit has just written itself."""
+    """Yield (name, size, SHA-256) of every member of an archive that this process has written."""
     with tarfile.open(path, mode="r:gz") as tar:
         for info in tar:
             stream = tar.extractfile(info)
@@ -55,17 +55,17 @@ def read_hashes(path: Path) -> Iterator[tuple[str, int, str]]:
             yield info.name, len(data), hashlib.sha256(data).hexdigest()
 
 
-# ---------------------------------------------------------------------------------------- from somebody else
+# ---------------------------------------------------------------------------------------- received archives
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What an archive from somebody else may hold at most.
+    """Limits of a received archive.
 
     Attributes:
-        members: files; size: bytes that it unpacks to.
-        ratio: unpacked bytes for each packed one, beyond the first ``free`` bytes. Repetitive text comes to 30; a
-            bomb to 1000.
+        members: files.
+        size: unpacked bytes.
+        ratio: unpacked per packed bytes, after the first ``free`` bytes. Repetitive text reaches 30, a bomb 1000.
     """
 
     members: int = 200_000
@@ -78,24 +78,24 @@ LIMITS = Limits()
 _PIECE = 1 << 20
 _NAME = re.compile(r"[\w+=@-][\w.+=@-]*", re.ASCII)
 _LONGEST_NAME, _LONGEST_PATH = 250, 1000
-#: What Python's readers raise for bytes that are no archive, or only its beginning.
+#: Errors of Python's readers for damaged or truncated archives.
 _BROKEN = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, OverflowError, RecursionError)
 
 
 def unpack_tar_gz(path: Path, folder: Path, *, limits: Limits = LIMITS) -> dict[str, tuple[int, str]]:
-    """Unpack regular files below ``folder``, and nothing else anywhere.
+    """Unpack regular files below ``folder``; write nothing elsewhere.
 
     Args:
-        folder: a new one; after a refusal it holds what came before the member that was refused.
+        folder: a new folder; after an error it has the members before the refused one.
 
     Returns:
         Name to (size, SHA-256) of every file, in the archive's order.
 
     Raises:
-        CheckFailed: no whole archive, or one with a member that is no regular file, that has a name outside the folder,
-            or the name of another one, or with more than the limits allow.
+        CheckFailed: a damaged archive, a member that is not a regular file, a name outside the folder or used twice, or
+            a limit exceeded.
     """
-    found: dict[str, tuple[int, str]] = {}
+    files: dict[str, tuple[int, str]] = {}
     names = _Names()
     folder.mkdir(parents=True)
     try:
@@ -103,31 +103,31 @@ def unpack_tar_gz(path: Path, folder: Path, *, limits: Limits = LIMITS) -> dict[
             stream = _Forward(packed, path.stat().st_size, limits)
             with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:", encoding="utf-8") as tar:
                 while (info := tar.next()) is not None:
-                    if len(found) == limits.members:
-                        raise _Refused(f"it has more than {limits.members} members")
+                    if len(files) == limits.members:
+                        raise _Refused(f"more than {limits.members} members")
                     _check_kind(info)
                     names.add(info.name)
-                    found[info.name] = _write(tar, info, folder / info.name)
-                    tar.members.clear()  # type: ignore[attr-defined] # or it would keep every one of them
+                    files[info.name] = _write(tar, info, folder / info.name)
+                    tar.members.clear()  # type: ignore[attr-defined] # tarfile keeps every member in memory
             stream.to_the_end()
     except _Refused as error:
         raise CheckFailed(f"{path.name} is refused: {error}", hint=_ASK) from error
     except _BROKEN as error:
-        raise CheckFailed(f"{path.name} is no whole tar.gz: {error}", hint=_ASK) from error
-    return found
+        raise CheckFailed(f"{path.name} is damaged or not a tar.gz: {error}", hint=_ASK) from error
+    return files
 
 
-_ASK = "Ask whoever made it to send it again; nothing of it is used."
+_ASK = "Ask the sender for it again; nothing of it was used."
 
 
 class _Refused(Exception):
-    """Why an archive is not unpacked."""
+    """Why an archive is refused."""
 
 
 class _Forward:
-    """The unpacked bytes as tarfile reads them: forward only, in small pieces, and not more than the limits allow.
+    """A stream of the unpacked bytes for tarfile: forward only, in small reads, up to the limits.
 
-    A header that announces gigabytes, or leads back to where it came from, ends here.
+    Refuses headers that announce gigabytes or point backwards.
     """
 
     def __init__(self, packed: gzip.GzipFile, packed_size: int, limits: Limits) -> None:
@@ -139,29 +139,29 @@ class _Forward:
 
     def read(self, size: int) -> bytes:
         if not 0 <= size <= _PIECE:
-            raise _Refused("a header in it announces more than a header can hold")
+            raise _Refused("a header announces more bytes than a header can have")
         data = self._packed.read(size)
         self._at += len(data)
         if self._at > self._most:
-            raise _Refused(f"it unpacks to more than {self._most} bytes, which no bundle does")
+            raise _Refused(f"unpacks to more than {self._most} bytes")
         return data
 
     def seek(self, position: int) -> int:
         if position < self._at:
-            raise _Refused("a header in it leads backwards")
+            raise _Refused("a header points backwards")
         while self._at < position and self.read(min(_PIECE, position - self._at)):
             pass
         return self._at
 
     def to_the_end(self) -> None:
-        """Read what is left, so that the checksum at the end is checked.
+        """Read the rest, so that gzip checks its checksum.
 
         Raises:
-            _Refused: it is something.
+            _Refused: the rest is not empty.
         """
         while piece := self.read(_PIECE):
             if piece.strip(b"\0"):
-                raise _Refused("something follows behind its end")
+                raise _Refused("data after the end of the archive")
 
 
 def _check_kind(info: tarfile.TarInfo) -> None:
@@ -170,7 +170,7 @@ def _check_kind(info: tarfile.TarInfo) -> None:
         (info.isdir(), "a folder"),
         (info.isdev(), "a device or a pipe"),
         (info.issparse(), "a sparse file"),
-        (not info.isreg(), "of an unknown kind"),
+        (not info.isreg(), "of an unknown type"),
         (info.size < 0, "of a negative size"),
     )
     for wrong, what in kinds:
@@ -179,7 +179,7 @@ def _check_kind(info: tarfile.TarInfo) -> None:
 
 
 class _Names:
-    """The names of an archive: each once, and none that is a file here and a folder there. Case does not tell apart."""
+    """The names of an archive: unique without regard to case, and never both file and folder."""
 
     def __init__(self) -> None:
         self._files: set[str] = set()
@@ -188,16 +188,16 @@ class _Names:
     def add(self, name: str) -> None:
         parts = name.split("/")
         if name.startswith("/"):
-            raise _Refused(f"{name!r} is an absolute name")
+            raise _Refused(f"{name!r} is an absolute path")
         if ".." in parts:
-            raise _Refused(f"{name!r} leads out of the folder")
+            raise _Refused(f"{name!r} is outside the folder")
         if len(name) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in parts):
             raise _Refused(f"the name {name[:80]!r}… is too long")
         if not all(_NAME.fullmatch(part) for part in parts):
-            raise _Refused(f"the name {name!r} has other characters than letters, digits, '.', '_', '+', '=', '@', '-'")
+            raise _Refused(f"the name {name!r} has characters other than letters, digits, '.', '_', '+', '=', '@', '-'")
         same = name.lower()
         if same in self._files:
-            raise _Refused(f"{name!r} is there twice")
+            raise _Refused(f"{name!r} occurs twice")
         above = {str(parent) for parent in PurePosixPath(same).parents} - {"."}
         if same in self._folders or above & self._files:
             raise _Refused(f"{name!r} is both a file and a folder")
@@ -206,7 +206,7 @@ class _Names:
 
 
 def _write(tar: tarfile.TarFile, info: tarfile.TarInfo, target: Path) -> tuple[int, str]:
-    """Write one file; returns its size and its SHA-256."""
+    """Write one file; return its size and SHA-256."""
     target.parent.mkdir(parents=True, exist_ok=True)
     digest, stream = hashlib.sha256(), tar.extractfile(info)
     if stream is None:

@@ -1,4 +1,4 @@
-"""The one door to files the kit writes: temporary name, fsync, rename. Standard library only."""
+"""Write files atomically: temporary name, fsync, rename; read JSON strictly. Standard library only."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from kit.core.errors import BadInput, Missing
 
 log = logging.getLogger(__name__)
 
-#: Temporary names start with this, so that what a killed process left can be told from what is meant to stay.
+#: Prefix of temporary names; it identifies what a killed process has left.
 TEMPORARY_PREFIX = ".tmp-"
-#: Folders of :func:`atomic_folder` end with this while they are made.
+#: Suffix of the temporary folders of :func:`atomic_folder`.
 FOLDER_SUFFIX = ".folder"
-#: Folders of :func:`scratch_folder` start with this.
+#: Prefix of the folders of :func:`scratch_folder`.
 SCRATCH_PREFIX = "vmaf-kit-"
-#: What the system answers when a disk or a quota is used up.
+#: Error numbers of a full disk or quota.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _BLOCK = 1 << 20
 _SYNCS_AT_ONCE = 16
@@ -35,7 +35,7 @@ _SYNCS_AT_ONCE = 16
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``target``; on success it is synced and renamed, on failure removed."""
+    """Yield a temporary path in the folder of ``target``; on success sync and rename it, on failure remove it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         while True:
@@ -53,15 +53,15 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``target``; on success it is synced and renamed, on failure removed.
+    """Yield a temporary folder next to ``target``; on success sync and rename it, on failure remove it.
 
-    What earlier processes that were killed have left there is removed, too.
+    Also removes what killed processes have left there.
 
     Raises:
-        BadInput: something is there already.
+        BadInput: ``target`` exists and is not an empty folder.
     """
     if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
-        raise BadInput(f"{target} is there already", hint="Give a new folder.")
+        raise BadInput(f"{target} exists already", hint="Give a new folder.")
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(target.parent.glob(f"{TEMPORARY_PREFIX}*{FOLDER_SUFFIX}"))
     while True:
@@ -81,7 +81,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def _sync_all(folder: Path) -> None:
-    """Sync every file and folder, many at a time: 3,600 files take 0.4 s instead of 11."""
+    """Sync every file and folder in parallel: 3,600 files take 0.4 s instead of 11 s."""
 
     def sync(path: Path) -> None:
         handle = os.open(path, os.O_RDONLY)
@@ -97,7 +97,7 @@ def _sync_all(folder: Path) -> None:
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder of its own for what nobody needs afterwards, in the system's place for such things."""
+    """Yield a new temporary folder of the system; remove it afterwards."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
         handle = os.open(folder, os.O_RDONLY)
@@ -112,23 +112,23 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def scratch_folders() -> Iterator[Path]:
-    """Every folder of :func:`scratch_folder`, also those that killed processes have left."""
+    """Yield every folder of :func:`scratch_folder`, also those that killed processes have left."""
     return Path(tempfile.gettempdir()).glob(SCRATCH_PREFIX + "*")
 
 
 def _claimed(handle: int) -> bool:
-    """Lock something temporary as long as this process lives; False where another one is just removing it."""
+    """Lock a temporary file or folder until this process ends; False if another process is removing it."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        return True  # no locks on this file system; nobody takes it for abandoned either
+        return True  # no locks on this file system; remove_abandoned leaves it alone then
     return os.fstat(handle).st_nlink > 0
 
 
 def write_bytes(target: Path, data: bytes) -> None:
-    """Write a whole file; it appears complete or not at all."""
+    """Write a file atomically."""
     with atomic_path(target) as temporary:
         temporary.write_bytes(data)
 
@@ -137,13 +137,13 @@ def write_json(target: Path, value: object) -> None:
     """Write indented JSON with sorted keys and a final newline.
 
     Raises:
-        ValueError: the value holds NaN or an infinity.
+        ValueError: NaN or an infinity.
     """
     write_bytes(target, json_bytes(value))
 
 
 def json_bytes(value: object) -> bytes:
-    """Indented ASCII JSON with sorted keys and a final newline, as every file of the kit has it."""
+    """Return indented ASCII JSON with sorted keys and a final newline, the form of every JSON file of the kit."""
     return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
 
 
@@ -154,25 +154,25 @@ def _refuse_constant(name: str) -> float:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is too large for a number")
+        raise ValueError(f"{text} is out of range")
     return value
 
 
-def read_json(path: Path, *, left_by: str = "") -> object:
+def read_json(path: Path, *, written_by: str = "") -> object:
     """Read a JSON file strictly.
 
     Args:
-        left_by: the command that writes this file, named when it is not there.
+        written_by: the command that writes this file, for the hint.
 
     Raises:
-        Missing: there is no such file.
-        BadInput: the file is no JSON, or holds NaN or an infinity.
+        Missing: the file does not exist.
+        BadInput: not valid JSON, or NaN or an infinity.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
-        hint = f"Run `{left_by}` first." if left_by else ""
-        raise Missing(f"{path} is not there", hint=hint) from None
+        hint = f"Run `{written_by}` first." if written_by else ""
+        raise Missing(f"{path} does not exist", hint=hint) from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} cannot be read: {error}") from error
     try:
@@ -182,20 +182,20 @@ def read_json(path: Path, *, left_by: str = "") -> object:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, 64 hex digits."""
+    """Return the SHA-256 of a file, 64 hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def free_bytes(path: Path) -> int:
-    """Bytes a user may still write at ``path`` or at its nearest parent that exists."""
+    """Return the free bytes for a user at ``path`` or its nearest existing parent."""
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free
 
 
 def fits(folder: Path, count: int) -> bool:
-    """Whether ``count`` bytes can be written in a folder: tried, since free space says nothing of a quota."""
+    """Return whether ``count`` bytes can be written in a folder; tried out, since free space ignores quotas."""
     if free_bytes(folder) < count:
         return False
     try:
@@ -212,7 +212,7 @@ def fits(folder: Path, count: int) -> bool:
 
 
 def temporaries(folder: Path) -> list[Path]:
-    """Unfinished files and folders below ``folder``; what other processes remove meanwhile is passed over."""
+    """Return the temporary files and folders below ``folder``, while other processes may remove some."""
     return [
         Path(place, name)
         for place, folders, files in os.walk(folder)
@@ -222,28 +222,28 @@ def temporaries(folder: Path) -> list[Path]:
 
 
 def remove_temporaries(folder: Path) -> int:
-    """Remove what killed processes left below ``folder``; returns how many files and folders went."""
-    found = temporaries(folder)
-    for path in found:
+    """Remove temporary files and folders below ``folder``; return their number."""
+    paths = temporaries(folder)
+    for path in paths:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-    return len(found)
+    return len(paths)
 
 
 def remove_abandoned(paths: Iterable[Path]) -> int:
-    """Remove those temporary files and folders whose process is gone, in places that several processes share.
+    """Remove the temporary files and folders of ended processes, in folders that several processes share.
 
     Returns:
-        How many there were.
+        Their number.
     """
     removed = 0
     for path in paths:
         try:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         except OSError:
-            continue  # gone meanwhile, or somebody else's
+            continue  # removed meanwhile, or of another user
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -257,7 +257,7 @@ def remove_abandoned(paths: Iterable[Path]) -> int:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold ``folder/.lock`` as long as the block runs; the system releases it when the process dies.
+    """Lock ``folder/.lock`` during the block; the system releases the lock when the process dies.
 
     Raises:
         BadInput: another process holds the lock, or the lock file belongs to another user.
@@ -272,9 +272,9 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BadInput(f"another run is working in {folder}", hint="Wait for it, or give another folder.") from None
+            raise BadInput(f"another process works in {folder}", hint="Wait for it, or give another folder.") from None
         except OSError as error:
-            # some network file systems have no locks; the run is as safe there as its user makes it
+            # some network file systems have no locks; the user has to avoid parallel runs there
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
             log.warning("%s has no locks: %s", folder, error.strerror)

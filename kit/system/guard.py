@@ -1,9 +1,9 @@
-"""A process that does not outlive the kit, however the kit ends.
+"""Child processes that never outlive the kit.
 
-Every child runs in a process group of its own whose leader is a guard: a shell that reads from a pipe and, when the
-pipe ends, kills its whole group, itself included. The kit alone holds the other end, so the system closes it when the
-kit is gone, whatever ended it. A child that is just being started holds it too until it has become its program, and by
-then it is in the group: no child can slip past the guard.
+Every child runs in a process group of its own. The leader of the group is a guard: a shell that reads from a pipe and,
+at the end of the pipe, kills its whole group, itself included. Only the kit has the other end open, so the system closes
+it when the kit dies for any reason. A child that is being started has it open too until exec, and by then it is in
+the group: no child escapes the guard.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _GUARD = ("/bin/sh", "-c", "trap '' HUP INT QUIT TERM; read -r _; kill -s KILL 0
 
 
 class Child(subprocess.Popen[bytes]):
-    """A started process with pipes for stdout and stderr, and its guard. It has to be released in the end.
+    """A started process with pipes for stdout and stderr, and its guard. The caller has to release it.
 
     Args:
-        stdin: what it reads; None for nothing.
+        stdin: the file of its standard input; None for an empty one.
 
     Raises:
-        OSError: it could not be started.
+        OSError: the process could not be started.
     """
 
     def __init__(self, argv: Sequence[str], *, cwd: Path | None, stdin: IO[bytes] | None) -> None:
         self._released = False
         self._lock = threading.Lock()
-        # it keeps no folder busy and nothing open that a reader of the kit's output waits for
+        # from / and without inherited files: it blocks no unmount and no reader of the kit's output
         self._guard = subprocess.Popen(
             _GUARD,
             cwd="/",
@@ -47,7 +47,7 @@ class Child(subprocess.Popen[bytes]):
             stderr=subprocess.DEVNULL,
         )
         try:
-            # a group of its own: Ctrl-C reaches the kit alone, which then ends its children in order
+            # a group of its own: Ctrl-C reaches the kit only, which then ends its children in order
             super().__init__(
                 argv,
                 cwd=cwd,
@@ -62,27 +62,27 @@ class Child(subprocess.Popen[bytes]):
 
     @property
     def group(self) -> int:
-        """The process group: the process, all that it has started, and the guard, which only SIGKILL ends."""
+        """The process group: the process, its descendants and the guard, which only SIGKILL ends."""
         return self._guard.pid
 
-    def tell(self, number: signal.Signals) -> None:
-        """Send a signal to the group; nothing once it was released, since its number may be another's then."""
-        # one that holds nothing but a zombie (macOS) has nothing left to be told
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the group, except after release: another group may have its number by then."""
+        # macOS: PermissionError for a group of zombies only
         with self._lock, contextlib.suppress(ProcessLookupError, PermissionError):
             if not self._released:
                 os.killpg(self.group, number)
 
     def end(self) -> None:
-        """SIGTERM, a grace, SIGKILL."""
-        self.tell(signal.SIGTERM)
-        self.tell(signal.SIGCONT)  # one that is stopped hears nothing else
+        """Send SIGTERM, wait up to :data:`GRACE`, send SIGKILL."""
+        self.signal_group(signal.SIGTERM)
+        self.signal_group(signal.SIGCONT)  # a stopped process handles no other signal
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.wait(GRACE)
-        self.tell(signal.SIGKILL)
+        self.signal_group(signal.SIGKILL)
 
     def release(self) -> None:
-        """Let the guard go, with whatever the process may have left running."""
-        self.tell(signal.SIGKILL)
+        """End the guard and every process left in the group."""
+        self.signal_group(signal.SIGKILL)
         with self._lock:
             self._released = True
             if self._guard.stdin is not None:

@@ -1,4 +1,4 @@
-"""Doing many things at once in threads, so that a signal is heard at once and nothing runs on after it."""
+"""Run many actions in threads; a signal is handled at once and ends them all."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Seconds between two looks for signals; Python runs their handlers in the main thread only.
-_LOOK = 0.2
+#: Seconds between two chances for signal handlers, which Python runs in the main thread only.
+_INTERVAL = 0.2
 
 
 def run_many(
@@ -22,17 +22,18 @@ def run_many(
     done: Callable[[T, R], None] = lambda _item, _result: None,
     tick: Callable[[], None] = lambda: None,
 ) -> list[R]:
-    """Apply ``action`` to every item, at most ``workers`` at once, begun in their order.
+    """Apply ``action`` to every item, at most ``workers`` at once, started in their order.
 
     Args:
-        stop: called when anything goes wrong, also on Ctrl-C; must make running actions end, where they can be ended.
-        done: called in the main thread after each item; tick: called there several times a second.
+        stop: called on any error, also on Ctrl-C; has to end running actions, where possible.
+        done: called in the main thread after each item.
+        tick: called in the main thread several times a second.
 
     Returns:
         The results in the order of the items.
 
     Raises:
-        Exception: what the first failing action raised; the others have ended then.
+        Exception: that of the first action that failed, after the others have ended.
     """
     pool = ThreadPoolExecutor(max_workers=max(1, workers))
     futures: list[Future[R]] = []
@@ -43,7 +44,7 @@ def run_many(
             item_of[futures[-1]] = item
         rest = set(futures)
         while rest:
-            finished, rest = wait(rest, timeout=_LOOK, return_when=FIRST_COMPLETED)
+            finished, rest = wait(rest, timeout=_INTERVAL, return_when=FIRST_COMPLETED)
             for future in finished:
                 done(item_of[future], future.result())
             tick()

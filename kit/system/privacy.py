@@ -1,4 +1,4 @@
-"""What leaves the box names no user, host or absolute path. Pure; the facts to hide are passed in."""
+"""Remove user names, host names and absolute paths from texts that leave the box. Pure."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-#: What may stand before a path: nothing that belongs to a longer one, unless it is an escape or an option's letter.
+#: Context before a path: no part of a longer path, but an escape or an option's letter is allowed.
 _BEFORE = r"(?:(?<![\w<>./-])|(?<=\\[nrt])|(?<=\s-[A-Za-z]))"
-#: An absolute path: at the start or after a delimiter, two components at least, up to the next delimiter.
+#: An absolute path: at the start or after a delimiter, at least two components, up to the next delimiter.
 _ABSOLUTE = re.compile(rf"{_BEFORE}(?:file:)?(?:/|(?<!:)//+)(?:[^\s/:'\"<>|,;()\[\]]+/)+([^\s/:'\"<>|,;()\[\]]*)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Redactor:
-    """Replaces known folders by tokens, then every other absolute path by its last name.
+    """Replace known folders by tokens, then every other absolute path by its last name.
 
     Attributes:
         folders: folder to token, e.g. the reference folder to ``<ref>``.
-        words: user and host names to token; only whole words are replaced.
+        words: user and host names to token; whole words only.
     """
 
     folders: Mapping[Path, str] = field(default_factory=dict)
@@ -29,21 +29,21 @@ class Redactor:
         for folder, token in sorted(self.folders.items(), key=lambda item: -len(str(item[0]))):
             text = re.sub(rf"{_BEFORE}(?:file:)?{re.escape(str(folder))}(?![\w-]|\.\w)", token, text)
         text = _ABSOLUTE.sub(r"<path>/\1", text)
-        return self._named(text)
+        return self._without_words(text)
 
     def path(self, text: str) -> str:
-        """The same of a path, or an item of a command line (``--out=PATH``, ``NAME=PATH``): it may hold spaces.
+        """Redact a path, or an item of a command line (``--out=PATH``, ``NAME=PATH``); it may contain spaces.
 
-        Of a path that climbs out of the working folder the last name is left, too.
+        Of a path with ``..``, only the last name is kept too.
         """
-        named = re.match(r"[\w.-]+=", text)
-        option = named[0] if named else ""
-        value = PurePath(text.removeprefix(option))
-        told = self(text.removeprefix(option))
-        hidden = told.startswith("<path>") or ".." in value.parts
-        return self(option) + (f"<path>/{self._named(value.name)}" if hidden else told)
+        prefix = re.match(r"[\w.-]+=", text)
+        option = prefix[0] if prefix else ""
+        path = PurePath(text.removeprefix(option))
+        redacted = self(text.removeprefix(option))
+        hidden = redacted.startswith("<path>") or ".." in path.parts
+        return self(option) + (f"<path>/{self._without_words(path.name)}" if hidden else redacted)
 
-    def _named(self, text: str) -> str:
+    def _without_words(self, text: str) -> str:
         for word, token in self.words.items():
             text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", token, text)
         return text

@@ -1,4 +1,4 @@
-"""The one door to other processes: a list of arguments, a time limit, a log, and nothing left running."""
+"""Start processes: an argument list, a time limit, a log, and no process left running."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import IO, cast
 
 from kit.core.errors import ToolFailed
 from kit.system.guard import GRACE, Child
-from kit.system.stall import Patience, Watch, cpu_seconds
+from kit.system.stall import TimeLimits, Watch, cpu_seconds
 
 log = logging.getLogger(__name__)
 
-#: Lines of stderr kept in an error from either end: ffmpeg says the cause first and how it ended last.
+#: Lines of stderr kept in an error, from the start and from the end: ffmpeg writes the cause first.
 EXCERPT_LINES = 8
-#: Seconds the others get to end once the last one of several processes has ended well.
+#: Seconds for the other processes to end after the last of them has succeeded.
 LAST_GRACE = 5.0
 
 
@@ -35,10 +35,10 @@ class Completed:
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """One of several processes that work together.
+    """One of several processes that run together.
 
     Attributes:
-        feeds: its stdout is the stdin of the command after it.
+        feeds: its stdout is the stdin of the next command.
     """
 
     argv: Sequence[str]
@@ -46,11 +46,11 @@ class Command:
 
 
 class Stopped(Exception):
-    """The processes were told to stop; not an error of the one that was running."""
+    """The kit stopped its processes; not an error of a process."""
 
 
 def excerpt(text: str) -> str:
-    """The first and the last lines of a process's stderr, blank ones left out."""
+    """Return the first and the last lines of stderr, without blank ones."""
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     if len(lines) > 2 * EXCERPT_LINES:
         lines = [*lines[:EXCERPT_LINES], "…", *lines[-EXCERPT_LINES:]]
@@ -62,10 +62,10 @@ def _unchanged(text: str) -> str:
 
 
 class Processes:
-    """Starts processes and can stop all that run.
+    """Start processes and stop all that are running.
 
     Args:
-        redact: applied to every command line and stderr text before it is logged or put into an error.
+        redact: applied to every command line and stderr before they are logged or become part of an error.
     """
 
     def __init__(self, redact: Callable[[str], str] = _unchanged) -> None:
@@ -84,15 +84,15 @@ class Processes:
         hint: str = "",
         any_status: bool = False,
     ) -> Completed:
-        """Run to the end and collect the output.
+        """Run a process to its end and return its output.
 
         Args:
-            tried: what the process is for, e.g. ``encoding Highway/libx264/cq31``.
+            tried: the purpose of the process, e.g. ``encoding Highway/libx264/cq31``.
             timeout: seconds after which the process is stopped.
-            any_status: take what it said whatever its exit status.
+            any_status: return the output also for an exit status other than 0.
 
         Raises:
-            ToolFailed: it could not be started, exited otherwise, or took longer than ``timeout``.
+            ToolFailed: the process could not be started, failed, or exceeded ``timeout``.
             Stopped: :meth:`stop` was called.
         """
         with self._started(argv, tried=tried, cwd=cwd, hint=hint) as process:
@@ -104,20 +104,22 @@ class Processes:
                 hint = f"It was stopped after {timeout:.0f} seconds. {hint}".strip()
         if any_status and process.returncode > 0:
             return Completed(stdout=stdout, stderr=self.redact(stderr.decode("utf-8", "replace")))
-        return self._judged(argv, process, stdout, stderr, tried=tried, hint=hint)
+        return self._completed(argv, process, stdout, stderr, tried=tried, hint=hint)
 
-    def run_together(self, commands: Sequence[Command], *, tried: str, limit: Patience, cwd: Path | None = None) -> str:
-        """Run processes side by side to their end; returns what all of them wrote to stderr, in order.
+    def run_together(
+        self, commands: Sequence[Command], *, tried: str, limit: TimeLimits, cwd: Path | None = None
+    ) -> str:
+        """Run processes in parallel to their end; return the stderr of all of them, in order.
 
-        The last one takes in what the others make. When it has ended, or one has failed, the others are given a
-        little time and then ended, since they may wait for one that is gone. The error is that of
-        the process that failed by itself, not of one whose reader went away.
+        The last one reads the output of the others. Once it has ended, or one has failed, the others get a short grace
+        and are then stopped, since they may wait for a process that is gone. The error is that of the process that
+        failed first, not of one whose reader ended.
 
         Args:
-            limit: how long they may take; the files in ``cwd`` show their progress.
+            limit: time limits; the files in ``cwd`` show the progress.
 
         Raises:
-            ToolFailed: one could not be started or exited otherwise, or they came to the limit.
+            ToolFailed: a process could not be started or failed, or a limit was exceeded.
             Stopped: :meth:`stop` was called.
         """
         with contextlib.ExitStack() as stack:
@@ -128,35 +130,35 @@ class Processes:
                     stack.enter_context(self._started(command.argv, tried=tried, cwd=cwd, hint="", stdin=feeder))
                 )
                 if feeder is not None:
-                    # the reader alone holds the pipe: its end is the writer's end
+                    # only the reader keeps the pipe open: when it ends, the writer gets SIGPIPE
                     feeder.close()
                     started[-2].stdout = None
             groups = [process.group for process in started]
             watch = Watch(limit, cwd, lambda: cpu_seconds(groups))
-            said, stopped, why = _wait_for_all(started, watch)
+            stderrs, stopped, why = _wait_for_all(started, watch)
             if why and not self._stopping.is_set():
                 raise ToolFailed(
                     tried,
                     command=" | ".join(self.describe(command.argv) for command in commands),
                     returncode=None,
-                    stderr_tail=excerpt(self._text(said)),
+                    stderr_tail=excerpt(self._text(stderrs)),
                     status=why,
                 )
-            self._all_judged(commands, started, said, stopped, tried=tried)
-            return self._text(said)
+            self._check_all(commands, started, stderrs, stopped, tried=tried)
+            return self._text(stderrs)
 
-    def _all_judged(
+    def _check_all(
         self,
         commands: Sequence[Command],
         started: Sequence[Child],
-        said: Sequence[bytes],
+        stderrs: Sequence[bytes],
         stopped: set[int],
         *,
         tried: str,
     ) -> None:
-        """Raise the error of the process that failed by itself, if any did."""
+        """Raise the error of the process that failed first, if any failed."""
         failed = [index for index, process in enumerate(started) if process.returncode or index in stopped]
-        own = [index for index in failed if index not in stopped and not _reader_gone(started[index], said[index])]
+        own = [index for index in failed if index not in stopped and not _reader_ended(started[index], stderrs[index])]
         last = len(started) - 1
         if not own and failed and last not in stopped and started[last].returncode == 0:
             raise ToolFailed(
@@ -164,28 +166,28 @@ class Processes:
                 command=self.describe(commands[-1].argv),
                 returncode=0,
                 hint="It ended before the others.",
-                stderr_tail=excerpt(self._text(said[-1:])),
+                stderr_tail=excerpt(self._text(stderrs[-1:])),
             )
         for index in own or failed:
-            self._judged(commands[index].argv, started[index], b"", said[index], tried=tried, hint="")
+            self._completed(commands[index].argv, started[index], b"", stderrs[index], tried=tried, hint="")
         if failed:
-            # the ones that were stopped took it as a reason to end well
+            # every stopped process exited with 0
             command = self.describe(commands[failed[0]].argv)
             raise ToolFailed(tried, command=command, returncode=0, stderr_tail="", hint="It had to be stopped.")
 
-    def _text(self, said: Sequence[bytes]) -> str:
-        return self.redact("\n".join(text.decode("utf-8", "replace") for text in said))
+    def _text(self, stderrs: Sequence[bytes]) -> str:
+        return self.redact("\n".join(text.decode("utf-8", "replace") for text in stderrs))
 
     @contextlib.contextmanager
     def stream(
         self, argv: Sequence[str], *, tried: str, cwd: Path | None = None, hint: str = ""
     ) -> Iterator[tuple[IO[bytes], list[str]]]:
-        """Run while the block reads the process's stdout; stderr's lines gather in the list.
+        """Run a process while the block reads its stdout; the list receives the lines of stderr.
 
-        The block reads stdout to its end; when it leaves with an exception, the process is ended.
+        The block has to read stdout to its end. An exception in the block ends the process.
 
         Raises:
-            ToolFailed: it could not be started, or exited with another status than 0.
+            ToolFailed: the process could not be started, or failed.
             Stopped: :meth:`stop` was called.
         """
         with self._started(argv, tried=tried, cwd=cwd, hint=hint) as process:
@@ -202,30 +204,30 @@ class Processes:
                 stdout.close()
                 process.wait()
                 reader.join()
-        self._judged(argv, process, b"", "\n".join(lines).encode(), tried=tried, hint=hint)
+        self._completed(argv, process, b"", "\n".join(lines).encode(), tried=tried, hint=hint)
 
     def describe(self, argv: Sequence[str]) -> str:
-        """The command line as it may be shown and stored; redacted first, since quoting changes what stands in it."""
+        """Return the redacted command line; redacted before quoting, which changes paths."""
         return shlex.join([self._shown(word) for word in argv])
 
     def _shown(self, word: str) -> str:
         path = word.removeprefix("file:")
         shown = self.redact(path)
-        # a whole argument may be a path with spaces, of which the redactor sees the first part only
+        # an argument may be a path with spaces; the redactor replaces its first part only
         return f"<path>/{path.rsplit('/', 1)[-1]}" if path.startswith("/") and shown.startswith("<path>") else shown
 
     def stop(self) -> None:
-        """End every running process and refuse new ones; safe to call from any thread, more than once."""
+        """End every running process and refuse new ones. Thread-safe and repeatable."""
         with self._lock:
             self._stopping.set()
             live = tuple(self._live)
         for process in live:
-            process.tell(signal.SIGTERM)
+            process.signal_group(signal.SIGTERM)
         for process in live:
             process.end()
 
     def check(self) -> None:
-        """Raise :class:`Stopped` once :meth:`stop` was called; for work that goes on without a process."""
+        """Raise :class:`Stopped` after :meth:`stop`; for work without a process."""
         if self._stopping.is_set():
             raise Stopped
 
@@ -266,7 +268,7 @@ class Processes:
                 if pipe is not None:
                     pipe.close()
 
-    def _judged(
+    def _completed(
         self,
         argv: Sequence[str],
         process: Child,
@@ -297,16 +299,16 @@ def _gather(pipe: IO[bytes], lines: list[str]) -> None:
 
 
 def _wait_for_all(started: Sequence[Child], watch: Watch) -> tuple[list[bytes], set[int], str]:
-    """Wait until all have ended, or the last or a failed one has and the others had their grace, or they hang.
+    """Wait until all have ended, or a grace after the last or a failed one has, or a time limit.
 
     Returns:
-        What each has written to stderr, those that had to be ended, and why if they came to their limit.
+        The stderr of each, the indices of those that were stopped, and the limit that was exceeded, if any.
     """
-    said = [b""] * len(started)
+    stderrs = [b""] * len(started)
     ended = threading.Condition()
 
     def collect(index: int) -> None:
-        _, said[index] = started[index].communicate()
+        _, stderrs[index] = started[index].communicate()
         with ended:
             ended.notify_all()
 
@@ -328,14 +330,14 @@ def _wait_for_all(started: Sequence[Child], watch: Watch) -> tuple[list[bytes], 
             ended.wait_for(over, GRACE if any(process.returncode for process in started) else LAST_GRACE)
     stopped = {index for index, process in enumerate(started) if process.returncode is None}
     for index in stopped:
-        started[index].tell(signal.SIGTERM)
+        started[index].signal_group(signal.SIGTERM)
     for index in stopped:
         started[index].end()
     for reader in readers:
         reader.join()
-    return said, stopped, why
+    return stderrs, stopped, why
 
 
-def _reader_gone(process: Child, stderr: bytes) -> bool:
-    """Whether a process failed only because the one that reads from it did."""
+def _reader_ended(process: Child, stderr: bytes) -> bool:
+    """Whether a process failed only because the reader of its output ended."""
     return process.returncode == -signal.SIGPIPE or b"Broken pipe" in stderr

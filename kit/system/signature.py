@@ -1,4 +1,4 @@
-"""A bundle signed with an SSH key: ``ssh-keygen -Y``, an existing tool, over the manifest."""
+"""Sign a bundle's manifest with an SSH key and verify the signature, with ``ssh-keygen -Y``."""
 
 from __future__ import annotations
 
@@ -11,32 +11,31 @@ from kit.core.errors import BadInput, CheckFailed, PrerequisiteFailed, ToolFaile
 from kit.system.fsio import scratch_folder
 from kit.system.proc import Processes
 
-#: What the signature is for; another one made with the same key says nothing of a bundle.
+#: The signature's purpose; signatures of the same key for other purposes are not accepted.
 NAMESPACE = "vmaf-ensemble-bundle"
 _TIMEOUT = 60.0
+_ASK = "Ask the sender for the bundle and the public key again."
 
 
 def _tool() -> str:
-    found = shutil.which("ssh-keygen")
-    if found is None:
-        raise PrerequisiteFailed(
-            "ssh-keygen is not installed", hint="Install OpenSSH's client, or leave the option out."
-        )
-    return found
+    path = shutil.which("ssh-keygen")
+    if path is None:
+        raise PrerequisiteFailed("ssh-keygen is not installed", hint="Install OpenSSH's client, or omit the option.")
+    return path
 
 
 def sign(data: bytes, key: Path, processes: Processes) -> bytes:
-    """The signature of a manifest.
+    """Return the signature of a manifest.
 
     Args:
-        key: the private key, or the public one of a key that an agent holds.
+        key: the private key, or the public part of a key in ssh-agent.
 
     Raises:
-        BadInput: ssh-keygen does not take the key.
-        PrerequisiteFailed: there is no ssh-keygen.
+        BadInput: ssh-keygen cannot use the key.
+        PrerequisiteFailed: ssh-keygen is not installed.
     """
     if not key.is_file():
-        raise BadInput("--sign: there is no such file", hint="Give the path of an SSH key.")
+        raise BadInput(f"--sign: {key.name} does not exist", hint="Give the path of an SSH key.")
     with scratch_folder() as folder:
         manifest = folder / layout.MANIFEST
         manifest.write_bytes(data)
@@ -44,32 +43,32 @@ def sign(data: bytes, key: Path, processes: Processes) -> bytes:
         try:
             processes.run(argv, tried="signing the manifest", timeout=_TIMEOUT)
         except ToolFailed as error:
-            hint = "A key with a passphrase is signed with through ssh-agent."
+            hint = "Add a key with a passphrase to ssh-agent first."
             raise BadInput(f"--sign: {error.message}", hint=hint) from error
         return (folder / layout.SIGNATURE).read_bytes()
 
 
 def signer(manifest: Path, allowed: Path, processes: Processes) -> str:
-    """Who signed a manifest, in the words of the file of allowed signers.
+    """Return the name of the signer as the file of allowed signers has it.
 
     Raises:
-        BadInput: there is no such file.
-        CheckFailed: nobody of them did, or what was signed is another manifest.
+        BadInput: the file of allowed signers does not exist.
+        CheckFailed: an unknown signer, or the signature of another manifest.
     """
     if not allowed.is_file():
-        raise BadInput(f"--allowed-signers {allowed}: there is no such file")
+        raise BadInput(f"--allowed-signers: {allowed} does not exist", hint="Give a file of ssh-keygen -Y.")
     signature = manifest.with_name(layout.SIGNATURE)
     tool = _tool()
     try:
-        found = processes.run(
+        principals = processes.run(
             (tool, "-Y", "find-principals", "-s", str(signature), "-f", str(allowed)),
             tried="looking for the signer",
             timeout=_TIMEOUT,
         )
-        names = found.stdout.decode("utf-8", "replace").split()
+        names = principals.stdout.decode("utf-8", "replace").split()
         if not names:
-            raise CheckFailed("the key is none of the allowed signers'")
-        # the tool reads what was signed from stdin
+            raise CheckFailed("the signing key is not in --allowed-signers", hint=_ASK)
+        # the tool reads the signed data from stdin
         argv = (
             "/bin/sh",
             "-c",
@@ -84,5 +83,5 @@ def signer(manifest: Path, allowed: Path, processes: Processes) -> str:
         processes.run(argv, tried="checking the signature", timeout=_TIMEOUT)
     except ToolFailed as error:
         reason = re.sub(r"\s+", " ", error.stderr_tail or error.stdout or error.status)
-        raise CheckFailed(f"the signature does not hold: {reason}") from error
+        raise CheckFailed(f"the signature is invalid: {reason}", hint=_ASK) from error
     return names[0]

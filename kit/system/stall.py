@@ -20,7 +20,7 @@ _INTERVAL = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class TimeLimits:
     """Time limits of processes, in seconds.
 
     Attributes:
@@ -42,24 +42,24 @@ class Watch:
         cpu_seconds: returns the CPU time that they have used.
     """
 
-    def __init__(self, patience: Patience, folder: Path | None, cpu_seconds: Callable[[], float]) -> None:
-        self._patience, self._folder, self._cpu_seconds = patience, folder, cpu_seconds
+    def __init__(self, limits: TimeLimits, folder: Path | None, cpu_seconds: Callable[[], float]) -> None:
+        self._limits, self._folder, self._cpu_seconds = limits, folder, cpu_seconds
         self._start = self._grown = self._active = time.monotonic()
         self._written, self._used = -1, 0.0
 
     @property
     def until_next(self) -> float:
         """Seconds until the next check is due."""
-        patience = self._patience
-        left = self._start + patience.total - time.monotonic()
-        return max(0.0, min(_INTERVAL, patience.idle / 4, patience.busy / 4, left))
+        limits = self._limits
+        left = self._start + limits.total - time.monotonic()
+        return max(0.0, min(_INTERVAL, limits.idle / 4, limits.busy / 4, left))
 
     def problem(self) -> str:
         """Return why the processes have to be stopped; empty while they may continue."""
-        patience, now = self._patience, time.monotonic()
-        if now - self._start >= patience.total:
-            return f"stopped after {patience.total:g} s"
-        if min(patience.idle, patience.busy) == inf:
+        limits, now = self._limits, time.monotonic()
+        if now - self._start >= limits.total:
+            return f"stopped after {limits.total:g} s"
+        if min(limits.idle, limits.busy) == inf:
             return ""
         written = _bytes_in(self._folder) if self._folder else 0
         if written != self._written:
@@ -68,10 +68,10 @@ class Watch:
         used = self._cpu_seconds()
         if used - self._used > _IDLE_SHARE * (now - self._active):
             self._used, self._active = used, now
-        if now - self._active >= patience.idle:
-            return f"no progress for {patience.idle:g} s"
-        if now - self._grown >= patience.busy:
-            return f"busy without a result for {patience.busy:.0f} s"
+        if now - self._active >= limits.idle:
+            return f"no progress for {limits.idle:g} s"
+        if now - self._grown >= limits.busy:
+            return f"busy without a result for {limits.busy:.0f} s"
         return ""
 
 

@@ -1,4 +1,4 @@
-"""JSON documents against the JSON Schemas (draft 2020-12) in ``kit/system/schemas/``."""
+"""Validate documents with the JSON Schemas (draft 2020-12) in ``kit/system/schemas/``."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ _SCHEMAS = Path(__file__).parent / "schemas"
 
 
 def problems(name: str, value: object) -> list[str]:
-    """What in a document is not as its schema says, one line each, in order of place; empty if nothing is.
+    """Return the errors of a document, one line each, sorted by JSON path.
 
     Args:
-        name: of the schema, ``sidecar`` or ``registry``.
-        value: as it would be written: what JSON has no words for is an error of the caller.
+        name: the schema, e.g. ``sidecar``.
 
     Raises:
-        ValueError: it holds NaN or an infinity.
+        ValueError: NaN or an infinity.
     """
     from jsonschema import Draft202012Validator
 
     validator = Draft202012Validator(read_json(_SCHEMAS / f"{name}.json"))
-    found = sorted(validator.iter_errors(json.loads(json_bytes(value))), key=lambda error: error.json_path)
-    return [f"{error.json_path}: {error.message}" for error in found]
+    errors = validator.iter_errors(json.loads(json_bytes(value)))
+    return [f"{error.json_path}: {error.message}" for error in sorted(errors, key=lambda error: error.json_path)]

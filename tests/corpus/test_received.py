@@ -57,17 +57,17 @@ def test_what_was_packed_comes_out_with_its_hashes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("member", "told"),
     [
-        (info("../evil"), "leads out of the folder"),
-        (info("run/../../evil"), "leads out of the folder"),
-        (info("run/.."), "leads out of the folder"),
-        (info("/evil"), "absolute name"),
-        (info("//evil"), "absolute name"),
-        (info("run/./a"), "other characters"),
-        (info("run//a"), "other characters"),
-        (info("run/.bashrc"), "other characters"),
-        (info("run\\..\\evil"), "other characters"),
-        (info("run/\x1b[2Jevil"), "other characters"),
-        (info("run/ümlaut"), "other characters"),
+        (info("../evil"), "outside the folder"),
+        (info("run/../../evil"), "outside the folder"),
+        (info("run/.."), "outside the folder"),
+        (info("/evil"), "absolute path"),
+        (info("//evil"), "absolute path"),
+        (info("run/./a"), "characters other than"),
+        (info("run//a"), "characters other than"),
+        (info("run/.bashrc"), "characters other than"),
+        (info("run\\..\\evil"), "characters other than"),
+        (info("run/\x1b[2Jevil"), "characters other than"),
+        (info("run/ümlaut"), "characters other than"),
         (info("run/" + "x" * 251), "too long"),
         (info("/".join(["x" * 200] * 6)), "too long"),
         (info("run/link", tarfile.SYMTYPE, "/etc/passwd"), "is a link"),
@@ -77,8 +77,8 @@ def test_what_was_packed_comes_out_with_its_hashes(tmp_path: Path) -> None:
         (info("run/null", tarfile.CHRTYPE), "a device or a pipe"),
         (info("run/disk", tarfile.BLKTYPE), "a device or a pipe"),
         (info("run/pipe", tarfile.FIFOTYPE), "a device or a pipe"),
-        (info("run/a"), "there twice"),
-        (info("run/A"), "there twice"),
+        (info("run/a"), "occurs twice"),
+        (info("run/A"), "occurs twice"),
         (info("run/a/b"), "both a file and a folder"),
         (info("run"), "both a file and a folder"),
     ],
@@ -114,7 +114,7 @@ def test_a_link_first_and_a_file_through_it_second(tmp_path: Path) -> None:
     ("limits", "told"),
     [
         (Limits(size=500_000), "unpacks to more than 500000 bytes"),
-        (Limits(free=100_000), "which no bundle does"),
+        (Limits(free=100_000), "unpacks to more than"),
         (Limits(members=1), "more than 1 members"),
     ],
 )
@@ -131,7 +131,7 @@ def test_a_truncated_archive_is_refused_wherever_it_ends(tmp_path: Path) -> None
     whole = tar_of(tmp_path / "a.tar.gz", (info("run/a"), noise), (info("run/b"), noise)).read_bytes()
     for number, end in enumerate([0, 1, 9, 50, len(whole) // 2, len(whole) - 9, len(whole) - 1]):
         (tmp_path / "cut.tar.gz").write_bytes(whole[:end])
-        with pytest.raises(CheckFailed, match="no whole tar"):
+        with pytest.raises(CheckFailed, match=r"cut\.tar\.gz"):
             unpack_tar_gz(tmp_path / "cut.tar.gz", tmp_path / str(number))
 
 

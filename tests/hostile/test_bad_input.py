@@ -388,7 +388,7 @@ def test_steps_without_a_run(tmp_path: Path, kit_here: Kit) -> None:
     check_said(kit_here("train", cwd=tmp_path), exits.BAD_INPUT, "no run under runs/")
     check_said(kit_here("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "there is no run folder")
     (tmp_path / "new").mkdir()
-    check_said(kit_here("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "prereqs.json is not there")
+    check_said(kit_here("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "prereqs.json")
 
 
 def test_a_run_folder_in_use(run_copy: Path, kit: Kit) -> None:
@@ -397,7 +397,7 @@ def test_a_run_folder_in_use(run_copy: Path, kit: Kit) -> None:
     with (run_copy / ".lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         done = kit("verdict", "--out-dir", str(run_copy), cwd=run_copy.parent)
-    check_said(done, exits.BAD_INPUT, "another run is working")
+    check_said(done, exits.BAD_INPUT, "another process")
     assert layout.verdicts_in(run_copy) != []
 
 

@@ -132,7 +132,7 @@ PARENT = """
 import subprocess, sys, threading, time
 from pathlib import Path
 from kit.system.proc import Command, Processes
-from kit.system.stall import Patience
+from kit.system.stall import TimeLimits
 processes = Processes()
 def stream():
     with processes.stream([sys.argv[1], "5001"], tried="x") as (stdout, _):
@@ -142,7 +142,7 @@ ways = [
     lambda: processes.run(["/bin/sh", "-c", sys.argv[1] + " 5002 & wait"], tried="x", timeout=60),
     lambda: processes.run_together(
         [Command(argv=[sys.argv[1], "5003"], feeds=True), Command(argv=[sys.argv[1], "5004"])], tried="x", cwd=Path(),
-        limit=Patience(idle=60, busy=60)),
+        limit=TimeLimits(idle=60, busy=60)),
 ]
 for way in ways:
     threading.Thread(target=way, daemon=True).start()

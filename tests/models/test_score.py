@@ -21,7 +21,7 @@ from kit.models import export, runtime
 from kit.models.model_file import open_model
 from kit.system.fsio import scratch_folder
 from kit.system.proc import Processes
-from kit.system.stall import Patience
+from kit.system.stall import TimeLimits
 from kit.training.model import Network
 from kit.training.standardiser import fit_standardiser
 from kit.verdict.metrics import pooled
@@ -221,7 +221,7 @@ def test_a_pair_has_the_features_of_the_cell(tmp_path: Path, make_clip: MakeClip
     scorer, processes = FilterScorer(ffmpeg=tools.ffmpeg), Processes()
     work = Work(file=cell.source.file, settings=cell.settings, teacher=cell.teacher, keep="kept.mkv")
     with scratch_folder() as scratch:
-        base.run(scorer, work, tools.ffmpeg, processes=processes, scratch=scratch, tried="a cell", limit=Patience())
+        base.run(scorer, work, tools.ffmpeg, processes=processes, scratch=scratch, tried="a cell", limit=TimeLimits())
         expected = scorer.scores(scratch, "")
         distorted = inspect(scratch / "kept.mkv", "kept", assumed=None, tools=tools)
         found = pair.extract(scorer, cell.source.file, distorted, processes=processes, threads=1)

@@ -1,4 +1,4 @@
-"""Looking at files."""
+"""Find files."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from pathlib import Path
 
 
 def below(folder: Path, pattern: str) -> list[Path]:
-    """Files below a folder that another process is working in; ``rglob`` fails where a folder goes away meanwhile."""
+    """Return files below a folder while another process works there; ``rglob`` fails if a folder disappears."""
     return [Path(place, name) for place, _, files in os.walk(folder) for name in fnmatch.filter(files, pattern)]

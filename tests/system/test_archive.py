@@ -1,4 +1,4 @@
-"""An archive's bytes depend on its members only."""
+"""Reproducible archives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONTENT = {"run/b.json": b"{}\n", "run/a/deep.parquet": bytes(range(256)) * 40, 
 
 
 def from_disk(folder: Path, order: list[str], *, mtime: float, mode: int) -> list[Member]:
-    """The same content as files, written in some order with some times and permissions."""
+    """Write the same content to files in a given order, with given times and permissions."""
     for name in order:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,15 +56,15 @@ def test_members_are_owned_by_nobody_and_keep_their_order(tmp_path: Path) -> Non
     members = [Member(name=name, data=b"x", mode=0o755 if name.endswith("sh") else 0o644) for name in names]
     write_tar_gz(tmp_path / "a.tar.gz", members, mtime=1234)
     with tarfile.open(tmp_path / "a.tar.gz") as tar:
-        found = tar.getmembers()
-    assert [info.name for info in found] == names
-    assert [info.mode for info in found] == [0o644, 0o644, 0o755]
-    assert {(info.uid, info.gid, info.uname, info.gname, info.mtime, info.isreg()) for info in found} == {
+        infos = tar.getmembers()
+    assert [info.name for info in infos] == names
+    assert [info.mode for info in infos] == [0o644, 0o644, 0o755]
+    assert {(info.uid, info.gid, info.uname, info.gname, info.mtime, info.isreg()) for info in infos} == {
         (0, 0, "", "", 1234, True)
     }
 
 
-def test_the_gzip_header_holds_no_name(tmp_path: Path) -> None:
+def test_the_gzip_header_has_no_name(tmp_path: Path) -> None:
     write_tar_gz(tmp_path / "my-secret-name.tar.gz", [], mtime=1)
     data = (tmp_path / "my-secret-name.tar.gz").read_bytes()
     assert b"secret" not in data
@@ -85,6 +85,6 @@ def test_a_name_may_be_long_and_foreign(tmp_path: Path) -> None:
     assert [name for name, *_ in read_hashes(tmp_path / "a")] == names
 
 
-def test_a_member_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_member_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_tar_gz(tmp_path / "a", [Member(name="x", data=tmp_path / "no")], mtime=0)

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, read strictly, and a folder is locked for others."""
+"""Atomic writes, strict JSON, temporary files and locks."""
 
 from __future__ import annotations
 
@@ -35,14 +35,12 @@ def names(folder: Path) -> list[str]:
 
 
 class Interrupted(BaseException):
-    """Stands for whatever ends a write half-way."""
+    """Any interruption of a write."""
 
 
 @pytest.mark.parametrize("kind", [OSError, ValueError, KeyboardInterrupt, Interrupted])
 @pytest.mark.parametrize("before", [None, b"old"])
-def test_a_write_that_fails_leaves_what_was_there(
-    tmp_path: Path, kind: type[BaseException], before: bytes | None
-) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, kind: type[BaseException], before: bytes | None) -> None:
     target = tmp_path / "a.bin"
     if before is not None:
         target.write_bytes(before)
@@ -63,13 +61,13 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     write_bytes(target, b"a long first content")
     with target.open("rb") as earlier:
         write_bytes(target, b"short")
-        # who has the old one open still reads all of it
+        # an open reader still reads the old content
         assert earlier.read() == b"a long first content"
     assert target.read_bytes() == b"short"
     assert names(tmp_path) == ["a.bin"]
 
 
-def test_until_it_is_finished_the_old_one_is_there(tmp_path: Path) -> None:
+def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
     target = tmp_path / "a.parquet"
     write_bytes(target, b"old")
     with atomic_path(target) as temporary:
@@ -79,7 +77,7 @@ def test_until_it_is_finished_the_old_one_is_there(tmp_path: Path) -> None:
     assert target.read_bytes() == b"new"
 
 
-def test_folders_are_made(tmp_path: Path) -> None:
+def test_missing_folders_are_created(tmp_path: Path) -> None:
     write_bytes(tmp_path / "a" / "b" / "c", b"x")
     assert (tmp_path / "a" / "b" / "c").read_bytes() == b"x"
 
@@ -92,7 +90,7 @@ def test_a_target_that_is_a_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_the_permissions_are_those_the_user_wants(tmp_path: Path, umask: int, mode: int) -> None:
+def test_permissions_follow_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
     before = os.umask(umask)
     try:
         write_bytes(tmp_path / "a", b"")
@@ -116,7 +114,7 @@ def test_json_without_infinities(tmp_path: Path, bad: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "expected"),
     [
         (b"", "is not valid JSON"),
         (b"{", "is not valid JSON"),
@@ -133,19 +131,19 @@ def test_json_without_infinities(tmp_path: Path, bad: float) -> None:
         pytest.param(b"9" * 5000, "is not valid JSON", id="5000-digits"),
     ],
 )
-def test_json_is_read_strictly(tmp_path: Path, data: bytes, told: str) -> None:
+def test_json_is_read_strictly(tmp_path: Path, data: bytes, expected: str) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(data)
     with pytest.raises(BadInput) as error:
         read_json(path)
-    assert told in error.value.message
+    assert expected in error.value.message
     assert str(path) in error.value.message
 
 
-@pytest.mark.parametrize(("left_by", "hint"), [("corpus", "Run `corpus` first."), ("", "")])
-def test_a_missing_file_says_what_leaves_it(tmp_path: Path, left_by: str, hint: str) -> None:
-    with pytest.raises(Missing, match="is not there") as error:
-        read_json(tmp_path / "a.json", left_by=left_by)
+@pytest.mark.parametrize(("written_by", "hint"), [("corpus", "Run `corpus` first."), ("", "")])
+def test_the_hint_names_the_command_that_writes_a_file(tmp_path: Path, written_by: str, hint: str) -> None:
+    with pytest.raises(Missing, match=r"a\.json") as error:
+        read_json(tmp_path / "a.json", written_by=written_by)
     assert error.value.hint == hint
 
 
@@ -177,7 +175,7 @@ with atomic_path(Path(sys.argv[1])) as temporary:
 """
 
 
-def test_what_a_killed_writer_left_is_a_temporary(tmp_path: Path) -> None:
+def test_a_killed_writer_leaves_a_temporary_file(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a")], cwd=KIT_ROOT, check=False)
     assert len(names(tmp_path)) == 1
     assert remove_temporaries(tmp_path) == 1
@@ -218,16 +216,16 @@ def test_a_second_process_is_refused_until_the_first_is_done(tmp_path: Path) -> 
     folder = tmp_path / "run"
     with locked(folder):
         answer = other(folder).communicate()[0]
-        assert answer.startswith(f"refused another run is working in {folder}")
-        assert "Wait for it, or give another folder." in answer  # of whatever option: --out, --out-dir, --registry
+        assert answer.startswith("refused")
+        assert str(folder) in answer
     assert other(folder).communicate("\n")[0] == "mine\n"
 
 
-def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
+def test_a_killed_process_releases_the_lock(tmp_path: Path) -> None:
     with other(tmp_path) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "mine\n"
-        with pytest.raises(BadInput, match="another run"), locked(tmp_path):
+        with pytest.raises(BadInput, match="another process"), locked(tmp_path):
             pass
         process.kill()
         process.wait()
@@ -253,7 +251,7 @@ def test_json_numbers_keep_their_digits(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.json").read_text()) == values
 
 
-def test_folders_that_go_away_while_they_are_looked_at_are_passed_over(tmp_path: Path) -> None:
+def test_folders_may_disappear_during_the_search(tmp_path: Path) -> None:
     kept = tmp_path / "a" / f"{TEMPORARY_PREFIX}kept"
     kept.mkdir(parents=True)
     over = threading.Event()

@@ -1,4 +1,4 @@
-"""Many at once: the limit is kept, results stay in order, an error stops what runs."""
+"""Parallel actions: limit, order of results, errors."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def test_results_come_in_the_order_of_the_items() -> None:
         time.sleep(0.05 * (3 - item % 4))
         return item * item
 
-    seen: list[int] = []
-    found = run_many(action, range(5), workers=3, stop=nothing, done=lambda item, _: seen.append(item))
-    assert found == [0, 1, 4, 9, 16]
-    assert sorted(seen) == [0, 1, 2, 3, 4]
+    finished: list[int] = []
+    results = run_many(action, range(5), workers=3, stop=nothing, done=lambda item, _: finished.append(item))
+    assert results == [0, 1, 4, 9, 16]
+    assert sorted(finished) == [0, 1, 2, 3, 4]
 
 
 def test_the_limit_is_kept_and_used() -> None:

@@ -1,4 +1,4 @@
-"""What the redactor hides."""
+"""Redaction of user names, host names and paths."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ HIDE = Redactor(
         ("/data/ref-2/a.yuv", "<path>/a.yuv"),
         ("/data/ref2", "<path>/ref2"),
         ("/data/ref.bak/a.yuv", "<path>/a.yuv"),
-        # nor is one that ends alike
+        # nor is one that only ends with them
         ("/home/bob/ref/a.yuv", "<path>/a.yuv"),
         ("/srv/data/ref/a.yuv", "<path>/a.yuv"),
         # every other absolute path keeps its last name only
@@ -53,7 +53,7 @@ HIDE = Redactor(
         ("/opt/x/y/", "<path>/"),
         ("\n/opt/x/y\n", "\n<path>/y\n"),
         ("/opt/été/ü.yuv", "<path>/ü.yuv"),
-        # an address is no path
+        # a URL is not a path
         ("https://example.org/a/b", "="),
         # names of user and host, whole words only
         ("jane@attic: janet, Jane, jane's attic.example", "<user>@<host>: janet, Jane, <user>'s <host>"),
@@ -80,12 +80,12 @@ def test_texts(text: str, expected: str) -> None:
         ("--epochs", "--epochs"),
     ],
 )
-def test_a_path_may_hold_spaces(text: str, expected: str) -> None:
+def test_a_path_may_contain_spaces(text: str, expected: str) -> None:
     assert HIDE.path(text) == expected
 
 
 @pytest.mark.parametrize("text", ["/data/ref/a", "/opt/x/y z", "jane at /home/jane/x on attic", "/data/ref2/b"])
-def test_what_is_hidden_stays_as_it_is(text: str) -> None:
+def test_redaction_is_idempotent(text: str) -> None:
     assert HIDE(HIDE(text)) == HIDE(text)
 
 
@@ -95,17 +95,17 @@ def test_the_order_of_the_folders_changes_nothing() -> None:
     assert turned(text) == HIDE(text) == "<out>/a <ref>/b"
 
 
-def test_characters_of_patterns_are_only_characters() -> None:
+def test_pattern_characters_are_literal() -> None:
     hide = Redactor(folders={Path("/a+b/c[1]"): "<ref>"}, words={"x.y": "<user>", "j(e": "<host>"})
     assert hide("/a+b/c[1]/d x.y xzy j(e aab/c1/d") == "<ref>/d <user> xzy <host> aab/c1/d"
 
 
-def test_without_facts_paths_are_hidden_all_the_same() -> None:
+def test_paths_are_hidden_without_known_folders() -> None:
     assert Redactor()("at /home/jane/a.py") == "at <path>/a.py"
 
 
-def test_an_option_given_several_times_is_told_path_by_path(tmp_path: Path) -> None:
+def test_each_path_of_a_repeated_option_is_redacted(tmp_path: Path) -> None:
     session = replace(run_in(tmp_path)[1], redact=HIDE)
     args = {"inputs": ("npd=/srv/Jane Doe/a b.parquet", "own=/srv/c/d.parquet"), "out": "/srv/Jane Doe/all.parquet"}
-    told = of_command(session, args=args, inputs={}, outputs=[])["args"]
-    assert told == {"inputs": "npd=<path>/a b.parquet own=<path>/d.parquet", "out": "<path>/all.parquet"}
+    recorded = of_command(session, args=args, inputs={}, outputs=[])["args"]
+    assert recorded == {"inputs": "npd=<path>/a b.parquet own=<path>/d.parquet", "out": "<path>/all.parquet"}

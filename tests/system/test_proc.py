@@ -1,4 +1,4 @@
-"""Real processes: what they leave, what goes wrong with them, and that none outlives its end."""
+"""Real processes: output, failures, time limits, and that none survives."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def processes() -> Processes:
 def wait_for(test: Callable[[], bool], seconds: float = 10.0) -> None:
     end = time.monotonic() + seconds
     while not test():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "timeout"
         time.sleep(0.01)
 
 
@@ -59,7 +59,7 @@ def test_standard_input_is_empty(processes: Processes) -> None:
     assert processes.run(["cat"], tried="x", timeout=10).stdout == b""
 
 
-def test_stderr_that_is_no_text_is_read_all_the_same(processes: Processes) -> None:
+def test_stderr_may_be_invalid_utf8(processes: Processes) -> None:
     assert processes.run(shell("printf '\\377x' >&2"), tried="x", timeout=10).stderr == "\ufffdx"
 
 
@@ -70,19 +70,20 @@ def test_a_lot_on_both_pipes(processes: Processes) -> None:
 
 
 @pytest.mark.parametrize("status", [1, 2, 70, 255])
-def test_a_failure_says_everything(processes: Processes, status: int) -> None:
+def test_a_failure_has_purpose_status_stderr_and_hint(processes: Processes, status: int) -> None:
     argv = shell(f"echo one >&2; echo; echo 'two words' >&2; exit {status}")
     with pytest.raises(ToolFailed) as error:
         processes.run(argv, tried="encoding Highway", timeout=10, hint="Try again.")
-    found = error.value
-    assert (found.tried, found.returncode, found.stderr_tail, found.hint) == (
+    failure = error.value
+    assert (failure.tried, failure.returncode, failure.stderr_tail, failure.hint) == (
         "encoding Highway",
         status,
         "one\ntwo words",
         "Try again.",
     )
-    assert found.message.startswith(f"encoding Highway: exit status {status}\n  command: /bin/sh -c 'echo one")
-    assert found.exit_code == 2
+    assert failure.command.startswith("/bin/sh -c 'echo one")
+    assert f"exit status {status}" in failure.message
+    assert failure.exit_code == 2
 
 
 def test_a_process_that_kills_itself_is_a_failure(processes: Processes) -> None:
@@ -92,18 +93,19 @@ def test_a_process_that_kills_itself_is_a_failure(processes: Processes) -> None:
 
 
 @pytest.mark.parametrize("name", ["no-such-program-here", "/", "{folder}/plain"])
-def test_what_cannot_be_started(processes: Processes, tmp_path: Path, name: str) -> None:
+def test_a_program_that_cannot_be_started(processes: Processes, tmp_path: Path, name: str) -> None:
     (tmp_path / "plain").write_text("not executable")
     with pytest.raises(ToolFailed) as error:
         processes.run([name.format(folder=tmp_path), "-x"], tried="asking", timeout=10, hint="Install it.")
     assert error.value.returncode is None
-    assert error.value.message.startswith("asking: could not be started\n  command: ")
+    assert error.value.tried == "asking"
     assert error.value.hint == "Install it."
 
 
-def test_a_working_folder_that_is_not_there(processes: Processes, tmp_path: Path) -> None:
-    with pytest.raises(ToolFailed, match="could not be started"):
+def test_a_missing_working_folder(processes: Processes, tmp_path: Path) -> None:
+    with pytest.raises(ToolFailed) as error:
         processes.run(["true"], tried="x", timeout=10, cwd=tmp_path / "no")
+    assert error.value.returncode is None
 
 
 def test_the_excerpt_keeps_both_ends() -> None:
@@ -115,7 +117,7 @@ def test_the_excerpt_keeps_both_ends() -> None:
     assert excerpt("  a  \r\n b ") == "  a\n b"
 
 
-def test_a_failure_holds_the_excerpt_only(processes: Processes) -> None:
+def test_a_failure_has_an_excerpt_of_stderr(processes: Processes) -> None:
     program = "import sys\nfor n in range(5000): print('line', n, file=sys.stderr)\nsys.exit(1)"
     with pytest.raises(ToolFailed) as error:
         processes.run(python(program), tried="x", timeout=20)
@@ -129,7 +131,7 @@ def test_a_time_limit(processes: Processes) -> None:
     with pytest.raises(ToolFailed) as error:
         processes.run(shell("echo begun >&2; exec sleep 60"), tried="x", timeout=0.3, hint="Or wait.")
     assert time.monotonic() - start < 2
-    assert error.value.hint == "It was stopped after 0 seconds. Or wait."
+    assert error.value.hint.endswith("Or wait.")
     assert error.value.stderr_tail == "begun"
     assert error.value.returncode == -signal.SIGTERM
 
@@ -165,7 +167,7 @@ def in_thread(action: Callable[[], object]) -> tuple[threading.Thread, list[Base
     def body() -> None:
         try:
             action()
-        except BaseException as error:  # noqa: BLE001 - looked at by the test
+        except BaseException as error:  # noqa: BLE001 - the test checks it
             errors.append(error)
 
     thread = threading.Thread(target=body)
@@ -173,7 +175,7 @@ def in_thread(action: Callable[[], object]) -> tuple[threading.Thread, list[Base
     return thread, errors
 
 
-def test_stop_ends_what_runs_at_once(processes: Processes, tmp_path: Path) -> None:
+def test_stop_ends_running_processes_at_once(processes: Processes, tmp_path: Path) -> None:
     def sleeper(name: str) -> Callable[[], Completed]:
         argv = shell(
             f"echo $$ > '{tmp_path}/{name}.new'; mv '{tmp_path}/{name}.new' '{tmp_path}/{name}'; exec sleep 60"
@@ -231,7 +233,7 @@ def test_a_lot_of_stderr_does_not_block_a_stream(processes: Processes) -> None:
     assert len(lines) == 3000
 
 
-def test_a_stream_that_ends_badly(processes: Processes) -> None:
+def test_a_stream_of_a_process_that_fails(processes: Processes) -> None:
     with (
         pytest.raises(ToolFailed) as error,
         processes.stream(shell("echo a; echo 'no space' >&2; exit 5"), tried="reading", hint="h") as (stdout, _),
@@ -261,8 +263,9 @@ def test_a_stream_whose_reader_fails_is_ended(processes: Processes) -> None:
 
 
 def test_a_stream_that_cannot_be_started(processes: Processes) -> None:
-    with pytest.raises(ToolFailed, match="could not be started"), processes.stream(["no-such-program"], tried="x"):
+    with pytest.raises(ToolFailed) as error, processes.stream(["no-such-program"], tried="x"):
         pass
+    assert error.value.returncode is None
 
 
 # --------------------------------------------------------------------------------------------- redaction
@@ -272,7 +275,7 @@ def hide(text: str) -> str:
     return text.replace("secret", "<s>")
 
 
-def test_what_is_told_is_redacted() -> None:
+def test_errors_and_output_are_redacted() -> None:
     processes = Processes(hide)
     assert processes.describe(["cat", "/secret/a b"]) == "cat '/<s>/a b'"
     with pytest.raises(ToolFailed) as error:

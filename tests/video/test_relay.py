@@ -20,7 +20,7 @@ from kit.options.session import open_session
 from kit.platforms.detect import classify, probe_host
 from kit.prereqs.examine import Examined, _check_encoders
 from kit.system.proc import Command, Processes
-from kit.system.stall import Patience
+from kit.system.stall import TimeLimits
 from kit.system.ui import Ui
 from kit.video import ffmpeg as ffmpeg_module
 from kit.video.ffmpeg import Ffmpeg, locate
@@ -133,7 +133,10 @@ def test_a_failed_reader_is_the_cause_not_its_writer(tmp_path: Path) -> None:
     reader = [sys.executable, "-c", "import sys; sys.stdin.read(10); sys.exit('out of memory')"]
     with pytest.raises(ToolFailed, match="out of memory") as error:
         Processes().run_together(
-            [Command(argv=writer, feeds=True), Command(argv=reader)], tried="x", limit=Patience(total=20), cwd=tmp_path
+            [Command(argv=writer, feeds=True), Command(argv=reader)],
+            tried="x",
+            limit=TimeLimits(total=20),
+            cwd=tmp_path,
         )
     assert error.value.returncode == 1
 
@@ -142,7 +145,7 @@ def test_both_are_ended_when_the_time_is_up() -> None:
     processes = Processes()
     with pytest.raises(ToolFailed) as error:
         processes.run_together(
-            [Command(argv=["sleep", "60"], feeds=True), Command(argv=["cat"])], tried="x", limit=Patience(total=0.5)
+            [Command(argv=["sleep", "60"], feeds=True), Command(argv=["cat"])], tried="x", limit=TimeLimits(total=0.5)
         )
     assert error.value.status == "stopped after 0.5 s"
     assert processes._live == set()

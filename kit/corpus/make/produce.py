@@ -19,7 +19,7 @@ from kit.corpus.store.shard import FailedCell, cell_path
 from kit.options.run_table import STALL_TIMEOUT
 from kit.system.fsio import NO_ROOM, TEMPORARY_PREFIX, free_bytes
 from kit.system.proc import Processes, excerpt
-from kit.system.stall import Patience
+from kit.system.stall import TimeLimits
 from kit.video.ffmpeg import Ffmpeg, first_error, remedy
 from kit.video.scorers import base, log
 from kit.video.scorers.base import CellScorer, Work
@@ -154,7 +154,7 @@ def _make(cell: Cell, work: Work, bench: Bench) -> cellfile.CellRows:
             processes=bench.processes,
             scratch=scratch,
             tried=f"encoding and scoring {cell.id}",
-            limit=Patience(idle=bench.stall_timeout, busy=bench.stall_timeout + first_frame),
+            limit=TimeLimits(idle=bench.stall_timeout, busy=bench.stall_timeout + first_frame),
         )
         seconds = time.monotonic() - clock
         if "has not been used for any stream" in stderr:

@@ -99,7 +99,7 @@ def read(folder: Path) -> Plan:
         BadInput: it is not a plan of this schema version.
     """
     path = folder / PLAN
-    value: Any = read_json(path, left_by="corpus")
+    value: Any = read_json(path, written_by="corpus")
     try:
         if value["schema_version"] != contract.SCHEMA_VERSION:
             raise BadInput(f"{path}: schema version {value['schema_version']}, expected {contract.SCHEMA_VERSION}")

@@ -161,7 +161,7 @@ def observations(shard: Shard, entry: CellEntry) -> list[Mapping[str, Any]]:
         Missing, BadInput: it is not there or something else.
     """
     path = observed_path(shard.folder, entry.path)
-    value: Any = read_json(path, left_by="corpus")
+    value: Any = read_json(path, written_by="corpus")
     try:
         return [{**observation} for observation in value["observations"]]
     except (KeyError, TypeError) as error:
@@ -219,7 +219,7 @@ def read_manifest(folder: Path) -> Shard:
         BadInput: not a manifest of this schema version, or its corpus hash does not fit its cells.
     """
     path = folder / MANIFEST
-    value: Any = read_json(path, left_by="corpus")
+    value: Any = read_json(path, written_by="corpus")
     try:
         if value["schema_version"] != contract.SCHEMA_VERSION:
             raise BadInput(f"{path}: schema version {value['schema_version']}, expected {contract.SCHEMA_VERSION}")

@@ -74,7 +74,7 @@ def read_pack(folder: Path) -> Pack:
         BadInput: it is not of this form, or names a file outside the folder.
     """
     path = folder / PACK
-    value: Any = read_json(path, left_by="dataset pack")
+    value: Any = read_json(path, written_by="dataset pack")
     try:
         if value["schema_version"] != contract.SCHEMA_VERSION:
             raise BadInput(f"{path}: schema version {value['schema_version']!r}, expected {contract.SCHEMA_VERSION}")

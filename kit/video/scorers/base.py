@@ -9,7 +9,7 @@ from typing import Protocol
 
 from kit.core.values import NO_DEVICE, Device, EncodeSettings, SourceFile, Teacher
 from kit.system.proc import Command, Processes
-from kit.system.stall import Patience
+from kit.system.stall import TimeLimits
 from kit.video.ffmpeg import DECODED_STATS, ENCODED_STATS, STREAM_HASH, Ffmpeg, stats_column, with_one_thread
 from kit.video.relay import PACKETS, packet_sizes
 from kit.video.scorers import log, teachers
@@ -106,7 +106,7 @@ def run(
     processes: Processes,
     scratch: Path,
     tried: str,
-    limit: Patience,
+    limit: TimeLimits,
 ) -> str:
     """Run the processes of one encode; returns their stderr.
 

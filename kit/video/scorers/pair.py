@@ -9,7 +9,7 @@ from kit.core.values import Geometry, SourceFile, Teacher
 from kit.options.run_table import STALL_TIMEOUT
 from kit.system.fsio import scratch_folder
 from kit.system.proc import Processes
-from kit.system.stall import Patience
+from kit.system.stall import TimeLimits
 from kit.video.ffmpeg import DECODED_STATS, stats_column
 from kit.video.scorers import log, teachers
 from kit.video.scorers.base import CellScorer
@@ -70,7 +70,7 @@ def extract(
         stderr = processes.run_together(
             scorer.pair_commands(reference, distorted, teacher, scorer_threads=threads),
             tried=f"scoring {distorted.path.name} against {reference.path.name}",
-            limit=Patience(idle=STALL_TIMEOUT),
+            limit=TimeLimits(idle=STALL_TIMEOUT),
             cwd=scratch,
         )
         scores = scorer.scores(scratch, stderr)
