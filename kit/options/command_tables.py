@@ -167,7 +167,7 @@ FEATURES = Table(
         Option(
             name="assume_dims",
             kind=values.matching(r"[1-9]\d{0,5}x[1-9]\d{0,5}", "WxH", metavar="WxH", hint="For example 1920x1080."),
-            help="Size of .yuv files without a known format (8 bits, 4:2:0, 25 fps).",
+            help="Size of .yuv files without known format: 8-bit 4:2:0, 25 fps.",
         ),
         Option(
             name="cache",

@@ -41,9 +41,7 @@ RUN = Table(
         ),
         Option(
             name="encoders",
-            kind=values.some_of(
-                contract.ENCODER_VOCAB, metavar="A,B", hint="Leave it out for the platform's encoders."
-            ),
+            kind=values.some_of(contract.ENCODER_VOCAB, hint="Leave it out for the platform's encoders."),
             help="Encoders to use; each of them must work.",
             default_words="those of the platform",
             steps=_MAKING,
@@ -81,7 +79,7 @@ RUN = Table(
             name="vmaf_bin",
             kind=values.path("PATH", absolute=True),
             help="The vmaf tool that scores.",
-            default_words="binaries/<platform>/vmaf, else ffmpeg's filter",
+            default_words="binaries/PLATFORM/vmaf, else ffmpeg's filter",
             env="LIBVMAF_BIN",
             steps=_MAKING,
         ),
@@ -154,14 +152,14 @@ RUN = Table(
         Option(
             name="folds",
             kind=values.FOLDS,
-            help="Hold out each content group, or K sets of groups.",
+            help="loso holds out each content group, kfold:K K sets of groups.",
             default=contract.DEFAULT_FOLDS,
             steps=("train",),
         ),
         Option(
             name="holdout",
-            kind=values.some_of(contract.HOLDOUTS, metavar=f"[{','.join(contract.HOLDOUTS)}]"),
-            help="Also hold out each encoder or box, as evidence.",
+            kind=values.some_of(contract.HOLDOUTS),
+            help="Also hold out each encoder, box or both, as evidence.",
             default=(),
             steps=("train",),
         ),

@@ -25,7 +25,8 @@ class Kind:
         read: raises BadInput, without the name of the option.
         write: gives the text that ``read`` reads again.
         metavar: what stands for the value in help texts.
-        limits: allowed values in words.
+        choices: allowed names; empty for other kinds.
+        limits: allowed numbers in words.
         is_list: a list in a config file is read as its items joined with commas.
         is_flag: the command line has no value for it; config files say true or false.
     """
@@ -33,6 +34,7 @@ class Kind:
     read: Callable[[str], Any]
     write: Callable[[Any], str] = str
     metavar: str = "TEXT"
+    choices: tuple[str, ...] = ()
     limits: str = ""
     is_list: bool = False
     is_flag: bool = False
@@ -117,10 +119,10 @@ def one_of(names: Sequence[str]) -> Kind:
             raise BadInput(f"{text[:60]!r} is unknown", hint=f"Known are {', '.join(names)}.")
         return text
 
-    return Kind(read=read, metavar=f"[{'|'.join(names)}]")
+    return Kind(read=read, metavar=f"[{'|'.join(names)}]", choices=tuple(names))
 
 
-def some_of(names: Sequence[str], *, metavar: str, hint: str = "") -> Kind:
+def some_of(names: Sequence[str], *, hint: str = "") -> Kind:
     """Names separated by commas, each once."""
 
     def read(text: str) -> tuple[str, ...]:
@@ -130,7 +132,7 @@ def some_of(names: Sequence[str], *, metavar: str, hint: str = "") -> Kind:
         _refuse_empty_or_twice(text, words, hint=hint)
         return tuple(words)
 
-    return Kind(read=read, write=_join, metavar=metavar, is_list=True)
+    return Kind(read=read, write=_join, metavar="A,B", choices=tuple(names), is_list=True)
 
 
 def matching(pattern: str, expected: str, *, metavar: str, hint: str = "") -> Kind:
@@ -212,7 +214,7 @@ def _folds(text: str) -> str:
     return f"kfold:{int(given[1])}"
 
 
-FOLDS = Kind(read=_folds, metavar="[loso|kfold:K]")
+FOLDS = Kind(read=_folds, metavar="SCHEME")
 
 
 def fold_count(scheme: str) -> int | None:

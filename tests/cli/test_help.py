@@ -9,9 +9,13 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import click
 import pytest
 
+from kit.options.click_options import TableOption
+from kit.options.run_table import RUN, STEPS
 from kit.options.session import KIT_ROOT
+from kit.steps.pipeline import NAMES
 
 
 def tool(name: str) -> ModuleType:
@@ -86,3 +90,36 @@ def test_help_imports_nothing_heavy_and_leaves_no_trace(argv: list[str], tmp_pat
     imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
     assert not imported & {"torch", "numpy", "click", "rich", "pyarrow", "scipy", "pandas", "onnx"}
     assert sorted(path.name for path in KIT_ROOT.iterdir()) == before
+
+
+def test_the_page_of_options_is_that_of_the_tables() -> None:
+    assert (KIT_ROOT / "docs" / "options.md").read_text(encoding="utf-8") == tool("help_texts").options_page()
+
+
+def test_every_option_is_a_line_of_a_table_and_every_line_is_used() -> None:
+    help_texts = tool("help_texts")
+    listed = {id(option): option for table in help_texts.TABLES for option in table}
+    used = help_texts.users()
+    assert used.keys() <= listed.keys()
+    idle = [option for key, option in listed.items() if key not in used]
+    assert all(option.env and not option.on_command_line for option in idle)
+    for path, command, _ in help_texts.commands():
+        strays = [
+            parameter.name
+            for parameter in command.params
+            if isinstance(parameter, click.Option) and not isinstance(parameter, TableOption) and not parameter.hidden
+        ]
+        assert strays == (["version"] if path == "" else []), path
+
+
+def test_a_help_text_is_a_short_phrase_without_the_default() -> None:
+    for table in tool("help_texts").TABLES:
+        for option in table:
+            assert len(option.help.split()) <= 12, option.name
+            assert option.help.endswith("."), option.name
+            assert "efault:" not in option.help, option.name
+
+
+def test_steps_and_options_agree() -> None:
+    assert STEPS == NAMES
+    assert {step for option in RUN for step in option.steps} == {*STEPS, "adopt", "worker"}
