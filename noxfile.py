@@ -98,5 +98,5 @@ def freeze(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", name="help")
 def help_texts(session: nox.Session) -> None:
-    """Write kit/cli/help.json from the commands."""
+    """Write kit/cli/help.json and docs/options.md from the tables of options."""
     session.run(kit_python(session), "tools/help_texts.py", external=True)
