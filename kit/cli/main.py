@@ -279,7 +279,7 @@ def _show_config(resolved: resolve.RunConfig, ui: Any) -> None:
 
     if (resolved.out_dir / layout.CONFIG).is_file():
         ui.say(f"Going on in {resolved.out_dir}; what is finished there stays. Another --out-dir starts anew.")
-    shown = {name: RUN[name].default_words for name in ("ref_dir", "encoders", "ffmpeg", "vmaf_bin")}
+    shown = {name: RUN[name].otherwise for name in ("ref_dir", "encoders", "ffmpeg", "vmaf_bin")}
     if resolved.ref_dir is not None:
         shown["ref_dir"] = str(resolved.ref_dir)
     texts = shown | resolve.as_texts(resolved) | {"out_dir": str(resolved.out_dir)}

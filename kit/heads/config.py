@@ -11,10 +11,10 @@ import yaml
 from kit.core import contract
 from kit.core.errors import BadInput
 from kit.heads import params
-from kit.options import table, values
+from kit.options import table
 from kit.options.run_table import RUN
 from kit.options.table import Option, Raw, Table, Texts
-from kit.options.values import Kind
+from kit.options.values import DIR, FILE, Kind, number, one_of, path, text, whole
 from kit.training.recipe import Recipe, architecture
 
 NETFLIX, KONVID = "npd", "konvid-1k"
@@ -53,22 +53,12 @@ def _heads(text: str) -> tuple[str, ...]:
     return tuple(head(name.strip()) for name in dict.fromkeys(text.split(",")))
 
 
-_FILE, _DIR = values.path("FILE"), values.path("DIR")
-_FEATURES = Option(name="features", kind=_FILE, in_file=False, help="Feature table, run folder or shard.")
-_OUT = Option(
-    name="out", kind=_DIR, required=True, in_file=False, help="Folder of the result; a stopped command continues."
-)
-_EPOCHS = Option(
-    name="epochs", kind=values.whole(1, 999_999), default=contract.TINY_EPOCHS, help="Passes over the training rows."
-)
-_BATCH_SIZE = Option(
-    name="batch_size",
-    kind=values.whole(1, 1 << 20),
-    default=contract.TINY_BATCH_SIZE,
-    help="Rows of a training step.",
-)
-_LR = Option(name="lr", kind=values.number(0, 10), default=contract.TINY_LEARNING_RATE, help="Learning rate.")
-_SEED = Option(name="seed", kind=values.whole(0, 2**31 - 1), default=0, help="Seed of weights and of random choices.")
+_FEATURES = Option("features", FILE, "Feature table, run folder or shard.", in_file=False)
+_OUT = Option("out", DIR, "Folder of the result; a stopped command continues.", required=True, in_file=False)
+_EPOCHS = Option("epochs", whole(1, 999_999), "Passes over the training rows.", default=contract.TINY_EPOCHS)
+_BATCH_SIZE = Option("batch_size", whole(1, 1 << 20), "Rows of a training step.", default=contract.TINY_BATCH_SIZE)
+_LR = Option("lr", number(0, 10), "Learning rate.", default=contract.TINY_LEARNING_RATE)
+_SEED = Option("seed", whole(0, 2**31 - 1), "Seed of weights and of random choices.", default=0)
 _DEVICE = RUN["device"]
 
 FIT = Table(
@@ -76,47 +66,39 @@ FIT = Table(
     options=(
         _FEATURES,
         Option(
-            name="arch",
-            kind=Kind(read=head, metavar="NAME"),
+            "arch",
+            Kind(read=head, metavar="NAME"),
+            f"Head to fit: {', '.join(_HEADS)}, or widths such as mlp-32-16.",
             default=contract.TINY_ARCH,
-            help=f"Head to fit: {', '.join(_HEADS)}, or widths such as mlp-32-16.",
         ),
         Option(
-            name="val_source",
-            kind=values.text("S"),
+            "val_source",
+            text("S"),
+            "Hold out this source with its content group; may be repeated.",
             repeats=True,
             default=(),
-            help="Hold out this source with its content group; may be repeated.",
         ),
         Option(
-            name="val_fraction",
-            kind=values.number(0, 1),
-            help="Hold out random content groups with this share of the rows.",
-            default_words=f"none; {COMBINED_FRACTION} with --combined",
+            "val_fraction",
+            number(0, 1),
+            "Hold out random content groups with this share of the rows.",
+            otherwise=f"none; {COMBINED_FRACTION} with --combined",
         ),
         Option(
-            name="combined",
-            kind=values.one_of(tuple(COMBINED)),
-            help=f"Fit {NETFLIX} and {KONVID} together: corpora to hold out or use.",
+            "combined", one_of(tuple(COMBINED)), f"Fit {NETFLIX} and {KONVID} together: corpora to hold out or use."
         ),
-        Option(name="max_pairs", kind=values.whole(1, 1 << 31), help="Use the first N clips of each corpus."),
+        Option("max_pairs", whole(1, 1 << 31), "Use the first N clips of each corpus."),
         Option(
-            name="epochs",
-            kind=values.whole(0, 999_999),
+            "epochs",
+            whole(0, 999_999),
+            "Passes over the training rows; 0 keeps the initial weights.",
             default=contract.TINY_EPOCHS,
-            help="Passes over the training rows; 0 keeps the initial weights.",
         ),
         _BATCH_SIZE,
         _LR,
         _SEED,
         _DEVICE,
-        Option(
-            name="config_file",
-            flag="--config",
-            kind=values.path("FILE.yaml"),
-            in_file=False,
-            help="YAML file with options of the fit.",
-        ),
+        Option("config_file", path("FILE.yaml"), "YAML file with options of the fit.", flag="--config", in_file=False),
         _OUT,
     ),
 )
@@ -124,53 +106,31 @@ FIT = Table(
 SEARCH = Table(
     title="loso and tune",
     options=(
-        Option(name="features", kind=_FILE, required=True, help="Feature table, run folder or shard."),
+        Option("features", FILE, "Feature table, run folder or shard.", required=True),
         Option(
-            name="archs",
+            "archs",
+            Kind(read=_heads, write=",".join, metavar="A,B"),
+            f"Heads to compare: {', '.join(_HEADS)}, or widths such as mlp-32-16.",
             flag="--arch",
-            kind=Kind(read=_heads, write=",".join, metavar="A,B"),
             default=(contract.TINY_ARCH,),
-            help=f"Heads to compare: {', '.join(_HEADS)}, or widths such as mlp-32-16.",
         ),
+        Option("arch", FIT["arch"].kind, "Head whose parameters are chosen.", default=contract.TINY_ARCH),
         Option(
-            name="arch",
-            kind=FIT["arch"].kind,
-            default=contract.TINY_ARCH,
-            help="Head whose parameters are chosen.",
-        ),
-        Option(
-            name="params",
+            "params",
+            Kind(read=params.parse, metavar="NAME=RANGE"),
+            "Parameter to choose: hidden=choice:16,32, lr=float:1e-4:1e-2:log, epochs=int:10:90.",
             flag="--param",
-            kind=Kind(read=params.parse, metavar="NAME=RANGE"),
             repeats=True,
             required=True,
-            help="Parameter to choose: hidden=choice:16,32, lr=float:1e-4:1e-2:log, epochs=int:10:90.",
         ),
-        Option(
-            name="trials",
-            kind=values.whole(1, 1 << 31),
-            required=True,
-            help="Trials in this --out, earlier ones included.",
-        ),
-        Option(
-            name="folds",
-            kind=values.text("SCHEME"),
-            default="source",
-            help="Hold out each source with its group, or by column:NAME.",
-        ),
+        Option("trials", whole(1, 1 << 31), "Trials in this --out, earlier ones included.", required=True),
+        Option("folds", text("SCHEME"), "Hold out each source with its group, or by column:NAME.", default="source"),
         _EPOCHS,
         Option(
-            name="storage",
-            kind=values.text("URL"),
-            help="Database of the study, shared by several --out.",
-            default_words="study.db in --out",
+            "storage", text("URL"), "Database of the study, shared by several --out.", otherwise="study.db in --out"
         ),
         Option(
-            name="baselines",
-            flag="--baseline",
-            kind=values.path("M.onnx"),
-            repeats=True,
-            help="Model to score as it is; may be repeated.",
+            "baselines", path("M.onnx"), "Model to score as it is; may be repeated.", flag="--baseline", repeats=True
         ),
     ),
 )
@@ -178,76 +138,44 @@ SEARCH = Table(
 HEAD_EXPORT = Table(
     title="export",
     options=(
-        Option(name="checkpoint", kind=_FILE, required=True, help="checkpoint.safetensors of a fit."),
-        Option(
-            name="features",
-            kind=_FILE,
-            help="Table whose rows onnxruntime and torch are compared on.",
-            default_words="generated rows",
-        ),
-        Option(
-            name="out", kind=values.path("M.onnx"), required=True, help="Model to write; M.json is written beside it."
-        ),
+        Option("checkpoint", FILE, "checkpoint.safetensors of a fit.", required=True),
+        Option("features", FILE, "Table whose rows onnxruntime and torch are compared on.", otherwise="generated rows"),
+        Option("out", path("M.onnx"), "Model to write; M.json is written beside it.", required=True),
     ),
 )
 
 SHIP = Table(
     title="eval, validate and register",
     options=(
-        Option(name="model", kind=values.path("M.onnx"), required=True, help="Model with its .json beside it."),
+        Option("model", path("M.onnx"), "Model with its .json beside it.", required=True),
         SEARCH["features"],
         Option(
-            name="split",
-            kind=values.text("SPLIT"),
-            help="Rows to use: held-out (sources not fitted to), or COLUMN=VALUE.",
-            default_words="all rows",
+            "split",
+            text("SPLIT"),
+            "Rows to use: held-out (sources not fitted to), or COLUMN=VALUE.",
+            otherwise="all rows",
         ),
         Option(
-            name="target",
-            kind=values.one_of(("vmaf", "mos")),
+            "target",
+            one_of(("vmaf", "mos")),
+            "Compare frames with VMAF, or clip means with subjective scores.",
             default="vmaf",
-            help="Compare frames with VMAF, or clip means with subjective scores.",
         ),
-        Option(name="rows", kind=values.whole(3, 1 << 31), default=100, help="Evenly spaced rows to check."),
+        Option("rows", whole(3, 1 << 31), "Evenly spaced rows to check.", default=100),
+        Option("min_plcc", number(0, 1, to_high=True), "Least PLCC with the teacher.", default=0.97),
+        Option("max_rmse", number(0), "Largest RMSE in VMAF points.", otherwise="any"),
+        Option("out_json", FILE, "Write the report to this file.", otherwise="validate: M.validation.json; eval: none"),
+        Option("name", text("ID"), "Name of the model and its files: a-z, 0-9 and _.", flag="--id", required=True),
+        Option("kind", one_of(("fr",)), "Kind of model; fr is full reference.", required=True),
         Option(
-            name="min_plcc",
-            kind=values.number(0, 1, to_high=True),
-            default=0.97,
-            help="Least PLCC with the teacher.",
+            "license_id", text("SPDX"), "Licence of the model, such as BSD-3-Clause.", flag="--license", required=True
         ),
-        Option(name="max_rmse", kind=values.number(0), help="Largest RMSE in VMAF points.", default_words="any"),
+        Option("validation", FILE, "Report of validate.", otherwise="M.validation.json beside the model"),
         Option(
-            name="out_json",
-            kind=_FILE,
-            help="Write the report to this file.",
-            default_words="validate: M.validation.json; eval: none",
-        ),
-        Option(
-            name="name",
-            flag="--id",
-            kind=values.text("ID"),
-            required=True,
-            help="Name of the model and its files: a-z, 0-9 and _.",
-        ),
-        Option(name="kind", kind=values.one_of(("fr",)), required=True, help="Kind of model; fr is full reference."),
-        Option(
-            name="license_id",
-            flag="--license",
-            kind=values.text("SPDX"),
-            required=True,
-            help="Licence of the model, such as BSD-3-Clause.",
-        ),
-        Option(
-            name="validation",
-            kind=_FILE,
-            help="Report of validate.",
-            default_words="M.validation.json beside the model",
-        ),
-        Option(
-            name="registry",
-            kind=_FILE,
-            help="Registry; the model's files are copied beside it.",
-            default_words="registry.json beside the model",
+            "registry",
+            FILE,
+            "Registry; the model's files are copied beside it.",
+            otherwise="registry.json beside the model",
         ),
     ),
 )
@@ -256,12 +184,9 @@ REPAIR = Table(
     title="repair-onnx",
     options=(
         Option(
-            name="data",
-            kind=_FILE,
-            help="File of the model's weights.",
-            default_words="the file it names, or the only *.data beside it",
+            "data", FILE, "File of the model's weights.", otherwise="the file it names, or the only *.data beside it"
         ),
-        Option(name="out", kind=_FILE, required=True, help="Copy to write; the original stays as it is."),
+        Option("out", FILE, "Copy to write; the original stays as it is.", required=True),
     ),
 )
 

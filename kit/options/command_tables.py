@@ -3,58 +3,35 @@
 from __future__ import annotations
 
 from kit.core import contract
-from kit.options import values
 from kit.options.table import Option, Table
-
-_DIR, _FILE = values.path("DIR"), values.path("FILE")
+from kit.options.values import DIR, FILE, FLAG, TEACHER, matching, one_of, text, whole
 
 BOX = Table(
     title="platform, binaries and selftest",
     options=(
-        Option(
-            name="options",
-            kind=values.FLAG,
-            default=False,
-            help="Check every encoder's arguments against ffmpeg's own help.",
-        ),
-        Option(
-            name="tag",
-            flag="--platform",
-            kind=values.text("TAG"),
-            help="Platform that the tool is for.",
-            default_words="this box's",
-        ),
-        Option(
-            name="everything",
-            flag="--all",
-            kind=values.FLAG,
-            default=False,
-            help="Run every test, not only the essential ones.",
-        ),
+        Option("options", FLAG, "Check every encoder's arguments against ffmpeg's own help."),
+        Option("tag", text("TAG"), "Platform that the tool is for.", flag="--platform", otherwise="this box's"),
+        Option("everything", FLAG, "Run every test, not only the essential ones.", flag="--all"),
     ),
 )
 
 MERGE = Table(
     title="merge and corpus import",
     options=(
-        Option(name="out", kind=_DIR, required=True, help="Folder of the new shard."),
+        Option("out", DIR, "Folder of the new shard.", required=True),
         Option(
-            name="on_conflict",
-            kind=values.one_of(("error", "drop")),
+            "on_conflict",
+            one_of(("error", "drop")),
+            "Fail on cells that boxes disagree about, or leave them out.",
             default="error",
-            help="Fail on cells that boxes disagree about, or leave them out.",
         ),
+        Option("assume_teacher", TEACHER, "Teacher of rows that do not name one; you vouch for it."),
         Option(
-            name="assume_teacher",
-            kind=values.TEACHER,
-            help="Teacher of rows that do not name one; you vouch for it.",
-        ),
-        Option(
-            name="groups_file",
+            "groups_file",
+            FILE,
+            "groups.json: content group of each source.",
             flag="--groups",
-            kind=_FILE,
-            help="groups.json: content group of each source.",
-            default_words="the rules of known data sets, else each source alone",
+            otherwise="the rules of known data sets, else each source alone",
         ),
     ),
 )
@@ -63,13 +40,13 @@ EXPORT = Table(
     title="corpus export",
     options=(
         Option(
-            name="form",
+            "form",
+            one_of(("jsonl", "parquet", "csv")),
+            "File format; jsonl has the predecessor's rows.",
             flag="--format",
-            kind=values.one_of(("jsonl", "parquet", "csv")),
             required=True,
-            help="File format; jsonl has the predecessor's rows.",
         ),
-        Option(name="out", kind=_FILE, required=True, help="New file; jsonl and csv named .gz are compressed."),
+        Option("out", FILE, "New file; jsonl and csv named .gz are compressed.", required=True),
     ),
 )
 
@@ -77,19 +54,14 @@ BUNDLES = Table(
     title="verify and report",
     options=(
         Option(
-            name="retrain",
-            kind=values.matching(r"all|0*[1-9]\d{0,8}", "all or a number of 1 or more", metavar="N|all"),
-            help="Train N random members again and compare their PLCC.",
-            default_words="none; predictions stay unproven",
+            "retrain",
+            matching("all|0*[1-9]\\d{0,8}", "all or a number of 1 or more", metavar="N|all"),
+            "Train N random members again and compare their PLCC.",
+            otherwise="none; predictions stay unproven",
         ),
+        Option("allowed_signers", FILE, "Require a signature by one of these SSH keys (ssh-keygen format)."),
         Option(
-            name="allowed_signers", kind=_FILE, help="Require a signature by one of these SSH keys (ssh-keygen format)."
-        ),
-        Option(
-            name="out",
-            kind=_DIR,
-            help="Folder of the report page.",
-            default_words="report/ in a run folder, NAME-report beside a bundle",
+            "out", DIR, "Folder of the report page.", otherwise="report/ in a run folder, NAME-report beside a bundle"
         ),
     ),
 )
@@ -97,107 +69,70 @@ BUNDLES = Table(
 SCORE = Table(
     title="score",
     options=(
-        Option(name="model", kind=_FILE, required=True, help="Exported model (.onnx) with its .json beside it."),
-        Option(name="corpus", kind=_DIR, help="Score every cell of a run or shard."),
-        Option(name="ref", kind=_FILE, help="Reference clip of a pair to score."),
-        Option(name="dis", kind=_FILE, help="Distorted clip of that pair."),
-        Option(name="encoder", kind=values.text("NAME"), help="Encoder of --dis; codec-aware models need it."),
-        Option(name="cq", kind=values.whole(*contract.CQ_RANGE), help="Quality point of --dis."),
-        Option(
-            name="preset", kind=values.text("NAME"), help="Preset of --dis.", default_words="the middle of the scale"
-        ),
-        Option(name="csv_file", flag="--csv", kind=_FILE, help="Write a line for every frame to this file."),
+        Option("model", FILE, "Exported model (.onnx) with its .json beside it.", required=True),
+        Option("corpus", DIR, "Score every cell of a run or shard."),
+        Option("ref", FILE, "Reference clip of a pair to score."),
+        Option("dis", FILE, "Distorted clip of that pair."),
+        Option("encoder", text("NAME"), "Encoder of --dis; codec-aware models need it."),
+        Option("cq", whole(*contract.CQ_RANGE), "Quality point of --dis."),
+        Option("preset", text("NAME"), "Preset of --dis.", otherwise="the middle of the scale"),
+        Option("csv_file", FILE, "Write a line for every frame to this file.", flag="--csv"),
     ),
 )
 
 DATASETS = Table(
     title="dataset",
     options=(
+        Option("name", one_of(contract.DATASETS), "Data set in DIR.", flag="--dataset", default=contract.DATASETS[0]),
         Option(
-            name="name",
-            flag="--dataset",
-            kind=values.one_of(contract.DATASETS),
-            help="Data set in DIR.",
-            default=contract.DATASETS[0],
-        ),
-        Option(
-            name="path",
+            "path",
+            FILE,
+            "Manifest to compare DIR with.",
             flag="--manifest",
-            kind=_FILE,
-            help="Manifest to compare DIR with.",
-            default_words="the one in DIR, or the list of a packed folder",
+            otherwise="the one in DIR, or the list of a packed folder",
         ),
-        Option(name="out", kind=_DIR, required=True, help="Folder of the copies."),
-        Option(
-            name="codec",
-            kind=values.one_of(("ffv1", "x265")),
-            default="ffv1",
-            help="Codec of the copies; both are lossless.",
-        ),
+        Option("out", DIR, "Folder of the copies.", required=True),
+        Option("codec", one_of(("ffv1", "x265")), "Codec of the copies; both are lossless.", default="ffv1"),
     ),
 )
 
 MANIFEST = Table(
     title="dataset manifest",
-    options=(Option(name="out", kind=_FILE, help="Manifest to write.", default_words="DIR/NAME.yaml"),),
+    options=(Option("out", FILE, "Manifest to write.", otherwise="DIR/NAME.yaml"),),
 )
 
 FEATURES = Table(
     title="extract-features, combine and join-mos",
     options=(
+        Option("dataset", one_of(contract.DATASETS[1:]), "Data set in --ref-dir.", required=True),
+        Option("ref_dir", text("DIR"), "Folder of the data set.", otherwise="datasets/NAME below the data root"),
         Option(
-            name="dataset",
-            kind=values.one_of(contract.DATASETS[1:]),
-            required=True,
-            help="Data set in --ref-dir.",
-        ),
-        Option(
-            name="ref_dir",
-            kind=values.text("DIR"),
-            help="Folder of the data set.",
-            default_words="datasets/NAME below the data root",
-        ),
-        Option(
-            name="feature_set",
-            kind=values.one_of(contract.FEATURE_SETS),
+            "feature_set",
+            one_of(contract.FEATURE_SETS),
+            "Features of the table; full has all of the scorer's log.",
             default=contract.FEATURE_SET,
-            help="Features of the table; full has all of the scorer's log.",
         ),
-        Option(name="max_pairs", kind=values.whole(1, 1 << 31), help="Use the first N pairs only."),
+        Option("max_pairs", whole(1, 1 << 31), "Use the first N pairs only."),
         Option(
-            name="assume_dims",
-            kind=values.matching(r"[1-9]\d{0,5}x[1-9]\d{0,5}", "WxH", metavar="WxH", hint="For example 1920x1080."),
-            help="Size of .yuv files without known format: 8-bit 4:2:0, 25 fps.",
+            "assume_dims",
+            matching("[1-9]\\d{0,5}x[1-9]\\d{0,5}", "WxH", metavar="WxH", hint="For example 1920x1080."),
+            "Size of .yuv files without known format: 8-bit 4:2:0, 25 fps.",
         ),
         Option(
-            name="cache",
-            kind=values.path("DIR"),
-            help="Folder that keeps the features of measured pairs.",
-            default_words="features/ in the kit's cache",
+            "cache",
+            DIR,
+            "Folder that keeps the features of measured pairs.",
+            otherwise="features/ in the kit's cache",
             env="VMAF_TINY_AI_CACHE",
             on_command_line=False,
             in_file=False,
         ),
-        Option(
-            name="fill_missing",
-            kind=values.FLAG,
-            default=False,
-            help="Fill features that an input lacks with NaN, and count them.",
-        ),
-        Option(name="features", kind=_FILE, required=True, help="Table that gets the scores."),
-        Option(name="scores", flag="--mos", kind=_FILE, required=True, help="CSV file of scores, with a header."),
-        Option(
-            name="on",
-            kind=values.text("COLUMN=COLUMN"),
-            repeats=True,
-            help="Column of the table and the CSV column that equals it.",
-        ),
-        Option(
-            name="pattern",
-            kind=values.text("REGEX"),
-            help="Pattern of clip names whose named groups are CSV columns.",
-        ),
-        Option(name="score", kind=values.text("COLUMN"), required=True, help="CSV column that has the score."),
-        Option(name="out", kind=_FILE, required=True, help="Table to write (.parquet); a .json is written beside it."),
+        Option("fill_missing", FLAG, "Fill features that an input lacks with NaN, and count them."),
+        Option("features", FILE, "Table that gets the scores.", required=True),
+        Option("scores", FILE, "CSV file of scores, with a header.", flag="--mos", required=True),
+        Option("on", text("COLUMN=COLUMN"), "Column of the table and the CSV column that equals it.", repeats=True),
+        Option("pattern", text("REGEX"), "Pattern of clip names whose named groups are CSV columns."),
+        Option("score", text("COLUMN"), "CSV column that has the score.", required=True),
+        Option("out", FILE, "Table to write (.parquet); a .json is written beside it.", required=True),
     ),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from kit.core.errors import BadInput, KitError, Several
@@ -20,15 +20,15 @@ Raw = str | tuple[str, ...]
 Texts = Mapping[str, Raw]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Option:
     """One option.
 
     Attributes:
         name: of the parameter and of the key in config files.
         help: a phrase of at most a dozen words, without the default.
-        default: the value where none is given; None or an empty tuple is shown as ``default_words``.
-        default_words: what happens without the option.
+        default: the value where none is given; None or an empty tuple is shown as ``otherwise``.
+        otherwise: what happens without the option.
         flag: how the command line spells it; the name with dashes if empty.
         on_command_line, in_file: where it can be given.
         env: environment variable that may set it.
@@ -43,8 +43,9 @@ class Option:
     name: str
     kind: Kind
     help: str
+    _: KW_ONLY
     default: Any = None
-    default_words: str = ""
+    otherwise: str = ""
     flag: str = ""
     on_command_line: bool = True
     in_file: bool = True
@@ -95,9 +96,9 @@ class Option:
             on, _, off = self.declaration.partition("/")
             return on if self.default else off
         if self.default in (None, ()):
-            return self.default_words
+            return self.otherwise
         shown = self.kind.write(self.default)
-        return f"{shown}; {self.default_words}" if self.default_words else shown
+        return f"{shown}; {self.otherwise}" if self.otherwise else shown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -184,6 +184,7 @@ def path(metavar: str, *, absolute: bool = False) -> Kind:
     return Kind(read=absolute_path if absolute else _path, metavar=metavar)
 
 
+FILE, DIR = path("FILE"), path("DIR")
 FLAG = Kind(read=_flag, write=lambda value: str(value).lower(), metavar="", is_flag=True)
 _LABEL = matching(
     r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", "1 to 40 letters, digits, '.', '_' or '-', a letter or digit first", metavar=""
