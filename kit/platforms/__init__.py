@@ -1,1 +1,1 @@
-"""What a box is (detect), what it can encode with (one module per family) and whether that really works (probe)."""
+"""Platform detection, one module for each encoder family, and the probe of encoders."""

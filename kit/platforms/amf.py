@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
-from kit.core.values import NO_DEVICE, Device, EncodeSettings, Finding
-from kit.platforms.base import ONLY, score_format
+from kit.core.values import EncodeSettings
+from kit.platforms.base import EncoderFamily, score_format
 from kit.platforms.facts import HostFacts
 
 
-class Amf:
+class Amf(EncoderFamily):
     """Constant QP. Never a default: its runtime is rarely installed on Linux."""
 
     name = "amf"
     encoders = ("h264_amf", "hevc_amf", "av1_amf")
-    variants = (ONLY,)
-    lacking: tuple[str, ...] = ()
-    busy: tuple[str, ...] = ()
-    remedies: Mapping[str, str] = {"libamfrt64.so.1 failed to open": "Install AMD's AMF runtime (amf-amdgpu-pro)."}
+    remedies: ClassVar[Mapping[str, str]] = {
+        "libamfrt64.so.1 failed to open": "Install AMD's AMF runtime (amf-amdgpu-pro)."
+    }
 
     def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
-        """The same QP for every frame type; AV1's index scale is five times as fine."""
+        """Use the same QP for every frame type; AV1's index scale is five times as fine."""
         accepted = ("yuv420p",) if encoder == "h264_amf" else ("yuv420p", "yuv420p10le")
         score = score_format(encoder, pix_fmt, accepted)
         value = str(5 * cq if encoder == "av1_amf" else cq)
@@ -34,18 +34,6 @@ class Amf:
             score_pix_fmt=score,
         )
 
-    def device(self, facts: HostFacts) -> Device:
-        """Nothing to say: the runtime finds the device."""
-        return NO_DEVICE
-
-    def max_parallel(self, facts: HostFacts) -> int | None:
-        """Two keep the device busy."""
-        return 2
-
     def build(self, stream: bytes, ffmpeg_version: str, facts: HostFacts) -> str:
-        """ffmpeg's version; the runtime's is not known yet."""
+        """Return ffmpeg's version; the runtime's is unknown."""
         return f"ffmpeg {ffmpeg_version}, AMF"
-
-    def findings(self, facts: HostFacts, *, works: bool) -> tuple[Finding, ...]:
-        """None: it is never a default, and its encoders' own findings tell of the runtime."""
-        return ()

@@ -1,70 +1,69 @@
-"""The shape of an encoder family, and what all families share."""
+"""Base class of encoder families, and helpers for all of them."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from types import MappingProxyType
+from typing import ClassVar
 
 from kit.core.errors import BadInput
 from kit.core.geometry import PIXEL_FORMATS
-from kit.core.values import Device, EncodeSettings, Finding
+from kit.core.values import NO_DEVICE, Device, EncodeSettings, Finding
 from kit.platforms.facts import HostFacts
 
-#: The variant of a family that has but one.
+#: The variant of a family with one variant.
 ONLY = ""
 
 
-class EncoderFamily(Protocol):
-    """One way of encoding. Everything that differs between families is said here and nowhere else."""
+class EncoderFamily(ABC):
+    """An encoder family: everything that differs between families, with defaults for software encoders.
 
-    @property
-    def name(self) -> str:
-        """Name of the family, e.g. ``nvenc``."""
+    Attributes:
+        name: e.g. ``nvenc``.
+        encoders: its entries of the vocabulary.
+        variants: modes of encoding, the best first; the probe takes the first that the device supports.
+        lacking: ffmpeg's messages for an unsupported variant; the probe then tries the next one.
+        busy: ffmpeg's messages for a device that accepts no further encode at once.
+        remedies: ffmpeg's message for a failed encoder to what helps.
+    """
 
-    @property
-    def encoders(self) -> tuple[str, ...]:
-        """Entries of the vocabulary that belong to it."""
+    name: ClassVar[str]
+    encoders: ClassVar[tuple[str, ...]]
+    variants: ClassVar[tuple[str, ...]] = (ONLY,)
+    lacking: ClassVar[tuple[str, ...]] = ()
+    busy: ClassVar[tuple[str, ...]] = ()
+    remedies: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
-    @property
-    def remedies(self) -> Mapping[str, str]:
-        """What ffmpeg says when an encoder fails, to what helps."""
-
-    @property
-    def busy(self) -> tuple[str, ...]:
-        """What ffmpeg says when the device takes no further encode at once."""
-
-    @property
-    def variants(self) -> tuple[str, ...]:
-        """Ways of encoding, the best first; the probe takes the first that the device has."""
-
-    @property
-    def lacking(self) -> tuple[str, ...]:
-        """What ffmpeg says when the device has not the way it was asked for, so that the next one is tried."""
-
+    @abstractmethod
     def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
-        """Arguments for quality point ``cq`` (0–51) on a source of ``pix_fmt``."""
+        """Return the arguments for quality point ``cq`` (0–51) of a source with ``pix_fmt``."""
+
+    @abstractmethod
+    def build(self, stream: bytes, ffmpeg_version: str, facts: HostFacts) -> str:
+        """Return the identity of the encoder's code or device, from its output and the box's facts."""
 
     def device(self, facts: HostFacts) -> Device:
-        """How ffmpeg finds the device."""
-
-    def findings(self, facts: HostFacts, *, works: bool) -> tuple[Finding, ...]:
-        """What there is to say of the box's devices and drivers, nothing on a box that has none of this family.
-
-        Args:
-            works: whether one of its encoders has passed the probe.
-        """
+        """Return the ffmpeg arguments that select the device."""
+        return NO_DEVICE
 
     def max_parallel(self, facts: HostFacts) -> int | None:
-        """How many encodes may run at once; None for as many as there are cores."""
+        """Return the most encodes at once; None for no limit. Two keep a hardware encoder busy."""
+        return 2
 
-    def build(self, stream: bytes, ffmpeg_version: str, facts: HostFacts) -> str:
-        """Identity of what encodes, from a stream it has written and the box's facts."""
+    def findings(self, facts: HostFacts, *, works: bool) -> tuple[Finding, ...]:
+        """Return findings about the box's devices and drivers; none if the box has no device of this family.
+
+        Args:
+            works: an encoder of the family has passed the probe.
+        """
+        return ()
 
 
 def score_format(encoder: str, pix_fmt: str, accepted: Sequence[str]) -> str:
-    """The accepted format nearest to the source's: itself, else the same bits with less chroma, else more bits.
+    """Return the accepted format nearest to the source's: itself, else the same bits with less chroma, else more bits.
 
-    Fewer bits come last, the most first. VMAF reads luma only, so chroma goes before bits.
+    Fewer bits come last, the most first. VMAF reads luma only, so chroma is reduced before bits.
 
     Raises:
         BadInput: ``accepted`` is empty.
@@ -81,10 +80,10 @@ def score_format(encoder: str, pix_fmt: str, accepted: Sequence[str]) -> str:
         )
 
     if not accepted:
-        raise BadInput(f"{encoder} cannot take {pix_fmt}")
+        raise BadInput(f"{encoder} does not support pixel format {pix_fmt}", hint="Leave this encoder out.")
     return min(accepted, key=distance)
 
 
 def scale_63(cq: int) -> int:
-    """A quality point of the 0–51 scale on the 0–63 scale of AV1 encoders, never 0 (lossless or automatic)."""
+    """Map a quality point from 0–51 to the 0–63 scale of AV1 encoders, never 0 (lossless or automatic)."""
     return max(1, round(cq * 63 / 51))

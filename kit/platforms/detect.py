@@ -1,4 +1,4 @@
-"""What this machine is. ``probe_host`` looks, ``classify`` judges and says why; only the first touches anything."""
+"""Detect the platform: ``probe_host`` gathers facts with processes, ``classify`` and ``narrowed`` are pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
+
 from kit.core.errors import BadInput, ToolFailed
 from kit.platforms.facts import (
     NVIDIA_FIELDS,
-    NVIDIA_SAYS,
+    NVIDIA_MESSAGES,
     RENDER_NODES,
     HostFacts,
     NvidiaGpu,
@@ -30,12 +32,12 @@ _SOFTWARE = ("libx264",)
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """A platform tag and what follows from it.
+    """A platform tag and its encoders.
 
     Attributes:
-        candidates: encoders to try by default, in order; those that fail the probe are left out.
-        fallback: encoders to use when no candidate works.
-        reason: why this tag, and what is known to be missing.
+        candidates: encoders that are probed by default, in order.
+        fallback: encoders to use if no candidate works.
+        reason: the reason for the tag, with what is missing.
     """
 
     tag: str
@@ -45,12 +47,12 @@ class Platform:
 
 
 def classify(facts: HostFacts) -> Platform:
-    """The platform tag of a machine, by operating system first, then by what encodes."""
+    """Return the platform of a machine, from its operating system and its encoding devices."""
     if facts.system == "Darwin":
         return _mac(facts)
     if facts.system != "Linux":
         system = facts.system or "unknown"
-        reason = f"{system} on {facts.machine}: not one the kit was made for"
+        reason = f"{system} on {facts.machine} is not supported"
         return Platform(tag=f"{system.lower()}-{facts.machine}-cpu", candidates=_SOFTWARE, reason=reason)
     if facts.machine in ("aarch64", "arm64"):
         return Platform(tag="linux-aarch64-cpu", candidates=_SOFTWARE, reason="Linux on Arm")
@@ -67,49 +69,49 @@ def classify(facts: HostFacts) -> Platform:
 
 
 def narrowed(facts: HostFacts, *, gpu: int | None, render_node: str | None, cuda_visible: str = "") -> HostFacts:
-    """The facts with the one GPU and the one render node that were asked for, if any were.
+    """Return the facts with the requested GPU and render node only.
 
     Args:
-        gpu: index as nvidia-smi counts.
-        render_node: e.g. ``renderD129``.
-        cuda_visible: value of ``CUDA_VISIBLE_DEVICES``; CUDA counts only the GPUs that it names.
+        gpu: index of nvidia-smi; None for all.
+        render_node: e.g. ``renderD129``; None for all.
+        cuda_visible: value of ``CUDA_VISIBLE_DEVICES``; CUDA numbers only the GPUs in it.
 
     Raises:
-        BadInput: there is no such device.
+        BadInput: the device does not exist.
     """
     gpus, nodes = _visible(facts.gpus, cuda_visible), facts.nodes
     if gpu is not None:
-        gpus = tuple(seen for seen in gpus if seen.index == gpu)
+        gpus = tuple(one for one in gpus if one.index == gpu)
         if not gpus:
-            hidden = any(seen.index == gpu for seen in facts.gpus)
-            there = "; ".join(f"{seen.index}: {seen}" for seen in facts.gpus) or facts.nvidia_problem
+            hidden = any(one.index == gpu for one in facts.gpus)
+            known = "; ".join(f"{one.index}: {one}" for one in facts.gpus) or facts.nvidia_problem
             raise BadInput(
                 f"--gpu {gpu}: {'CUDA_VISIBLE_DEVICES hides it' if hidden else 'no such GPU'}",
-                hint=f"nvidia-smi: {there}.",
+                hint=f"GPUs of nvidia-smi: {known}.",
             )
     if render_node is not None:
         nodes = tuple(node for node in nodes if node.name == render_node)
         if not nodes:
-            there = ", ".join(f"{node.name} ({node.driver or node.problem})" for node in facts.nodes) or "none"
-            raise BadInput(f"--render-node {render_node}: no such node", hint=f"Under {RENDER_NODES}: {there}.")
+            known = ", ".join(f"{node.name} ({node.driver or node.problem})" for node in facts.nodes) or "none"
+            raise BadInput(f"--render-node {render_node}: no such node", hint=f"Nodes in {RENDER_NODES}: {known}.")
     return replace(facts, gpus=gpus, nodes=nodes)
 
 
 def _visible(gpus: tuple[NvidiaGpu, ...], cuda_visible: str) -> tuple[NvidiaGpu, ...]:
-    """The GPUs in CUDA's order with CUDA's numbers; names of other kinds than an index (UUIDs) tell the kit nothing."""
+    """Return the GPUs in CUDA's order with CUDA's numbers; without numbers if ``cuda_visible`` has UUIDs."""
     if len(gpus) < 2:
         return gpus
-    named = [word.strip() for word in cuda_visible.split(",") if word.strip()]
-    if not named or not all(word.isdigit() for word in named):
-        return gpus if named else tuple(replace(gpu, ordinal=number) for number, gpu in enumerate(gpus))
+    names = [word.strip() for word in cuda_visible.split(",") if word.strip()]
+    if not names or not all(word.isdigit() for word in names):
+        return gpus if names else tuple(replace(gpu, ordinal=number) for number, gpu in enumerate(gpus))
     by_index = {gpu.index: gpu for gpu in gpus}
-    seen = [by_index[int(word)] for word in named if int(word) in by_index]
-    return tuple(replace(gpu, ordinal=number) for number, gpu in enumerate(seen))
+    visible = [by_index[int(word)] for word in names if int(word) in by_index]
+    return tuple(replace(gpu, ordinal=number) for number, gpu in enumerate(visible))
 
 
 def _mac(facts: HostFacts) -> Platform:
     chip = f", {facts.chip}" if facts.chip else ""
-    note = "; under Rosetta, where constant quality is not to be had" if facts.translated else ""
+    note = "; under Rosetta, which has no constant quality" if facts.translated else ""
     reason = f"macOS on {facts.machine}{chip}{note}"
     return Platform(tag=f"darwin-{facts.machine}-cpu", candidates=VideoToolbox.encoders, reason=reason)
 
@@ -121,8 +123,8 @@ def _listed(gpus: tuple[NvidiaGpu, ...]) -> str:
 def _no_intel(facts: HostFacts) -> str:
     if not facts.nodes:
         return "no /dev/dri in this container" if facts.container else "no render node"
-    told = (f"{node.name}: {node.driver or node.problem}" for node in facts.nodes)
-    return f"no node with Intel's iHD ({', '.join(told)})"
+    drivers = (f"{node.name}: {node.driver or node.problem}" for node in facts.nodes)
+    return f"no render node with Intel's iHD ({', '.join(drivers)})"
 
 
 def _where(facts: HostFacts) -> str:
@@ -130,17 +132,17 @@ def _where(facts: HostFacts) -> str:
 
 
 def probe_host(processes: Processes) -> HostFacts:
-    """Look at the machine. What is missing is no error; the reason is kept."""
+    """Gather facts about the machine. A missing tool is not an error; the facts have the reason."""
     system, machine = platform.system(), platform.machine()
     if system == "Darwin":
         return _probe_mac(machine, processes)
-    gpus, problem = _nvidia(processes) if system == "Linux" else ((), "not looked for")
+    gpus, problem = _nvidia(processes) if system == "Linux" else ((), "not searched")
     names = sorted(path.name for path in RENDER_NODES.glob("renderD*"))
     return HostFacts(
         system=system,
         machine=machine,
         cores=usable_cores(),
-        memory_bytes=_memory(),
+        memory_bytes=psutil.virtual_memory().total,
         wsl="microsoft" in platform.release().lower(),
         container=_in_container(),
         gpus=gpus,
@@ -150,17 +152,10 @@ def probe_host(processes: Processes) -> HostFacts:
 
 
 def usable_cores() -> int:
-    """Cores this process may run on."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _memory() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return None
 
 
 def _in_container() -> bool:
@@ -176,7 +171,7 @@ def _probe_mac(machine: str, processes: Processes) -> HostFacts:
         system="Darwin",
         machine=machine,
         cores=usable_cores(),
-        memory_bytes=_memory(),
+        memory_bytes=psutil.virtual_memory().total,
         chip=chip,
         translated=known.get("sysctl.proc_translated") == "1",
         nvidia_problem="macOS",
@@ -184,30 +179,33 @@ def _probe_mac(machine: str, processes: Processes) -> HostFacts:
 
 
 def _output(argv: list[str], processes: Processes) -> str:
-    """What a tool prints, nothing where it fails: an unknown key of sysctl exits 1."""
+    """Return the output of a tool, empty if it fails: sysctl exits 1 for an unknown key."""
     try:
-        return processes.run(argv, tried=f"asking {argv[0]}", timeout=20).stdout.decode("utf-8", "replace")
+        return processes.run(argv, tried=f"running {argv[0]}", timeout=20).stdout.decode("utf-8", "replace")
     except ToolFailed:
         return ""
 
 
 def _nvidia(processes: Processes) -> tuple[tuple[NvidiaGpu, ...], str]:
-    """The GPUs, or why there are none; asked again without the field that drivers up to 470 do not know."""
-    gpus, problem = _ask_nvidia(NVIDIA_FIELDS, processes)
+    """Return the GPUs, or why there are none; retry without the field that drivers up to 470 lack."""
+    gpus, problem = _query_nvidia(NVIDIA_FIELDS, processes)
     if "is not a valid field" in problem:
-        return _ask_nvidia(tuple(field for field in NVIDIA_FIELDS if field != "compute_cap"), processes)
+        return _query_nvidia(tuple(field for field in NVIDIA_FIELDS if field != "compute_cap"), processes)
     return gpus, problem
 
 
-def _ask_nvidia(fields: tuple[str, ...], processes: Processes) -> tuple[tuple[NvidiaGpu, ...], str]:
+def _query_nvidia(fields: tuple[str, ...], processes: Processes) -> tuple[tuple[NvidiaGpu, ...], str]:
     argv = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
     try:
-        done = processes.run(argv, tried="asking nvidia-smi for GPUs", timeout=20)
+        done = processes.run(argv, tried="running nvidia-smi", timeout=20)
     except ToolFailed as error:
         if error.returncode is None:
             return (), "nvidia-smi is not installed"
-        said = next((phrase for phrase in NVIDIA_SAYS if phrase in error.message + error.stdout), "")
-        return (), f"nvidia-smi failed: {said}" if said else f"nvidia-smi failed with exit status {error.returncode}"
+        message = next((phrase for phrase in NVIDIA_MESSAGES if phrase in error.message + error.stdout), "")
+        return (
+            (),
+            f"nvidia-smi failed: {message}" if message else f"nvidia-smi failed with exit status {error.returncode}",
+        )
     gpus = parse_nvidia_smi(done.stdout.decode("utf-8", "replace"), fields)
     return gpus, "" if gpus else "nvidia-smi lists no GPU"
 
@@ -215,7 +213,7 @@ def _ask_nvidia(fields: tuple[str, ...], processes: Processes) -> tuple[tuple[Nv
 def _node(name: str, processes: Processes) -> RenderNode:
     argv = ["vainfo", "--display", "drm", "--device", str(RENDER_NODES / name)]
     try:
-        done = processes.run(argv, tried=f"asking vainfo about {name}", timeout=20)
+        done = processes.run(argv, tried=f"running vainfo for {name}", timeout=20)
     except ToolFailed as error:
         if error.returncode is None:
             return RenderNode(name=name, problem="vainfo is not installed")

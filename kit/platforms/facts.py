@@ -1,4 +1,4 @@
-"""Facts about a box, and how they are read from what its tools print. Pure."""
+"""Facts about a box, and parsers of the output of its tools. Pure."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Where Linux shows DRM render nodes.
+#: Folder of DRM render nodes on Linux.
 RENDER_NODES = Path("/dev/dri")
 
-#: Columns asked of nvidia-smi; no uuid, serial number or PCI address among them.
+#: Queried columns of nvidia-smi, without uuid, serial number and PCI address.
 NVIDIA_FIELDS = (
     "index",
     "name",
@@ -21,25 +21,27 @@ NVIDIA_FIELDS = (
     "encoder.stats.sessionCount",
     "mig.mode.current",
 )
-#: What nvidia-smi and vainfo are known to say when they cannot answer; their other words may name addresses.
-NVIDIA_SAYS = (
+#: Known error messages of nvidia-smi and vainfo; other messages may contain addresses.
+NVIDIA_MESSAGES = (
     "couldn't communicate with the NVIDIA driver",
     "Driver/library version mismatch",
     "No devices were found",
     "is not a valid field to query",
 )
-VAINFO_SAYS = ("init failed", "vaGetDriverNames() failed", "vaInitialize failed", "Failed to open")
+VAINFO_MESSAGES = ("init failed", "vaGetDriverNames() failed", "vaInitialize failed", "Failed to open")
 
 
 @dataclass(frozen=True, kw_only=True)
 class NvidiaGpu:
-    """One row of nvidia-smi. What it does not know (``[N/A]``, ``[Not Supported]``) is None.
+    """One row of nvidia-smi. ``[N/A]`` and ``[Not Supported]`` are None.
 
     Attributes:
-        index: nvidia-smi's, in the order of PCI addresses.
-        ordinal: CUDA's number of it in this process; None where nothing has to be chosen.
+        index: nvidia-smi's number, in the order of PCI addresses.
+        ordinal: CUDA's number in this process; None with a single GPU.
         compute_cap: e.g. ``8.9``; unknown up to driver 470.
-        memory_mib: installed memory; sessions: encode sessions open now; mig: whether it is split (MIG).
+        memory_mib: installed memory.
+        sessions: open encode sessions.
+        mig: the GPU is partitioned (MIG).
     """
 
     index: int
@@ -61,10 +63,10 @@ class RenderNode:
 
     Attributes:
         name: e.g. ``renderD128``.
-        driver: ``iHD``, ``i965``, ``Mesa`` or another; empty where vainfo gave nothing.
+        driver: ``iHD``, ``i965``, ``Mesa`` or another; empty if vainfo failed.
         version: of the driver, e.g. ``23.4.3``.
-        encodes: codecs it encodes, of ``h264``, ``hevc``, ``hevc10``, ``av1``; JPEG is none.
-        problem: why vainfo gave nothing.
+        encodes: the video codecs that it encodes, of ``h264``, ``hevc``, ``hevc10``, ``av1``.
+        problem: why vainfo failed.
     """
 
     name: str
@@ -76,16 +78,17 @@ class RenderNode:
 
 @dataclass(frozen=True, kw_only=True)
 class HostFacts:
-    """What was seen of the machine, without judgement.
+    """Facts about the machine.
 
     Attributes:
-        system: ``Linux``, ``Darwin`` or another name that the operating system gives itself.
+        system: ``Linux``, ``Darwin`` or another name of the operating system.
         machine: ``x86_64``, ``aarch64`` or ``arm64``.
-        cores: how many this process may use.
-        memory_bytes: installed memory; None where it cannot be read.
+        cores: cores that this process may use.
+        memory_bytes: installed memory; None if unknown.
         wsl, container: a Linux inside Windows; a process inside a container.
-        chip: Apple's name of the processor; translated: this process runs under Rosetta.
-        nvidia_problem: why ``nvidia-smi`` gave nothing, empty if it answered.
+        chip: Apple's name of the processor.
+        translated: this process runs under Rosetta.
+        nvidia_problem: why ``nvidia-smi`` failed; empty if it did not.
     """
 
     system: str
@@ -102,12 +105,12 @@ class HostFacts:
 
     @property
     def ihd_nodes(self) -> tuple[RenderNode, ...]:
-        """Render nodes that Intel's media driver serves."""
+        """Render nodes with Intel's media driver."""
         return tuple(node for node in self.nodes if node.driver == "iHD")
 
 
 def parse_nvidia_smi(text: str, fields: tuple[str, ...] = NVIDIA_FIELDS) -> tuple[NvidiaGpu, ...]:
-    """Read ``--format=csv,noheader`` rows; lines that are no rows (messages) are passed over."""
+    """Parse ``--format=csv,noheader`` rows; skip lines that are not rows (messages)."""
     gpus = []
     for row in csv.reader(text.splitlines(), skipinitialspace=True):
         if len(row) != len(fields) or not row[0].strip().isdigit():
@@ -129,31 +132,31 @@ def parse_nvidia_smi(text: str, fields: tuple[str, ...] = NVIDIA_FIELDS) -> tupl
 
 
 def _number(text: str) -> int | None:
-    found = re.match(r"\d+", text)
-    return int(found[0]) if found else None
+    match = re.match(r"\d+", text)
+    return int(match[0]) if match else None
 
 
 _PROFILES = {"H264Main": "h264", "H264High": "h264", "HEVCMain": "hevc", "HEVCMain10": "hevc10", "AV1Profile0": "av1"}
 
 
 def parse_vainfo(name: str, text: str) -> RenderNode:
-    """Read what ``vainfo --display drm --device NODE`` printed, stdout and stderr together."""
+    """Parse the output of ``vainfo --display drm --device NODE``, stdout and stderr together."""
     driver = re.search(r"Driver version: (Intel )?(\w+)(?:.*? - (\d[\d.]*))?", text)
     pairs = re.findall(r"VAProfile(\w+)\s*:\s*VAEntrypoint(EncSlice(?:LP)?)\b", text)
     encodes = tuple(dict.fromkeys(_PROFILES[profile] for profile, _ in pairs if profile in _PROFILES))
     if driver is None:
-        said = next((phrase for phrase in VAINFO_SAYS if phrase in text), "")
-        return RenderNode(name=name, problem=f"vainfo: {said}" if said else "vainfo says nothing of a driver")
+        message = next((phrase for phrase in VAINFO_MESSAGES if phrase in text), "")
+        return RenderNode(name=name, problem=f"vainfo: {message}" if message else "vainfo: no driver in its output")
     return RenderNode(name=name, driver=driver[2], version=driver[3] or "", encodes=encodes)
 
 
 def parse_sysctl(text: str) -> dict[str, str]:
-    """Read ``sysctl`` lines ``key: value``; a key that is unknown there is simply absent."""
+    """Parse ``sysctl`` lines ``key: value``."""
     return dict(re.findall(r"^([\w.]+)[:=]\s*(.*?)\s*$", text, re.MULTILINE))
 
 
 def parse_chip(text: str) -> str:
-    """Apple's processor from ``system_profiler SPHardwareDataType -json``; no serial number, no UUID."""
+    """Return Apple's processor from ``system_profiler SPHardwareDataType -json``, without serial number and UUID."""
     try:
         hardware = json.loads(text)["SPHardwareDataType"][0]
         return str(hardware.get("chip_type") or hardware.get("cpu_type") or "")

@@ -1,4 +1,4 @@
-"""Holding the adapters' arguments against ffmpeg's own help: a misspelled option is found without a device."""
+"""Compare the arguments of encoder families with ffmpeg's help; detects wrong options without a device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kit.platforms.registry import family_of
 from kit.system.proc import Processes
 from kit.video.ffmpeg import Ffmpeg
 
-#: ``(from 0 to 51)``, with the names ffmpeg gives to the ends of an integer's range.
+#: ``(from 0 to 51)``; ffmpeg has names for the limits of integers.
 _RANGE = re.compile(r"\(from (\S+) to ([^\s)]+)\)")
 _LIMITS = {
     "INT_MIN": -(2.0**31),
@@ -28,7 +28,7 @@ _LIMITS = {
 
 @dataclass(frozen=True, kw_only=True)
 class OptionHelp:
-    """An option as ffmpeg's help has it: the range of a number, or the names a value may have."""
+    """An option in ffmpeg's help: the range of a number, or the names of its values."""
 
     low: float | None = None
     high: float | None = None
@@ -37,11 +37,12 @@ class OptionHelp:
 
 @dataclass(frozen=True, kw_only=True)
 class OptionCheck:
-    """One argument of one encoder.
+    """The check of one option of one encoder.
 
     Attributes:
-        values: every value it takes over all quality points and pixel formats.
-        allowed: what ffmpeg's help says; problem: what is wrong, empty if nothing.
+        values: its values over all quality points and pixel formats.
+        allowed: the allowed values in ffmpeg's help.
+        problem: what is wrong; empty if the option is correct.
     """
 
     encoder: str
@@ -52,19 +53,19 @@ class OptionCheck:
 
 
 def parse_help(text: str) -> dict[str, OptionHelp]:
-    """Options of ``ffmpeg -h encoder=NAME`` or ``-h full``, by name with its dash; the first of equal names counts."""
-    found: dict[str, OptionHelp] = {}
+    """Parse the options of ``ffmpeg -h encoder=NAME`` or ``-h full``, name with dash to its first help."""
+    options: dict[str, OptionHelp] = {}
     current = ""
     for line in text.splitlines():
         if option := re.match(r"^ {0,2}(-[\w-]+)(?:\[:\S*\])?\s", line):
             current = option[1]
             limits = _RANGE.search(line)
             low, high = (_limit(limits[1]), _limit(limits[2])) if limits else (None, None)
-            found.setdefault(current, OptionHelp(low=low, high=high))
+            options.setdefault(current, OptionHelp(low=low, high=high))
         elif current and (name := re.match(r"^ {5}(\w+) +(?:-?\d+ +)?[E.]", line)):
-            known = found[current]
-            found[current] = OptionHelp(low=known.low, high=known.high, names=known.names | {name[1]})
-    return found
+            known = options[current]
+            options[current] = OptionHelp(low=known.low, high=known.high, names=known.names | {name[1]})
+    return options
 
 
 def _limit(text: str) -> float | None:
@@ -75,22 +76,22 @@ def _limit(text: str) -> float | None:
 
 
 def used_values(encoder: str) -> dict[str, list[str]]:
-    """Every option an adapter gives to an encoder, with all values over variants, quality points and pixel formats."""
+    """Return every option of an encoder with its values over all variants, quality points and pixel formats."""
     family, cqs = family_of(encoder), range(CQ_RANGE[0], CQ_RANGE[1] + 1)
     values: dict[str, list[str]] = {}
     for variant, cq, pix_fmt in itertools.product(family.variants, cqs, PIXEL_FORMATS):
         argv = family.settings(encoder, cq, pix_fmt, variant).argv[2:]
         for option, value in zip(argv[::2], argv[1::2], strict=True):
-            seen = values.setdefault(option, [])
-            if value not in seen:
-                seen.append(value)
+            known = values.setdefault(option, [])
+            if value not in known:
+                known.append(value)
     return values
 
 
 def check_options(ffmpeg: Ffmpeg, processes: Processes) -> tuple[OptionCheck, ...]:
-    """Check every adapter of the vocabulary against this ffmpeg.
+    """Check the options of every encoder of the vocabulary.
 
-    An encoder that is not compiled in gets one line that says so; it is no problem of the adapter's.
+    An encoder that this ffmpeg lacks has one line without a problem.
     """
     generic = parse_help(_help(ffmpeg, "full", processes))
     checks: list[OptionCheck] = []
@@ -109,7 +110,7 @@ def check_options(ffmpeg: Ffmpeg, processes: Processes) -> tuple[OptionCheck, ..
 
 def _help(ffmpeg: Ffmpeg, topic: str, processes: Processes) -> str:
     done = processes.run(
-        [str(ffmpeg.path), "-hide_banner", "-h", topic], tried=f"asking for help on {topic}", timeout=60
+        [str(ffmpeg.path), "-hide_banner", "-h", topic], tried=f"reading ffmpeg's help for {topic}", timeout=60
     )
     return done.stdout.decode("utf-8", "replace")
 
@@ -129,13 +130,13 @@ def _fits(value: str, known: OptionHelp) -> bool:
     try:
         number = float(value)
     except ValueError:
-        # a text option, such as x264's preset or a pixel format, has neither names nor a range
+        # a text option, e.g. x264's preset, has neither names nor a range
         return not known.names and known.low is None
     return known.low is None or known.high is None or known.low <= number <= known.high
 
 
 def table(checks: Sequence[OptionCheck]) -> list[dict[str, str]]:
-    """The checks as rows of texts; long lists of values by their ends."""
+    """Return the checks as rows of texts; long lists of values as first and last."""
     rows = []
     for check in checks:
         shown = ", ".join(check.values) if len(check.values) < 5 else f"{check.values[0]} … {check.values[-1]}"

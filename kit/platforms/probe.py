@@ -1,4 +1,4 @@
-"""The functional probe: an encoder is there when it has really encoded, and what it wrote could be decoded."""
+"""Probe encoders: encode and decode a generated clip with each."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from kit.core.errors import ToolFailed
 from kit.core.geometry import PIXEL_FORMATS
 from kit.core.values import Geometry, ReadyEncoder, SourceFile
 from kit.platforms.facts import HostFacts
+from kit.platforms.probe_cache import ProbeCache
 from kit.platforms.registry import family_of
-from kit.platforms.remembered import Memory
 from kit.system.fsio import scratch_folder
 from kit.system.pool import run_many
 from kit.system.proc import Processes
@@ -33,7 +33,7 @@ _STREAM = "stream.mkv"
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """An encoder that does not work here, why, and what may help."""
+    """An encoder that does not work on this box, with the reason."""
 
     name: str
     reason: str
@@ -41,11 +41,11 @@ class LeftOut:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probed:
-    """What came of a probe, in the order of the names.
+class ProbeResult:
+    """Result of a probe, in the order of the requested names.
 
     Attributes:
-        remembered: names among ``ready`` that an earlier probe answered for.
+        remembered: names in ``ready`` whose result is from the cache.
     """
 
     ready: tuple[ReadyEncoder, ...]
@@ -62,16 +62,16 @@ def probe(
     processes: Processes,
     scoring: Ffmpeg | None = None,
     cache: Path | None = None,
-) -> Probed:
-    """Try every encoder on every pixel format with its production arguments, several at once.
+) -> ProbeResult:
+    """Try every encoder with every pixel format and its production arguments, several in parallel.
 
     Args:
         ffmpeg: encodes.
-        scoring: decodes and scores; None for the one that encodes.
-        cache: folder of what earlier probes found; None to try everything.
+        scoring: decodes and scores; None for ``ffmpeg``.
+        cache: folder of earlier results; None to probe everything.
     """
     bench = _Bench(ffmpeg=ffmpeg, scoring=scoring or ffmpeg, facts=facts, processes=processes)
-    memory = cache and Memory(
+    memory = cache and ProbeCache(
         folder=cache / "probes", pix_fmts=pix_fmts, ffmpeg=ffmpeg, scoring=bench.scoring, facts=facts
     )
     recalled = {name: memory.recall(name) for name in names} if memory else {}
@@ -81,22 +81,22 @@ def probe(
     if rest:
         with scratch_folder() as folder:
             clips = [_clip(folder, fmt) for fmt in pix_fmts]
-            found = run_many(
+            outcomes = run_many(
                 lambda name: _probe_one(name, clips, bench), rest, workers=max(2, facts.cores), stop=processes.stop
             )
-            results |= zip(rest, found, strict=True)
+            results |= zip(rest, outcomes, strict=True)
     every = [results[name] for name in names]
     ready = tuple(result for result in every if isinstance(result, ReadyEncoder))
     for encoder in ready:
         if memory and encoder.name not in known:
             memory.keep(encoder)
     left_out = tuple(result for result in every if isinstance(result, LeftOut))
-    return Probed(ready=ready, left_out=left_out, remembered=tuple(known))
+    return ProbeResult(ready=ready, left_out=left_out, remembered=tuple(known))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Bench:
-    """What every probe of a box is made with."""
+    """Tools and facts of all probes."""
 
     ffmpeg: Ffmpeg
     scoring: Ffmpeg
@@ -105,7 +105,7 @@ class _Bench:
 
 
 def _clip(folder: Path, pix_fmt: str) -> SourceFile:
-    """One second of moving gradients and noise, the size below which hardware encoders refuse."""
+    """Write one second of moving gradients and noise."""
     fmt = PIXEL_FORMATS[pix_fmt]
     y, x = np.mgrid[0:PROBE_HEIGHT, 0:PROBE_WIDTH].astype(np.int64)
     noise = np.random.Philox(key=1).random_raw(x.size).astype(np.int64).reshape(x.shape) & 15
@@ -130,7 +130,7 @@ def _clip(folder: Path, pix_fmt: str) -> SourceFile:
 
 
 def _probe_one(name: str, clips: Sequence[SourceFile], bench: _Bench) -> ReadyEncoder | LeftOut:
-    """The best variant that the device has."""
+    """Probe the variants until one works."""
     family = family_of(name)
     *better, last = family.variants
     for variant in better:
@@ -141,7 +141,7 @@ def _probe_one(name: str, clips: Sequence[SourceFile], bench: _Bench) -> ReadyEn
 
 
 def _try_variant(name: str, variant: str, clips: Sequence[SourceFile], bench: _Bench) -> ReadyEncoder | LeftOut:
-    """Encode every clip, decode it, count the frames."""
+    """Encode and decode every clip and count the frames."""
     family, stream, seconds = family_of(name), b"", 0.0
     device = family.device(bench.facts)
     for clip in clips:
@@ -150,7 +150,7 @@ def _try_variant(name: str, variant: str, clips: Sequence[SourceFile], bench: _B
             work = base.Work(file=clip, settings=settings, teacher=teachers.CANONICAL, device=device, keep=_STREAM)
             start = time.monotonic()
             try:
-                said = base.run(
+                stderr = base.run(
                     FilterScorer(ffmpeg=bench.scoring),
                     work,
                     bench.ffmpeg,
@@ -167,8 +167,8 @@ def _try_variant(name: str, variant: str, clips: Sequence[SourceFile], bench: _B
                 stream = (Path(folder) / _STREAM).read_bytes()
             except (OSError, ValueError) as error:
                 return _left_out(name, f"exit status 0, but no result: {error}")
-            if "has not been used for any stream" in said:
-                return _left_out(name, said)
+            if "has not been used for any stream" in stderr:
+                return _left_out(name, stderr)
             if decoded != PROBE_FRAMES:
                 return _left_out(name, f"{PROBE_FRAMES} frames in, {decoded} frames out")
     return ReadyEncoder(
@@ -183,7 +183,7 @@ def _try_variant(name: str, variant: str, clips: Sequence[SourceFile], bench: _B
 
 
 def _left_out(name: str, stderr: str) -> LeftOut:
-    """The reason is the line a remedy is known for, else the first error: what follows are its consequences."""
+    """Use the line with a known remedy as the reason, else the first error: later ones are consequences."""
     for text, hint in family_of(name).remedies.items():
         if known := next((line.strip() for line in stderr.splitlines() if text in line), ""):
             return LeftOut(name=name, reason=plain(known), remedy=hint)

@@ -1,4 +1,4 @@
-"""Every encoder family, one line each."""
+"""The registry of encoder families."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FAMILIES: tuple[EncoderFamily, ...] = (
 
 
 def family_of(encoder: str) -> EncoderFamily:
-    """The family an encoder belongs to.
+    """Return the family of an encoder.
 
     Raises:
         BadInput: the name is not in the vocabulary.
@@ -33,15 +33,15 @@ def family_of(encoder: str) -> EncoderFamily:
     for family in FAMILIES:
         if encoder in family.encoders:
             return family
-    raise BadInput(f"unknown encoder {encoder!r}", hint=f"Known are {', '.join(ENCODER_VOCAB)}.")
+    raise BadInput(f"unknown encoder {encoder!r}", hint=f"Use one of {', '.join(ENCODER_VOCAB)}.")
 
 
 def device_findings(facts: HostFacts, ready: Sequence[ReadyEncoder]) -> tuple[Finding, ...]:
-    """What each family says of its devices and drivers on this box."""
+    """Return the findings of every family about devices and drivers of this box."""
     working = {encoder.family for encoder in ready}
     return tuple(finding for family in FAMILIES for finding in family.findings(facts, works=family.name in working))
 
 
 def settings_for(encoder: ReadyEncoder, cq: int, pix_fmt: str) -> EncodeSettings:
-    """The adapter's settings for one encode."""
+    """Return the settings of one encode."""
     return family_of(encoder.name).settings(encoder.name, cq, pix_fmt, encoder.variant)

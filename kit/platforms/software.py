@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import ClassVar
 
-from kit.core.values import NO_DEVICE, Device, EncodeSettings, Finding
-from kit.platforms.base import ONLY, scale_63, score_format
+from kit.core.values import EncodeSettings
+from kit.platforms.base import EncoderFamily, scale_63, score_format
 from kit.platforms.facts import HostFacts
 
 _PLANAR_10 = tuple(f"yuv{chroma}p{bits}" for bits in ("", "10le") for chroma in (420, 422, 444))
@@ -20,24 +21,21 @@ _ACCEPTED = {
     "libvvenc": ("yuv420p10le",),
 }
 
-#: Version strings that libraries write into their own streams.
+#: Version strings that the libraries write into their streams.
 _BUILDS = (rb"x264 - core \d+(?: r\d+(?: [0-9a-f]+)?)?", rb"x265 \(build \d+\) - [\w.+-]+")
 
 
-class Software:
-    """The number of threads is fixed: with another number four of the five write other bits."""
+class Software(EncoderFamily):
+    """Always one thread: with another number, four of the five encoders write different bits."""
 
     name = "software"
     encoders = tuple(_ACCEPTED)
-    variants = (ONLY,)
-    lacking: tuple[str, ...] = ()
-    busy: tuple[str, ...] = ()
-    remedies: Mapping[str, str] = {
-        "Unknown encoder": "This ffmpeg was built without it; leave --ffmpeg out to use the bundled one.",
+    remedies: ClassVar[Mapping[str, str]] = {
+        "Unknown encoder": "This ffmpeg was built without it; omit --ffmpeg to use the bundled one.",
     }
 
     def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
-        """One thread, the preset of the contract, constant quality."""
+        """Return the arguments: one thread, a fixed preset, constant quality."""
         fmt = score_format(encoder, pix_fmt, _ACCEPTED[encoder])
         preset, knobs = _knobs(encoder, cq)
         return EncodeSettings(
@@ -49,33 +47,25 @@ class Software:
             score_pix_fmt=fmt,
         )
 
-    def device(self, facts: HostFacts) -> Device:
-        """Nothing to say: there is no device."""
-        return NO_DEVICE
-
     def max_parallel(self, facts: HostFacts) -> int | None:
-        """No limit of its own."""
+        """Return None: as many as there are cores."""
         return None
 
     def build(self, stream: bytes, ffmpeg_version: str, facts: HostFacts) -> str:
-        """The library's version where the stream carries it, else ffmpeg's."""
+        """Return the library's version if the stream has it, else ffmpeg's."""
         for pattern in _BUILDS:
-            if found := re.search(pattern, stream):
-                return found[0].decode("ascii")
+            if match := re.search(pattern, stream):
+                return match[0].decode("ascii")
         return f"ffmpeg {ffmpeg_version}"
-
-    def findings(self, facts: HostFacts, *, works: bool) -> tuple[Finding, ...]:
-        """None: no device, no driver."""
-        return ()
 
 
 def _knobs(encoder: str, cq: int) -> tuple[str, tuple[str, ...]]:
-    """Preset name and the arguments for a quality point."""
+    """Return the preset and the arguments for a quality point."""
     if encoder in ("libx264", "libx265"):
         return "medium", ("-preset", "medium", "-crf", str(cq))
     if encoder == "libsvtav1":
         return "8", ("-preset", "8", "-crf", str(scale_63(cq)))
     if encoder == "libaom-av1":
         return "6", ("-cpu-used", "6", "-crf", str(round(cq * 63 / 51)))
-    # libvvenc has no -crf: given one it warns, exits 0, and every point is the same
+    # libvvenc has no -crf: with one it warns, exits 0 and encodes every point alike
     return "faster", ("-preset", "faster", "-qp", str(cq), "-pix_fmt", "yuv420p10le")

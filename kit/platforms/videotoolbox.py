@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
-from kit.core.values import NO_DEVICE, Device, EncodeSettings, Finding
-from kit.platforms.base import ONLY, score_format
+from kit.core.values import EncodeSettings, Finding
+from kit.platforms.base import EncoderFamily, score_format
 from kit.platforms.facts import HostFacts
 
 
-class VideoToolbox:
-    """Constant quality, which only an arm64 ffmpeg takes."""
+class VideoToolbox(EncoderFamily):
+    """Constant quality, which only an arm64 ffmpeg supports."""
 
     name = "videotoolbox"
     encoders = ("h264_videotoolbox", "hevc_videotoolbox")
-    variants = (ONLY,)
-    lacking: tuple[str, ...] = ()
-    busy: tuple[str, ...] = ("cannot create compression session",)
-    remedies: Mapping[str, str] = {
+    busy: ClassVar[tuple[str, ...]] = ("cannot create compression session",)
+    remedies: ClassVar[Mapping[str, str]] = {
         "qscale not available for encoder": "Constant quality needs an arm64 ffmpeg on Apple silicon, not Rosetta.",
         "cannot create compression session": "The encoder is busy: close other encodes and try again.",
         "Unrecognized option 'realtime'": "VideoToolbox exists on macOS only.",
     }
 
     def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
-        """``-q:v`` = 100 − 2N within 1–99; software fallback refused."""
+        """Return ``-q:v`` = 100 − 2N within 1–99, without software fallback."""
         accepted = ("yuv420p",) if encoder == "h264_videotoolbox" else ("yuv420p", "yuv420p10le")
         score = score_format(encoder, pix_fmt, accepted)
         profile = ("-profile:v", "main10") if score == "yuv420p10le" else ()
@@ -38,29 +37,21 @@ class VideoToolbox:
             score_pix_fmt=score,
         )
 
-    def device(self, facts: HostFacts) -> Device:
-        """Nothing to say: there is one media engine."""
-        return NO_DEVICE
-
-    def max_parallel(self, facts: HostFacts) -> int | None:
-        """Two: no limit is documented, and more bring nothing."""
-        return 2
-
     def build(self, stream: bytes, ffmpeg_version: str, facts: HostFacts) -> str:
-        """ffmpeg's version and the architecture."""
+        """Return ffmpeg's version and the architecture."""
         return f"ffmpeg {ffmpeg_version}, VideoToolbox {facts.machine}"
 
     def findings(self, facts: HostFacts, *, works: bool) -> tuple[Finding, ...]:
-        """Whether this Mac's media engine can be asked for constant quality."""
+        """Report whether constant quality works on this Mac."""
         if facts.system != "Darwin":
             return ()
         chip = facts.chip or facts.machine
         if works:
             return (Finding(check="VideoToolbox", status="pass", found=chip),)
         if facts.translated:
-            remedy = "Start the kit with an arm64 Python; under Rosetta constant quality is not to be had."
+            remedy = "Start the kit with an arm64 Python; Rosetta has no constant quality."
         elif facts.machine == "x86_64":
-            remedy = "Nothing: constant quality needs Apple silicon; libx264 is used."
+            remedy = "None: constant quality needs Apple silicon; libx264 is used."
         else:
             remedy = "See its encoders above."
         return (Finding(check="VideoToolbox", status="warning", found=f"{chip}: does not work", remedy=remedy),)

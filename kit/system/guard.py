@@ -1,9 +1,9 @@
 """Child processes that never outlive the kit.
 
 Every child runs in a process group of its own. The leader of the group is a guard: a shell that reads from a pipe and,
-at the end of the pipe, kills its whole group, itself included. Only the kit has the other end open, so the system closes
-it when the kit dies for any reason. A child that is being started has it open too until exec, and by then it is in
-the group: no child escapes the guard.
+at the end of the pipe, kills its whole group, itself included. Only the kit has the other end open, so the system
+closes it when the kit dies for any reason. A child that is being started has it open too until exec, and by then it is
+in the group: no child escapes the guard.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Encoders as a probe leaves them."""
+"""Builders of probed encoders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kit.core.values import NO_DEVICE, ReadyEncoder
 
 
 def ready(name: str = "libx264", **facts: Any) -> ReadyEncoder:
-    """An encoder as a probe leaves it, with facts of one's own."""
+    """Return a probed encoder; ``facts`` replace its defaults."""
     values: dict[str, Any] = {
         "name": name,
         "family": "software",

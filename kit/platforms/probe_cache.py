@@ -1,4 +1,4 @@
-"""Encoders that passed the probe lately, by everything that decides whether they would pass again."""
+"""Cache of encoders that passed the probe, keyed by everything that affects the probe."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from kit.platforms.registry import family_of
 from kit.system.fsio import write_json
 from kit.video.ffmpeg import Ffmpeg
 
-#: Seconds an answer counts. What no fact shows (a lost permission, a device that hangs) is found after that.
+#: Seconds that a result stays valid. Changes that no fact shows (a lost permission, a hung device) appear after that.
 KEPT = 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory:
-    """Where answers lie and what they hold for. Only successes are kept: what failed may have been mended.
+class ProbeCache:
+    """A cache of probe results. It keeps only successes: a failure may have been fixed.
 
     Attributes:
-        folder: one file an answer.
-        pix_fmts: pixel formats tried; ffmpeg: encodes; scoring: decodes and scores.
+        folder: folder with one file for each result.
+        pix_fmts: the probed pixel formats.
+        ffmpeg: encodes.
+        scoring: decodes and scores.
     """
 
     folder: Path
@@ -36,37 +38,37 @@ class Memory:
     facts: HostFacts
 
     def recall(self, name: str) -> ReadyEncoder | None:
-        """The encoder as it was found less than :data:`KEPT` seconds ago; None if it was not."""
+        """Return the result of a probe less than :data:`KEPT` seconds ago, if there is one."""
         try:
             value = json.loads(self._path(name).read_text(encoding="utf-8"))
             if not 0 <= time.time() - value["probed_at"] < KEPT:
                 return None
             return ReadyEncoder(**value["encoder"], device=family_of(name).device(self.facts))
         except (OSError, ValueError, KeyError, TypeError):
-            # a file of another version or a damaged one is worth no more than none: the probe is made
+            # missing, damaged or of another version: probe again
             return None
 
     def keep(self, encoder: ReadyEncoder) -> None:
-        """Keep an answer; where the folder cannot be written, the probe is made again next time."""
-        told = {key: value for key, value in asdict(encoder).items() if key != "device"}
+        """Store a result; if the folder cannot be written, the next run probes again."""
+        values = {key: value for key, value in asdict(encoder).items() if key != "device"}
         try:
-            write_json(self._path(encoder.name), {"probed_at": time.time(), "encoder": told})
+            write_json(self._path(encoder.name), {"probed_at": time.time(), "encoder": values})
         except OSError:
             return
 
     def _path(self, name: str) -> Path:
         facts = replace(self.facts, gpus=tuple(replace(gpu, sessions=None) for gpu in self.facts.gpus))
-        told = {
+        key = {
             "kit": __version__,
             "encoder": name,
             "pix_fmts": sorted(self.pix_fmts),
             "facts": asdict(facts),
             "ffmpegs": [_identity(self.ffmpeg), _identity(self.scoring)],
         }
-        return self.folder / f"{sha256_json(told)[:32]}.json"
+        return self.folder / f"{sha256_json(key)[:32]}.json"
 
 
 def _identity(ffmpeg: Ffmpeg) -> list[object]:
-    """A build of ffmpeg: its version and its file."""
+    """Return the version, size and time of an ffmpeg."""
     stat = ffmpeg.path.stat()
     return [ffmpeg.version, stat.st_size, stat.st_mtime_ns]
