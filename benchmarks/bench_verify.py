@@ -24,7 +24,7 @@ from kit.system.proc import Processes
 from kit.verify import bundle as verification
 from kit.verify.check import Check
 from kit.verify.checks import run_checks
-from kit.verify.replay import ReceivedRun
+from kit.verify.received_run import ReceivedRun
 from tests.corpus.builders import plan, shard_of
 from tests.options.builders import run_in
 

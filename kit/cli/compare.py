@@ -52,7 +52,7 @@ def _sides(bundles: tuple[Path, ...], scratch: Path) -> list[Side]:
     from kit.core.errors import CheckFailed
     from kit.verify.bundle import unpacked, valid
     from kit.verify.compare import Side
-    from kit.verify.replay import ReceivedRun
+    from kit.verify.received_run import ReceivedRun
 
     processes = command_session()[1].processes
     sides = []

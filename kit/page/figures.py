@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kit.page import plots
 from kit.page.blocks import Figure, percent
 from kit.page.gather import Facts, PageCell, Rows, together
-from kit.verdict import evidence
+from kit.verdict import out_of_fold
 from kit.verdict.intervals import distribution
 from kit.verdict.judge import cell_facts
 from kit.verdict.metrics import described
@@ -140,7 +140,7 @@ def folds(facts: Facts) -> tuple[Figure, ...]:
     members = {
         seed: {fold["held_out"]: fold["plcc"] for fold in report["folds"]}
         for seed, report in facts.reports.items()
-        if seed != evidence.ENSEMBLE
+        if seed != out_of_fold.ENSEMBLE
     }
     lowest = sorted({(min(of[label] for of in members.values()), label) for label in next(iter(members.values()))})
     shown, least = lowest[: 2 * PANELS], float(facts.verdict["gate"]["per_seed_min"])
@@ -225,7 +225,7 @@ def _plain_ticks(axis: Axis, values: Sequence[float]) -> None:
 def training(facts: Facts) -> tuple[Figure, ...]:
     """The training loss of every seed."""
     losses = {
-        seed: np.sqrt(report["training_loss"]) for seed, report in facts.reports.items() if seed != evidence.ENSEMBLE
+        seed: np.sqrt(report["training_loss"]) for seed, report in facts.reports.items() if seed != out_of_fold.ENSEMBLE
     }
     first, last = (float(np.mean([of[place] for of in losses.values()])) for place in (0, -1))
     count = len(next(iter(losses.values())))

@@ -19,7 +19,7 @@ from kit.corpus.store.shard import CellEntry, FailedCell, Shard
 from kit.system.fsio import read_json
 from kit.training import predictions as prediction_file
 from kit.training.predictions import Predictions
-from kit.verdict import evidence
+from kit.verdict import out_of_fold
 
 #: Where a cell's time stands in what was observed, and how many of these are a second.
 _TIMES = (("seconds", 1.0), ("enc_time_ms", 1000.0))
@@ -80,7 +80,7 @@ class Facts:
 
     Attributes:
         cells: with predictions, sorted by source, encoder and quality point; none where the verdict is INVALID.
-        reports: of the seeds by number, and of the ensemble mean by ``evidence.ENSEMBLE``; none where INVALID.
+        reports: of the seeds by number, and of the ensemble mean by ``out_of_fold.ENSEMBLE``; none where INVALID.
         timed_rates: rates are in kbit/s.
         taken: cells with a time, longest first.
         training, prereqs: the documents of these names; empty where they are not there.
@@ -166,12 +166,12 @@ def _told(path: Path) -> Mapping[str, Any]:
 
 
 def _reports(folder: Path, seeds: Sequence[int]) -> dict[int, Mapping[str, Any]]:
-    names = {seed: layout.seed_report(seed) for seed in seeds} | {evidence.ENSEMBLE: layout.ENSEMBLE_REPORT}
+    names = {seed: layout.seed_report(seed) for seed in seeds} | {out_of_fold.ENSEMBLE: layout.ENSEMBLE_REPORT}
     return {seed: _told(folder / name) for seed, name in names.items() if (folder / name).is_file()}
 
 
 def _cells(shard: Shard, found: Predictions, *, timed: bool) -> tuple[PageCell, ...]:
-    mean = evidence.ensemble_mean(found)
+    mean = out_of_fold.ensemble_mean(found)
     order = np.argsort(mean.cell, kind="stable")
     ends = np.cumsum(np.bincount(mean.cell, minlength=len(mean.cells)))
     target, prediction = (column.astype(np.float64)[order] for column in (mean.target, mean.prediction))

@@ -9,7 +9,7 @@ from typing import Any
 from kit.page import evidence_parts, figures
 from kit.page.blocks import Block, Cell, Details, Figures, Section, Table, Text, left_out, number
 from kit.page.gather import Facts, together
-from kit.verdict import evidence
+from kit.verdict import out_of_fold
 
 Row = list[Cell | str]
 #: Lines of the table of slow cells.
@@ -90,7 +90,7 @@ def _errors(facts: Facts) -> Iterator[Block]:
 
 def _folds(facts: Facts) -> Iterator[Block]:
     seeds = {seed: {fold["held_out"]: fold for fold in report["folds"]} for seed, report in facts.reports.items()}
-    mean = seeds.pop(evidence.ENSEMBLE)
+    mean = seeds.pop(out_of_fold.ENSEMBLE)
     least = facts.verdict["gate"]["per_seed_min"]
     yield Figures(figures=figures.folds(facts))
     rows: list[Row] = []
@@ -221,7 +221,9 @@ def _judged(facts: Facts) -> str:
 
 
 def _reported(facts: Facts) -> str:
-    return _judged(facts) or ("" if evidence.ENSEMBLE in facts.reports else "the reports of the seeds are not there.")
+    return _judged(facts) or (
+        "" if out_of_fold.ENSEMBLE in facts.reports else "the reports of the seeds are not there."
+    )
 
 
 def _sized(facts: Facts) -> str:

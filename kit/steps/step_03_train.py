@@ -1,34 +1,32 @@
-"""Step 3: leave-one-source-out training of every seed, and what each member predicts for what it never saw."""
+"""Step 3: leave-one-source-out training of every seed, and the out-of-fold predictions of every member."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kit.core import contract, layout
-from kit.core.errors import BadInput, InvalidEvidence
+from kit.core.errors import InvalidEvidence
 from kit.corpus.store import shard as shards
 from kit.corpus.store.shard import Shard
-from kit.options.provenance import block
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
-from kit.system.fsio import read_json, sha256_file, write_json
+from kit.steps import loso_folder
 from kit.training import folds, predictions, table
 from kit.training.checkpoints import Checkpoint
 from kit.training.folds import Fold
 from kit.training.predictions import Predictions
 from kit.training.run_members import fit, recipe
 from kit.training.table import Table
-from kit.verdict import evidence
 from kit.verdict.baselines import Baseline, expected_baselines
-from kit.verdict.evidence import ENSEMBLE
 from kit.verdict.judge import Training, cell_facts
-from kit.verdict.seed_report import holdout_report, seed_report
+from kit.verdict.out_of_fold import ENSEMBLE, loso
+from kit.verdict.seed_report import History, holdout_report, report_file, seed_reports, with_ensemble
 
 if TYPE_CHECKING:
     from kit.models.model_file import ModelFile
@@ -36,8 +34,33 @@ if TYPE_CHECKING:
 log = logging.getLogger("kit")
 
 NAME = "train"
-#: Members by seed and label of what they hold out.
+#: Trained members by seed and label of the fold that they hold out.
 _Members = Mapping[tuple[int, str], Checkpoint]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CrossValidation:
+    """Rows of a run and the folds they are split into; the predictions of its members go to ``file``."""
+
+    config: RunConfig
+    session: Session
+    shard: Shard
+    rows: Table
+    folds: tuple[Fold, ...]
+    file: str
+
+    def fit(self, beside: Sequence[str] = ()) -> Mapping[str, _Members]:
+        """Train every member, by architecture; ``beside`` names other architectures to train as well."""
+        return fit(self.config, self.shard, self.session, self.rows, self.folds, what="Training", beside=beside)
+
+    def write_predictions(self, members: Sequence[tuple[int, Fold, NDArray[np.float32]]]) -> Predictions:
+        """Write the scores (seed, fold, [its rows]) of members."""
+        scores = predictions.from_members(self.shard.corpus_sha256, self.rows, members)
+        predictions.write(self.config.out_dir / self.file, scores)
+        return scores
+
+    def write_report(self, name: str, report: Mapping[str, object]) -> None:
+        loso_folder.write_report(self.config, self.session, self.shard, name, report)
 
 
 def check(config: RunConfig) -> None:
@@ -46,55 +69,52 @@ def check(config: RunConfig) -> None:
     Raises:
         BadInput, CheckFailed: as :func:`kit.models.model_file.baseline_model`.
     """
-    _asked_baseline(config)
+    _shipped_model(config)
 
 
 def run(config: RunConfig, previous: Shard, session: Session) -> Training:
-    """Train every (seed, fold), write predictions and one report a seed; the same for what ``--holdout`` asks for.
+    """Train every member, write predictions and a report for each seed; the same for each ``--holdout``.
 
-    Evidence that cannot become valid (a failed cell that is not waived, too few groups) is not trained on; it is
-    passed on as such.
+    Evidence that cannot become valid (a failed cell that is not waived, too few groups) is not trained on: the
+    training is returned with its problems.
     """
-    _forget(config)
+    loso_folder.clear(config.out_dir)
+    shipped = _shipped_model(config)
     problems = [f"cell {name} failed: {why}" for name, why in shards.failures_table(previous.lacking)]
-    shipped = _asked_baseline(config)
-    found, rows = None, None
+    scores, rows = None, None
     baselines: dict[str, Baseline] = {}
     if not problems:
         try:
             rows = table.load(previous)
-            found, problems, baselines = _train(config, previous, session, rows, shipped)
+            scores, problems, baselines = _train(config, previous, session, rows, shipped)
         except InvalidEvidence as error:
             problems = list(error.problems)
-    predictions_file = config.out_dir / layout.PREDICTIONS
-    summary = {
-        "schema_version": contract.SCHEMA_VERSION,
-        "corpus_sha256": previous.corpus_sha256,
-        "seeds": list(config.seeds),
-        "epochs": config.epochs,
-        "arch": config.arch,
-        "folds": config.folds,
-        "holdout": list(config.holdout),
-        "predictions_sha256": sha256_file(predictions_file) if predictions_file.is_file() else None,
-        "baselines": {name: _baseline_json(config, name, baseline) for name, baseline in baselines.items()},
-        "problems": problems,
-    }
-    write_json(config.out_dir / layout.TRAINING, summary)
-    for line in problems:
-        log.warning("evidence is not valid: %s", line)
-    return Training(
+    training = Training(
         shard=previous,
         seeds=config.seeds,
         folds=config.folds,
         holdout=config.holdout,
-        predictions=found,
+        predictions=scores,
         problems=tuple(problems),
         baselines=baselines,
         rows=rows,
     )
+    loso_folder.write_summary(config, training)
+    for problem in problems:
+        log.warning("evidence is not valid: %s", problem)
+    return training
 
 
-def _asked_baseline(config: RunConfig) -> ModelFile | None:
+def load(config: RunConfig, session: Session) -> Training:
+    """Return the training that an earlier run of this step wrote.
+
+    Raises:
+        Missing, BadInput: as :func:`kit.steps.loso_folder.load`.
+    """
+    return loso_folder.load(config)
+
+
+def _shipped_model(config: RunConfig) -> ModelFile | None:
     if config.baseline is None:
         return None
     from kit.models.model_file import baseline_model  # late: it needs onnxruntime
@@ -102,249 +122,123 @@ def _asked_baseline(config: RunConfig) -> ModelFile | None:
     return baseline_model(config.baseline)
 
 
-def _forget(config: RunConfig) -> None:
-    """Remove what an earlier training left: predictions and reports of two trainings must not lie side by side."""
-    folder = config.out_dir / layout.LOSO
-    for path in (*folder.glob("*.json"), *folder.glob("*.parquet")):
-        path.unlink()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Spent:
-    """What the training of a seed took and how it went: seconds, and the loss of each epoch [epochs]."""
-
-    seconds: float
-    loss: NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Study:
-    """What is trained together: rows, folds, and the file of what their members predict."""
-
-    rows: Table
-    parts: tuple[Fold, ...]
-    file: str
-
-
 def _train(
     config: RunConfig, shard: Shard, session: Session, rows: Table, shipped: ModelFile | None
 ) -> tuple[Predictions, list[str], dict[str, Baseline]]:
-    study = _Study(rows=rows, parts=folds.by_group(rows, config.folds), file=layout.PREDICTIONS)
-    holdouts = {by: _held_out(shard, rows, by) for by in config.holdout}
-    beside = expected_baselines(config.arch)
-    trained = fit(config, shard, session, study.rows, study.parts, what="Training", beside=beside)
-    found, problems, spent = _predicted(config, shard, study, trained[config.arch])
+    """Train the ensemble, its baselines and the hold-outs; return predictions, problems and baselines."""
+    main = _CrossValidation(
+        config=config,
+        session=session,
+        shard=shard,
+        rows=rows,
+        folds=folds.by_group(rows, config.folds),
+        file=layout.PREDICTIONS,
+    )
+    holdouts = {by: _hold_out(main, by) for by in config.holdout}
+    archs = expected_baselines(config.arch)
+    trained = main.fit(beside=archs)
+    scores, problems = _write_scores(main, trained[config.arch])
     if not problems:
         try:
-            for name, report in _reports(config, shard, study, found, spent):
-                _write(config, shard, session, name, report)
+            _write_seed_reports(main, scores, trained[config.arch])
         except InvalidEvidence as error:
             problems = list(error.problems)
-    baselines = {name: _baseline(config, shard, study, name, trained[name]) for name in beside}
+    baselines = {arch: _baseline(main, arch, trained[arch]) for arch in archs}
     if shipped is not None:
-        baselines[contract.SHIPPED] = _shipped(config, shard, study, shipped)
-    for by, held_out in holdouts.items():
-        problems += [f"--holdout {by}: {problem}" for problem in _hold_out(config, shard, session, by, held_out)]
-    return found, problems, baselines
+        baselines[contract.SHIPPED] = _shipped_baseline(main, shipped)
+    for by, validation in holdouts.items():
+        problems += [f"--holdout {by}: {line}" for line in _train_holdout(validation, by)]
+    return scores, problems, baselines
 
 
-def _baseline(config: RunConfig, shard: Shard, study: _Study, name: str, trained: _Members) -> Baseline:
-    """What members of another architecture predict. That one of them failed is no reason to doubt the ensemble."""
-    study = replace(study, file=layout.baseline_predictions(name))
-    found, problems, _ = _predicted(config, shard, study, trained)
+def _baseline(main: _CrossValidation, arch: str, trained: _Members) -> Baseline:
+    """Write the predictions of another architecture. A failed member of it does not invalidate the ensemble."""
+    own = replace(main, file=layout.baseline_predictions(arch))
+    scores, problems = _write_scores(own, trained)
     if problems:
-        (config.out_dir / study.file).unlink()
-    return Baseline(predictions=None if problems else found, problems=tuple(problems), model=None)
+        (own.config.out_dir / own.file).unlink()
+    return Baseline(predictions=None if problems else scores, problems=tuple(problems), model=None)
 
 
-def _shipped(config: RunConfig, shard: Shard, study: _Study, model: ModelFile) -> Baseline:
-    """What a model that is there says of every row; it is its own only seed."""
-    scores, _ = model.scores(study.rows.features, study.rows.codec)
-    found = _columns(shard, study.rows, [(ENSEMBLE, fold, scores[fold.held]) for fold in study.parts])
-    predictions.write(config.out_dir / layout.baseline_predictions(contract.SHIPPED), found)
-    return Baseline(predictions=found, problems=(), model=model.identity)
+def _shipped_baseline(main: _CrossValidation, model: ModelFile) -> Baseline:
+    """Score every row with the shipped model; it is one seed, the ``ENSEMBLE``."""
+    own = replace(main, file=layout.baseline_predictions(contract.SHIPPED))
+    values, _ = model.scores(own.rows.features, own.rows.codec)
+    scores = own.write_predictions([(ENSEMBLE, fold, values[fold.held]) for fold in own.folds])
+    return Baseline(predictions=scores, problems=(), model=model.identity)
 
 
-def _baseline_json(config: RunConfig, name: str, baseline: Baseline) -> dict[str, object]:
-    path = config.out_dir / layout.baseline_predictions(name)
-    return {
-        "predictions_sha256": None if baseline.predictions is None else sha256_file(path),
-        "problems": list(baseline.problems),
-        "model": baseline.model,
-    }
-
-
-def _held_out(shard: Shard, rows: Table, by: str) -> _Study:
-    """Rows and folds of a hold-out; cells that several boxes made are in none."""
-    if by == "encoder":
-        return _Study(rows=rows, parts=folds.by_encoder(rows), file=layout.holdout_predictions(by))
-    boxes = {
-        entry.key: sorted({str(seen.get("box")) for seen in shards.observations(shard, entry)}) for entry in shard.cells
-    }
-    alone = table.only(rows, {key for key, names in boxes.items() if len(names) == 1})
-    parts = folds.by_box(alone, [boxes[entry.key][0] for entry in alone.cells])
-    return _Study(rows=alone, parts=parts, file=layout.holdout_predictions(by))
-
-
-def _predicted(
-    config: RunConfig, shard: Shard, study: _Study, trained: _Members
-) -> tuple[Predictions, list[str], dict[int, _Spent]]:
-    """Write what every seed predicts in every fold; also what is not finite, and what each seed spent."""
+def _write_scores(validation: _CrossValidation, trained: _Members) -> tuple[Predictions, list[str]]:
+    """Write the predictions of every member that are finite; return them, and a line for what is not finite."""
     members = [
         (seed, fold, trained[seed, fold.held_out].arrays["predictions"])
-        for seed in config.seeds
-        for fold in study.parts
+        for seed in validation.config.seeds
+        for fold in validation.folds
     ]
-    spent = {seed: _spent([trained[seed, fold.held_out] for fold in study.parts]) for seed in config.seeds}
+    finite = [member for member in members if np.isfinite(member[2]).all()]
     problems = [
         f"seed {seed}, held out {fold.held_out}: predictions are not finite"
-        for seed, fold, predicted in members
-        if not np.isfinite(predicted).all()
+        for seed, fold, values in members
+        if not np.isfinite(values).all()
     ]
-    problems += [
+    problems = problems or [
         f"seed {seed}: the training loss is not finite"
-        for seed, one in spent.items()
-        if not problems and not np.isfinite(one.loss).all()
+        for seed, history in _histories(validation, trained).items()
+        if not np.isfinite(history.loss).all()
     ]
-    found = _columns(shard, study.rows, [member for member in members if np.isfinite(member[2]).all()])
-    predictions.write(config.out_dir / study.file, found)
-    return found, problems, spent
+    return validation.write_predictions(finite), problems
 
 
-def _spent(members: Sequence[Checkpoint]) -> _Spent:
-    losses = np.stack([member.arrays["training_loss"] for member in members]).astype(np.float64)
-    return _Spent(seconds=sum(member.seconds for member in members), loss=losses.mean(axis=0))
+def _histories(validation: _CrossValidation, trained: _Members) -> dict[int, History]:
+    histories = {}
+    for seed in validation.config.seeds:
+        members = [trained[seed, fold.held_out] for fold in validation.folds]
+        losses = np.stack([member.arrays["training_loss"] for member in members]).astype(np.float64)
+        histories[seed] = History(seconds=sum(member.seconds for member in members), loss=losses.mean(axis=0))
+    return histories
 
 
-def _reports(
-    config: RunConfig, shard: Shard, study: _Study, found: Predictions, spent: Mapping[int, _Spent]
-) -> Iterator[tuple[str, dict[str, object]]]:
-    """File and content of each seed's report, and of the ensemble mean's."""
-    cells = cell_facts(shard, config.folds)
-    averaged = evidence.ensemble_mean(found)
-    agreements = {**evidence.loso(found).members, **evidence.loso(averaged).members}
-    parts = {seed: found.part(rows) for seed, rows in found.seeds()} | {ENSEMBLE: averaged}
-    every = _Spent(
-        seconds=sum(one.seconds for one in spent.values()),
-        loss=np.mean([one.loss for one in spent.values()], axis=0),
+def _write_seed_reports(main: _CrossValidation, scores: Predictions, trained: _Members) -> None:
+    reports = seed_reports(
+        recipe(main.config),
+        main.shard.corpus_sha256,
+        scheme=main.config.folds,
+        folds=main.folds,
+        predictions=scores,
+        members=loso(scores),
+        cells=cell_facts(main.shard, main.config.folds),
+        histories=with_ensemble(_histories(main, trained)),
     )
-    for seed, part in parts.items():
-        yield (
-            layout.ENSEMBLE_REPORT if seed == ENSEMBLE else layout.seed_report(seed),
-            seed_report(
-                recipe(config),
-                shard.corpus_sha256,
-                scheme=config.folds,
-                parts=study.parts,
-                found=part,
-                cells=cells,
-                seed=seed,
-                agreements=agreements[seed],
-                seconds=spent.get(seed, every).seconds,
-                training_loss=spent.get(seed, every).loss.tolist(),
-            ),
-        )
+    for seed, report in reports.items():
+        main.write_report(report_file(seed), report)
 
 
-def _hold_out(config: RunConfig, shard: Shard, session: Session, by: str, study: _Study) -> Sequence[str]:
-    """Train a hold-out and write its report; what is wrong with it."""
-    session.ui.say(f"Held out as well: each {by} in turn ({', '.join(fold.held_out for fold in study.parts)})")
-    if aside := len(shard.cells) - len(study.rows.cells):
-        session.ui.say(f"{aside} cells that several boxes made are set aside")
-    trained = fit(config, shard, session, study.rows, study.parts, what="Training")
-    found, problems, _ = _predicted(config, shard, study, trained[config.arch])
+def _hold_out(main: _CrossValidation, by: str) -> _CrossValidation:
+    """Split the rows by encoder or by box; a cell that several boxes made belongs to no box and is left out."""
+    file = layout.holdout_predictions(by)
+    if by == "encoder":
+        return replace(main, folds=folds.by_encoder(main.rows), file=file)
+    boxes = {
+        entry.key: sorted({str(observed.get("box")) for observed in shards.observations(main.shard, entry)})
+        for entry in main.shard.cells
+    }
+    rows = table.only(main.rows, {key for key, names in boxes.items() if len(names) == 1})
+    parts = folds.by_box(rows, [boxes[entry.key][0] for entry in rows.cells])
+    return replace(main, rows=rows, folds=parts, file=file)
+
+
+def _train_holdout(validation: _CrossValidation, by: str) -> Sequence[str]:
+    """Train a hold-out and write its report; return its problems."""
+    labels = ", ".join(fold.held_out for fold in validation.folds)
+    validation.session.ui.say(f"Hold-out: each {by} in turn ({labels})")
+    if left_out := len(validation.shard.cells) - len(validation.rows.cells):
+        validation.session.ui.say(f"{left_out} cells are left out: several boxes made them")
+    scores, problems = _write_scores(validation, validation.fit()[validation.config.arch])
     if problems:
         return problems
     try:
-        report = holdout_report(by, shard.corpus_sha256, parts=study.parts, found=found)
+        report = holdout_report(by, validation.shard.corpus_sha256, folds=validation.folds, predictions=scores)
     except InvalidEvidence as error:
         return error.problems
-    _write(config, shard, session, layout.holdout_report(by), report)
+    validation.write_report(layout.holdout_report(by), report)
     return ()
-
-
-def _write(config: RunConfig, shard: Shard, session: Session, name: str, report: dict[str, object]) -> None:
-    inputs = {"corpus": shard.folder / shards.MANIFEST}
-    report["run_provenance"] = block(config, session, inputs=inputs, outputs=[name])
-    write_json(config.out_dir / name, report)
-
-
-def _columns(shard: Shard, rows: Table, members: list[tuple[int, Fold, NDArray[np.float32]]]) -> Predictions:
-    labels = tuple(sorted({fold.held_out for _, fold, _ in members}))
-    keys = tuple(entry.key for entry in rows.cells)
-    held = [fold.held for _, fold, _ in members]
-    every = np.concatenate(held) if held else np.empty(0, dtype=np.int64)
-    counts = [len(part) for part in held]
-    return predictions.from_codes(
-        shard.corpus_sha256,
-        labels,
-        keys,
-        {
-            "seed": np.repeat(np.array([seed for seed, _, _ in members], dtype=np.int32), counts),
-            "fold": np.repeat(np.array([labels.index(fold.held_out) for _, fold, _ in members], np.int32), counts),
-            "cell_key": rows.cell[every],
-            "frame_index": rows.frame[every],
-            "target": rows.target[every],
-            "prediction": np.concatenate([part for *_, part in members] or [np.empty(0, dtype=np.float32)]),
-        },
-    )
-
-
-def load(config: RunConfig, session: Session) -> Training:
-    """What an earlier run of this step left.
-
-    Raises:
-        Missing: the step has not been run.
-        BadInput: it was run on another corpus, or with other seeds.
-    """
-    path = config.out_dir / layout.TRAINING
-    value: Any = read_json(path, written_by="train")
-    shard = shards.read_manifest(config.out_dir / layout.CORPUS)
-    try:
-        corpus, problems, digest = value["corpus_sha256"], tuple(value["problems"]), value["predictions_sha256"]
-        seeds = tuple(value["seeds"])
-        differing = [name for name in ("epochs", "arch", "folds") if value[name] != getattr(config, name)]
-        holdout, _ = tuple(value["holdout"]), value["baselines"]
-    except (KeyError, TypeError) as error:
-        raise BadInput(f"{path} was not written by this version: {error!r}", hint="Run `train` again.") from error
-    if corpus != shard.corpus_sha256:
-        raise BadInput("the corpus has changed since it was trained on", hint="Run `train` again.")
-    differing += ["seeds"] * (set(seeds) != set(config.seeds)) + ["holdout"] * (set(holdout) != set(config.holdout))
-    for name in differing:
-        asked = getattr(config, name)
-        raise BadInput(
-            f"trained was with {name} {_shown(value[name])}, asked for is {_shown(asked)}",
-            hint=f"Run `train` again, or leave --{name} out.",
-        )
-    predictions_file = config.out_dir / layout.PREDICTIONS
-    if digest is not None and (not predictions_file.is_file() or sha256_file(predictions_file) != digest):
-        raise BadInput(f"{predictions_file} is not what was trained", hint="Run `train` again.")
-    found = None if problems else predictions.read(predictions_file)
-    return Training(
-        shard=shard,
-        seeds=seeds,
-        folds=config.folds,
-        holdout=holdout,
-        predictions=found,
-        problems=problems,
-        baselines={} if problems else _load_baselines(config, value["baselines"]),
-        rows=None if problems else table.load(shard),
-    )
-
-
-def _load_baselines(config: RunConfig, told: Mapping[str, Any]) -> dict[str, Baseline]:
-    found = {}
-    for name, baseline in told.items():
-        path, digest = config.out_dir / layout.baseline_predictions(name), baseline["predictions_sha256"]
-        if digest is not None and (not path.is_file() or sha256_file(path) != digest):
-            raise BadInput(f"{path} is not what was trained", hint="Run `train` again.")
-        found[name] = Baseline(
-            predictions=None if digest is None else predictions.read(path),
-            problems=tuple(baseline["problems"]),
-            model=baseline["model"],
-        )
-    return found
-
-
-def _shown(value: object) -> str:
-    return (", ".join(map(str, value)) or "none") if isinstance(value, list | tuple) else str(value)

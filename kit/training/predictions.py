@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
@@ -16,6 +16,8 @@ from kit.core import contract
 from kit.core.errors import BadInput, Missing
 from kit.corpus.store.cellfile import as_numbers
 from kit.system.fsio import atomic_path
+from kit.training.folds import Fold
+from kit.training.table import Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -130,6 +132,29 @@ def from_codes(
         target=columns["target"][order].astype(np.float32),
         prediction=columns["prediction"][order].astype(np.float32),
     )
+
+
+def from_members(
+    corpus_sha256: str, rows: Table, members: Sequence[tuple[int, Fold, NDArray[np.float32]]]
+) -> Predictions:
+    """Join what members predict for the rows that they hold out.
+
+    Args:
+        rows: every row that may be held out.
+        members: seed, fold, and float32 [len(fold.held)] in the order of ``fold.held``.
+    """
+    labels = tuple(sorted({fold.held_out for _, fold, _ in members}))
+    held = np.concatenate([fold.held for _, fold, _ in members] or [np.empty(0, dtype=np.int64)])
+    counts = [len(fold.held) for _, fold, _ in members]
+    columns = {
+        "seed": np.repeat(np.array([seed for seed, _, _ in members], dtype=np.int32), counts),
+        "fold": np.repeat(np.array([labels.index(fold.held_out) for _, fold, _ in members], np.int32), counts),
+        "cell_key": rows.cell[held],
+        "frame_index": rows.frame[held],
+        "target": rows.target[held],
+        "prediction": np.concatenate([scores for *_, scores in members] or [np.empty(0, dtype=np.float32)]),
+    }
+    return from_codes(corpus_sha256, labels, tuple(entry.key for entry in rows.cells), columns)
 
 
 def write(path: Path, predictions: Predictions) -> None:

@@ -1,4 +1,4 @@
-"""What the corpus shows and what it does not: ranges, saturation, extrapolation, sources too much alike. Pure."""
+"""What the corpus covers: ranges, saturation, extrapolation, near-duplicates, encoders with few rows. Pure."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 
 from kit.core import contract
 from kit.training.table import Table
-from kit.verdict.base import CellFacts
 from kit.verdict.near_duplicates import near_duplicates
+from kit.verdict.out_of_fold import CellFacts
 
-#: Cells outside the range of their training rows that are named at most, the worst first.
+#: Cells outside the range of their training rows that a verdict names, the worst first.
 NAMED = 20
-#: An encoder of fewer content groups or rows than these has been neither learned nor tested well.
+#: An encoder with fewer content groups or rows than these is neither learned nor tested well.
 ENCODER_GROUPS, ENCODER_ROWS = 3, 200
 
 
 def covered(rows: Table, cells: Mapping[str, CellFacts]) -> dict[str, object]:
-    """The ``coverage`` object of a verdict.
+    """Build the ``coverage`` object of a verdict.
 
     Args:
-        rows: every row of the corpus; cells: what is known of each of its cells.
+        rows: every row of the corpus; cells: facts of each of its cells.
     """
     facts = [cells[entry.key] for entry in rows.cells]
     most = contract.SCORE_RANGE[1]
@@ -43,20 +43,20 @@ def _range(values: np.ndarray[Any, np.dtype[np.float32]]) -> dict[str, float]:
 
 
 def _outside(rows: Table, facts: Sequence[CellFacts]) -> dict[str, object]:
-    """Cells with rows whose features no row had that their fold was trained on."""
+    """List the cells with rows whose features are outside the range of the rows that their fold was trained on."""
     starts = np.concatenate([[0], np.cumsum([cell.rows for cell in facts])])[:-1]
     low, high = (reduce.reduceat(rows.features, starts, axis=0) for reduce in (np.minimum, np.maximum))
     folds = np.array([cell.fold for cell in facts])
     least = {fold: low[folds != fold].min(axis=0) for fold in np.unique(folds).tolist()}
     largest = {fold: high[folds != fold].max(axis=0) for fold in np.unique(folds).tolist()}
-    found: list[dict[str, Any]] = []
+    outside: list[dict[str, Any]] = []
     for index, (entry, cell) in enumerate(zip(rows.cells, facts, strict=True)):
         if (low[index] >= least[cell.fold]).all() and (high[index] <= largest[cell.fold]).all():
             continue
-        own = rows.features[starts[index] : starts[index] + cell.rows]
-        beyond = (own < least[cell.fold]) | (own > largest[cell.fold])
+        features = rows.features[starts[index] : starts[index] + cell.rows]
+        beyond = (features < least[cell.fold]) | (features > largest[cell.fold])
         count = int(np.count_nonzero(beyond.any(axis=1)))
-        found.append(
+        outside.append(
             {
                 "cell": str(entry.id),
                 "rows": count,
@@ -64,23 +64,29 @@ def _outside(rows: Table, facts: Sequence[CellFacts]) -> dict[str, object]:
                 "features": [name for name, hit in zip(contract.FEATURES, beyond.any(axis=0), strict=True) if hit],
             }
         )
-    found.sort(key=lambda cell: (-cell["share"], cell["cell"]))
-    return {"cells": len(found), "rows": sum(cell["rows"] for cell in found), "worst": found[:NAMED]}
+    outside.sort(key=lambda cell: (-cell["share"], cell["cell"]))
+    return {"cells": len(outside), "rows": sum(cell["rows"] for cell in outside), "worst": outside[:NAMED]}
 
 
 def _thin(facts: Sequence[CellFacts]) -> dict[str, object]:
-    """Encoders of which there is too little."""
-    of: defaultdict[str, list[CellFacts]] = defaultdict(list)
+    """List the encoders with fewer content groups or rows than the limits."""
+    by_encoder: defaultdict[str, list[CellFacts]] = defaultdict(list)
     for cell in facts:
-        of[cell.encoder].append(cell)
-    found = {
-        name: {"groups": len({cell.group for cell in own}), "cells": len(own), "rows": sum(cell.rows for cell in own)}
-        for name, own in sorted(of.items())
+        by_encoder[cell.encoder].append(cell)
+    counts = {
+        name: {
+            "groups": len({cell.group for cell in cells}),
+            "cells": len(cells),
+            "rows": sum(cell.rows for cell in cells),
+        }
+        for name, cells in sorted(by_encoder.items())
     }
     return {
         "groups_from": ENCODER_GROUPS,
         "rows_from": ENCODER_ROWS,
         "encoders": {
-            name: seen for name, seen in found.items() if seen["groups"] < ENCODER_GROUPS or seen["rows"] < ENCODER_ROWS
+            name: count
+            for name, count in counts.items()
+            if count["groups"] < ENCODER_GROUPS or count["rows"] < ENCODER_ROWS
         },
     }

@@ -1,39 +1,45 @@
-"""What the out-of-fold predictions say, a module for each question. Pure, so that anyone can replay it.
-
-``base`` what all start from; ``errors`` how far off, and where; ``bootstrap`` how sure; ``baselines`` against what;
-``calibration`` how far off a new score may be; ``coverage`` what the corpus shows, ``alike`` what it shows twice.
-docs/statistics.md has every figure.
-"""
+"""The ``evidence`` object of a verdict: every figure that follows from corpus and predictions. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from kit.training.predictions import Predictions
-from kit.verdict import intervals
-from kit.verdict.accuracy import brief, levels, per_source_encoder, slices
-from kit.verdict.base import ENSEMBLE, CellFacts, LosoResult, completeness_problems, ensemble_mean, loso
+from kit.training.table import Table
+from kit.verdict.accuracy import brief, errors_by_level
+from kit.verdict.baselines import Baseline, Corpus, compared
 from kit.verdict.calibration import calibrated
-
-__all__ = [
-    "ENSEMBLE",
-    "CellFacts",
-    "LosoResult",
-    "completeness_problems",
-    "ensemble_mean",
-    "loso",
-    "per_source_encoder",
-    "slices",
-    "summary",
-]
+from kit.verdict.coverage import covered
+from kit.verdict.intervals import by_group, uncertainty
+from kit.verdict.out_of_fold import CellFacts
 
 
 def summary(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[str, object]:
-    """The part of a verdict's ``evidence`` that follows from the predictions alone."""
-    errors = levels(predictions, cells)
+    """Compute what follows from the predictions alone."""
+    errors = errors_by_level(predictions, cells)
     return {
         **brief(errors["frame"]),
         "errors": errors,
-        "uncertainty": intervals.uncertainty(intervals.by_group(predictions, cells)),
+        "uncertainty": uncertainty(by_group(predictions, cells)),
         "calibration": calibrated(predictions, cells),
+    }
+
+
+def evidence(
+    predictions: Predictions,
+    rows: Table,
+    cells: Mapping[str, CellFacts],
+    baselines: Mapping[str, Baseline],
+    corpus: Corpus,
+) -> dict[str, object]:
+    """Compute all evidence.
+
+    Args:
+        predictions: complete, of every seed.
+        rows: every row of the corpus.
+    """
+    return {
+        **summary(predictions, cells),
+        **compared(predictions, cells, baselines, corpus),
+        "coverage": covered(rows, cells),
     }

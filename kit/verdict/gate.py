@@ -1,7 +1,7 @@
-"""The gates: from figures to PROMOTE or HOLD. Pure, so that anyone can replay it.
+"""The gates: from figures to PROMOTE or HOLD. Pure, so that anyone can replay them.
 
-PROMOTE when the mean over seeds of the mean-over-folds PLCC, its spread over seeds and every single seed pass; with
-``--gate expert`` also what PLCC hides has to pass. A tie with a threshold passes.
+The default gate passes when the mean over seeds of the mean-over-folds PLCC, its spread over seeds and every single
+seed pass. The expert gate (``--gate expert``) adds conditions on errors that PLCC hides. A tie with a threshold passes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kit.core.errors import InvalidEvidence
 
 @dataclass(frozen=True, kw_only=True)
 class GateReport:
-    """What the gate looked at and what it said; the ``gate`` object of a verdict."""
+    """The ``gate`` object of a verdict: figures, thresholds and results."""
 
     passed: bool
     mean_plcc: float
@@ -36,15 +36,15 @@ class GateReport:
 
 
 def thresholds_sha256(thresholds: Mapping[str, float]) -> str:
-    """Hash of the thresholds, so that an altered gate shows."""
+    """Hash the thresholds, so that an altered gate is noticed."""
     return sha256_json(dict(thresholds))
 
 
 def apply_gate(per_seed_plccs: Mapping[int, float], thresholds: Mapping[str, float] = GATE_THRESHOLDS) -> GateReport:
-    """Decide on the mean-over-folds PLCC of each seed.
+    """Apply the default gate to the mean-over-folds PLCC of each seed.
 
     Raises:
-        InvalidEvidence: no seed at all, or a figure that is not finite or no correlation.
+        InvalidEvidence: no seed, or a figure that is not finite or not in -1 to 1.
     """
     if not per_seed_plccs:
         raise InvalidEvidence(["no seed has a result"])
@@ -80,12 +80,12 @@ def apply_gate(per_seed_plccs: Mapping[int, float], thresholds: Mapping[str, flo
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertCheck:
-    """One line of the expert gate.
+    """One condition of the expert gate.
 
     Attributes:
         name: the threshold's.
-        value: the worst figure; None where it is undefined, which does not pass.
-        where: what it was found at: a source, an encoder, a seed, a baseline; None for a figure of everything.
+        value: the worst figure; None where it is undefined, which fails.
+        where: source, encoder, seed or baseline of the worst figure; None for a figure of everything.
     """
 
     name: str
@@ -110,7 +110,7 @@ class ExpertReport:
 def apply_expert_gate(
     evidence: Mapping[str, Any] | None, thresholds: Mapping[str, float] = EXPERT_THRESHOLDS
 ) -> ExpertReport:
-    """Decide on a verdict's evidence; without evidence nothing is checked and nothing passed."""
+    """Apply the expert gate to a verdict's evidence; without evidence it fails with no checks."""
     checks = () if evidence is None else tuple(_expert_checks(evidence, thresholds))
     return ExpertReport(
         name="expert",
@@ -122,49 +122,41 @@ def apply_expert_gate(
     )
 
 
-def _expert_checks(evidence: Mapping[str, Any], asked: Mapping[str, float]) -> Iterator[ExpertCheck]:
+def _expert_checks(evidence: Mapping[str, Any], thresholds: Mapping[str, float]) -> Iterator[ExpertCheck]:
+    def check(name: str, values: Mapping[Any, float | None]) -> ExpertCheck:
+        return _check(name, values, thresholds[name])
+
     frame = evidence["errors"]["frame"]
     worst = evidence["uncertainty"]["worst_group"]
-    yield _least("mean_plcc_low_min", {None: evidence["uncertainty"]["mean_plcc"]["low"]}, asked)
-    yield _least("group_plcc_min", {worst["group"]: worst["plcc"]}, asked)
-    yield _most("ensemble_rmse_max", {None: frame["overall"]["rmse"]}, asked)
-    yield _most("seed_rmse_max", {f"seed {seed}": found["rmse"] for seed, found in frame["per_seed"].items()}, asked)
-    yield _most("source_bias_max", _biases(frame["per_source"]), asked)
-    yield _most("encoder_bias_max", _biases(frame["per_encoder"]), asked)
-    # a model that saw what is held out is no measure
-    honest = {name: found for name, found in evidence["baselines"].items() if found["leaked"] is not True}
+    yield check("mean_plcc_low_min", {None: evidence["uncertainty"]["mean_plcc"]["low"]})
+    yield check("group_plcc_min", {worst["group"]: worst["plcc"]})
+    yield check("ensemble_rmse_max", {None: frame["overall"]["rmse"]})
+    yield check("seed_rmse_max", {f"seed {seed}": figures["rmse"] for seed, figures in frame["per_seed"].items()})
+    yield check("source_bias_max", _biases(frame["per_source"]))
+    yield check("encoder_bias_max", _biases(frame["per_encoder"]))
+    # a model that was trained on held-out sources is no measure
+    honest = {name: baseline for name, baseline in evidence["baselines"].items() if baseline["leaked"] is not True}
     if honest:
-        yield _most("baseline_plcc_loss_max", {name: _loss(found) for name, found in honest.items()}, asked)
+        yield check("baseline_plcc_loss_max", {name: _loss(baseline) for name, baseline in honest.items()})
     pairs = evidence["coverage"]["near_duplicates"]["pairs"]
-    alike = ", ".join(" and ".join(pair["sources"]) for pair in pairs) or None
-    yield _most("near_duplicates_max", {alike: len(pairs)}, asked)
+    names = ", ".join(" and ".join(pair["sources"]) for pair in pairs) or None
+    yield check("near_duplicates_max", {names: len(pairs)})
 
 
-def _biases(parts: Mapping[str, Any]) -> dict[str | None, float | None]:
-    return {name: abs(found["bias"]) for name, found in parts.items()}
+def _biases(slices: Mapping[str, Any]) -> dict[str, float]:
+    return {name: abs(figures["bias"]) for name, figures in slices.items()}
 
 
 def _loss(baseline: Mapping[str, Any]) -> float | None:
-    """How much higher a baseline's mean PLCC is than the ensemble's."""
+    """Return how much higher a baseline's mean PLCC is than the ensemble's."""
     value = None if baseline["difference"] is None else baseline["difference"]["mean_plcc"]["value"]
     return None if value is None else -value
 
 
-def _least(name: str, values: Mapping[str | None, float | None], asked: Mapping[str, float]) -> ExpertCheck:
-    where, value = _worst(values, -1)
-    return ExpertCheck(
-        name=name, value=value, threshold=asked[name], where=where, passed=value is not None and value >= asked[name]
-    )
-
-
-def _most(name: str, values: Mapping[Any, float | None], asked: Mapping[str, float]) -> ExpertCheck:
-    where, value = _worst(values, 1)
-    return ExpertCheck(
-        name=name, value=value, threshold=asked[name], where=where, passed=value is not None and value <= asked[name]
-    )
-
-
-def _worst(values: Mapping[Any, float | None], sign: int) -> tuple[str | None, float | None]:
-    """What is undefined is worse than anything."""
-    where = max(values, key=lambda name: math.inf if (value := values[name]) is None else sign * value)
-    return where, values[where]
+def _check(name: str, values: Mapping[Any, float | None], threshold: float) -> ExpertCheck:
+    """Compare the worst of the values with a threshold, a minimum or a maximum by its name; undefined is the worst."""
+    sign = -1 if name.endswith("_min") else 1
+    where = max(values, key=lambda key: math.inf if (value := values[key]) is None else sign * value)
+    value = values[where]
+    passed = value is not None and sign * value <= sign * threshold
+    return ExpertCheck(name=name, value=value, threshold=threshold, passed=passed, where=where)

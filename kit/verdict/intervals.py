@@ -1,7 +1,7 @@
-"""How much the figures would move with other clips: a bootstrap over content groups, never over frames. Pure.
+"""How much the figures depend on the clips: a bootstrap over content groups, never over frames. Pure.
 
-Frames of one encode are not independent, nor are encodes of one source; content groups are what was drawn. A resample
-draws as many groups as there are, with replacement, and takes all rows of each. Intervals are BCa (Efron 1987, "Better
+Frames of one encode are not independent, nor are encodes of one source; content groups were sampled. A resample draws
+as many groups as the corpus has, with replacement, and takes all rows of each. Intervals are BCa (Efron 1987, "Better
 bootstrap confidence intervals"). With few groups such intervals are too narrow (Cameron, Gelbach, Miller 2008), and
 the folds share training data, which no resample shows: they are optimistic.
 """
@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.training.predictions import Predictions
-from kit.verdict.base import CellFacts, columns, ensemble_mean, split
 from kit.verdict.metrics import Values, mean_ranks, pearson
+from kit.verdict.out_of_fold import CellFacts, columns, ensemble_mean, split
 
 #: Resamples of every interval, drawn from the same stream: the n-th resample has the same groups everywhere.
 RESAMPLES, SEED = 4000, 20260701
@@ -28,19 +28,16 @@ CAUTION = (
     "Optimistic: folds share training data, and with few groups such intervals are too narrow; they tell how "
     "much the figure depends on which clips were chosen."
 )
-#: What the figures are, in the order in which a verdict has them.
-FIGURES = ("mean_plcc", "srocc", "rmse")
-
-#: Indices of groups [..., k] to a figure [...].
+#: Maps indices of groups [..., k] to a figure [...].
 Statistic = Callable[[NDArray[np.int64]], Values]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ByGroup:
-    """What of each content group the figures are made of.
+    """The parts of each of K content groups that the figures are computed from.
 
     Attributes:
-        plcc, srocc: float64 [K], of a group's rows, mean over seeds as the gate takes it; NaN where a seed has none.
+        plcc, srocc: float64 [K], of a group's rows, mean over seeds as in the gate; NaN where a seed has none.
         square: float64 [K], sum of the squared errors of the ensemble mean; rows: float64 [K].
     """
 
@@ -51,7 +48,7 @@ class ByGroup:
     rows: Values
 
     def statistics(self) -> dict[str, Statistic]:
-        """The figures by name: means over groups of PLCC and SROCC, and the RMSE of all rows."""
+        """Return the figures by name: means over groups of PLCC and SROCC, and the RMSE of all rows."""
         return {
             "mean_plcc": lambda index: self.plcc[index].mean(axis=-1),
             "srocc": lambda index: self.srocc[index].mean(axis=-1),
@@ -60,16 +57,16 @@ class ByGroup:
 
 
 def by_group(predictions: Predictions, cells: Mapping[str, CellFacts]) -> ByGroup:
-    """Take predictions apart by content group, also where several groups share a fold."""
+    """Split predictions by content group, also where several groups share a fold."""
     averaged, (seeds, target) = ensemble_mean(predictions), columns(predictions)
     parts = split([cells[key].group for key in averaged.cells], averaged.cell)
     error = averaged.prediction.astype(np.float64) - target
     plcc, srocc = [], []
     for rows in parts.values():
         ranks = mean_ranks(target[rows])
-        own = [seed[rows] for seed in seeds.values()]
-        plcc.append(np.mean([_defined(one, target[rows]) for one in own]))
-        srocc.append(np.mean([_defined(mean_ranks(one), ranks) for one in own]))
+        scores = [seed[rows] for seed in seeds.values()]
+        plcc.append(np.mean([_correlation(one, target[rows]) for one in scores]))
+        srocc.append(np.mean([_correlation(mean_ranks(one), ranks) for one in scores]))
     return ByGroup(
         groups=tuple(parts),
         plcc=np.array(plcc),
@@ -79,75 +76,67 @@ def by_group(predictions: Predictions, cells: Mapping[str, CellFacts]) -> ByGrou
     )
 
 
-def _defined(one: Values, two: Values) -> float:
-    """Pearson's correlation, NaN where a vector is constant."""
+def _correlation(one: Values, two: Values) -> float:
+    """Compute Pearson's correlation; NaN where a vector is constant."""
     return pearson(one, two) if np.ptp(one) > 0 and np.ptp(two) > 0 else math.nan
 
 
-def uncertainty(found: ByGroup) -> dict[str, object]:
-    """The ``uncertainty`` object of a verdict."""
+def uncertainty(by_group: ByGroup) -> dict[str, object]:
+    """Build the ``uncertainty`` object of a verdict."""
     return {
-        "groups": len(found.groups),
+        "groups": len(by_group.groups),
         "resamples": RESAMPLES,
         "seed": SEED,
         "level": LEVEL,
         "method": METHOD,
         "caution": CAUTION,
-        "worst_group": _worst_group(found),
+        "worst_group": _worst_group(by_group),
         **{
-            name: {**interval(figure, len(found.groups)), **_without_one(figure, found.groups)}
-            for name, figure in found.statistics().items()
+            name: {**interval(figure, len(by_group.groups)), **_without_one(figure, by_group.groups)}
+            for name, figure in by_group.statistics().items()
         },
     }
 
 
-def _worst_group(found: ByGroup) -> dict[str, object]:
-    """The group with the lowest PLCC; one that has none is the worst."""
-    index = int(np.argmin(np.where(np.isfinite(found.plcc), found.plcc, -np.inf)))
-    plcc = float(found.plcc[index])
-    return {"group": found.groups[index], "plcc": plcc if math.isfinite(plcc) else None}
+def _worst_group(by_group: ByGroup) -> dict[str, object]:
+    """Return the group with the lowest PLCC; an undefined PLCC is the lowest."""
+    index = int(np.argmin(np.where(np.isfinite(by_group.plcc), by_group.plcc, -np.inf)))
+    plcc = float(by_group.plcc[index])
+    return {"group": by_group.groups[index], "plcc": plcc if math.isfinite(plcc) else None}
 
 
 def distribution(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[str, Values]:
-    """The resampled figures behind the intervals, float64 [RESAMPLES] by name; empty where there is no interval."""
-    found = by_group(predictions, cells)
-    return {name: _resampled(figure, len(found.groups))[2] for name, figure in found.statistics().items()}
+    """Resample every figure: float64 [RESAMPLES] by name; empty for a figure without an interval."""
+    parts = by_group(predictions, cells)
+    return {name: _resampled(figure, len(parts.groups))[2] for name, figure in parts.statistics().items()}
 
 
 def interval(figure: Statistic, groups: int) -> dict[str, object]:
-    """``value``, ``low`` and ``high`` of a figure of all groups; null with the reason in ``undefined``."""
+    """Compute ``value``, ``low`` and ``high`` of a figure of all groups; null with the reason in ``undefined``."""
     value = float(figure(np.arange(groups)))
     if not math.isfinite(value):
-        return {
-            "value": None,
-            "low": None,
-            "high": None,
-            "undefined": "a group whose prediction or target is constant has no correlation",
-        }
+        reason = "a group whose prediction or target is constant has no correlation"
+        return {"value": None, "low": None, "high": None, "undefined": reason}
     low, high, _ = _resampled(figure, groups)
     if not (math.isfinite(low) and math.isfinite(high)):
-        return {
-            "value": value,
-            "low": None,
-            "high": None,
-            "undefined": "all groups have the same figure: their spread says nothing",
-        }
+        reason = "all groups have the same figure: their spread says nothing"
+        return {"value": value, "low": None, "high": None, "undefined": reason}
     return {"value": value, "low": low, "high": high, "undefined": None}
 
 
 def _resampled(figure: Statistic, groups: int) -> tuple[float, float, Values]:
-    """Ends of the interval, NaN where BCa has none, and the resampled figures."""
+    """Compute the ends of the interval, NaN where BCa has none, and the resampled figures."""
     from scipy import stats
 
     def sorted_first(index: NDArray[np.int64], axis: int) -> Values:
-        # a resample is a multiset: in another order its sum could be rounded otherwise and be no tie any more
+        # a resample is a multiset: in another order its sum could be rounded differently, and ties would be lost
         return figure(np.sort(np.moveaxis(index, axis, -1), axis=-1))
 
     if not math.isfinite(float(figure(np.arange(groups)))):
         return math.nan, math.nan, np.empty(0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of degenerate data: what comes of it is NaN, and said
-        found = stats.bootstrap(
+        warnings.simplefilter("ignore")  # degenerate data: the result is NaN, which is reported
+        result = stats.bootstrap(
             (np.arange(groups),),
             sorted_first,
             n_resamples=RESAMPLES,
@@ -157,19 +146,19 @@ def _resampled(figure: Statistic, groups: int) -> tuple[float, float, Values]:
             rng=np.random.default_rng(SEED),
             axis=-1,
         )
-    ends = found.confidence_interval
-    return float(ends.low), float(ends.high), np.asarray(found.bootstrap_distribution, dtype=np.float64)
+    ends = result.confidence_interval
+    return float(ends.low), float(ends.high), np.asarray(result.bootstrap_distribution, dtype=np.float64)
 
 
 def _without_one(figure: Statistic, groups: Sequence[str]) -> dict[str, object]:
-    """The lowest and the highest figure when one group is left out, and which one that is."""
+    """Compute the lowest and the highest figure when one group is left out, with the name of that group."""
     every = np.arange(len(groups))
-    left = {name: float(figure(np.delete(every, index))) for index, name in enumerate(groups)}
-    finite = {name: value for name, value in left.items() if math.isfinite(value)}
+    without = {name: float(figure(np.delete(every, index))) for index, name in enumerate(groups)}
+    finite = {name: value for name, value in without.items() if math.isfinite(value)}
     if not finite:
         return {"without_one_min": None, "without_one_max": None}
-    named = {
-        what: choose(finite, key=finite.__getitem__)
-        for what, choose in (("without_one_min", min), ("without_one_max", max))
+    lowest, highest = min(finite, key=finite.__getitem__), max(finite, key=finite.__getitem__)
+    return {
+        "without_one_min": {"value": finite[lowest], "group": lowest},
+        "without_one_max": {"value": finite[highest], "group": highest},
     }
-    return {what: {"value": finite[name], "group": name} for what, name in named.items()}

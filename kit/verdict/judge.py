@@ -1,4 +1,7 @@
-"""Both gates and the evidence, from corpus and predictions alone. Pure."""
+"""The verdict: both gates and the evidence, from corpus and predictions alone. Pure.
+
+The document that step 4 writes and `verify` computes again is made here.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,21 @@ from kit.corpus.store.shard import Shard
 from kit.training.folds import assign
 from kit.training.predictions import Predictions
 from kit.training.table import Table
-from kit.verdict import evidence
-from kit.verdict.base import CellFacts, LosoResult
-from kit.verdict.baselines import Baseline, Corpus, compared
-from kit.verdict.coverage import covered
+from kit.verdict.baselines import Baseline, Corpus
+from kit.verdict.evidence import evidence
 from kit.verdict.gate import ExpertReport, GateReport, apply_expert_gate, apply_gate, thresholds_sha256
+from kit.verdict.out_of_fold import CellFacts, LosoResult, completeness_problems, loso
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Out-of-fold predictions, or why there are none that can be judged.
+    """Out-of-fold predictions, or the reasons why none can be judged.
 
     Attributes:
-        folds: the scheme, ``loso`` or ``kfold:K``; holdout: what else was held out, of ``contract.HOLDOUTS``.
+        folds: the scheme, ``loso`` or ``kfold:K``; holdout: the hold-outs trained as well, of ``contract.HOLDOUTS``.
         predictions: None where nothing could be trained.
-        baselines: what the ensemble is compared with, by name.
-        rows: the corpus; None where there are no predictions.
+        baselines: by name.
+        rows: every row of the corpus; None where there are no predictions.
         problems: one line for each reason why the evidence is not valid.
     """
 
@@ -42,8 +44,28 @@ class Training:
     rows: Table | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """Both gates and the evidence of a training.
+
+    Attributes:
+        gate: None where the evidence is not valid.
+        evidence: the ``evidence`` object of a verdict without the hash of the predictions.
+    """
+
+    gate: GateReport | None
+    expert: ExpertReport
+    evidence: Mapping[str, Any]
+
+    def word(self, decided_by: str) -> str:
+        """Return the verdict by one of ``contract.GATES``; ``expert`` needs both gates."""
+        if self.gate is None:
+            return "INVALID"
+        return "PROMOTE" if self.gate.passed and (decided_by == contract.GATES[0] or self.expert.passed) else "HOLD"
+
+
 def cell_facts(shard: Shard, scheme: str) -> dict[str, CellFacts]:
-    """Cell key to what the evidence needs to know, with the folds of a scheme.
+    """Return the facts of every cell by its key, with the folds of a scheme.
 
     Raises:
         InvalidEvidence: too few content groups for the scheme.
@@ -57,110 +79,96 @@ def cell_facts(shard: Shard, scheme: str) -> dict[str, CellFacts]:
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """What both gates say of a training, and why.
-
-    Attributes:
-        gate: None where the evidence is not valid.
-        evidence: the ``evidence`` object of a verdict but the hash of the predictions.
-    """
-
-    gate: GateReport | None
-    expert: ExpertReport
-    evidence: Mapping[str, Any]
-
-    def word(self, decided_by: str) -> str:
-        """The verdict, by one of ``contract.GATES``: the expert gate asks for both."""
-        if self.gate is None:
-            return "INVALID"
-        return "PROMOTE" if self.gate.passed and (decided_by == contract.GATES[0] or self.expert.passed) else "HOLD"
-
-
 def judge(
-    training: Training, problems: Sequence[str], agreed: Callable[[Predictions], LosoResult] = evidence.loso
+    training: Training, problems: Sequence[str], agreement_of: Callable[[Predictions], LosoResult] = loso
 ) -> Judgement:
-    """The gates and the evidence, from corpus and predictions alone.
+    """Apply both gates and compute the evidence.
 
     Args:
-        problems: why the evidence is not valid, as far as that is known.
-        agreed: gives the agreement of every member.
+        problems: reasons known so far why the evidence is not valid.
+        agreement_of: computes the agreement of every member, or returns it where it is known.
     """
-    found: dict[str, Any] = {}
-    gate = None
+    gate, figures = None, None
     if not problems:
         try:
-            gate, found = apply_gate(agreed(complete(training)).mean_plccs()), _evidence(training)
+            predictions, rows = training.predictions, training.rows
+            if predictions is None or rows is None:
+                raise InvalidEvidence(["there are no predictions"])
+            check_complete(predictions, training.shard, training.folds, training.seeds)
+            gate = apply_gate(agreement_of(predictions).mean_plccs())
+            figures = _evidence(training, predictions, rows)
         except InvalidEvidence as error:
-            problems = error.problems
-    whole = {"problems": list(problems), "folds": training.folds, **found}
-    return Judgement(gate=gate, expert=apply_expert_gate(found or None), evidence=whole)
+            gate, problems = None, error.problems
+    whole = {"problems": list(problems), "folds": training.folds, **(figures or {})}
+    return Judgement(gate=gate, expert=apply_expert_gate(figures), evidence=whole)
 
 
-def complete(training: Training) -> Predictions:
-    """The predictions.
+def check_complete(predictions: Predictions, shard: Shard, scheme: str, seeds: Sequence[int]) -> None:
+    """Check that every seed predicts every row of a corpus once, in the right fold.
+
+    Args:
+        scheme: ``loso`` or ``kfold:K``.
 
     Raises:
-        InvalidEvidence: some are missing, doubled or in a wrong fold.
+        InvalidEvidence: predictions are missing, doubled, in a wrong fold or of another corpus; all of these are named.
     """
-    found, cells = training.predictions, cell_facts(training.shard, training.folds)
-    if found is None:
-        raise InvalidEvidence(["there are no predictions"])
-    problems = evidence.completeness_problems(found, cells, training.seeds)
-    if found.corpus_sha256 != training.shard.corpus_sha256:
+    problems = completeness_problems(predictions, cell_facts(shard, scheme), seeds)
+    if predictions.corpus_sha256 != shard.corpus_sha256:
         problems.append("the predictions belong to another corpus")
     if problems:
         raise InvalidEvidence(problems)
-    return found
 
 
-def _evidence(training: Training) -> dict[str, Any]:
-    """Everything that is no decision, of predictions that are complete."""
-    found, rows, cells = training.predictions, training.rows, cell_facts(training.shard, training.folds)
-    if found is None or rows is None:
-        raise InvalidEvidence(["there are no predictions"])
-    corpus = Corpus(sha256=training.shard.corpus_sha256, source_ids=frozenset(source_ids(training.shard)))
+def _evidence(training: Training, predictions: Predictions, rows: Table) -> dict[str, object]:
+    corpus = Corpus(sha256=training.shard.corpus_sha256, source_ids=frozenset(_source_ids(training.shard)))
+    return evidence(predictions, rows, cell_facts(training.shard, training.folds), training.baselines, corpus)
+
+
+def document(training: Training, judgement: Judgement, decided_by: str) -> dict[str, Any]:
+    """Build the part of a verdict that follows from corpus and predictions: all but hashes, times and provenance."""
     return {
-        **evidence.summary(found, cells),
-        **compared(found, cells, training.baselines, corpus),
-        "coverage": covered(rows, cells),
+        "verdict": judgement.word(decided_by),
+        "seeds": list(training.seeds),
+        "decided_by": decided_by,
+        "gate": gate_as_json(judgement.gate),
+        "expert_gate": _expert_as_json(judgement.expert),
+        "corpus": _corpus_summary(training.shard),
+        "evidence": dict(judgement.evidence),
+        "demo": training.shard.demo,
     }
 
 
 def gate_as_json(gate: GateReport | None) -> dict[str, object]:
-    """The gate's report; without one, what it would have asked for and no figure."""
+    """Build the ``gate`` object; of no gate the thresholds without figures."""
     if gate is not None:
         return asdict(gate) | {"failing_seeds": list(gate.failing_seeds)}
-    asked = contract.GATE_THRESHOLDS
+    thresholds = contract.GATE_THRESHOLDS
     empty = dict.fromkeys(GateReport.__dataclass_fields__) | {"passed": False, "per_seed_plccs": {}}
     return empty | {
-        "mean_plcc_threshold": asked["mean_plcc_min"],
-        "plcc_spread_max": asked["plcc_spread_max"],
-        "per_seed_min": asked["per_seed_plcc_min"],
+        "mean_plcc_threshold": thresholds["mean_plcc_min"],
+        "plcc_spread_max": thresholds["plcc_spread_max"],
+        "per_seed_min": thresholds["per_seed_plcc_min"],
         "failing_seeds": [],
-        "thresholds_sha256": thresholds_sha256(asked),
+        "thresholds_sha256": thresholds_sha256(thresholds),
     }
 
 
-def expert_as_json(expert: ExpertReport) -> dict[str, object]:
-    """The ``expert_gate`` object of a verdict."""
-    found = asdict(expert)
-    return found | {"checks": list(found["checks"]), "failing": list(expert.failing)}
+def _expert_as_json(expert: ExpertReport) -> dict[str, object]:
+    values = asdict(expert)
+    return values | {"checks": list(values["checks"]), "failing": list(expert.failing)}
 
 
-def source_ids(shard: Shard) -> list[str]:
-    """Identities of the sources that there are rows of, sorted."""
+def _source_ids(shard: Shard) -> list[str]:
+    """Return the identities of the sources that have rows, sorted."""
     return sorted({entry.source_id for entry in shard.cells})
 
 
-def corpus_summary(training: Training) -> dict[str, object]:
-    """The ``corpus`` object of a verdict."""
-    shard = training.shard
+def _corpus_summary(shard: Shard) -> dict[str, object]:
     return {
         "sha256": shard.corpus_sha256,
         "teacher": shard.teacher and shard.teacher.described,
-        "sources": len(source_ids(shard)),
-        "source_ids": source_ids(shard),
+        "sources": len(_source_ids(shard)),
+        "source_ids": _source_ids(shard),
         "groups": len(shard.groups),
         "cells": len(shard.cells),
         "failed_cells": len(shard.failed),

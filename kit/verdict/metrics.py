@@ -1,6 +1,6 @@
-"""Agreement between predictions and teacher. Pure; every number is finite or an error with a name.
+"""Agreement between predictions and teacher. Pure; a number that is not finite is an error that names it.
 
-scipy.stats comes late, here and in the evidence: it takes a second, and most commands judge nothing.
+scipy.stats is imported late, here and in the evidence: it takes a second, and most commands judge nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How well ``n`` predictions agree with their targets.
+    """Agreement of ``n`` predictions with their targets.
 
     Attributes:
         plcc: Pearson's linear correlation, -1 to 1.
@@ -41,7 +41,7 @@ class Agreement:
 
 
 def agreement(prediction: Values, target: Values, *, what: str) -> Agreement:
-    """Compare two vectors of equal length.
+    """Compute the agreement of two vectors of equal length.
 
     Args:
         prediction, target: float64 [n], VMAF points.
@@ -64,14 +64,14 @@ def agreement(prediction: Values, target: Values, *, what: str) -> Agreement:
     if problems:
         raise InvalidEvidence(problems)
     plcc, srocc, krocc = correlations(prediction, target)
-    found = Agreement(n=len(target), plcc=plcc, srocc=srocc, krocc=krocc, **errors(prediction, target))
-    if strange := [name for name, value in found.as_dict().items() if not math.isfinite(value)]:
-        raise InvalidEvidence([f"{what}: {', '.join(strange)} not finite"])
-    return found
+    result = Agreement(n=len(target), plcc=plcc, srocc=srocc, krocc=krocc, **errors(prediction, target))
+    if not_finite := [name for name, value in result.as_dict().items() if not math.isfinite(value)]:
+        raise InvalidEvidence([f"{what}: {', '.join(not_finite)} not finite"])
+    return result
 
 
 def correlations(prediction: Values, target: Values) -> tuple[float, float, float]:
-    """Pearson's r, Spearman's rho (Pearson's of mean ranks) and Kendall's tau-b of vectors that are not constant."""
+    """Compute Pearson's r, Spearman's rho and Kendall's tau-b, each -1 to 1, of vectors that are not constant."""
     return (
         pearson(prediction, target),
         spearman(prediction, target),
@@ -80,12 +80,12 @@ def correlations(prediction: Values, target: Values) -> tuple[float, float, floa
 
 
 def spearman(one: Values, two: Values) -> float:
-    """Pearson's correlation of mean ranks, of vectors that are not constant."""
+    """Compute Spearman's rho of vectors that are not constant: Pearson's correlation of mean ranks."""
     return pearson(mean_ranks(one), mean_ranks(two))
 
 
 def mean_ranks(values: Values) -> Values:
-    """Rank of each value among ``values`` [n], 1 to n, ties by mean rank."""
+    """Rank each of ``values`` [n] from 1 to n, ties by mean rank."""
     from scipy import stats
 
     ranks: Values = stats.rankdata(values)
@@ -93,14 +93,15 @@ def mean_ranks(values: Values) -> Values:
 
 
 def pearson(one: Values, two: Values) -> float:
-    """Pearson's linear correlation of two vectors that are not constant, -1 to 1."""
+    """Compute Pearson's linear correlation, -1 to 1, of two vectors that are not constant."""
     first, second = one - one.mean(), two - two.mean()
-    # no product of BLAS: it would start threads, and round otherwise on another machine
+    # no BLAS product: it would start threads, and round differently on another machine
     size = math.sqrt(float(np.sum(first * first))) * math.sqrt(float(np.sum(second * second)))
     return max(-1.0, min(1.0, float(np.sum(first * second)) / size))
 
 
-#: Up to so many values Kendall's tau is counted pair by pair: scipy takes a millisecond at least, also for its p-value.
+#: Up to this many values Kendall's tau is counted pair by pair: scipy takes at least a millisecond, which includes a
+#: p-value that nobody needs.
 _PAIRWISE = 128
 
 
@@ -115,7 +116,7 @@ def _kendall(prediction: Values, target: Values) -> float:
 
 
 def errors(prediction: Values, target: Values) -> dict[str, float]:
-    """``rmse``, ``mae`` and ``bias`` of finite vectors, defined also where a correlation is not."""
+    """Compute ``rmse``, ``mae`` and ``bias`` of finite vectors, also where a correlation does not exist."""
     error = prediction - target
     return {
         "rmse": float(np.sqrt(np.mean(error**2))),
@@ -125,12 +126,12 @@ def errors(prediction: Values, target: Values) -> dict[str, float]:
 
 
 def described(prediction: Values, target: Values, *, what: str) -> dict[str, object]:
-    """The figures of a part of the rows as JSON.
+    """Compute the agreement of some of the rows as JSON.
 
-    A part may well be constant (every frame at 100): then its correlations are null, and ``undefined`` says why.
+    Their scores may be constant (every frame at 100): then the correlations are null, with the reason in ``undefined``.
 
     Raises:
-        InvalidEvidence: a value is not finite, or there is none.
+        InvalidEvidence: a value is not finite, or the vectors are empty.
     """
     try:
         return {**agreement(prediction, target, what=what).as_dict(), "undefined": None}
@@ -138,17 +139,17 @@ def described(prediction: Values, target: Values, *, what: str) -> dict[str, obj
         if not len(target) or not (np.isfinite(prediction).all() and np.isfinite(target).all()):
             raise
         reasons = [problem.removeprefix(f"{what}: ") for problem in error.problems]
-        none = dict.fromkeys(("plcc", "srocc", "krocc"))
-        return {"n": len(target), **none, **errors(prediction, target), "undefined": "; ".join(reasons)}
+        missing = dict.fromkeys(("plcc", "srocc", "krocc"))
+        return {"n": len(target), **missing, **errors(prediction, target), "undefined": "; ".join(reasons)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
-    """Frame scores of one clip as one figure each, as libvmaf pools them.
+    """The frame scores of one clip, pooled as libvmaf does.
 
     Attributes:
         mean, min: VMAF points.
-        harmonic_mean: 1 / mean(1 / (score + 1)) - 1, which low scores weigh on more.
+        harmonic_mean: 1 / mean(1 / (score + 1)) - 1, in which low scores weigh more.
     """
 
     mean: float

@@ -1,100 +1,151 @@
-"""What a training says of itself as JSON: one report a seed, one of the ensemble mean, one of each hold-out. Pure."""
+"""Reports of a training as JSON: one for each seed, one for the ensemble mean, one for each hold-out. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, pstdev
+
+import numpy as np
+from numpy.typing import NDArray
 
 from kit.core import contract, layout
 from kit.training.folds import Fold
 from kit.training.predictions import Predictions
 from kit.training.recipe import Recipe, architecture
-from kit.verdict import evidence
-from kit.verdict.evidence import CellFacts
+from kit.verdict.accuracy import per_source_encoder
 from kit.verdict.metrics import Agreement
+from kit.verdict.out_of_fold import ENSEMBLE, CellFacts, LosoResult, ensemble_mean, loso
 
-#: Figures of a fold in the order in which a report has them.
+#: Figures of a fold in the order of a report.
 _FIGURES = ("plcc", "srocc", "krocc", "rmse", "mae", "bias")
 
 
-def seed_report(
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """How the training of a seed went.
+
+    Attributes:
+        seconds: time its members took, summed over processes.
+        loss: float64 [epochs], mean squared error in VMAF points squared, mean over its members.
+    """
+
+    seconds: float
+    loss: NDArray[np.float64]
+
+
+def with_ensemble(histories: Mapping[int, History]) -> dict[int, History]:
+    """Add the history of the ensemble mean: the sum of the times and the mean of the losses."""
+    seconds = sum(one.seconds for one in histories.values())
+    loss = np.mean([one.loss for one in histories.values()], axis=0)
+    return {**histories, ENSEMBLE: History(seconds=seconds, loss=loss)}
+
+
+def report_file(seed: int) -> str:
+    """Return the path of a seed's report in the run folder; ``ENSEMBLE`` is that of the ensemble mean."""
+    return layout.ENSEMBLE_REPORT if seed == ENSEMBLE else layout.seed_report(seed)
+
+
+def seed_reports(
     recipe: Recipe,
     corpus_sha256: str,
     *,
     scheme: str,
-    parts: Sequence[Fold],
-    found: Predictions,
+    folds: Sequence[Fold],
+    predictions: Predictions,
+    members: LosoResult,
     cells: Mapping[str, CellFacts],
-    seed: int,
-    agreements: Mapping[str, Agreement],
-    seconds: float,
-    training_loss: Sequence[float],
-) -> dict[str, object]:
-    """The content of ``loso_seed{N}.json`` and ``loso_ensemble.json``, without their provenance.
+    histories: Mapping[int, History],
+) -> dict[int, dict[str, object]]:
+    """Build the reports of every seed and, as ``ENSEMBLE``, of the ensemble mean, without their provenance.
 
     Args:
-        found: predictions of this seed alone.
-        seed: ``evidence.ENSEMBLE`` for the ensemble mean.
-        agreements: by label of the fold.
-        seconds: time its members took, summed over processes.
-        training_loss: mean squared error of each epoch, in VMAF points squared, mean over its members.
+        scheme: ``loso`` or ``kfold:K``.
+        members: agreement of every member.
+        histories: of every seed and of ``ENSEMBLE``.
+
+    Raises:
+        InvalidEvidence: the agreement of the ensemble mean is undefined or not finite in a fold.
     """
-    plccs = [fold.plcc for fold in agreements.values()]
+    average = ensemble_mean(predictions)
+    agreements = {**members.members, **loso(average).members}
+    parts = {seed: predictions.part(rows) for seed, rows in predictions.seeds()} | {ENSEMBLE: average}
+    arch = architecture(recipe.arch)
+    groups = {
+        fold.held_out: sorted({cell.group for cell in cells.values() if cell.fold == fold.held_out}) for fold in folds
+    }
     return {
-        "schema_version": contract.SCHEMA_VERSION,
-        "seed": None if seed == evidence.ENSEMBLE else seed,
-        "corpus": {"path": layout.CORPUS, "sha256": corpus_sha256},
-        "scheme": scheme,
-        "n_folds": len(agreements),
-        "folds": [
-            _fold(part, agreements[part.held_out])
-            | {"groups": sorted({cell.group for cell in cells.values() if cell.fold == part.held_out})}
-            for part in parts
-        ],
-        "per_source_encoder": evidence.per_source_encoder(found, cells),
-        "mean_plcc": evidence.LosoResult(members={seed: agreements}).mean_plccs()[seed],
+        seed: {
+            "schema_version": contract.SCHEMA_VERSION,
+            "seed": None if seed == ENSEMBLE else seed,
+            "corpus": {"path": layout.CORPUS, "sha256": corpus_sha256},
+            "scheme": scheme,
+            "n_folds": len(agreements[seed]),
+            "folds": [
+                _fold(fold, agreements[seed][fold.held_out]) | {"groups": groups[fold.held_out]} for fold in folds
+            ],
+            "per_source_encoder": per_source_encoder(part, cells),
+            **_over_folds(agreements[seed]),
+            "arch": recipe.arch,
+            "epochs": recipe.epochs,
+            "batch_size": recipe.batch_size,
+            "lr": recipe.lr,
+            "weight_decay": recipe.weight_decay,
+            "num_codecs": len(contract.ENCODER_VOCAB) if arch.codec_aware else 0,
+            "encoder_vocab_version": contract.ENCODER_VOCAB_VERSION,
+            "wall_time_s": round(histories[seed].seconds, 3),
+            "training_loss": histories[seed].loss.tolist(),
+        }
+        for seed, part in parts.items()
+    }
+
+
+def _over_folds(agreements: Mapping[str, Agreement]) -> dict[str, float]:
+    """Summarise a seed over its folds."""
+    plccs = [fold.plcc for fold in agreements.values()]
+    (mean_plcc,) = LosoResult(members={0: agreements}).mean_plccs().values()
+    return {
+        "mean_plcc": mean_plcc,
         "std_plcc": pstdev(plccs),
         "min_plcc": min(plccs),
         "max_plcc": max(plccs),
         "mean_srocc": fmean(fold.srocc for fold in agreements.values()),
         "mean_rmse": fmean(fold.rmse for fold in agreements.values()),
-        "arch": recipe.arch,
-        "epochs": recipe.epochs,
-        "batch_size": recipe.batch_size,
-        "lr": recipe.lr,
-        "weight_decay": recipe.weight_decay,
-        "num_codecs": len(contract.ENCODER_VOCAB) if architecture(recipe.arch).codec_aware else 0,
-        "encoder_vocab_version": contract.ENCODER_VOCAB_VERSION,
-        "wall_time_s": round(seconds, 3),
-        "training_loss": list(training_loss),
     }
 
 
-def holdout_report(by: str, corpus_sha256: str, *, parts: Sequence[Fold], found: Predictions) -> dict[str, object]:
-    """The content of ``holdout_encoder.json`` or ``holdout_box.json``, without its provenance.
+def holdout_report(
+    by: str, corpus_sha256: str, *, folds: Sequence[Fold], predictions: Predictions
+) -> dict[str, object]:
+    """Build ``holdout_encoder.json`` or ``holdout_box.json``, without its provenance.
 
-    Its sources are in training too, with other encoders or from other boxes: it tells nothing of unseen content.
+    Its sources are in training too, with other encoders or from other boxes: it shows nothing about unseen content.
 
     Raises:
-        InvalidEvidence: a member whose agreement is undefined or not finite; all of them are named.
+        InvalidEvidence: the agreement of a member is undefined or not finite; all of these are named.
     """
-    members = evidence.loso(found)
-    (ensemble,) = evidence.loso(evidence.ensemble_mean(found)).members.values()
+    members = loso(predictions)
+    (ensemble,) = loso(ensemble_mean(predictions)).members.values()
     return {
         "schema_version": contract.SCHEMA_VERSION,
         "by": by,
         "corpus": {"path": layout.CORPUS, "sha256": corpus_sha256},
         "folds": [
-            _fold(part, ensemble[part.held_out])
-            | {"per_seed": {str(seed): _figures(folds[part.held_out]) for seed, folds in members.members.items()}}
-            for part in parts
+            _fold(fold, ensemble[fold.held_out])
+            | {"per_seed": {str(seed): _figures(of[fold.held_out]) for seed, of in members.members.items()}}
+            for fold in folds
         ],
         "mean_plcc": {str(seed): value for seed, value in members.mean_plccs().items()},
     }
 
 
-def _fold(part: Fold, agreement: Agreement) -> dict[str, object]:
-    return {"held_out": part.held_out, "n_train": len(part.train), "n_val": len(part.held), **_figures(agreement)}
+def _fold(fold: Fold, agreement: Agreement) -> dict[str, object]:
+    return {
+        "held_out": fold.held_out,
+        "n_train": len(fold.train),
+        "n_val": len(fold.held),
+        **_figures(agreement),
+    }
 
 
 def _figures(agreement: Agreement) -> dict[str, object]:

@@ -1,1 +1,1 @@
-"""Whether a bundle from somebody else is what it says, found out from what it holds."""
+"""Verify a bundle that another box made: everything in it that follows from other parts is computed again."""

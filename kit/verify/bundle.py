@@ -1,4 +1,4 @@
-"""One bundle from somebody else, from the archive to the last check."""
+"""Verify a bundle, from the archive to the last check."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ UNSIGNED, UNCHECKED, UNPROVEN = "unsigned", "signature not checked", "prediction
 
 @dataclass(frozen=True, kw_only=True)
 class Verified:
-    """What was found of a bundle.
+    """The result of a verification.
 
     Attributes:
-        verdict: what it says, PROMOTE, HOLD or INVALID; None for a shard alone or where it could not be read.
-        signed_by: who signed it; None for nobody that could be told.
-        labels: what has to be said besides: ``UNSIGNED``, ``UNCHECKED``, ``UNPROVEN``.
+        verdict: PROMOTE, HOLD or INVALID; None for a shard alone or where it could not be read.
+        signed_by: the signer by the list of allowed signers; None where unknown.
+        labels: reservations of a valid bundle: ``UNSIGNED``, ``UNCHECKED``, ``UNPROVEN``.
     """
 
     checks: tuple[Check, ...]
@@ -59,20 +59,19 @@ def verify(
     """Unpack a bundle into ``scratch`` and check everything in it.
 
     Args:
-        path: the bundle.
-        allowed_signers: file of SSH keys, one of which has to have signed it.
+        allowed_signers: file of SSH keys; one of them must have signed the bundle.
         retraining: members to train again.
 
     Raises:
-        BadInput, PrerequisiteFailed: what was given besides the bundle cannot be used.
+        BadInput, PrerequisiteFailed: an argument other than the bundle cannot be used.
     """
-    expected = "a whole tar.gz of regular files, each as its manifest says"
+    expected = "a complete tar.gz of regular files, each as in its manifest"
     try:
         folder = received.open_bundle(path, scratch / _UNPACKED)
     except CheckFailed as error:
-        refused = Check(name="archive", passed=False, expected=expected, found=error.message)
-        return Verified(checks=(refused,), verdict=None, box=None, signed_by=None, labels=())
-    count = sum(1 for found in folder.rglob("*") if found.is_file())
+        failed = Check(name="archive", passed=False, expected=expected, found=error.message)
+        return Verified(checks=(failed,), verdict=None, box=None, signed_by=None, labels=())
+    count = sum(1 for file in folder.rglob("*") if file.is_file())
     checks = [Check(name="archive", passed=True, expected=expected, found=f"{count} files")]
     signed_by, labels = None, []
     if allowed_signers is not None:
@@ -81,7 +80,7 @@ def verify(
     else:
         labels.append(UNCHECKED if (folder / layout.SIGNATURE).is_file() else UNSIGNED)
     checks += _in_a_process(folder, processes)
-    verdict, box = _told(folder)
+    verdict, box = _verdict_and_box(folder)
     if retraining is not None and all(check.passed for check in checks):
         checks.append(_retrained(folder, retraining, processes))
     if verdict in ("PROMOTE", "HOLD") and not any(check.name == "training" and check.passed for check in checks):
@@ -90,25 +89,28 @@ def verify(
 
 
 def valid(path: Path, scratch: Path, processes: Processes) -> Verified:
-    """Verify a bundle that is to be worked with.
+    """Verify a bundle that other work depends on.
 
     Raises:
         CheckFailed: it is not valid.
     """
-    found = verify(path.absolute(), scratch, processes)
-    if wrong := [check for check in found.checks if not check.passed]:
-        raise CheckFailed(f"{path} is not valid: {wrong[0].name}: {wrong[0].found}", hint="`verify` shows every check.")
-    return found
+    result = verify(path.absolute(), scratch, processes)
+    if failed := [check for check in result.checks if not check.passed]:
+        raise CheckFailed(
+            f"{path} is not valid: {failed[0].name}: {failed[0].found}",
+            hint=f"`verify {path.name}` shows every check; ask the box for its bundle again.",
+        )
+    return result
 
 
 def unpacked(scratch: Path) -> Path:
-    """The run folder of a bundle that has been verified with this ``scratch``."""
+    """Return the run folder of a bundle that has been verified with this ``scratch``."""
     (folder,) = (scratch / _UNPACKED).iterdir()
     return folder
 
 
-def _told(folder: Path) -> tuple[str | None, str | None]:
-    """Verdict and box in the manifest; nothing of one that is not as its schema says."""
+def _verdict_and_box(folder: Path) -> tuple[str | None, str | None]:
+    """Read verdict and box from the manifest; None if it does not fit its schema."""
     manifest: Any = read_json(folder / layout.MANIFEST)
     if validation.problems("manifest", manifest):
         return None, None
@@ -127,28 +129,28 @@ def _signature(folder: Path, allowed: Path, processes: Processes) -> tuple[Check
 
 
 def _in_a_process(folder: Path, processes: Processes) -> list[Check]:
-    """The checks that open what a stranger wrote, in a process with limits on memory and time."""
+    """Run the checks that open files of another box, in a process with limits on memory and time."""
     argv = (sys.executable, "-m", _MODULE, str(folder))
     lines: list[bytes] = []
+    failure = None
     try:
         with processes.stream(argv, tried="checking the bundle", cwd=KIT_ROOT) as (stdout, _):
             lines.extend(stdout)
-        ended = None
     except ToolFailed as error:
-        ended = error
+        failure = error
     checks = [Check(**json.loads(line)) for line in lines if line.endswith(b"\n")]
-    if ended is not None:
-        found = f"the process that opened it ended after {len(checks)} checks: {ended.status}"
+    if failure is not None:
+        found = f"the checking process ended after {len(checks)} checks: {failure.status}"
         expected = f"read within {MEMORY >> 30} GiB of memory and {SECONDS} s"
         checks.append(Check(name="limits", passed=False, expected=expected, found=found))
     return checks
 
 
-def _retrained(folder: Path, asked: Retraining, processes: Processes) -> Check:
-    from kit.verify.replay import ReceivedRun  # these take seconds to start, and most verifications do without
+def _retrained(folder: Path, retraining: Retraining, processes: Processes) -> Check:
+    from kit.verify.received_run import ReceivedRun  # late: torch takes seconds, and most verifications need none
     from kit.verify.retrain import retrain
 
     try:
-        return retrain(ReceivedRun(folder), asked, processes)
+        return retrain(ReceivedRun(folder), retraining, processes)
     except (CheckFailed, InvalidEvidence) as error:
         return Check(name="training", passed=False, expected="members trained again", found=error.message)

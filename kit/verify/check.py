@@ -1,4 +1,4 @@
-"""What a verification says of one thing."""
+"""The result of one check of a verification."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that was looked at: what had to be there, what was found, and whether that is the same."""
+    """One check: its name, the expected state, the measured result, and whether they agree."""
 
     name: str
     passed: bool

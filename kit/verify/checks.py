@@ -1,4 +1,4 @@
-"""Every check that applies to a received run, one after the other."""
+"""Run every check that applies to a received run, one after the other."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from collections.abc import Callable, Iterator
 from kit.core.errors import KitError
 from kit.verify import models
 from kit.verify.check import Check
-from kit.verify.replay import ALWAYS, JUDGED, PREDICTED, ReceivedRun
+from kit.verify.received_run import ReceivedRun
+from kit.verify.replay import ALWAYS, JUDGED, PREDICTED
 
 
-def run_checks(seen: ReceivedRun) -> Iterator[Check]:
-    """Every check that applies, in order; whatever goes wrong in one is what it has found."""
-    yield from (_one(seen, *each) for each in ALWAYS)
+def run_checks(run: ReceivedRun) -> Iterator[Check]:
+    """Yield the result of every check that applies, in order; an error within a check is its result."""
+    yield from (_result(run, *check) for check in ALWAYS)
     try:
-        word = seen.word
+        word = run.word
     except KitError:
-        return  # the first check has told why
+        return  # the manifest cannot be read: the first check has failed
     if word in ("PROMOTE", "HOLD"):
-        yield from (_one(seen, *each) for each in PREDICTED)
+        yield from (_result(run, *check) for check in PREDICTED)
     if word is not None:
-        yield from (_one(seen, *each) for each in JUDGED)
+        yield from (_result(run, *check) for check in JUDGED)
     if word == "PROMOTE":
-        yield from (_one(seen, *each) for each in models.CHECKS)
+        yield from (_result(run, *check) for check in models.CHECKS)
 
 
-def _one(seen: ReceivedRun, name: str, expected: str, work: Callable[[ReceivedRun], str]) -> Check:
+def _result(run: ReceivedRun, name: str, expected: str, work: Callable[[ReceivedRun], str]) -> Check:
     try:
-        return Check(name=name, passed=True, expected=expected, found=work(seen))
+        return Check(name=name, passed=True, expected=expected, found=work(run))
     except KitError as error:
         found = error.message
-    except Exception as error:  # noqa: BLE001 - of what strangers send, anything can go wrong: that is a finding
+    except Exception as error:  # noqa: BLE001 - a file of another box can break anything: then the check has failed
         found = f"cannot be read: {type(error).__name__}: {str(error)[:300]}"
     return Check(name=name, passed=False, expected=expected, found=found)

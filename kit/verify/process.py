@@ -1,4 +1,4 @@
-"""A process that looks at what a stranger sent: ``python -m kit.verify.process FOLDER``, a check a line on stdout."""
+"""The process that checks an unpacked bundle: ``python -m kit.verify.process FOLDER``, one check per line on stdout."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from kit.system.confine import confine
 
 
 def main() -> int:
-    """The process."""
+    """Run the checks with limits on memory and time."""
     confine()
     from kit.verify.checks import run_checks
-    from kit.verify.replay import ReceivedRun
+    from kit.verify.received_run import ReceivedRun
 
     for check in run_checks(ReceivedRun(Path(sys.argv[1]))):
         sys.stdout.write(json.dumps(asdict(check)) + "\n")

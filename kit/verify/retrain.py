@@ -15,10 +15,10 @@ from kit.system.ui import Ui
 from kit.training.device import choose
 from kit.training.folds import Fold
 from kit.training.members import Ensemble
-from kit.verdict.evidence import loso
 from kit.verdict.metrics import agreement
+from kit.verdict.out_of_fold import loso
 from kit.verify.check import Check
-from kit.verify.replay import ReceivedRun, folds_of
+from kit.verify.received_run import ReceivedRun
 
 #: How far the PLCC of a member may be from another machine's (DESIGN §8).
 PLCC_TOLERANCE = 1e-3
@@ -50,7 +50,7 @@ def chosen(members: Sequence[tuple[int, str]], count: int | None) -> list[tuple[
 
 def retrain(seen: ReceivedRun, asked: Retraining, processes: Processes) -> Check:
     """Train members from the shard and compare the PLCC of their held-out rows with that of the stored predictions."""
-    folds = {fold.held_out: fold for fold in folds_of(seen)}
+    folds = {fold.held_out: fold for fold in seen.folds}
     told = loso(seen.predictions).members
     picked = chosen([(seed, label) for seed in told for label in told[seed]], asked.count)
     off: dict[tuple[int, str], float] = {}

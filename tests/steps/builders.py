@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from kit.core import layout
-from kit.corpus.store.shard import FailedCell
+from kit.corpus.store.shard import FailedCell, Shard
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
-from kit.system.fsio import sha256_file, write_json
+from kit.system.fsio import write_json
+from kit.training.predictions import Predictions
 from tests.corpus.builders import plan, shard_of
 from tests.options.builders import run_in
 
@@ -41,57 +42,72 @@ def judged_run(
 
     With ``failed`` cells it is INVALID.
     """
-    from kit.steps import step_03_train, step_04_verdict
-    from kit.training import folds, predictions, table
-    from kit.verdict.baselines import Baseline, expected_baselines
+    from kit.steps import loso_folder, step_03_train, step_04_verdict
 
     write_json(folder / layout.PREREQS, {"box": "testbox", "ffmpeg": {"version": "7.1"}})
     cells = plan([f"Clip{number}" for number in range(sources)], encoders, cqs, frames=frames)
     shard = shard_of(folder / layout.CORPUS, cells, failed)
     config, session = run_in(folder, **({"epochs": 3} | options))
-    generator = np.random.default_rng(5)
     if not failed:
-        rows = table.load(shard)
-        parts = folds.by_group(rows, config.folds)
-        found, *others = (
-            step_03_train._columns(
-                shard,
-                rows,
-                [
-                    (seed, fold, np.clip(rows.target[fold.held] + generator.normal(0, off, len(fold.held)), 0, 100))
-                    for seed in config.seeds
-                    for fold in parts
-                ],
-            )
-            for off in (noise, 2 * noise, 2 * noise, noise)
-        )
-        predictions.write(folder / layout.PREDICTIONS, found)
-        baselines = {}
-        for name, other in zip(expected_baselines(config.arch), others, strict=True):
-            predictions.write(folder / layout.baseline_predictions(name), other)
-            baseline = Baseline(predictions=other, problems=(), model=None)
-            baselines[name] = step_03_train._baseline_json(config, name, baseline)
-        losses = np.geomspace(900, 4, config.epochs)
-        spent = {seed: step_03_train._Spent(seconds=1.0, loss=losses * (1 + seed / 9)) for seed in config.seeds}
-        study = step_03_train._Study(rows=rows, parts=parts, file=layout.PREDICTIONS)
-        for name, report in step_03_train._reports(config, shard, study, found, spent):
-            step_03_train._write(config, shard, session, name, report)
-        digest = sha256_file(folder / layout.PREDICTIONS)
-        told = {
-            "corpus_sha256": shard.corpus_sha256,
-            "seeds": list(config.seeds),
-            "epochs": config.epochs,
-            "arch": config.arch,
-            "folds": config.folds,
-            "holdout": [],
-            "predictions_sha256": digest,
-            "baselines": baselines,
-            "problems": [],
-            "schema_version": 1,
-        }
-        write_json(folder / layout.TRAINING, told)
-        trained = step_03_train.load(config, session)
+        write_training(config, session, shard, noise)
+        training = loso_folder.load(config)
     else:
-        trained = step_03_train.run(config, shard, session)
-    step_04_verdict.run(config, trained, session)
+        training = step_03_train.run(config, shard, session)
+    step_04_verdict.run(config, training, session)
     return folder
+
+
+def write_training(config: RunConfig, session: Session, shard: Shard, noise: float) -> None:
+    """Write a training whose predictions are the targets with noise (VMAF points), as step 3 writes it."""
+    from kit.steps import loso_folder
+    from kit.training import folds, predictions, table
+    from kit.training.run_members import recipe
+    from kit.verdict.baselines import Baseline, expected_baselines
+    from kit.verdict.judge import Training, cell_facts
+    from kit.verdict.out_of_fold import loso
+    from kit.verdict.seed_report import History, report_file, seed_reports, with_ensemble
+
+    rows = table.load(shard)
+    parts = folds.by_group(rows, config.folds)
+    generator = np.random.default_rng(5)
+
+    def noisy(path: str, size: float) -> Predictions:
+        members = []
+        for seed in config.seeds:
+            for fold in parts:
+                scores = rows.target[fold.held] + generator.normal(0, size, len(fold.held))
+                members.append((seed, fold, np.clip(scores, 0, 100).astype(np.float32)))
+        result = predictions.from_members(shard.corpus_sha256, rows, members)
+        predictions.write(config.out_dir / path, result)
+        return result
+
+    scores = noisy(layout.PREDICTIONS, noise)
+    sizes = zip(expected_baselines(config.arch), (2 * noise, 2 * noise, noise), strict=True)
+    baselines = {
+        name: Baseline(predictions=noisy(layout.baseline_predictions(name), size), problems=(), model=None)
+        for name, size in sizes
+    }
+    losses = np.geomspace(900, 4, config.epochs)
+    reports = seed_reports(
+        recipe(config),
+        shard.corpus_sha256,
+        scheme=config.folds,
+        folds=parts,
+        predictions=scores,
+        members=loso(scores),
+        cells=cell_facts(shard, config.folds),
+        histories=with_ensemble({seed: History(seconds=1.0, loss=losses * (1 + seed / 9)) for seed in config.seeds}),
+    )
+    for seed, report in reports.items():
+        loso_folder.write_report(config, session, shard, report_file(seed), report)
+    training = Training(
+        shard=shard,
+        seeds=config.seeds,
+        folds=config.folds,
+        holdout=(),
+        predictions=scores,
+        problems=(),
+        baselines=baselines,
+        rows=rows,
+    )
+    loso_folder.write_summary(config, training)

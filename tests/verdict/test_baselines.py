@@ -25,7 +25,7 @@ from kit.steps.results import Verdict
 from kit.system.fsio import sha256_file, write_json
 from kit.training import predictions
 from kit.verify.checks import run_checks
-from kit.verify.replay import ReceivedRun
+from kit.verify.received_run import ReceivedRun
 from tests.cli.builders import Command
 from tests.options.builders import run_in
 from tests.platforms.builders import ready

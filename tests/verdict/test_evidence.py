@@ -11,8 +11,10 @@ import pytest
 
 from kit.core.errors import InvalidEvidence
 from kit.training.predictions import Predictions, from_columns
-from kit.verdict.evidence import CellFacts, completeness_problems, ensemble_mean, loso, per_source_encoder, summary
+from kit.verdict.accuracy import per_source_encoder
+from kit.verdict.evidence import summary
 from kit.verdict.metrics import agreement
+from kit.verdict.out_of_fold import CellFacts, completeness_problems, ensemble_mean, loso
 
 ROWS = 6
 SEEDS = (0, 1)
@@ -85,7 +87,7 @@ def keep(test: Callable[[Row], bool]) -> list[Row]:
         ),
         (
             [*rows(), *[(7, *row[1:]) for row in rows((0,))]],
-            ["predictions of seeds that were not asked for: [7]"],
+            ["predictions of seeds that were not requested: [7]"],
         ),
     ],
     ids=["fold", "seed", "row", "two-folds", "twice", "foreign", "other-seed"],

@@ -16,13 +16,15 @@ from kit.training.folds import assign
 from kit.training.predictions import Predictions, from_columns
 from kit.training.table import Table
 from kit.verdict import calibration, coverage, intervals
-from kit.verdict.accuracy import RANGES, figures, in_range, levels
+from kit.verdict.accuracy import RANGES, errors_by_level, figures, in_range
 from kit.verdict.baselines import ASSUMPTIONS, Baseline, Corpus, compared, leaked
-from kit.verdict.evidence import CellFacts
 from kit.verdict.gate import apply_expert_gate
+from kit.verdict.out_of_fold import CellFacts
 from tests.training.builders import make_table
 
 FRAMES = 30
+#: Figures with an interval.
+FIGURES = ("mean_plcc", "srocc", "rmse")
 GROUPS = 9
 
 
@@ -107,7 +109,7 @@ def test_an_empty_part_is_there_and_says_so() -> None:
 def test_a_clip_counts_once_with_its_means() -> None:
     cells = facts(3)
     predictions = predicted(cells, lambda _s, group, noise: noise + 2 * group)
-    found = levels(predictions, cells)
+    found = errors_by_level(predictions, cells)
     assert set(found) == {"frame", "clip"}
     own = {}
     for key in cells:
@@ -145,10 +147,10 @@ def test_the_figures_are_means_over_seeds_and_groups() -> None:
     without = [np.delete(by_group, index).mean() for index in range(GROUPS)]
     assert found["mean_plcc"]["without_one_min"] == {"group": "g00", "value": pytest.approx(min(without), abs=1e-12)}
     assert found["mean_plcc"]["without_one_max"] == {"group": "g08", "value": pytest.approx(max(without), abs=1e-12)}
-    squares = [levels(predictions, cells)["frame"]["overall"]["rmse"]]
+    squares = [errors_by_level(predictions, cells)["frame"]["overall"]["rmse"]]
     assert found["rmse"]["value"] == pytest.approx(squares[0], rel=1e-12)
     assert found["resamples"] >= 2000
-    for name in intervals.FIGURES:
+    for name in FIGURES:
         assert found[name]["low"] < found[name]["value"] < found[name]["high"]
 
 
@@ -169,9 +171,7 @@ def test_an_interval_is_bca_over_groups() -> None:
     predictions = predicted(cells, lambda _s, group, noise: noise * (1 + group))
     found = intervals.by_group(predictions, cells)
     drawn = intervals.distribution(predictions, cells)
-    assert {name: values.shape for name, values in drawn.items()} == dict.fromkeys(
-        intervals.FIGURES, (intervals.RESAMPLES,)
-    )
+    assert {name: values.shape for name, values in drawn.items()} == dict.fromkeys(FIGURES, (intervals.RESAMPLES,))
     told: Any = intervals.uncertainty(found)["mean_plcc"]
     assert (told["low"], told["high"]) == pytest.approx(bca(found.plcc, drawn["mean_plcc"]), abs=1e-12)
     # every resample is a mean of nine of the nine groups' figures, with replacement
@@ -343,7 +343,7 @@ def test_intervals_cover_new_groups_as_often_as_they_say() -> None:
         generator = np.random.default_rng(trial)
         size = generator.gamma(2, 1, 20)
         off = [np.sort(np.abs(generator.normal(0, one, 40))) for one in size]
-        half = calibration._half_width(0.8, off[:19], 19)
+        half = calibration.half_width(0.8, off[:19], 19)
         covered.append(float((off[19] <= half).mean()))
     # α is 0.1: the half-width alone covers 1-α of a new group's rows on average; 1-2α is what is guaranteed
     assert 0.87 <= np.mean(covered) <= 0.96
@@ -458,7 +458,7 @@ def test_encoders_with_too_little_are_told() -> None:
 def evidence(**changes: Any) -> Any:
     cells = facts(5)
     predictions = predicted(cells)
-    frame = levels(predictions, cells)["frame"]
+    frame = errors_by_level(predictions, cells)["frame"]
     near = {"mean_plcc": {"value": 0.001, "low": 0.0, "high": 0.01, "undefined": None}}
     whole = {
         "errors": {"frame": frame},
@@ -506,4 +506,4 @@ def test_nan_is_invalid_in_every_part() -> None:
     whole = predicted(cells)
     bad = replace(whole, prediction=np.where(np.arange(len(whole)) == 7, np.float32(np.nan), whole.prediction))
     with pytest.raises(InvalidEvidence, match="not finite"):
-        levels(bad, cells)
+        errors_by_level(bad, cells)

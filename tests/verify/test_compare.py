@@ -51,10 +51,8 @@ def test_two_boxes_side_by_side(
     assert lines["source", "Highway"]["disagrees"]
     assert lines["source", "Sea"]["figures"][0] is None
     assert not lines["source", "Sea"]["disagrees"]
-    assert found["conclusion"].startswith(
-        "The verdicts differ: 1: testbox PROMOTE, 2: testbox HOLD; mean PLCC differs by"
-    )
-    assert "3 of 3 shared sources disagree (Highway, Park, Tango)" in found["conclusion"]
+    for words in ("1: testbox PROMOTE, 2: testbox HOLD", "3 of 3", "(Highway, Park, Tango)"):
+        assert words in found["conclusion"]
 
 
 def test_a_bundle_agrees_with_itself(
@@ -64,7 +62,9 @@ def test_a_bundle_agrees_with_itself(
     found = json.loads(capsys.readouterr().out)
     assert found["agree"]
     assert {line["difference"] for line in found["lines"]} == {0.0}
-    assert "0 of 4 shared sources disagree; 0 of 1 shared encoders disagree." in found["conclusion"]
+    assert "PROMOTE" in found["conclusion"]
+    assert "0 of 4" in found["conclusion"]
+    assert "0 of 1" in found["conclusion"]
 
 
 def test_figures_are_the_means_over_seeds(

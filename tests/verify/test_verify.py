@@ -31,7 +31,8 @@ from kit.training.predictions import Predictions
 from kit.verify.bundle import UNPROVEN, UNSIGNED, verify
 from kit.verify.check import Check
 from kit.verify.checks import run_checks
-from kit.verify.replay import ReceivedRun, unlike
+from kit.verify.differences import differences
+from kit.verify.received_run import ReceivedRun
 from kit.verify.retrain import Retraining
 from tests.cli.builders import Command
 from tests.options.builders import run_in
@@ -476,12 +477,12 @@ def test_a_random_change_is_found_or_harmless(
 
 def test_numbers_may_differ_by_a_rounding_and_nothing_else_may() -> None:
     told = {"a": [1.0, {"b": "x"}], "c": None, "d": True}
-    assert unlike(told, {"a": [1.0 + 1e-12, {"b": "x"}], "c": None, "d": True}) == []
-    assert unlike(told, {"a": [1.001, {"b": "x"}], "c": None, "d": True}) == ["a[0]: 1.0, computed again 1.001"]
-    assert unlike(told, {"a": [1.0, {"b": "y"}], "c": 0, "d": 1}) == [
+    assert differences(told, {"a": [1.0 + 1e-12, {"b": "x"}], "c": None, "d": True}) == []
+    assert differences(told, {"a": [1.001, {"b": "x"}], "c": None, "d": True}) == ["a[0]: 1.0, computed again 1.001"]
+    assert differences(told, {"a": [1.0, {"b": "y"}], "c": 0, "d": 1}) == [
         "a[1].b: 'x', computed again 'y'",
         "c: None, computed again 0",
         "d: True, computed again 1",
     ]
-    assert unlike({"a": 1}, {}) == ["a: 1, computed again None"]
-    assert unlike([1], [1, 2]) == [": [1], computed again [1, 2]"]
+    assert differences({"a": 1}, {}) == ["a: 1, computed again None"]
+    assert differences([1], [1, 2]) == [": [1], computed again [1, 2]"]

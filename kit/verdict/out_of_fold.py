@@ -1,4 +1,4 @@
-"""What every part of the evidence starts from: complete predictions, members' agreement, the ensemble mean. Pure."""
+"""Out-of-fold predictions: whether they are complete, how well each member agrees, their mean over seeds. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENSEMBLE = -1
 
 @dataclass(frozen=True, kw_only=True)
 class CellFacts:
-    """What the evidence needs to know of a cell; ``fold`` is the one that holds out its group."""
+    """A cell as the evidence uses it; ``fold`` is the one that holds out its group."""
 
     source: str
     group: str
@@ -30,7 +30,7 @@ class CellFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class LosoResult:
-    """Agreement of every member, seeds and folds in order."""
+    """Agreement of every member by seed and fold, both in order."""
 
     members: Mapping[int, Mapping[str, Agreement]]
 
@@ -40,68 +40,72 @@ class LosoResult:
 
 
 def completeness_problems(predictions: Predictions, cells: Mapping[str, CellFacts], seeds: Sequence[int]) -> list[str]:
-    """Every seed must predict every row of every cell exactly once, in the fold that holds out the cell's group."""
+    """List what is missing, doubled or in a wrong fold, one line each.
+
+    Every seed must predict every row of every cell exactly once, in the fold that holds out the cell's group.
+    """
     problems = []
     rows = np.array([cells[key].rows if key in cells else 0 for key in predictions.cells], dtype=np.int64)
-    silent = {cell.fold for key, cell in cells.items() if key not in set(predictions.cells)}
+    unpredicted = {cell.fold for key, cell in cells.items() if key not in set(predictions.cells)}
     starts = np.concatenate([[0], np.cumsum(rows)])
-    of_seed = dict(predictions.seeds())
+    rows_of_seed = dict(predictions.seeds())
     for seed in seeds:
-        if seed not in of_seed:
+        if seed not in rows_of_seed:
             problems.append(f"seed {seed} has no prediction")
             continue
-        cell, frame = predictions.cell[of_seed[seed]], predictions.frame[of_seed[seed]]
+        cell, frame = predictions.cell[rows_of_seed[seed]], predictions.frame[rows_of_seed[seed]]
         known = (frame >= 0) & (frame < rows[cell])
         # every row of the corpus has a number of its own
         times = np.bincount(starts[cell[known]] + frame[known], minlength=int(starts[-1]))
         lacking = np.unique(np.searchsorted(starts, np.flatnonzero(times == 0), side="right") - 1)
-        folds = silent | {cells[predictions.cells[index]].fold for index in lacking.tolist()}
+        folds = unpredicted | {cells[predictions.cells[index]].fold for index in lacking.tolist()}
         problems += [f"seed {seed}: fold {fold} lacks predictions" for fold in sorted(folds)]
         if (times > 1).any():
             problems.append(f"seed {seed}: rows are predicted more than once")
         if not known.all():
             problems.append(f"seed {seed}: {np.count_nonzero(~known)} predictions belong to no row of the corpus")
-    if extra := sorted(of_seed.keys() - set(seeds)):
-        problems.append(f"predictions of seeds that were not asked for: {extra}")
-    pairs = np.unique(predictions.cell.astype(np.int64) * len(predictions.folds) + predictions.fold)
-    placed = [divmod(pair, len(predictions.folds)) for pair in pairs.tolist()]
-    wrong = [
-        key
-        for cell, fold in placed
-        if (key := predictions.cells[cell]) in cells and cells[key].fold != predictions.folds[fold]
-    ]
-    if wrong:
-        problems.append(f"{len(wrong)} cells are predicted in a fold that does not hold out their group")
+    if extra := sorted(rows_of_seed.keys() - set(seeds)):
+        problems.append(f"predictions of seeds that were not requested: {extra}")
+    if wrong := _in_wrong_fold(predictions, cells):
+        problems.append(f"{wrong} cells are predicted in a fold that does not hold out their group")
     return problems
 
 
+def _in_wrong_fold(predictions: Predictions, cells: Mapping[str, CellFacts]) -> int:
+    """Count the (cell, fold) pairs whose fold does not hold out the cell's group."""
+    pairs = np.unique(predictions.cell.astype(np.int64) * len(predictions.folds) + predictions.fold)
+    wrong = 0
+    for cell, fold in (divmod(pair, len(predictions.folds)) for pair in pairs.tolist()):
+        facts = cells.get(predictions.cells[cell])
+        wrong += facts is not None and facts.fold != predictions.folds[fold]
+    return wrong
+
+
 def loso(predictions: Predictions) -> LosoResult:
-    """Agreement of every member on its held-out rows.
+    """Compute the agreement of every member on its held-out rows.
 
     Raises:
-        InvalidEvidence: any member whose agreement is undefined or not finite; all of them are named.
+        InvalidEvidence: the agreement of a member is undefined or not finite; all of these are named.
     """
     members: dict[int, dict[str, Agreement]] = {}
     problems: list[str] = []
     for seed, fold, rows in predictions.members():
+        prediction, target = (
+            column[rows].astype(np.float64) for column in (predictions.prediction, predictions.target)
+        )
         try:
-            members.setdefault(seed, {})[fold] = _agree(predictions, rows, f"seed {seed}, held out {fold}")
+            result = agreement(prediction, target, what=f"seed {seed}, held out {fold}")
         except InvalidEvidence as error:
             problems += error.problems
+        else:
+            members.setdefault(seed, {})[fold] = result
     if problems:
         raise InvalidEvidence(problems)
     return LosoResult(members=members)
 
 
-def _agree(predictions: Predictions, rows: slice, what: str) -> Agreement:
-    """Agreement of some of the rows; raises what :func:`kit.verdict.metrics.agreement` raises."""
-    return agreement(
-        predictions.prediction[rows].astype(np.float64), predictions.target[rows].astype(np.float64), what=what
-    )
-
-
 def ensemble_mean(predictions: Predictions) -> Predictions:
-    """Mean over seeds of every row's prediction, as seed ``ENSEMBLE``. Every seed must have every row."""
+    """Average every row's prediction over seeds, as seed ``ENSEMBLE``. Every seed must have every row."""
     seeds = [rows for _, rows in predictions.seeds()]
     first = seeds[0]
     stacked = np.stack([predictions.prediction[rows] for rows in seeds])
@@ -112,21 +116,24 @@ def ensemble_mean(predictions: Predictions) -> Predictions:
     )
 
 
-def split(labels: Iterable[str], of: NDArray[np.int32]) -> dict[str, NDArray[np.int64]]:
-    """Rows under each label, labels in order.
+def split(labels: Iterable[str], cell: NDArray[np.int32]) -> dict[str, NDArray[np.int64]]:
+    """Group rows by the label of their cell, labels in order.
 
     Args:
-        labels: of each cell; of: [n], the cell of each row.
+        labels: of each cell; cell: [n], the cell of each row.
     """
     names, of_cell = np.unique(np.array(list(labels), dtype=np.str_), return_inverse=True)
-    label = of_cell[of]
+    label = of_cell[cell]
     order = np.argsort(label, kind="stable")
     ends = np.cumsum(np.bincount(label, minlength=len(names)))
     return dict(zip(names.tolist(), np.split(order, ends[:-1]), strict=True))
 
 
 def columns(predictions: Predictions) -> tuple[dict[int, Values], Values]:
-    """Scores of each seed, and the target, as float64 [n] in one order of rows. Every seed must have every row."""
+    """Return the scores of each seed and the target, float64 [n], in one order of rows.
+
+    Every seed must have every row.
+    """
     seeds = list(predictions.seeds())
     scores = {seed: predictions.prediction[rows].astype(np.float64) for seed, rows in seeds}
     return scores, predictions.target[seeds[0][1]].astype(np.float64)

@@ -1,0 +1,122 @@
+"""A run folder that came out of a bundle, read part by part.
+
+Nothing is executed or unpickled. Parquet and ONNX of other boxes are read in a process with limits
+(:mod:`kit.verify.process`).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kit.core import layout
+from kit.core.errors import CheckFailed
+from kit.corpus.store import received
+from kit.corpus.store import shard as shards
+from kit.corpus.store.shard import Shard
+from kit.steps.loso_folder import read_baselines
+from kit.system import validation
+from kit.system.fsio import read_json
+from kit.training import folds, predictions, table
+from kit.training.folds import Fold
+from kit.training.predictions import Predictions
+from kit.training.recipe import Recipe
+from kit.training.table import Table
+from kit.verdict.baselines import Baseline
+from kit.verdict.judge import Judgement, Training, judge
+from kit.verdict.out_of_fold import LosoResult, loso
+from kit.verify.differences import listed
+
+
+class ReceivedRun:
+    """A run folder that came out of a bundle; each part is read when a check needs it.
+
+    Args:
+        folder: where it was unpacked; ``manifest.json`` is in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def document(self, name: str, schema: str) -> dict[str, Any]:
+        """Read a JSON file that must fit its schema."""
+        value: Any = read_json(self.folder / name)
+        if problems := validation.problems(schema, value):
+            raise CheckFailed(f"{name}: " + listed(problems))
+        document: dict[str, Any] = value
+        return document
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        return self.document(layout.MANIFEST, "manifest")
+
+    @property
+    def word(self) -> str | None:
+        """The verdict that the manifest names; None for a shard alone."""
+        word: str | None = self.manifest["verdict"]
+        return word
+
+    @cached_property
+    def verdict(self) -> dict[str, Any]:
+        return self.document(layout.verdict_file(str(self.word)), "verdict")
+
+    @cached_property
+    def training(self) -> dict[str, Any]:
+        """The content of ``training.json``."""
+        return self.document(layout.TRAINING, "training")
+
+    @cached_property
+    def shard(self) -> Shard:
+        return received.read_shard(self.folder / layout.CORPUS, layout.CORPUS)
+
+    @cached_property
+    def rows(self) -> Table:
+        """The rows of every cell, each cell fully checked."""
+        cells = sorted(self.shard.cells, key=shards.by_key)
+        return table.gathered((entry, received.read_cell(self.shard, entry).rows) for entry in cells)
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        return predictions.read(self.folder / layout.PREDICTIONS)
+
+    @cached_property
+    def baselines(self) -> dict[str, Baseline]:
+        return read_baselines(self.folder, self.training)
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(epochs=self.training["epochs"], arch=self.training["arch"])
+
+    @property
+    def folds(self) -> tuple[Fold, ...]:
+        """The folds that the predictions were made in."""
+        return folds.by_group(self.rows, self.training["folds"])
+
+    @cached_property
+    def members(self) -> LosoResult:
+        """Agreement of every member."""
+        return loso(self.predictions)
+
+    @property
+    def trained(self) -> Training:
+        """The input of the verdict step."""
+        predicted = (self.folder / layout.PREDICTIONS).is_file()
+        return Training(
+            shard=self.shard,
+            seeds=tuple(self.training["seeds"]),
+            folds=self.training["folds"],
+            holdout=tuple(self.training["holdout"]),
+            predictions=self.predictions if predicted else None,
+            problems=tuple(self.training["problems"]),
+            baselines=self.baselines if predicted else {},
+            rows=self.rows if predicted else None,
+        )
+
+    @cached_property
+    def judged(self) -> Judgement:
+        """Gates and evidence computed again."""
+        trained = self.trained
+        failed = [f"cell {name} failed: {why}" for name, why in shards.failures_table(self.shard.lacking)]
+        problems = [*failed, *(line for line in trained.problems if line not in failed)]
+        return judge(trained, problems, lambda _: self.members)
