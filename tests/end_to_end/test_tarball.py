@@ -132,7 +132,7 @@ def test_the_demo_runs_from_the_unpacked_kit(unpacked: Path, home: dict[str, str
     assert done.returncode in (exits.OK, exits.HOLD), done.stderr
     value = json.loads(done.stdout)
     assert value["verdict"]["demo"] is True
-    assert "recommends nothing" in value["verdict"]["recommendation"]
+    assert "demo clips" in value["verdict"]["recommendation"]
     assert value["verdict"]["corpus"]["sources"] == 9
     assert value["verdict"]["corpus"]["cells"] == 36
     assert layout.verdicts_in(Path(value["run"])) == [value["verdict"]["verdict"]]

@@ -326,7 +326,7 @@ def test_an_encoder_and_a_box_are_held_out_beside_the_verdict(run_copy: Path, ki
     alone, here = of_two_boxes(run_copy / "corpus"), ("--out-dir", str(run_copy))
     done = kit_here("train", *here, "--holdout", "encoder,box", cwd=run_copy)
     assert done.returncode == 0, done.stderr
-    assert "1 cells that several boxes made are set aside" in done.stderr
+    assert "1 cells are left out" in done.stderr
     encoder, box = (json.loads((run_copy / layout.holdout_report(by)).read_text()) for by in ("encoder", "box"))
     assert [fold["held_out"] for fold in encoder["folds"]] == ["libx264", "libx265"]
     assert [(fold["held_out"], fold["n_train"], fold["n_val"]) for fold in box["folds"]] == [
