@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def binaries() -> None:
-    """An own build of the vmaf tool: adopt it, check it again."""
+    """Adopt and check your own builds of the vmaf tool."""
 
 
 @binaries.command()
@@ -31,10 +31,9 @@ def binaries() -> None:
 @options(BOX["tag"])
 @json
 def add(path: Path, tag: str | None, as_json: bool) -> Outcome:
-    """Copy the vmaf tool at PATH to binaries/TAG/vmaf, once it has reproduced the golden table.
+    """Copy the vmaf tool PATH to binaries/TAG/vmaf.
 
-    It has to prove itself on the CPU; CUDA is tried too and recorded if it was really used. What was there before is
-    replaced only then.
+    It must reproduce the golden scores on the CPU. CUDA is tested too, and recorded if the tool really used it.
     """
     from kit.options.session import KIT_ROOT
     from kit.video.scorers import own
@@ -55,9 +54,9 @@ def add(path: Path, tag: str | None, as_json: bool) -> Outcome:
 @binaries.command()
 @json
 def check(as_json: bool) -> Outcome:
-    """Hold every tool under binaries/ against its record, and have it reproduce the golden table again.
+    """Check every tool below binaries/ against its record and the golden scores.
 
-    Exit codes: 0 all as they should be, or none there; 3 one is not.
+    Exit codes: 0 all pass or there are none, 3 a check failed.
     """
     from kit.options.session import KIT_ROOT
     from kit.system.ui import Row

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 @click.argument("bundles", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @json
 def compare(bundles: tuple[Path, ...], as_json: bool) -> Outcome:
-    """Put the verdicts of bundles side by side: by seed, source and encoder. Each is verified first.
+    """Compare the verdicts of bundles by seed, source and encoder.
 
-    Exit codes: 0 compared, 2 bad input, 3 a bundle is not valid or has no figures.
+    Each bundle is verified first.
+
+    Exit codes: 0 compared, 2 bad input, 3 a bundle is invalid or has no figures.
     """
     from kit.core.errors import BadInput
     from kit.system.fsio import scratch_folder

@@ -28,9 +28,11 @@ _folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path
 @_folder
 @json
 def status(folder: Path, as_json: bool) -> Outcome:
-    """What of the run or shard DIR is done and what is not, and why a cell would be made again.
+    """Show which cells of a run or shard are finished, and why others are not.
 
-    Neither the clips nor ffmpeg are needed. Exit codes: 0 complete, 3 something is not.
+    Needs neither the clips nor ffmpeg.
+
+    Exit codes: 0 complete, 3 incomplete.
     """
     from kit.corpus.inspect.status import status as look
 
@@ -88,7 +90,7 @@ def _status_json(found: Status) -> dict[str, object]:
 @_folder
 @json
 def info(folder: Path, as_json: bool) -> Outcome:
-    """What the corpus DIR holds: sources, encoders, ranges, saturated share, suspicious cells."""
+    """Show sources, encoders, ranges and suspicious cells of a corpus."""
     from kit.corpus.inspect.summary import summarise
 
     found = summarise(folder)
@@ -169,9 +171,9 @@ def _info_json(found: Summary) -> dict[str, object]:
 @options(*MERGE.pick("out", "groups_file"))
 @json
 def import_(path: Path, out: Path, groups_file: Path | None, as_json: bool) -> Outcome:
-    """Make a shard of the predecessor's rows, .jsonl or .jsonl.gz.
+    """Make a shard from the predecessor's rows (.jsonl, .jsonl.gz).
 
-    What they do not tell is null. Nothing is written unless every line is in order.
+    Facts that the rows lack become null. Nothing is written unless every line is valid.
     """
     from kit.corpus.exchange.importing import import_rows
     from kit.system.ui import Ui
@@ -204,7 +206,7 @@ def import_(path: Path, out: Path, groups_file: Path | None, as_json: bool) -> O
 @options(*EXPORT)
 @json
 def export(folder: Path, form: str, out: Path, as_json: bool) -> Outcome:
-    """Write every row of the corpus DIR into one file."""
+    """Write every row of a corpus into one file."""
     from kit.corpus.exchange.exporting import export as write
     from kit.system.ui import Ui, size
 

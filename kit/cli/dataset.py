@@ -29,7 +29,7 @@ _folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path
 
 @click.group()
 def dataset() -> None:
-    """Data sets: what a folder holds, its manifest, lossless copies to send."""
+    """Inspect, verify and pack data sets."""
 
 
 @dataset.command()
@@ -37,9 +37,9 @@ def dataset() -> None:
 @texts(DATASETS["name"], *RUN.pick("geometry", "ffmpeg"))
 @json
 def show(folder: Path, as_json: bool, **given: str | None) -> Outcome:
-    """What DIR holds: clips and groups, distorted pairs, and what is missing, clip by clip.
+    """List clips, groups, distorted pairs and missing clips in DIR.
 
-    Exit codes: 0 complete, 3 something is missing or cannot be used.
+    Exit codes: 0 complete, 3 clips are missing or cannot be used.
     """
     from kit.system.ui import Row
 
@@ -98,7 +98,7 @@ def show(folder: Path, as_json: bool, **given: str | None) -> Outcome:
 @options(MANIFEST["out"], DATASETS["name"])
 @json
 def manifest(folder: Path, out: Path | None, name: str, as_json: bool) -> Outcome:
-    """Write NAME.yaml: path, size and SHA-256 of every file in DIR."""
+    """Write path, size and SHA-256 of every file in DIR."""
     from kit.platforms.detect import usable_cores
     from kit.system.ui import Ui, size
     from kit.video.datasets import manifest as manifests
@@ -122,9 +122,11 @@ def manifest(folder: Path, out: Path | None, name: str, as_json: bool) -> Outcom
 @options(DATASETS["path"])
 @json
 def verify(folder: Path, path: Path | None, as_json: bool) -> Outcome:
-    """Compare DIR with its manifest: missing and extra files, sizes, hashes.
+    """Compare DIR with its manifest.
 
-    Exit codes: 0 as it should be, 3 found wanting.
+    Reports missing and extra files, other sizes and other hashes.
+
+    Exit codes: 0 equal, 3 different.
     """
     from kit.platforms.detect import usable_cores
     from kit.system.ui import Row, Ui
@@ -159,9 +161,9 @@ def verify(folder: Path, path: Path | None, as_json: bool) -> Outcome:
 @texts(DATASETS["name"], *RUN.pick("geometry", "ffmpeg"))
 @json
 def pack(folder: Path, out: Path, codec: str, as_json: bool, **given: str | None) -> Outcome:
-    """Make lossless copies of the reference clips in DIR, with their identities and groups, to be sent.
+    """Make lossless copies of the reference clips in DIR.
 
-    The kit reads DIR2 as it is (--ref-dir DIR2). The same command goes on where it was stopped.
+    The copies keep identities and groups; the kit reads their folder as --ref-dir. A stopped command continues.
     """
     from kit.video.datasets.pack import pack as pack_folder
 
@@ -180,9 +182,11 @@ def pack(folder: Path, out: Path, codec: str, as_json: bool, **given: str | None
 @texts(RUN["ffmpeg"])
 @json
 def unpack(folder: Path, out: Path, as_json: bool, **given: str | None) -> Outcome:
-    """Give back the .yuv of a packed folder, bit for bit, each checked against its identity.
+    """Restore the .yuv files of a packed folder, bit for bit.
 
-    The same command goes on where it was stopped. Exit code 3: clips are missing, damaged or others.
+    Each file is checked against its identity. A stopped command continues.
+
+    Exit codes: 0 done, 3 clips are missing, damaged or different.
     """
     from kit.video.datasets.packed import read_pack
     from kit.video.datasets.unpack import unpack as unpack_folder

@@ -44,10 +44,11 @@ def extract_features(
     as_json: bool,
     **given: str | None,
 ) -> Outcome:
-    """Score the pairs of a data set frame by frame: npd's dis/ against ref/, other clips against their own encode.
+    """Extract features of a data set's clips, frame by frame.
 
-    Clips of dis/ are scaled to the size of their reference. The encode is libx264 at CRF 35. What is measured is
-    kept (VMAF_TINY_AI_CACHE moves it): the same command goes on where it was stopped.
+    Clips in dis/ of npd are scaled to and compared with their reference; other clips are compared with their own
+    encode (libx264, CRF 35). Measured pairs are kept, so a stopped command continues; VMAF_TINY_AI_CACHE sets
+    where.
 
     Exit codes: 0 done, 2 bad input, 3 some clips failed, 4 disk full.
     """
@@ -237,9 +238,11 @@ def _converted(one: Result) -> bool:
 @options(*FEATURES.pick("out", "fill_missing"))
 @json
 def combine(*, inputs: tuple[str, ...], out: Path, fill_missing: bool, as_json: bool) -> Outcome:
-    """Put feature tables (or run folders) into one; NAME becomes their corpus.
+    """Combine feature tables or run folders into one table.
 
-    Exit codes: 0 done, 2 bad input, 3 the teachers differ or rows cannot be, 4 disk full.
+    NAME becomes the corpus of its rows.
+
+    Exit codes: 0 done, 2 bad input, 3 teachers differ or rows are invalid, 4 disk full.
     """
     from kit.features import combining, manifest, table
     from kit.models.registry import refuse_listed
@@ -305,7 +308,9 @@ def join_mos(
     out: Path,
     as_json: bool,
 ) -> Outcome:
-    """Join subjective scores to the clips of a feature table, as column mos; clips without one are left out.
+    """Join subjective scores to the clips of a feature table.
+
+    They become the column mos; clips without a score are left out.
 
     Exit codes: 0 done, 2 bad input, 3 no clip has a score, 4 disk full.
     """

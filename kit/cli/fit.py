@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 @options(*FIT.pick("config_file", "out"))
 @json
 def fit(features: Path | None, config_file: Path | None, out: Path, as_json: bool, **given: Raw | None) -> Outcome:
-    """Fit a tiny head on the six features to a table; whole content groups are held out, never frames.
+    """Fit a tiny head on the six features to a feature table.
 
-    Leaves checkpoint.safetensors, history.json and config.yaml. Command line beats --config beats default.
+    Holds out whole content groups, never single frames. Writes checkpoint.safetensors, history.json and
+    config.yaml.
 
-    Exit codes: 0 done, 2 bad input, 3 a table that cannot be or a training that diverged, 4 disk full.
+    Exit codes: 0 done, 2 bad input, 3 invalid table, or training diverged, 4 disk full.
     """
     from kit.heads.fit import CHECKPOINT, make
 
@@ -93,9 +94,11 @@ def _show(history: dict[str, Any], ui: Ui) -> None:
 @options(*HEAD_EXPORT)
 @json
 def export(checkpoint: Path, features: Path | None, out: Path, as_json: bool) -> Outcome:
-    """Export a fitted head: raw features in, `vmaf` out, the scaler inside, checked against torch.
+    """Export a fitted head to ONNX, checked against torch.
 
-    Exit codes: 0 done, 2 bad input, 4 disk full, 70 the model does not do what the network does.
+    The model takes raw features and includes the scaler; its output is vmaf.
+
+    Exit codes: 0 done, 2 bad input, 4 disk full, 70 model and network differ.
     """
     if importlib.util.find_spec("onnxruntime") is None:
         raise PrerequisiteFailed("there is no onnxruntime for this machine", hint="Export on another box.")

@@ -42,11 +42,12 @@ def loso(
     out: Path,
     as_json: bool,
 ) -> Outcome:
-    """Train heads with each source held out once, all folds and seeds at once, and compare them.
+    """Compare heads with each source held out once.
 
-    Leaves loso.json and loso.md. A baseline that was fitted to the sources held out here knows them.
+    Trains all folds and seeds at once. Writes loso.json and loso.md. A baseline may have been fitted to sources
+    held out here.
 
-    Exit codes: 0 done, 2 bad input, 3 a table that cannot be or a training that diverged, 4 disk full.
+    Exit codes: 0 done, 2 bad input, 3 invalid table, or training diverged, 4 disk full.
     """
     from kit.heads.loso import MARKDOWN, TABLES, LosoRequest, lines, remarks, run
     from kit.system.ui import Row
@@ -97,9 +98,11 @@ def tune(
     out: Path,
     as_json: bool,
 ) -> Outcome:
-    """Choose parameters of a head with Optuna, by the RMSE on held-out sources; several trials at once.
+    """Choose parameters of a head with Optuna.
 
-    Exit codes: 0 done, 2 bad input or no Optuna, 3 a table that cannot be or all trials diverged, 4 disk full.
+    Minimises the RMSE on held-out sources, several trials at once.
+
+    Exit codes: 0 done, 2 bad input or no Optuna, 3 invalid table, or all trials diverged, 4 disk full.
     """
     from kit.heads.tune import RESULT, TuneRequest, run
     from kit.system.ui import Row, figure

@@ -84,7 +84,7 @@ _no_force = click.option(
 @click.group(name="vmaf-ensemble-kit", epilog=SETUP_NOTE, context_settings={"max_content_width": 100})
 @click.version_option(__version__, message="vmaf-ensemble-kit %(version)s")
 def cli() -> None:
-    """Build a VMAF corpus on this box, train the ensemble, and give a verdict: PROMOTE or HOLD."""
+    """Build a VMAF corpus on this box, train an ensemble, give a verdict."""
 
 
 cli.result_callback()(settled)
@@ -96,7 +96,9 @@ cli.result_callback()(settled)
 @options(*RUN_COMMANDS.pick("first", "only", "dry_run"))
 @_no_force
 def run(first: int | None, only: int | None, dry_run: bool, as_json: bool, **given: str | None) -> Outcome:
-    """All five steps: prereqs, corpus, train, verdict, bundle. With --corpus it starts at training.
+    """Do all five steps: prereqs, corpus, train, verdict, bundle.
+
+    With --corpus it starts at training.
 
     Exit codes: 0 PROMOTE, 1 HOLD, 2 bad input or set-up, 3 INVALID evidence, 4 disk full.
     """
@@ -134,11 +136,10 @@ def prereqs(as_json: bool, **given: str | None) -> Outcome:
 @json
 @click.pass_context
 def corpus(context: click.Context, /, as_json: bool, **given: str | None) -> Outcome | None:
-    """Step 2: encode and score every cell that is not there yet.
+    """Step 2: encode and score every missing cell.
 
-    With --scheduler on the boxes that run `worker`, with the encoders that those offer.
-
-    With a command of its own: look at a corpus, import or export one.
+    With --scheduler: on the boxes that run `worker`, with their encoders. Subcommands inspect, import or export a
+    corpus.
 
     Exit codes: 0 done, 2 bad input, 3 a cell is missing, 4 disk full.
     """
@@ -163,9 +164,9 @@ def train(as_json: bool, **given: str | None) -> Outcome:
 @json
 @_no_force
 def verdict(as_json: bool, **given: str | None) -> Outcome:
-    """Step 4: apply the gate, and after PROMOTE fit and export the models.
+    """Step 4: apply the gate; after PROMOTE fit and export the models.
 
-    Exits as a run does (0 PROMOTE, 1 HOLD, 3 INVALID).
+    Exit codes: 0 PROMOTE, 1 HOLD, 2 bad input, 3 INVALID evidence, 4 disk full.
     """
     return _execute(given, first=4, last=4, as_json=as_json, verdict_decides=True)
 
@@ -175,7 +176,7 @@ def verdict(as_json: bool, **given: str | None) -> Outcome:
 @json
 @options(RUN_COMMANDS["show"])
 def bundle(show: bool, as_json: bool, **given: str | None) -> Outcome:
-    """Step 5: pack the one file that goes back."""
+    """Step 5: pack the bundle to send back."""
     if show:
         return _show_bundle(given, as_json=as_json)
     return _execute(given, first=5, last=5, as_json=as_json)

@@ -28,11 +28,11 @@ _MOST_LINES = 20
 def merge(
     inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher: str | Path | None, as_json: bool
 ) -> Outcome:
-    """Merge shards, result bundles (.tar.gz) and the predecessor's rows (.jsonl) into one shard.
+    """Merge shards, bundles and the predecessor's rows into one shard.
 
-    In whatever order and grouping, the cells are the same. Nothing appears in DIR unless all is in order.
+    Order and grouping of the inputs do not change the cells. Nothing is written unless all inputs are valid.
 
-    Exit codes: 0 done, 2 bad input, 3 damaged, not to be mixed, or boxes disagree, 4 disk full.
+    Exit codes: 0 done, 2 bad input, 3 inputs damaged or incompatible, or boxes disagree, 4 disk full.
     """
     from kit.corpus.merge.merging import Refused
     from kit.corpus.merge.merging import merge as merge_all

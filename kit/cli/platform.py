@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 @texts(*RUN.pick("ffmpeg", "gpu", "render_node"))
 @json
 def platform(options: bool, as_json: bool, **given: str | None) -> Outcome:
-    """What this box is, which encoders work here, and why the others do not.
+    """Show which encoders work on this box, and why others do not.
 
-    With --options every encoder that ffmpeg has compiled in is checked, hardware or not; exit code 3 if any
-    argument is unknown or out of range.
+    With --options: check the arguments of every encoder that ffmpeg has, hardware or not; exit code 3 if one is
+    unknown or out of range.
     """
     if options and (given["gpu"] or given["render_node"]):
         raise click.UsageError("--options needs no device; leave --gpu and --render-node out.")

@@ -20,9 +20,11 @@ _ARCHIVE = ".tar.gz"
 @options(BUNDLES["out"])
 @json
 def report(run: Path, out: Path | None, as_json: bool) -> Outcome:
-    """Make the page of a run folder or of a bundle: report.html, report.md and the figures.
+    """Make the report page of a run folder or a bundle.
 
-    A bundle is verified first. Exit codes: 0 made, 2 bad input, 3 the bundle is not valid or has no verdict.
+    Writes report.html, report.md and the figures. A bundle is verified first.
+
+    Exit codes: 0 made, 2 bad input, 3 the bundle is invalid or has no verdict.
     """
     from kit.core.errors import BadInput
     from kit.system.fsio import scratch_folder

@@ -45,11 +45,10 @@ def score(
     as_json: bool,
     **given: str | None,
 ) -> Outcome:
-    """Score frames with an exported model: those of a corpus, or of --dis against --ref.
+    """Score frames of a corpus or of a pair of clips with a model.
 
-    Of an ensemble the spread over its networks is told too; beside it stands what libvmaf itself says. The
-    features of a pair are computed as those of a corpus are; both clips must have the same geometry and number of
-    frames.
+    Shows libvmaf's own score too, and the spread of an ensemble. Both clips of a pair need the same geometry and
+    number of frames.
 
     Exit codes: 0 done, 2 bad input, 3 model and sidecar do not belong together.
     """

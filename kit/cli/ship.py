@@ -73,12 +73,12 @@ def _show_figures(ui: Ui, title: str, columns: Mapping[str, Mapping[str, Any]]) 
 def evaluate_command(
     *, model: Path, features: Path, split: str | None, target: str, out_json: Path | None, as_json: bool
 ) -> Outcome:
-    """Hold an exported model against a feature table, and time it on a clip of 240 frames.
+    """Compare a model's scores with a feature table, and time it.
 
-    Against subjective scores RMSE and bias are those after a line was fitted; the teacher's own stand beside them.
+    Times a clip of 240 frames. Against subjective scores, RMSE and bias follow a linear fit; the teacher's figures
+    are shown too.
 
-    Exit codes: 0 done, 2 bad input, 3 values that are not finite, or no correlation to be had (what there is is
-    written all the same), 4 disk full.
+    Exit codes: 0 done, 2 bad input, 3 scores are not finite or no correlation exists, 4 disk full.
     """
     from kit.heads import evaluate
     from kit.system.fsio import write_json
@@ -117,7 +117,7 @@ def validate(
     out_json: Path | None,
     as_json: bool,
 ) -> Outcome:
-    """The ship gate of a tiny head: rows of a table against limits, and the rules of the format.
+    """Check a tiny head against limits and format rules.
 
     Exit codes: 0 passed, 2 bad input, 3 not passed (the report is written either way), 4 disk full.
     """
@@ -150,10 +150,11 @@ def validate(
 def register(
     *, model: Path, name: str, kind: str, license_id: str, validation: Path | None, registry: Path | None, as_json: bool
 ) -> Outcome:
-    """Put a model that has passed validate into a registry: ID.onnx, its sidecar ID.json, its model card ID.md.
+    """Add a validated model to a registry.
 
-    Exit codes: 0 done, 2 bad input or an id that is taken, 3 not passed, or a file that is not what another says,
-    4 disk full.
+    Writes ID.onnx, its sidecar ID.json and its model card ID.md.
+
+    Exit codes: 0 done, 2 bad input or ID taken, 3 not passed or files disagree, 4 disk full.
     """
     from kit.heads import register as registering
     from kit.heads.ship_gate import describe_limits
@@ -177,11 +178,11 @@ def register(
 @click.argument("model", metavar="M.onnx", type=click.Path(path_type=Path))
 @options(*REPAIR)
 def repair_onnx(model: Path, data: Path | None, out: Path) -> Outcome:
-    """Write a copy of an ONNX file that holds its weights itself.
+    """Write a copy of an ONNX file that includes its weights.
 
-    Older models name a file of weights that was renamed since. The copy is loaded before it appears.
+    For models whose file of weights was renamed. The copy is loaded before it is stored.
 
-    Exit codes: 0 written, 2 bad input, 3 the weights are another model's, 4 disk full.
+    Exit codes: 0 written, 2 bad input, 3 the weights belong to another model, 4 disk full.
     """
     from kit.models.repair import repair
     from kit.system.fsio import sha256_file

@@ -32,9 +32,11 @@ def verify(
     device: str,
     as_json: bool,
 ) -> Outcome:
-    """Check the bundle of another box, from the archive to the models; nothing of it is executed.
+    """Check a bundle from another box, from archive to models.
 
-    Exit codes: 0 valid, 2 there is no such file, 3 something is not as it should be.
+    Nothing in the bundle is executed.
+
+    Exit codes: 0 valid, 2 no such file, 3 a check failed.
     """
     from kit.core.errors import BadInput
     from kit.platforms.detect import usable_cores

@@ -17,10 +17,10 @@ from kit.options.run_table import RUN_COMMANDS, effective
 @click.command()
 @texts(*effective("worker"), RUN_COMMANDS["config_file"])
 def worker(**given: str | None) -> Outcome:
-    """Make cells for `corpus --scheduler`, with the encoders and clips of this box.
+    """Make cells for `corpus --scheduler` on this box.
 
-    The box is examined as before a run. It then offers what works until Ctrl-C, or until the scheduler goes;
-    what it has begun is made by other workers then. Without certificates it works on this machine only.
+    The box is examined as before a run, then makes cells until Ctrl-C or until the scheduler ends; other workers
+    take over unfinished cells. Without certificates it serves this machine only.
     """
     from kit.cluster.worker import serve
     from kit.prereqs.examine import examine

@@ -222,7 +222,7 @@ RUN = Table(
             "out_dir",
             _DIR,
             "Run folder.",
-            otherwise="the last unfinished run below runs/, else a new one",
+            otherwise="the last run below runs/ if it continues, else a new one",
             remembered=False,
         ),
     ),
