@@ -130,6 +130,8 @@ def _meaning(option: Option) -> str:
         texts.append(f"{'Any' if option.kind.is_list else 'One'} of {', '.join(map(_code, option.kind.choices))}.")
     if option.kind.limits:
         texts.append(f"Allowed: {option.kind.limits}.")
+    if option.repeats:
+        texts.append("May be repeated.")
     return " ".join(texts)
 
 

@@ -53,18 +53,10 @@ def _heads(text: str) -> tuple[str, ...]:
     return tuple(head(name.strip()) for name in dict.fromkeys(text.split(",")))
 
 
-_FEATURES = Option("features", FILE, "Feature table, run folder or shard.", in_file=False)
-_OUT = Option("out", DIR, "Folder of the result; a stopped command continues.", required=True, in_file=False)
-_EPOCHS = Option("epochs", whole(1, 999_999), "Passes over the training rows.", default=contract.TINY_EPOCHS)
-_BATCH_SIZE = Option("batch_size", whole(1, 1 << 20), "Rows of a training step.", default=contract.TINY_BATCH_SIZE)
-_LR = Option("lr", number(0, 10), "Learning rate.", default=contract.TINY_LEARNING_RATE)
-_SEED = Option("seed", whole(0, 2**31 - 1), "Seed of weights and of random choices.", default=0)
-_DEVICE = RUN["device"]
-
 FIT = Table(
     title="fit",
     options=(
-        _FEATURES,
+        Option("features", FILE, "Feature table, run folder or shard.", in_file=False),
         Option(
             "arch",
             Kind(read=head, metavar="NAME"),
@@ -74,7 +66,7 @@ FIT = Table(
         Option(
             "val_source",
             text("S"),
-            "Hold out this source with its content group; may be repeated.",
+            "Hold out this source with its content group.",
             repeats=True,
             default=(),
         ),
@@ -94,12 +86,12 @@ FIT = Table(
             "Passes over the training rows; 0 keeps the initial weights.",
             default=contract.TINY_EPOCHS,
         ),
-        _BATCH_SIZE,
-        _LR,
-        _SEED,
-        _DEVICE,
+        Option("batch_size", params.KINDS["batch_size"], "Rows of a training step.", default=contract.TINY_BATCH_SIZE),
+        Option("lr", params.KINDS["lr"], "Learning rate.", default=contract.TINY_LEARNING_RATE),
+        Option("seed", whole(0, 2**31 - 1), "Seed of weights and of random choices.", default=0),
+        RUN["device"],
         Option("config_file", path("FILE.yaml"), "YAML file with options of the fit.", flag="--config", in_file=False),
-        _OUT,
+        Option("out", DIR, "Folder of the result; a stopped command continues.", required=True, in_file=False),
     ),
 )
 
@@ -125,13 +117,11 @@ SEARCH = Table(
         ),
         Option("trials", whole(1, 1 << 31), "Trials in this --out, earlier ones included.", required=True),
         Option("folds", text("SCHEME"), "Hold out each source with its group, or by column:NAME.", default="source"),
-        _EPOCHS,
+        Option("epochs", params.KINDS["epochs"], "Passes over the training rows.", default=contract.TINY_EPOCHS),
         Option(
             "storage", text("URL"), "Database of the study, shared by several --out.", otherwise="study.db in --out"
         ),
-        Option(
-            "baselines", path("M.onnx"), "Model to score as it is; may be repeated.", flag="--baseline", repeats=True
-        ),
+        Option("baselines", path("M.onnx"), "Model to score as it is.", flag="--baseline", repeats=True),
     ),
 )
 

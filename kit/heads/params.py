@@ -1,4 +1,4 @@
-"""What `tune` tries: parameters with their ranges, and the recipe that follows from a choice of them. Pure."""
+"""Parameters that `tune` chooses, their ranges, and the recipe that follows from a choice. Pure."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kit.core.errors import BadInput
+from kit.options.values import number, whole
 from kit.training.recipe import Recipe, architecture
 
-#: Parameters, whether each is a whole number, and the range of each, both ends included.
-KNOWN = {
-    "hidden": (True, 1, 999),
-    "batch_size": (True, 1, 1 << 20),
-    "epochs": (True, 1, 999_999),
-    "lr": (False, 1e-9, 10),
-    "weight_decay": (False, 0, 10),
+#: How a value of each parameter is read.
+KINDS = {
+    "hidden": whole(1, 999),
+    "batch_size": whole(1, 1 << 20),
+    "epochs": whole(1, 999_999),
+    "lr": number(0, 10),
+    "weight_decay": number(0, 10, from_low=True),
 }
+_WHOLE = ("hidden", "batch_size", "epochs")
 _HINT = "For example hidden=choice:16,32,64, lr=float:1e-4:1e-2:log or epochs=int:10:90."
 
 
@@ -25,8 +27,9 @@ class Param:
     """One parameter.
 
     Attributes:
-        choices: what it is one of; empty for a range.
-        low, high, log: the range, both ends included, and whether it is drawn on a logarithmic scale.
+        choices: allowed values; empty for a range.
+        low, high: the range, both ends included.
+        log: draw from the range on a logarithmic scale.
     """
 
     name: str
@@ -37,59 +40,56 @@ class Param:
 
     @property
     def whole(self) -> bool:
-        return KNOWN[self.name][0]
+        return self.name in _WHOLE
 
     def __str__(self) -> str:
-        """As :func:`parse` reads it."""
+        """Return the text that :func:`parse` reads."""
         if self.choices:
             return f"{self.name}=choice:{','.join(map(str, self.choices))}"
         return f"{self.name}={'int' if self.whole else 'float'}:{self.low}:{self.high}{':log' if self.log else ''}"
 
     def as_dict(self) -> dict[str, object]:
-        """As JSON has it."""
+        """Return the parameter as JSON has it."""
         if self.choices:
             return {"name": self.name, "choices": list(self.choices)}
         return {"name": self.name, "low": self.low, "high": self.high, "log": self.log}
 
 
 def parse(text: str) -> Param:
-    """Read ``NAME=choice:A,B``, ``NAME=int:LOW:HIGH`` or ``NAME=float:LOW:HIGH``, the latter two with ``:log`` or not.
+    """Read ``NAME=choice:A,B``, ``NAME=int:LOW:HIGH[:log]`` or ``NAME=float:LOW:HIGH[:log]``.
 
     Raises:
-        BadInput: it is none of these, or a value does not fit the parameter.
+        BadInput: another form, an unknown parameter, or a value outside its limits.
     """
     name, _, rest = text.partition("=")
     kind, _, values = rest.partition(":")
-    if name not in KNOWN:
-        raise BadInput(f"{name!r} is unknown", hint=f"Known are {', '.join(KNOWN)}.")
+    if name not in KINDS:
+        raise BadInput(f"{name!r} is unknown", hint=f"Known are {', '.join(KINDS)}.")
     if kind == "choice":
         choices = tuple(_value(name, part, text) for part in values.split(","))
         if len(set(choices)) < len(choices):
             raise BadInput(f"{text}: a choice is given twice")
         return Param(name=name, choices=choices)
-    if kind != ("int" if KNOWN[name][0] else "float"):
-        raise BadInput(f"{text}: {name} is {'a whole' if KNOWN[name][0] else 'any'} number, not {kind!r}", hint=_HINT)
+    expected = "int" if name in _WHOLE else "float"
+    if kind != expected:
+        raise BadInput(f"{text}: expected choice or {expected}, not {kind!r}", hint=_HINT)
     low, high, *log = values.split(":") if values.count(":") in (1, 2) else ("", "")
-    found = Param(name=name, low=_value(name, low, text), high=_value(name, high, text), log=log == ["log"])
-    if log not in ([], ["log"]) or not found.low < found.high or (found.log and not found.low > 0):
+    param = Param(name=name, low=_value(name, low, text), high=_value(name, high, text), log=log == ["log"])
+    if log not in ([], ["log"]) or not param.low < param.high or (param.log and not param.low > 0):
         raise BadInput(f"{text}: not a range", hint=_HINT)
-    return found
+    return param
 
 
 def _value(name: str, text: str, whole_text: str) -> float:
-    whole, low, high = KNOWN[name]
     try:
-        value = int(text) if whole else float(text)
-    except ValueError:
-        value = -1
-    if not low <= value <= high:
-        kind = "whole number" if whole else "number"
-        raise BadInput(f"{whole_text}: {text!r} is not a {kind} from {low:g} to {high:g}", hint=_HINT)
+        value: float = KINDS[name].read(text)
+    except BadInput as error:
+        raise BadInput(f"{whole_text}: {error.message}", hint=_HINT) from error
     return value
 
 
 def recipe_with(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """A recipe with some of its parameters replaced; ``hidden`` scales the widths of its architecture.
+    """Return a recipe with some of its parameters replaced; ``hidden`` scales the widths of its architecture.
 
     Raises:
         BadInput: ``hidden`` of an architecture without hidden layers.
@@ -100,10 +100,10 @@ def recipe_with(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 
 def scaled(arch: str, first: int) -> str:
-    """The head whose first hidden layer has that width and whose others are in proportion: 32 makes 16-8 32-16.
+    """Return the head with this width of the first hidden layer and the others in proportion: 32 makes 16-8 32-16.
 
     Raises:
-        BadInput: it has no hidden layer.
+        BadInput: the head has no hidden layer.
     """
     widths = architecture(arch).hidden
     if not widths:

@@ -28,7 +28,11 @@ class TableOption(click.Option):
     def get_help_extra(self, ctx: click.Context) -> Any:  # noqa: ARG002 - click's own name
         spec = self.spec
         extra: dict[str, Any] = {"envvars": (spec.env,)} if spec.env else {}
-        shown = {"default": spec.shown_default, "range": spec.kind.limits, "required": spec.required and "required"}
+        shown = {
+            "default": spec.shown_default,
+            "range": spec.kind.limits or (spec.repeats and "may be repeated"),
+            "required": spec.required and "required",
+        }
         return extra | {name: text for name, text in shown.items() if text}
 
 

@@ -30,18 +30,18 @@ def entry_point(environ: Mapping[str, str], process_id: int) -> str:
 
 
 def utc_now() -> str:
-    """The time as ``2026-01-31T12:00:00Z``."""
+    """Return the time as ``2026-01-31T12:00:00Z``."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def block(
     config: RunConfig, session: Session, *, inputs: Mapping[str, Path], outputs: Sequence[str]
 ) -> dict[str, object]:
-    """Who made a file of a run, from what, with which options; paths as tokens or relative to the run folder.
+    """Return the provenance of a file of a run; paths are tokens or relative to the run folder.
 
     Args:
-        inputs: name to file; a file that is not there is recorded as such.
-        outputs: paths relative to the run folder; not hashed, since the block stands inside one of them.
+        inputs: name to file; a missing file is recorded as missing.
+        outputs: paths relative to the run folder; not hashed, since one of them contains the block.
     """
     return of_command(session, args=as_texts(config), inputs=inputs, outputs=outputs)
 
@@ -49,7 +49,7 @@ def block(
 def of_command(
     session: Session, *, args: Args, inputs: Mapping[str, Path], outputs: Sequence[str]
 ) -> dict[str, object]:
-    """The same of a command that knows no run.
+    """Return the provenance of a file of a command without a run folder.
 
     Args:
         args: option name to its value or values; each may be, or end in, one path.
@@ -72,8 +72,8 @@ def of_command(
         },
         "argv": list(session.argv),
         "args": {
-            name: " ".join(map(session.redact.path, [told] if isinstance(told, str) else told))
-            for name, told in args.items()
+            name: " ".join(map(session.redact.path, [texts] if isinstance(texts, str) else texts))
+            for name, texts in args.items()
         },
         "inputs": described,
         "outputs": {path: {"path": path} for path in outputs},

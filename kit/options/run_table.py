@@ -37,7 +37,13 @@ _DIR, _PATH, _PEM = path("DIR", absolute=True), path("PATH", absolute=True), pat
 RUN = Table(
     title="A run and its steps",
     options=(
-        _making("ref_dir", _DIR, "Folder of reference clips, searched recursively.", otherwise="demo clips"),
+        _making(
+            "ref_dir",
+            _DIR,
+            "Folder of reference clips, searched recursively.",
+            otherwise="demo clips",
+            shown_as="<ref>",
+        ),
         _making(
             "dataset",
             one_of(contract.DATASETS),
@@ -63,6 +69,7 @@ RUN = Table(
             TEACHER,
             "VMAF model that gives the target: a name or a .json file.",
             default=contract.DEFAULT_TEACHER,
+            shown_as="<teacher>",
         ),
         Option(
             "cqs",
@@ -78,6 +85,7 @@ RUN = Table(
             "The ffmpeg that encodes; the bundled one scores if this cannot.",
             otherwise="bundled",
             env="FFMPEG_BIN",
+            shown_as="<ffmpeg>",
         ),
         _making(
             "vmaf_bin",
@@ -85,6 +93,7 @@ RUN = Table(
             "The vmaf tool that scores.",
             otherwise="binaries/PLATFORM/vmaf, else ffmpeg's filter",
             env="LIBVMAF_BIN",
+            shown_as="<vmaf>",
         ),
         _making(
             "scorer_backend",
@@ -172,7 +181,13 @@ RUN = Table(
             default=False,
             steps=("prereqs",),
         ),
-        Option("corpus", _DIR, "Train on this finished corpus instead of making one.", steps=("adopt",)),
+        Option(
+            "corpus",
+            _DIR,
+            "Train on this finished corpus instead of making one.",
+            steps=("adopt",),
+            shown_as="<corpus>",
+        ),
         Option(
             "allow_partial",
             FLAG,
@@ -217,6 +232,7 @@ RUN = Table(
             "Sign the bundle with this SSH key.",
             steps=("bundle",),
             remembered=False,
+            shown_as="<key>",
         ),
         Option(
             "out_dir",

@@ -1,4 +1,4 @@
-"""What a run works with besides its options: the screen, the processes, the cache, and what must not be told."""
+"""What a command works with besides its options: the screen, the processes, the cache, names to hide."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit.options.resolve import RunConfig
+from kit.options.run_table import RUN
 from kit.system.privacy import Redactor
 from kit.system.proc import Processes
 from kit.system.ui import Ui
@@ -23,7 +24,7 @@ class Session:
 
     Attributes:
         argv: the command line after the program's name.
-        cache: folder for what can be made again.
+        cache: folder for files that can be made again.
         entry: the file that was started, relative to the kit.
     """
 
@@ -36,7 +37,7 @@ class Session:
 
 
 def open_session(config: RunConfig, *, ui: Ui, cache: Path, argv: Sequence[str], entry: str = Session.entry) -> Session:
-    """Make a session whose processes and texts hide this machine's names and folders."""
+    """Open a session whose processes and texts hide this machine's names and folders."""
     folders = {
         config.out_dir: "<out>",
         cache: "<cache>",
@@ -44,18 +45,10 @@ def open_session(config: RunConfig, *, ui: Ui, cache: Path, argv: Sequence[str],
         Path.home(): "<home>",
         Path(sys.prefix): "<venv>",
     }
-    if config.ref_dir is not None:
-        folders |= {config.ref_dir: "<ref>", config.ref_dir.resolve(): "<ref>"}
-    if config.corpus is not None:
-        folders |= {config.corpus: "<corpus>", config.corpus.resolve(): "<corpus>"}
-    if config.ffmpeg is not None:
-        folders |= {config.ffmpeg: "<ffmpeg>", config.ffmpeg.resolve(): "<ffmpeg>"}
-    if config.vmaf_bin is not None:
-        folders |= {config.vmaf_bin: "<vmaf>", config.vmaf_bin.resolve(): "<vmaf>"}
-    if config.sign is not None:
-        folders |= {config.sign: "<key>", config.sign.resolve(): "<key>"}
-    if isinstance(config.teacher, Path):
-        folders |= {config.teacher: "<teacher>", config.teacher.resolve(): "<teacher>"}
+    for option in RUN:
+        path = getattr(config, option.name)
+        if option.shown_as and isinstance(path, Path):
+            folders |= dict.fromkeys((path, path.resolve()), option.shown_as)
     folders.setdefault(config.out_dir.resolve(), "<out>")
     words = {platform.node(): "<host>", platform.node().split(".")[0]: "<host>", _user(): "<user>"}
     redact = Redactor(folders=folders, words={word: token for word, token in words.items() if word})

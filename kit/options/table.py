@@ -36,6 +36,7 @@ class Option:
         required: a command refuses to start without it.
         steps: steps, and the command ``worker``, that it has an effect on.
         remembered: kept in the run folder.
+        shown_as: replaces the path in files that leave the box.
         tolerance: a failure tolerance; another value is no reason for another run.
         cluster: says where cells are made.
     """
@@ -55,6 +56,7 @@ class Option:
     required: bool = False
     steps: tuple[str, ...] = ()
     remembered: bool = True
+    shown_as: str = ""
     tolerance: bool = False
     cluster: bool = False
 

@@ -84,18 +84,18 @@ def whole_numbers(low: int, high: int, *, ascending: bool = False) -> Kind:
     return Kind(read=read, write=_join, metavar="N,N", limits=_shown(low, high), is_list=True)
 
 
-def number(low: float, high: float = math.inf, *, to_high: bool = False) -> Kind:
-    """A finite number above ``low`` and below ``high``, or up to ``high``."""
-    limits = f"between {low:g} and {high:g}"
-    if to_high or high == math.inf:
-        limits = f"above {low:g}" + (f", at most {high:g}" if to_high else "")
+def number(low: float, high: float = math.inf, *, from_low: bool = False, to_high: bool = False) -> Kind:
+    """A finite number between two limits, which may be allowed themselves."""
+    limits = f"{'at least' if from_low else 'above'} {low:g}"
+    if high < math.inf:
+        limits += f", {'at most' if to_high else 'below'} {high:g}"
 
     def read(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not low < value < high and not (to_high and value == high):
+        if not (low < value < high or (from_low and value == low) or (to_high and value == high)):
             raise BadInput(f"{text[:40]!r} is not a number {limits}")
         return value
 
