@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kit.core import exits
 from kit.options.session import KIT_ROOT
 from kit.platforms.registry import FAMILIES
+from kit.system import validation
+from kit.system.fsio import read_json
 from tests.cli.builders import Command
 from tests.video.builders import MakeClip
 
@@ -49,7 +52,7 @@ RUN_HERE = {
     "python3 -m kit dataset verify DIR": Ran(placeholders={"DIR": "clips"}),
     "python3 -m kit dataset pack DIR --out DIR2": Ran(placeholders={"DIR": "clips", "DIR2": "packed"}),
     "python3 -m kit dataset unpack DIR2 --out DIR3": Ran(placeholders={"DIR2": "packed", "DIR3": "clips3"}),
-    "python3 -m kit score --model M.onnx --corpus DIR": Ran(placeholders=_MODEL),
+    "python3 -m kit score --model M.onnx --corpus DIR": Ran(placeholders=_MODEL, further=("--json",)),
     "python3 -m kit score --model M.onnx --ref R --dis D --encoder libx264 --cq 31": Ran(
         placeholders={"M.onnx": "model.onnx", "R": "clips/Bars_320x180_25fps_8bit_420.yuv", "D": "dis.mkv"}
     ),
@@ -62,7 +65,9 @@ RUN_HERE = {
     "python3 -m kit loso --features F --arch linear,mlp_small --out DIR": Ran(
         placeholders={"F": "run", "DIR": "loso"}, further=("--epochs", "1", "--seeds", "0")
     ),
-    "python3 -m kit eval --model M2.onnx --features F": Ran(placeholders={"M2.onnx": "tiny.onnx", "F": "run"}),
+    "python3 -m kit eval --model M2.onnx --features F": Ran(
+        placeholders={"M2.onnx": "tiny.onnx", "F": "run"}, further=("--out-json", "eval.json")
+    ),
     "python3 -m kit validate --model M2.onnx --features F": Ran(
         placeholders={"M2.onnx": "tiny.onnx", "F": "run"}, further=("--min-plcc", "0.5")
     ),
@@ -79,7 +84,7 @@ RUN_HERE = {
         placeholders={"DIR": "clips"}, further=("--encoders", "libx264", "--cqs", "31", "--out-dir", "shard")
     ),
     "python3 run_full_pipeline.py --ref-dir DIR --dry-run": Ran(placeholders={"DIR": "clips"}),
-    "python3 -m kit verify BUNDLE": Ran(placeholders=_MEMBERS),
+    "python3 -m kit verify BUNDLE": Ran(placeholders=_MEMBERS, further=("--json",)),
     "python3 -m kit verify BUNDLE --allowed-signers F": Ran(
         placeholders=_MEMBERS | {"F": "signers"}, code=exits.INVALID
     ),  # it is unsigned
@@ -113,6 +118,24 @@ RUN_ELSEWHERE = {
     "python3 -m kit combine npd=npd.parquet konvid-1k=konvid.parquet --out all.parquet": "features/test_tables.py",
     "python3 -m kit join-mos --features konvid.parquet --mos MOS.csv --on source=flickr_id --score MOS --out "
     "mos.parquet": "features/test_tables.py",
+}
+
+
+#: Schemas of what these commands write and print.
+WRITTEN = {
+    "history": "fit/history.json",
+    "tiny_sidecar": "tiny.json",
+    "loso": "loso/loso.json",
+    "eval": "eval.json",
+    "validation": "tiny.validation.json",
+    "registry": "registry.json",
+    "pack": "packed/pack.json",
+    "groups": "packed/groups.json",
+}
+WRITTEN_YAML = {"fit_config": "fit/config.yaml", "dataset_manifest": "clips/clips.yaml"}
+PRINTED = {
+    "score_output": "python3 -m kit score --model M.onnx --corpus DIR",
+    "verify_output": "python3 -m kit verify BUNDLE",
 }
 
 
@@ -164,11 +187,21 @@ def test_the_commands_of_the_documents_do_what_they_say(
 ) -> None:
     monkeypatch.chdir(workspace)
     assert command(["corpus", "export", "run", "--format", "jsonl", "--out", "old.jsonl"]) == exits.OK
+    printed: dict[str, str] = {}
     for line, how in RUN_HERE.items():
         words = [how.placeholders.get(word, word) for word in shlex.split(line)]
         argv = ["run", *words[2:]] if words[1] == "run_full_pipeline.py" else words[3:]
         assert command([*argv, *how.further]) == how.code, f"{line}\n{capsys.readouterr().err}"
-        capsys.readouterr()
+        printed[line] = capsys.readouterr().out
+    assert not_as_described(workspace, printed) == []
+
+
+def not_as_described(folder: Path, printed: dict[str, str]) -> list[str]:
+    """What the files and the output of the commands have that their schemas do not describe."""
+    documents = [(schema, read_json(folder / path)) for schema, path in WRITTEN.items()]
+    documents += [(schema, json.loads(printed[line])) for schema, line in PRINTED.items()]
+    documents += [(schema, yaml.safe_load((folder / path).read_text())) for schema, path in WRITTEN_YAML.items()]
+    return [f"{schema}: {problem}" for schema, value in documents for problem in validation.problems(schema, value)]
 
 
 # --------------------------------------------------------------------------------------------- form
@@ -235,14 +268,14 @@ def symptoms() -> list[str]:
 
 
 def test_a_symptom_is_what_the_kit_says() -> None:
-    said = "\n".join(
+    texts = "\n".join(
         node.value
         for path in (KIT_ROOT / "kit").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
     assert len(symptoms()) > 15
-    assert [symptom for symptom in symptoms() if symptom not in said] == []
+    assert [symptom for symptom in symptoms() if symptom not in texts] == [], "update docs/troubleshooting.md"
 
 
 def test_every_line_of_ffmpeg_that_has_a_remedy_can_be_looked_up() -> None:

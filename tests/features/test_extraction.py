@@ -34,6 +34,7 @@ from kit.features.feature_cache import Cache
 from kit.features.measuring import ClipPair, FrameScores, Instruments, cache_key
 from kit.options.session import KIT_ROOT
 from kit.platforms.detect import probe_host
+from kit.system import validation
 from kit.system.proc import Processes
 from kit.video.ffmpeg import Ffmpeg
 from kit.video.scorers import base, golden, log, pair, vmaf_tool
@@ -41,6 +42,7 @@ from kit.video.scorers.ffmpeg_filter import FilterScorer
 from kit.video.sources.read import Tools
 from kit.video.sources.scan import inspect
 from tests.cli.builders import Ask, in_process
+from tests.system.builders import parquet_problems
 from tests.video.builders import PICTURES, MakeClip, write_tool
 
 #: Sources of the mock ladder, scenes of one film, and how a rung is made worse.
@@ -144,6 +146,7 @@ def test_a_ladder_of_stored_clips(ladder: Path, extracted: tuple[Path, dict[str,
     means = rows.groupby("clip")["vmaf"].mean()
     assert means["ElFuente1_90_180_400"] > means["ElFuente1_50_180_200"]
     assert found == json.loads(path.with_suffix(".json").read_text())
+    assert validation.problems("feature_manifest", found) + parquet_problems("feature_table", path) == []
     assert found["counts"] == {"pairs": 6, "measured": 6, "kept": 0, "failed": 0}
     assert found["scaling"] == contract.CONVERT
     assert found["round_trip"] is None

@@ -17,6 +17,7 @@ from kit.core import contract, exits
 from kit.core.errors import BadInput, CheckFailed
 from kit.core.values import Teacher
 from kit.features import combining, manifest, mos, table
+from kit.system import validation
 from tests.cli.builders import Ask
 from tests.corpus.builders import imported
 from tests.corpus.builders import rows as lines_of
@@ -251,6 +252,7 @@ def test_tables_are_combined(tmp_path: Path, ask: Ask) -> None:
     assert found["table_sha256"] == rows.sha256
     assert found["run_provenance"]["inputs"]["npd"]["sha256"]
     assert found == json.loads((tmp_path / "all.json").read_text())
+    assert validation.problems("feature_manifest", found) == []
     assert "9 rows" in stderr
 
 

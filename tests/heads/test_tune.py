@@ -27,6 +27,7 @@ from kit.heads.config import SEARCH, FitConfig
 from kit.heads.params import parse, recipe_with
 from kit.heads.study import Question, Study, load_optuna, told
 from kit.options.session import KIT_ROOT
+from kit.system import validation
 from kit.system.proc import Processes
 from kit.training import members, worker
 from kit.training.checkpoints import Checkpoint, Checkpoints
@@ -117,6 +118,7 @@ def test_trials_are_trained_together_and_a_study_goes_on(features: Path, tmp_pat
     first = load(tmp_path / "tune.json")
     assert command(tune(features, tmp_path, "--trials", "6")) == exits.OK
     found = load(tmp_path / "tune.json")
+    assert validation.problems("tune", found) == []
     assert found["trials"][:2] == first["trials"]
     assert len(found["trials"]) == 6
     assert len({trial["params"]["lr"] for trial in found["trials"]}) == 6

@@ -21,6 +21,7 @@ from kit.core import exits, layout
 from kit.core.errors import BadInput, DiskFull, PrerequisiteFailed
 from kit.corpus.store.shard import observed_path
 from kit.options.session import KIT_ROOT
+from kit.system import validation
 from kit.system.fsio import TEMPORARY_PREFIX
 from kit.system.proc import Processes
 from kit.training import device, worker
@@ -328,6 +329,7 @@ def test_an_encoder_and_a_box_are_held_out_beside_the_verdict(run_copy: Path, ki
     assert done.returncode == 0, done.stderr
     assert "1 cells are left out" in done.stderr
     encoder, box = (json.loads((run_copy / layout.holdout_report(by)).read_text()) for by in ("encoder", "box"))
+    assert validation.problems("holdout", encoder) + validation.problems("holdout", box) == []
     assert [fold["held_out"] for fold in encoder["folds"]] == ["libx264", "libx265"]
     assert [(fold["held_out"], fold["n_train"], fold["n_val"]) for fold in box["folds"]] == [
         ("b", 30, 25),

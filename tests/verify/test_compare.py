@@ -15,6 +15,7 @@ import pytest
 from kit.core import exits, layout
 from kit.corpus.store.shard import read_manifest
 from kit.steps import step_03_train, step_04_verdict
+from kit.system import validation
 from kit.system.fsio import write_json
 from kit.verify.bundle import UNCHECKED, UNPROVEN
 from tests.cli.builders import Command, Kit
@@ -44,6 +45,7 @@ def test_two_boxes_side_by_side(
     assert command(["compare", *map(str, bundles), "--json"]) == exits.OK
     found = json.loads(capsys.readouterr().out)
     assert [bundle["verdict"] for bundle in found["bundles"]] == ["PROMOTE", "HOLD"]
+    assert validation.problems("compare_output", found) == []
     assert found["agree"] is False
     lines = {(line["what"], line["name"]): line for line in found["lines"]}
     assert {name for what, name in lines if what == "source"} == {"Highway", "Park", "Tango", "Crowd", "Sea"}

@@ -16,6 +16,7 @@ from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.options.session import KIT_ROOT
 from kit.platforms.detect import classify, probe_host
 from kit.platforms.facts import HostFacts, NvidiaGpu, RenderNode
+from kit.system import validation
 from kit.system.fsio import sha256_file
 from kit.system.proc import Processes
 from kit.video.ffmpeg import Ffmpeg
@@ -56,6 +57,7 @@ def test_what_is_added_is_found_used_and_right(tmp_path: Path, place: Path, ffmp
     assert stat.S_IMODE((place / "vmaf").stat().st_mode) == 0o755
     assert (place / "vmaf").read_bytes() == path.read_bytes()
     stored = json.loads((place / "vmaf.json").read_text())
+    assert validation.problems("vmaf_tool", stored) == []
     assert stored.pop("schema_version") == contract.SCHEMA_VERSION
     assert own.Record(**stored) == record == own.read_record(place)
     assert (record.sha256, record.size) == (sha256_file(path), path.stat().st_size)
