@@ -84,7 +84,7 @@ def tarball(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Write the page of file formats, and build the site into build/site; a broken link or a page without a place fails."""
+    """Write the page of file formats, and build the site; a broken link or a page without a place fails."""
     session.run("python", "tools/file_formats.py")
     session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "docs"))
     session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
