@@ -34,7 +34,7 @@ def dataset() -> None:
 
 @dataset.command()
 @_folder
-@texts(DATASETS["name"], *RUN.pick("geometry", "ffmpeg"))
+@texts(DATASETS["dataset"], *RUN.pick("geometry", "ffmpeg"))
 @json
 def show(folder: Path, as_json: bool, **given: str | None) -> Outcome:
     """List clips, groups, distorted pairs and missing clips in DIR.
@@ -95,16 +95,16 @@ def show(folder: Path, as_json: bool, **given: str | None) -> Outcome:
 
 @dataset.command()
 @_folder
-@options(MANIFEST["out"], DATASETS["name"])
+@options(MANIFEST["out"], DATASETS["dataset"])
 @json
-def manifest(folder: Path, out: Path | None, name: str, as_json: bool) -> Outcome:
+def manifest(folder: Path, out: Path | None, dataset: str, as_json: bool) -> Outcome:
     """Write path, size and SHA-256 of every file in DIR."""
     from kit.platforms.detect import usable_cores
     from kit.system.ui import Ui, size
     from kit.video.datasets import manifest as manifests
 
     ui = Ui()
-    called = _called(folder, name)
+    called = _called(folder, dataset)
     target = out or folder / f"{called}.yaml"
     paths = manifests.files_of(folder, without=(target,))
     with ui.progress("Hashing", len(paths), "files") as advance:
@@ -158,7 +158,7 @@ def verify(folder: Path, path: Path | None, as_json: bool) -> Outcome:
 @dataset.command()
 @_folder
 @options(*DATASETS.pick("out", "codec"))
-@texts(DATASETS["name"], *RUN.pick("geometry", "ffmpeg"))
+@texts(DATASETS["dataset"], *RUN.pick("geometry", "ffmpeg"))
 @json
 def pack(folder: Path, out: Path, codec: str, as_json: bool, **given: str | None) -> Outcome:
     """Make lossless copies of the reference clips in DIR.
@@ -200,8 +200,7 @@ def unpack(folder: Path, out: Path, as_json: bool, **given: str | None) -> Outco
 
 def _opened(folder: Path, out: Path, given: Mapping[str, str | None]) -> tuple[resolve.RunConfig, Session, Ffmpeg]:
     """Open configuration, session and ffmpeg, by the rules of a run on the folder."""
-    texts = {"dataset": given.get("name"), "geometry": given.get("geometry"), "ffmpeg": given.get("ffmpeg")}
-    return ffmpeg_session({"ref_dir": str(folder), **texts}, out_dir=out)
+    return ffmpeg_session({"ref_dir": str(folder), **given}, out_dir=out)
 
 
 def _open(folder: Path, resolved: resolve.RunConfig, session: Session, ffmpeg: Ffmpeg, *, whole: bool = True) -> Opened:

@@ -83,7 +83,7 @@ SCORE = Table(
 DATASETS = Table(
     title="dataset",
     options=(
-        Option("name", one_of(contract.DATASETS), "Data set in DIR.", flag="--dataset", default=contract.DATASETS[0]),
+        Option("dataset", one_of(contract.DATASETS), "Data set in DIR.", default=contract.DATASETS[0]),
         Option(
             "path",
             FILE,

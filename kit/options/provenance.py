@@ -12,10 +12,11 @@ from pathlib import Path
 from kit import __version__
 from kit.options.resolve import RunConfig, as_texts
 from kit.options.session import KIT_ROOT, Session
+from kit.options.table import Texts
 from kit.system.fsio import sha256_file
 
-#: Option name to its value as a text, or to the values of an option that may be given several times.
-Args = Mapping[str, str | tuple[str, ...]]
+#: The options of a command as texts.
+Args = Texts
 
 _PACKAGES = ("numpy", "scipy", "torch", "onnx", "onnxruntime", "pyarrow", "safetensors", "imageio-ffmpeg")
 

@@ -13,9 +13,6 @@ from kit.core.errors import BadInput
 from kit.core.geometry import RawFormat
 from kit.options.run_table import RUN
 
-#: Option name to its text.
-Texts = Mapping[str, str]
-
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:

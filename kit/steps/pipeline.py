@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from kit.core import contract, exits, layout
 from kit.core.errors import BadInput, Missing, PageFailed, ToolFailed
 from kit.corpus.store.shard import Shard
-from kit.options.resolve import RunConfig, Texts, as_texts
+from kit.options.resolve import RunConfig, as_texts
 from kit.options.run_table import TOLERANCES
 from kit.options.session import Session
 from kit.page.make import make as make_page
@@ -192,7 +192,7 @@ def _stored(out_dir: Path) -> dict[str, tuple[str, str]]:
         raise BadInput(f"{path} was not written by this version: {error!r}", hint="Give another --out-dir.") from error
 
 
-def remembered(out_dir: Path) -> Texts:
+def remembered(out_dir: Path) -> dict[str, str]:
     """The options that an earlier run in this folder was given; defaults are resolved anew.
 
     Raises:
@@ -207,7 +207,7 @@ def newest_run(runs: Path) -> Path | None:
     return folders[-1] if folders else None
 
 
-def unfinished_run(runs: Path, wanted: Texts) -> Path | None:
+def unfinished_run(runs: Path, wanted: Mapping[str, str]) -> Path | None:
     """The newest run, if it has the same options and has not come to a bundle with a verdict that can stand."""
     newest = newest_run(runs)
     if newest is None:
@@ -222,7 +222,7 @@ def unfinished_run(runs: Path, wanted: Texts) -> Path | None:
     return newest if _made_of(stored) == _made_of(wanted) else None
 
 
-def _made_of(texts: Texts) -> dict[str, str]:
+def _made_of(texts: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in texts.items() if name not in TOLERANCES}
 
 
