@@ -238,12 +238,3 @@ def resolve(given: Mapping[str, Raw | None], file: Texts) -> tuple[FitConfig, di
     if config.epochs == 0 and idle:
         raise BadInput(f"{', '.join(idle)}: no effect with --epochs 0, which reads no corpus", hint="Leave them out.")
     return config, origins
-
-
-def read_yaml(text: str, where: str) -> Texts:
-    """Return the texts of a YAML file of options.
-
-    Raises:
-        BadInput: another format, or keys that are not options of a fit.
-    """
-    return table.read_file(text, where, FIT, table.load_yaml)

@@ -22,7 +22,7 @@ class TableOption(click.Option):
     """
 
     def __init__(self, declarations: list[str], spec: Option, **attributes: Any) -> None:
-        super().__init__(declarations, help=spec.help, metavar=spec.metavar or spec.kind.metavar or None, **attributes)
+        super().__init__(declarations, help=spec.help, metavar=spec.kind.metavar or None, **attributes)
         self.spec = spec
 
     def get_help_extra(self, ctx: click.Context) -> Any:  # noqa: ARG002 - click's own name

@@ -51,7 +51,6 @@ class Option:
     on_command_line: bool = True
     in_file: bool = True
     env: str = ""
-    metavar: str = ""
     repeats: bool = False
     required: bool = False
     steps: tuple[str, ...] = ()
@@ -86,10 +85,6 @@ class Option:
             return self.kind.read(",".join(raw))
         except KitError as error:
             raise BadInput(f"{self.spelling}: {error.message}", hint=error.hint) from error
-
-    def write(self, value: Any) -> Raw:
-        """Return the text, or the texts of an option that repeats, that :meth:`read` reads again."""
-        return tuple(map(self.kind.write, value)) if self.repeats else self.kind.write(value)
 
     @property
     def shown_default(self) -> str:

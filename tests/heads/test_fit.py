@@ -20,13 +20,14 @@ from kit.core.errors import BadInput, ExportFailed, InvalidEvidence, Several
 from kit.features import table
 from kit.features.table import FeatureTable
 from kit.heads import checkpoint
-from kit.heads.config import COMBINED, FitConfig, head, read_yaml, resolve
+from kit.heads.config import COMBINED, FIT, FitConfig, head, resolve
 from kit.heads.fitting import Fits, refuse_diverged
 from kit.heads.loso import folds_of
 from kit.heads.params import scaled
 from kit.heads.split import divided
 from kit.models import export_check, runtime
 from kit.options.session import KIT_ROOT
+from kit.options.table import Texts, load_yaml, read_file
 from kit.system import validation
 from kit.training.checkpoints import Checkpoint, Checkpoints
 from kit.training.model import Network, restored
@@ -74,8 +75,12 @@ def whole(features: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ------------------------------------------------------------------------------------------------- options
 
 
+def read_yaml(text: str) -> Texts:
+    return read_file(text, "f.yaml", FIT, load_yaml)
+
+
 def test_the_command_line_beats_the_file_beats_the_default() -> None:
-    file = read_yaml("lr: 1e-2\nbatch-size: 64\nval_source: [a, b]\n", "f.yaml")
+    file = read_yaml("lr: 1e-2\nbatch-size: 64\nval_source: [a, b]\n")
     config, origins = resolve({"lr": "0.1", "arch": None, "val_source": ()}, file)
     assert (config.lr, config.batch_size, config.val_source, config.arch) == (0.1, 64, ("a", "b"), "mlp_small")
     assert [origins[name] for name in ("lr", "batch_size", "epochs")] == ["command line", "config file", "default"]
@@ -102,7 +107,7 @@ def test_what_is_held_out_is_said_in_one_place() -> None:
 )
 def test_a_file_of_options_is_read_strictly(text: str, names: tuple[str, ...]) -> None:
     with pytest.raises(BadInput) as error:
-        read_yaml(text, "f.yaml")
+        read_yaml(text)
     for name in ("f.yaml", *names):
         assert name in error.value.message
 
@@ -135,12 +140,12 @@ def test_a_file_of_options_is_read_strictly(text: str, names: tuple[str, ...]) -
 )
 def test_values_that_cannot_be_used_are_refused_by_name(text: str) -> None:
     with pytest.raises(BadInput, match="--" + text.split(":", maxsplit=1)[0].replace("_", "-")):
-        resolve({}, read_yaml(text, "f.yaml"))
+        resolve({}, read_yaml(text))
 
 
 def test_all_bad_values_of_a_fit_are_reported_together() -> None:
     with pytest.raises(Several) as error:
-        resolve({"lr": "0"}, read_yaml("epochs: -1\nlr: 3\n", "f.yaml"))
+        resolve({"lr": "0"}, read_yaml("epochs: -1\nlr: 3\n"))
     assert [problem.message.split(":")[0] for problem in error.value.problems] == ["--epochs", "--lr"]
 
 
@@ -263,7 +268,7 @@ def test_a_fit_leaves_weights_history_and_options(
     assert str(whole) not in (whole / "history.json").read_text()
     digest = hashlib.sha256((whole / "config.yaml").read_bytes()).hexdigest()
     assert digest == history["config_sha256"] == fitted.facts["config_sha256"]
-    assert resolve({}, read_yaml((whole / "config.yaml").read_text(), ""))[0].as_dict() == history["config"]
+    assert resolve({}, read_yaml((whole / "config.yaml").read_text()))[0].as_dict() == history["config"]
     # the figures are those of the head that was left, on rows that it never saw
     network, scale = restored(architecture(fitted.recipe.arch), fitted.arrays)
     held = FILM.only(FILM.groups == "ElFuente").rows()
