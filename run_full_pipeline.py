@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """Start the whole run: ``python3 run_full_pipeline.py ARGS`` is ``python3 -m kit run ARGS``.
 
-Old syntax without annotations: any Python from 2.7 on can read this file, look for a fitting Python and start it,
-or say which one is missing. Exit codes are those of ``kit/core/exits.py``, written out here for the case that ``kit``
-itself cannot be imported.
+Old syntax without annotations: any Python from 2.7 on can read this file, and then find a supported Python on PATH.
+Exit codes are those of ``kit/core/exits.py``, repeated here for the case that ``kit`` cannot be imported.
 """
 
 import os
@@ -22,9 +21,9 @@ def main():
         from kit.__main__ import main as start
     except KeyboardInterrupt:
         return INTERRUPTED
-    except Exception as exc:  # noqa: BLE001 - a cut-off file fails in any way, and an exit status of 1 is a verdict
+    except Exception as exc:  # noqa: BLE001 - a truncated file fails in any way, and exit code 1 is a verdict
         if sys.stderr is not None:
-            sys.stderr.write("Error: the kit is incomplete or damaged: " + str(exc) + "\nHint: unpack it again\n")
+            sys.stderr.write("Error: the kit is incomplete or damaged: " + str(exc) + "\nHint: Unpack it again.\n")
         return INTERNAL
     # the process may be replaced on the way to a command, but keeps its number; see kit/options/provenance.py
     os.environ["VMAF_KIT_ENTRY"] = str(os.getpid()) + ":run_full_pipeline.py"

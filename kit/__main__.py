@@ -1,7 +1,7 @@
 """The kit's entry: ``python3 -m kit ARGS``, or from any folder ``python3 PATH/kit/__main__.py ARGS``.
 
-Everything that can go wrong on the way to a command ends here, because an exit status of 1 says HOLD and only a
-finished run may say that. Old syntax without annotations, so that an interpreter that is too old can read it.
+Everything that can go wrong on the way to a command ends here, because exit code 1 means HOLD and may only come
+from a finished run. Old syntax without annotations, so that an interpreter that is too old can read it.
 """
 
 import os
@@ -18,7 +18,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 def main(argv):
     # type: (list[str]) -> int
-    """Run the kit with `argv` (without the program's name) and return its exit status; never raises."""
+    """Run the kit with `argv` (without the program's name) and return its exit code; never raises."""
+    # Before anything can load onnxruntime, and for every process that the kit starts.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         from kit.bootstrap import early
 
@@ -29,9 +31,9 @@ def main(argv):
     except SystemExit as exc:
         return _leaked(exc.code)
     except (ImportError, SyntaxError) as exc:
-        _say("Error: the kit is incomplete or damaged: " + str(exc) + "\nHint: unpack it again")
+        _say("Error: the kit is incomplete or damaged: " + str(exc) + "\nHint: Unpack it again.")
         return INTERNAL
-    except BaseException:  # noqa: BLE001 - an error nobody foresaw must not look like a verdict
+    except BaseException:  # noqa: BLE001 - an unforeseen error must not look like a verdict
         import traceback
 
         _say(traceback.format_exc() + "Error: the kit failed outside of its commands; this is a bug")
@@ -48,18 +50,18 @@ def _command_line():
 
 def _leaked(status):
     # type: (object) -> int
-    """The exit status for a ``sys.exit(status)`` that nobody caught."""
+    """Return the exit code for a ``sys.exit(status)`` that nobody caught."""
     if status is None:
         return OK
     if isinstance(status, int) and not isinstance(status, bool) and status in WITHOUT_HOLD:
         return status
-    _say("Error: the kit ended with " + repr(status) + ", which is no exit status of its own; this is a bug")
+    _say("Error: the kit ended with " + repr(status) + ", which is not one of its exit codes; this is a bug")
     return INTERNAL
 
 
 def _settled(status):
     # type: (int) -> int
-    """Flush what was written; a reader that went away (``| head``) must not change the exit status."""
+    """Flush what was written; a reader that has gone (``| head``) must not change the exit code."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -72,7 +74,7 @@ def _settled(status):
 
 def _say(text):
     # type: (str) -> None
-    """Write a line to stderr if there is one; a closed stderr must not change the exit status."""
+    """Write a line to stderr if there is one; a closed stderr must not change the exit code."""
     try:
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
@@ -82,6 +84,6 @@ def _say(text):
 
 if __name__ == "__main__":
     if not __package__:
-        # Started as a file: its folder stands first on the path, and kit/core/values.py would be the library's `types`.
+        # Started as a file: its own folder is first on the path, where `kit` cannot be found.
         sys.path[0] = ROOT
     sys.exit(main(sys.argv[1:]))

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from kit.bootstrap import pins, start
-from kit.bootstrap.pins import BadPins
+from kit.bootstrap.pins import DamagedPins, difference, read_pins
 from kit.core import contract
 from kit.core.errors import KitError, PrerequisiteFailed, Terminated
 from kit.core.geometry import largest_frame
@@ -162,8 +161,8 @@ def _check_python(seen: Examined) -> None:
     supported = (3, 11) <= sys.version_info[:2] <= (3, 14)
     remedy = "" if supported else "Use Python 3.11 to 3.14."
     seen.add("python", "pass" if supported else "failure", platform.python_version(), remedy)
-    if wanting := _package_that_differs():
-        seen.add("packages", "warning", wanting, "Start with run_full_pipeline.py, which sets up the pinned ones.")
+    if problem := _package_that_differs(seen.config):
+        seen.add("packages", "warning", problem, "Start with run_full_pipeline.py, which sets up the pinned ones.")
     else:
         seen.add("packages", "pass", "as pinned in requirements-frozen.txt")
 
@@ -176,13 +175,12 @@ def _check_torch(seen: Examined) -> None:
     seen.add("torch", "failure", f"there is none for {sys.platform} on {seen.facts.machine}", remedy)
 
 
-def _package_that_differs() -> str:
-    """The first package that is not as pinned, in words; empty when all are."""
+def _package_that_differs(config: RunConfig) -> str:
+    """Describe the first package that is not as pinned; empty when all are."""
     try:
-        pinned = start.read_requirements(KIT_ROOT).on(start.this_platform())
-    except BadPins as error:
-        return f"the pins cannot be read: {error}"
-    return pins.lacking(pinned, start.installed_version)
+        return difference(read_pins(KIT_ROOT), ("base",) if config.shard_only else ("base", "train"))
+    except DamagedPins as error:
+        return error.message
 
 
 def _check_writable(seen: Examined) -> None:

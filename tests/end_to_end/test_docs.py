@@ -94,7 +94,7 @@ RUN_HERE = {
 #: The file of tests that runs it, where it takes more than a command line or is run there anyway.
 RUN_ELSEWHERE = {
     "python3 run_full_pipeline.py": "end_to_end/test_tarball.py",
-    "python3 -m kit selftest": "bootstrap/test_start.py",
+    "python3 -m kit selftest": "bootstrap/test_exits.py",
     "python3 run_full_pipeline.py --ref-dir /path/to/reference/clips": "end_to_end/test_run.py",
     "python3 run_full_pipeline.py --corpus corpus": "corpus/test_merge.py",
     "python3 -m kit platform": "platforms/test_options.py",

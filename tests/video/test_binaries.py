@@ -232,7 +232,8 @@ def test_the_commands(tmp_path: Path, ffmpeg: Ffmpeg, home: dict[str, str]) -> N
     """In a kit of their own: the commands write beside the code."""
     root = tmp_path / "kit root"
     shutil.copytree(KIT_ROOT / "kit", root / "kit", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(KIT_ROOT / "requirements-frozen.txt", root)
+    for name in ("requirements-frozen.txt", "pyproject.toml"):
+        shutil.copy(KIT_ROOT / name, root)
     tag = classify(probe_host(Processes())).tag
 
     def binaries(*args: str) -> subprocess.CompletedProcess[str]:
