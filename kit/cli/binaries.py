@@ -18,7 +18,7 @@ from kit.options.command_tables import BOX
 if TYPE_CHECKING:
     from kit.options.session import Session
     from kit.video.ffmpeg import Ffmpeg
-    from kit.video.scorers.own import Checked
+    from kit.video.scorers.own import ToolCheck
 
 
 @click.group()
@@ -40,7 +40,7 @@ def add(path: Path, tag: str | None, as_json: bool) -> Outcome:
 
     session, ffmpeg, here = _here()
     tag = _fitting(tag or here, here)
-    record = own.add(path, own.folder(KIT_ROOT, tag), ffmpeg=ffmpeg, processes=session.processes)
+    record = own.add(path, own.tool_folder(KIT_ROOT, tag), ffmpeg=ffmpeg, processes=session.processes)
     session.ui.say(f"binaries/{tag}/{own.TOOL}: vmaf {record.version}, {record.size} bytes, SHA-256 {record.sha256}")
     for backend, answers in record.backends.items():
         session.ui.say(f"{backend}: {len(answers)} golden pairs reproduced")
@@ -89,7 +89,7 @@ def check(as_json: bool) -> Outcome:
     return Outcome(code=exits.INVALID if any(tool.problem for tool in found) else exits.OK)
 
 
-def _result(tool: Checked) -> str:
+def _result(tool: ToolCheck) -> str:
     return tool.problem or ("right" if tool.backends else "not run here: it is for another system")
 
 

@@ -118,7 +118,7 @@ def _instruments(
     scoring = scoring_partner(encoding, session.processes)
     scorer = scorer_for(here, classify(facts).tag, scoring, session)
     teacher = teachers.resolve(here.teacher)
-    proof = choose.proven(scorer, teacher=teacher, processes=session.processes)
+    proof = choose.verify_scorer(scorer, teacher=teacher, processes=session.processes)
     session.ui.say(f"Features by {scorer.name} ({proof.id}), teacher {teacher}")
     return Instruments(
         scorer=scorer,

@@ -145,9 +145,9 @@ def _features(ref: Path, dis: Path, texts: Mapping[str, str]) -> Scores:
     ffmpeg, processes = scoring_partner(found, session.processes), session.processes
     tools = Tools(ffmpeg=ffmpeg, processes=processes)
     reference, distorted = (inspect(path, path.name, assumed=here.geometry, tools=tools) for path in (ref, dis))
-    pair.check_alike(reference, distorted)
+    pair.check_same_geometry(reference, distorted)
     scorer = scorer_for(here, classify(facts_for(here, session)).tag, ffmpeg, session)
-    proof = choose.proven(scorer, teacher=teachers.CANONICAL, processes=processes)
+    proof = choose.verify_scorer(scorer, teacher=teachers.CANONICAL, processes=processes)
     session.ui.say(f"Features of {reference.geometry.frames} frames by {scorer.name} ({proof.id})")
     return pair.extract(scorer, reference, distorted, processes=processes, threads=usable_cores())
 

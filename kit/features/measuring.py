@@ -201,7 +201,7 @@ def _round_trip(file: SourceFile, instruments: Instruments, *, threads: int) -> 
             tried=f"encoding and scoring {file.path.name}",
             limit=TimeLimits(idle=STALL_TIMEOUT),
         )
-        left = instruments.scorer.collect(scratch, stderr)
+        left = base.collect(instruments.scorer, scratch, stderr)
     counts = {"encoded": len(left.packets), "decoded": left.decoded, "scored": len(left.scores.vmaf)}
     if set(counts.values()) != {file.geometry.frames}:
         counted_frames = ", ".join(f"{what} {count}" for what, count in counts.items())

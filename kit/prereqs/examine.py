@@ -116,7 +116,7 @@ def examine(config: RunConfig, session: Session) -> Examined:
     if seen.ffmpeg is not None:
         _check_scorer(seen, seen.ffmpeg)
         _check_sources(seen, seen.ffmpeg)
-        _check_encoders(seen, seen.ffmpeg)
+        check_encoders(seen, seen.ffmpeg)
         seen.findings += device_findings(seen.facts, seen.encoders)
         _check_room(seen)
     return seen
@@ -222,10 +222,10 @@ def scorer_for(config: RunConfig, tag: str, ffmpeg: Ffmpeg, session: Session) ->
     Raises:
         PrerequisiteFailed: it does not run.
     """
-    return choose.located(
+    return choose.locate_scorer(
         config.vmaf_bin,
         origin=config.origins.get("vmaf_bin", ""),
-        folder=own.folder(KIT_ROOT, tag),
+        folder=own.tool_folder(KIT_ROOT, tag),
         backend=config.scorer_backend,
         ffmpeg=ffmpeg,
         processes=session.processes,
@@ -238,7 +238,7 @@ def _check_scorer(seen: Examined, ffmpeg: Ffmpeg) -> None:
     if teacher is None or scorer is None:
         return
     processes = seen.session.processes
-    proof = seen.attempt("scorer", lambda: choose.proven(scorer, teacher=teacher, processes=processes))
+    proof = seen.attempt("scorer", lambda: choose.verify_scorer(scorer, teacher=teacher, processes=processes))
     if proof is None:
         return
     seen.teacher, seen.scorer, seen.scored_by = teacher, proof, scorer
@@ -304,7 +304,7 @@ def _tell_data_set(seen: Examined, found: Opened) -> None:
         seen.add(f"data set {found.name}", "warning", line, "Go on if you expected this.")
 
 
-def _check_encoders(seen: Examined, ffmpeg: Ffmpeg) -> None:
+def check_encoders(seen: Examined, ffmpeg: Ffmpeg) -> None:
     """Probe what is asked for, or what the platform calls for; a named encoder that fails is a failure."""
     asked = seen.config.encoders or ()
     wanted = asked or seen.platform.candidates

@@ -68,7 +68,7 @@ def as_json(seen: Examined) -> dict[str, object]:
         "encoding_ffmpeg": _told(seen.encoding),
         "path_ffmpeg": _told(seen.path_ffmpeg),
         "scorer": None if scorer is None else asdict(scorer),
-        "scored_by": None if seen.scored_by is None else choose.described(seen.scored_by),
+        "scored_by": None if seen.scored_by is None else choose.describe_scorer(seen.scored_by),
         "encoders": [{k: v for k, v in asdict(encoder).items() if k != "device"} for encoder in seen.encoders],
         "left_out": [{k: redact(v) for k, v in asdict(lost).items()} for lost in seen.left_out],
         "findings": [{k: redact(v) for k, v in asdict(finding).items()} for finding in seen.findings],
@@ -131,7 +131,7 @@ def _from_json(value: Any, config: RunConfig, session: Session) -> Prereqs:
     _same("the ffmpeg on PATH", path_ffmpeg, value["path_ffmpeg"])
     scored_by = scorer_for(config, value["platform"]["tag"], ffmpeg, session)
     # what it is counts, not whether an option or the run folder names it
-    if {**choose.described(scored_by), "origin": ""} != {**value["scored_by"], "origin": ""}:
+    if {**choose.describe_scorer(scored_by), "origin": ""} != {**value["scored_by"], "origin": ""}:
         raise BadInput("the scorer is another one than when the prerequisites were checked", hint=_AGAIN)
     teacher, checked = resolve(config.teacher), Teacher(**value["teacher"])
     if teacher.identity != checked.identity:

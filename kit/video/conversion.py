@@ -1,4 +1,4 @@
-"""Filters that change a pixel format. Pure."""
+"""Conversion of pixel formats. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from kit.core.values import EncodeSettings
 
 
 def conversion(settings: EncodeSettings, pix_fmt: str) -> str:
-    """The filters that turn a source of ``pix_fmt`` into what is encoded and scored; empty where nothing changes."""
+    """Return the filters that convert a source of ``pix_fmt`` for encoding and scoring; empty for the same format."""
     if settings.score_pix_fmt == pix_fmt:
         return ""
     return f"{contract.CONVERT},format={settings.score_pix_fmt}"

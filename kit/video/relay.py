@@ -1,4 +1,4 @@
-"""Command lines for an ffmpeg that encodes and another one that decodes and scores, with a pipe between them."""
+"""Command lines for one ffmpeg that encodes and another one that decodes and scores, connected by a pipe."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from kit.core.contract import CONVERT
 from kit.core.values import NO_DEVICE, Device, EncodeSettings, SourceFile
 from kit.video.ffmpeg import (
     COMMON,
+    PASSTHROUGH,
     SCORING_OUTPUTS,
     STREAM_HASH,
     Ffmpeg,
@@ -15,26 +16,26 @@ from kit.video.ffmpeg import (
     scoring_filter,
 )
 
-#: One line a packet, written by the encoding ffmpeg (``-stats_enc_post`` came with 6.0).
+#: One line per packet, by the encoding ffmpeg (``-stats_enc_post`` needs 6.0).
 PACKETS = "packets.crc"
 
 
 def _container(encoder: str) -> str:
-    """What the stream travels in; NUT takes every codec of the vocabulary but H.266."""
+    """Return the format of the pipe; NUT supports every codec of the vocabulary but H.266."""
     return "vvc" if encoder == "libvvenc" else "nut"
 
 
 def encode_command(
     encoding: Ffmpeg, file: SourceFile, settings: EncodeSettings, *, device: Device = NO_DEVICE, keep: str = ""
 ) -> list[str]:
-    """Encode a source to stdout; beside it the stream's hash and the packets' sizes.
+    """Return the command that encodes a source to stdout and writes the stream's hash and the packets' sizes.
 
-    The ``tee`` muxer asks for no global header, so the packets are those that the fused command hashes.
+    The ``tee`` muxer requests no global header, so the packets are those that the fused command hashes.
 
     Args:
-        keep: name of a file that gets the stream too.
+        keep: name of a file for the stream; empty for none.
     """
-    # before 7.1 no filter removes the position of chroma samples; the encoder is told not to write it
+    # before 7.1 no filter removes the position of chroma samples; an option of the encoder does
     filtered = "setparams=chroma_location" not in encoding.lacks
     filters = reference_filters(file.geometry, settings, chroma_location=filtered)
     if settings.encode_pix_fmt != settings.score_pix_fmt:
@@ -48,28 +49,23 @@ def encode_command(
         *input_args(file),
         "-filter_complex",
         f"[0:V:0]{filters}[e]",
-        "-map",
-        "[e]",
-        "-fps_mode",
-        "passthrough",
+        *("-map", "[e]", *PASSTHROUGH),
         *settings.argv,
         *device.chosen,
         *(() if filtered else ("-chroma_sample_location", "unknown")),
-        "-f",
-        "tee",
-        "|".join(ends),
+        *("-f", "tee", "|".join(ends)),
     ]
 
 
 def stream_input(settings: EncodeSettings) -> list[str]:
-    """How the scoring side opens what :func:`encode_command` writes."""
+    """Return the arguments that open the output of :func:`encode_command`."""
     return ["-f", _container(settings.encoder), "-i", "pipe:0"]
 
 
 def score_command(
     scoring: Ffmpeg, file: SourceFile, settings: EncodeSettings, *, model: str, scorer_threads: int = 1
 ) -> list[str]:
-    """Decode a stream from stdin and score it against the source, which is read a second time."""
+    """Return the command that decodes a stream from stdin and compares it with the source, read a second time."""
     geometry = file.geometry
     return [
         str(scoring.path),
@@ -84,5 +80,5 @@ def score_command(
 
 
 def packet_sizes(text: str) -> list[int]:
-    """Bytes of every packet in a list of the ``framecrc`` muxer."""
+    """Return the bytes of every packet in the output of the ``framecrc`` muxer."""
     return [int(line.split(",")[4]) for line in text.splitlines() if line.strip() and not line.startswith("#")]

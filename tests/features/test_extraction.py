@@ -76,12 +76,12 @@ def konvid(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip) -> Pat
 
 
 @pytest.fixture(scope="module")
-def quick_golden() -> tuple[golden.ClipPair, ...]:
+def quick_golden() -> tuple[golden.GoldenPair, ...]:
     """One of the golden pairs, drawn once for all tests."""
     return tuple(made for made in golden.pairs() if made.name == "natural-8bit")
 
 
-def settle(patch: pytest.MonkeyPatch, place: Path, quick: tuple[golden.ClipPair, ...]) -> None:
+def settle(patch: pytest.MonkeyPatch, place: Path, quick: tuple[golden.GoldenPair, ...]) -> None:
     """Caches in a folder of their own, and a quick golden check."""
     patch.setattr(golden, "pairs", lambda: quick)
     patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
@@ -91,7 +91,7 @@ def settle(patch: pytest.MonkeyPatch, place: Path, quick: tuple[golden.ClipPair,
 
 
 @pytest.fixture
-def ask(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quick_golden: tuple[golden.ClipPair, ...]) -> Ask:
+def ask(ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, quick_golden: tuple[golden.GoldenPair, ...]) -> Ask:
     """``ask("extract-features", …, code=3)`` gives what a command prints as JSON, and what it says."""
     settle(monkeypatch, tmp_path, quick_golden)
     return lambda *argv, code=exits.OK: ask(*argv, "--json", code=code)
@@ -103,7 +103,7 @@ def npd(folder: Path, out: Path) -> tuple[str | Path, ...]:
 
 @pytest.fixture(scope="module")
 def extracted(
-    ladder: Path, quick_golden: tuple[golden.ClipPair, ...], tmp_path_factory: pytest.TempPathFactory
+    ladder: Path, quick_golden: tuple[golden.GoldenPair, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any], str]:
     """The table of the ladder, what the command printed as JSON, and what it stderr."""
     place = tmp_path_factory.mktemp("extracted")

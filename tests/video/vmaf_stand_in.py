@@ -1,7 +1,7 @@
-"""A stand-in for the ``vmaf`` tool: takes its recorded options as strictly, and computes with the real libvmaf.
+"""A stand-in for the ``vmaf`` tool: parses its recorded options as strictly and scores with the real libvmaf.
 
-Run as ``python vmaf_stand_in.py FFMPEG MODE ARGS…``; the numbers come from that ffmpeg's libvmaf filter, which
-reads the two inputs, named pipes too. Modes plant what the real tool was seen to do, or would do with CUDA.
+Run as ``python vmaf_stand_in.py FFMPEG MODE ARGS…``; the scores are those of that ffmpeg's libvmaf filter, which reads
+the two inputs, named pipes too. Modes imitate recorded faults of the real tool, or CUDA.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ CPU_ONLY = ("integer_aim", "integer_adm3", "integer_motion3")
 
 
 def options(words: list[str], mode: str) -> dict[str, list[str]]:
-    """Options with their values; what is not known is reported, and the exit status is 0."""
-    found: dict[str, list[str]] = {}
+    """Parse options with their values; report an unknown option and exit with status 0."""
+    parsed: dict[str, list[str]] = {}
     rest = iter(words)
     for word in rest:
         if word in VALUES and not (mode == "refuses" and word == "--threads"):
-            found.setdefault(word, []).append(next(rest))
+            parsed.setdefault(word, []).append(next(rest))
         elif word in FLAGS:
-            found[word] = []
+            parsed[word] = []
         else:
             names = sorted(VALUES | FLAGS) if mode != "no-gpu" else sorted((VALUES | FLAGS) - {"--gpumask"})
             usage = "\n".join(["", "Usage: vmaf [options]", "", "Supported options:", *(f" {name}:" for name in names)])
             print(f"vmaf: unrecognized option '{word}'\n{usage}", file=sys.stderr)  # noqa: T201
             sys.exit(0)
-    return found
+    return parsed
 
 
 def source(given: dict[str, list[str]], option: str) -> list[str]:

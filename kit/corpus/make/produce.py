@@ -181,7 +181,7 @@ def _collect(cell: Cell, bench: Bench, scratch: Path, stderr: str) -> tuple[cell
         The rows, the scorer's version and the hash of the encoded stream.
     """
     try:
-        left = bench.scored_by.collect(scratch, stderr)
+        left = base.collect(bench.scored_by, scratch, stderr)
     except OSError as error:
         raise CellError(f"{cell.id}: exit status 0, but {Path(str(error.filename)).name} is missing") from error
     except (ValueError, IndexError, log.LogError) as error:

@@ -1,1 +1,1 @@
-"""What computes the six features and the teacher, and the proof that it computes them rightly."""
+"""Scorers: they compute the six features and the teacher, and are verified with the golden table."""

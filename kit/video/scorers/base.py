@@ -1,4 +1,4 @@
-"""The shape of a scorer, and what a cell's processes are given and leave behind."""
+"""The protocol of scorers, and the input and output of a cell's processes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from kit.video.ffmpeg import DECODED_STATS, ENCODED_STATS, STREAM_HASH, Ffmpeg, 
 from kit.video.relay import PACKETS, packet_sizes
 from kit.video.scorers import log, teachers
 
-#: Where the ffmpeg that decodes reports its frames. In a folder of its own: it reports when it hangs, too, and a file
-#: that grows beside its results is taken for progress.
+#: Progress report of the decoding ffmpeg. In a separate folder: it grows also when ffmpeg hangs, and a growing file
+#: next to the results counts as progress.
 PROGRESS = "live/frames"
 
 
@@ -24,9 +24,9 @@ class Work:
     """One encode to be scored.
 
     Attributes:
-        keep: name of a file that gets the encoded stream; empty to keep none.
-        scorer_threads: threads that score; one_thread: filters and decoders get one thread each. Neither changes a
-            number.
+        keep: name of a file for the encoded stream; empty for none.
+        scorer_threads: threads of the scorer; changes no number.
+        one_thread: one thread for each filter graph and decoder; changes no number.
     """
 
     file: SourceFile
@@ -39,8 +39,8 @@ class Work:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Left:
-    """What the processes left: sizes of packets, number of decoded frames, hash of the stream, scores."""
+class EncodeResult:
+    """Results of the processes: sizes of packets, number of decoded frames, hash of the stream, scores."""
 
     packets: tuple[int, ...]
     decoded: int
@@ -49,45 +49,41 @@ class Left:
 
 
 class CellScorer(Protocol):
-    """One way of scoring. Whatever the way, the same rows."""
+    """A way of scoring. All give the same rows."""
 
     @property
     def name(self) -> str:
-        """What it is, in words."""
+        """Its name, in words."""
 
     @property
     def ffmpeg(self) -> Ffmpeg:
-        """The ffmpeg that reads sources and decodes for it."""
+        """The ffmpeg that reads sources and decodes."""
 
     def prepare(self, scratch: Path) -> None:
-        """Make what the processes need to find in their scratch folder."""
+        """Create the files that the processes need in their scratch folder."""
 
     def commands(self, work: Work, encoding: Ffmpeg) -> tuple[Command, ...]:
-        """The processes that encode with ``encoding`` and score, to be run together in a scratch folder."""
+        """Return the processes that encode with ``encoding`` and score, to run together in a scratch folder."""
 
     def pair_commands(
         self, reference: SourceFile, distorted: SourceFile, teacher: Teacher, *, scorer_threads: int
     ) -> tuple[Command, ...]:
-        """The processes that score one clip against another, to be run together in a scratch folder.
+        """Return the processes that compare two clips, to run together in a scratch folder.
 
-        The distorted clip is brought to the size of its reference; all else of their geometry is the same.
+        The distorted clip is scaled to the size of its reference; the rest of their geometry has to be equal.
         """
 
     def scores(self, scratch: Path, stderr: str) -> log.Scores:
-        """Read the log; raises as :meth:`collect` does."""
-
-    def collect(self, scratch: Path, stderr: str) -> Left:
-        """Read what they left.
+        """Read the log.
 
         Raises:
-            OSError: a file is missing.
-            ValueError, IndexError: a file cannot be read.
-            LogError: the log cannot be used, or the scorer did not do what it was told.
+            OSError: the log is missing.
+            LogError: the log is invalid, or the scorer ignored an option.
         """
 
 
 def commands(scorer: CellScorer, work: Work, encoding: Ffmpeg) -> tuple[Command, ...]:
-    """The processes of one encode, in the order in which they feed each other."""
+    """Return the processes of one encode, in the order of their pipes."""
     ffmpegs = (str(encoding.path), str(scorer.ffmpeg.path))
 
     def completed(argv: Sequence[str]) -> Sequence[str]:
@@ -108,25 +104,32 @@ def run(
     tried: str,
     limit: TimeLimits,
 ) -> str:
-    """Run the processes of one encode; returns their stderr.
+    """Run the processes of one encode and return their stderr.
 
     Raises:
-        ToolFailed: one of them failed, or they came to the limit.
-        BadInput: the teacher's file is not what it was.
+        ToolFailed: a process failed, or a time limit was exceeded.
+        BadInput: the teacher's file has changed.
     """
-    teachers.place(work.teacher, scratch)
+    teachers.copy_model(work.teacher, scratch)
     (scratch / PROGRESS).parent.mkdir()
     scorer.prepare(scratch)
     return processes.run_together(commands(scorer, work, encoding), tried=tried, limit=limit, cwd=scratch)
 
 
-def left_in(scratch: Path, scores: log.Scores) -> Left:
-    """Packets, decoded frames and stream hash from the files of either path, beside the scores."""
+def collect(scorer: CellScorer, scratch: Path, stderr: str) -> EncodeResult:
+    """Read the results of :func:`run` in its scratch folder.
+
+    Raises:
+        OSError: a file is missing.
+        ValueError, IndexError: a file cannot be parsed.
+        LogError: the log is invalid, or the scorer ignored an option.
+    """
+    scores = scorer.scores(scratch, stderr)
     crcs = scratch / PACKETS
     packets = (
         packet_sizes(crcs.read_text()) if crcs.exists() else stats_column((scratch / ENCODED_STATS).read_text(), 1)
     )
-    return Left(
+    return EncodeResult(
         packets=tuple(packets),
         decoded=len(stats_column((scratch / DECODED_STATS).read_text(), 0)),
         stream_sha256=(scratch / STREAM_HASH).read_text().strip().rpartition("=")[2],

@@ -1,4 +1,4 @@
-"""Which scorer a box uses: the tool asked for, else the operator's own under ``binaries/``, else ffmpeg's filter."""
+"""Choose a box's scorer: the requested tool, else the operator's own in ``binaries/``, else ffmpeg's filter."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from kit.video.scorers.base import CellScorer
 from kit.video.scorers.ffmpeg_filter import FilterScorer
 
 
-def located(
+def locate_scorer(
     explicit: Path | None, *, origin: str, folder: Path, backend: str, ffmpeg: Ffmpeg, processes: Processes
 ) -> CellScorer:
-    """The scorer to use, not proven yet.
+    """Return the scorer to use, not verified yet.
 
     Args:
-        origin: where ``explicit`` came from, in words.
-        folder: where an operator's own build would lie.
-        backend: what it is to compute with, one of ``contract.SCORER_BACKENDS``.
+        explicit: path of the requested tool, if any.
+        origin: the option or variable of ``explicit``, in words.
+        folder: folder of an operator's own build.
+        backend: one of ``contract.SCORER_BACKENDS``.
 
     Raises:
-        PrerequisiteFailed: a tool that was asked for, or that lies in its place, does not run or is not the one that
-            was added; or CUDA was asked for and there is no tool.
+        PrerequisiteFailed: the tool does not run, or is not the one that was added; or CUDA without a tool.
     """
     if explicit is not None:
         return vmaf_tool.locate(explicit, origin=origin, ffmpeg=ffmpeg, processes=processes, backend=backend)
@@ -34,25 +34,25 @@ def located(
         return own.locate(tool, ffmpeg=ffmpeg, processes=processes, backend=backend)
     if backend != ffmpeg_filter.BACKEND:
         raise PrerequisiteFailed(
-            f"--scorer-backend {backend}: no vmaf tool is there, and ffmpeg's filter scores on the CPU",
-            hint="Give a tool with --vmaf-bin, or leave --scorer-backend out.",
+            f"--scorer-backend {backend}: needs a vmaf tool; ffmpeg's filter scores on the CPU",
+            hint="Give a tool with --vmaf-bin, or omit --scorer-backend.",
         )
     return FilterScorer(ffmpeg=ffmpeg)
 
 
-def proven(scorer: CellScorer, *, teacher: Teacher, processes: Processes) -> Scorer:
-    """Have a scorer prove itself.
+def verify_scorer(scorer: CellScorer, *, teacher: Teacher, processes: Processes) -> Scorer:
+    """Verify a scorer with the golden table.
 
     Raises:
-        PrerequisiteFailed: it does not compute what it should, or not with what it was told to.
+        PrerequisiteFailed: wrong scores, another backend, or an unknown teacher.
     """
     if isinstance(scorer, vmaf_tool.VmafTool):
         return vmaf_tool.check(scorer, teacher=teacher, processes=processes)
     return ffmpeg_filter.check(scorer.ffmpeg, teacher=teacher, processes=processes)
 
 
-def described(scorer: CellScorer) -> dict[str, object]:
-    """What ``prereqs.json`` keeps of a scorer, enough to know it again."""
+def describe_scorer(scorer: CellScorer) -> dict[str, object]:
+    """Return the scorer as ``prereqs.json`` records it, enough to recognise it."""
     if isinstance(scorer, vmaf_tool.VmafTool):
         return {
             "kind": "vmaf tool",

@@ -1,4 +1,4 @@
-"""Scoring with ffmpeg's libvmaf filter: the golden check and what a cell's command needs."""
+"""Score with ffmpeg's libvmaf filter."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kit.video.ffmpeg import (
 )
 from kit.video.relay import encode_command, score_command
 from kit.video.scorers import golden, log, proof, teachers
-from kit.video.scorers.base import Left, Work, left_in
+from kit.video.scorers.base import Work
 
 BACKEND = "cpu"
 
@@ -32,7 +32,7 @@ class FilterScorer:
     """The libvmaf filter of an ffmpeg.
 
     Attributes:
-        fused: encode, decode and score in one process where the encoding ffmpeg is this one and lacks nothing.
+        fused: encode, decode and score in one process, if the encoding ffmpeg is this one and lacks nothing.
     """
 
     ffmpeg: Ffmpeg
@@ -40,14 +40,14 @@ class FilterScorer:
 
     @property
     def name(self) -> str:
-        """Which ffmpeg's filter."""
+        """The ffmpeg of the filter."""
         return f"libvmaf filter of ffmpeg {self.ffmpeg.version}, {self.ffmpeg.origin}"
 
     def prepare(self, scratch: Path) -> None:
-        """Nothing is needed."""
+        """Do nothing: the filter needs no files."""
 
     def commands(self, work: Work, encoding: Ffmpeg) -> tuple[Command, ...]:
-        """One process where one can do it, else two with a pipe between them."""
+        """Return one process if possible, else two with a pipe."""
         model = model_option(work.teacher)
         if self.fused and encoding == self.ffmpeg and not encoding.lacks:
             encoded_to = ("-f", "matroska", work.keep) if work.keep else STREAM_HASHED
@@ -68,7 +68,7 @@ class FilterScorer:
     def pair_commands(
         self, reference: SourceFile, distorted: SourceFile, teacher: Teacher, *, scorer_threads: int
     ) -> tuple[Command, ...]:
-        """One process that reads both."""
+        """Return one process that reads both clips."""
         filters = (
             f"[0:V:0]{source_filters(reference.geometry)}[r];"
             f"[1:V:0]{distorted_source_filters(distorted.geometry, reference.geometry)},split[d][c];"
@@ -81,48 +81,30 @@ class FilterScorer:
         """Read the log."""
         return log.parse((scratch / SCORE_LOG).read_text(encoding="utf-8"))
 
-    def collect(self, scratch: Path, stderr: str) -> Left:
-        """Read the log and the counts."""
-        return left_in(scratch, self.scores(scratch, stderr))
-
 
 def model_option(teacher: Teacher) -> str:
-    """The ``model`` option of the filter, quoted for a filter graph."""
+    """Return the ``model`` option of the filter, quoted for a filter graph."""
     return "model='" + "|".join(model.replace(":", "\\:") for model in teachers.models(teacher)) + "'"
 
 
-def scorer_id() -> str:
-    """Backend and version of the golden table."""
-    return f"{BACKEND}/golden-{golden.GOLDEN_VERSION}"
-
-
 def score_pair(
-    ffmpeg: Ffmpeg, pair: golden.Pair, *, teacher: Teacher, processes: Processes, scratch: Path
+    ffmpeg: Ffmpeg, pair: golden.GoldenPair, *, teacher: Teacher, processes: Processes, scratch: Path
 ) -> log.Scores:
-    """Score a generated pair.
+    """Score a golden pair.
 
     Raises:
-        ToolFailed: ffmpeg failed, for example because it does not know the teacher.
-        LogError: it left no usable log.
+        ToolFailed: ffmpeg failed, e.g. for an unknown teacher.
+        LogError: the log is invalid.
     """
-    teachers.place(teacher, scratch)
+    teachers.copy_model(teacher, scratch)
     files = []
     for role, luma in (("distorted", pair.distorted), ("reference", pair.reference)):
         path = scratch / f"{pair.name}-{role}.yuv"
         golden.write_clip(path, luma, pair.bits)
         files.append(SourceFile(path=path, kind="yuv", label=role, geometry=pair.geometry))
-    argv = [
-        str(ffmpeg.path),
-        *COMMON,
-        *input_args(files[0]),
-        *input_args(files[1]),
-        "-filter_complex",
-        f"[0:v][1:v]libvmaf=log_fmt=json:log_path={SCORE_LOG}"
-        f":{model_option(teacher)}:n_threads=1:shortest=1:repeatlast=0",
-        "-f",
-        "null",
-        "-",
-    ]
+    options = f"log_fmt=json:log_path={SCORE_LOG}:{model_option(teacher)}:n_threads=1:shortest=1:repeatlast=0"
+    inputs = (*input_args(files[0]), *input_args(files[1]))
+    argv = [str(ffmpeg.path), *COMMON, *inputs, "-filter_complex", f"[0:v][1:v]libvmaf={options}", "-f", "null", "-"]
     processes.run(argv, tried=f"scoring the golden pair {pair.name}", timeout=120, cwd=scratch)
     for file in files:
         file.path.unlink()
@@ -130,15 +112,15 @@ def score_pair(
 
 
 def check(ffmpeg: Ffmpeg, *, teacher: Teacher, processes: Processes) -> Scorer:
-    """Prove that this ffmpeg scores as expected and knows the teacher.
+    """Verify this ffmpeg with the golden table and the teacher.
 
     Raises:
-        PrerequisiteFailed: it cannot score, an answer differs from the golden table by more than the tolerance,
-            or the teacher is unknown.
+        PrerequisiteFailed: it cannot score, a score differs from the golden table by more than the tolerance, or the
+            teacher is unknown.
     """
     with scratch_folder() as folder:
 
-        def score(pair: golden.Pair, model: Teacher) -> log.Scores:
+        def score(pair: golden.GoldenPair, model: Teacher) -> log.Scores:
             return score_pair(ffmpeg, pair, teacher=model, processes=processes, scratch=folder)
 
         return proof.prove(
@@ -146,5 +128,5 @@ def check(ffmpeg: Ffmpeg, *, teacher: Teacher, processes: Processes) -> Scorer:
             name=f"ffmpeg {ffmpeg.version}, {ffmpeg.origin}",
             backend=BACKEND,
             teacher=teacher,
-            hint="Leave --ffmpeg out to use the bundled one.",
+            hint="Omit --ffmpeg to use the bundled one.",
         )

@@ -1,8 +1,8 @@
-"""Small generated pairs with known answers: a scorer that gives others is not used.
+"""The golden table: small generated pairs of clips with known scores. A scorer with other scores is not used.
 
-Every pair is made by integer arithmetic from a counter-based generator (Salmon et al. 2011, Philox), so its
-bytes are the same everywhere. The checkerboards follow libvmaf's own test clips: 1920x1080, squares of ten
-pixels, moving left by one pixel a frame, distorted by a shift of one or ten pixels.
+The pairs are computed with integers from a counter-based generator (Salmon et al. 2011, Philox), so their bytes are the
+same everywhere. The checkerboards follow libvmaf's own test clips: 1920x1080, squares of ten pixels, moving left by one
+pixel per frame, distorted by a shift of one or ten pixels.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from kit.core.values import Geometry
 
-#: A new version wherever a pair or an expected value changes; part of the scorer's identity.
+#: Changes with every change of a pair or an expected value; part of the scorer's id.
 GOLDEN_VERSION = 1
 
 Plane = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
-    """A reference and a distorted clip: luma planes, int64 [frames, height, width] in the samples' own range."""
+class GoldenPair:
+    """A reference and a distorted clip: luma planes, int64 [frames, height, width], in the range of ``bits``."""
 
     name: str
     bits: int
@@ -57,7 +57,7 @@ def _lattice(key: int, height: int, width: int) -> Plane:
 
 
 def _enlarged(lattice: Plane, factor: int, height: int, width: int) -> Plane:
-    """Bilinear interpolation in integers; values keep the scale times ``factor`` squared."""
+    """Interpolate bilinearly with integers; values are multiplied by ``factor`` squared."""
     y, x = np.arange(height, dtype=np.int64), np.arange(width, dtype=np.int64)
     row, col, fy, fx = y // factor, x // factor, (y % factor)[:, None], (x % factor)[None, :]
     top: Plane = lattice[row][:, col] * (factor - fx) + lattice[row][:, col + 1] * fx
@@ -67,7 +67,7 @@ def _enlarged(lattice: Plane, factor: int, height: int, width: int) -> Plane:
 
 
 def _natural(frames: int, bits: int) -> tuple[Plane, Plane]:
-    """Octaves of value noise with amplitude proportional to wavelength, panning; distorted by a blur and steps."""
+    """Return panning value noise, amplitude proportional to wavelength, and the same blurred and quantised."""
     height, width, margin = 270, 480, 2 * frames + 2
     total = np.zeros((height, width + margin), dtype=np.int64)
     for octave, factor in enumerate((2, 4, 8, 16, 32)):
@@ -83,17 +83,17 @@ def _natural(frames: int, bits: int) -> tuple[Plane, Plane]:
     return reference, blurred // step * step + step // 2
 
 
-def pairs() -> tuple[Pair, ...]:
-    """The golden pairs, in order."""
+def pairs() -> tuple[GoldenPair, ...]:
+    """Return the golden pairs, in order."""
     board = _checkerboard(3, 0)
     flat = np.full((3, 270, 480), 128, dtype=np.int64)
     natural8, natural10 = _natural(6, 8), _natural(6, 10)
     return (
-        Pair(name="checkerboard-1", bits=8, reference=board, distorted=_checkerboard(3, 1)),
-        Pair(name="checkerboard-10", bits=8, reference=board, distorted=_checkerboard(3, 10)),
-        Pair(name="flat", bits=8, reference=flat, distorted=flat),
-        Pair(name="natural-8bit", bits=8, reference=natural8[0], distorted=natural8[1]),
-        Pair(name="natural-10bit", bits=10, reference=natural10[0], distorted=natural10[1]),
+        GoldenPair(name="checkerboard-1", bits=8, reference=board, distorted=_checkerboard(3, 1)),
+        GoldenPair(name="checkerboard-10", bits=8, reference=board, distorted=_checkerboard(3, 10)),
+        GoldenPair(name="flat", bits=8, reference=flat, distorted=flat),
+        GoldenPair(name="natural-8bit", bits=8, reference=natural8[0], distorted=natural8[1]),
+        GoldenPair(name="natural-10bit", bits=10, reference=natural10[0], distorted=natural10[1]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Reading libvmaf's JSON log. The tool and ffmpeg's filter write the same."""
+"""Parse libvmaf's JSON log, the same from the tool and from ffmpeg's filter."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from kit.core import contract
 from kit.core.errors import KitError
 
-#: What a log's metrics hold besides features: the models' scores.
+#: Names of models in a log's metrics; the rest are features.
 _MODELS = ("teacher", "canonical")
 
 
 class LogError(KitError):
-    """A log that is truncated, incomplete or not finite."""
+    """A truncated, incomplete or not finite log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +25,11 @@ class Scores:
     """Frame scores in presentation order.
 
     Attributes:
-        version: what libvmaf calls itself.
+        version: libvmaf's version.
         features: float64 [frames, 6] in the order of ``contract.FEATURES``.
         vmaf: float64 [frames], the teacher's score in VMAF points.
-        others: float64 [frames] each: every other feature that the log has for all frames, by libvmaf's name without
-            ``integer_``; a float twin of such a feature is called ``float_``. Not checked for finiteness.
+        others: float64 [frames] each: the other features that all frames have, by libvmaf's name without ``integer_``;
+            ``float_`` precedes the name of a float feature whose integer one exists too. May be not finite.
     """
 
     version: str
@@ -39,11 +39,14 @@ class Scores:
 
 
 def parse(text: str, *, teacher_name: str = "teacher") -> Scores:
-    """Read a log whose teacher was given the name ``teacher_name``.
+    """Parse a log.
+
+    Args:
+        teacher_name: name of the teacher in the log.
 
     Raises:
         LogError: not JSON (a truncated log), a frame missing or out of order, a metric missing, not a number or
-            not finite, a score outside the teacher's range.
+            not finite, a score outside ``contract.SCORE_RANGE``.
     """
     try:
         log = json.loads(text)
@@ -52,37 +55,37 @@ def parse(text: str, *, teacher_name: str = "teacher") -> Scores:
         if not isinstance(frames, list):
             raise TypeError(f"frames is a {type(frames).__name__}")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise LogError(f"libvmaf's log is not complete ({len(text)} characters): {error!r}") from error
+        raise LogError(f"libvmaf's log is incomplete ({len(text)} characters): {error!r}") from error
     names = [contract.FEATURE_LOG_PREFIX + name for name in contract.FEATURES] + [teacher_name]
     table = np.empty((len(frames), len(names)), dtype=np.float64)
     for index, frame in enumerate(frames):
         table[index] = _row(frame, index, names)
     if not len(frames):
-        raise LogError("libvmaf's log holds no frame")
+        raise LogError("libvmaf's log has no frames")
     if not np.isfinite(table).all():
         index, column = np.argwhere(~np.isfinite(table))[0]
         raise LogError(f"frame {index}: {names[column]} is {table[index, column]}")
     low, high = contract.SCORE_RANGE
     vmaf = table[:, -1]
     if (vmaf < low).any() or (vmaf > high).any():
-        raise LogError(f"a score lies outside {low} to {high}: {vmaf.min()} to {vmaf.max()}")
+        raise LogError(f"scores {vmaf.min()} to {vmaf.max()} are outside {low} to {high}")
     others = _others([frame["metrics"] for frame in frames], {*names, *_MODELS})
     return Scores(version=version, features=table[:, :-1].copy(), vmaf=vmaf.copy(), others=others)
 
 
 def _others(metrics: list[dict[str, object]], known: set[str]) -> dict[str, NDArray[np.float64]]:
-    """What all frames have as a number and nobody has read yet, in order of the names."""
-    found = {}
-    fixed = {_told(raw) for raw in metrics[0] if _told(raw) != raw}
+    """Return the other metrics that are numbers in all frames, sorted by name."""
+    others = {}
+    integer = {_short_name(raw) for raw in metrics[0] if _short_name(raw) != raw}
     for raw in metrics[0].keys() - known:
         values = [frame.get(raw) for frame in metrics]
         if all(type(value) in (int, float) for value in values):
-            found[f"float_{raw}" if raw in fixed else _told(raw)] = np.array(values, dtype=np.float64)
-    return dict(sorted(found.items()))
+            others[f"float_{raw}" if raw in integer else _short_name(raw)] = np.array(values, dtype=np.float64)
+    return dict(sorted(others.items()))
 
 
-def _told(raw: str) -> str:
-    """A feature's name without ``integer_``, which stands within some: ``VMAF_integer_feature_motion_sad_score``."""
+def _short_name(raw: str) -> str:
+    """Return a feature's name without ``integer_``, which may be inside: ``VMAF_integer_feature_motion_sad_score``."""
     return raw.replace(contract.FEATURE_LOG_PREFIX, "", 1)
 
 
@@ -90,10 +93,10 @@ def _row(frame: object, index: int, names: list[str]) -> list[float]:
     try:
         number, metrics = frame["frameNum"], frame["metrics"]  # type: ignore[index]
         if number != index:
-            raise LogError(f"frame {index} of libvmaf's log is numbered {number}")
+            raise LogError(f"frame {index} of libvmaf's log has number {number}")
         values = [metrics[name] for name in names]
         if any(type(value) not in (int, float) for value in values):
-            raise TypeError("a metric is no number")
+            raise TypeError("a metric is not a number")
         return [float(value) for value in values]
     except KeyError as error:
         raise LogError(f"frame {index} of libvmaf's log lacks {error}") from error

@@ -1,6 +1,6 @@
-"""An operator's own build of the ``vmaf`` tool under ``binaries/<platform tag>/``: adopted with proof, checked again.
+"""An operator's own build of the ``vmaf`` tool in ``binaries/<platform tag>/``: verified and added, checked again.
 
-``vmaf.json`` beside it records what was adopted. A tool without a record (put there by hand) is used too.
+``vmaf.json`` in the same folder records the tool. A tool without a record (added by hand) is used too.
 """
 
 from __future__ import annotations
@@ -29,19 +29,20 @@ from kit.video.scorers.vmaf_tool import VmafTool
 
 TOOL, RECORD = "vmaf", "vmaf.json"
 _COPY = (
-    "Nothing was kept. If it runs where it lies, it needs files beside it (shared libraries, a script's program): "
-    "build it statically, or use it from there with --vmaf-bin PATH."
+    "Nothing was added. A tool that runs in its own folder only needs other files there (shared libraries, a script's "
+    "program): build it statically, or use it there with --vmaf-bin PATH."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record:
-    """What ``vmaf.json`` holds.
+class ToolRecord:
+    """The content of ``vmaf.json``.
 
     Attributes:
-        version: what the tool says it is; libvmaf_version: what its log says.
-        backends: backend that was proven to its golden answers (pair name to mean VMAF).
-        not_proven: backend that was tried and did not prove itself to the reason.
+        version: version in the output of ``--version``.
+        libvmaf_version: version in its log.
+        backends: verified backend to its golden scores (pair name to mean VMAF).
+        not_proven: backend that failed the check to the reason.
     """
 
     sha256: str
@@ -57,14 +58,14 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
-    """A tool that was looked at again.
+class ToolCheck:
+    """The check of a tool that was added earlier.
 
     Attributes:
-        sha256: hash of what lies there; None where nothing does.
-        recorded: there is a readable record of it.
-        backends: those that proved themselves now; none where it is made for another system.
-        problem, remedy: what is wrong and what helps; empty where nothing is.
+        sha256: hash of the tool; None if it is missing.
+        recorded: it has a readable record.
+        backends: backends verified in this check; empty for a tool of another system.
+        problem, remedy: what is wrong and what to do; empty for a valid tool.
     """
 
     platform: str
@@ -75,17 +76,17 @@ class Checked:
     remedy: str = ""
 
 
-def folder(kit_root: Path, tag: str) -> Path:
-    """Where the own build for a platform lies."""
+def tool_folder(kit_root: Path, tag: str) -> Path:
+    """Return the folder of the own build for a platform."""
     return kit_root / "binaries" / tag
 
 
 def tool_in(place: Path) -> Path | None:
-    """The tool in a platform's folder; None where there is none.
+    """Return the tool in a platform's folder, if there is one.
 
     Raises:
-        PrerequisiteFailed: it is not the file that was added, the one that was added is gone, or it is no file.
-        BadInput: the record cannot be read.
+        PrerequisiteFailed: it is not the file that was added, it is missing, or it is not a regular file.
+        BadInput: the record is invalid.
     """
     tool = place / TOOL
     record = read_record(place)
@@ -93,27 +94,26 @@ def tool_in(place: Path) -> Path | None:
     if not tool.is_file():
         if os.path.lexists(tool):
             raise PrerequisiteFailed(
-                f"binaries/{place.name}/{TOOL} is no regular file", hint="Put the tool itself there."
+                f"binaries/{place.name}/{TOOL} is not a regular file", hint="Replace it by the tool."
             )
         if record is not None:
-            raise PrerequisiteFailed(f"binaries/{place.name}: {RECORD} is there, and the tool is not", hint=hint)
+            raise PrerequisiteFailed(f"binaries/{place.name} has {RECORD}, but no tool", hint=hint)
         return None
     if record is None:
         return tool
-    if (found := sha256_file(tool)) != record.sha256:
+    if (digest := sha256_file(tool)) != record.sha256:
         raise PrerequisiteFailed(
-            f"binaries/{place.name}/{TOOL} is not the file that was added: its SHA-256 is {found}, "
-            f"{RECORD} has {record.sha256}",
+            f"binaries/{place.name}/{TOOL} has changed: its SHA-256 is {digest}, {RECORD} has {record.sha256}",
             hint=hint,
         )
     return tool
 
 
-def read_record(place: Path) -> Record | None:
-    """The record in a platform's folder; None where there is none.
+def read_record(place: Path) -> ToolRecord | None:
+    """Return the record in a platform's folder, if there is one.
 
     Raises:
-        BadInput: it cannot be read.
+        BadInput: it is invalid.
     """
     path = place / RECORD
     if not path.is_file():
@@ -122,16 +122,16 @@ def read_record(place: Path) -> Record | None:
     try:
         value: Any = read_json(path)
         if value.pop("schema_version") != contract.SCHEMA_VERSION:
-            raise BadInput(f"{path} has another schema version than {contract.SCHEMA_VERSION}")
-        return Record(**value)
+            raise BadInput(f"{path}: schema version differs from {contract.SCHEMA_VERSION}")
+        return ToolRecord(**value)
     except BadInput as error:
         raise BadInput(error.message, hint=hint) from error
     except (KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{path} is no record of a vmaf tool: {error!r}", hint=hint) from error
+        raise BadInput(f"{path} is not a record of a vmaf tool: {error!r}", hint=hint) from error
 
 
 def locate(tool: Path, *, ffmpeg: Ffmpeg, processes: Processes, backend: str = "cpu") -> VmafTool:
-    """The tool of a platform's folder, not proven yet.
+    """Return the tool in a platform's folder, not verified yet.
 
     Raises:
         PrerequisiteFailed: it does not run.
@@ -147,65 +147,65 @@ def locate(tool: Path, *, ffmpeg: Ffmpeg, processes: Processes, backend: str = "
     )
 
 
-def add(path: Path, place: Path, *, ffmpeg: Ffmpeg, processes: Processes) -> Record:
-    """Adopt a tool: a copy of it proves itself and takes the place of what was there; else nothing changes.
+def add(path: Path, place: Path, *, ffmpeg: Ffmpeg, processes: Processes) -> ToolRecord:
+    """Add a tool: verify a copy, then replace the earlier tool by it; change nothing on failure.
 
-    The copy is what is proven, since a program may depend on what lies beside it.
+    The copy is verified, since a program may depend on files in its own folder.
 
     Raises:
-        BadInput: it is no readable file, or the kit's folder cannot be written.
+        BadInput: the tool cannot be read, or the kit's folder cannot be written.
         PrerequisiteFailed: it does not run, is another program, or does not reproduce the golden table on the CPU.
     """
-    _readable(path)
+    _check_readable(path)
     require_writable(
         place, option="binaries", hint="Use the tool from its own folder: --vmaf-bin PATH, or LIBVMAF_BIN."
     )
     try:
-        # in the folder it will lie in: what may be run elsewhere need not be allowed here
+        # in the tool's final folder: execution may be forbidden there (noexec)
         with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=place) as scratch:
-            copy = _copied(path, Path(scratch) / TOOL)
+            copy = _copy(path, Path(scratch) / TOOL)
             tool = vmaf_tool.locate(
                 copy, origin=f"copy of {path.name}", ffmpeg=ffmpeg, processes=processes, instead=_COPY
             )
-            record = _proven(tool, place.name, processes)
+            record = _verify(tool, place.name, processes)
             stored = json_bytes({"schema_version": contract.SCHEMA_VERSION, **asdict(record)})
-            # renamed in reverse order: no record ever stands beside a tool that is still to come
+            # renamed in reverse order, so that the tool always comes before its record
             with atomic_path(place / RECORD) as record_file, atomic_path(place / TOOL) as tool_file:
                 record_file.write_bytes(stored)
-                _copied(copy, tool_file)
+                _copy(copy, tool_file)
     finally:
-        with contextlib.suppress(OSError):  # not empty: it holds an earlier tool, or this one
+        with contextlib.suppress(OSError):  # not empty: it has a tool
             place.rmdir()
     return record
 
 
-def _copied(path: Path, target: Path) -> Path:
+def _copy(path: Path, target: Path) -> Path:
     shutil.copyfile(path, target)
     target.chmod(0o755)
     return target
 
 
-def _readable(path: Path) -> None:
+def _check_readable(path: Path) -> None:
     if not path.is_file():
-        found = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "is not there"
-        raise BadInput(f"{path} {found}", hint="Give the path of a vmaf tool.")
+        problem = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
+        raise BadInput(f"{path} {problem}", hint="Give the path of a vmaf tool.")
     try:
         with path.open("rb"):
             pass
     except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+        raise BadInput(f"{path} cannot be read: {error.strerror}", hint="Give the path of a vmaf tool.") from error
 
 
-def _proven(tool: VmafTool, tag: str, processes: Processes) -> Record:
-    """The record of a tool, once it has proven itself on the CPU; CUDA is tried where the tool knows of GPUs."""
+def _verify(tool: VmafTool, tag: str, processes: Processes) -> ToolRecord:
+    """Verify a tool on the CPU, and on CUDA if it supports GPUs; return its record."""
     proofs = {"cpu": vmaf_tool.check(tool, teacher=CANONICAL, processes=processes)}
     not_proven = {}
     if tool.masks_gpu:
         try:
-            proofs["cuda"] = _on_cuda(tool, processes)
+            proofs["cuda"] = _check_cuda(tool, processes)
         except PrerequisiteFailed as error:
             not_proven["cuda"] = processes.redact(error.message)
-    return Record(
+    return ToolRecord(
         sha256=sha256_file(tool.path),
         size=tool.path.stat().st_size,
         version=tool.version,
@@ -219,41 +219,41 @@ def _proven(tool: VmafTool, tag: str, processes: Processes) -> Record:
     )
 
 
-def _on_cuda(tool: VmafTool, processes: Processes) -> Scorer:
+def _check_cuda(tool: VmafTool, processes: Processes) -> Scorer:
     return vmaf_tool.check(replace(tool, backend="cuda"), teacher=CANONICAL, processes=processes)
 
 
 def runs_on(tag: str, here: str) -> bool:
-    """Whether a tool for platform ``tag`` is one for the system and processor of the platform ``here``."""
+    """Return whether platform tags have the same system and processor."""
     return tag.rpartition("-")[0] == here.rpartition("-")[0]
 
 
-def check_all(kit_root: Path, here: str, *, ffmpeg: Ffmpeg, processes: Processes) -> tuple[Checked, ...]:
-    """Look at every own build again: its hash always, its answers where it can run.
+def check_all(kit_root: Path, here: str, *, ffmpeg: Ffmpeg, processes: Processes) -> tuple[ToolCheck, ...]:
+    """Check every own build: its hash, and its golden scores if it runs on this box.
 
     Args:
-        here: this box's platform tag.
+        here: platform tag of this box.
     """
-    root = folder(kit_root, here).parent
+    root = tool_folder(kit_root, here).parent
     places = sorted(root.iterdir()) if root.is_dir() else []
     places = [place for place in places if os.path.lexists(place / TOOL) or os.path.lexists(place / RECORD)]
     return tuple(_check(place, runs=runs_on(place.name, here), ffmpeg=ffmpeg, processes=processes) for place in places)
 
 
-def _check(place: Path, *, runs: bool, ffmpeg: Ffmpeg, processes: Processes) -> Checked:
+def _check(place: Path, *, runs: bool, ffmpeg: Ffmpeg, processes: Processes) -> ToolCheck:
     path = place / TOOL
-    found = Checked(platform=place.name, sha256=sha256_file(path) if path.is_file() else None, recorded=False)
+    check = ToolCheck(platform=place.name, sha256=sha256_file(path) if path.is_file() else None, recorded=False)
     try:
         record = read_record(place)
-        found = replace(found, recorded=record is not None)
+        check = replace(check, recorded=record is not None)
         tool = tool_in(place)
         if tool is not None and runs:
             located = locate(tool, ffmpeg=ffmpeg, processes=processes)
             vmaf_tool.check(located, teacher=CANONICAL, processes=processes)
-            found = replace(found, backends=("cpu",))
+            check = replace(check, backends=("cpu",))
             if record is not None and "cuda" in record.backends:
-                _on_cuda(located, processes)
-                found = replace(found, backends=("cpu", "cuda"))
+                _check_cuda(located, processes)
+                check = replace(check, backends=("cpu", "cuda"))
     except (BadInput, PrerequisiteFailed) as error:
-        return replace(found, problem=error.message, remedy=error.hint or error.default_hint)
-    return found
+        return replace(check, problem=error.message, remedy=error.hint or error.default_hint)
+    return check

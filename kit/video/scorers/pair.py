@@ -1,4 +1,4 @@
-"""Features and score of every frame of one clip against another, computed as those of a corpus are."""
+"""Compute features and score of every frame of two clips, as for a corpus."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from kit.video.scorers import log, teachers
 from kit.video.scorers.base import CellScorer
 
 
-def check_alike(reference: SourceFile, distorted: SourceFile, *, scale: bool = False) -> None:
-    """Both must be the same frames in the same format: nothing is scaled, cut or converted unasked.
+def check_same_geometry(reference: SourceFile, distorted: SourceFile, *, scale: bool = False) -> None:
+    """Refuse clips with different geometry: nothing is scaled, cut or converted silently.
 
     Args:
         scale: the distorted clip may have another size.
 
     Raises:
-        BadInput: they differ; both are told.
+        BadInput: size, pixel format, range, rate or number of frames differ.
     """
-    wanted, found = reference.geometry, distorted.geometry
+    first, second = reference.geometry, distorted.geometry
     if scale:
-        found = replace(found, width=wanted.width, height=wanted.height)
-    if wanted != found:
+        second = replace(second, width=first.width, height=first.height)
+    if first != second:
         raise BadInput(
-            f"the two clips differ\n  reference {reference.path.name}: {_told(reference.geometry)}\n"
-            f"  distorted {distorted.path.name}: {_told(distorted.geometry)}",
-            hint="Bring them to the same size, pixel format, range, rate and number of frames first.",
+            f"the two clips differ\n  reference {reference.path.name}: {_describe(reference.geometry)}\n"
+            f"  distorted {distorted.path.name}: {_describe(distorted.geometry)}",
+            hint="Convert them to the same size, pixel format, range, rate and number of frames first.",
         )
 
 
-def _told(geometry: Geometry) -> str:
+def _describe(geometry: Geometry) -> str:
     return (
         f"{geometry.width}x{geometry.height} {geometry.pix_fmt}, range {geometry.range}, {geometry.fps} fps, "
         f"{geometry.frames} frames"
@@ -52,20 +52,20 @@ def extract(
     teacher: Teacher = teachers.CANONICAL,
     scale: bool = False,
 ) -> log.Scores:
-    """Features of every frame, and the teacher's score.
+    """Return the features and the teacher's score of every frame.
 
     Args:
-        threads: that score; their number changes no figure.
-        scale: bring the distorted clip to the size of the reference where it has another.
+        threads: threads of the scorer; changes no number.
+        scale: scale the distorted clip to the size of the reference if it differs.
 
     Raises:
-        BadInput: the clips differ in geometry or length, or decode to fewer frames than they promise.
+        BadInput: the clips differ in geometry, or decode to another number of frames.
         ToolFailed: a process failed.
-        LogError: it left no usable log.
+        LogError: the log is invalid.
     """
-    check_alike(reference, distorted, scale=scale)
+    check_same_geometry(reference, distorted, scale=scale)
     with scratch_folder() as scratch:
-        teachers.place(teacher, scratch)
+        teachers.copy_model(teacher, scratch)
         scorer.prepare(scratch)
         stderr = processes.run_together(
             scorer.pair_commands(reference, distorted, teacher, scorer_threads=threads),
@@ -78,8 +78,8 @@ def extract(
     expected = reference.geometry.frames
     if (decoded, len(scores.vmaf)) != (expected, expected):
         raise BadInput(
-            f"{distorted.path.name} against {reference.path.name}: frame counts differ: promised {expected}, "
+            f"{distorted.path.name} against {reference.path.name}: frame counts differ: expected {expected}, "
             f"decoded {decoded}, scored {len(scores.vmaf)}",
-            hint="A clip is damaged, or does not decode to the number of its packets.",
+            hint="Replace the damaged clip.",
         )
     return scores
