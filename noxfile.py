@@ -1,4 +1,4 @@
-"""Every chore of the project: ``nox -s lint types tests tune tarball``; ``bench``, ``stress``, ``freeze``, ``help``."""
+"""Every chore of the project: ``nox -s lint types docs tests tune tarball``; ``bench``, ``stress``, ``freeze``, ``help``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import nox
 
 ROOT = Path(__file__).parent
-nox.options.sessions = ["lint", "types", "tests", "tune", "tarball"]
+nox.options.sessions = ["lint", "types", "docs", "tests", "tune", "tarball"]
 nox.options.default_venv_backend = "venv"
 DEV = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "dev")
 
