@@ -1,7 +1,7 @@
 """Write docs/file-formats.md from the JSON Schemas: ``python tools/file_formats.py [--check]``.
 
 A property's meaning is its ``description``; without one, that of its name in ``terms.json``: such names mean
-the same in every file. Own keywords: ``x-file`` (where such a document is), ``x-kind`` (YAML or Parquet, not JSON),
+the same in every file. Own keywords: ``x-file`` (where such a document is), ``x-kind`` (YAML, …, not JSON),
 ``x-unit`` (of a number) and ``x-column`` (type of a column in Parquet).
 """
 
@@ -19,7 +19,17 @@ SCHEMAS = ROOT / "kit" / "system" / "schemas"
 PAGE = ROOT / "docs" / "file-formats.md"
 #: Headings and the schemas below them; a schema in none of them follows under the last.
 PARTS = {
-    "A run": ("config", "prereqs", "training", "seed_report", "holdout", "predictions", "verdict", "manifest"),
+    "A run": (
+        "config",
+        "prereqs",
+        "training",
+        "seed_report",
+        "holdout",
+        "predictions",
+        "member",
+        "verdict",
+        "manifest",
+    ),
     "The shard": ("shard", "groups", "plan", "rows", "observed", "merge"),
     "Models": ("sidecar", "registry"),
     "Tiny heads": (

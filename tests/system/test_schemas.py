@@ -85,3 +85,15 @@ def test_provenance_of_a_run(finished: Path) -> None:
     (verdict,) = finished.glob("[A-Z]*.json")
     block: Any = json.loads(verdict.read_text(encoding="utf-8"))["run_provenance"]
     assert validation.problems("provenance", block) == []
+
+
+@pytest.mark.ffmpeg
+def test_members_of_a_run(finished: Path) -> None:
+    from safetensors import safe_open
+
+    paths = sorted((finished / "loso" / "checkpoints").glob("*.safetensors"))
+    assert paths
+    for path in paths:
+        with safe_open(str(path), framework="numpy") as opened:
+            identity = json.loads(opened.metadata()["identity"])
+        assert validation.problems("member", identity) == []
