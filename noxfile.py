@@ -1,4 +1,4 @@
-"""Every chore of the project: ``nox -s lint types docs tests tune tarball``; ``bench``, ``stress``, ``freeze``, ``help``."""
+"""Every chore of the project: ``nox -s lint types docs tests tune tarball``; ``bench stress freeze help``."""
 
 from __future__ import annotations
 

@@ -19,38 +19,19 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from kit.bootstrap.messages import say
 from kit.bootstrap.pins import GROUPS, Pins
-from kit.bootstrap.uv import Installer
-from kit.core.errors import Terminated
+from kit.bootstrap.uv import NO_SPACE, SPACE_HINT, Installer
+from kit.core.errors import DiskFull, SetupFailed, Terminated
 
 STAMP = "kit-environment.json"
 STAMP_SCHEMA = 2
 INCOMPLETE = "kit-incomplete"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """The environment that a command needs.
-
-    Args:
-        groups: the groups of packages without which the command cannot run.
-        install: the groups to install if one of them is missing.
-        wheels: the only folder to take packages from; None for the configured indexes.
-        torch_index: the index to take torch from; None for the index of the build that fits the machine.
-    """
-
-    pins: Pins
-    groups: tuple[str, ...]
-    install: tuple[str, ...]
-    wheels: Path | None = None
-    torch_index: str | None = None
 
 
 def platform_key() -> str:
@@ -85,27 +66,42 @@ def python_works(venv: Path, version: str) -> bool:
     return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
 
 
-def make(venv: Path, request: Request, why: str) -> bool:
-    """Make the environment or add groups to it; False when another start did so in the meantime.
+def make(
+    venv: Path,
+    pins: Pins,
+    *,
+    needed: Sequence[str],
+    install: Sequence[str],
+    wheels: Path | None,
+    torch_index: str | None,
+    why: str,
+) -> bool:
+    """Make the environment or add groups of packages to it; False when another start did so in the meantime.
+
+    Args:
+        needed: the groups without which the command cannot run.
+        install: the groups to install if one of them is missing.
+        wheels: the only folder to take packages from; None for the configured indexes.
+        torch_index: the index to take torch from; None for the index of the build that fits the machine.
+        why: the reason, for the user.
 
     Raises:
-        SetupFailed: a tool failed.
-        DiskFull: a tool found no space.
+        SetupFailed: a tool failed, or the folder cannot be written.
+        DiskFull: there is no space left.
         Terminated: SIGTERM arrived.
     """
     signal.signal(signal.SIGTERM, _terminate)  # so that a running tool is ended too
     with locked(venv) as lock:
-        present = complete_groups(venv, request.pins)
-        if present.issuperset(request.groups):
+        present = complete_groups(venv, pins)
+        if present.issuperset(needed):
             say(f"setup: another start has finished the environment in {venv}")
             return False
-        groups = [group for group in GROUPS if group in {*present, *request.install}]
+        groups = [group for group in GROUPS if group in {*present, *install}]
         why = f"it has only {', '.join(sorted(present))}" if present else why
         say(f"setup: environment in {venv}, packages for {', '.join(groups)} ({why})")
         mark_incomplete(venv, keep=bool(present))
-        tools = Installer(venv, lock, request.wheels)
-        tools.install(request.pins, groups, request.torch_index)
-        write_stamp(venv, {"requirements": request.pins.sha256, "groups": groups})
+        Installer(venv, lock, wheels).install(pins, groups, torch_index)
+        write_stamp(venv, {"requirements": pins.sha256, "groups": groups})
         say("setup: the environment is complete")
         return True
 
@@ -120,20 +116,26 @@ def locked(venv: Path) -> Iterator[int]:
     """Hold the lock beside `venv`, waiting for another start; yields the lock's descriptor.
 
     The tools inherit it: if this process is killed, its tool keeps the next start waiting until it has ended too.
+
+    Raises:
+        SetupFailed: what is done under the lock failed for a reason of the file system; DiskFull if the disk is full.
     """
-    venv.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(venv.with_name(venv.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"setup: waiting for another start that makes the environment in {venv}")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError as exc:
-            say(f"setup: this file system has no locks ({exc.strerror}): do not start the kit twice at once")
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        venv.parent.mkdir(parents=True, exist_ok=True)
+        with venv.with_name(venv.name + ".lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"setup: waiting for another start that makes the environment in {venv}")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as exc:
+                say(f"setup: this file system has no locks ({exc.strerror}): do not start the kit twice at once")
+            yield lock.fileno()
+    except OSError as exc:
+        if exc.errno in NO_SPACE:
+            raise DiskFull(f"no space left while making the environment in {venv}", hint=SPACE_HINT) from exc
+        hint = "Check the owner and the permissions of that folder."
+        raise SetupFailed(f"the environment cannot be made in {venv}: {exc}", hint=hint) from exc
 
 
 def mark_incomplete(venv: Path, *, keep: bool) -> None:

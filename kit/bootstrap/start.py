@@ -13,12 +13,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
-from kit.bootstrap.environment import Request, complete_groups, make, platform_key, python_of
+from kit.bootstrap.environment import complete_groups, make, platform_key, python_of
 from kit.bootstrap.messages import say
 from kit.bootstrap.pins import Pins, difference, read_pins
-from kit.bootstrap.uv import NO_SPACE, SPACE_HINT
 from kit.core import exits
-from kit.core.errors import BadInput, DiskFull, KitError, SetupFailed
+from kit.core.errors import BadInput, KitError, SetupFailed
 
 CACHE_NAME = "vmaf-ensemble-kit"
 
@@ -56,50 +55,34 @@ def ensure(argv: Sequence[str], root: Path) -> list[str]:
         DiskFull: the disk has no space for it.
     """
     wheels, torch_index, rest = split_options(argv)
-    groups, install = groups_for(rest)
-    request = Request(pins=read_pins(root), groups=groups, install=install, wheels=wheels, torch_index=torch_index)
-    folders = folders_for(root, request.pins)
-    if any(complete(folder, request) for folder in folders if folder.resolve() == Path(sys.prefix).resolve()):
+    needed, install = groups_for(rest)
+    pins = read_pins(root)
+    folders = folders_for(root, pins)
+
+    def complete(folder: Path) -> bool:
+        return complete_groups(folder, pins).issuperset(needed)
+
+    if any(complete(folder) for folder in folders if folder.resolve() == Path(sys.prefix).resolve()):
         why = ""
     elif ENTERED in sys._xoptions:  # noqa: SLF001 - documented, in spite of its name
         raise SetupFailed(f"the environment {sys.prefix} is incomplete", hint=f"Delete it: rm -r '{sys.prefix}'")
     else:
-        why = difference(request.pins, groups)
-    venv = next((folder for folder in folders if complete(folder, request)), None) if why else None
+        why = difference(pins, needed)
+    venv = next(filter(complete, folders), None) if why else None
     made = False
     if why and venv is None:
-        venv = next((folder for folder in folders if can_write(folder)), None)
+        venv = next(filter(can_write, folders), None)
         if venv is None:
             raise SetupFailed(
                 f"no folder for the environment: cannot write {' or '.join(map(str, folders))}",
                 hint="Move the kit to a folder of your own and start it there.",
             )
-        made = make_environment(venv, request, why)
+        made = make(venv, pins, needed=needed, install=install, wheels=wheels, torch_index=torch_index, why=why)
     if (wheels or torch_index) and not made:
         say("note: --wheels and --torch-index have no effect: the environment is complete")
     if venv is not None:
         replace_process(python_of(venv), ["-X", ENTERED, str(root / "kit" / "__main__.py"), *rest])
     return rest
-
-
-def complete(venv: Path, request: Request) -> bool:
-    return complete_groups(venv, request.pins).issuperset(request.groups)
-
-
-def make_environment(venv: Path, request: Request, why: str) -> bool:
-    """Call `make` and give errors of the file system an exit code.
-
-    Raises:
-        SetupFailed: the environment cannot be made.
-        DiskFull: the disk has no space for it.
-    """
-    try:
-        return make(venv, request, why)
-    except OSError as exc:
-        if exc.errno in NO_SPACE:
-            raise DiskFull(f"no space left while making the environment in {venv}", hint=SPACE_HINT) from exc
-        hint = "Check the owner and the permissions of that folder."
-        raise SetupFailed(f"the environment cannot be made in {venv}: {exc}", hint=hint) from exc
 
 
 def groups_for(argv: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
