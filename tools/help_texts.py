@@ -15,10 +15,11 @@ sys.path.insert(0, str(ROOT))
 
 import click  # noqa: E402 - the kit is beside this folder
 
-from kit.cli.main import SETUP_NOTE, cli  # noqa: E402
+from kit.cli.main import cli  # noqa: E402
+from kit.cli.run import SETUP_NOTE  # noqa: E402
 from kit.heads.config import FIT, HEAD_EXPORT, REPAIR, SEARCH, SHIP  # noqa: E402
 from kit.options.click_options import TableOption  # noqa: E402
-from kit.options.command_tables import BOX, BUNDLES, DATASETS, EXPORT, FEATURES, MANIFEST, MERGE, SCORE  # noqa: E402
+from kit.options.command_tables import BOX, BUNDLES, CLEAN, DATASETS, EXPORT, FEATURES, MANIFEST, MERGE, SCORE  # noqa: E402
 from kit.options.run_table import JSON, RUN, RUN_COMMANDS  # noqa: E402
 from kit.options.table import Option, Table  # noqa: E402
 from kit.system.fsio import write_bytes, write_json  # noqa: E402
@@ -42,6 +43,7 @@ TABLES = (
     SHIP,
     REPAIR,
     BOX,
+    CLEAN,
     Table(title="Every command with a result", options=(JSON,)),
 )
 SETUP = re.sub(r"(--[a-z-]+ [A-Z]+)", r"`\1`", SETUP_NOTE)

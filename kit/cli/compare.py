@@ -8,111 +8,81 @@ from typing import TYPE_CHECKING
 import click
 
 from kit.cli.opening import command_session
-from kit.cli.output import Outcome, print_json
-from kit.core import exits
-from kit.options.click_options import json
+from kit.cli.output import Result, Table, json_option, row
+from kit.core.errors import BadInput, CheckFailed
+from kit.system.ui import figure
 
 if TYPE_CHECKING:
-    from kit.system.ui import Ui
     from kit.verify.compare import Comparison, Side
 
 
 @click.command()
 @click.argument("bundles", metavar="BUNDLE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@json
-def compare(bundles: tuple[Path, ...], as_json: bool) -> Outcome:
+@json_option
+def compare(bundles: tuple[Path, ...]) -> Result:
     """Compare the verdicts of bundles by seed, source and encoder.
 
     Each bundle is verified first.
 
     Exit codes: 0 compared, 2 bad input, 3 a bundle is invalid or has no figures.
     """
-    from kit.core.errors import BadInput
     from kit.system.fsio import scratch_folder
-    from kit.verify.compare import compare as put_side_by_side
+    from kit.verify import compare as comparing
 
     if len(bundles) < 2:
-        raise BadInput("compare: one bundle has nothing to be compared with", hint="Give two or more.")
+        raise BadInput("compare: one bundle was given, two or more are needed", hint="Give several bundles.")
     if missing := [str(path) for path in bundles if not path.is_file()]:
-        raise BadInput(f"{', '.join(missing)}: there is no such file", hint="Give paths of ensemble-results-….tar.gz.")
+        raise BadInput(f"{', '.join(missing)}: no such file", hint="Give paths of ensemble-results-….tar.gz.")
     with scratch_folder() as scratch:
-        found = put_side_by_side(_sides(bundles, scratch))
-    from kit.system.ui import Ui
-
-    _show(found, Ui())
-    if as_json:
-        print_json(_json(found))
-    return Outcome(code=exits.OK)
+        comparison = comparing.compare(_verified_sides(bundles, scratch))
+    return Result(shown=(_verdicts(comparison), _errors(comparison), comparison.conclusion), data=_document(comparison))
 
 
-def _sides(bundles: tuple[Path, ...], scratch: Path) -> list[Side]:
-    """Every bundle, verified.
+def _verified_sides(bundles: tuple[Path, ...], scratch: Path) -> list[Side]:
+    """Verify every bundle and read its figures.
 
     Raises:
-        CheckFailed: one is not valid, or has no figures.
+        CheckFailed: a bundle is not valid, or has no figures.
     """
-    from kit.core.errors import CheckFailed
     from kit.verify.bundle import unpacked, valid
     from kit.verify.compare import Side
     from kit.verify.received_run import ReceivedRun
 
     processes = command_session()[1].processes
     sides = []
-    for number, path in enumerate(bundles):
-        place = scratch / str(number)
-        found = valid(path, place, processes)
-        if found.verdict not in ("PROMOTE", "HOLD"):
-            raise CheckFailed(f"{path} has no figures: its verdict is {found.verdict or 'none'}", hint="Leave it out.")
-        seen = ReceivedRun(unpacked(place))
-        sides.append(
-            Side(
-                name=f"{number + 1}: {found.box}", verdict=seen.verdict, shard=seen.shard, predictions=seen.predictions
-            )
-        )
+    for number, path in enumerate(bundles, start=1):
+        folder = scratch / str(number)
+        checked = valid(path, folder, processes)
+        if checked.verdict not in ("PROMOTE", "HOLD"):
+            word = checked.verdict or "none"
+            raise CheckFailed(f"{path} has no figures: its verdict is {word}", hint="Leave it out.")
+        run = ReceivedRun(unpacked(folder))
+        name = f"{number}: {checked.box}"
+        sides.append(Side(name=name, verdict=run.verdict, shard=run.shard, predictions=run.predictions))
     return sides
 
 
-def _show(found: Comparison, ui: Ui) -> None:
-    from kit.system.ui import Row
-
-    names = [side.name for side in found.sides]
-    seeds = sorted({seed for side in found.sides for seed in side.verdict["gate"]["per_seed_plccs"]}, key=int)
-    rows = [Row(cells=("verdict", *(str(side.verdict["verdict"]) for side in found.sides)))]
-    rows += [
-        Row(
-            cells=(
-                f"PLCC, seed {seed}",
-                *(_number(side.verdict["gate"]["per_seed_plccs"].get(seed), 4) for side in found.sides),
-            )
-        )
-        for seed in seeds
-    ]
-    ui.table("Verdicts", ("", *names), rows)
-    ui.table(
-        "RMSE, mean over seeds",
-        ("", "", *names, "differ by", "seeds by"),
-        [
-            Row(
-                cells=(
-                    line.what,
-                    line.name,
-                    *(_number(value, 2) for value in line.figures),
-                    f"{line.difference:.2f}",
-                    f"{line.spread:.2f}",
-                ),
-                style="red" if line.disagrees else "",
-            )
-            for line in found.lines[1:]
-        ],
-    )
-    ui.say(found.conclusion)
+def _verdicts(comparison: Comparison) -> Table:
+    documents = [side.verdict for side in comparison.sides]
+    plccs = [document["gate"]["per_seed_plccs"] for document in documents]
+    seeds = sorted({seed for of_side in plccs for seed in of_side}, key=int)
+    rows = [row("verdict", *(document["verdict"] for document in documents))]
+    rows += [row(f"PLCC, seed {seed}", *(figure(of_side.get(seed), 4) for of_side in plccs)) for seed in seeds]
+    return Table(title="Verdicts", columns=("", *(side.name for side in comparison.sides)), rows=rows)
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _errors(comparison: Comparison) -> Table:
+    rows = []
+    for line in comparison.lines[1:]:
+        figures = (*line.figures, line.difference, line.spread)
+        cells = (line.what, line.name, *(figure(value, 2) for value in figures))
+        rows.append(row(*cells, style="red" if line.disagrees else ""))
+    names = (side.name for side in comparison.sides)
+    columns = ("", "", *names, "difference", "spread over seeds")
+    return Table(title="RMSE, mean over seeds", columns=columns, rows=rows)
 
 
-def _json(found: Comparison) -> dict[str, object]:
+def _document(comparison: Comparison) -> dict[str, object]:
     return {
         "bundles": [
             {
@@ -122,19 +92,19 @@ def _json(found: Comparison) -> dict[str, object]:
                 "mean_plcc": side.verdict["gate"]["mean_plcc"],
                 "per_seed_plccs": side.verdict["gate"]["per_seed_plccs"],
             }
-            for side in found.sides
+            for side in comparison.sides
         ],
         "lines": [
             {
                 "what": line.what,
                 "name": line.name,
-                "figures": list(line.figures),
+                "figures": line.figures,
                 "difference": line.difference,
                 "seed_spread": line.spread,
                 "disagrees": line.disagrees,
             }
-            for line in found.lines
+            for line in comparison.lines
         ],
-        "agree": found.agree,
-        "conclusion": found.conclusion,
+        "agree": comparison.agree,
+        "conclusion": comparison.conclusion,
     }

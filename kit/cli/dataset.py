@@ -1,4 +1,4 @@
-"""Commands about data sets: what a folder holds, its manifest, and how it is sent."""
+"""Commands about data sets: contents of a folder, its manifest, and lossless copies to send."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kit.cli.opening import ffmpeg_session
-from kit.cli.output import Outcome, print_json
+from kit.cli.output import Result, Table, json_option, row
 from kit.core import exits
 from kit.options import resolve
-from kit.options.click_options import json, options, texts
+from kit.options.click_options import options, texts
 from kit.options.command_tables import DATASETS, MANIFEST
 from kit.options.run_table import RUN
+from kit.system.ui import Ui, size
 
 if TYPE_CHECKING:
     from kit.options.session import Session
@@ -35,93 +36,75 @@ def dataset() -> None:
 @dataset.command()
 @_folder
 @texts(DATASETS["dataset"], *RUN.pick("geometry", "ffmpeg"))
-@json
-def show(folder: Path, as_json: bool, **given: str | None) -> Outcome:
+@json_option
+def show(folder: Path, **given: str | None) -> Result:
     """List clips, groups, distorted pairs and missing clips in DIR.
 
     Exit codes: 0 complete, 3 clips are missing or cannot be used.
     """
-    from kit.system.ui import Row
-
-    resolved, session, ffmpeg = _opened(folder, Path(), given)
-    opened = _open(folder, resolved, session, ffmpeg, whole=False)
-    session.ui.say(f"{opened.name}: {opened.reason}")
-    session.ui.table(
-        "Clips",
-        ("label", "group", "file", "size", "format", "rate", "frames"),
-        [
-            Row(
-                cells=(
-                    f.label,
-                    f.content_group,
-                    f.path.name,
-                    f"{f.geometry.width}x{f.geometry.height}",
-                    f.geometry.pix_fmt,
-                    str(f.geometry.fps),
-                    str(f.geometry.frames),
-                )
-            )
-            for f in opened.files
-        ],
+    config, session, ffmpeg = _open_session(folder, Path(), given)
+    opened = _open_data_set(folder, config, session, ffmpeg, whole=False)
+    missing = [*(f"{name} is missing" for name in opened.missing), *opened.wanting]
+    return Result(
+        code=exits.INVALID if missing or opened.unusable else exits.OK,
+        shown=(
+            f"{opened.name}: {opened.reason}",
+            *_clip_tables(opened),
+            Table(title="Missing", columns=("clip",), rows=[row(line, style="red") for line in missing]),
+            Table(title="Cannot be used", columns=("clip",), rows=[row(line, style="red") for line in opened.unusable]),
+            *opened.notes,
+        ),
+        data=_describe(opened),
     )
-    if opened.pairs:
-        session.ui.table(
-            "Pairs",
-            ("distorted", "reference", "quality", "encoded at", "kbit/s", "stored at"),
-            [
-                Row(
-                    cells=(
-                        p.distorted.label,
-                        p.reference.label,
-                        str(p.quality),
-                        f"{p.height} lines",
-                        str(p.bitrate),
-                        f"{p.distorted.geometry.width}x{p.distorted.geometry.height}",
-                    )
-                )
-                for p in opened.pairs
-            ],
-        )
-    lacking = [*(f"{name} is not there" for name in opened.missing), *opened.wanting]
-    for title, lines in (("Missing", lacking), ("Cannot be used", opened.unusable)):
-        if lines:
-            session.ui.table(title, ("clip",), [Row(cells=(line,), style="red") for line in lines])
-    for note in opened.notes:
-        session.ui.say(note)
-    if as_json:
-        print_json(_shown(opened))
-    return Outcome(code=exits.INVALID if lacking or opened.unusable else exits.OK)
+
+
+def _clip_tables(opened: Opened) -> tuple[Table, Table]:
+    clips = []
+    for file in opened.files:
+        name, g = file.path.name, file.geometry
+        clips.append(row(file.label, file.content_group, name, f"{g.width}x{g.height}", g.pix_fmt, g.fps, g.frames))
+    pairs = []
+    for pair in opened.pairs:
+        stored = f"{pair.distorted.geometry.width}x{pair.distorted.geometry.height}"
+        facts = (pair.quality, f"{pair.height} lines", pair.bitrate, stored)
+        pairs.append(row(pair.distorted.label, pair.reference.label, *facts))
+    return (
+        Table(title="Clips", columns=("label", "group", "file", "size", "format", "rate", "frames"), rows=clips),
+        Table(
+            title="Pairs",
+            columns=("distorted", "reference", "quality", "encoded at", "kbit/s", "stored at"),
+            rows=pairs,
+        ),
+    )
 
 
 @dataset.command()
 @_folder
 @options(MANIFEST["out"], DATASETS["dataset"])
-@json
-def manifest(folder: Path, out: Path | None, dataset: str, as_json: bool) -> Outcome:
+@json_option
+def manifest(folder: Path, out: Path | None, dataset: str) -> Result:
     """Write path, size and SHA-256 of every file in DIR."""
     from kit.platforms.detect import usable_cores
-    from kit.system.ui import Ui, size
     from kit.video.datasets import manifest as manifests
 
-    ui = Ui()
-    called = _called(folder, dataset)
-    target = out or folder / f"{called}.yaml"
+    title = _data_set_name(folder, dataset)
+    target = out or folder / f"{title}.yaml"
     paths = manifests.files_of(folder, without=(target,))
-    with ui.progress("Hashing", len(paths), "files") as advance:
+    with Ui().progress("Hashing", len(paths), "files") as advance:
         entries = manifests.describe(folder, without=(target,), workers=usable_cores(), advance=advance)
-    manifests.write(target, called, entries)
+    manifests.write(target, title, entries)
     total = sum(entry.size for entry in entries)
-    ui.say(f"{target}: {len(entries)} files, {size(total)}")
-    if as_json:
-        print_json({"manifest": str(target), "dataset": called, "files": len(entries), "bytes": total})
-    return Outcome(code=exits.OK)
+    return Result(
+        shown=(f"{target}: {len(entries)} files, {size(total)}",),
+        data={"manifest": target, "dataset": title, "files": len(entries), "bytes": total},
+    )
 
 
 @dataset.command()
 @_folder
 @options(DATASETS["path"])
-@json
-def verify(folder: Path, path: Path | None, as_json: bool) -> Outcome:
+@json_option
+def verify(folder: Path, path: Path | None) -> Result:
     """Compare DIR with its manifest.
 
     Reports missing and extra files, other sizes and other hashes.
@@ -129,88 +112,87 @@ def verify(folder: Path, path: Path | None, as_json: bool) -> Outcome:
     Exit codes: 0 equal, 3 different.
     """
     from kit.platforms.detect import usable_cores
-    from kit.system.ui import Row, Ui
     from kit.video.datasets import manifest as manifests
 
-    ui = Ui()
-    against = path or manifests.find(folder)
-    with ui.progress("Checking", len(manifests.expected_by(against)), "files") as advance:
-        entries, faults = manifests.verify(folder, against, workers=usable_cores(), advance=advance)
-    if faults:
-        ui.table(
-            "Found wanting",
-            ("file", "problem", "expected", "found"),
-            [Row(cells=(fault.path, fault.problem, fault.expected, fault.found), style="red") for fault in faults],
-        )
-    ui.say(f"{against.name}: {len(entries)} files listed, {len(faults)} found wanting")
-    if as_json:
-        print_json(
-            {
-                "manifest": str(against),
-                "passed": not faults,
-                "files": len(entries),
-                "problems": [vars(fault) for fault in faults],
-            }
-        )
-    return Outcome(code=exits.INVALID if faults else exits.OK)
+    listing = path or manifests.find(folder)
+    with Ui().progress("Checking", len(manifests.expected_by(listing)), "files") as advance:
+        entries, faults = manifests.verify(folder, listing, workers=usable_cores(), advance=advance)
+    rows = [row(fault.path, fault.problem, fault.expected, fault.found, style="red") for fault in faults]
+    return Result(
+        code=exits.INVALID if faults else exits.OK,
+        shown=(
+            Table(title="Files that differ", columns=("file", "problem", "expected", "in the folder"), rows=rows),
+            f"{listing.name}: {len(entries)} files listed, {len(faults)} differ",
+        ),
+        data={"manifest": listing, "passed": not faults, "files": len(entries), "problems": faults},
+    )
 
 
 @dataset.command()
 @_folder
 @options(*DATASETS.pick("out", "codec"))
 @texts(DATASETS["dataset"], *RUN.pick("geometry", "ffmpeg"))
-@json
-def pack(folder: Path, out: Path, codec: str, as_json: bool, **given: str | None) -> Outcome:
+@json_option
+def pack(folder: Path, out: Path, codec: str, **given: str | None) -> Result:
     """Make lossless copies of the reference clips in DIR.
 
     The copies keep identities and groups; the kit reads their folder as --ref-dir. A stopped command continues.
     """
-    from kit.video.datasets.pack import pack as pack_folder
+    from kit.video.datasets import pack as packing
 
-    resolved, session, ffmpeg = _opened(folder, out, given)
-    opened = _open(folder, resolved, session, ffmpeg)
+    config, session, ffmpeg = _open_session(folder, out, given)
+    opened = _open_data_set(folder, config, session, ffmpeg)
     if opened.pairs:
         session.ui.say(f"{len(opened.pairs)} distorted clips are not packed: a corpus is made from references.")
     with _workshop(session, ffmpeg, "Packing", len(opened.files)) as shop:
-        done = pack_folder(opened, resolved.out_dir, codec=codec, shop=shop)
-    return _told(session, done, "packed", out, as_json=as_json)
+        done = packing.pack(opened, config.out_dir, codec=codec, shop=shop)
+    return _copied(done, "packed", out)
 
 
 @dataset.command()
 @_folder
 @options(DATASETS["out"])
 @texts(RUN["ffmpeg"])
-@json
-def unpack(folder: Path, out: Path, as_json: bool, **given: str | None) -> Outcome:
+@json_option
+def unpack(folder: Path, out: Path, **given: str | None) -> Result:
     """Restore the .yuv files of a packed folder, bit for bit.
 
     Each file is checked against its identity. A stopped command continues.
 
     Exit codes: 0 done, 3 clips are missing, damaged or different.
     """
+    from kit.video.datasets import unpack as unpacking
     from kit.video.datasets.packed import read_pack
-    from kit.video.datasets.unpack import unpack as unpack_folder
 
-    resolved, session, ffmpeg = _opened(folder, out, given)
+    config, session, ffmpeg = _open_session(folder, out, given)
     clips = len(read_pack(folder).clips)
     with _workshop(session, ffmpeg, "Unpacking", clips) as shop:
-        done = unpack_folder(folder, resolved.out_dir, shop=shop)
-    return _told(session, done, "unpacked", out, as_json=as_json)
+        done = unpacking.unpack(folder, config.out_dir, shop=shop)
+    return _copied(done, "unpacked", out)
 
 
-def _opened(folder: Path, out: Path, given: Mapping[str, str | None]) -> tuple[resolve.RunConfig, Session, Ffmpeg]:
+def _open_session(
+    folder: Path, out: Path, given: Mapping[str, str | None]
+) -> tuple[resolve.RunConfig, Session, Ffmpeg]:
     """Open configuration, session and ffmpeg, by the rules of a run on the folder."""
     return ffmpeg_session({"ref_dir": str(folder), **given}, out_dir=out)
 
 
-def _open(folder: Path, resolved: resolve.RunConfig, session: Session, ffmpeg: Ffmpeg, *, whole: bool = True) -> Opened:
+def _open_data_set(
+    folder: Path, config: resolve.RunConfig, session: Session, ffmpeg: Ffmpeg, *, whole: bool = True
+) -> Opened:
+    """Open the data set.
+
+    Args:
+        whole: fail if a clip is missing or cannot be used.
+    """
     from kit.video.datasets.load import open_folder
     from kit.video.sources.read import Tools
 
     return open_folder(
         folder,
-        asked=resolved.dataset,
-        assumed=resolved.geometry,
+        asked=config.dataset,
+        assumed=config.geometry,
         cache=session.cache,
         whole=whole,
         tools=Tools(ffmpeg=ffmpeg, processes=session.processes),
@@ -228,8 +210,8 @@ def _workshop(session: Session, ffmpeg: Ffmpeg, what: str, clips: int) -> Iterat
         yield Workshop(tools=tools, cache=session.cache, workers=usable_cores(), advance=advance)
 
 
-def _called(folder: Path, name: str) -> str:
-    """The data set's name; for a plain folder the folder's own."""
+def _data_set_name(folder: Path, name: str) -> str:
+    """Return the data set's name; for a plain folder the folder's own."""
     from kit.video.datasets.registry import choose
     from kit.video.sources.scan import list_folder
 
@@ -238,45 +220,43 @@ def _called(folder: Path, name: str) -> str:
     return own if chosen == "dir" else chosen
 
 
-def _told(session: Session, done: Done, what: str, out: Path, *, as_json: bool) -> Outcome:
-    from kit.system.ui import size
-
+def _copied(done: Done, verb: str, out: Path) -> Result:
     clips = len(done.made) + len(done.kept)
-    kept = f", {len(done.kept)} of them were there already" if done.kept else ""
-    session.ui.say(f"{clips} clips {what} in {out}{kept}; {size(done.bytes)} in all")
-    if as_json:
-        print_json({"out": str(out), "made": list(done.made), "kept": list(done.kept), "bytes": done.bytes})
-    return Outcome(code=exits.OK)
+    kept = f", {len(done.kept)} of them by an earlier start" if done.kept else ""
+    return Result(
+        shown=(f"{clips} clips {verb} in {out}{kept}; {size(done.bytes)} in all",),
+        data={"out": out, "made": done.made, "kept": done.kept, "bytes": done.bytes},
+    )
 
 
-def _shown(opened: Opened) -> dict[str, object]:
+def _describe(opened: Opened) -> dict[str, object]:
     from kit.corpus.make.produce import geometry_facts
 
     return {
         "dataset": opened.name,
         "reason": opened.reason,
-        "missing": list(opened.missing),
-        "wanting": list(opened.wanting),
-        "unusable": list(opened.unusable),
-        "notes": list(opened.notes),
+        "missing": opened.missing,
+        "wanting": opened.wanting,
+        "unusable": opened.unusable,
+        "notes": opened.notes,
         "clips": [
             {
-                "label": f.label,
-                "group": f.content_group,
-                "file": f.path.relative_to(opened.folder).as_posix(),
-                "geometry": geometry_facts(f.geometry),
+                "label": file.label,
+                "group": file.content_group,
+                "file": file.path.relative_to(opened.folder).as_posix(),
+                "geometry": geometry_facts(file.geometry),
             }
-            for f in opened.files
+            for file in opened.files
         ],
         "pairs": [
             {
-                "distorted": p.distorted.path.name,
-                "reference": p.reference.label,
-                "quality": p.quality,
-                "height": p.height,
-                "bitrate": p.bitrate,
-                "geometry": geometry_facts(p.distorted.geometry),
+                "distorted": pair.distorted.path.name,
+                "reference": pair.reference.label,
+                "quality": pair.quality,
+                "height": pair.height,
+                "bitrate": pair.bitrate,
+                "geometry": geometry_facts(pair.distorted.geometry),
             }
-            for p in opened.pairs
+            for pair in opened.pairs
         ],
     }

@@ -9,12 +9,12 @@ import click
 from click.core import ParameterSource
 
 from kit.cli.opening import command_session
-from kit.cli.output import Outcome, print_json
-from kit.core import exits
+from kit.cli.output import Result, Table, json_option, row
 from kit.heads.config import FIT, SEARCH
 from kit.heads.params import Param
-from kit.options.click_options import json, options
+from kit.options.click_options import options
 from kit.options.run_table import RUN
+from kit.system.ui import figure
 from kit.training.recipe import Recipe
 
 
@@ -27,7 +27,7 @@ from kit.training.recipe import Recipe
     *SEARCH.pick("baselines"),
     *FIT.pick("device", "out"),
 )
-@json
+@json_option
 def loso(
     *,
     features: Path,
@@ -40,8 +40,7 @@ def loso(
     baselines: tuple[Path, ...],
     device: str,
     out: Path,
-    as_json: bool,
-) -> Outcome:
+) -> Result:
     """Compare heads with each source held out once.
 
     Trains all folds and seeds at once. Writes loso.json and loso.md. A baseline may have been fitted to sources
@@ -50,7 +49,6 @@ def loso(
     Exit codes: 0 done, 2 bad input, 3 invalid table, or training diverged, 4 disk full.
     """
     from kit.heads.loso import MARKDOWN, TABLES, LosoRequest, lines, remarks, run
-    from kit.system.ui import Row
 
     request = LosoRequest(
         features=features,
@@ -61,15 +59,12 @@ def loso(
         device=device,
     )
     _, session = command_session(out_dir=out.absolute())
-    found = run(request, out.absolute(), session)
-    for title, cells in lines(found).items():
-        session.ui.table(title, TABLES[title], [Row(cells=line) for line in cells])
-    for remark in remarks(found):
-        session.ui.say(remark)
-    session.ui.say(f"Every fold: {out / MARKDOWN}")
-    if as_json:
-        print_json(found)
-    return Outcome(code=exits.OK)
+    document = run(request, out.absolute(), session)
+    tables = [
+        Table(title=title, columns=TABLES[title], rows=[row(*cells) for cells in rows])
+        for title, rows in lines(document).items()
+    ]
+    return Result(shown=(*tables, *remarks(document), f"Every fold: {out / MARKDOWN}"), data=document)
 
 
 @click.command()
@@ -81,7 +76,7 @@ def loso(
     SEARCH["storage"],
     *FIT.pick("device", "out"),
 )
-@json
+@json_option
 def tune(
     *,
     features: Path,
@@ -96,8 +91,7 @@ def tune(
     storage: str | None,
     device: str,
     out: Path,
-    as_json: bool,
-) -> Outcome:
+) -> Result:
     """Choose parameters of a head with Optuna.
 
     Minimises the RMSE on held-out sources, several trials at once.
@@ -105,14 +99,15 @@ def tune(
     Exit codes: 0 done, 2 bad input or no Optuna, 3 invalid table, or all trials diverged, 4 disk full.
     """
     from kit.heads.tune import RESULT, TuneRequest, run
-    from kit.system.ui import Row, figure
 
     names = [param.name for param in params]
     context = click.get_current_context()
     if idle := [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]:
-        raise click.UsageError(f"--{idle[0].replace('_', '-')}: no effect beside --param {idle[0]}; leave it out.")
+        raise click.UsageError(
+            f"--{idle[0].replace('_', '-')}: no effect together with --param {idle[0]}; leave it out."
+        )
     if twice := {name for name in names if names.count(name) > 1}:
-        raise click.UsageError(f"--param {', '.join(sorted(twice))} is given twice.")
+        raise click.UsageError(f"--param {', '.join(sorted(twice))} was given twice.")
     request = TuneRequest(
         features=features,
         recipe=Recipe(arch=arch, epochs=epochs, batch_size=batch_size, lr=lr),
@@ -126,18 +121,15 @@ def tune(
     # the address of a database may hold a password
     argv = [item.replace(storage, "<storage>") if storage else item for item in sys.argv[1:]]
     _, session = command_session(out_dir=out.absolute(), argv=argv)
-    found = run(request, out.absolute(), session)
-    best = found["best"]
-    session.ui.table(
-        f"Best of {len(found['trials'])} trials",
-        ("", ""),
-        [
-            *(Row(cells=(name, f"{value:.6g}")) for name, value in best["params"].items()),
-            Row(cells=("architecture", best["recipe"]["arch"])),
-            *(Row(cells=(name, figure(value, 4))) for name, value in best["figures"].items()),
-        ],
+    document = run(request, out.absolute(), session)
+    best = document["best"]
+    rows = [row(name, f"{value:.6g}") for name, value in best["params"].items()]
+    rows.append(row("architecture", best["recipe"]["arch"]))
+    rows += [row(name, figure(value, 4)) for name, value in best["figures"].items()]
+    return Result(
+        shown=(
+            Table(title=f"Best of {len(document['trials'])} trials", columns=("", ""), rows=rows),
+            f"All trials: {out / RESULT}. This RMSE is the best of many; expect a higher one on other sources.",
+        ),
+        data=document,
     )
-    session.ui.say(f"All of them: {out / RESULT}. Its RMSE is that of the best of many: expect more elsewhere.")
-    if as_json:
-        print_json(found)
-    return Outcome(code=exits.OK)

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.output import Outcome, print_json
-from kit.core import exits
-from kit.options.click_options import json, options
+from kit.cli.output import MOST_LINES, Result, Table, json_option, row, show
+from kit.options.click_options import options
 from kit.options.command_tables import MERGE
+from kit.system.ui import Ui
 
 if TYPE_CHECKING:
     from kit.corpus.merge.report import Report
-    from kit.system.ui import Ui
-
-#: Lines of a table; --json has them all.
-_MOST_LINES = 20
 
 
 @click.command()
 @click.argument("inputs", metavar="A B ...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @options(*MERGE.pick("out", "on_conflict", "assume_teacher"))
-@json
-def merge(
-    inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher: str | Path | None, as_json: bool
-) -> Outcome:
+@json_option
+def merge(inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher: str | Path | None) -> Result:
     """Merge shards, bundles and the predecessor's rows into one shard.
 
     Order and grouping of the inputs do not change the cells. Nothing is written unless all inputs are valid.
@@ -37,150 +32,111 @@ def merge(
     from kit.corpus.merge.merging import Refused
     from kit.corpus.merge.merging import merge as merge_all
     from kit.platforms.detect import usable_cores
-    from kit.system.ui import Ui
     from kit.video.scorers.teachers import resolve
 
-    ui = Ui()
     assumed = None if assume_teacher is None else replace(resolve(assume_teacher), path=None)
     try:
-        with ui.gauge("Merging") as show:
-            done = merge_all(
-                inputs, out, drop=on_conflict == "drop", assumed=assumed, workers=usable_cores(), show=show
+        with Ui().gauge("Merging") as progress:
+            merged = merge_all(
+                inputs, out, drop=on_conflict == "drop", assumed=assumed, workers=usable_cores(), show=progress
             )
     except Refused as error:
-        _show(error.report, ui)
-        if as_json:
-            print_json(error.report.as_json())
+        # the error itself lists the conflicts
+        show(Result(shown=(*_overview(error.report), *_remarks(error.report)), data=error.report.as_json()))
         raise
-    _show(done.report, ui)
-    ui.say(
-        f"{out}: {len(done.shard.cells)} cells, {done.shard.rows} rows; corpus.sha256 {done.shard.corpus_sha256[:12]}"
+    shard, report = merged.shard, merged.report
+    summary = f"{out}: {len(shard.cells)} cells, {shard.rows} rows; corpus.sha256 {shard.corpus_sha256[:12]}"
+    shown = (*_overview(report), _conflicts(report), *_remarks(report), summary)
+    return Result(shown=shown, data=report.as_json())
+
+
+def _overview(report: Report) -> Iterator[Table]:
+    """Tables of inputs, counts, boxes, encoders, and differences between boxes."""
+    yield Table(
+        title="Inputs",
+        columns=("input", "kind", "boxes", "cells", "rows", "failed"),
+        rows=[row(one.name, one.kind, ", ".join(one.boxes), one.cells, one.rows, one.failed) for one in report.inputs],
     )
-    if as_json:
-        print_json(done.report.as_json())
-    return Outcome(code=exits.OK)
-
-
-def _show(report: Report, ui: Ui) -> None:
-    from kit.system.ui import Row
-
-    ui.table(
-        "Inputs",
-        ("input", "kind", "boxes", "cells", "rows", "failed"),
-        [
-            Row(cells=(one.name, one.kind, ", ".join(one.boxes), str(one.cells), str(one.rows), str(one.failed)))
-            for one in report.inputs
+    yield Table(
+        title="Merged",
+        columns=("", "cells", "rows"),
+        rows=[
+            row("in", report.cells_in, report.rows_in),
+            row("duplicates", report.duplicate_cells, report.duplicate_rows),
+            row("conflicts", len(report.conflicts), ""),
+            row("out", report.cells, report.rows),
         ],
     )
-    ui.table(
-        "Merged",
-        ("", "cells", "rows"),
-        [
-            Row(cells=("in", str(report.cells_in), str(report.rows_in))),
-            Row(cells=("duplicates", str(report.duplicate_cells), str(report.duplicate_rows))),
-            Row(cells=("conflicts", str(len(report.conflicts)), "")),
-            Row(cells=("out", str(report.cells), str(report.rows))),
-        ],
-    )
-    ui.table(
-        "Boxes",
-        ("box", "platform", "encoders", "cells", "rows", "it alone has"),
-        [
-            Row(
-                cells=(
-                    one.box or "not told",
-                    one.platform or "not told",
-                    ", ".join(one.encoders),
-                    str(one.cells),
-                    str(one.rows),
-                    str(one.alone),
-                )
+    yield Table(
+        title="Boxes",
+        columns=("box", "platform", "encoders", "cells", "rows", "unique cells"),
+        rows=[
+            row(
+                one.box or "not recorded",
+                one.platform or "not recorded",
+                ", ".join(one.encoders),
+                one.cells,
+                one.rows,
+                one.alone,
             )
             for one in report.boxes
         ],
     )
-    ui.table(
-        "Encoders",
-        ("encoder", "builds", "cells", "rows"),
-        [
-            Row(cells=(name, ", ".join(one.builds) or "not told", str(one.cells), str(one.rows)))
+    yield Table(
+        title="Encoders",
+        columns=("encoder", "builds", "cells", "rows"),
+        rows=[
+            row(name, ", ".join(one.builds) or "not recorded", one.cells, one.rows)
             for name, one in report.encoders.items()
         ],
     )
-    _show_agreement(report, ui)
-    _show_words(report, ui)
+    yield _differences(report)
 
 
-def _show_agreement(report: Report, ui: Ui) -> None:
-    """How far boxes are apart, the farthest first."""
-    from kit.system.ui import Row
-
+def _differences(report: Report) -> Table:
+    """How far boxes differ, the largest difference first."""
     pairs = sorted(report.overlap, key=lambda pair: (-len(pair.disagree), -pair.mean_vmaf, -pair.vmaf, pair.boxes))
-    columns = (
-        "boxes",
-        "anchors",
-        "cells",
-        "the same",
-        "vmaf, mean",
-        "vmaf, a frame",
-        "where",
-        "a feature",
-        "anchors are",
+    rows = []
+    for pair in pairs:
+        figures = (
+            f"{pair.mean_vmaf:.4f}",
+            f"{pair.vmaf:.4f}",
+            pair.vmaf_at if pair.vmaf else "",
+            f"{pair.feature:.4f}",
+        )
+        anchors = "disagree" if pair.disagree else "agree" if pair.anchors else "not shared"
+        style = "bold red" if pair.disagree else "" if pair.anchors else "yellow"
+        rows.append(row(" and ".join(pair.boxes), pair.anchors, pair.places, pair.same, *figures, anchors, style=style))
+    columns = ("boxes", "anchors", "cells", "equal", "vmaf, mean", "vmaf, a frame", "where", "a feature", "agreement")
+    return Table(title="Largest differences between boxes", columns=columns, rows=rows, limit=MOST_LINES)
+
+
+def _conflicts(report: Report) -> Table:
+    return Table(
+        title="Conflicts: one key, several contents",
+        columns=("cell", "key", "boxes", "difference"),
+        rows=[row(one.cell, one.key[:12], ", ".join(one.boxes), one.difference) for one in report.conflicts],
+        limit=MOST_LINES,
     )
-    rows = [
-        Row(
-            cells=(
-                " and ".join(pair.boxes),
-                str(pair.anchors),
-                str(pair.places),
-                str(pair.same),
-                f"{pair.mean_vmaf:.4f}",
-                f"{pair.vmaf:.4f}",
-                pair.vmaf_at if pair.vmaf else "",
-                f"{pair.feature:.4f}",
-                "not alike" if pair.disagree else "alike" if pair.anchors else "not shared",
-            ),
-            style="bold red" if pair.disagree else "" if pair.anchors else "yellow",
-        )
-        for pair in pairs
-    ]
-    if rows:
-        ui.table("Largest differences between boxes", columns, rows[:_MOST_LINES])
-    if len(rows) > _MOST_LINES:
-        ui.say(f"and {len(rows) - _MOST_LINES} more pairs; --json lists all")
-    if report.conflicts:
-        ui.table(
-            "Conflicts: one key, several contents",
-            ("cell", "key", "boxes", "difference"),
-            [
-                Row(cells=(one.cell, one.key[:12], ", ".join(one.boxes), one.difference))
-                for one in report.conflicts[:_MOST_LINES]
-            ],
-        )
-    if len(report.conflicts) > _MOST_LINES:
-        ui.say(f"and {len(report.conflicts) - _MOST_LINES} more conflicts; --json lists all")
 
 
-def _show_words(report: Report, ui: Ui) -> None:
-    """What was called otherwise, and what else a reader should know."""
-    from kit.system.ui import Row
-
-    if report.renamed:
-        ui.table(
-            "Renamed",
-            ("input", "what", "was", "is"),
-            [Row(cells=(one.input, one.what, one.told, one.resolved)) for one in report.renamed[:_MOST_LINES]],
-        )
-    if len(report.renamed) > _MOST_LINES:
-        ui.say(f"and {len(report.renamed) - _MOST_LINES} more; --json lists all")
-    for name, values in report.versions.items():
-        if len(values) > 1:
-            ui.say(f"{name} differs: " + "; ".join(f"{value} ({', '.join(own)})" for value, own in values.items()))
+def _remarks(report: Report) -> Iterator[str | Table]:
+    """Renamed labels, differing versions, and assumptions that a reader should know of."""
+    yield Table(
+        title="Renamed",
+        columns=("input", "kind", "before", "after"),
+        rows=[row(one.input, one.what, one.told, one.resolved) for one in report.renamed],
+        limit=MOST_LINES,
+    )
+    for name, versions in report.versions.items():
+        if len(versions) > 1:
+            boxes = (f"{version} ({', '.join(names)})" for version, names in versions.items())
+            yield f"{name} differs: {'; '.join(boxes)}"
     if report.assumed_teacher:
-        ui.say(f"The teacher of what does not tell it is taken to be {report.assumed_teacher}, as you say.")
+        yield f"Rows without a recorded teacher are taken to be of {report.assumed_teacher} (--assume-teacher)."
     elif report.teacher is None:
-        ui.say("None of these tells its teacher or its scorer.")
+        yield "No input records its teacher or its scorer."
     if report.failed:
-        ui.say(f"{report.failed} failed cells, which no box has finished: a run on this shard needs --allow-partial.")
+        yield f"{report.failed} failed cells that no box has finished: a run on this shard needs --allow-partial."
     if report.dropped:
-        ui.say(f"{report.dropped} cells are left out because boxes disagree about them.")
+        yield f"{report.dropped} cells are left out because boxes disagree about them."

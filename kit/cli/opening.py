@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.core.errors import BadInput
+from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.options import resolve, table
 from kit.options.run_table import RUN
 from kit.options.table import Table, Texts, load_toml, read_file
@@ -111,3 +112,13 @@ def ffmpeg_session(
 
     config, session = command_session(options, out_dir=out_dir)
     return config, session, locate(config.ffmpeg, origin=config.origins["ffmpeg"], processes=session.processes)
+
+
+def require_onnxruntime() -> None:
+    """Refuse a command that runs models on a machine without onnxruntime.
+
+    Raises:
+        PrerequisiteFailed: there is none.
+    """
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise PrerequisiteFailed("onnxruntime is not installed", hint="Run the command on a box that has it.")

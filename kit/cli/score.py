@@ -1,37 +1,34 @@
-"""``kit score``: what an exported model says of a corpus, or of one pair of clips."""
+"""``kit score``: score a corpus, or one pair of clips, with an exported model."""
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.opening import ffmpeg_session
-from kit.cli.output import Outcome, print_json
-from kit.core import contract, exits
-from kit.core.errors import BadInput, PrerequisiteFailed
-from kit.options.click_options import json, options, texts
+from kit.cli.opening import ffmpeg_session, require_onnxruntime
+from kit.cli.output import MOST_LINES, Result, Table, json_option, row
+from kit.core import contract
+from kit.core.errors import BadInput
+from kit.options.click_options import options, texts
 from kit.options.command_tables import SCORE
 from kit.options.run_table import RUN
+from kit.system.ui import Row
 
 if TYPE_CHECKING:
     from kit.heads.scoring import Encode, Scored
     from kit.models.model_file import ModelFile
     from kit.video.scorers.log import Scores
 
-#: Lines of a table; --csv and --json have them all.
-_MOST_LINES = 20
-
 
 @click.command()
 @options(*SCORE.pick("model", "corpus", "ref", "dis", "encoder", "cq", "preset"))
 @texts(*RUN.pick("geometry", "ffmpeg", "vmaf_bin"))
 @options(SCORE["csv_file"])
-@json
+@json_option
 def score(
     *,
     model: Path,
@@ -42,9 +39,8 @@ def score(
     cq: int | None,
     preset: str | None,
     csv_file: Path | None,
-    as_json: bool,
     **given: str | None,
-) -> Outcome:
+) -> Result:
     """Score frames of a corpus or of a pair of clips with a model.
 
     Shows libvmaf's own score too, and the spread of an ensemble. Both clips of a pair need the same geometry and
@@ -64,33 +60,25 @@ def score(
         refuse_overwrite(
             [csv_file], [path for path in (model, model.with_suffix(".json"), ref, dis) if path is not None]
         )
-    loaded = _load(model)
+    require_onnxruntime()
+    from kit.models.model_file import open_model
+
+    loaded = open_model(model)
     if corpus is not None:
-        scored, libvmaf = _corpus(loaded, corpus)
+        scored, libvmaf = _score_corpus(loaded, corpus)
     elif ref is not None and dis is not None:
         from kit.heads.scoring import score_pair
 
-        encode = _encode(loaded, encoder, cq, preset)
+        encode = _checked_encode(loaded, encoder, cq, preset)
         scored = (score_pair(loaded, dis.name, _features(ref, dis, texts), encode),)
         libvmaf = contract.CANONICAL_MODEL
-    _show(loaded, scored, libvmaf)
     if csv_file is not None:
         _write_csv(csv_file, scored, libvmaf)
-    if as_json:
-        print_json(_as_json(loaded, scored, libvmaf))
-    return Outcome(code=exits.OK)
+    return Result(shown=tuple(_tables(loaded, scored, libvmaf)), data=_document(loaded, scored, libvmaf))
 
 
-def _load(path: Path) -> ModelFile:
-    if importlib.util.find_spec("onnxruntime") is None:
-        raise PrerequisiteFailed("there is no onnxruntime for this machine", hint="Score on another box.")
-    from kit.models.model_file import open_model
-
-    return open_model(path)
-
-
-def _corpus(model: ModelFile, folder: Path) -> tuple[tuple[Scored, ...], str]:
-    """Every cell of a corpus, and the name of its teacher."""
+def _score_corpus(model: ModelFile, folder: Path) -> tuple[tuple[Scored, ...], str]:
+    """Score every cell of a corpus; return the scores and the name of its teacher."""
     from kit.corpus.store import shard as shards
     from kit.corpus.store.place import shard_folder
     from kit.heads.scoring import score_corpus
@@ -98,15 +86,15 @@ def _corpus(model: ModelFile, folder: Path) -> tuple[tuple[Scored, ...], str]:
 
     shard = shards.read_manifest(shard_folder(folder))
     if not shard.cells:
-        raise BadInput(f"{folder} holds no finished cell", hint="`corpus` makes them.")
+        raise BadInput(f"{folder} has no finished cell", hint="Make cells with `corpus`.")
     return score_corpus(model, table.load(shard)), shard.teacher.id if shard.teacher else "teacher"
 
 
-def _encode(model: ModelFile, encoder: str | None, cq: int | None, preset: str | None) -> Encode:
-    """How the distorted clip was made, if the model asks for it.
+def _checked_encode(model: ModelFile, encoder: str | None, cq: int | None, preset: str | None) -> Encode:
+    """Return how the distorted clip was made, as far as the model takes it as an input.
 
     Raises:
-        BadInput: it asks and is not told, or it does not ask, or there is no such preset.
+        BadInput: an input of the model is missing, an option is none of its inputs, or the preset is not known.
     """
     from kit.heads.scoring import Encode
     from kit.training.codec_block import PRESETS, preset_ordinal
@@ -114,21 +102,21 @@ def _encode(model: ModelFile, encoder: str | None, cq: int | None, preset: str |
     given = [f"--{name}" for name, value in (("encoder", encoder), ("cq", cq), ("preset", preset)) if value is not None]
     if not model.codec_aware:
         if given:
-            raise BadInput(f"{', '.join(given)}: {model.path.name} does not look at the encode", hint="Leave it out.")
+            raise BadInput(f"{', '.join(given)}: {model.path.name} has no such input", hint="Leave it out.")
         return Encode()
     if encoder is None or cq is None:
         raise BadInput(
-            f"{model.path.name} looks at the encode as well: --encoder and --cq are missing",
+            f"{model.path.name} is codec-aware: --encoder and --cq are missing",
             hint="For example --encoder libx264 --cq 31, and --preset if you know it.",
         )
     if preset is not None and encoder not in PRESETS:
-        raise BadInput(f"--preset: to the model all presets of {encoder} are one", hint="Leave it out.")
+        raise BadInput(f"--preset: the model does not distinguish presets of {encoder}", hint="Leave it out.")
     preset_ordinal(encoder, preset)
     return Encode(encoder=encoder, preset=preset, cq=cq)
 
 
 def _features(ref: Path, dis: Path, texts: Mapping[str, str]) -> Scores:
-    """The features of a pair, by a scorer that has proven itself."""
+    """Compute the features of a pair with a verified scorer."""
     from kit.platforms.detect import classify, usable_cores
     from kit.prereqs.examine import facts_for, scorer_for
     from kit.video.ffmpeg import scoring_partner
@@ -140,50 +128,49 @@ def _features(ref: Path, dis: Path, texts: Mapping[str, str]) -> Scores:
         if not path.is_file():
             raise BadInput(f"{path} is not a file", hint="Give a clip: .yuv, .y4m or a video file.")
     if "geometry" in texts and ".yuv" not in (ref.suffix.lower(), dis.suffix.lower()):
-        raise BadInput("--geometry: neither clip is a .yuv", hint="Leave it out; these clips tell their geometry.")
-    here, session, found = ffmpeg_session(texts)
-    ffmpeg, processes = scoring_partner(found, session.processes), session.processes
+        raise BadInput("--geometry: neither clip is a .yuv", hint="Leave it out; the files have their geometry.")
+    config, session, encoding = ffmpeg_session(texts)
+    ffmpeg, processes = scoring_partner(encoding, session.processes), session.processes
     tools = Tools(ffmpeg=ffmpeg, processes=processes)
-    reference, distorted = (inspect(path, path.name, assumed=here.geometry, tools=tools) for path in (ref, dis))
+    reference, distorted = (inspect(path, path.name, assumed=config.geometry, tools=tools) for path in (ref, dis))
     pair.check_same_geometry(reference, distorted)
-    scorer = scorer_for(here, classify(facts_for(here, session)).tag, ffmpeg, session)
+    scorer = scorer_for(config, classify(facts_for(config, session)).tag, ffmpeg, session)
     proof = choose.verify_scorer(scorer, teacher=teachers.CANONICAL, processes=processes)
     session.ui.say(f"Features of {reference.geometry.frames} frames by {scorer.name} ({proof.id})")
     return pair.extract(scorer, reference, distorted, processes=processes, threads=usable_cores())
 
 
-def _show(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> None:
+def _tables(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> Iterator[str | Table]:
     from kit.heads.scoring import agreement_of, remarks
-    from kit.system.ui import Row, Ui
 
-    ui = Ui()
-
-    ui.say(f"{model.path.name}: {model.sidecar['name'] if model.sidecar else 'no sidecar'}")
+    yield f"{model.path.name}: {model.sidecar['name'] if model.sidecar else 'no sidecar'}"
     if model.sidecar is None:
-        ui.say(
-            f"There is no {model.path.with_suffix('.json').name} beside it: nothing tells which encoders it was "
-            "trained on, and its SHA-256 is not checked."
+        yield (
+            f"{model.path.with_suffix('.json').name} is missing: the encoders that the model was trained on are not "
+            "known, and its SHA-256 is not checked."
         )
-    for line in remarks(model, scored, libvmaf):
-        ui.say(line)
+    yield from remarks(model, scored, libvmaf)
     spread = ("spread",) if model.ensemble else ()
-    rows = [Row(cells=_line(cell)) for cell in scored[:_MOST_LINES]]
-    ui.table("Scores", ("encode", "frames", "mean", "harmonic mean", "min", *spread, libvmaf), rows)
-    if len(scored) > _MOST_LINES:
-        ui.say(f"and {len(scored) - _MOST_LINES} more; --csv and --json have them all")
-    found = agreement_of(scored)
-    correlation = found["undefined"] or f"PLCC {found['plcc']:.4f}, SROCC {found['srocc']:.4f}"
-    ui.say(
-        f"Agreement with {libvmaf} over {found['n']} frames: {correlation}; RMSE {found['rmse']:.2f}, bias "
-        f"{found['bias']:+.2f} VMAF points"
+    yield Table(
+        title="Scores",
+        columns=("encode", "frames", "mean", "harmonic mean", "min", *spread, libvmaf),
+        rows=[_line(cell) for cell in scored],
+        limit=MOST_LINES,
+        complete_in="--csv and --json have all",
+    )
+    agreement = agreement_of(scored)
+    correlation = agreement["undefined"] or f"PLCC {agreement['plcc']:.4f}, SROCC {agreement['srocc']:.4f}"
+    yield (
+        f"Agreement with {libvmaf} over {agreement['n']} frames: {correlation}; RMSE {agreement['rmse']:.2f}, bias "
+        f"{agreement['bias']:+.2f} VMAF points"
     )
 
 
-def _line(cell: Scored) -> tuple[str, ...]:
+def _line(cell: Scored) -> Row:
     figures = [*asdict(cell.pooled).values()]
-    if cell.mean_spread is not None:
-        figures.append(cell.mean_spread)
-    return cell.name, str(len(cell.score)), *(f"{value:.3f}" for value in (*figures, float(cell.libvmaf.mean())))
+    figures += [] if cell.mean_spread is None else [cell.mean_spread]
+    figures.append(float(cell.libvmaf.mean()))
+    return row(cell.name, len(cell.score), *(f"{value:.3f}" for value in figures))
 
 
 def _write_csv(path: Path, scored: Sequence[Scored], libvmaf: str) -> None:
@@ -196,7 +183,7 @@ def _write_csv(path: Path, scored: Sequence[Scored], libvmaf: str) -> None:
         raise BadInput(f"--csv: {path} cannot be written: {error.strerror}") from error
 
 
-def _as_json(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> dict[str, object]:
+def _document(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> dict[str, object]:
     from kit.heads.scoring import agreement_of, remarks
 
     return {

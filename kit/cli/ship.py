@@ -1,29 +1,27 @@
-"""`eval`, `validate`, `register` and `repair-onnx`: what becomes of a model once it is exported."""
+"""`eval`, `validate`, `register` and `repair-onnx`: commands about exported models."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kit.cli.opening import command_session
-from kit.cli.output import Outcome, print_json
+from kit.cli.opening import command_session, require_onnxruntime
+from kit.cli.output import Result, Table, json_option, row
 from kit.core import exits
-from kit.core.errors import PrerequisiteFailed
 from kit.heads.config import REPAIR, SHIP
-from kit.options.click_options import json, options
+from kit.options.click_options import options
+from kit.system.ui import figure, size
 
 if TYPE_CHECKING:
     from kit.features.table import FeatureTable
     from kit.models.model_file import ModelFile
     from kit.options.session import Session
-    from kit.system.ui import Ui
 
-#: Decimals of what is shown.
-_FIGURES = {
+#: Decimals of the figures that are shown.
+_DECIMALS = {
     "n": 0,
     "n_samples": 0,
     "plcc": 4,
@@ -36,12 +34,15 @@ _FIGURES = {
 }
 
 
-def _opened(
+def _open_model(
     model: Path, features: Path, split: str | None, out: Path | None, session: Session
 ) -> tuple[ModelFile, FeatureTable]:
-    """The model, and the rows of the split; refused is what would write over one of them."""
-    if importlib.util.find_spec("onnxruntime") is None:
-        raise PrerequisiteFailed("there is no onnxruntime for this machine", hint="Do it on another box.")
+    """Open the model and read the rows of the split.
+
+    Raises:
+        BadInput: the result would overwrite an input.
+    """
+    require_onnxruntime()
     from kit.features import table
     from kit.heads import evaluate
     from kit.models.model_file import open_model
@@ -55,24 +56,17 @@ def _opened(
     return loaded, rows
 
 
-def _show_figures(ui: Ui, title: str, columns: Mapping[str, Mapping[str, Any]]) -> None:
-    """Figures as lines, a column for each of what has them."""
-    from kit.system.ui import Row, figure
-
-    named = [name for name in _FIGURES if any(name in found for found in columns.values())]
-    ui.table(
-        title,
-        ("", *columns),
-        [Row(cells=(name, *(figure(found.get(name), _FIGURES[name]) for found in columns.values()))) for name in named],
-    )
+def _figures(title: str, columns: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Figures as lines, with a column for each model."""
+    names = [name for name in _DECIMALS if any(name in column for column in columns.values())]
+    rows = [row(name, *(figure(column.get(name), _DECIMALS[name]) for column in columns.values())) for name in names]
+    return Table(title=title, columns=("", *columns), rows=rows)
 
 
 @click.command("eval")
 @options(*SHIP.pick("model", "features", "split", "target", "out_json"))
-@json
-def evaluate_command(
-    *, model: Path, features: Path, split: str | None, target: str, out_json: Path | None, as_json: bool
-) -> Outcome:
+@json_option
+def evaluate_command(*, model: Path, features: Path, split: str | None, target: str, out_json: Path | None) -> Result:
     """Compare a model's scores with a feature table, and time it.
 
     Times a clip of 240 frames. Against subjective scores, RMSE and bias follow a linear fit; the teacher's figures
@@ -84,28 +78,29 @@ def evaluate_command(
     from kit.system.fsio import write_json
 
     _, session = command_session()
-    loaded, rows = _opened(model, features, split, out_json, session)
-    found: dict[str, Any] = evaluate.evaluate(loaded, rows, target)
+    loaded, rows = _open_model(model, features, split, out_json, session)
+    figures: dict[str, Any] = evaluate.evaluate(loaded, rows, target)
     args = {"split": split, "target": target}
     document = {
         **evaluate.report_header(loaded, rows, split),
-        **found,
+        **figures,
         "run_provenance": evaluate.provenance(session, args, loaded, features, out_json),
     }
-    teacher = {"the teacher": found["teacher_itself"]} if found["teacher_itself"] else {}
-    _show_figures(session.ui, f"{model.name} against {target}", {model.name: found, **teacher})
-    if found["undefined"]:
-        session.ui.say(f"No correlation: {found['undefined']}")
     if out_json is not None:
         write_json(out_json, document)
-    if as_json:
-        print_json(document)
-    return Outcome(code=exits.INVALID if found["undefined"] else exits.OK)
+    columns = {model.name: figures}
+    columns |= {"the teacher": figures["teacher_itself"]} if figures["teacher_itself"] else {}
+    undefined = [f"The correlation is undefined: {figures['undefined']}"] if figures["undefined"] else []
+    return Result(
+        code=exits.INVALID if undefined else exits.OK,
+        shown=(_figures(f"{model.name} against {target}", columns), *undefined),
+        data=document,
+    )
 
 
 @click.command()
 @options(*SHIP.pick("model", "features", "split", "rows", "min_plcc", "max_rmse", "out_json"))
-@json
+@json_option
 def validate(
     *,
     model: Path,
@@ -115,8 +110,7 @@ def validate(
     min_plcc: float,
     max_rmse: float | None,
     out_json: Path | None,
-    as_json: bool,
-) -> Outcome:
+) -> Result:
     """Check a tiny head against limits and format rules.
 
     Exit codes: 0 passed, 2 bad input, 3 not passed (the report is written either way), 4 disk full.
@@ -128,28 +122,30 @@ def validate(
 
     _, session = command_session()
     out = out_json or model.with_suffix(REPORT_SUFFIX)
-    loaded, table = _opened(model, features, split, out, session)
+    loaded, table = _open_model(model, features, split, out, session)
     limits = Limits(rows=rows, min_plcc=min_plcc, max_rmse=max_rmse)
     args = {"split": split, "rows": rows, "min_plcc": min_plcc, "max_rmse": max_rmse}
     report = check(loaded, table, split, limits) | {
         "run_provenance": evaluate.provenance(session, args, loaded, features, out)
     }
     write_json(out, report)
-    _show_figures(session.ui, f"{model.name} on {rows} rows", {model.name: report["figures"]})
-    for reason in report["reasons"]:
-        session.ui.say(f"Not passed: {reason}")
-    session.ui.say(f"{'Passed' if report['passed'] else 'Not passed'}; {out}")
-    if as_json:
-        print_json(report)
-    return Outcome(code=exits.OK if report["passed"] else exits.INVALID)
+    return Result(
+        code=exits.OK if report["passed"] else exits.INVALID,
+        shown=(
+            _figures(f"{model.name} on {rows} rows", {model.name: report["figures"]}),
+            *(f"Not passed: {reason}" for reason in report["reasons"]),
+            f"{'Passed' if report['passed'] else 'Not passed'}; the report is {out}",
+        ),
+        data=report,
+    )
 
 
 @click.command()
 @options(*SHIP.pick("model", "name", "kind", "license_id", "validation", "registry"))
-@json
+@json_option
 def register(
-    *, model: Path, name: str, kind: str, license_id: str, validation: Path | None, registry: Path | None, as_json: bool
-) -> Outcome:
+    *, model: Path, name: str, kind: str, license_id: str, validation: Path | None, registry: Path | None
+) -> Result:
     """Add a validated model to a registry.
 
     Writes ID.onnx, its sidecar ID.json and its model card ID.md.
@@ -160,24 +156,26 @@ def register(
     from kit.heads.ship_gate import describe_limits
     from kit.models.registry import REGISTRY
 
-    del kind  # one is known
+    del kind  # the registry has one kind so far
     registry = (registry or model.with_name(REGISTRY)).absolute()
     report = validation or model.with_suffix(registering.REPORT_SUFFIX)
     _, session = command_session(out_dir=registry.parent)
     request = registering.RegisterRequest(model=model, id=name, license=license_id, report=report, registry=registry)
     line, sidecar = registering.register(request, session)
-    session.ui.say(f"{name}: {line['description']}")
-    session.ui.say(f"{line['onnx']}, {name}.json and {name}.md are in {registry.parent}; {registry.name} lists it")
-    session.ui.say(f"It was let through at {describe_limits(sidecar['validation']['limits'])}")
-    if as_json:
-        print_json(line)
-    return Outcome(code=exits.OK)
+    return Result(
+        shown=(
+            f"{name}: {line['description']}",
+            f"{line['onnx']}, {name}.json and {name}.md are in {registry.parent}; {registry.name} lists the model",
+            f"It passed the ship gate at {describe_limits(sidecar['validation']['limits'])}",
+        ),
+        data=line,
+    )
 
 
 @click.command("repair-onnx")
 @click.argument("model", metavar="M.onnx", type=click.Path(path_type=Path))
 @options(*REPAIR)
-def repair_onnx(model: Path, data: Path | None, out: Path) -> Outcome:
+def repair_onnx(model: Path, data: Path | None, out: Path) -> Result:
     """Write a copy of an ONNX file that includes its weights.
 
     For models whose file of weights was renamed. The copy is loaded before it is stored.
@@ -186,12 +184,10 @@ def repair_onnx(model: Path, data: Path | None, out: Path) -> Outcome:
     """
     from kit.models.repair import repair
     from kit.system.fsio import sha256_file
-    from kit.system.ui import Ui, size
 
-    found, ui = repair(model, data, out), Ui()
-    ui.say(found.describe(model.name))
-    ui.say(f"{out}: all in one file, {size(out.stat().st_size)}, SHA-256 {sha256_file(out)[:16]}")
-    return Outcome(code=exits.OK)
+    repaired = repair(model, data, out)
+    summary = f"{out}: all in one file, {size(out.stat().st_size)}, SHA-256 {sha256_file(out)[:16]}"
+    return Result(shown=(repaired.describe(model.name), summary))
 
 
 SHIP_COMMANDS = (evaluate_command, validate, register, repair_onnx)

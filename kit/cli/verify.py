@@ -1,93 +1,88 @@
-"""`verify`: everything a bundle says is found out again."""
+"""`verify`: check a bundle from the archive to the models."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from kit.cli.opening import command_session
-from kit.cli.output import Outcome, print_json
+from kit.cli.output import Result, Table, json_option, row
 from kit.core import exits
-from kit.options.click_options import json, options
+from kit.core.errors import BadInput
+from kit.options.click_options import options
 from kit.options.command_tables import BUNDLES
 from kit.options.run_table import RUN
 
 if TYPE_CHECKING:
-    from kit.system.ui import Ui
+    from kit.options.session import Session
     from kit.verify.bundle import Verified
+    from kit.verify.retrain import Retraining
 
 
 @click.command()
 @click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
 @options(*BUNDLES.pick("retrain", "allowed_signers"), RUN["device"])
-@json
-def verify(
-    bundle: Path,
-    retrain: str | None,
-    allowed_signers: Path | None,
-    device: str,
-    as_json: bool,
-) -> Outcome:
+@json_option
+def verify(bundle: Path, retrain: str | None, allowed_signers: Path | None, device: str) -> Result:
     """Check a bundle from another box, from archive to models.
 
     Nothing in the bundle is executed.
 
     Exit codes: 0 valid, 2 no such file, 3 a check failed.
     """
-    from kit.core.errors import BadInput
-    from kit.platforms.detect import usable_cores
     from kit.system.fsio import scratch_folder
-    from kit.verify.bundle import verify as look
+    from kit.verify import bundle as verification
 
     if not bundle.is_file():
-        raise BadInput(f"{bundle}: there is no such file", hint="Give the path of an ensemble-results-….tar.gz.")
+        raise BadInput(f"{bundle}: no such file", hint="Give the path of an ensemble-results-….tar.gz.")
     _, session = command_session()
     with scratch_folder() as scratch:
-        again = None
-        if retrain is not None:
-            from kit.verify.retrain import Retraining
-
-            again = Retraining(
-                count=None if retrain == "all" else int(retrain),
-                device=device,
-                workers=usable_cores(),
-                folder=scratch / "members",
-                ui=session.ui,
-            )
-        found = look(bundle.absolute(), scratch, session.processes, allowed_signers=allowed_signers, retraining=again)
-    _show(found, bundle, session.ui)
-    if as_json:
-        print_json(_json(found, bundle))
-    return Outcome(code=exits.OK if found.valid else exits.INVALID)
-
-
-def _show(found: Verified, bundle: Path, ui: Ui) -> None:
-    from kit.system.ui import Row
-
-    rows = [
-        Row(
-            cells=(check.name, "ok" if check.passed else "WRONG", check.found, check.expected),
-            style="" if check.passed else "red",
+        retraining = None if retrain is None else _retraining(retrain, device, scratch, session)
+        checked = verification.verify(
+            bundle.absolute(), scratch, session.processes, allowed_signers=allowed_signers, retraining=retraining
         )
-        for check in found.checks
+    return _result(checked, bundle)
+
+
+def _retraining(members: str, device: str, scratch: Path, session: Session) -> Retraining:
+    """Ask for members to be trained again: a number of them, or ``all``."""
+    from kit.platforms.detect import usable_cores
+    from kit.verify.retrain import Retraining
+
+    return Retraining(
+        count=None if members == "all" else int(members),
+        device=device,
+        workers=usable_cores(),
+        folder=scratch / "members",
+        ui=session.ui,
+    )
+
+
+def _result(checked: Verified, bundle: Path) -> Result:
+    facts = [f"verdict {checked.verdict or 'none'}", f"box {checked.box or 'not recorded'}"]
+    facts += [f"signed by {checked.signed_by}"] if checked.signed_by else []
+    rows = [
+        row(check.name, "ok", check.found, check.expected)
+        if check.passed
+        else row(check.name, "WRONG", check.found, check.expected, style="red")
+        for check in checked.checks
     ]
-    ui.table(f"{bundle.name}: {'valid' if found.valid else 'NOT VALID'}", ("check", "", "found", "expected"), rows)
-    words = [f"verdict {found.verdict or 'none'}", f"box {found.box or 'not told'}"]
-    words += [f"signed by {found.signed_by}"] if found.signed_by else []
-    ui.say("; ".join([*words, *found.labels]))
-
-
-def _json(found: Verified, bundle: Path) -> dict[str, object]:
-    return {
-        "bundle": os.fspath(bundle),
-        "valid": found.valid,
-        "verdict": found.verdict,
-        "box": found.box,
-        "signed_by": found.signed_by,
-        "labels": list(found.labels),
-        "checks": [asdict(check) for check in found.checks],
-    }
+    title = f"{bundle.name}: {'valid' if checked.valid else 'NOT VALID'}"
+    return Result(
+        code=exits.OK if checked.valid else exits.INVALID,
+        shown=(
+            Table(title=title, columns=("check", "", "in the bundle", "expected"), rows=rows),
+            "; ".join([*facts, *checked.labels]),
+        ),
+        data={
+            "bundle": bundle,
+            "valid": checked.valid,
+            "verdict": checked.verdict,
+            "box": checked.box,
+            "signed_by": checked.signed_by,
+            "labels": checked.labels,
+            "checks": checked.checks,
+        },
+    )

@@ -7,16 +7,15 @@ import dataclasses
 import click
 
 from kit.cli.opening import config_texts, run_config, session_of
-from kit.cli.output import Outcome
+from kit.cli.output import Result
 from kit.cluster.security import link
-from kit.core import exits
 from kit.options.click_options import texts
 from kit.options.run_table import RUN_COMMANDS, effective
 
 
 @click.command()
 @texts(*effective("worker"), RUN_COMMANDS["config_file"])
-def worker(**given: str | None) -> Outcome:
+def worker(**given: str | None) -> Result:
     """Make cells for `corpus --scheduler` on this box.
 
     The box is examined as before a run, then makes cells until Ctrl-C or until the scheduler ends; other workers
@@ -29,18 +28,17 @@ def worker(**given: str | None) -> Outcome:
 
     named, file = config_texts(given)
     with scratch_folder() as folder:
-        asked = run_config(named, file, out_dir=folder, remembered={})
-        way = link(asked)
-        if way is None:
+        # the client decides about quality points and about a verdict
+        config = dataclasses.replace(run_config(named, file, out_dir=folder, remembered={}), cqs=(), shard_only=True)
+        scheduler = link(config)
+        if scheduler is None:
             raise click.UsageError("--scheduler is missing: the address of a Dask scheduler.")
-        # quality points are the client's business, and so is a verdict
-        here = dataclasses.replace(asked, cqs=(), shard_only=True)
-        session = session_of(here)
+        session = session_of(config)
         remove_abandoned(scratch_folders())
-        seen = examine(here, session)
-        step_01_prereqs.show(seen)
-        found = seen.prereqs()
-        if found is None:
-            raise step_01_prereqs.failure(seen)
-        serve(here, found, way, folder, session)
-    return Outcome(code=exits.OK)
+        examined = examine(config, session)
+        step_01_prereqs.show(examined)
+        prereqs = examined.prereqs()
+        if prereqs is None:
+            raise step_01_prereqs.failure(examined)
+        serve(config, prereqs, scheduler, folder, session)
+    return Result()

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from kit.options.run_table import JSON
 from kit.options.table import Option
 
 #: A command, or the function that becomes one.
@@ -85,7 +84,3 @@ def options(*specs: Option) -> _Decorator:
 def texts(*specs: Option) -> _Decorator:
     """Give a command these options; it receives texts or None, to be resolved with other places they are set in."""
     return _decorate(specs, _unread)
-
-
-#: The option ``--json``, as the parameter ``as_json``.
-json = options(JSON)

@@ -15,6 +15,11 @@ BOX = Table(
     ),
 )
 
+CLEAN = Table(
+    title="clean",
+    options=(Option("yes", FLAG, "Remove everything listed, without questions.", default=False),),
+)
+
 MERGE = Table(
     title="merge and corpus import",
     options=(

@@ -1,4 +1,4 @@
-"""Places on this machine that outlive a run: the cache and the box's tag."""
+"""Folders on this machine that outlive a run: the cache, and the state with the box's tag."""
 
 from __future__ import annotations
 
@@ -15,22 +15,27 @@ APP = "vmaf-ensemble-kit"
 
 
 def cache_dir() -> Path:
-    """Folder for what can be made again: hashes of clips, demo clips."""
+    """Return the user's folder for files that can be made again: environments, demo clips, hashes of clips."""
     return platformdirs.user_cache_path(APP)
 
 
+def state_dir() -> Path:
+    """Return the folder of the box's tag."""
+    return platformdirs.user_state_path(APP)
+
+
 def usable_cache(out_dir: Path) -> Path:
-    """The cache, or a folder in the run folder where the user's own cannot be written."""
+    """Return the cache; if it cannot be written, a folder in the run folder."""
     folder = cache_dir()
     return folder if write_error(folder) is None else out_dir / ".cache"
 
 
 def box_tag() -> tuple[str, str]:
-    """A random tag that stays the same for this user on this machine, and where it came from.
+    """Return a random tag of this user on this machine, and its origin in words.
 
-    It says nothing about either. Where it cannot be kept, it is made for this run only.
+    The tag reveals neither. If it cannot be stored, it is new for each run.
     """
-    path = platformdirs.user_state_path(APP) / "box"
+    path = state_dir() / "box"
     try:
         kept = path.read_text(encoding="ascii").strip()
         if re.fullmatch(r"box-[0-9a-f]{8}", kept):
