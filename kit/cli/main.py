@@ -86,7 +86,7 @@ for _command in CORPUS_COMMANDS:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a command and turn whatever happens into its exit code; 1 comes from a written HOLD.json only."""
+    """Run a command and return its exit code, also after any error; 1 comes from a written HOLD.json only."""
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - a closed stderr must not end in a crash
     signal.signal(signal.SIGTERM, _terminated)

@@ -118,7 +118,7 @@ def require_onnxruntime() -> None:
     """Refuse a command that runs models on a machine without onnxruntime.
 
     Raises:
-        PrerequisiteFailed: there is none.
+        PrerequisiteFailed: it is not installed.
     """
     if importlib.util.find_spec("onnxruntime") is None:
         raise PrerequisiteFailed("onnxruntime is not installed", hint="Run the command on a box that has it.")

@@ -184,7 +184,7 @@ def _run_steps(given: _Given, *, first: int, last: int, verdict_decides: bool = 
     config = _resolve(given, continues=first > 1)
     session = session_of(config)
     if (config.out_dir / layout.CONFIG).is_file():
-        session.ui.say(f"Continuing in {config.out_dir}, whose finished parts are kept. --out-dir starts another run.")
+        session.ui.say(f"Continuing in {config.out_dir}; finished work is kept. Another --out-dir starts a new run.")
     show_table(_options_table(config), session.ui)
     adopts = config.corpus is not None
     if adopts:

@@ -94,7 +94,7 @@ def _checked_encode(model: ModelFile, encoder: str | None, cq: int | None, prese
     """Return how the distorted clip was made, as far as the model takes it as an input.
 
     Raises:
-        BadInput: an input of the model is missing, an option is none of its inputs, or the preset is not known.
+        BadInput: an input of the model is missing, the model does not take an option, or the preset is not known.
     """
     from kit.heads.scoring import Encode
     from kit.training.codec_block import PRESETS, preset_ordinal

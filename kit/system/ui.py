@@ -1,4 +1,4 @@
-"""What a person sees: on stderr, with a progress bar on a terminal and spaced lines elsewhere."""
+"""Messages, tables and progress for people: on stderr, with a bar on a terminal and spaced lines elsewhere."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ from rich.text import Text
 
 log = logging.getLogger("kit")
 
-#: Columns where there is no terminal to ask.
+#: Width of the output off a terminal, in characters.
 OFF_TERMINAL_WIDTH = 120
-#: Characters of a word that a column of a table does not break.
+#: Words of up to this many characters are not broken in a table.
 LONGEST_WORD = 16
-#: Seconds between two lines of progress where there is no terminal.
+#: Seconds between two lines of progress off a terminal.
 LINE_EVERY = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of a table; ``style`` only repeats what a cell says in words."""
+    """A line of a table; ``style`` only repeats what is in its cells."""
 
     cells: tuple[str, ...]
     style: str = ""
 
 
 class Advance(Protocol):
-    """Tells a progress that more has been done."""
+    """Advances a progress by finished pieces of work."""
 
     def __call__(self, note: str, count: int = 1) -> None: ...
 
 
 class Ui:
-    """Messages, tables and progress. Everything said is also logged."""
+    """Writes messages, tables and progress; messages and tables are logged too."""
 
     def __init__(self, console: Console | None = None) -> None:
         width = None if sys.stderr.isatty() else OFF_TERMINAL_WIDTH
         self.console = console or Console(stderr=True, highlight=False, width=width)
 
     def say(self, text: str) -> None:
-        """One message."""
+        """Write one message on one line; the terminal may wrap it."""
         log.info("%s", text)
         self._print(Text(text), soft_wrap=True)
 
-    def _print(self, what: Text | Table, *, soft_wrap: bool = False) -> None:
-        """Show something; a screen that has gone away (a dead ``tee``) must not end hours of work."""
+    def _print(self, content: Text | Table, *, soft_wrap: bool = False) -> None:
+        """Print; a closed screen (``tee`` was killed) must not end hours of work."""
         try:
-            self.console.print(what, soft_wrap=soft_wrap)
-        except (OSError, ValueError, SystemExit) as error:  # rich leaves a broken pipe with SystemExit
-            log.warning("cannot be shown: %r", error)
+            self.console.print(content, soft_wrap=soft_wrap)
+        except (OSError, ValueError, SystemExit) as error:  # rich ends the process on a broken pipe
+            log.warning("output could not be written: %r", error)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
         """Show a table; cells wrap instead of being cut, and a column without any text is left out.
@@ -81,10 +81,10 @@ class Ui:
         self._print(table)
 
     @contextlib.contextmanager
-    def progress(self, what: str, total: int, unit: str) -> Iterator[Advance]:
-        """Count ``total`` pieces of work; call the value with a note after each of them, or with a number of them."""
+    def progress(self, title: str, total: int, unit: str) -> Iterator[Advance]:
+        """Show progress over ``total`` pieces of work; call the value with a note after one piece or several."""
         meter = _Meter(total, unit)
-        with self.gauge(what) as show:
+        with self.gauge(title) as show:
 
             def advance(note: str, count: int = 1) -> None:
                 meter.advance(count)
@@ -93,10 +93,10 @@ class Ui:
             yield advance
 
     @contextlib.contextmanager
-    def gauge(self, what: str) -> Iterator[Callable[[float, str], None]]:
-        """Show how far something is; call the value as often as you like with the share done (0 to 1) and a text."""
+    def gauge(self, title: str) -> Iterator[Callable[[float, str], None]]:
+        """Show the share done of some work; call the value with the share (0 to 1) and a text, at any rate."""
         if not self.console.is_terminal:
-            yield self._lines(what)
+            yield self._lines(title)
             return
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -105,11 +105,11 @@ class Ui:
             TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=self.console) as bar:
-            task = bar.add_task(what, total=1.0, note="")
+            task = bar.add_task(title, total=1.0, note="")
             yield lambda share, text: bar.update(task, completed=share, note=text)
 
-    def _lines(self, what: str) -> Callable[[float, str], None]:
-        """A line now and then, and one at the end."""
+    def _lines(self, title: str) -> Callable[[float, str], None]:
+        """Write a line every ``LINE_EVERY`` seconds, and one at the end."""
         last, over = time.monotonic(), False
 
         def show(share: float, text: str) -> None:
@@ -117,7 +117,7 @@ class Ui:
             now = time.monotonic()
             if now - last >= LINE_EVERY or (share >= 1 and not over):
                 last, over = now, share >= 1
-                self.say(f"{what}: {text}")
+                self.say(f"{title}: {text}")
 
         return show
 
@@ -158,7 +158,7 @@ def _block(heads: Sequence[str], line: Row) -> str:
 
 
 class _Meter:
-    """Rate and remaining time from the work done so far."""
+    """Estimates rate and remaining time from the finished work."""
 
     def __init__(self, total: int, unit: str) -> None:
         self.total, self.unit, self.done = total, unit, 0
@@ -176,12 +176,12 @@ class _Meter:
 
 
 def figure(value: float | None, digits: int) -> str:
-    """A figure with so many decimals; a dash for one that does not exist."""
+    """Format a figure with so many decimals; None is a dash."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
 def duration(seconds: float) -> str:
-    """``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    """Format seconds: ``45 s``, ``3 min 20 s``, ``2 h 05 min``."""
     whole = round(seconds)
     if whole < 90:
         return f"{whole} s"
@@ -190,17 +190,13 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def counted(count: int, what: str) -> str:
-    """``1 clip``, ``2 clips``.
-
-    Args:
-        what: one of them; the plural adds an s.
-    """
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def counted(count: int, noun: str) -> str:
+    """Format a number of things: ``1 clip``, ``2 clips``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def size(count: float) -> str:
-    """Bytes for people, decimal units."""
+    """Format bytes in decimal units."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 999.95:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
