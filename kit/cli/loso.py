@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -11,7 +12,6 @@ from click.core import ParameterSource
 from kit.cli.opening import command_session
 from kit.cli.output import Result, Table, json_option, row
 from kit.heads.config import FIT, SEARCH
-from kit.heads.params import Param
 from kit.options.click_options import options
 from kit.options.run_table import RUN
 from kit.system.ui import figure
@@ -28,19 +28,7 @@ from kit.training.recipe import Recipe
     *FIT.pick("device", "out"),
 )
 @json_option
-def loso(
-    *,
-    features: Path,
-    archs: tuple[str, ...],
-    folds: str,
-    seeds: tuple[int, ...],
-    epochs: int,
-    batch_size: int,
-    lr: float,
-    baselines: tuple[Path, ...],
-    device: str,
-    out: Path,
-) -> Result:
+def loso(*, archs: tuple[str, ...], epochs: int, batch_size: int, lr: float, out: Path, **given: Any) -> Result:
     """Compare heads with each source held out once.
 
     Trains all folds and seeds at once. Writes loso.json and loso.md. A baseline may have been fitted to sources
@@ -50,14 +38,8 @@ def loso(
     """
     from kit.heads.loso import MARKDOWN, TABLES, LosoRequest, lines, remarks, run
 
-    request = LosoRequest(
-        features=features,
-        recipes=tuple(Recipe(arch=arch, epochs=epochs, batch_size=batch_size, lr=lr) for arch in archs),
-        seeds=seeds,
-        folds=folds,
-        baselines=baselines,
-        device=device,
-    )
+    recipes = tuple(Recipe(arch=arch, epochs=epochs, batch_size=batch_size, lr=lr) for arch in archs)
+    request = LosoRequest(recipes=recipes, **given)
     _, session = command_session(out_dir=out.absolute())
     document = run(request, out.absolute(), session)
     tables = [
@@ -77,21 +59,7 @@ def loso(
     *FIT.pick("device", "out"),
 )
 @json_option
-def tune(
-    *,
-    features: Path,
-    arch: str,
-    params: tuple[Param, ...],
-    trials: int,
-    folds: str,
-    seed: int,
-    epochs: int,
-    batch_size: int,
-    lr: float,
-    storage: str | None,
-    device: str,
-    out: Path,
-) -> Result:
+def tune(*, arch: str, epochs: int, batch_size: int, lr: float, storage: str | None, out: Path, **given: Any) -> Result:
     """Choose parameters of a head with Optuna.
 
     Minimises the RMSE on held-out sources, several trials at once.
@@ -100,7 +68,7 @@ def tune(
     """
     from kit.heads.tune import RESULT, TuneRequest, run
 
-    names = [param.name for param in params]
+    names = [param.name for param in given["params"]]
     context = click.get_current_context()
     if idle := [name for name in names if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]:
         raise click.UsageError(
@@ -108,16 +76,8 @@ def tune(
         )
     if twice := {name for name in names if names.count(name) > 1}:
         raise click.UsageError(f"--param {', '.join(sorted(twice))} was given twice.")
-    request = TuneRequest(
-        features=features,
-        recipe=Recipe(arch=arch, epochs=epochs, batch_size=batch_size, lr=lr),
-        params=params,
-        trials=trials,
-        seed=seed,
-        folds=folds,
-        device=device,
-        storage=storage,
-    )
+    recipe = Recipe(arch=arch, epochs=epochs, batch_size=batch_size, lr=lr)
+    request = TuneRequest(recipe=recipe, storage=storage, **given)
     # the address of a database may hold a password
     argv = [item.replace(storage, "<storage>") if storage else item for item in sys.argv[1:]]
     _, session = command_session(out_dir=out.absolute(), argv=argv)

@@ -13,7 +13,7 @@ from kit.core.errors import BadInput
 from kit.heads import params
 from kit.options import table
 from kit.options.run_table import RUN
-from kit.options.table import Option, Raw, Table, Texts
+from kit.options.table import Option, Raw, Table, Texts, choice
 from kit.options.values import DIR, FILE, Kind, number, one_of, path, text, whole
 from kit.training.recipe import Recipe, architecture
 
@@ -145,18 +145,13 @@ SHIP = Table(
             "Rows to use: held-out (sources not fitted to), or COLUMN=VALUE.",
             otherwise="all rows",
         ),
-        Option(
-            "target",
-            one_of(("vmaf", "mos")),
-            "Compare frames with VMAF, or clip means with subjective scores.",
-            default="vmaf",
-        ),
+        choice("target", ("vmaf", "mos"), "Compare frames with VMAF, or clip means with subjective scores."),
         Option("rows", whole(3, 1 << 31), "Evenly spaced rows to check.", default=100),
         Option("min_plcc", number(0, 1, to_high=True), "Least PLCC with the teacher.", default=0.97),
         Option("max_rmse", number(0), "Largest RMSE in VMAF points.", otherwise="any"),
         Option("out_json", FILE, "Write the report to this file.", otherwise="validate: M.validation.json; eval: none"),
         Option("name", text("ID"), "Name of the model and its files: a-z, 0-9 and _.", flag="--id", required=True),
-        Option("kind", one_of(("fr",)), "Kind of model; fr is full reference.", required=True),
+        choice("kind", ("fr",), "Kind of model; fr is full reference.", required=True),
         Option(
             "license_id", text("SPDX"), "Licence of the model, such as BSD-3-Clause.", flag="--license", required=True
         ),

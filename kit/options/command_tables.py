@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from kit.core import contract
-from kit.options.table import Option, Table
-from kit.options.values import DIR, FILE, FLAG, TEACHER, matching, one_of, text, whole
+from kit.options.table import Option, Table, choice
+from kit.options.values import DIR, FILE, FLAG, TEACHER, matching, text, whole
 
 BOX = Table(
     title="platform, binaries and selftest",
@@ -24,12 +24,7 @@ MERGE = Table(
     title="merge and corpus import",
     options=(
         Option("out", DIR, "Folder of the new shard.", required=True),
-        Option(
-            "on_conflict",
-            one_of(("error", "drop")),
-            "Fail on cells that boxes disagree about, or leave them out.",
-            default="error",
-        ),
+        choice("on_conflict", ("error", "drop"), "Fail on cells that boxes disagree about, or leave them out."),
         Option("assume_teacher", TEACHER, "Teacher of rows that do not name one; you vouch for it."),
         Option(
             "groups_file",
@@ -44,9 +39,9 @@ MERGE = Table(
 EXPORT = Table(
     title="corpus export",
     options=(
-        Option(
+        choice(
             "form",
-            one_of(("jsonl", "parquet", "csv")),
+            ("jsonl", "parquet", "csv"),
             "File format; jsonl has the predecessor's rows.",
             flag="--format",
             required=True,
@@ -88,7 +83,7 @@ SCORE = Table(
 DATASETS = Table(
     title="dataset",
     options=(
-        Option("dataset", one_of(contract.DATASETS), "Data set in DIR.", default=contract.DATASETS[0]),
+        choice("dataset", contract.DATASETS, "Data set in DIR."),
         Option(
             "path",
             FILE,
@@ -97,7 +92,7 @@ DATASETS = Table(
             otherwise="the one in DIR, or the list of a packed folder",
         ),
         Option("out", DIR, "Folder of the copies.", required=True),
-        Option("codec", one_of(("ffv1", "x265")), "Codec of the copies; both are lossless.", default="ffv1"),
+        choice("codec", ("ffv1", "x265"), "Codec of the copies; both are lossless."),
     ),
 )
 
@@ -109,14 +104,9 @@ MANIFEST = Table(
 FEATURES = Table(
     title="extract-features, combine and join-mos",
     options=(
-        Option("dataset", one_of(contract.DATASETS[1:]), "Data set in --ref-dir.", required=True),
+        choice("dataset", contract.DATASETS[1:], "Data set in --ref-dir.", required=True),
         Option("ref_dir", text("DIR"), "Folder of the data set.", otherwise="datasets/NAME below the data root"),
-        Option(
-            "feature_set",
-            one_of(contract.FEATURE_SETS),
-            "Features of the table; full has all of the scorer's log.",
-            default=contract.FEATURE_SET,
-        ),
+        choice("feature_set", contract.FEATURE_SETS, "Features of the table; full has all of the scorer's log."),
         Option("max_pairs", whole(1, 1 << 31), "Use the first N pairs only."),
         Option(
             "assume_dims",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from kit.core import contract
-from kit.options.table import Option, Table
+from kit.options.table import Option, Table, choice
 from kit.options.values import (
     BOX,
     FILE,
@@ -14,7 +14,6 @@ from kit.options.values import (
     GEOMETRY,
     RENDER_NODE,
     TEACHER,
-    one_of,
     path,
     seconds,
     some_of,
@@ -44,11 +43,8 @@ RUN = Table(
             otherwise="demo clips",
             shown_as="<ref>",
         ),
-        _making(
-            "dataset",
-            one_of(contract.DATASETS),
-            "Data set in --ref-dir; alone, a data set below the data root.",
-            default=contract.DATASETS[0],
+        choice(
+            "dataset", contract.DATASETS, "Data set in --ref-dir; alone, a data set below the data root.", steps=_MAKING
         ),
         Option(
             "data_root",
@@ -95,11 +91,11 @@ RUN = Table(
             env="LIBVMAF_BIN",
             shown_as="<vmaf>",
         ),
-        _making(
+        choice(
             "scorer_backend",
-            one_of(contract.SCORER_BACKENDS),
+            contract.SCORER_BACKENDS,
             "Where the vmaf tool computes; a corpus has one backend only.",
-            default=contract.DEFAULT_SCORER_BACKEND,
+            steps=_MAKING,
         ),
         _making(
             "gpu",
@@ -141,11 +137,11 @@ RUN = Table(
             default=contract.DEFAULT_EPOCHS,
             otherwise=f"{contract.DEMO_EPOCHS} for demo clips",
         ),
-        _training(
+        choice(
             "arch",
-            one_of(tuple(contract.ARCHS)),
+            tuple(contract.ARCHS),
             f"Network to train; only {contract.ARCH} uses the codec block.",
-            default=contract.ARCH,
+            steps=("train",),
         ),
         _training(
             "folds",
@@ -159,20 +155,13 @@ RUN = Table(
         _training(
             "baseline", path("M.onnx", absolute=True), "Model to compare the ensemble with, such as the shipped one."
         ),
-        Option(
+        choice(
             "device",
-            one_of(contract.DEVICES),
+            contract.DEVICES,
             "Device that trains; auto takes CUDA if torch can use it.",
-            default=contract.DEVICES[0],
             steps=("train", "verdict"),
         ),
-        Option(
-            "gate",
-            one_of(contract.GATES),
-            "Gate that PROMOTE needs; expert includes default.",
-            default=contract.GATES[0],
-            steps=("verdict",),
-        ),
+        choice("gate", contract.GATES, "Gate that PROMOTE needs; expert includes default.", steps=("verdict",)),
         Option(
             "shard_only",
             FLAG,

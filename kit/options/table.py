@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from kit.core.errors import BadInput, KitError, Several
-from kit.options.values import Kind
+from kit.options.values import Kind, one_of
 
 #: What a command line, a variable or a file has for an option: its text, or the texts of a list.
 Raw = str | tuple[str, ...]
@@ -96,6 +96,12 @@ class Option:
             return self.otherwise
         shown = self.kind.write(self.default)
         return f"{shown}; {self.otherwise}" if self.otherwise else shown
+
+
+def choice(name: str, names: Sequence[str], help_text: str, **attributes: Any) -> Option:
+    """Return an option that takes one of these names; the first is the default, unless the option is required."""
+    attributes.setdefault("default", None if attributes.get("required") else names[0])
+    return Option(name, one_of(tuple(names)), help_text, **attributes)
 
 
 @dataclass(frozen=True, kw_only=True)
