@@ -114,7 +114,7 @@ def test_the_option_with_a_variable_follows_the_whole_order(
     assert config.origins["ffmpeg"] == origin
 
 
-def test_an_empty_variable_is_not_set_and_others_are_not_looked_at() -> None:
+def test_empty_and_unknown_variables_are_ignored() -> None:
     config = resolve(environ={"FFMPEG_BIN": "", "SEEDS": "9", "LIBVMAF_BIN": ""})
     assert (config.ffmpeg, config.seeds) == (None, contract.DEFAULT_SEEDS)
 
@@ -174,8 +174,8 @@ def test_demo_clips_have_their_own_number_of_epochs() -> None:
     assert (demo.demo, demo.epochs, demo.origins["epochs"]) == (True, 60, "default for demo clips")
     own = resolve(command_line={"ref_dir": "/clips"})
     assert (own.demo, own.epochs, own.origins["epochs"]) == (False, 200, "default")
-    asked = resolve(command_line={"epochs": "5"})
-    assert (asked.epochs, asked.origins["epochs"]) == (5, "command line")
+    given = resolve(command_line={"epochs": "5"})
+    assert (given.epochs, given.origins["epochs"]) == (5, "command line")
 
 
 def test_values() -> None:
@@ -310,7 +310,7 @@ def test_a_teacher_is_a_name_or_a_path(text: str, teacher: str | Path) -> None:
 
 
 @pytest.mark.parametrize("given", [{}, GOOD, {"geometry": "32x32@25"}, {"teacher": "mine.json"}])
-def test_what_is_remembered_reads_back_the_same(given: dict[str, str]) -> None:
+def test_remembered_texts_read_back_the_same(given: dict[str, str]) -> None:
     config = resolve(command_line=given)
     texts = as_texts(config)
     values, _ = table.resolve(RUN, command_line=texts)
@@ -371,7 +371,7 @@ def test_an_empty_path_is_not_the_current_folder(name: str) -> None:
     assert f"--{name.replace('_', '-')}" in refusal(name, "").message
 
 
-def test_a_data_set_named_alone_is_looked_for_below_the_data_root() -> None:
+def test_a_data_set_without_a_folder_is_below_the_data_root() -> None:
     usual = resolve(command_line={"dataset": "bvi-dvc"})
     assert usual.ref_dir == Path.home() / ".cache/vmaf-train/datasets/bvi-dvc"
     assert (usual.origins["ref_dir"], usual.demo, usual.epochs) == ("--dataset bvi-dvc", False, 200)
@@ -390,6 +390,6 @@ def test_a_folder_that_follows_from_a_name_is_not_remembered() -> None:
     assert resolve(command_line={"dataset": "bvi-dvc"}, remembered=texts).ref_dir == Path("/data/datasets/bvi-dvc")
 
 
-def test_any_folder_needs_a_folder() -> None:
+def test_the_data_set_dir_needs_a_folder() -> None:
     with pytest.raises(BadInput, match="--dataset"):
         resolve(command_line={"dataset": "dir"})
