@@ -41,7 +41,7 @@ def verdict_of(run: Path) -> dict[str, object]:
     return dict(value)
 
 
-def test_a_run_leaves_every_row_of_every_cell(finished: Path) -> None:
+def test_a_run_writes_every_row_of_every_cell(finished: Path) -> None:
     shard = json.loads((finished / "corpus" / "shard.json").read_text())
     # two quality points, and the anchor at cq 31 beside them
     assert Counter((cell["encoder"], cell["cq"]) for cell in shard["cells"]) == {
@@ -126,7 +126,7 @@ def test_the_verdict_can_be_replayed_from_the_predictions(finished: Path) -> Non
         assert report["n_folds"] == 4
 
 
-def test_the_reports_tell_every_figure_of_seeds_and_ensemble(finished: Path) -> None:
+def test_the_reports_have_the_figures_of_seeds_and_ensemble(finished: Path) -> None:
     table = pq.read_table(finished / layout.PREDICTIONS).to_pandas().astype({"target": float, "prediction": float})
     mean = table.groupby(["fold", "cell_key", "frame_index"], as_index=False)[["target", "prediction"]].mean()
     mean["prediction"] = mean["prediction"].astype(np.float32).astype(float)
@@ -146,7 +146,7 @@ def test_the_reports_tell_every_figure_of_seeds_and_ensemble(finished: Path) -> 
     assert (ensemble["seed"], of_seed["seed"]) == (None, 1)
 
 
-def test_no_member_has_seen_what_it_predicts(finished: Path) -> None:
+def test_no_member_was_trained_on_what_it_predicts(finished: Path) -> None:
     table = pq.read_table(finished / layout.PREDICTIONS).to_pandas()
     shard = json.loads((finished / "corpus" / "shard.json").read_text())
     group = {cell["key"]: cell["group"] for cell in shard["cells"]}
@@ -154,7 +154,7 @@ def test_no_member_has_seen_what_it_predicts(finished: Path) -> None:
     assert len(table) == 2 * 12 * FRAMES
 
 
-def test_the_bundle_holds_what_its_manifest_says(finished: Path) -> None:
+def test_the_bundle_matches_its_manifest(finished: Path) -> None:
     (bundle,) = finished.parent.glob("ensemble-results-testbox-*.tar.gz")
     with tarfile.open(bundle) as tar:
         top = bundle.name.removesuffix(".tar.gz")
@@ -224,7 +224,7 @@ def test_a_fresh_run_gives_the_same_cells_to_the_byte(finished: Path, clips: Pat
         assert not [name for name in tar.getnames() if "loso" in name]
 
 
-def test_a_damaged_cell_is_made_again_and_said(run_copy: Path, kit_here: Kit) -> None:
+def test_a_damaged_cell_is_made_again(run_copy: Path, kit_here: Kit) -> None:
     cells = cell_files(run_copy)
     victim = min(cells)
     (run_copy / victim).write_bytes(cells[victim][:-40])
@@ -234,7 +234,7 @@ def test_a_damaged_cell_is_made_again_and_said(run_copy: Path, kit_here: Kit) ->
     assert cell_files(run_copy) == cells
 
 
-def test_seeds_mean_what_they_say(run_copy: Path, kit_here: Kit) -> None:
+def test_the_seeds_given_are_trained(run_copy: Path, kit_here: Kit) -> None:
     done = kit_here("train", "--seeds", "7", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (run_copy / "loso").glob("loso_seed*.json")] == ["loso_seed7.json"]
@@ -243,7 +243,7 @@ def test_seeds_mean_what_they_say(run_copy: Path, kit_here: Kit) -> None:
     assert verdict_of(run_copy)["seeds"] == [7]
 
 
-def test_more_quality_points_keep_the_cells_there_are(run_copy: Path, kit_here: Kit) -> None:
+def test_more_quality_points_keep_finished_cells(run_copy: Path, kit_here: Kit) -> None:
     cells = cell_files(run_copy)
     done = kit_here("corpus", "--cqs", "25,31,37,43", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 0, done.stderr
@@ -280,7 +280,7 @@ def test_a_failed_cell_makes_the_evidence_invalid_and_is_bundled(run_copy: Path,
     with tarfile.open(bundle) as tar:
         assert [name for name in tar.getnames() if name.endswith("/INVALID.json")]
     assert (found["corpus"]["failed_cells"], found["corpus"]["waived_cells"]) == (1, 0)  # type: ignore[index]
-    # waived, it is told and no more
+    # once waived, it is only reported
     manifest.write_text(json.dumps(value | {"allow_partial": True}))
     done = kit_here("run", "--from", "3", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode in (0, 1), done.stderr
@@ -290,7 +290,7 @@ def test_a_failed_cell_makes_the_evidence_invalid_and_is_bundled(run_copy: Path,
     assert (found["corpus"]["failed_cells"], found["corpus"]["waived_cells"]) == (1, 1)  # type: ignore[index]
 
 
-def test_evidence_that_turned_invalid_is_not_bundled_with_the_old_predictions(run_copy: Path, kit_here: Kit) -> None:
+def test_old_predictions_are_not_bundled_with_invalid_evidence(run_copy: Path, kit_here: Kit) -> None:
     for source in ("Bars", "Life"):
         shutil.rmtree(run_copy / "corpus" / "cells" / source)
     manifest = json.loads((run_copy / "corpus" / "shard.json").read_text())
@@ -303,11 +303,11 @@ def test_evidence_that_turned_invalid_is_not_bundled_with_the_old_predictions(ru
     assert [path.name for path in (run_copy / "loso").iterdir() if path.is_file()] == ["training.json"]
 
 
-def test_failed_cells_are_found_wanting_until_they_are_waived(run_copy: Path, kit: Kit, ffmpeg: Ffmpeg) -> None:
+def test_failed_cells_fail_the_check_until_they_are_waived(run_copy: Path, kit: Kit, ffmpeg: Ffmpeg) -> None:
     """An ffmpeg that fails on one quality point and hangs on one of its sources, everything else real."""
-    script, mended = run_copy.parent / "ffmpeg", run_copy.parent / "mended"
+    script, repaired = run_copy.parent / "ffmpeg", run_copy.parent / "repaired"
     script.write_text(
-        f'#!/bin/sh\n[ -e "{mended}" ] || case "$*" in *Fractal*"-crf 43"*streamhash*) exec sleep 60;; '
+        f'#!/bin/sh\n[ -e "{repaired}" ] || case "$*" in *Fractal*"-crf 43"*streamhash*) exec sleep 60;; '
         '*"-crf 43"*streamhash*) echo "[x @ 0x1] [error] planted" >&2; exit 9;; esac\n'
         f'exec "{ffmpeg.path}" "$@"\n'
     )
@@ -327,13 +327,13 @@ def test_failed_cells_are_found_wanting_until_they_are_waived(run_copy: Path, ki
     assert [cell["stderr_tail"] for cell in shard["failed"]].count("[x @ 0x1] [error] planted") == 3
     assert all("-crf 43" in cell["command"] for cell in shard["failed"])
     assert str(run_copy) not in json.dumps(shard["failed"])
-    for told in ("Fractal/libx264/cq43", "no progress for 2 s", "planted", "--allow-partial with it goes on"):
-        assert told in done.stderr
+    for text in ("Fractal/libx264/cq43", "no progress for 2 s", "planted", "--allow-partial with it goes on"):
+        assert text in done.stderr
     # the shard alone can be given as it is; the option is remembered, and taken back
     partial = kit("run", "--allow-partial", *options, "--stall-timeout", "1", cwd=run_copy.parent)
     assert partial.returncode == 0, partial.stderr
     assert "The failed cells are waived" in partial.stderr
-    mended.touch()
+    repaired.touch()
     done = kit("corpus", "--no-allow-partial", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 0, done.stderr
     assert "8 of 12 cells are there already" in done.stderr

@@ -1,4 +1,4 @@
-"""Everything a person can get wrong: one clear message with a hint, its exit code, no traceback."""
+"""Mistakes of users: one message with a hint, the right exit code, no traceback."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import click
 import pytest
 
 from kit.cli import main
+from kit.cli import run as run_command
 from kit.core import exits, layout
 from kit.core.errors import BadInput, DiskFull, InvalidEvidence, KitError, Terminated
 from kit.system.fsio import TEMPORARY_PREFIX
@@ -28,8 +29,8 @@ from tests.video.builders import MakeClip
 pytestmark = pytest.mark.ffmpeg
 
 
-def check_said(done: subprocess.CompletedProcess[str], code: int, *texts: str) -> None:
-    """The command ended with this code, said these texts and a hint, and showed no traceback."""
+def check_error(done: subprocess.CompletedProcess[str], code: int, *texts: str) -> None:
+    """Check the exit code, texts of the message, that there is a hint, and that there is no traceback."""
     assert done.returncode == code, done.stderr
     for text in texts:
         assert text in done.stderr, done.stderr
@@ -65,42 +66,42 @@ def check_said(done: subprocess.CompletedProcess[str], code: int, *texts: str) -
 )
 def test_options(args: tuple[str, ...], texts: tuple[str, ...], clips: Path, tmp_path: Path, kit_here: Kit) -> None:
     done = kit_here("run", "--ref-dir", str(clips), "--out-dir", str(tmp_path / "out"), *args, cwd=tmp_path)
-    check_said(done, exits.BAD_INPUT, *texts)
+    check_error(done, exits.BAD_INPUT, *texts)
 
 
 @pytest.mark.parametrize(
-    ("args", "told"),
+    ("args", "text"),
     [
-        (("--only", "4", "--epochs", "9"), "--epochs: no effect on steps 4 to 4"),
-        (("--from", "3", "--ref-dir", "x", "--cqs", "31"), "--ref-dir, --cqs: no effect on steps 3 to 5"),
-        (("--only", "1", "--seeds", "3"), "--seeds: no effect on steps 1 to 1"),
+        (("--only", "4", "--epochs", "9"), "--epochs: no effect"),
+        (("--from", "3", "--ref-dir", "x", "--cqs", "31"), "--ref-dir, --cqs: no effect"),
+        (("--only", "1", "--seeds", "3"), "--seeds: no effect"),
     ],
 )
-def test_an_option_without_effect_is_refused(args: tuple[str, ...], told: str, tmp_path: Path, kit_here: Kit) -> None:
-    check_said(kit_here("run", "--out-dir", "out", *args, cwd=tmp_path), exits.BAD_INPUT, told)
+def test_an_option_without_effect_is_refused(args: tuple[str, ...], text: str, tmp_path: Path, kit_here: Kit) -> None:
+    check_error(kit_here("run", "--out-dir", "out", *args, cwd=tmp_path), exits.BAD_INPUT, text)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_refused_command_changes_nothing(run_copy: Path, kit_here: Kit) -> None:
     before = {path: path.read_bytes() for path in run_copy.rglob("*.json")}
-    check_said(
+    check_error(
         kit_here("run", "--only", "4", "--config", "odd.toml", "--out-dir", str(run_copy), cwd=run_copy.parent),
         2,
         "odd.toml",
     )
     (run_copy.parent / "seeds.toml").write_text("seeds = [7]")
     done = kit_here("verdict", "--config", "seeds.toml", "--out-dir", str(run_copy), cwd=run_copy.parent)
-    check_said(done, exits.BAD_INPUT, "seeds", "0,1", "7")
+    check_error(done, exits.BAD_INPUT, "seeds", "0,1", "7")
     (run_copy.parent / "epochs.toml").write_text("epochs = 99")
     done = kit_here("verdict", "--config", "epochs.toml", "--out-dir", str(run_copy), cwd=run_copy.parent)
-    check_said(done, exits.BAD_INPUT, "epochs", "3", "99")
+    check_error(done, exits.BAD_INPUT, "epochs", "3", "99")
     assert {path: path.read_bytes() for path in run_copy.rglob("*.json")} == before
-    check_said(kit_here("verdict", "--out-dir", "nowhere", cwd=run_copy.parent), exits.BAD_INPUT, "no run folder")
+    check_error(kit_here("verdict", "--out-dir", "nowhere", cwd=run_copy.parent), exits.BAD_INPUT, "no run folder")
     assert not (run_copy.parent / "nowhere").exists()
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "text"),
     [
         ({"passed": False}, "the prerequisites failed"),
         ({"ffmpeg": {"version": "n1", "origin": "x"}}, "were checked with n1"),
@@ -113,15 +114,15 @@ def test_a_refused_command_changes_nothing(run_copy: Path, kit_here: Kit) -> Non
         ({"encoders": []}, "not probed"),
     ],
 )
-def test_prerequisites_of_another_box_or_time(
-    change: dict[str, object], told: str, run_copy: Path, kit_here: Kit
+def test_outdated_prerequisites_are_refused(
+    change: dict[str, object], text: str, run_copy: Path, kit_here: Kit
 ) -> None:
     path = run_copy / "prereqs.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    check_said(kit_here("corpus", "--out-dir", str(run_copy), cwd=run_copy.parent), exits.BAD_INPUT, told)
+    check_error(kit_here("corpus", "--out-dir", str(run_copy), cwd=run_copy.parent), exits.BAD_INPUT, text)
 
 
-def test_a_bundle_of_what_has_changed_is_refused(run_copy: Path, kit_here: Kit) -> None:
+def test_a_changed_run_folder_is_not_bundled(run_copy: Path, kit_here: Kit) -> None:
     word = layout.verdicts_in(run_copy)[0]
     verdict = run_copy / f"{word}.json"
     honest = verdict.read_bytes()
@@ -129,27 +130,27 @@ def test_a_bundle_of_what_has_changed_is_refused(run_copy: Path, kit_here: Kit) 
     value["gate"]["mean_plcc"] = 0.99999
     verdict.write_text(json.dumps(value))
     done = kit_here("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent)
-    check_said(done, exits.BAD_INPUT, verdict.name)
+    check_error(done, exits.BAD_INPUT, verdict.name)
     verdict.write_bytes(honest)
     report = run_copy / layout.seed_report(1)
     kept = report.read_bytes()
     report.unlink()
-    check_said(kit_here("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent), exits.BAD_INPUT, "loso_seed1.json")
+    check_error(kit_here("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent), exits.BAD_INPUT, "loso_seed1.json")
     report.write_bytes(kept)
     cell = min((run_copy / "corpus" / "cells").rglob("*.parquet"))
     cell.write_bytes(cell.read_bytes()[:500])
     done = kit_here("bundle", "--out-dir", str(run_copy), cwd=run_copy.parent)
-    check_said(done, exits.INVALID, cell.name, "cannot be read")
+    check_error(done, exits.INVALID, cell.name, "cannot be read")
 
 
-def test_a_cache_that_cannot_be_written_costs_nothing_but_time(clips: Path, tmp_path: Path, kit: Kit) -> None:
+def test_a_run_works_without_a_writable_cache(clips: Path, tmp_path: Path, kit: Kit) -> None:
     (tmp_path / "file").touch()
     env = {"XDG_CACHE_HOME": str(tmp_path / "file" / "cache"), "XDG_STATE_HOME": str(tmp_path / "file" / "state")}
     done = kit("run", "--shard-only", "--ref-dir", str(clips), "--cqs", "31", "--out-dir", "o", cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
 
 
-def test_names_that_are_no_text(clips: Path, tmp_path: Path, kit: Kit) -> None:
+def test_file_names_that_are_not_unicode(clips: Path, tmp_path: Path, kit: Kit) -> None:
     if sys.platform == "darwin":
         pytest.skip("the file system of macOS refuses such names itself")
     folder = tmp_path / os.fsdecode(b"ref\xff\xfe")
@@ -157,7 +158,7 @@ def test_names_that_are_no_text(clips: Path, tmp_path: Path, kit: Kit) -> None:
     for number in range(3):
         shutil.copy(clips / "Fractal.mkv", folder / os.fsdecode(b"bad\xff%d.mkv" % number))
     done = kit("run", "--ref-dir", str(folder), "--cqs", "31", "--out-dir", "o", cwd=tmp_path)
-    check_said(done, exits.BAD_INPUT, "have the same content")
+    check_error(done, exits.BAD_INPUT, "have the same content")
     for number, name in enumerate(("Cells.y4m", "Fractal.mkv")):
         shutil.copy(clips / name, folder / os.fsdecode(b"bad\xff%d.mkv" % number))
     (folder / os.fsdecode(b"bad\xff2.mkv")).unlink()
@@ -165,7 +166,7 @@ def test_names_that_are_no_text(clips: Path, tmp_path: Path, kit: Kit) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_screen_that_has_gone_away_does_not_end_the_run(run_copy: Path, home: dict[str, str]) -> None:
+def test_a_closed_stderr_does_not_end_the_run(run_copy: Path, home: dict[str, str]) -> None:
     from kit.options.session import KIT_ROOT
 
     argv = [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), "run", "--from", "4", "--out-dir", str(run_copy)]
@@ -193,9 +194,9 @@ def test_usage(argv: tuple[str, ...], tmp_path: Path, kit: Kit) -> None:
     assert done.stderr
 
 
-def test_several_wrong_options_are_told_together(tmp_path: Path, kit: Kit) -> None:
+def test_several_wrong_options_are_reported_together(tmp_path: Path, kit: Kit) -> None:
     done = kit("run", "--cqs", "99", "--seeds", "", "--epochs", "none", cwd=tmp_path)
-    check_said(done, exits.BAD_INPUT, "--cqs: ", "99", "--seeds: ", "--epochs: 'none'")
+    check_error(done, exits.BAD_INPUT, "--cqs: ", "99", "--seeds: ", "--epochs: 'none'")
 
 
 def write_nothing(folder: Path, make_clip: MakeClip, ffmpeg: Ffmpeg) -> None:
@@ -212,7 +213,7 @@ def write_odd_yuv(folder: Path, make_clip: MakeClip, ffmpeg: Ffmpeg) -> None:
 
 
 def write_unknown_yuv(folder: Path, make_clip: MakeClip, ffmpeg: Ffmpeg) -> None:
-    make_clip(folder / "whatever.yuv", "Bars")
+    make_clip(folder / "unnamed.yuv", "Bars")
 
 
 def write_empty(folder: Path, make_clip: MakeClip, ffmpeg: Ffmpeg) -> None:
@@ -280,7 +281,7 @@ Write = Callable[[Path, MakeClip, Ffmpeg], None]
         (write_nothing, ("holds no clip",)),
         (write_no_clip, ("holds no clip", "1 other files")),
         (write_odd_yuv, ("Odd_320x180", "9 frames", "bytes more", "its name")),
-        (write_unknown_yuv, ("whatever.yuv", "nothing tells its geometry", "--geometry")),
+        (write_unknown_yuv, ("unnamed.yuv", "nothing tells its geometry", "--geometry")),
         (write_empty, ("zero.mkv", "0 bytes")),
         (write_cut_mkv, ("cut.mkv", "cut short")),
         (write_cut_mp4, ("cut.mp4", "cut short")),
@@ -304,15 +305,15 @@ def test_clips(  # noqa: PLR0917 - fixtures
     write(folder, make_clip, ffmpeg)
     done = kit_here("prereqs", "--ref-dir", str(folder), "--out-dir", "out", cwd=tmp_path)
     assert done.returncode == exits.BAD_INPUT
-    told = json.loads((tmp_path / "out" / "prereqs.json").read_text())
-    (failure,) = [finding for finding in told["findings"] if finding["status"] == "failure"]
+    document = json.loads((tmp_path / "out" / "prereqs.json").read_text())
+    (failure,) = [finding for finding in document["findings"] if finding["status"] == "failure"]
     assert failure["check"] == "sources"
     for text in texts:
         assert text in failure["found"] + failure["remedy"]
-    check_said(done, exits.BAD_INPUT, "prerequisites failed")
+    check_error(done, exits.BAD_INPUT, "prerequisites failed")
 
 
-def test_every_bad_clip_is_told_at_once(tmp_path: Path, make_clip: MakeClip, ffmpeg: Ffmpeg, kit_here: Kit) -> None:
+def test_every_bad_clip_is_reported_at_once(tmp_path: Path, make_clip: MakeClip, ffmpeg: Ffmpeg, kit_here: Kit) -> None:
     folder = tmp_path / "ref"
     folder.mkdir()
     make_clip(folder / "good.mkv", "Bars")
@@ -332,7 +333,7 @@ def test_every_bad_clip_is_told_at_once(tmp_path: Path, make_clip: MakeClip, ffm
 
 def test_no_such_folder(tmp_path: Path, kit_here: Kit) -> None:
     done = kit_here("run", "--ref-dir", "nowhere", "--out-dir", "out", cwd=tmp_path)
-    check_said(done, exits.BAD_INPUT, "nowhere does not exist")
+    check_error(done, exits.BAD_INPUT, "nowhere does not exist")
 
 
 def test_the_same_content_under_two_names(tmp_path: Path, make_clip: MakeClip, kit_here: Kit) -> None:
@@ -342,53 +343,53 @@ def test_the_same_content_under_two_names(tmp_path: Path, make_clip: MakeClip, k
     make_clip(folder / "Two_320x180_25fps_8bit_420.yuv", "Bars")
     make_clip(folder / "Three.mkv", "Fractal")
     done = kit_here("run", "--ref-dir", "ref", "--out-dir", "out", cwd=tmp_path)
-    check_said(done, exits.BAD_INPUT, "One.mkv and Two_320x180_25fps_8bit_420.yuv have the same content")
+    check_error(done, exits.BAD_INPUT, "One.mkv and Two_320x180_25fps_8bit_420.yuv have the same content")
 
 
-def test_a_named_encoder_that_is_not_there(clips: Path, tmp_path: Path, kit_here: Kit) -> None:
+def test_a_named_encoder_that_does_not_work(clips: Path, tmp_path: Path, kit_here: Kit) -> None:
     if shutil.which("nvidia-smi"):
         pytest.skip("an NVIDIA driver is here, so h264_nvenc may work")
     done = kit_here("run", "--ref-dir", str(clips), "--encoders", "h264_nvenc", "--out-dir", "out", cwd=tmp_path)
-    check_said(done, exits.BAD_INPUT, "encoder h264_nvenc")
+    check_error(done, exits.BAD_INPUT, "encoder h264_nvenc")
     left_out = json.loads((tmp_path / "out" / "prereqs.json").read_text())["left_out"]
     assert [(lost["name"], bool(lost["reason"])) for lost in left_out] == [("h264_nvenc", True)]
 
 
 def test_an_unknown_teacher(clips: Path, tmp_path: Path, kit_here: Kit) -> None:
     done = kit_here("run", "--ref-dir", str(clips), "--teacher", "vmaf_v9", "--out-dir", "out", cwd=tmp_path)
-    check_said(done, exits.BAD_INPUT, "vmaf_v9", "does not have that teacher")
+    check_error(done, exits.BAD_INPUT, "vmaf_v9", "does not have that teacher")
 
 
-def test_something_that_is_no_ffmpeg(clips: Path, tmp_path: Path, kit: Kit) -> None:
+def test_a_program_that_is_not_ffmpeg(clips: Path, tmp_path: Path, kit: Kit) -> None:
     done = kit("run", "--ref-dir", str(clips), "--ffmpeg", shutil.which("true") or "", "--out-dir", "o", cwd=tmp_path)
-    check_said(done, exits.BAD_INPUT, "answers -version like another program")
+    check_error(done, exits.BAD_INPUT, "answers -version like another program")
 
 
-def test_the_environment_variable_is_named_when_it_is_wrong(clips: Path, tmp_path: Path, kit_here: Kit) -> None:
+def test_an_error_names_the_environment_variable(clips: Path, tmp_path: Path, kit_here: Kit) -> None:
     done = kit_here(
         "run", "--ref-dir", str(clips), "--out-dir", "o", cwd=tmp_path, env={"FFMPEG_BIN": str(tmp_path / "gone")}
     )
-    check_said(done, exits.BAD_INPUT, "environment FFMPEG_BIN", "is not a file")
+    check_error(done, exits.BAD_INPUT, "environment FFMPEG_BIN", "is not a file")
 
 
 def test_an_out_dir_that_is_a_file(clips: Path, tmp_path: Path, kit_here: Kit) -> None:
     (tmp_path / "file").touch()
     done = kit_here("run", "--ref-dir", str(clips), "--out-dir", "file/run", cwd=tmp_path)
-    check_said(done, exits.BAD_INPUT, "--out-dir", str(tmp_path / "file/run"))
+    check_error(done, exits.BAD_INPUT, "--out-dir", str(tmp_path / "file/run"))
 
 
 def test_an_out_dir_that_is_not_writable(clips: Path, tmp_path: Path, kit: Kit) -> None:
     if sys.platform != "linux":
         pytest.skip("there is no /proc here, the one place where even root may not write")
     done = kit("run", "--ref-dir", str(clips), "--out-dir", "/proc/kit-run", cwd=tmp_path)
-    check_said(done, exits.BAD_INPUT, "--out-dir", "/proc/kit-run")
+    check_error(done, exits.BAD_INPUT, "--out-dir", "/proc/kit-run")
 
 
-def test_steps_without_a_run(tmp_path: Path, kit_here: Kit) -> None:
-    check_said(kit_here("train", cwd=tmp_path), exits.BAD_INPUT, "no run under runs/")
-    check_said(kit_here("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "there is no run folder")
+def test_steps_need_a_run_folder(tmp_path: Path, kit_here: Kit) -> None:
+    check_error(kit_here("train", cwd=tmp_path), exits.BAD_INPUT, "runs/")
+    check_error(kit_here("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "there is no run folder")
     (tmp_path / "new").mkdir()
-    check_said(kit_here("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "prereqs.json")
+    check_error(kit_here("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "prereqs.json")
 
 
 def test_a_run_folder_in_use(run_copy: Path, kit: Kit) -> None:
@@ -397,7 +398,7 @@ def test_a_run_folder_in_use(run_copy: Path, kit: Kit) -> None:
     with (run_copy / ".lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         done = kit("verdict", "--out-dir", str(run_copy), cwd=run_copy.parent)
-    check_said(done, exits.BAD_INPUT, "another process")
+    check_error(done, exits.BAD_INPUT, "another process")
     assert layout.verdicts_in(run_copy) != []
 
 
@@ -411,20 +412,20 @@ def fill(path: Path) -> None:
 def test_a_full_disk(small_disk: Path, finished: Path, tmp_path: Path, kit: Kit) -> None:
     run = shutil.copytree(finished, small_disk / "run")
     done = kit("run", "--out-dir", str(run), cwd=tmp_path)
-    # that the plan does not fit is known before anything is made
-    check_said(done, exits.BAD_INPUT, "disk: ", "free, the plan needs")
+    # the plan does not fit: refused before a cell is made
+    check_error(done, exits.BAD_INPUT, "disk: ", "free, the plan needs")
     shutil.copy(finished / "prereqs.json", run / "prereqs.json")
     victim = min((run / "corpus" / "cells").rglob("*.parquet"))
     victim.unlink()
     kept = sorted(path.name for path in (run / "corpus" / "cells").rglob("*.parquet"))
     fill(small_disk / "ballast")
     done = kit("corpus", "--out-dir", str(run), cwd=tmp_path)
-    check_said(done, exits.DISK_FULL, "The disk is full")
-    # room for the small files, not for a cell
+    check_error(done, exits.DISK_FULL, "The disk is full")
+    # space for the small files, not for a cell
     os.truncate(small_disk / "ballast", (small_disk / "ballast").stat().st_size - 400_000)
     begin = time.monotonic()
     done = kit("corpus", "--disk-wait", "2", "--out-dir", str(run), cwd=tmp_path)
-    check_said(done, exits.DISK_FULL, "Paused: no further cell is started", "Error: the disk is full")
+    check_error(done, exits.DISK_FULL, "Paused: no further cell is started", "Error: the disk is full")
     assert time.monotonic() - begin > 2
     assert not list(run.rglob(TEMPORARY_PREFIX + "*"))
     assert sorted(path.name for path in (run / "corpus" / "cells").rglob("*.parquet")) == kept
@@ -458,13 +459,13 @@ def test_a_full_disk(small_disk: Path, finished: Path, tmp_path: Path, kit: Kit)
     ],
     ids=repr,
 )
-def test_no_exception_leaves_with_1(
+def test_no_exception_ends_with_exit_code_1(
     raised: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*args: object, **kwargs: object) -> int:
         raise raised
 
-    monkeypatch.setattr(main, "_execute", fail)
+    monkeypatch.setattr(run_command, "_run_steps", fail)
     assert main.main(["verdict"]) == code
     assert "Error: " in capsys.readouterr().err or isinstance(raised, click.exceptions.Exit)
 

@@ -1,4 +1,4 @@
-"""The Python process alone is killed, as nothing can catch it: no child of it goes on, nothing of it stays behind."""
+"""SIGKILL to the Python process alone: no child survives, and the next command removes what was left."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [
 
 
 def wait_for(test: Callable[[], object], seconds: float) -> float:
-    """Wait until something holds; returns how long that took."""
+    """Wait until a test is true; return the seconds that took."""
     begin = time.monotonic()
     while not test():
         assert time.monotonic() - begin < seconds, "waited in vain"
@@ -36,7 +36,7 @@ def wait_for(test: Callable[[], object], seconds: float) -> float:
 
 
 def marked(mark: str) -> dict[int, str]:
-    """Process id to command line of everything that was started with ``mark`` in its environment or arguments."""
+    """Return process id and command line of every process with ``mark`` in its environment or arguments."""
     found = {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
@@ -50,7 +50,7 @@ def marked(mark: str) -> dict[int, str]:
 
 
 def guards(parents: set[int]) -> set[int]:
-    """The guards that some processes have started."""
+    """Return the guards that these processes have started."""
     found = set()
     for place in Path("/proc").glob("[0-9]*"):
         try:
@@ -115,7 +115,7 @@ def test_the_next_command_removes_what_killed_ones_left(
         path.write_bytes(b"half")
     environ = home | {"TMPDIR": str(scratch), "XDG_CACHE_HOME": str(cache.parent)}
     with contextlib.ExitStack() as stack:
-        # these belong to a process that lives: this one
+        # these belong to a living process: this one
         for path in (others[2].parent, others[3]):
             handle = os.open(path, os.O_RDONLY)
             stack.callback(os.close, handle)
@@ -127,7 +127,7 @@ def test_the_next_command_removes_what_killed_ones_left(
     assert not (scratch / f"{SCRATCH_PREFIX}4").exists()
 
 
-#: Starts children in every way there is, the last one behind a wrapper, says so and waits.
+#: Starts children in every possible way, one of them through a shell, prints a line and waits.
 PARENT = """
 import subprocess, sys, threading, time
 from pathlib import Path
@@ -161,7 +161,7 @@ def test_every_way_of_starting_is_guarded(tmp_path: Path) -> None:
         wait_for(lambda: len(sleeping()) == 4, 20)
         watching = guards({parent.pid})
         assert len(watching) == 4
-        # Ctrl-C and its kin end no guard
+        # a guard survives Ctrl-C and similar signals
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             for pid in watching:
                 os.kill(pid, number)
@@ -181,7 +181,7 @@ def test_guards_come_and_go_with_their_processes() -> None:
     assert guards({os.getpid()}) == before
 
 
-def test_what_a_process_leaves_running_ends_with_it(tmp_path: Path) -> None:
+def test_children_of_a_process_end_with_it(tmp_path: Path) -> None:
     program = f"sleep 30 >/dev/null 2>&1 & echo $! > '{tmp_path}/pid'"
     Processes().run(["/bin/sh", "-c", program], tried="x", timeout=10)
     left = int((tmp_path / "pid").read_text())
