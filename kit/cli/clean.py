@@ -87,9 +87,12 @@ def _remove(items: list[Leftover], ui: Ui, *, yes: bool) -> tuple[list[Leftover]
         if not yes and not click.confirm(f"Remove {item.kind} {item.path} ({size(item.size)}{note})?", err=True):
             continue
         try:
-            remove(item)
+            gone = remove(item)
         except OSError as error:
             problems.append(f"{error.filename or item.path}: {error.strerror}")
-        else:
+            continue
+        if gone:
             removed.append(item)
+        else:
+            ui.say(f"Kept: {item.path}, since a running kit uses it.")
     return removed, problems

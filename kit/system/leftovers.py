@@ -55,14 +55,17 @@ def leftovers(kit_root: Path) -> list[Leftover]:
     return sorted(found, key=lambda item: item.current)
 
 
-def remove(item: Leftover) -> None:
+def remove(item: Leftover) -> bool:
     """Remove a file or folder; a link is removed, not what it points to.
+
+    Returns:
+        Whether it is gone; a temporary folder of a running kit stays.
 
     Raises:
         OSError: it cannot be removed.
     """
     if item.kind == "temporary folder":
-        remove_abandoned([item.path])  # leaves those of a living process alone
+        remove_abandoned([item.path])
     elif item.path.is_dir() and not item.path.is_symlink():
         shutil.rmtree(item.path)
     else:
@@ -70,6 +73,7 @@ def remove(item: Leftover) -> None:
     for parent in (cache_dir(), state_dir()):
         if item.path.parent == parent and not any(parent.iterdir()):
             parent.rmdir()
+    return not os.path.lexists(item.path)
 
 
 def _kind(name: str) -> str:

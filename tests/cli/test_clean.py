@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -15,6 +16,7 @@ import pytest
 
 from kit.core import exits
 from kit.options.session import KIT_ROOT
+from kit.system.fsio import SCRATCH_PREFIX
 
 MAIN = "import sys; from kit.cli.main import main; sys.exit(main(sys.argv[1:]))"
 
@@ -137,6 +139,25 @@ def test_an_environment_in_use_is_kept(kit_copy: Path, env: dict[str, str]) -> N
     (item,) = [item for item in json.loads(done.stdout) if item["path"] == str(place)]
     assert (item["used_by"], item["removed"]) == ([other.pid], False)
     assert place.exists()
+
+
+def test_a_temporary_folder_of_a_running_kit_is_kept(kit_copy: Path, env: dict[str, str]) -> None:
+    old, used = (Path(env["TMPDIR"]) / f"{SCRATCH_PREFIX}{name}" for name in ("old", "used"))
+    for folder in (old, used):
+        write(folder / "clip.yuv", 40)
+    handle = os.open(used, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    done = clean(kit_copy, env, "--yes", "--json")
+    os.close(handle)
+    assert done.returncode == exits.OK, done.stderr
+    assert {
+        item["path"]: item["removed"] for item in json.loads(done.stdout) if item["kind"] == "temporary folder"
+    } == {
+        str(old): True,
+        str(used): False,
+    }
+    assert not old.exists()
+    assert used.exists()
 
 
 def test_a_link_is_removed_and_not_what_it_points_to(kit_copy: Path, env: dict[str, str], tmp_path: Path) -> None:

@@ -383,6 +383,7 @@ def test_a_page_that_cannot_be_made_keeps_no_verdict_back(
         packed(run)
     assert told.value.exit_code == exits.INTERNAL
     (bundle,) = tmp_path.glob("ensemble-results-*.tar.gz")
+    assert told.value.hint.splitlines()[-1] == f"Send back: {bundle}"
     assert not [name for name in members(bundle) if name.startswith(layout.REPORT)]
     assert (run / "HOLD.json").is_file()
     assert not (run / layout.REPORT).exists()
