@@ -35,6 +35,8 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Types, strictly, against the pinned packages."""
     session.install(*DEV)
+    # the kit imports pytest as well: its help makes `selftest` set up the packages of the tests
+    session.run(sys.executable, "-m", "kit", "selftest", "-h", external=True, silent=True)
     session.run("mypy", "--python-executable", kit_python(session))
 
 

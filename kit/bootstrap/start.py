@@ -91,7 +91,8 @@ def groups_for(argv: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     Only the command line counts: a shard-only run that is configured elsewhere gets everything.
     """
     command = next((word for word in argv if not word.startswith("-")), "")
-    if command in {"run", "prereqs"} and "--shard-only" in argv and "--with-verdict" not in argv:
+    shard_only = "--shard-only" in argv and "--with-verdict" not in argv
+    if command == "clean" or (command in {"run", "prereqs"} and shard_only):
         return ("base",), ("base",)
     everything = ("base", "train", *filter(None, [EXTRA_GROUP.get(command)]))
     return ("base",) if command in WITHOUT_TRAINING else everything, everything

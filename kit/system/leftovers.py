@@ -47,7 +47,8 @@ def leftovers(kit_root: Path) -> list[Leftover]:
     Run folders, data sets and ``binaries/`` are the user's and are not listed.
     """
     cache = cache_dir()
-    items = [("environment", path) for path in sorted(kit_root.glob(".venv*"))]
+    # not .venv.old-1: a folder that the kit did not make and moved aside
+    items = [("environment", path) for name in (".venv", ".venv.lock") if (path := kit_root / name).exists()]
     items += [(_kind(path.name), path) for path in sorted(cache.iterdir() if cache.is_dir() else ())]
     items += [("temporary folder", path) for path in sorted(scratch_folders())]
     items += [("random tag of the box", path) for path in sorted(state_dir().glob("*"))]

@@ -32,6 +32,7 @@ PLATFORMS = [
         ("run --shard-only --with-verdict", "base train", "base train"),
         ("prereqs --out-dir x --shard-only", "base", "base"),
         ("corpus status", "base", "base train"),
+        ("clean --yes", "base", "base"),
         ("tune --out x", "base train tune", "base train tune"),
         ("selftest", "base train test", "base train test"),
         ("", "base train", "base train"),

@@ -53,8 +53,9 @@ def test_a_shard_needs_no_package_for_training(clips: Path, tmp_path: Path, home
         ["dataset", "show", str(clips)],
         ["platform"],
         ["binaries", "check"],
+        ["clean"],
     ]
-    assert {argv[0] for argv in commands} == {"run", "prereqs", *WITHOUT_TRAINING} - {"worker"}
+    assert {argv[0] for argv in commands} == {"run", "prereqs", "clean", *WITHOUT_TRAINING} - {"worker"}
     start = [sys.executable, "-c", SCRIPT, json.dumps(blocked), json.dumps(commands)]
     environ = home | {"PYTHONPATH": str(KIT_ROOT)}
     done = subprocess.run(start, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
