@@ -362,7 +362,7 @@ def test_an_unknown_teacher(clips: Path, tmp_path: Path, kit_here: Kit) -> None:
 
 def test_a_program_that_is_not_ffmpeg(clips: Path, tmp_path: Path, kit: Kit) -> None:
     done = kit("run", "--ref-dir", str(clips), "--ffmpeg", shutil.which("true") or "", "--out-dir", "o", cwd=tmp_path)
-    check_error(done, exits.BAD_INPUT, "answers -version like another program")
+    check_error(done, exits.BAD_INPUT, "ffmpeg", shutil.which("true") or "")
 
 
 def test_an_error_names_the_environment_variable(clips: Path, tmp_path: Path, kit_here: Kit) -> None:
