@@ -35,7 +35,7 @@ from kit.video.ffmpeg import COMMON, Ffmpeg, distorted_filters, input_args, loca
 from kit.video.scorers.teachers import CANONICAL
 from kit.video.sources.identity import identify
 from kit.video.sources.read import Tools
-from kit.video.sources.scan import scan
+from kit.video.sources.scan import inspect_all, list_folder
 
 CQS = (19, 25, 31, 37)
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -73,7 +73,8 @@ def make_source(ffmpeg: Ffmpeg, folder: Path, frames: int) -> None:
 def cells_of(folder: Path, ffmpeg: Ffmpeg) -> tuple[Cell, ...]:
     """The four cells."""
     tools = Tools(ffmpeg=ffmpeg, processes=Processes())
-    sources = [identify(file, tools, folder.parent / "cache") for file in scan(folder, assumed=None, tools=tools).files]
+    files = inspect_all(list_folder(folder).clips, folder, assumed=None, tools=tools)
+    sources = [identify(file, tools, folder.parent / "cache") for file in files]
     encoder = ReadyEncoder(
         name="libx264",
         family="software",

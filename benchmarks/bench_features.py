@@ -87,7 +87,7 @@ def make_pairs(ffmpeg: Ffmpeg, folder: Path, frames: int) -> list[ClipPair]:
 def pairs_in(ffmpeg: Ffmpeg, npd: Path, cache: Path) -> list[ClipPair]:
     """The clips of an npd folder, all of which can be used."""
     tools = Tools(ffmpeg=ffmpeg, processes=Processes())
-    return list(pairs_of(open_folder(npd, asked="npd", assumed=None, tools=tools, cache=cache, whole=False)))
+    return list(pairs_of(open_folder(npd, requested="npd", assumed=None, tools=tools, cache=cache, whole=False)))
 
 
 def alone(ffmpeg: Ffmpeg, pairs: Sequence[ClipPair], *, at_once: int) -> None:

@@ -21,8 +21,8 @@ from kit.system.ui import Ui, size
 
 if TYPE_CHECKING:
     from kit.options.session import Session
-    from kit.video.datasets.load import Opened
-    from kit.video.datasets.pack import Done
+    from kit.video.datasets.load import ClipFolder
+    from kit.video.datasets.pack import PackResult
     from kit.video.ffmpeg import Ffmpeg
 
 _folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
@@ -44,7 +44,7 @@ def show(folder: Path, **given: str | None) -> Result:
     """
     config, session, ffmpeg = _open_session(folder, Path(), given)
     opened = _open_data_set(folder, config, session, ffmpeg, whole=False)
-    missing = [*(f"{name} is missing" for name in opened.missing), *opened.wanting]
+    missing = [*(f"{name} is missing" for name in opened.missing), *opened.missing_distorted]
     return Result(
         code=exits.INVALID if missing or opened.unusable else exits.OK,
         shown=(
@@ -58,7 +58,7 @@ def show(folder: Path, **given: str | None) -> Result:
     )
 
 
-def _clip_tables(opened: Opened) -> tuple[Table, Table]:
+def _clip_tables(opened: ClipFolder) -> tuple[Table, Table]:
     clips = []
     for file in opened.files:
         name, g = file.path.name, file.geometry
@@ -144,8 +144,8 @@ def pack(folder: Path, out: Path, codec: str, **given: str | None) -> Result:
     opened = _open_data_set(folder, config, session, ffmpeg)
     if opened.pairs:
         session.ui.say(f"{len(opened.pairs)} distorted clips are not packed: a corpus is made from references.")
-    with _workshop(session, ffmpeg, "Packing", len(opened.files)) as shop:
-        done = packing.pack(opened, config.out_dir, codec=codec, shop=shop)
+    with _pack_context(session, ffmpeg, "Packing", len(opened.files)) as context:
+        done = packing.pack(opened, config.out_dir, codec=codec, context=context)
     return _copied(done, "packed", out)
 
 
@@ -166,8 +166,8 @@ def unpack(folder: Path, out: Path, **given: str | None) -> Result:
 
     config, session, ffmpeg = _open_session(folder, out, given)
     clips = len(read_pack(folder).clips)
-    with _workshop(session, ffmpeg, "Unpacking", clips) as shop:
-        done = unpacking.unpack(folder, config.out_dir, shop=shop)
+    with _pack_context(session, ffmpeg, "Unpacking", clips) as context:
+        done = unpacking.unpack(folder, config.out_dir, context=context)
     return _copied(done, "unpacked", out)
 
 
@@ -180,7 +180,7 @@ def _open_session(
 
 def _open_data_set(
     folder: Path, config: resolve.RunConfig, session: Session, ffmpeg: Ffmpeg, *, whole: bool = True
-) -> Opened:
+) -> ClipFolder:
     """Open the data set.
 
     Args:
@@ -191,7 +191,7 @@ def _open_data_set(
 
     return open_folder(
         folder,
-        asked=config.dataset,
+        requested=config.dataset,
         assumed=config.geometry,
         cache=session.cache,
         whole=whole,
@@ -200,14 +200,14 @@ def _open_data_set(
 
 
 @contextmanager
-def _workshop(session: Session, ffmpeg: Ffmpeg, what: str, clips: int) -> Iterator[Any]:
+def _pack_context(session: Session, ffmpeg: Ffmpeg, what: str, clips: int) -> Iterator[Any]:
     from kit.platforms.detect import usable_cores
-    from kit.video.datasets.pack import Workshop
+    from kit.video.datasets.pack import PackContext
     from kit.video.sources.read import Tools
 
     tools = Tools(ffmpeg=ffmpeg, processes=session.processes)
     with session.ui.progress(what, clips, "clips") as advance:
-        yield Workshop(tools=tools, cache=session.cache, workers=usable_cores(), advance=advance)
+        yield PackContext(tools=tools, cache=session.cache, workers=usable_cores(), advance=advance)
 
 
 def _data_set_name(folder: Path, name: str) -> str:
@@ -220,7 +220,7 @@ def _data_set_name(folder: Path, name: str) -> str:
     return own if chosen == "dir" else chosen
 
 
-def _copied(done: Done, verb: str, out: Path) -> Result:
+def _copied(done: PackResult, verb: str, out: Path) -> Result:
     clips = len(done.made) + len(done.kept)
     kept = f", {len(done.kept)} of them by an earlier start" if done.kept else ""
     return Result(
@@ -229,14 +229,14 @@ def _copied(done: Done, verb: str, out: Path) -> Result:
     )
 
 
-def _describe(opened: Opened) -> dict[str, object]:
+def _describe(opened: ClipFolder) -> dict[str, object]:
     from kit.corpus.make.produce import geometry_facts
 
     return {
         "dataset": opened.name,
         "reason": opened.reason,
         "missing": opened.missing,
-        "wanting": opened.wanting,
+        "wanting": opened.missing_distorted,
         "unusable": opened.unusable,
         "notes": opened.notes,
         "clips": [

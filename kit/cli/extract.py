@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kit.options.resolve import RunConfig
     from kit.options.session import Session
     from kit.platforms.facts import HostFacts
-    from kit.video.datasets.load import Opened
+    from kit.video.datasets.load import ClipFolder
     from kit.video.ffmpeg import Ffmpeg
 
 _CACHE = FEATURES["cache"].env
@@ -119,7 +119,7 @@ def _instruments(
     )
 
 
-def _open_data_set(config: RunConfig, session: Session, instruments: Instruments) -> tuple[Opened, list[Failure]]:
+def _open_data_set(config: RunConfig, session: Session, instruments: Instruments) -> tuple[ClipFolder, list[Failure]]:
     """Open the data set; return it with the clips that cannot be used."""
     from kit.features.extraction import Failure, describe
     from kit.prereqs.examine import reference_folder
@@ -133,7 +133,7 @@ def _open_data_set(config: RunConfig, session: Session, instruments: Instruments
 
     data = open_folder(
         reference_folder(config, session),
-        asked=config.dataset,
+        requested=config.dataset,
         assumed=config.geometry,
         cache=session.cache,
         whole=False,
@@ -164,7 +164,7 @@ def _score(
 
 
 def _facts(
-    data: Opened,
+    data: ClipFolder,
     instruments: Instruments,
     scored: Sequence[Scored],
     failed: Sequence[Failure],
@@ -182,7 +182,7 @@ def _facts(
         "reason": data.reason,
         "missing": list(data.missing),
         "notes": list(data.notes),
-        "wanting": list(data.wanting),
+        "wanting": list(data.missing_distorted),
         "ignored": list(data.ignored),
         "feature_set": instruments.feature_set,
         "teacher_model": instruments.teacher.described,
@@ -200,7 +200,7 @@ def _facts(
     }
 
 
-def _remarks(data: Opened, scored: Sequence[Scored], failed: Sequence[Failure]) -> Iterator[str | Table]:
+def _remarks(data: ClipFolder, scored: Sequence[Scored], failed: Sequence[Failure]) -> Iterator[str | Table]:
     formats = sorted({one.pair.reference.geometry.pix_fmt for one in scored if _converted(one)})
     if formats:
         yield f"Clips of {', '.join(formats)} were converted for the encoder, and compared in the converted format"

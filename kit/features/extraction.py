@@ -19,7 +19,7 @@ from kit.platforms.facts import HostFacts
 from kit.system.fsio import NO_ROOM
 from kit.system.pool import run_many
 from kit.training.folds import dealt, id_of
-from kit.video.datasets.load import Opened
+from kit.video.datasets.load import ClipFolder
 from kit.video.ffmpeg import first_error
 
 #: Data sets that contain distorted clips; for the others each clip is encoded.
@@ -53,7 +53,7 @@ class Result:
     warning: str = ""
 
 
-def pairs_of(opened: Opened) -> tuple[ClipPair, ...]:
+def pairs_of(opened: ClipFolder) -> tuple[ClipPair, ...]:
     """List the pairs of a data set by name: its stored distorted clips, else each clip and its round trip."""
     if opened.name in STORED:
         pairs = [

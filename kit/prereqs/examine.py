@@ -26,7 +26,7 @@ from kit.prereqs.report import Prereqs
 from kit.system.fsio import free_bytes
 from kit.system.outputs import write_error
 from kit.system.ui import counted, size
-from kit.video.datasets.load import Opened, open_folder
+from kit.video.datasets.load import ClipFolder, open_folder
 from kit.video.ffmpeg import Ffmpeg, locate, on_path, scoring_partner
 from kit.video.scorers import choose, own, teachers
 from kit.video.scorers.base import CellScorer
@@ -59,7 +59,7 @@ class Examined:
     teacher: Teacher | None = None
     scorer: Scorer | None = None
     scored_by: CellScorer | None = None
-    found: Opened | None = None
+    found: ClipFolder | None = None
     encoders: tuple[ReadyEncoder, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     findings: list[Finding] = field(default_factory=list)
@@ -247,7 +247,7 @@ def _check_scorer(seen: Examined, ffmpeg: Ffmpeg) -> None:
     seen.add("scorer", "pass", found)
 
 
-def open_sources(config: RunConfig, session: Session, ffmpeg: Ffmpeg) -> Opened:
+def open_sources(config: RunConfig, session: Session, ffmpeg: Ffmpeg) -> ClipFolder:
     """The clips of the run, with their content groups.
 
     Raises:
@@ -255,7 +255,7 @@ def open_sources(config: RunConfig, session: Session, ffmpeg: Ffmpeg) -> Opened:
     """
     return open_folder(
         reference_folder(config, session),
-        asked="dir" if config.demo else config.dataset,
+        requested="dir" if config.demo else config.dataset,
         assumed=config.geometry,
         tools=Tools(ffmpeg=ffmpeg, processes=session.processes),
         cache=session.cache,
@@ -291,13 +291,13 @@ def _check_sources(seen: Examined, ffmpeg: Ffmpeg) -> None:
         _tell_data_set(seen, seen.found)
 
 
-def _tell_data_set(seen: Examined, found: Opened) -> None:
+def _tell_data_set(seen: Examined, found: ClipFolder) -> None:
     """Which data set it is and why; what is missing of one that was not asked for by name is no failure."""
     seen.add("data set", "pass", f"{found.name}: {found.reason}")
     if found.missing:
         text = f"{counted(len(found.missing), 'clip')} not there: {', '.join(found.missing)}"
         seen.add(f"data set {found.name}", "warning", text, "Get them, or go on without them.")
-    if lacking := (*found.wanting, *found.unusable):
+    if lacking := (*found.missing_distorted, *found.unusable):
         text = lacking[0] + (f", and {len(lacking) - 1} more" if len(lacking) > 1 else "")
         seen.add(f"data set {found.name}", "warning", text, "A corpus does not need them; `dataset show` lists all.")
     for line in found.notes:

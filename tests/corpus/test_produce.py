@@ -37,9 +37,8 @@ from kit.video.ffmpeg import Ffmpeg
 from kit.video.scorers.teachers import CANONICAL
 from kit.video.sources.identity import identify
 from kit.video.sources.read import Tools
-from kit.video.sources.scan import scan
 from tests.platforms.builders import ready
-from tests.video.builders import MakeClip
+from tests.video.builders import MakeClip, scan
 
 pytestmark = pytest.mark.ffmpeg
 
@@ -48,7 +47,7 @@ pytestmark = pytest.mark.ffmpeg
 def cell(tmp_path_factory: pytest.TempPathFactory, make_clip: MakeClip, tools: Tools) -> Cell:
     folder = tmp_path_factory.mktemp("produce")
     make_clip(folder / "a.mkv", "Bars")
-    (file,) = scan(folder, assumed=None, tools=tools).files
+    (file,) = scan(folder, tools)
     encoder = ready(build="x264")
     (found,) = plan_cells(
         [identify(file, tools, folder / "cache")],
@@ -95,7 +94,7 @@ def test_encoded_bytes_are_those_of_the_stream(cell: Cell, tmp_path: Path, ffmpe
         ("sed -i.bak 1d encoded.txt", "source 10, encoded 9, decoded 10, scored 10"),
         ("sed -i.bak 1d decoded.txt", "source 10, encoded 10, decoded 9, scored 10"),
         ("echo 10 >> decoded.txt", "source 10, encoded 10, decoded 11, scored 10"),
-        ("head -c 900 vmaf.json > x; mv x vmaf.json", "libvmaf's log is not complete"),
+        ("head -c 900 vmaf.json > x; mv x vmaf.json", "libvmaf's log is incomplete"),
         ('sed -i.bak \'s/"integer_adm2": 0/"integer_adm2": NaN, "x": 0/\' vmaf.json', "integer_adm2 is nan"),
         ("rm vmaf.json", "vmaf.json is missing"),
         ("rm encoded.txt", "encoded.txt is missing"),
@@ -250,7 +249,7 @@ def long_cell(cell: Cell, tmp_path_factory: pytest.TempPathFactory, make_clip: M
     """A cell whose ffmpeg runs long enough to be met at work."""
     folder = tmp_path_factory.mktemp("long")
     make_clip(folder / "a.mkv", "Bars", frames=300)
-    (file,) = scan(folder, assumed=None, tools=tools).files
+    (file,) = scan(folder, tools)
     return replace(cell, source=identify(file, tools, folder / "cache"))
 
 

@@ -263,7 +263,7 @@ def test_a_yuv_whose_name_tells_nothing(plain: Path, tmp_path: Path, ask: Ask) -
     pair_of = ("--model", plain, "--ref", tmp_path / "r.yuv", "--dis", tmp_path / "d.yuv")
     found, _ = ask(*pair_of, "--geometry", "480x270@25", "--json")
     assert found["encodes"][0]["frames"] == 6
-    assert "nothing tells its geometry" in ask(*pair_of, code=exits.BAD_INPUT)[1]
+    assert "unknown geometry" in ask(*pair_of, code=exits.BAD_INPUT)[1]
 
 
 @pytest.mark.ffmpeg

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from kit.core.values import Cell, Teacher
+from kit.core.geometry import RawFormat
+from kit.core.values import Cell, SourceFile, Teacher
 from kit.corpus.make.produce import Bench, produce
 from kit.corpus.plan import plan_cells
 from kit.corpus.store.cellfile import CellRows
@@ -19,7 +20,7 @@ from kit.video.scorers.ffmpeg_filter import FilterScorer
 from kit.video.scorers.teachers import CANONICAL
 from kit.video.sources.identity import identify
 from kit.video.sources.read import Tools
-from kit.video.sources.scan import scan
+from kit.video.sources.scan import inspect_all, list_folder
 from tests.platforms.builders import ready
 
 #: Pictures of different content and complexity.
@@ -64,8 +65,13 @@ def write_tool(path: Path, ffmpeg: Ffmpeg, mode: str = "cpu") -> Path:
     return path
 
 
+def scan(folder: Path, tools: Tools, assumed: RawFormat | None = None) -> tuple[SourceFile, ...]:
+    """Return every clip below a folder with its geometry."""
+    return inspect_all(list_folder(folder).clips, folder, assumed=assumed, tools=tools)
+
+
 def cell_of(path: Path, tools: Tools, encoder: str = "libx264", teacher: Teacher = CANONICAL) -> Cell:
-    (file,) = scan(path.parent, assumed=None, tools=tools).files
+    (file,) = scan(path.parent, tools)
     (cell,) = plan_cells(
         [identify(file, tools, path.parent.parent / "cache")],
         [(encoder, 31)],

@@ -1,4 +1,4 @@
-"""The demo clips: their bytes, what they look like to a statistician, and that no float takes part."""
+"""The demo clips: bytes, statistics, and integer arithmetic only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BY_NAME = {source.name: source for source in demo.DEMO_SOURCES}
 PIXELS = synth.WIDTH * synth.HEIGHT
 SHELF = BY_NAME["BookShelf"]
 
-#: Where numpy's functions are exact and keep integers; nothing else of numpy may be used to draw.
+#: Exact integer functions of numpy; drawing may use no others.
 EXACT_NUMPY = {
     "abs",
     "arange",
@@ -86,10 +86,10 @@ def _spectral_slope(picture: npt.NDArray[np.uint8]) -> float:
     return float(np.mean(slopes))
 
 
-def test_there_are_nine_different_clips_with_pinned_bytes(clips: Mapping[str, bytes]) -> None:
-    found = {name: hashlib.sha256(clip).hexdigest() for name, clip in clips.items()}
-    assert found == dict(demo.DEMO_SHA256)
-    assert len(set(found.values())) == len(demo.DEMO_SOURCES) == 9
+def test_nine_different_clips_with_pinned_bytes(clips: Mapping[str, bytes]) -> None:
+    digests = {name: hashlib.sha256(clip).hexdigest() for name, clip in clips.items()}
+    assert digests == dict(demo.DEMO_SHA256)
+    assert len(set(digests.values())) == len(demo.DEMO_SOURCES) == 9
 
 
 def test_a_clip_has_the_size_it_states(clips: Mapping[str, bytes], name: str) -> None:
@@ -108,7 +108,7 @@ def test_values_stay_in_the_limited_range(clips: Mapping[str, bytes], name: str)
     assert chroma.max() <= 240
 
 
-def test_colour_is_there(clips: Mapping[str, bytes], name: str) -> None:
+def test_every_clip_has_colour(clips: Mapping[str, bytes], name: str) -> None:
     luma, chroma = _planes(clips[name])
     assert chroma[0].std(axis=(1, 2)).min() > 4
     assert luma[0].std() > 10
@@ -189,7 +189,7 @@ def test_the_camera_agrees_with_a_slow_one(step: int) -> None:
     assert synth._sample(planes, (x, y), step, (25, 20))[0].tolist() == expected
 
 
-def test_a_camera_that_does_not_turn_sees_what_a_plain_one_sees() -> None:
+def test_a_turn_by_zero_is_a_plain_look() -> None:
     canvas = synth.gradient(800, 1400, [(0, (200, 30, 60)), (800, (20, 90, 240))])
     synth.lighten(canvas, synth.noise(9, 800, 1400))
     plain = synth.look(canvas, (1400 << 15) - 639 * synth.ONE, (800 << 15) - 359 * synth.ONE)
@@ -210,7 +210,7 @@ def test_a_clip_of_another_version_is_refused() -> None:
 
 
 @pytest.mark.parametrize("module", [synth, scenes])
-def test_no_float_is_written_down(module: object) -> None:
+def test_the_code_has_no_floats(module: object) -> None:
     tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))  # type: ignore[attr-defined]
     for node in ast.walk(tree):
         where = f"line {getattr(node, 'lineno', 0)}"
@@ -235,13 +235,13 @@ def _arrays(value: object) -> Iterator[npt.NDArray[np.generic]]:
 
 
 def test_no_float_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: set[np.dtype[np.generic]] = set()
+    dtypes: set[np.dtype[np.generic]] = set()
 
     def watched(function: Callable[..., object]) -> Callable[..., object]:
         @functools.wraps(function)
         def call(*args: object, **keywords: object) -> object:
             result = function(*args, **keywords)
-            seen.update(array.dtype for value in (*args, *keywords.values(), result) for array in _arrays(value))
+            dtypes.update(array.dtype for value in (*args, *keywords.values(), result) for array in _arrays(value))
             return result
 
         return call
@@ -255,12 +255,12 @@ def test_no_float_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(synth, attribute, watched(function))
     for scene in (scenes.sunset, scenes.rose):
         synth.develop(next(scene()), 1, 10)
-    assert seen == {np.dtype(kind) for kind in (np.uint8, np.int16, np.int32, np.int64, np.bool_)}
+    assert dtypes == {np.dtype(kind) for kind in (np.uint8, np.int16, np.int32, np.int64, np.bool_)}
 
 
 @pytest.fixture
 def quick(clips: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the clips that were drawn, in order; drawing is a look-up."""
+    """Names of the drawn clips, in order; drawing is replaced by a look-up."""
     drawn: list[str] = []
 
     def render(source: demo.DemoSource) -> Iterator[bytes]:
@@ -299,9 +299,9 @@ def test_a_damaged_a_short_and_a_missing_file_are_drawn_again(quick: list[str], 
 def test_other_bytes_than_expected_are_an_error_and_no_file(
     quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = demo.DEMO_SHA256["Pebbles"]
+    actual = demo.DEMO_SHA256["Pebbles"]
     monkeypatch.setattr(demo, "DEMO_SHA256", {**demo.DEMO_SHA256, "Pebbles": "0" * 64})
-    with pytest.raises(PrerequisiteFailed, match=f"(?s)Pebbles.*{'0' * 64}.*{found}") as caught:
+    with pytest.raises(PrerequisiteFailed, match=f"(?s)Pebbles.*{actual}.*{'0' * 64}") as caught:
         demo.write_demo_sources(tmp_path)
     assert caught.value.hint
     assert list(tmp_path.iterdir()) == []

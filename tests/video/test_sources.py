@@ -1,4 +1,4 @@
-"""Clips of every kind: what they are taken for, and that the file they come in changes nothing."""
+"""Clips in all kinds of files: geometry and identity do not depend on the file."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ from kit.video.scorers.ffmpeg_filter import model_option
 from kit.video.scorers.teachers import CANONICAL
 from kit.video.sources.identity import identify, identify_all
 from kit.video.sources.read import Tools, frames_of
-from kit.video.sources.scan import scan
+from kit.video.sources.scan import list_folder
 from tests.platforms.builders import ready
-from tests.video.builders import MakeClip
+from tests.video.builders import MakeClip, scan
 
 pytestmark = pytest.mark.ffmpeg
 
 
 def sources_in(folder: Path, tools: Tools, cache: Path) -> tuple[Source, ...]:
-    found = scan(folder, assumed=None, tools=tools)
-    return tuple(identify(file, tools, cache) for file in found.files)
+    return tuple(identify(file, tools, cache) for file in scan(folder, tools))
 
 
 def cells_of(sources: tuple[Source, ...], cq: int = 31, encoder: str = "libx264") -> tuple[Cell, ...]:
@@ -61,7 +60,7 @@ def test_one_source_in_six_kinds_of_file(tmp_path: Path, make_clip: MakeClip, to
     make_clip(folder / "raw_320x180_29.97fps_8bit_420.yuv", ntsc)
     make_clip(folder / "y4m.y4m", ntsc)
     make_clip(folder / "ffv1.mkv", ntsc)
-    # rounds time stamps, and carries colour, aspect and chroma position of its own
+    # rounded time stamps; tags for colour, aspect and chroma position
     tagged = ntsc + ",format=yuv420p,setparams=color_primaries=bt709:color_trc=bt709:colorspace=bt709"
     make_clip(folder / "tagged.mkv", tagged + ":chroma_location=topleft,setsar=4/3", "-c:v", "ffv1")
     make_clip(folder / "x264.mp4", ntsc, "-c:v", "libx264", "-qp", "0", "-bf", "3")
@@ -102,7 +101,7 @@ def test_every_pixel_format_in_every_kind_of_file(
     rows = produce(cell, bench_in(tmp_path / "bench", ffmpeg))
     assert not isinstance(rows, FailedCell), rows
     assert len(rows.vmaf) == 10
-    # x264 takes 8 and 10 bits with any chroma; what has 12 is converted, in the open
+    # x264 supports 8 and 10 bits with any chroma; 12 bits are converted
     assert cell.settings.score_pix_fmt == pix_fmt.replace("12le", "10le")
     assert rows.facts["converted"] is (fmt.bits == 12)
 
@@ -145,7 +144,7 @@ def test_motion_jpeg_is_full_range(tmp_path: Path, make_clip: MakeClip, tools: T
 def test_an_undeclared_conversion_is_an_error(
     tmp_path: Path, make_clip: MakeClip, tools: Tools, ffmpeg: Ffmpeg
 ) -> None:
-    """libsvtav1 would make 4:2:0 of 4:4:4 without a word; the command must not let it."""
+    """libsvtav1 would convert 4:4:4 to 4:2:0 silently; the command has to prevent that."""
     (tmp_path / "ref").mkdir()
     make_clip(tmp_path / "ref" / "a.mkv", "Bars", "-pix_fmt", "yuv444p12le")
     (source,) = sources_in(tmp_path / "ref", tools, tmp_path / "cache")
@@ -158,7 +157,7 @@ def test_an_undeclared_conversion_is_an_error(
     assert "do not have a common format" in done.stderr
 
 
-def test_the_fused_way_scores_as_the_slow_way(
+def test_the_fused_command_scores_like_separate_commands(
     tmp_path: Path, make_clip: MakeClip, tools: Tools, ffmpeg: Ffmpeg
 ) -> None:
     """Encode to a file, decode to .yuv, score the two .yuv: the same rows to the last digit."""
@@ -192,7 +191,7 @@ def test_the_fused_way_scores_as_the_slow_way(
     assert (slow.features == rows.features).all()
 
 
-def test_nothing_raw_and_nothing_encoded_stays_on_disk(
+def test_no_raw_or_encoded_video_is_written_to_disk(
     tmp_path: Path, make_clip: MakeClip, tools: Tools, ffmpeg: Ffmpeg
 ) -> None:
     (tmp_path / "ref").mkdir()
@@ -216,8 +215,8 @@ def test_nothing_raw_and_nothing_encoded_stays_on_disk(
     assert 0 < largest[0] < 320 * 180 * 1.5  # less than a single raw frame
 
 
-def test_content_decides_and_not_the_shape(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:
-    """The same bytes read with another size, rate or range are another source."""
+def test_the_identity_includes_the_geometry(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:
+    """The same bytes with another size, rate or range are another source."""
     raw = make_clip(tmp_path / "a.yuv", "Bars").read_bytes()
     hashes = set()
     for number, format_ in enumerate(
@@ -251,14 +250,14 @@ def test_hashes_are_cached_by_path_size_and_time(tmp_path: Path, make_clip: Make
 
 def test_the_default_geometry_needs_a_size_that_divides(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:
     small = make_clip(tmp_path / "small_25fps.yuv", "Bars")
-    with pytest.raises(Several, match="the default for Name_FPSfps"):
-        scan(tmp_path, assumed=None, tools=tools)
-    (found,) = scan(tmp_path, assumed=parse_option("320x180@25"), tools=tools).files
-    assert (found.label, found.geometry.frames) == ("small", 10)
+    with pytest.raises(Several, match=r"small_25fps\.yuv.*1920x1080"):
+        scan(tmp_path, tools)
+    (clip,) = scan(tmp_path, tools, parse_option("320x180@25"))
+    assert (clip.label, clip.geometry.frames) == ("small", 10)
     small.unlink()
     make_clip(tmp_path / "Large_25fps.yuv", "testsrc2=size=1920x1080:rate=25", frames=3)
-    (found,) = scan(tmp_path, assumed=None, tools=tools).files
-    assert (found.geometry.width, found.geometry.height, found.geometry.frames) == (1920, 1080, 3)
+    (clip,) = scan(tmp_path, tools)
+    assert (clip.geometry.width, clip.geometry.height, clip.geometry.frames) == (1920, 1080, 3)
 
 
 def test_labels_are_unique_and_short(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:
@@ -266,9 +265,9 @@ def test_labels_are_unique_and_short(tmp_path: Path, make_clip: MakeClip, tools:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         make_clip(tmp_path / name, "Bars")
     (tmp_path / "notes.txt").write_text("x")
-    found = scan(tmp_path, assumed=None, tools=tools)
-    assert sorted(file.label for file in found.files) == ["H_he_und_Tiefe", "Other", "a_Clip.mkv", "b_Clip.mkv"]
-    assert found.ignored == ("notes.txt",)
+    labels = sorted(file.label for file in scan(tmp_path, tools))
+    assert labels == ["H_he_und_Tiefe", "Other", "a_Clip.mkv", "b_Clip.mkv"]
+    assert list_folder(tmp_path).others == (tmp_path / "notes.txt",)
 
 
 def test_names_that_a_shell_or_a_filter_would_misread(
@@ -285,7 +284,7 @@ def test_names_that_a_shell_or_a_filter_would_misread(
     assert observed_path(bench.folder, f"cells/{source.label}/libx264/cq31-{cell.key[:12]}.parquet").is_file()
 
 
-def test_links_are_followed_once_and_lead_to_something(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:
+def test_links_are_followed_once_and_broken_ones_refused(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:
     folder, outside = tmp_path / "ref", tmp_path / "outside"
     folder.mkdir()
     outside.mkdir()
@@ -293,24 +292,23 @@ def test_links_are_followed_once_and_lead_to_something(tmp_path: Path, make_clip
     (folder / "linked").symlink_to(outside)
     (outside / "loop").symlink_to(folder)
     (folder / "gone.txt").symlink_to(tmp_path / "nowhere.txt")
-    found = scan(folder, assumed=None, tools=tools)
-    assert [file.label for file in found.files] == ["a"]
-    assert found.ignored == ("gone.txt",)
+    assert [file.label for file in scan(folder, tools)] == ["a"]
+    assert list_folder(folder).others == (folder / "gone.txt",)
     (folder / "gone.mkv").symlink_to(tmp_path / "nowhere.mkv")
-    with pytest.raises(Several, match=r"gone\.mkv: is a link to a file that is not there"):
-        scan(folder, assumed=None, tools=tools)
+    with pytest.raises(Several, match=r"gone\.mkv"):
+        scan(folder, tools)
 
 
 def test_a_long_name_becomes_a_short_label(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:
     for end in "xy":
         make_clip(tmp_path / f"{'long' * 40}{end}.mkv", "Bars")
-    labels = {file.label for file in scan(tmp_path, assumed=None, tools=tools).files}
+    labels = {file.label for file in scan(tmp_path, tools)}
     assert len(labels) == 2
     assert all(len(label) <= 60 for label in labels)
 
 
 def test_an_edit_list_hides_frames_from_the_count(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:
-    """The packets promise more frames than are decoded; the decoded number counts."""
+    """More packets than decoded frames; the source has the decoded number."""
     whole = make_clip(tmp_path / "whole.mp4", "Bars", "-c:v", "libx264", "-qp", "0", "-g", "5", "-bf", "0", frames=20)
     folder = tmp_path / "ref"
     folder.mkdir()
@@ -329,7 +327,7 @@ def test_an_edit_list_hides_frames_from_the_count(tmp_path: Path, make_clip: Mak
         ],
         check=True,
     )
-    (file,) = scan(folder, assumed=None, tools=tools).files
+    (file,) = scan(folder, tools)
     source = identify(file, tools, tmp_path / "cache")
     assert source.geometry.frames == len(list(frames_of(source.file, tools))) < file.geometry.frames
 
@@ -337,7 +335,7 @@ def test_an_edit_list_hides_frames_from_the_count(tmp_path: Path, make_clip: Mak
 def test_all_duplicates_are_named(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:
     for name in ("a.mkv", "b.y4m", "c_320x180_25fps_8bit_420.yuv"):
         make_clip(tmp_path / name, "Bars")
-    files = scan(tmp_path, assumed=None, tools=tools).files
+    files = scan(tmp_path, tools)
     with pytest.raises(Several, match=r"a\.mkv and b\.y4m and c_320x180_25fps_8bit_420\.yuv"):
         identify_all(files, tools, tmp_path / "cache", workers=2)
 
@@ -345,6 +343,6 @@ def test_all_duplicates_are_named(tmp_path: Path, make_clip: MakeClip, tools: To
 def test_frames_come_in_presentation_order(tmp_path: Path, make_clip: MakeClip, tools: Tools) -> None:
     make_clip(tmp_path / "a.y4m", "Bars")
     make_clip(tmp_path / "b.mp4", "Bars", "-c:v", "libx264", "-qp", "0", "-bf", "3")
-    one, two = (list(frames_of(file, tools)) for file in scan(tmp_path, assumed=None, tools=tools).files)
+    one, two = (list(frames_of(file, tools)) for file in scan(tmp_path, tools))
     assert len(one) == 10
     assert one == two

@@ -1,4 +1,4 @@
-"""What a data set tells: which files are references, which show the same content, which are not there."""
+"""The protocol of data sets: references, content groups, distorted clips and missing clips."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ class Distorted:
     """A distorted clip by its name, ``<source>_<quality>_<height>_<bitrate>``.
 
     Attributes:
-        reference: the clip it was made from.
-        quality: the expert's score that the name carries; height: lines it was encoded with; bitrate: kbit/s.
+        reference: its reference clip.
+        quality: the expert's score in the name.
+        height: lines of the encode.
+        bitrate: kbit/s.
     """
 
     path: Path
@@ -29,46 +31,46 @@ class Distorted:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What a folder holds of a data set, by its names.
+    """The content of a folder, by the names of its files.
 
     Attributes:
-        references: every clip to be used as a source, to its content group; None for a group of its own.
-        missing: reference clips that should be there, as relative paths.
-        wanting: what else is missing, one line each; a corpus does not need it.
-        unusable: distorted clips that are there and cannot be paired, and why; a corpus does not need them.
-        notes: what a reader should know, one line each.
-        problems: names that contradict themselves; such a folder is not used.
+        references: every source clip to its content group; None for a group of its own.
+        missing: missing reference clips, as relative paths.
+        missing_distorted: missing distorted clips, one line each; a corpus does not need them.
+        unusable: distorted clips without a pair and why; a corpus does not need them.
+        notes: notes for the user, one line each.
+        problems: contradictions in names, which make the folder unusable.
     """
 
     references: Mapping[Path, str | None]
     distorted: tuple[Distorted, ...] = ()
     missing: tuple[str, ...] = ()
-    wanting: tuple[str, ...] = ()
+    missing_distorted: tuple[str, ...] = ()
     unusable: Mapping[Path, BadInput] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     problems: tuple[BadInput, ...] = ()
 
 
 class Dataset(Protocol):
-    """One data set. It goes by names only and opens no clip."""
+    """A data set. It uses file names only and opens no clip."""
 
     @property
     def name(self) -> str:
-        """What ``--dataset`` calls it."""
+        """Its value of ``--dataset``."""
         ...
 
     def recognise(self, listing: Listing) -> str:
-        """Why the folder looks like it, in words; empty if it does not."""
+        """Return why the folder is this data set, in words; empty if it is not."""
         ...
 
     def contents(self, listing: Listing) -> Contents:
-        """What of it is there."""
+        """Return the content of the folder."""
         ...
 
 
-def strangers(listing: Listing, clips: list[Path], name: str) -> tuple[str, ...]:
-    """One note for clips that are none of the data set's; they are used as sources of their own."""
+def note_other_clips(listing: Listing, clips: list[Path], name: str) -> tuple[str, ...]:
+    """Return a note about clips that are not part of the data set, which are used as sources too."""
     if not clips:
         return ()
     names = ", ".join(listing.relative(path) for path in clips)
-    return (f"none of {name}'s, taken as sources of their own: {names}",)
+    return (f"not part of {name}, used as sources too: {names}",)

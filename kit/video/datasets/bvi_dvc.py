@@ -1,8 +1,8 @@
 """BVI-DVC: 200 scenes, each in four resolutions, 64 frames of 10 bits, 4:2:0.
 
-Ma, Zhang and Bull, "BVI-DVC: A Training Database for Deep Video Compression", IEEE Transactions on Multimedia, 2021. A
-name is ``<subset><scene>_<width>x<height>_<rate>fps_10bit_420``, for instance
-``ABookcaseBVITexture_3840x2176_120fps_10bit_420.mp4``; the subset letter stands for the resolution.
+Ma, Zhang and Bull, "BVI-DVC: A Training Database for Deep Video Compression", IEEE Transactions on Multimedia, 2021.
+Names are ``<subset><scene>_<width>x<height>_<rate>fps_10bit_420``, e.g.
+``ABookcaseBVITexture_3840x2176_120fps_10bit_420.mp4``; the subset letter means the resolution.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kit.core.errors import BadInput
-from kit.video.datasets.base import Contents, strangers
+from kit.video.datasets.base import Contents, note_other_clips
 from kit.video.sources.scan import Listing
 
 #: Resolution to subset letter.
 SUBSETS = {"3840x2176": "A", "1920x1088": "B", "960x544": "C", "480x272": "D"}
 SCENES = 200
 
-#: A scene's own name may start with A to D too, and always with a capital or a digit.
+#: The name of a scene starts with a capital, A to D too, or a digit.
 _NAME = re.compile(r"^(?P<letter>[A-Z])(?P<scene>[A-Z0-9]\w*?)_(?P<size>\d+x\d+)_(?P<rate>[\d.]+)fps_10bit_420$")
 
 
@@ -34,33 +34,33 @@ class _Clip:
 
     @property
     def contradicts(self) -> bool:
-        """Whether subset letter and resolution do not belong together."""
+        """Whether subset letter and resolution contradict each other."""
         return SUBSETS[self.size] != self.letter
 
 
 class BviDvc:
-    """Any part of it, sub-folders or not; all resolutions of a scene are one content group."""
+    """Any part of the data set, in any sub-folders; all resolutions of a scene are one content group."""
 
     name = "bvi-dvc"
 
     def recognise(self, listing: Listing) -> str:
-        """Most of the clips have its names."""
+        """Recognise a folder if most clips have its names."""
         own = [clip for clip in map(_parsed, listing.clips) if clip is not None and not clip.contradicts]
         if 2 * len(own) <= len(listing.clips):
             return ""
-        return f"{len(own)} clips of {len({clip.scene for clip in own})} of its {SCENES} scenes are there"
+        return f"{len(own)} clips of {len({clip.scene for clip in own})} of its {SCENES} scenes"
 
     def contents(self, listing: Listing) -> Contents:
-        """All clips by scene. A resolution that some scenes have and others lack is missing there."""
+        """Group all clips by scene. A resolution of some scenes is missing in the other scenes."""
         parsed = {path: _parsed(path) for path in listing.clips}
         own = [clip for clip in parsed.values() if clip is not None]
         others = [path for path, clip in parsed.items() if clip is None]
         scenes: defaultdict[str, list[_Clip]] = defaultdict(list)
         for clip in own:
             scenes[clip.scene].append(clip)
-        notes = strangers(listing, others, self.name)
+        notes = note_other_clips(listing, others, self.name)
         if len(scenes) < SCENES:
-            notes += (f"{len(scenes)} of its {SCENES} scenes are there",)
+            notes += (f"{len(scenes)} of its {SCENES} scenes",)
         groups: dict[Path, str | None] = {clip.path: clip.scene for clip in own}
         return Contents(
             references=groups | dict.fromkeys(others),
@@ -71,16 +71,14 @@ class BviDvc:
 
 
 def group_of(label: str) -> str | None:
-    """The scene of a clip by its label; None for another clip."""
-    found = _NAME.match(label)
-    return found["scene"] if found is not None and found["size"] in SUBSETS else None
+    """Return the scene of a clip by its label; None for another clip."""
+    match = _NAME.match(label)
+    return match["scene"] if match is not None and match["size"] in SUBSETS else None
 
 
 def _parsed(path: Path) -> _Clip | None:
-    found = _NAME.match(path.stem)
-    if found is None or found["size"] not in SUBSETS:
-        return None
-    return _Clip(path=path, letter=found["letter"], scene=found["scene"], size=found["size"], rate=found["rate"])
+    match = _NAME.match(path.stem)
+    return _Clip(path=path, **match.groupdict()) if match is not None and match["size"] in SUBSETS else None
 
 
 def _missing(scenes: dict[str, list[_Clip]]) -> list[str]:
@@ -96,5 +94,5 @@ def _missing(scenes: dict[str, list[_Clip]]) -> list[str]:
 def _contradiction(clip: _Clip) -> BadInput:
     return BadInput(
         f"{clip.path.name}: {clip.size} is subset {SUBSETS[clip.size]} of BVI-DVC, the name starts with {clip.letter}",
-        hint="Give it its own name again, or use --dataset dir.",
+        hint="Restore the original name, or use --dataset dir.",
     )

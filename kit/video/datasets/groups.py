@@ -1,4 +1,4 @@
-"""Content groups that somebody wrote down: ``groups.json`` in a folder of clips."""
+"""Content groups of the user: ``groups.json`` in a folder of clips."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _GROUP = re.compile(r"[A-Za-z0-9][\w.-]{0,79}", re.ASCII)
 
 
 def read(path: Path) -> dict[str, str]:
-    """What ``groups.json`` says: label, file name, relative path or ``src_sha256`` of a clip, to its group.
+    """Read ``groups.json``: label, file name, relative path or ``src_sha256`` of a clip to its group.
 
-    A shard's ``corpus/groups.json`` has the same form.
+    A shard's ``corpus/groups.json`` has the same format.
 
     Raises:
-        BadInput: it is not of this form.
+        BadInput: another format.
     """
     value: Any = read_json(path)
     if not isinstance(value, dict) or set(value) != {"schema_version", "groups"}:
@@ -37,7 +37,7 @@ def read(path: Path) -> dict[str, str]:
         raise BadInput(f"{path}: schema version {value['schema_version']!r}, expected {contract.SCHEMA_VERSION}")
     groups = value["groups"]
     if not isinstance(groups, dict):
-        raise BadInput(f"{path}: groups is a {type(groups).__name__}, expected clip names and their groups")
+        raise BadInput(f"{path}: groups is a {type(groups).__name__}, expected an object: clip to group")
     bad = [clip for clip, group in groups.items() if not isinstance(group, str) or not _GROUP.fullmatch(group)]
     if bad:
         raise BadInput(f"{path}: the group of {', '.join(bad)} is not 1 to 80 letters, digits, '.', '_' or '-'")
@@ -52,13 +52,14 @@ def assign(
     where: str,
     identity: Callable[[SourceFile], str],
 ) -> tuple[SourceFile, ...]:
-    """Give clips the groups that are written down; the others keep theirs.
+    """Assign groups to clips by name; the others keep theirs.
 
     Args:
-        identity: gives a clip's ``src_sha256``; called only where a key is one.
+        named: the groups of :func:`read`.
+        identity: returns a clip's ``src_sha256``; called only if a key is one.
 
     Raises:
-        Several: a key names no clip or more than one, or a clip is put into two groups.
+        Several: a key that matches no clip or several clips, or a clip with two groups.
     """
     by_name: defaultdict[str, set[Path]] = defaultdict(set)
     for file in files:
@@ -76,7 +77,7 @@ def assign(
             continue
         (path,) = clips
         if chosen.setdefault(path, group) != group:
-            problems.append(BadInput(f"{where}: {path.name} is put into {chosen[path]} and into {group}"))
+            problems.append(BadInput(f"{where}: {path.name} has two groups: {chosen[path]} and {group}"))
     if problems:
         raise Several(f"{where} cannot be used", problems)
     return tuple(replace(file, group=chosen.get(file.path, file.group)) for file in files)
@@ -84,5 +85,5 @@ def assign(
 
 def _not_one(key: str, clips: set[Path], where: str) -> BadInput:
     if not clips:
-        return BadInput(f"{where}: {key} is no clip here", hint="Write its label, its file name or its src_sha256.")
-    return BadInput(f"{where}: {key} names {len(clips)} clips", hint="Write their paths from this folder on.")
+        return BadInput(f"{where}: {key} matches no clip", hint="Use its label, its file name or its src_sha256.")
+    return BadInput(f"{where}: {key} matches {len(clips)} clips", hint="Use their paths relative to this folder.")

@@ -1,4 +1,4 @@
-"""Opening a folder of reference clips: which data set it is, its clips with their groups, and what is missing."""
+"""Open a folder of reference clips: data set, clips with their groups, missing clips."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kit.video.datasets import groups
 from kit.video.datasets.base import Contents
 from kit.video.datasets.manifest import manifests
 from kit.video.datasets.packed import PACK, read_pack
-from kit.video.datasets.pairs import Pair, pair_up
+from kit.video.datasets.pairs import DistortedPair, pair_up
 from kit.video.datasets.registry import choose
 from kit.video.sources.identity import identify
 from kit.video.sources.read import Tools
@@ -21,26 +21,27 @@ from kit.video.sources.scan import Listing, inspect_all, list_folder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
+class ClipFolder:
     """A folder of reference clips.
 
     Attributes:
-        name: the data set; reason: why it is taken for it.
-        files: the clips to be used as sources, with their content groups.
-        missing: reference clips of the data set that are not there.
-        wanting: what else is missing, one line each; a corpus does not need it.
-        unusable: distorted clips that are there and cannot be used, one line each; a corpus does not need them.
-        notes: what a reader should know.
-        ignored: files that are no clips, relative.
+        name: the data set.
+        reason: why the folder is this data set.
+        files: the source clips, with their content groups.
+        missing: missing reference clips of the data set.
+        missing_distorted: missing distorted clips, one line each; a corpus does not need them.
+        unusable: distorted clips that cannot be used, one line each; a corpus does not need them.
+        notes: notes for the user.
+        ignored: relative paths of files that are not clips.
     """
 
     folder: Path
     name: str
     reason: str
     files: tuple[SourceFile, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[DistortedPair, ...]
     missing: tuple[str, ...]
-    wanting: tuple[str, ...]
+    missing_distorted: tuple[str, ...]
     unusable: tuple[str, ...]
     notes: tuple[str, ...]
     ignored: tuple[str, ...]
@@ -54,32 +55,32 @@ class Opened:
 def open_folder(
     folder: Path,
     *,
-    asked: str,
+    requested: str,
     assumed: RawFormat | None,
     tools: Tools,
     cache: Path,
     whole: bool = True,
     advance: Callable[[], None] = lambda: None,
     refused: Callable[[Path, KitError], None] | None = None,
-) -> Opened:
-    """Find the clips of a folder, learn their geometry, and give them their content groups.
+) -> ClipFolder:
+    """Search a folder for clips, read their geometry and assign their content groups.
 
     Args:
-        asked: what ``--dataset`` says.
-        assumed: format of ``.yuv`` files that do not tell it.
-        whole: whether a data set that is asked for by name must be complete.
-        refused: called for each clip, distorted ones too, that is there and cannot be used, and is left out then.
+        requested: the value of ``--dataset``.
+        assumed: format of ``.yuv`` files of unknown format.
+        whole: a data set requested by name has to be complete.
+        refused: called for each clip, distorted ones too, that cannot be used, which is then skipped.
 
     Raises:
-        BadInput: the folder is missing or holds no clip.
-        Several: clips that cannot be used, or clips of the data set asked for that are not there.
+        BadInput: the folder does not exist or has no clips.
+        Several: clips that cannot be used, or missing clips of a requested data set.
     """
-    listing = _listing(folder, asked)
-    dataset, reason = choose(listing, asked)
+    listing = _listing(folder, requested)
+    dataset, reason = choose(listing, requested)
     contents = dataset.contents(listing)
-    problems: list[KitError] = [*contents.problems, *_not_delivered(listing)]
-    if whole and asked != "auto":
-        problems += [BadInput(f"{name}: is not there") for name in contents.missing]
+    problems: list[KitError] = [*contents.problems, *_missing_copies(listing)]
+    if whole and requested != "auto":
+        problems += [BadInput(f"{name}: is missing") for name in contents.missing]
     files: tuple[SourceFile, ...] = ()
     if contents.references:
         try:
@@ -91,7 +92,7 @@ def open_folder(
                 raise
             problems += error.problems
     elif not problems:
-        problems.append(BadInput(f"none of the clips is a reference of {dataset.name}"))
+        problems.append(BadInput(f"no reference clip of {dataset.name}"))
     if problems:
         raise Several(f"{dataset.name} in {folder} cannot be used", problems)
     files = _grouped(files, contents, listing, tools=tools, cache=cache)
@@ -100,45 +101,45 @@ def open_folder(
     if refused is not None:
         for path, problem in unusable.items():
             refused(path, problem)
-    return Opened(
+    return ClipFolder(
         folder=folder,
         name=dataset.name,
         reason=reason,
         files=files,
         pairs=pairs,
         missing=contents.missing,
-        wanting=contents.wanting,
+        missing_distorted=contents.missing_distorted,
         unusable=tuple(problem.message for problem in unusable.values()),
         notes=contents.notes,
         ignored=_ignored(listing),
     )
 
 
-def _listing(folder: Path, asked: str) -> Listing:
-    if asked not in ("auto", "dir") and not folder.is_dir():
+def _listing(folder: Path, requested: str) -> Listing:
+    if requested not in ("auto", "dir") and not folder.is_dir():
         raise BadInput(
-            f"{asked}: there is no folder {folder}",
-            hint="Give the folder with --ref-dir, or say with VMAF_DATA_ROOT where datasets/ lies.",
+            f"{requested}: folder {folder} does not exist",
+            hint="Give the folder with --ref-dir, or the parent of datasets/ with VMAF_DATA_ROOT.",
         )
     return list_folder(folder)
 
 
-def _not_delivered(listing: Listing) -> list[BadInput]:
-    """Clips of a packed folder that did not arrive."""
+def _missing_copies(listing: Listing) -> list[BadInput]:
+    """Return an error for each missing clip of a packed folder."""
     if not (listing.folder / PACK).is_file():
         return []
-    there = {listing.relative(path) for path in listing.clips}
+    present = {listing.relative(path) for path in listing.clips}
     return [
-        BadInput(f"{clip.path}: listed in {PACK} and not there", hint="Copy the packed folder again.")
+        BadInput(f"{clip.path}: listed in {PACK}, but missing", hint="Copy the packed folder again.")
         for clip in read_pack(listing.folder).clips
-        if clip.path not in there
+        if clip.path not in present
     ]
 
 
 def _grouped(
     files: tuple[SourceFile, ...], contents: Contents, listing: Listing, *, tools: Tools, cache: Path
 ) -> tuple[SourceFile, ...]:
-    """Groups of the data set, and over them those of ``groups.json``."""
+    """Assign the groups of the data set, then those of ``groups.json``."""
     files = tuple(replace(file, group=contents.references[file.path]) for file in files)
     written = listing.folder / groups.FILE
     if not written.is_file():

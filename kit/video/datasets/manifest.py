@@ -1,4 +1,4 @@
-"""``<name>.yaml``: every file of a data set with size and SHA-256, and the check against it."""
+"""``<name>.yaml``: path, size and SHA-256 of every file of a data set; write, read and verify it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from kit.video.datasets.packed import PACK, is_inside, read_pack
 from kit.video.sources.scan import all_files
 
 _HASH = re.compile(r"[0-9a-f]{64}")
-#: First line of every manifest, by which it is found.
+#: First line of every manifest, which identifies it.
 _HEAD = "# Data set manifest of vmaf-ensemble-kit"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One file; ``path`` is relative to the folder, with ``/``."""
+    """A file; ``path`` is relative to the folder, with ``/``."""
 
     path: str
     size: int
@@ -33,8 +33,8 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
-    """What is wrong with one file: ``missing``, ``extra``, ``size`` or ``sha256``."""
+class FileProblem:
+    """A problem of one file: ``missing``, ``extra``, ``size`` or ``sha256``."""
 
     path: str
     problem: str
@@ -43,17 +43,12 @@ class Fault:
 
 
 def manifests(folder: Path) -> tuple[Path, ...]:
-    """The manifests at the top of a folder."""
-    found = []
-    for path in sorted(folder.glob("*.yaml")):
-        with path.open("rb") as file:
-            if file.read(len(_HEAD)) == _HEAD.encode():
-                found.append(path)
-    return tuple(found)
+    """Return the manifests at the top of a folder."""
+    return tuple(path for path in sorted(folder.glob("*.yaml")) if path.read_bytes().startswith(_HEAD.encode()))
 
 
 def files_of(folder: Path, *, without: tuple[Path, ...] = ()) -> list[Path]:
-    """Every file below a folder but hidden ones and those left out."""
+    """Return the files below a folder, without hidden ones and ``without``."""
     if not folder.is_dir():
         raise BadInput(f"{folder} is not a folder", hint="Give the folder of a data set.")
     left_out = {path.resolve() for path in without}
@@ -63,10 +58,10 @@ def files_of(folder: Path, *, without: tuple[Path, ...] = ()) -> list[Path]:
 def describe(
     folder: Path, *, without: tuple[Path, ...], workers: int, advance: Callable[[str], None]
 ) -> tuple[Entry, ...]:
-    """Size and hash of every file.
+    """Return size and hash of every file.
 
     Raises:
-        BadInput: there is none.
+        BadInput: the folder has no files.
     """
 
     def one(path: Path) -> Entry:
@@ -77,7 +72,7 @@ def describe(
 
     paths = files_of(folder, without=without)
     if not paths:
-        raise BadInput(f"{folder} holds no file", hint="Give the folder of a data set.")
+        raise BadInput(f"{folder} has no files", hint="Give the folder of a data set.")
     return tuple(run_many(one, paths, workers=workers))
 
 
@@ -92,13 +87,13 @@ def read(path: Path) -> tuple[Entry, ...]:
     """Read a manifest.
 
     Raises:
-        Missing: there is no such file.
-        BadInput: it is not one, or names a file outside its folder.
+        Missing: the file does not exist.
+        BadInput: another format, or a path outside the folder.
     """
     try:
         value: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise Missing(f"{path} is not there", hint="Run `dataset manifest` first.") from None
+        raise Missing(f"{path} does not exist", hint="Run `dataset manifest` first.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadInput(f"{path} cannot be read: {error}") from error
     try:
@@ -123,25 +118,25 @@ def _entry(item: Mapping[str, Any], where: Path) -> Entry:
 
 
 def find(folder: Path) -> Path:
-    """The manifest to check a folder against: its only ``.yaml`` one, else the list of a packed folder.
+    """Return the manifest of a folder: its only ``.yaml`` manifest, else the list of a packed folder.
 
     Raises:
-        Missing: there is none.
-        BadInput: there is more than one.
+        Missing: the folder has no manifest.
+        BadInput: the folder has several.
     """
-    found = manifests(folder)
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise BadInput(f"{folder} holds more than one manifest: {names}", hint="Choose one with --manifest.")
-    if not found and (folder / PACK).is_file():
+    candidates = manifests(folder)
+    if len(candidates) > 1:
+        names = ", ".join(path.name for path in candidates)
+        raise BadInput(f"{folder} has several manifests: {names}", hint="Choose one with --manifest.")
+    if not candidates and (folder / PACK).is_file():
         return folder / PACK
-    if not found:
-        raise Missing(f"there is no manifest in {folder}", hint="Run `dataset manifest` first, or give --manifest.")
-    return found[0]
+    if not candidates:
+        raise Missing(f"{folder} has no manifest", hint="Run `dataset manifest` first, or give --manifest.")
+    return candidates[0]
 
 
 def expected_by(manifest: Path) -> tuple[Entry, ...]:
-    """What a manifest, or the list of a packed folder, says."""
+    """Return the entries of a manifest, or of the list of a packed folder."""
     if manifest.name != PACK:
         return read(manifest)
     clips = read_pack(manifest.parent).clips
@@ -150,35 +145,35 @@ def expected_by(manifest: Path) -> tuple[Entry, ...]:
 
 def verify(
     folder: Path, manifest: Path, *, workers: int, advance: Callable[[str], None]
-) -> tuple[tuple[Entry, ...], tuple[Fault, ...]]:
-    """Compare a folder with its manifest; contents are hashed only where the size is right.
+) -> tuple[tuple[Entry, ...], tuple[FileProblem, ...]]:
+    """Compare a folder with its manifest; only files of the right size are hashed.
 
     Returns:
-        What the manifest lists, and what is wrong.
+        The entries of the manifest, and the problems.
     """
     entries = expected_by(manifest)
     packed = (folder / PACK, folder / groups.FILE) if manifest.name == PACK else ()
-    there = {path.relative_to(folder).as_posix() for path in files_of(folder, without=(manifest, *packed))}
+    present = {path.relative_to(folder).as_posix() for path in files_of(folder, without=(manifest, *packed))}
 
-    def check(entry: Entry) -> Fault | None:
-        fault = _fault(folder, entry)
+    def check(entry: Entry) -> FileProblem | None:
+        problem = _problem_of(folder, entry)
         advance(entry.path)
-        return fault
+        return problem
 
-    faults = [fault for fault in run_many(check, entries, workers=workers) if fault is not None]
-    extra = sorted(there - {entry.path for entry in entries})
-    faults += [Fault(path=name, problem="extra", expected="not listed", found="there") for name in extra]
-    return entries, tuple(faults)
+    problems = [problem for problem in run_many(check, entries, workers=workers) if problem is not None]
+    extra = sorted(present - {entry.path for entry in entries})
+    problems += [FileProblem(path=name, problem="extra", expected="not listed", found="present") for name in extra]
+    return entries, tuple(problems)
 
 
-def _fault(folder: Path, entry: Entry) -> Fault | None:
+def _problem_of(folder: Path, entry: Entry) -> FileProblem | None:
     path = folder / entry.path
     if not path.is_file():
-        return Fault(path=entry.path, problem="missing", expected="there", found="not there")
+        return FileProblem(path=entry.path, problem="missing", expected="present", found="missing")
     size = path.stat().st_size
     if size != entry.size:
-        return Fault(path=entry.path, problem="size", expected=str(entry.size), found=str(size))
+        return FileProblem(path=entry.path, problem="size", expected=str(entry.size), found=str(size))
     digest = sha256_file(path)
     if digest != entry.sha256:
-        return Fault(path=entry.path, problem="sha256", expected=entry.sha256, found=digest)
+        return FileProblem(path=entry.path, problem="sha256", expected=entry.sha256, found=digest)
     return None

@@ -1,8 +1,8 @@
 """The Netflix Public Dataset: nine references in ``ref/``, seventy encodes of them in ``dis/``.
 
-Names and pairs are those of ``resource/dataset/NFLX_dataset_public.py`` in Netflix/vmaf; the meaning of the names is in
-its ``resource/doc/datasets.md``: ``{content name}_{expert score}_{height in pixels}_{bitrate in Kbps}.yuv``. All
-references are 1920x1080, 8 bits, 4:2:0, at the rate in their names.
+Names and pairs are those of ``resource/dataset/NFLX_dataset_public.py`` in Netflix/vmaf. ``resource/doc/datasets.md``
+there explains the names: ``{content name}_{expert score}_{height in pixels}_{bitrate in Kbps}.yuv``. All references
+are 1920x1080, 8 bits, 4:2:0, at the rate in their names.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from kit.core.errors import BadInput
-from kit.video.datasets.base import Contents, Distorted, strangers
+from kit.video.datasets.base import Contents, Distorted, note_other_clips
 from kit.video.sources.scan import CLIPS, Listing
 
 #: Stems of the references, each to its content group: both ElFuente clips are scenes of one film.
@@ -47,36 +47,36 @@ _DISTORTED = re.compile(rf"^({'|'.join(LADDER)})_(\d{{2}})_(\d{{3,4}})_(\d{{3,5}
 
 
 class Npd:
-    """Given as the folder that holds ``ref/`` and ``dis/``, or as ``ref/`` itself."""
+    """The parent of ``ref/`` and ``dis/``, or ``ref/`` itself."""
 
     name = "npd"
 
     def recognise(self, listing: Listing) -> str:
-        """Most of the clips outside ``dis/`` have the names of its references."""
-        own, others, _ = _sorted_out(listing)
+        """Recognise a folder if most clips outside ``dis/`` have the names of references."""
+        own, others, _ = _classify(listing)
         names = {path.stem for path in own}
-        return f"{len(names)} of its {len(REFERENCES)} reference clips are there" if len(own) > len(others) else ""
+        return f"{len(names)} of its {len(REFERENCES)} reference clips" if len(own) > len(others) else ""
 
     def contents(self, listing: Listing) -> Contents:
-        """References with their groups, and the distorted clips whose reference is there."""
-        own, others, encodes = _sorted_out(listing)
+        """Return references with their groups, and the distorted clips of these references."""
+        own, others, encodes = _classify(listing)
         by_source = {path.stem.rpartition("_")[0]: path for path in own}
         distorted, unusable = _distorted(encodes, by_source)
-        there = {path.stem for path in encodes}
-        absent = [stem for stem in _ladder_stems() if stem not in there] if encodes else []
-        notes = strangers(listing, others, self.name)
+        present = {path.stem for path in encodes}
+        absent = [stem for stem in _ladder_stems() if stem not in present] if encodes else []
+        notes = note_other_clips(listing, others, self.name)
         return Contents(
             references={path: REFERENCES.get(path.stem) for path in (*own, *others)},
             distorted=tuple(distorted),
             missing=tuple(f"{stem}.yuv" for stem in REFERENCES if stem not in {path.stem for path in own}),
-            wanting=tuple(f"dis/{stem}.yuv is not there" for stem in absent),
+            missing_distorted=tuple(f"dis/{stem}.yuv is missing" for stem in absent),
             unusable=unusable,
-            notes=notes if encodes else (*notes, "dis/ is not there: no distorted clips to pair"),
+            notes=notes if encodes else (*notes, "no dis/ folder, so no distorted clips"),
         )
 
 
 def group_of(label: str) -> str | None:
-    """Content group of a reference by its label, with or without its rate; None for another clip."""
+    """Return the content group of a reference by its label, with or without rate; None for another clip."""
     groups = REFERENCES | {stem.rpartition("_")[0]: group for stem, group in REFERENCES.items()}
     return groups.get(label)
 
@@ -85,13 +85,13 @@ def _ladder_stems() -> list[str]:
     return [f"{source}_{rung}" for source, rungs in LADDER.items() for rung in rungs.split()]
 
 
-def _sorted_out(listing: Listing) -> tuple[list[Path], list[Path], list[Path]]:
-    """References, clips that are none of its, and the distorted clips in ``dis/``, inside or beside ``ref/``."""
+def _classify(listing: Listing) -> tuple[list[Path], list[Path], list[Path]]:
+    """Return references, other clips, and distorted clips in ``dis/``, below the folder or next to ``ref/``."""
     encodes = [path for path in listing.clips if _is_encode(path)]
-    beside = listing.folder.parent / "dis"
-    if not encodes and listing.folder.name == "ref" and beside.is_dir():
-        there = (path for path in beside.iterdir() if path.is_file() and not path.name.startswith("."))
-        encodes = sorted(path for path in there if path.suffix.lower() in CLIPS)
+    sibling = listing.folder.parent / "dis"
+    if not encodes and listing.folder.name == "ref" and sibling.is_dir():
+        files = (path for path in sibling.iterdir() if path.is_file() and not path.name.startswith("."))
+        encodes = sorted(path for path in files if path.suffix.lower() in CLIPS)
     rest = [path for path in listing.clips if not _is_encode(path)]
     own = [path for path in rest if path.stem in REFERENCES]
     return own, [path for path in rest if path.stem not in REFERENCES], encodes
@@ -102,23 +102,16 @@ def _is_encode(path: Path) -> bool:
 
 
 def _distorted(encodes: list[Path], by_source: dict[str, Path]) -> tuple[list[Distorted], dict[Path, BadInput]]:
-    """Every encode with its reference, and why another has none."""
+    """Return encodes with their references, and the errors of encodes without one."""
     pairs, unusable = [], {}
     for path in encodes:
-        found = _DISTORTED.match(path.stem)
-        if found is None or path.suffix != ".yuv":
-            told = f"dis/{path.name}: is not named <source>_<quality>_<height>_<bitrate>.yuv, a source of npd first"
-            unusable[path] = BadInput(told)
-        elif found[1] not in by_source:
-            unusable[path] = BadInput(f"dis/{path.name}: its reference {found[1]} is not there")
-        else:
-            pairs.append(
-                Distorted(
-                    path=path,
-                    reference=by_source[found[1]],
-                    quality=int(found[2]),
-                    height=int(found[3]),
-                    bitrate=int(found[4]),
-                )
-            )
+        match = _DISTORTED.match(path.stem)
+        if match is None or path.suffix != ".yuv":
+            unusable[path] = BadInput(f"dis/{path.name}: expected <source of npd>_<quality>_<height>_<bitrate>.yuv")
+            continue
+        source, (quality, height, bitrate) = match[1], map(int, match.groups()[1:])
+        if source not in by_source:
+            unusable[path] = BadInput(f"dis/{path.name}: its reference {source} is missing")
+            continue
+        pairs.append(Distorted(path=path, reference=by_source[source], quality=quality, height=height, bitrate=bitrate))
     return pairs, unusable

@@ -1,4 +1,4 @@
-"""``pack.json``: what a packed folder holds, clip by clip."""
+"""``pack.json``: the list of clips in a packed folder."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ PACK = "pack.json"
 
 @dataclass(frozen=True, kw_only=True)
 class PackedClip:
-    """One lossless copy.
+    """A lossless copy of a clip.
 
     Attributes:
-        path: of the copy, relative to the folder, with ``/``; size, sha256: of its bytes.
-        src_sha256: identity of the source, which the copy keeps.
-        original: file name that the clip had; its suffix tells what it was.
+        path: relative to the folder, with ``/``.
+        size, sha256: of the copy's bytes.
+        src_sha256: identity of the source, the same for the copy.
+        original: original file name with its suffix.
     """
 
     path: str
@@ -70,8 +71,8 @@ def read_pack(folder: Path) -> Pack:
     """Read ``pack.json``.
 
     Raises:
-        Missing: the folder has none.
-        BadInput: it is not of this form, or names a file outside the folder.
+        Missing: the folder has no ``pack.json``.
+        BadInput: another format, or a path outside the folder.
     """
     path = folder / PACK
     value: Any = read_json(path, written_by="dataset pack")
@@ -81,9 +82,11 @@ def read_pack(folder: Path) -> Pack:
         clips = tuple(_clip(item) for item in value["clips"])
         pack = Pack(dataset=str(value["dataset"]), codec=str(value["codec"]), clips=clips)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise BadInput(f"{path} is not the list of a packed folder: {error!r}") from error
+        raise BadInput(
+            f"{path} is not the list of a packed folder: {error!r}", hint="Copy the folder again."
+        ) from error
     if outside := [clip.path for clip in clips if not is_inside(clip.path) or "/" in clip.original]:
-        raise BadInput(f"{path}: not inside the folder: {', '.join(outside)}")
+        raise BadInput(f"{path}: paths outside the folder: {', '.join(outside)}", hint="Do not use this folder.")
     return pack
 
 
@@ -101,6 +104,6 @@ def _clip(item: Mapping[str, Any]) -> PackedClip:
 
 
 def is_inside(name: str) -> bool:
-    """Whether a relative path stays inside its folder."""
+    """Return whether a relative path stays inside its folder."""
     path = PurePosixPath(name)
     return bool(name) and not path.is_absolute() and ".." not in path.parts

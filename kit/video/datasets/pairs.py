@@ -1,4 +1,4 @@
-"""Distorted clips beside their references: a headerless file whose geometry must follow from its size."""
+"""Pairs of distorted clips and references; the geometry of a headerless clip is inferred from its size."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from kit.video.sources.scan import yuv_geometry
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
-    """A distorted clip with its geometry, and the reference it is compared with; both have the same frames."""
+class DistortedPair:
+    """A distorted clip and its reference, with the same number of frames."""
 
     distorted: SourceFile
     reference: SourceFile
@@ -24,11 +24,13 @@ class Pair:
     bitrate: int
 
 
-def pair_up(found: Sequence[Distorted], files: Sequence[SourceFile]) -> tuple[tuple[Pair, ...], dict[Path, BadInput]]:
-    """Every pair whose clips can be read, and what is wrong with each other distorted clip."""
+def pair_up(
+    distorted: Sequence[Distorted], files: Sequence[SourceFile]
+) -> tuple[tuple[DistortedPair, ...], dict[Path, BadInput]]:
+    """Return the readable pairs, and the error of every other distorted clip."""
     by_path = {file.path: file for file in files}
     pairs, problems = [], {}
-    for one in found:
+    for one in distorted:
         where = f"{one.path.parent.name}/{one.path.name}"
         reference = by_path.get(one.reference)
         if reference is None:
@@ -41,35 +43,38 @@ def pair_up(found: Sequence[Distorted], files: Sequence[SourceFile]) -> tuple[tu
             continue
         file = SourceFile(path=one.path, kind="yuv", label=one.path.stem, geometry=geometry)
         pairs.append(
-            Pair(distorted=file, reference=reference, quality=one.quality, height=one.height, bitrate=one.bitrate)
+            DistortedPair(
+                distorted=file, reference=reference, quality=one.quality, height=one.height, bitrate=one.bitrate
+            )
         )
     return tuple(pairs), problems
 
 
 def _geometry(one: Distorted, reference: Geometry) -> Geometry:
-    """What a sidecar says (the name tells the height alone), else what the frames of the reference leave possible."""
+    """Return the geometry in the sidecar, else the one inferred from the frames of the reference."""
     size = one.path.stat().st_size
     if not one.path.with_suffix(".json").is_file():
-        return stored_geometry(size, one.height, reference)
-    told = yuv_geometry(one.path, None)
-    if told.frames != reference.frames:
+        return infer_stored_geometry(size, one.height, reference)
+    stated = yuv_geometry(one.path, None)
+    if stated.frames != reference.frames:
         raise BadInput(
-            f"its {size} bytes are {told.frames} frames of {told.width}x{told.height} {told.pix_fmt}, as its sidecar "
-            f"says; the reference has {reference.frames}"
+            f"its {size} bytes are {stated.frames} frames of {stated.width}x{stated.height} {stated.pix_fmt} "
+            f"(sidecar), the reference has {reference.frames}"
         )
-    return told
+    return stated
 
 
-def stored_geometry(size: int, height: int, reference: Geometry) -> Geometry:
-    """How a distorted clip is stored: as large as its reference, or at its own height, 16:9 or as wide as that is.
+def infer_stored_geometry(size: int, height: int, reference: Geometry) -> Geometry:
+    """Infer the size of a distorted clip: that of its reference, or its height with 16:9 or the reference's shape.
 
-    The frames decide: only the geometry that gives as many as the reference has is believed. Widths are even.
+    The one that gives the reference's number of frames is right. Widths are even.
 
     Args:
         size: bytes of the file.
+        height: lines of the encode.
 
     Raises:
-        BadInput: no geometry fits, or more than one does.
+        BadInput: no size or several sizes give this number of frames.
     """
     shapes = ((16, 9), (reference.width, reference.height))
     widths = [width for shape in shapes for width in _widths(height, *shape)]
@@ -77,13 +82,13 @@ def stored_geometry(size: int, height: int, reference: Geometry) -> Geometry:
     fits = [(w, h) for w, h in candidates if frame_bytes(w, h, reference.pix_fmt) * reference.frames == size]
     tried = ", ".join(f"{w}x{h}" for w, h in candidates)
     if not fits:
-        raise BadInput(f"its {size} bytes are not the reference's {reference.frames} frames of any of {tried}")
+        raise BadInput(f"its {size} bytes are not {reference.frames} frames, as the reference has, of any of {tried}")
     if len(fits) > 1:
-        raise BadInput(f"its {size} bytes fit more than one of {tried}")
+        raise BadInput(f"its {size} bytes match several of {tried}")
     return replace(reference, width=fits[0][0], height=fits[0][1])
 
 
 def _widths(height: int, across: int, down: int) -> tuple[int, ...]:
-    """Even widths of a picture of this height and shape: the exact one, else those on both sides of it."""
+    """Return the even width of a height and shape, or the two even widths around a fractional one."""
     low = height * across // down // 2 * 2
     return (low,) if low * down == height * across else (low, low + 2)

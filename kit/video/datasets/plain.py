@@ -1,4 +1,4 @@
-"""Any folder of clips: each its own content group."""
+"""A plain folder of clips, each with its own content group."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from kit.video.sources.scan import Listing
 
 
 class PlainFolder:
-    """The last of the registry: it takes what no other recognises."""
+    """The last of the registry, for folders that no other data set recognises."""
 
     name = "dir"
 
     def recognise(self, listing: Listing) -> str:
-        """Every folder that holds clips is one."""
-        return f"{len(listing.clips)} clips, none of the known data sets"
+        """Accept every folder of clips."""
+        return f"{len(listing.clips)} clips, no known data set"
 
     def contents(self, listing: Listing) -> Contents:
-        """Every clip; nothing can be missing."""
+        """Return every clip; nothing can be missing."""
         return Contents(references=dict.fromkeys(listing.clips))

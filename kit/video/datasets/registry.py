@@ -1,4 +1,4 @@
-"""The data sets the kit knows. One more is a module and a line here (and its name in ``contract.DATASETS``)."""
+"""The registry of data sets. A new one is a module, a line here and its name in ``contract.DATASETS``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from kit.video.datasets.npd import Npd
 from kit.video.datasets.plain import PlainFolder
 from kit.video.sources.scan import Listing
 
-#: In the order they are tried; the plain folder takes what is left.
+#: In the order of recognition; the plain folder accepts the rest.
 DATASETS: tuple[Dataset, ...] = (
     Npd(),
     BviDvc(),
@@ -18,10 +18,10 @@ DATASETS: tuple[Dataset, ...] = (
 )
 
 
-def choose(listing: Listing, asked: str) -> tuple[Dataset, str]:
-    """The data set asked for, or for ``auto`` the first that recognises the folder; and why."""
-    if asked != "auto":
-        dataset = next(dataset for dataset in DATASETS if dataset.name == asked)
-        seen = "" if asked == "dir" else dataset.recognise(listing) or "few of the clips have its names"
-        return dataset, f"asked for; {seen}".removesuffix("; ")
+def choose(listing: Listing, requested: str) -> tuple[Dataset, str]:
+    """Return the requested data set, or for ``auto`` the first that recognises the folder, and the reason."""
+    if requested != "auto":
+        dataset = next(dataset for dataset in DATASETS if dataset.name == requested)
+        reason = "" if requested == "dir" else dataset.recognise(listing) or "few of the clips have its names"
+        return dataset, f"requested; {reason}".removesuffix("; ")
     return next((dataset, reason) for dataset in DATASETS if (reason := dataset.recognise(listing)))

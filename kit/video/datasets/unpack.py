@@ -1,4 +1,4 @@
-"""Unpacking: every clip of a packed folder as ``.yuv``, bit for bit, proved before it gets its name."""
+"""Unpack: restore every clip of a packed folder as ``.yuv``, bit for bit, verified before it gets its name."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from kit.core.geometry import PIXEL_FORMATS, RawFormat, identity_header, parse_n
 from kit.core.values import Geometry, Source, SourceFile
 from kit.system.fsio import atomic_path, locked, remove_temporaries, write_json
 from kit.system.pool import run_many
-from kit.video.datasets.pack import Done, Workshop, raw_bytes, refuse_foreign_clips, refuse_nested, write_groups
+from kit.video.datasets.disk_space import DiskSpace
+from kit.video.datasets.pack import (
+    PackContext,
+    PackResult,
+    raw_bytes,
+    refuse_foreign_clips,
+    refuse_nested,
+    write_groups,
+)
 from kit.video.datasets.packed import PackedClip, read_pack
-from kit.video.datasets.room import Room
 from kit.video.sources.identity import identify, remember
 from kit.video.sources.read import frames_of
 from kit.video.sources.scan import inspect
@@ -22,10 +29,10 @@ from kit.video.sources.scan import inspect
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    """One clip to be given back.
+    """A clip to restore.
 
     Attributes:
-        sidecar: whether the name does not tell the geometry.
+        sidecar: the name does not have the geometry.
     """
 
     clip: PackedClip
@@ -34,15 +41,15 @@ class _Task:
     sidecar: bool
 
 
-def unpack(folder: Path, out: Path, *, shop: Workshop) -> Done:
-    """Give back every clip as ``.yuv``, with a sidecar where its name does not tell its geometry, and ``groups.json``.
+def unpack(folder: Path, out: Path, *, context: PackContext) -> PackResult:
+    """Restore every clip as ``.yuv``, with a sidecar if its name does not have the geometry, and ``groups.json``.
 
-    A file that is there already is kept if it is the same source.
+    A file of an earlier run is kept if it is the same source.
 
     Raises:
         Missing: the folder has no ``pack.json``.
-        Several: clips that are not there, damaged, or another source than the list says; the others are given back.
-        DiskFull: there is no room; what is finished is kept.
+        CheckFailed, Several: missing or damaged clips, or clips that differ from the list; the others are restored.
+        DiskFull: no space left; finished files are kept.
     """
     listed = read_pack(folder)
     refuse_nested(folder, out)
@@ -51,21 +58,26 @@ def unpack(folder: Path, out: Path, *, shop: Workshop) -> Done:
         tasks = _tasks(listed.clips, folder, out)
         refuse_foreign_clips(out, {task.target for task in tasks})
         finished = set(
-            run_many(lambda task: _same(task, shop), tasks, workers=shop.workers, stop=shop.tools.processes.stop)
+            run_many(
+                lambda task: _same(task, context), tasks, workers=context.workers, stop=context.tools.processes.stop
+            )
         ) - {None}
         pending = [task for task in tasks if task.target not in finished]
-        room = Room(out)
-        room.ask(sum(raw_bytes(task.clip.geometry) for task in pending), f"unpacking {len(pending)} clips")
+        space = DiskSpace(out)
+        space.require(sum(raw_bytes(task.clip.geometry) for task in pending), f"unpacking {len(pending)} clips")
         for task in tasks:
             if task.target in finished:
-                shop.advance(task.clip.label)
+                context.advance(task.clip.label)
         results = run_many(
-            lambda task: _attempt(task, room, shop), pending, workers=shop.workers, stop=shop.tools.processes.stop
+            lambda task: _attempt(task, space, context),
+            pending,
+            workers=context.workers,
+            stop=context.tools.processes.stop,
         )
         if problems := [result for result in results if result is not None]:
             raise _failure(problems, len(tasks))
         write_groups(out, {task.target.relative_to(out).as_posix(): task.clip.group for task in tasks})
-    return Done(
+    return PackResult(
         made=tuple(task.clip.label for task in pending),
         kept=tuple(task.clip.label for task in tasks if task.target in finished),
         bytes=sum(raw_bytes(task.clip.geometry) for task in tasks),
@@ -73,38 +85,38 @@ def unpack(folder: Path, out: Path, *, shop: Workshop) -> Done:
 
 
 def _failure(problems: list[KitError], clips: int) -> KitError:
-    """Where every problem is a clip found wanting, so is the whole."""
+    """Return one error for all problems: CheckFailed if every problem is one."""
     several = Several(f"{len(problems)} of {clips} clips cannot be unpacked", problems)
     if all(isinstance(problem, CheckFailed) for problem in problems):
-        return CheckFailed(several.message, hint="Copy those clips again and start the same command.")
+        return CheckFailed(several.message, hint="Copy those clips again, then run the same command again.")
     return several
 
 
 def _tasks(clips: tuple[PackedClip, ...], folder: Path, out: Path) -> list[_Task]:
-    """Where each clip goes; a name that is taken is told apart by the clip's label."""
+    """Return the target of each clip; one with a name in use gets its label and hash."""
     taken: set[str] = set()
     tasks = []
     for clip in clips:
-        place = PurePosixPath(clip.path).parent
+        parent = PurePosixPath(clip.path).parent
         names = [*_names(clip), (f"{clip.label}-{clip.src_sha256[:8]}", True)]
-        stem, sidecar = next((stem, sidecar) for stem, sidecar in names if str(place / stem).lower() not in taken)
-        taken.add(str(place / stem).lower())
-        tasks.append(_Task(clip=clip, packed=folder / clip.path, target=out / place / f"{stem}.yuv", sidecar=sidecar))
+        stem, sidecar = next((stem, sidecar) for stem, sidecar in names if str(parent / stem).lower() not in taken)
+        taken.add(str(parent / stem).lower())
+        tasks.append(_Task(clip=clip, packed=folder / clip.path, target=out / parent / f"{stem}.yuv", sidecar=sidecar))
     return tasks
 
 
 def _names(clip: PackedClip) -> Iterator[tuple[str, bool]]:
-    """Stems for a clip, best first, each with whether it needs a sidecar."""
+    """Yield stems of a clip, best first, with whether a sidecar is needed."""
     original = PurePosixPath(clip.original)
     if original.suffix.lower() == ".yuv":
-        yield original.stem, not tells(original.stem, clip.geometry)
+        yield original.stem, not name_has_geometry(original.stem, clip.geometry)
         return
     full = full_name(PurePosixPath(clip.path).stem, clip.geometry)
-    yield full, not tells(full, clip.geometry)
+    yield full, not name_has_geometry(full, clip.geometry)
 
 
 def full_name(stem: str, geometry: Geometry) -> str:
-    """``Name_WxH_FPSfps_BITbit_CHROMA``, the rate with as many decimals as name it."""
+    """Return ``Name_WxH_FPSfps_BITbit_CHROMA``, the rate with up to three decimals."""
     fmt, fps = PIXEL_FORMATS[geometry.pix_fmt], geometry.fps
     rate = str(fps.numerator) if fps.denominator == 1 else f"{float(fps):.3f}".rstrip("0")
     try:
@@ -114,8 +126,8 @@ def full_name(stem: str, geometry: Geometry) -> str:
     return f"{proper}_{geometry.width}x{geometry.height}_{rate}fps_{fmt.bits}bit_{fmt.chroma}"
 
 
-def tells(stem: str, geometry: Geometry) -> bool:
-    """Whether the kit reads this geometry from a ``.yuv`` of this name."""
+def name_has_geometry(stem: str, geometry: Geometry) -> bool:
+    """Return whether the kit parses this geometry from the name of a ``.yuv``."""
     try:
         _, named, fps = parse_name(stem)
     except BadInput:
@@ -127,20 +139,20 @@ def tells(stem: str, geometry: Geometry) -> bool:
     return geometry == RawFormat(width=1920, height=1080, pix_fmt="yuv420p", fps=fps).with_frames(geometry.frames)
 
 
-def _same(task: _Task, shop: Workshop) -> Path | None:
-    """The target, if it is there and the same source."""
+def _same(task: _Task, context: PackContext) -> Path | None:
+    """Return the target if it exists and is the same source."""
     size = raw_bytes(task.clip.geometry)
     if not task.target.is_file() or task.target.stat().st_size != size:
         return None
     file = SourceFile(path=task.target, kind="yuv", label=task.clip.label, geometry=task.clip.geometry)
-    if identify(file, shop.tools, shop.cache).sha256 != task.clip.src_sha256:
+    if identify(file, context.tools, context.cache).sha256 != task.clip.src_sha256:
         return None
     _write_sidecar(task)
     return task.target
 
 
 def _write_sidecar(task: _Task) -> None:
-    """The sidecar where the name does not tell the geometry; one that is in the way of a name that does is removed."""
+    """Write the sidecar if the name does not have the geometry, else remove an earlier one."""
     sidecar, geometry = task.target.with_suffix(".json"), task.clip.geometry
     if not task.sidecar:
         sidecar.unlink(missing_ok=True)
@@ -157,46 +169,46 @@ def _write_sidecar(task: _Task) -> None:
     )
 
 
-def _attempt(task: _Task, room: Room, shop: Workshop) -> KitError | None:
+def _attempt(task: _Task, space: DiskSpace, context: PackContext) -> KitError | None:
     try:
-        with room.held(raw_bytes(task.clip.geometry), task.clip.label):
-            _unpack_one(task, shop)
+        with space.reserve(raw_bytes(task.clip.geometry), task.clip.label):
+            _unpack_one(task, context)
     except DiskFull:
         raise
     except KitError as error:
         return error
-    shop.advance(task.clip.label)
+    context.advance(task.clip.label)
     return None
 
 
-def _unpack_one(task: _Task, shop: Workshop) -> None:
+def _unpack_one(task: _Task, context: PackContext) -> None:
     clip = task.clip
-    file = _found(task, shop)
+    file = _packed_clip(task, context)
     digest = hashlib.sha256(identity_header(clip.geometry))
     with atomic_path(task.target) as temporary:
         with temporary.open("wb") as target:
-            for frame in frames_of(file, shop.tools):
-                shop.tools.processes.check()
+            for frame in frames_of(file, context.tools):
+                context.tools.processes.check()
                 digest.update(frame)
                 target.write(frame)
         if digest.hexdigest() != clip.src_sha256:
             raise CheckFailed(
-                f"{clip.path}: unpacks to {digest.hexdigest()[:12]}, the list says {clip.src_sha256[:12]}",
-                hint="Copy the clip again; it is damaged or another one.",
+                f"{clip.path}: identity is {digest.hexdigest()[:12]}, expected {clip.src_sha256[:12]}",
+                hint="Copy the clip again; it is damaged or a different one.",
             )
         _write_sidecar(task)
-    given = SourceFile(path=task.target, kind="yuv", label=clip.label, geometry=clip.geometry)
-    remember(given, Source(file=given, sha256=clip.src_sha256, group=clip.group), shop.cache)
+    restored = SourceFile(path=task.target, kind="yuv", label=clip.label, geometry=clip.geometry)
+    remember(restored, Source(file=restored, sha256=clip.src_sha256, group=clip.group), context.cache)
 
 
-def _found(task: _Task, shop: Workshop) -> SourceFile:
-    """The packed clip, of the geometry that the list says."""
+def _packed_clip(task: _Task, context: PackContext) -> SourceFile:
+    """Return the packed clip and check its geometry."""
     if not task.packed.is_file():
-        raise CheckFailed(f"{task.clip.path}: listed and not there", hint="Copy it again.")
+        raise CheckFailed(f"{task.clip.path}: is missing", hint="Copy it again.")
     try:
-        file = inspect(task.packed, task.clip.label, assumed=None, tools=shop.tools)
+        file = inspect(task.packed, task.clip.label, assumed=None, tools=context.tools)
     except BadInput as error:
         raise CheckFailed(error.message, hint=error.hint) from error
     if file.geometry != task.clip.geometry:
-        raise CheckFailed(f"{task.clip.path}: is {file.geometry}, the list says {task.clip.geometry}")
+        raise CheckFailed(f"{task.clip.path}: is {file.geometry}, expected {task.clip.geometry}", hint="Copy it again.")
     return file

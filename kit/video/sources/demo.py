@@ -1,7 +1,7 @@
-"""Nine demo reference clips, drawn by numpy, the same bytes on every platform.
+"""Nine demo reference clips, drawn with numpy, the same bytes on every platform.
 
-The demo run needs references that can be had anywhere, at once and without a licence. These are computed:
-640x360, 8 bits, 4:2:0, limited range, 30 frames each. What makes an encoder's work on real video hard is put in:
+The demo run needs references that need no download and no licence. These are computed: 640x360, 8 bits, 4:2:0, limited
+range, 30 frames each. They have the properties of real video that are hard to encode:
 
 * A 1/f amplitude spectrum (Field, "Relations between the statistics of natural images and the response properties of
   cortical cells", JOSA A 4, 1987), from octave noise and from dead leaves, opaque shapes with sizes distributed as
@@ -9,10 +9,10 @@ The demo run needs references that can be had anywhere, at once and without a li
 * Motion by fractions of a pixel: pans with parallax, zoom, rotation, waves, tumbling paper.
 * Grain that depends on the signal and is new in each frame, a cut, a fade, small letters.
 
-They differ in how hard they are to encode, so that the scores of one quality setting spread.
+Their complexity differs, so that the scores of one quality setting vary.
 
-``kit.video.sources.synth`` draws with integers alone and says why; ``kit.video.sources.scenes`` has the scenes. A
-change of either that changes a byte is a new ``DEMO_VERSION`` with a new ``DEMO_SHA256``.
+``kit.video.sources.synth`` draws with integers only; ``kit.video.sources.scenes`` has the scenes. A change of either
+that changes a byte needs a new ``DEMO_VERSION`` with a new ``DEMO_SHA256``.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ DEMO_VERSION: int = 1
 
 @dataclass(frozen=True, kw_only=True)
 class DemoSource:
-    """One clip.
+    """A demo clip.
 
     Attributes:
-        fps: frames a second.
-        content: what it shows, in one line.
+        fps: frames per second.
+        content: its content, in one line.
     """
 
     name: str
@@ -55,7 +55,7 @@ class DemoSource:
 
     @property
     def file_name(self) -> str:
-        """Name of its file, which says how to read it."""
+        """Name of its file, with its geometry."""
         return f"{self.name}_{self.width}x{self.height}_{self.fps}fps_8bit_420.yuv"
 
 
@@ -107,20 +107,20 @@ DEMO_SHA256: Mapping[str, str] = MappingProxyType(
 
 
 def render(source: DemoSource) -> Iterator[bytes]:
-    """One planar yuv420p frame after another, each of width * height * 3 / 2 bytes.
+    """Yield planar yuv420p frames of width * height * 3 / 2 bytes.
 
     Raises:
-        BadInput: ``source`` is none of ``DEMO_SOURCES``.
+        BadInput: ``source`` is not in ``DEMO_SOURCES``.
     """
     if source not in DEMO_SOURCES:
-        raise BadInput(f"{source.name} is no demo clip of this version")
+        raise BadInput(f"{source.name} is not a demo clip of this version", hint="Use one of DEMO_SOURCES.")
     scene, grain = _SCENES[source.name]
     first_seed = 1000 * (1 + DEMO_SOURCES.index(source))
     for number, picture in enumerate(scene()):
         yield develop(picture, first_seed + number, grain)
 
 
-def _is_good(path: Path, source: DemoSource) -> bool:
+def _is_valid(path: Path, source: DemoSource) -> bool:
     return path.is_file() and path.stat().st_size == source.size and sha256_file(path) == DEMO_SHA256[source.name]
 
 
@@ -131,27 +131,27 @@ def _write(path: Path, source: DemoSource) -> None:
             for frame in render(source):
                 digest.update(frame)
                 file.write(frame)
-        expected, found = DEMO_SHA256[source.name], digest.hexdigest()
-        if found != expected:
+        expected, actual = DEMO_SHA256[source.name], digest.hexdigest()
+        if actual != expected:
             raise PrerequisiteFailed(
-                f"drew the demo clip {source.name}: expected SHA-256 {expected}, found {found}",
-                hint="This numpy does not compute what others do; install the pinned one, or bring clips of your own.",
+                f"demo clip {source.name}: SHA-256 {actual}, expected {expected}",
+                hint="This numpy computes other values; install the pinned one, or use your own clips.",
             )
 
 
 def write_demo_sources(folder: Path) -> tuple[Path, ...]:
-    """Write every clip to ``folder``; a file that already holds the right bytes is kept.
+    """Write every clip to ``folder``; keep files that have the right bytes.
 
     Returns:
         The paths, in the order of ``DEMO_SOURCES``.
 
     Raises:
-        PrerequisiteFailed: what was drawn is not what it should be; the file was not written.
+        PrerequisiteFailed: a clip has other bytes than expected; it is not written.
     """
     paths = []
     for source in DEMO_SOURCES:
         path = folder / source.file_name
-        if not _is_good(path, source):
+        if not _is_valid(path, source):
             _write(path, source)
         paths.append(path)
     return tuple(paths)

@@ -1,4 +1,4 @@
-"""What a source is, whatever file it came in: SHA-256 over its geometry and its decoded frames."""
+"""Identity of sources, independent of their files: SHA-256 of geometry and decoded frames."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _BLOCK = 1 << 20
 
 
 def identify(file: SourceFile, tools: Tools, cache: Path) -> Source:
-    """Hash a clip, or take the hash from the cache where path, size, time and geometry are the same.
+    """Hash a clip, or read the hash from the cache if path, size, time and geometry are unchanged.
 
-    The number of frames that a container's packets promise and the number that it decodes to may differ (an edit
-    list hides frames); the decoded number counts.
+    A container may decode to fewer frames than it has packets (an edit list hides frames); the source has the decoded
+    number.
 
     Raises:
         BadInput: the clip cannot be decoded to its end.
@@ -44,9 +44,9 @@ def identify(file: SourceFile, tools: Tools, cache: Path) -> Source:
 
 
 def fingerprint(file: SourceFile, cache: Path) -> str:
-    """BLAKE3 of the bytes of a clip's file, remembered as identities are.
+    """Return the BLAKE3 of a clip's file, cached like the identity.
 
-    For what nobody else names by its SHA-256: it is ten times as fast where the processor has no instructions for that.
+    For internal keys: ten times as fast as SHA-256 on processors without instructions for it.
     """
     entry, facts = _entry(file, cache, "fingerprint")
     if (known := _cached(entry, facts)) is not None:
@@ -55,13 +55,12 @@ def fingerprint(file: SourceFile, cache: Path) -> str:
     with file.path.open("rb") as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
-    found = digest.hexdigest()
-    _remember(entry, facts, file, found)
-    return found
+    _remember(entry, facts, file, digest.hexdigest())
+    return digest.hexdigest()
 
 
 def measure(file: SourceFile, tools: Tools) -> Source:
-    """Hash a clip, whatever the cache says.
+    """Hash a clip without the cache.
 
     Raises:
         BadInput: the clip cannot be decoded to its end.
@@ -70,10 +69,11 @@ def measure(file: SourceFile, tools: Tools) -> Source:
 
 
 def remember(file: SourceFile, source: Source, cache: Path) -> None:
-    """Note that ``file``, as it lies there now, holds ``source``: it was hashed under the name it was written to.
+    """Cache the identity of a clip that was hashed while it was written.
 
     Args:
-        file: the clip as an inspection finds it, not hashed.
+        file: the clip at its final path, from :func:`kit.video.sources.scan.inspect`.
+        source: its identity.
     """
     entry, facts = _entry(file, cache, "identity")
     _remember(entry, facts, source.file, source.sha256)
@@ -83,11 +83,11 @@ def _remember(entry: Path, facts: dict[str, object], file: SourceFile, digest: s
     try:
         write_json(entry, {"facts": facts, "frames": file.geometry.frames, "digest": digest})
     except OSError as error:
-        log.warning("the hash of %s is not kept: %s", file.path.name, error)  # it is made again next time
+        log.warning("the hash of %s is not cached: %s", file.path.name, error)
 
 
 def _entry(file: SourceFile, cache: Path, kind: str) -> tuple[Path, dict[str, object]]:
-    """Where the cache keeps a clip's hash of a kind, and the facts under which it holds."""
+    """Return the cache file of a clip's hash, and the facts under which the hash is valid."""
     stat = file.path.stat()
     path = str(file.path.resolve())
     facts: dict[str, object] = {
@@ -101,12 +101,12 @@ def _entry(file: SourceFile, cache: Path, kind: str) -> tuple[Path, dict[str, ob
 
 
 def _source(file: SourceFile, frames: int, digest: str) -> Source:
-    found = replace(file, geometry=replace(file.geometry, frames=frames))
-    return Source(file=found, sha256=digest, group=file.content_group)
+    decoded = replace(file, geometry=replace(file.geometry, frames=frames))
+    return Source(file=decoded, sha256=digest, group=file.content_group)
 
 
 def _cached(entry: Path, facts: dict[str, object]) -> tuple[int, str] | None:
-    """An entry that cannot be read is made again, like one that is not there."""
+    """Return (frames, hash) of a valid entry; None for a missing or damaged one."""
     if not entry.is_file():
         return None
     try:
@@ -127,7 +127,7 @@ def _hash(file: SourceFile, tools: Tools) -> tuple[int, str]:
         if file.kind != "container" or geometry.frames != file.geometry.frames:
             raise BadInput(
                 f"{file.path.name}: decodes to {counted} frames, expected {geometry.frames}",
-                hint="It was changed while it was read, or it does not decode the same way twice.",
+                hint="Run the same command again; replace the clip if it decodes to varying numbers of frames.",
             )
         geometry = replace(geometry, frames=counted)
 
@@ -154,7 +154,7 @@ def identify_all(
     workers: int,
     advance: Callable[[], None] = lambda: None,
 ) -> tuple[Source, ...]:
-    """Hash every clip; two clips with the same content are refused, since they would leak between folds.
+    """Hash every clip. Refuse two clips with the same content, which would leak between folds.
 
     Raises:
         Several: clips that cannot be decoded, or duplicates.
@@ -166,7 +166,7 @@ def identify_all(
         except KitError as error:
             return error
         except OSError as error:
-            return BadInput(f"{file.path.name}: cannot be read: {error.strerror}")
+            return BadInput(f"{file.path.name}: cannot be read: {error.strerror}", hint="Check its permissions.")
 
     results = run_many(
         attempt, files, workers=workers, stop=tools.processes.stop, done=lambda _file, _result: advance()
@@ -175,19 +175,19 @@ def identify_all(
     sources = [result for result in results if isinstance(result, Source)]
     problems += duplicates(sources)
     if problems:
-        raise Several("clips that cannot be used together", problems)
+        raise Several("clips that cannot be used", problems)
     return tuple(sources)
 
 
 def duplicates(sources: Sequence[Source]) -> list[KitError]:
-    """One error for each content that more than one clip has."""
+    """Return an error for each content that several clips have."""
     by_content: defaultdict[str, list[Source]] = defaultdict(list)
     for source in sources:
         by_content[source.sha256].append(source)
     return [
         BadInput(
             f"{' and '.join(source.file.path.name for source in same)} have the same content",
-            hint="They would stand on both sides of a fold; keep one of them.",
+            hint="Keep one of them: they would be on both sides of a fold.",
         )
         for same in by_content.values()
         if len(same) > 1

@@ -117,7 +117,7 @@ def rose() -> Iterator[Picture]:
 
 
 def _ridge(line: synth.I32, top: int, height: int) -> synth.Bits:
-    """Where a mountain ridge is whose line lies about ``top`` and has a standard deviation of ``height``/2."""
+    """Return the pixels of a mountain ridge; its line is about ``top`` with a standard deviation of ``height``/2."""
     return np.arange(ROWS, dtype=np.int32)[:, None] >= top + (line * height >> 9)
 
 

@@ -2,7 +2,7 @@
 
 Everything here is integer arithmetic on arrays whose width is stated, so the same call gives the same bytes
 on every machine. Floating point would not: compilers may contract ``a*b + c`` into one rounding, and libraries
-differ in the last bit of sines, powers and Fourier transforms. What is used is exact by definition:
+differ in the last bit of sines, powers and Fourier transforms. These operations are exact by definition:
 ``+ - *``, ``//``, comparisons, indexing, and ``>>``, which numpy defines as the floor of a division by a power of
 two, for negative numbers too.
 
@@ -79,8 +79,8 @@ def cos(angle: int) -> int:
 def wave(phase: I32) -> I32:
     """Sine of each angle in ``phase``, times 2**14."""
     table: I32 = np.array(sines(), dtype=np.int32)
-    found: I32 = table[phase & (TURN - 1)]
-    return found
+    values: I32 = table[phase & (TURN - 1)]
+    return values
 
 
 def random_bytes(seed: int, stream: int, count: int) -> npt.NDArray[np.uint8]:
@@ -128,7 +128,7 @@ def noise(seed: int, rows: int, columns: int, *, octaves: int = 7, gain: int = 2
 
 
 def colour(rgb: Rgb) -> tuple[int, int, int]:
-    """Luma above black, Cb and Cr about grey, in eighths, by BT.601: what untagged SD is taken for."""
+    """Luma above black, Cb and Cr about grey, in eighths, by BT.601, the default of untagged SD."""
     r, g, b = rgb
     luma = min((66 * r + 129 * g + 25 * b + 16) >> 5, WHITE)
     return luma, (-38 * r - 74 * g + 112 * b + 16) >> 5, (112 * r - 94 * g - 18 * b + 16) >> 5
@@ -213,7 +213,7 @@ def stamp(canvas: I16, shape: Shape, rgb: Rgb, *, texture: I32 | None = None, sh
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Litter:
-    """How leaves lie: ``radii`` are the two cutoffs in canvas pixels, the rest is for ``stamp``."""
+    """Dead leaves: ``radii`` are the two cutoffs in canvas pixels, the rest is for ``stamp``."""
 
     count: int
     radii: tuple[int, int]
@@ -298,14 +298,14 @@ def _hide(below: I16, above: I16) -> I16:
 def expose(canvas: I16) -> I16:
     """``canvas`` averaged over the camera's aperture, 2 by 2 canvas pixels; one row and one column smaller."""
     rows = canvas[:, :-1] + canvas[:, 1:]
-    seen: I16 = rows[:, :, :-1] + rows[:, :, 1:]
-    seen += 2
-    seen >>= 2
-    return seen
+    exposed: I16 = rows[:, :, :-1] + rows[:, :, 1:]
+    exposed += 2
+    exposed >>= 2
+    return exposed
 
 
 def _taps(start: int, step: int, count: int, size: int) -> tuple[slice | I64, slice | I64, I16]:
-    """Indices of the samples before and after each of ``count`` points, and how far between them it lies, in 1/16.
+    """Return the indices of the samples before and after each of ``count`` points, and its position between, in 1/16.
 
     The first point and the distance of two are in 1/65536 of a sample. Whole distances give slices, which are views.
     A point outside of ``size`` samples is an error, as a negative index would wrap around.
@@ -340,7 +340,7 @@ def _sample(planes: I16, start: tuple[int, int], step: int, size: tuple[int, int
 def look(canvas: I16, x: int, y: int, step: int = SCALE * ONE) -> Picture:
     """What a camera sees of an exposed canvas.
 
-    The first sample lies at (x, y) and the next one ``step`` away, in 1/65536 of a canvas pixel; a smaller step is
+    The first sample is at (x, y) and the next one ``step`` away, in 1/65536 of a canvas pixel; a smaller step is
     a nearer camera.
     """
     return Picture(
@@ -361,15 +361,15 @@ def turn(canvas: I16, angle: int, step: int) -> Picture:
     """What a camera turned by ``angle`` sees of the middle of an exposed, opaque canvas; ``step`` as for ``look``."""
     rows, columns = canvas.shape[1:]
     ux, uy = step * cos(angle) >> SINE_BITS, step * sin(angle) >> SINE_BITS
-    seen = []
+    halves = []
     for planes, every in ((canvas[:1], 1), (canvas[1:3], 2)):
         # Twice the distance from the middle of the picture, which is a whole number; chroma is half a row lower.
         i = np.arange(0, 2 * WIDTH, 2 * every, dtype=np.int64) - (WIDTH - 1)
         j = (np.arange(0, 2 * HEIGHT, 2 * every, dtype=np.int64) - (HEIGHT - every))[:, None]
         x, y = (columns << 15) + (i * ux - j * uy >> 1), (rows << 15) + (i * uy + j * ux >> 1)
         full = np.full(x.shape, FULL, dtype=np.int16)
-        seen.append(np.stack([*(_turned(plane, x, y) for plane in planes), full]))
-    return Picture(luma=seen[0], chroma=seen[1])
+        halves.append(np.stack([*(_turned(plane, x, y) for plane in planes), full]))
+    return Picture(luma=halves[0], chroma=halves[1])
 
 
 def _grain(seed: int, stream: int, rows: int, columns: int) -> I32:
