@@ -282,13 +282,13 @@ def _dry_run(given: _Given) -> Result:
         raise click.UsageError("--dry-run shows the cost of a corpus; a run with --corpus makes none.")
     examined = examine(config, session_of(config))
     step_01_prereqs.show(examined)
-    found = examined.prereqs()
-    if found is None:
+    checked = examined.prereqs()
+    if checked is None:
         raise step_01_prereqs.failure(examined)
-    plan = estimate(config, found)
-    formats = [(file.label, file.geometry) for file in found.files]
+    plan = estimate(config, checked)
+    formats = [(file.label, file.geometry) for file in checked.files]
     seconds = f"corpus about {duration(plan.corpus_seconds)}, training about {duration(plan.training_seconds)}"
-    points = ", ".join(f"{name} cq {cq}" for name, cq in found.points)
+    points = ", ".join(f"{name} cq {cq}" for name, cq in checked.points)
     return Result(
         shown=(
             Table(
@@ -304,13 +304,13 @@ def _dry_run(given: _Given) -> Result:
                     row("cells", f"{plan.cells} ({plan.rows} rows)"),
                     row("members to train", f"{plan.members} ({config.epochs} epochs)"),
                     row("disk", f"about {size(plan.disk_bytes)}"),
-                    row("time", f"{seconds} on {found.facts.cores} cores"),
+                    row("time", f"{seconds} on {checked.facts.cores} cores"),
                 ],
             ),
         ),
         data={
-            "sources": [file.label for file in found.files],
-            "points": list(map(list, found.points)),
+            "sources": [file.label for file in checked.files],
+            "points": list(map(list, checked.points)),
             **dataclasses.asdict(plan),
         },
     )
