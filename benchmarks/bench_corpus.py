@@ -124,7 +124,7 @@ def old_way(cell: Cell, ffmpeg: Ffmpeg, scratch: Path) -> int:
 
 def new_way(cells: Sequence[Cell], bench: Bench) -> int:
     """The kit's own way, a cell for every core."""
-    schedule = Schedule(cells, cost=lambda _cell: 1.0, places={"software": None}, workers=CORES, cores=CORES)
+    schedule = Schedule(cells, cost=lambda _cell: 1.0, limits={"software": None}, workers=CORES, cores=CORES)
 
     def make(_turn: int) -> CellRows | FailedCell:
         with schedule.take() as place:

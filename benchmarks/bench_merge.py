@@ -35,12 +35,11 @@ def make(folder: Path, rows: int) -> None:
     from kit.core import contract
     from kit.core.canon import sha256_json
     from kit.core.values import NO_DEVICE, Cell, Geometry, ReadyEncoder, Source, SourceFile, Teacher
-    from kit.corpus.make.keep import keep
     from kit.corpus.make.produce import geometry_facts
     from kit.corpus.plan import plan_cells
-    from kit.corpus.store.boxes import Makers
+    from kit.corpus.store.boxes import BoxCounts
     from kit.corpus.store.cellfile import CellRows
-    from kit.corpus.store.shard import Shard, cell_path, entry_for, write_manifest
+    from kit.corpus.store.shard import Shard, cell_path, entry_for, write_cell, write_manifest
     from kit.platforms.registry import settings_for
 
     teacher = Teacher(id=contract.DEFAULT_TEACHER)
@@ -100,14 +99,14 @@ def make(folder: Path, rows: int) -> None:
             architecture=ARCHITECTURES[box],
             scorer_id="cpu/golden-1",
         )
-        makers, entries = Makers(), []
+        counts, entries = BoxCounts(), []
         scorer = {"id": "cpu/golden-1", "version": "3", "golden": {"flat": 97.428}}
-        makers.know((f"box-{box}", "p"), [scorer])
+        counts.add_box((f"box-{box}", "p"), [scorer])
         for cell in cells:
             kept, observed = content(cell), {"box": f"box-{box}", "platform": "p", "seconds": 1.0}
-            keep(folder / str(box), cell_path(cell), kept, [observed])
+            write_cell(folder / str(box), cell_path(cell), kept, [observed])
             entries.append(entry_for(cell, kept))
-            makers.add(entries[-1], "1.0", [observed])
+            counts.add_cell(entries[-1], "1.0", [observed])
         sources_json = [
             {"label": s.label, "sha256": s.sha256, "group": s.group, "geometry": geometry_facts(geometry)}
             for s in sources
@@ -115,7 +114,7 @@ def make(folder: Path, rows: int) -> None:
         write_manifest(
             Shard(
                 folder=folder / str(box),
-                boxes=makers.boxes(),
+                boxes=counts.boxes(),
                 demo=False,
                 teacher=teacher,
                 sources=tuple(sources_json),

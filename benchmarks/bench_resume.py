@@ -78,9 +78,8 @@ def make(folder: Path, cells: int) -> None:
     """Write every cell of the plan."""
     import numpy as np
 
-    from kit.corpus.make.keep import keep
     from kit.corpus.store.cellfile import CellRows
-    from kit.corpus.store.shard import cell_path
+    from kit.corpus.store.shard import cell_path, write_cell
 
     noise = np.random.default_rng(1)
     for cell in plan(cells)[1]:
@@ -99,7 +98,7 @@ def make(folder: Path, cells: int) -> None:
             vmaf=noise.uniform(0, 100, FRAMES),
             facts={**cell.keyed, "encoded_bytes": 1000, "content_sha256": cell.key},
         )
-        keep(folder, cell_path(cell), rows, [{"box": "b", "seconds": 1.0}])
+        write_cell(folder, cell_path(cell), rows, [{"box": "b", "seconds": 1.0}])
 
 
 def decide(folder: Path, cells: int) -> dict[str, float]:
@@ -114,7 +113,7 @@ def decide(folder: Path, cells: int) -> dict[str, float]:
     planned.write(folder, found)
     clock.append(time.perf_counter())
     remove_temporaries(folder)
-    done, missing = resume.sort_out(found, folder)
+    done, missing = resume.split_plan(found, folder)
     clock.append(time.perf_counter())
     if missing or len(done) != cells:
         raise SystemExit(f"{len(missing)} cells are not finished: {missing[:1]}")

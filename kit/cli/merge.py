@@ -29,7 +29,7 @@ def merge(inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher:
 
     Exit codes: 0 done, 2 bad input, 3 inputs damaged or incompatible, or boxes disagree, 4 disk full.
     """
-    from kit.corpus.merge.merging import Refused
+    from kit.corpus.merge.merging import BoxesDisagree
     from kit.corpus.merge.merging import merge as merge_all
     from kit.platforms.detect import usable_cores
     from kit.video.scorers.teachers import resolve
@@ -40,7 +40,7 @@ def merge(inputs: tuple[Path, ...], out: Path, on_conflict: str, assume_teacher:
             merged = merge_all(
                 inputs, out, drop=on_conflict == "drop", assumed=assumed, workers=usable_cores(), show=progress
             )
-    except Refused as error:
+    except BoxesDisagree as error:
         # the error itself lists the conflicts
         show(Result(shown=(*_overview(error.report), *_remarks(error.report)), data=error.report.as_json()))
         raise
@@ -125,7 +125,7 @@ def _remarks(report: Report) -> Iterator[str | Table]:
     yield Table(
         title="Renamed",
         columns=("input", "kind", "before", "after"),
-        rows=[row(one.input, one.what, one.told, one.resolved) for one in report.renamed],
+        rows=[row(one.input, one.what, one.before, one.after) for one in report.renamed],
         limit=MOST_LINES,
     )
     for name, versions in report.versions.items():

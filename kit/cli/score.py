@@ -80,7 +80,7 @@ def score(
 def _score_corpus(model: ModelFile, folder: Path) -> tuple[tuple[Scored, ...], str]:
     """Score every cell of a corpus; return the scores and the name of its teacher."""
     from kit.corpus.store import shard as shards
-    from kit.corpus.store.place import shard_folder
+    from kit.corpus.store.planned import shard_folder
     from kit.heads.scoring import score_corpus
     from kit.training import table
 

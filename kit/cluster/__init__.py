@@ -1,1 +1,1 @@
-"""Cells made on other machines: Dask schedules them, this package says which worker may make which cell."""
+"""Make cells on other machines: Dask schedules them, this package decides which worker may make which cell."""

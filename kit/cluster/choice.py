@@ -1,4 +1,4 @@
-"""Which of the workers' offers a run uses, and its cells. Pure."""
+"""Choose which of the workers' offers a run uses, and plan its cells. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kit.platforms.registry import settings_for
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """One encoder as one build on one architecture: who differs in that makes other cells.
+    """An encoder of one build on one architecture; any other makes other cells.
 
     Attributes:
         resource: name of the Dask resource of the workers that have exactly this.
@@ -27,42 +27,41 @@ class Choice:
 
 
 def objection(offer: Offer, *, scorer: Scorer, teacher: Teacher) -> str:
-    """Why a worker cannot be used by this box's run; empty if it can."""
+    """Return why a worker cannot be used by this box's run; empty if it can."""
     if offer.kit_version != __version__:
-        return f"it has version {offer.kit_version} of the kit, here is {__version__}"
+        return f"kit version differs: worker {offer.kit_version}, this box {__version__}"
     if offer.scorer_id != scorer.id:
-        return f"its scorer is {offer.scorer_id}, here it is {scorer.id}"
+        return f"scorer differs: worker {offer.scorer_id}, this box {scorer.id}"
     if offer.teacher != teacher.identity:
         theirs = offer.teacher["id"] or f"a file with SHA-256 {str(offer.teacher['sha256'])[:12]}"
-        return f"its teacher is {theirs}, here it is {teacher}"
+        return f"teacher differs: worker {theirs}, this box {teacher}"
     return ""
 
 
 def choose(offers: Sequence[Offer], sources: Sequence[Source]) -> dict[str, Choice]:
-    """For each encoder that is offered the build that a run uses throughout, in the order of the vocabulary.
+    """Return the build that a run uses for each offered encoder, in the order of the vocabulary.
 
-    Of several it is the one whose workers hold most of the sources, then the one with most places, then the first by
+    Of several builds, the one whose workers have most sources wins, then the one with most slots, then the first by
     name: the same workers give the same choice.
     """
     wanted = frozenset(source.sha256 for source in sources)
-    found: dict[str, Choice] = {}
-    held: dict[str, frozenset[str]] = {}
-    places: dict[str, int] = {}
+    choices: dict[str, Choice] = {}
+    available: dict[str, frozenset[str]] = {}
+    slots: dict[str, int] = {}
     for offer in offers:
         for encoder in offer.encoders:
             name = offer.resource(encoder)
-            found.setdefault(name, Choice(encoder=encoder, architecture=offer.architecture, resource=name))
-            held[name] = held.get(name, frozenset()) | (offer.sources & wanted)
-            places[name] = places.get(name, 0) + offer.places
-    ranked = sorted(found, key=lambda name: (-len(held[name]), -places[name], name))
+            choices.setdefault(name, Choice(encoder=encoder, architecture=offer.architecture, resource=name))
+            available[name] = available.get(name, frozenset()) | (offer.sources & wanted)
+            slots[name] = slots.get(name, 0) + offer.places
     best: dict[str, Choice] = {}
-    for name in ranked:
-        best.setdefault(found[name].encoder.name, found[name])
+    for name in sorted(choices, key=lambda name: (-len(available[name]), -slots[name], name)):
+        best.setdefault(choices[name].encoder.name, choices[name])
     return {name: best[name] for name in contract.ENCODER_VOCAB if name in best}
 
 
 def points(offers: Sequence[Offer], cqs: Sequence[int], *, anchor: bool) -> tuple[tuple[str, int], ...]:
-    """(encoder, cq) of every encode of one source: encoders that are offered for more than the anchor, and that."""
+    """Return (encoder, cq) of every encode of one source: encoders offered for more than the anchor, and the anchor."""
     names = {encoder.name for offer in offers for encoder in offer.encoders if not encoder.anchor_only}
     return quality_points([name for name in contract.ENCODER_VOCAB if name in names], cqs, anchor=anchor)
 
@@ -75,7 +74,7 @@ def plan(
     teacher: Teacher,
     scorer: Scorer,
 ) -> tuple[Cell, ...]:
-    """Every cell of the run, each with the key that it has on the boxes that make it."""
+    """Return every cell of the run, each with the key that it has on the boxes that make it."""
     cells: list[Cell] = []
     for name, choice in choices.items():
         cells += plan_cells(
@@ -91,5 +90,5 @@ def plan(
 
 
 def needs(cell: Cell, choices: Mapping[str, Choice]) -> dict[str, float]:
-    """The Dask resources that lead a cell to the workers that can make it."""
+    """Return the Dask resources of the workers that can make a cell."""
     return {choices[cell.encoder.name].resource: 1.0, source_resource(cell.source.sha256): 1.0}

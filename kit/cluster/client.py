@@ -1,4 +1,4 @@
-"""The client's side of a cluster: who is there, cells out, cells in."""
+"""The client's side of a cluster: list workers, submit cells, collect results."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from kit.cluster import engine, offer, work
-from kit.cluster.maker import Job
+from kit.cluster.maker import CellRequest
 from kit.cluster.offer import Offer
 from kit.cluster.security import TIMEOUT, Link, reach
 from kit.core.canon import sha256_json
@@ -19,116 +19,121 @@ from kit.core.values import Cell
 
 log = logging.getLogger(__name__)
 
-#: How often a cell is given to the cluster again after Dask gave it up: it does so when four workers that had it,
-#: running or waiting, have died, and that need not be the cell's fault.
+#: Times a cell is submitted after Dask gave it up: Dask does so when four workers that had it, running or waiting, have
+#: died, and the cell need not be the cause.
 _ROUNDS = 3
 _START = 'Start one in the kit\'s folder, as the README shows under "Many machines", and the workers after it.'
 
 
+class _Submitted(NamedTuple):
+    cell: Cell
+    request: CellRequest
+    needs: Mapping[str, float]
+    priority: float
+
+
 class Cluster:
-    """A connection to a scheduler. A cell that is asked for comes back once, whoever makes it."""
+    """A connection to a scheduler. Each submitted cell comes back once."""
 
     def __init__(self, client: Any, link: Link) -> None:
         self._client, self._address = client, link.address
-        self._results = engine.load().as_completed(loop=client.loop)
-        self._asked: dict[Any, tuple[Cell, Job, Mapping[str, float], float]] = {}
+        self._completed = engine.load().as_completed(loop=client.loop)
+        self._pending: dict[Any, _Submitted] = {}
         self._deaths: Counter[str] = Counter()
 
     def workers(self) -> tuple[dict[str, Offer], int]:
-        """Address to offer of the workers that are there, and how many others there are.
+        """Return address to offer of the current workers, and the number of workers without an offer.
 
         Raises:
             PrerequisiteFailed: the scheduler has gone.
         """
         try:
-            told = self._client.scheduler_info(n_workers=-1)["workers"]
+            workers = self._client.scheduler_info(n_workers=-1)["workers"]
         except (OSError, TimeoutError) as error:
             raise self._gone() from error
-        found = {address: offer.read(worker) for address, worker in told.items()}
-        known = {address: one for address, one in found.items() if one is not None}
-        return known, len(found) - len(known)
+        offers = {address: offer.read(worker) for address, worker in workers.items()}
+        known = {address: one for address, one in offers.items() if one is not None}
+        return known, len(offers) - len(known)
 
-    def ask(self, cell: Cell, job: Job, needs: Mapping[str, float], priority: float) -> None:
-        """Have a cell made; the same cell of two clients is made once.
+    def submit(self, cell: Cell, request: CellRequest, needs: Mapping[str, float], priority: float) -> None:
+        """Have a cell made; if two clients submit the same cell, it is made once.
 
         Args:
-            needs: the resources of the workers that can.
+            needs: the resources of the workers that can make it.
             priority: higher ones come first.
         """
-        told = asdict(job)
+        values = asdict(request)
         turn = self._deaths[cell.key]
         future = self._client.submit(
             work.make,
-            told,
-            key=f"cell-{sha256_json({**told, 'turn': turn})}",
+            values,
+            key=f"cell-{sha256_json({**values, 'turn': turn})}",
             resources=dict(needs),
             pure=False,
             priority=priority,
         )
-        self._asked[future] = (cell, job, needs, priority)
-        self._results.add(future)
+        self._pending[future] = _Submitted(cell, request, needs, priority)
+        self._completed.add(future)
 
     @property
     def waiting(self) -> dict[str, tuple[Cell, Mapping[str, float]]]:
-        """Cell key to cell and needs of what was asked for and has not come back."""
-        return {cell.key: (cell, needs) for cell, _, needs, _ in self._asked.values()}
+        """Cell key to cell and needs of the submitted cells that have not come back."""
+        return {one.cell.key: (one.cell, one.needs) for one in self._pending.values()}
 
-    def forget(self, keys: Sequence[str]) -> None:
-        """Ask no more for cells."""
-        dropped = [future for future, (cell, *_) in self._asked.items() if cell.key in set(keys)]
-        for future in dropped:
-            del self._asked[future]
-        self._client.cancel(dropped)
+    def cancel(self, keys: Sequence[str]) -> None:
+        """Cancel submitted cells."""
+        cancelled = [future for future, one in self._pending.items() if one.cell.key in set(keys)]
+        for future in cancelled:
+            del self._pending[future]
+        self._client.cancel(cancelled)
 
-    def came(self) -> Iterator[tuple[Cell, Any]]:
-        """What has come back since the last call: a worker's reply, or the exception that too many workers died.
+    def results(self) -> Iterator[tuple[Cell, Any]]:
+        """Yield what came back since the last call: a worker's reply, or the exception that too many workers died.
 
         Raises:
             PrerequisiteFailed: the scheduler has gone, or was started without the kit.
         """
         dask = engine.load()
-        for future in self._results.next_batch(block=False):
-            if future not in self._asked:
-                continue  # forgotten meanwhile
+        for future in self._completed.next_batch(block=False):
+            if future not in self._pending:
+                continue  # cancelled meanwhile
             try:
-                found = future.result(timeout=TIMEOUT)
+                reply = future.result(timeout=TIMEOUT)
             except (TimeoutError, OSError):
-                # whoever held it died before it was fetched: it is made again
-                self._results.add(future)
+                # its worker died before the result was fetched: the cell is made again
+                self._completed.add(future)
             except dask.client.FutureCancelledError as error:
                 raise self._gone() from error
             except RuntimeError as error:
-                # what Dask raises where its scheduler cannot import what the task is
+                # what Dask raises if its scheduler cannot import the task
                 raise PrerequisiteFailed(f"the scheduler cannot do this work: {error}", hint=_START) from error
             except dask.scheduler.KilledWorker as error:
-                yield from self._killed(error, *self._asked.pop(future))
+                yield from self._resubmit(error, self._pending.pop(future))
             else:
-                yield self._asked.pop(future)[0], found
+                yield self._pending.pop(future).cell, reply
 
-    def _killed(
-        self, error: Exception, cell: Cell, job: Job, needs: Mapping[str, float], priority: float
-    ) -> Iterator[tuple[Cell, Exception]]:
-        """Ask again for a cell whose workers died; the error when that has been done often enough."""
-        log.warning("%s: %s", cell.id, error)
-        self._deaths[cell.key] += 1
-        if self._deaths[cell.key] < _ROUNDS:
-            self.ask(cell, job, needs, priority)
+    def _resubmit(self, error: Exception, lost: _Submitted) -> Iterator[tuple[Cell, Exception]]:
+        """Submit a cell whose workers died again; yield the error if that was done often enough."""
+        log.warning("%s: %s", lost.cell.id, error)
+        self._deaths[lost.cell.key] += 1
+        if self._deaths[lost.cell.key] < _ROUNDS:
+            self.submit(*lost)
         else:
-            yield cell, error
+            yield lost.cell, error
 
     def _gone(self) -> PrerequisiteFailed:
         return PrerequisiteFailed(
-            f"the scheduler at {self._address} has gone; what was finished is kept",
-            hint="Start it and the workers, then the same command to go on.",
+            f"the scheduler at {self._address} has gone; finished cells are kept",
+            hint="Start it and the workers, then the same command to continue.",
         )
 
 
 @contextlib.contextmanager
 def connected(link: Link) -> Iterator[Cluster]:
-    """A connection for as long as the block runs; what was asked for and has not come is called off.
+    """Connect for the duration of the block; pending cells are cancelled at its end.
 
     Raises:
-        PrerequisiteFailed: no scheduler answers, or not with certificates that fit.
+        PrerequisiteFailed: no scheduler answers, or its certificates do not match.
     """
     dask = engine.load()
     try:
@@ -150,6 +155,6 @@ def connected(link: Link) -> Iterator[Cluster]:
 
 
 def unreachable(link: Link, error: Exception) -> PrerequisiteFailed:
-    """The error for a scheduler that does not answer."""
-    why = f": {error}" if str(error) else ""
-    return PrerequisiteFailed(f"no scheduler answers at {link.address}{why}", hint=_START)
+    """Return the error for a scheduler that does not answer."""
+    reason = f": {error}" if str(error) else ""
+    return PrerequisiteFailed(f"no scheduler answers at {link.address}{reason}", hint=_START)

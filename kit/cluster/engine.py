@@ -1,4 +1,4 @@
-"""Dask, set up the way the kit uses it. Imported late: it takes half a second."""
+"""Import and configure Dask, late since its import takes half a second."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from kit.cluster.security import TIMEOUT, Link
 
-#: Dask and what it stands on say nothing on their own: whatever matters, the kit says.
+#: Loggers of Dask and its dependencies that are silenced; the kit reports what matters.
 _SILENT = (
     "distributed",
     "distributed.client",
@@ -19,7 +19,7 @@ _SILENT = (
 
 
 def load() -> Any:
-    """The package ``distributed``, quiet and without what the kit has no use for."""
+    """Return the package ``distributed``, silenced and without features that the kit does not use."""
     import dask
 
     dask.config.set(
@@ -37,7 +37,7 @@ def load() -> Any:
 
 
 def security(link: Link) -> Any:
-    """What Dask is to demand of its peers; None on loopback, where no certificates were given."""
+    """Return what Dask demands of its peers; None on loopback without certificates."""
     if link.certificates is None:
         return None
     ca, cert, key = map(str, link.certificates)

@@ -1,4 +1,4 @@
-"""The worker's side of a cell: from what a client asks for to the bytes that go back."""
+"""Make a requested cell on a worker and return its bytes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from kit.core.errors import DiskFull, KitError
+from kit.core.errors import CheckFailed, DiskFull, KitError
 from kit.core.values import Cell, ReadyEncoder, Scorer, Source, Teacher
-from kit.corpus.make.attempts import produce_at
+from kit.corpus.make.attempts import produce_with_retries
 from kit.corpus.make.diskwait import DiskWait
 from kit.corpus.make.produce import Bench
 from kit.corpus.make.schedule import Schedule
@@ -20,13 +20,13 @@ from kit.system.proc import Stopped
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """A cell as it is asked for: JSON values, so that nothing of the client's is needed to read it.
+class CellRequest:
+    """A cell that a client requests, as JSON values, so that a worker can read it without the client's classes.
 
     Attributes:
-        key: what the cell's key must be here, too.
-        label, group, corpus: the client's names, which stand in the rows.
-        stall_timeout: seconds after which processes without progress are stopped.
+        key: the cell's key, which the worker must get too.
+        label, group, corpus: the client's names, which the rows get.
+        stall_timeout: seconds without progress after which processes are stopped.
     """
 
     key: str
@@ -40,11 +40,11 @@ class Job:
 
 
 class Maker:
-    """Makes the cells that are asked of this box.
+    """Makes the cells that clients request of this box.
 
     Attributes:
-        made: how many it has made.
-        full: set when the disk was full and stayed so; the worker is to end.
+        made: number of cells made.
+        full: set if the disk stays full; the worker then ends.
     """
 
     def __init__(
@@ -64,8 +64,11 @@ class Maker:
         self.made = 0
         self.full: DiskFull | None = None
 
-    def make(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def make(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Make a cell.
+
+        Args:
+            values: those of a :class:`CellRequest`.
 
         Returns:
             ``{parquet: bytes, observed: bytes, golden}``, or ``{failed}`` with the failure as JSON.
@@ -75,41 +78,44 @@ class Maker:
         """
         from distributed import Reschedule
 
-        job = Job(**asked)
+        request = CellRequest(**values)
         try:
-            cell = self._cell(job)
-            return self._sent(cell, job) if isinstance(cell, Cell) else {"failed": asdict(cell)}
+            return self._reply(self._planned(request), request)
         except Stopped as error:
             raise Reschedule from error
         except DiskFull as error:
             self.full = error
             raise Reschedule from error
         except KitError as error:
-            return {"failed": asdict(_failed(job, self._bench.processes.redact(error.message)))}
+            return _failure(request, self._bench.processes.redact(error.message))
 
-    def _cell(self, job: Job) -> Cell | FailedCell:
-        """The cell as this box would plan it."""
-        source = self._sources.get(job.src_sha256)
+    def _planned(self, request: CellRequest) -> Cell:
+        """Return the cell as this box plans it.
+
+        Raises:
+            CheckFailed: this box cannot make the requested cell.
+        """
+        source = self._sources.get(request.src_sha256)
         if source is None:
-            return _failed(job, f"{self._bench.box} has no clip with the content {job.src_sha256[:12]}")
-        named = replace(source, file=replace(source.file, label=job.label), group=job.group)
+            raise CheckFailed(f"{self._bench.box} has no clip with the SHA-256 {request.src_sha256[:12]}")
+        named = replace(source, file=replace(source.file, label=request.label), group=request.group)
         (cell,) = plan_cells(
             [named],
-            [(job.encoder, job.cq)],
+            [(request.encoder, request.cq)],
             encoders=self._encoders,
             settings_for=settings_for,
             architecture=platform.machine(),
             teacher=self._teacher,
             scorer_id=self._scorer.id,
         )
-        if cell.key != job.key:
-            return _failed(job, f"on {self._bench.box} it is another cell: {cell.key[:12]}, expected {job.key[:12]}")
+        if cell.key != request.key:
+            raise CheckFailed(f"{self._bench.box} has another cell: key {cell.key[:12]}, expected {request.key[:12]}")
         return cell
 
-    def _sent(self, cell: Cell, job: Job) -> dict[str, Any]:
-        bench = replace(self._bench, corpus=job.corpus, stall_timeout=job.stall_timeout)
-        with self._schedule.admit(cell) as place:
-            result = produce_at(place, bench, family_of(cell.encoder.name).busy, disk=self._disk)
+    def _reply(self, cell: Cell, request: CellRequest) -> dict[str, Any]:
+        bench = replace(self._bench, corpus=request.corpus, stall_timeout=request.stall_timeout)
+        with self._schedule.admit(cell) as slot:
+            result = produce_with_retries(slot, bench, family_of(cell.encoder.name).busy, disk=self._disk)
         if isinstance(result, FailedCell):
             return {"failed": asdict(result)}
         self.made += 1
@@ -120,7 +126,6 @@ class Maker:
         return {"parquet": parquet, "observed": observed, "golden": dict(self._scorer.golden)}
 
 
-def _failed(job: Job, reason: str) -> FailedCell:
-    return FailedCell(
-        key=job.key, source=job.label, encoder=job.encoder, cq=job.cq, reason=reason, command="", stderr_tail=""
-    )
+def _failure(request: CellRequest, reason: str) -> dict[str, Any]:
+    failed = FailedCell(key=request.key, source=request.label, encoder=request.encoder, cq=request.cq, reason=reason)
+    return {"failed": asdict(failed)}

@@ -1,4 +1,4 @@
-"""What a worker offers, and the names of Dask resources that lead a cell to a worker that can make it."""
+"""The offer of a worker, and the Dask resources by which a cell reaches a worker that can make it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from kit.core import contract
 from kit.core.canon import sha256_json
 from kit.core.values import NO_DEVICE, ReadyEncoder, Scorer, Teacher
 
-#: Under this name a worker's offer stands in what Dask tells of it.
+#: Key of a worker's offer in the information that Dask gives about the worker.
 STARTUP = "vmaf_kit"
 _SOURCE = "src-"
 
 
 @dataclass(frozen=True, kw_only=True)
 class OfferedEncoder:
-    """An encoder of a worker; the same as :class:`kit.core.values.ReadyEncoder` without what is local to its box.
+    """An encoder of a worker: a :class:`kit.core.values.ReadyEncoder` without what is local to its box.
 
     Attributes:
-        anchor_only: there for the anchor; nobody asked for it at every quality point.
+        anchor_only: offered for the anchor only, not for every quality point.
     """
 
     name: str
@@ -34,7 +34,7 @@ class OfferedEncoder:
 
     @property
     def ready(self) -> ReadyEncoder:
-        """As a plan takes it; how many run at once is the worker's business."""
+        """The encoder for a plan; the worker limits how many run at once."""
         return ReadyEncoder(
             name=self.name,
             family=self.family,
@@ -48,7 +48,7 @@ class OfferedEncoder:
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """What one worker can do: the encoders of one family of its box.
+    """The abilities of one worker: the encoders of one family of its box.
 
     Attributes:
         teacher: its identity, ``{id, sha256}``.
@@ -69,8 +69,8 @@ class Offer:
     sources: frozenset[str]
 
     def resource(self, encoder: OfferedEncoder) -> str:
-        """Name of the resource that stands for an encoder with all that decides numbers besides the source."""
-        decides = {
+        """Return the resource of an encoder, named by everything that decides numbers except the source."""
+        deciding = {
             "name": encoder.name,
             "build": encoder.build,
             "variant": encoder.variant,
@@ -81,22 +81,22 @@ class Offer:
             "feature_set": contract.FEATURE_SET,
             "schema_version": contract.SCHEMA_VERSION,
         }
-        return f"{encoder.name}-{sha256_json(decides)[:12]}"
+        return f"{encoder.name}-{sha256_json(deciding)[:12]}"
 
     @property
     def resources(self) -> dict[str, float]:
-        """Every resource, each as many times as the worker makes cells at once: none is ever what limits it."""
+        """All resources, each as often as the worker makes cells at once, so that none of them is a limit."""
         names = [self.resource(encoder) for encoder in self.encoders] + [source_resource(s) for s in self.sources]
         return dict.fromkeys(names, float(self.places))
 
     @property
-    def told(self) -> dict[str, object]:
-        """As JSON, without the sources, which the resources name."""
+    def as_json(self) -> dict[str, object]:
+        """The offer as JSON, without the sources, which the resources name."""
         return {name: value for name, value in asdict(self).items() if name != "sources"}
 
 
 def source_resource(sha256: str) -> str:
-    """Name of the resource that stands for a clip by its content."""
+    """Return the resource of a clip, named by its content."""
     return _SOURCE + sha256
 
 
@@ -111,16 +111,16 @@ def offers_of(
     places: int,
     sources: Iterable[str],
 ) -> dict[str, Offer]:
-    """The offers of this box, one a family of encoders, so that a full device holds nothing else up.
+    """Return the offers of this box, one per family of encoders, so that a full device delays no other family.
 
     Args:
-        everywhere: the encoders that make every quality point; others are there for the anchor.
-        places: cells that fit on this box at once.
+        everywhere: the encoders that make every quality point; others are offered for the anchor only.
+        places: cells that this box can make at once.
     """
     by_family: dict[str, list[ReadyEncoder]] = {}
     for encoder in encoders:
         by_family.setdefault(encoder.family, []).append(encoder)
-    names, held = frozenset(everywhere), frozenset(sources)
+    full, available = frozenset(everywhere), frozenset(sources)
     return {
         family: Offer(
             box=box,
@@ -137,23 +137,27 @@ def offers_of(
                     build=encoder.build,
                     variant=encoder.variant,
                     megapixels_per_second=encoder.megapixels_per_second,
-                    anchor_only=encoder.name not in names,
+                    anchor_only=encoder.name not in full,
                 )
                 for encoder in members
             ),
             places=min(places, *(encoder.max_parallel or places for encoder in members)),
-            sources=held,
+            sources=available,
         )
         for family, members in by_family.items()
     }
 
 
 def read(worker: Mapping[str, Any]) -> Offer | None:
-    """The offer in what Dask tells of a worker; None for a worker that is none of the kit's, or of another version."""
+    """Return a worker's offer; None for a worker that is not the kit's, or of an incompatible version.
+
+    Args:
+        worker: the information that Dask gives about it.
+    """
     try:
-        told = worker[STARTUP]
+        value = worker[STARTUP]
         sources = [name.removeprefix(_SOURCE) for name in worker["resources"] if name.startswith(_SOURCE)]
-        encoders = tuple(OfferedEncoder(**encoder) for encoder in told["encoders"])
-        return Offer(**{**told, "encoders": encoders, "sources": frozenset(sources)})
+        encoders = tuple(OfferedEncoder(**encoder) for encoder in value["encoders"])
+        return Offer(**{**value, "encoders": encoders, "sources": frozenset(sources)})
     except (KeyError, TypeError):
         return None

@@ -1,4 +1,4 @@
-"""The one function that Dask carries to a worker, by name. Light: the scheduler imports this module too."""
+"""The function that Dask runs on a worker, by name. The scheduler imports this module too, so it imports little."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def make(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Make the cell that a client asks for, on the worker that runs this."""
+def make(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the requested cell on the worker that runs this, and return its reply."""
     from distributed import get_worker
 
-    made: dict[str, Any] = get_worker().maker.make(job)
-    return made
+    reply: dict[str, Any] = get_worker().maker.make(request)
+    return reply

@@ -1,4 +1,4 @@
-"""``kit worker``: a box that makes cells for others until it is told to stop or its scheduler goes."""
+"""Run ``kit worker``: a box that makes cells for others until it is stopped or its scheduler goes."""
 
 from __future__ import annotations
 
@@ -30,75 +30,76 @@ from kit.system.ui import LINE_EVERY
 _T = TypeVar("_T")
 #: Runs a coroutine in the loop of Dask's workers and returns its value.
 Run = Callable[[Coroutine[Any, Any, _T]], _T]
-#: Seconds between two looks at what the workers do, and seconds they get to hand over their cells.
-_LOOK, _FAREWELL = 0.2, 5.0
+#: Seconds between two checks of the workers, and seconds in which they hand over their cells at the end.
+_POLL, _HANDOVER = 0.2, 5.0
 
 
-def serve(config: RunConfig, found: Prereqs, way: Link, folder: Path, session: Session) -> None:
-    """Offer this box's encoders and clips, and make what is asked for, until the scheduler goes.
+def serve(config: RunConfig, prereqs: Prereqs, link: Link, folder: Path, session: Session) -> None:
+    """Offer this box's encoders and clips, and make requested cells, until the scheduler goes.
 
     Args:
-        folder: for cells in the making; nothing stays in it.
+        folder: for unfinished cells; nothing stays in it.
 
     Raises:
         Several: clips that cannot be decoded, or two with the same content.
         PrerequisiteFailed: no scheduler answers.
-        DiskFull: there is no room in ``folder`` and came none; the cells are made elsewhere.
+        DiskFull: no space in ``folder``, and none in time; other workers make the cells.
     """
-    sources = identify(found, session)
+    sources = identify(prereqs, session)
+    facts = prereqs.facts
     places = cells_at_once(
-        cores=found.facts.cores, memory_bytes=found.facts.memory_bytes, largest_frame=largest_frame(found.files)
+        cores=facts.cores, memory_bytes=facts.memory_bytes, largest_frame=largest_frame(prereqs.files)
     )
     offers = offer.offers_of(
         box=config.box,
-        platform_tag=found.platform.tag,
-        teacher=found.teacher,
-        scorer=found.scorer,
-        encoders=found.encoders,
-        everywhere=names_for(config, found.encoders),
+        platform_tag=prereqs.platform.tag,
+        teacher=prereqs.teacher,
+        scorer=prereqs.scorer,
+        encoders=prereqs.encoders,
+        everywhere=names_for(config, prereqs.encoders),
         places=places,
         sources=[source.sha256 for source in sources],
     )
-    maker = _maker(config, found, sources, folder=folder, places=places, session=session)
+    maker = _maker(config, prereqs, sources, folder=folder, places=places, session=session)
     with _loop() as run:
-        workers = run(_started(offers, maker, way, folder))
+        workers = run(_started(offers, maker, link, folder))
         try:
-            _say_ready(offers, sources, way, session)
+            _say_ready(offers, sources, link, session)
             _watch(workers, maker, session)
         finally:
-            # first the others are told, then what is being made here ends
-            run(_ended(workers))
+            # hand over to the other workers before the cells that are being made here are stopped
+            run(_close(workers))
             session.processes.stop()
-    session.ui.say(f"The scheduler has gone; {maker.made} cells were made here.")
+    session.ui.say(f"The scheduler has gone; this worker made {maker.made} cells.")
 
 
 def _maker(
-    config: RunConfig, found: Prereqs, sources: Sequence[Source], *, folder: Path, places: int, session: Session
+    config: RunConfig, prereqs: Prereqs, sources: Sequence[Source], *, folder: Path, places: int, session: Session
 ) -> Maker:
-    limits = {encoder.family: encoder.max_parallel for encoder in found.encoders}
+    limits = {encoder.family: encoder.max_parallel for encoder in prereqs.encoders}
     return Maker(
         bench=Bench(
-            ffmpeg=found.encoding,
-            path_ffmpeg=found.path_ffmpeg,
-            scorer=found.scored_by,
+            ffmpeg=prereqs.encoding,
+            path_ffmpeg=prereqs.path_ffmpeg,
+            scorer=prereqs.scored_by,
             processes=session.processes,
             folder=folder,
             box=config.box,
-            platform=found.platform.tag,
+            platform=prereqs.platform.tag,
             corpus="",
         ),
         disk=DiskWait(folder, say=session.ui.say, pause=session.processes.pause, patience=config.disk_wait),
-        schedule=Schedule([], cost=lambda _: 0.0, places=limits, workers=places, cores=found.facts.cores),
+        schedule=Schedule([], cost=lambda _: 0.0, limits=limits, workers=places, cores=prereqs.facts.cores),
         sources=sources,
-        encoders=found.encoders,
-        teacher=found.teacher,
-        scorer=found.scorer,
+        encoders=prereqs.encoders,
+        teacher=prereqs.teacher,
+        scorer=prereqs.scorer,
     )
 
 
 @contextlib.contextmanager
 def _loop() -> Iterator[Run[Any]]:
-    """A loop in a thread of its own: signals are heard in the main thread, where no callback swallows them."""
+    """Run an event loop in its own thread, so that no callback swallows a signal, which the main thread receives."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="dask", daemon=True)
     thread.start()
@@ -110,32 +111,32 @@ def _loop() -> Iterator[Run[Any]]:
         loop.close()
 
 
-async def _started(offers: Mapping[str, Offer], maker: Maker, way: Link, folder: Path) -> list[Any]:
-    """One Dask worker a family of encoders."""
+async def _started(offers: Mapping[str, Offer], maker: Maker, link: Link, folder: Path) -> list[Any]:
+    """Start and return one Dask worker per family of encoders."""
     dask = engine.load()
     workers: list[Any] = []
     try:
-        reach(way)
+        reach(link)
         for one in offers.values():
             worker = dask.Worker(
-                way.address,
-                host=way.listen,
-                security=engine.security(way),
+                link.address,
+                host=link.listen,
+                security=engine.security(link),
                 nthreads=one.places,
                 resources=one.resources,
-                startup_information={offer.STARTUP: _telling(one)},
+                startup_information={offer.STARTUP: _information(one)},
                 memory_limit=0,
                 local_directory=str(folder),
                 death_timeout=TIMEOUT,
             )
             worker.maker = maker
-            # statistics over HTTP: nobody here reads them, and they would be neither encrypted nor guarded
+            # statistics over HTTP, which nobody reads here, would be neither encrypted nor protected
             worker.start_http_server = _no_http
             workers.append(worker)
             await worker
     except (OSError, TimeoutError) as error:
-        await _ended(workers)
-        raise unreachable(way, error) from error
+        await _close(workers)
+        raise unreachable(link, error) from error
     return workers
 
 
@@ -143,33 +144,33 @@ def _no_http(*_: object, **__: object) -> None:
     return
 
 
-def _telling(one: Offer) -> Callable[[Any], Mapping[str, object]]:
-    return lambda _worker: one.told
+def _information(one: Offer) -> Callable[[Any], Mapping[str, object]]:
+    return lambda _worker: one.as_json
 
 
-async def _ended(workers: Sequence[Any]) -> None:
-    """Hand over to other workers what is not finished, and close."""
+async def _close(workers: Sequence[Any]) -> None:
+    """Hand over unfinished cells to other workers, and close."""
     for worker in workers:
         with contextlib.suppress(OSError, TimeoutError):
-            await asyncio.wait_for(worker.close_gracefully(), _FAREWELL)
+            await asyncio.wait_for(worker.close_gracefully(), _HANDOVER)
     for worker in workers:
         await worker.close(timeout=1, executor_wait=False)
 
 
-def _say_ready(offers: Mapping[str, Offer], sources: Sequence[Source], way: Link, session: Session) -> None:
-    told = "; ".join(
+def _say_ready(offers: Mapping[str, Offer], sources: Sequence[Source], link: Link, session: Session) -> None:
+    encoders = "; ".join(
         f"{', '.join(encoder.name for encoder in one.encoders)} ({one.places} at once)" for one in offers.values()
     )
-    session.ui.say(f"Ready at {way.address}: {told}; {len(sources)} clips. Ctrl-C ends this worker.")
+    session.ui.say(f"Ready at {link.address}: {encoders}; {len(sources)} clips. Ctrl-C ends this worker.")
 
 
 def _watch(workers: Sequence[Any], maker: Maker, session: Session) -> None:
-    """Return when the scheduler has gone; meanwhile say now and then what was made."""
-    told, last = 0, time.monotonic()
+    """Show the number of cells made from time to time; return when the scheduler has gone."""
+    shown, last = 0, time.monotonic()
     while all(worker.status.name == "running" for worker in workers):
         if maker.full is not None:
             raise maker.full
-        if maker.made > told and time.monotonic() - last >= LINE_EVERY:
-            told, last = maker.made, time.monotonic()
-            session.ui.say(f"{told} cells made")
-        session.processes.pause(_LOOK)
+        if maker.made > shown and time.monotonic() - last >= LINE_EVERY:
+            shown, last = maker.made, time.monotonic()
+            session.ui.say(f"{shown} cells made")
+        session.processes.pause(_POLL)

@@ -1,4 +1,4 @@
-"""From sources and working encoders to cells, each with its content key. Pure."""
+"""Plan cells from sources and working encoders, each with its content key. Pure."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from kit.core.canon import sha256_json
 from kit.core.values import Cell, EncodeSettings, ReadyEncoder, Source, Teacher
 from kit.video.conversion import conversion
 
-#: Gives the settings of an encoder for a quality point on a source's pixel format.
+#: Returns the settings of an encoder for a quality point and a source's pixel format.
 SettingsFor = Callable[[ReadyEncoder, int, str], EncodeSettings]
 
 
 def encode_argv(settings: EncodeSettings, pix_fmt: str) -> tuple[str, ...]:
-    """What decides an encode, as arguments with ``<ref>`` and ``<out>`` for its ends."""
+    """Return the arguments that decide an encode, with ``<ref>`` and ``<out>`` for its files."""
     filters = conversion(settings, pix_fmt)
     return ("-i", "<ref>", *(("-vf", filters) if filters else ()), *settings.argv, "<out>")
 
 
-#: What a cell's key is the hash of.
+#: Names of the facts that a cell's key is the hash of.
 KEYED = (
     "src_sha256",
     "encoder",
@@ -37,10 +37,10 @@ KEYED = (
 
 
 def key_of(facts: Mapping[str, object]) -> str:
-    """The key of a cell from all that is known of it.
+    """Return the key of a cell from its facts; those that are not keyed do not matter.
 
     Raises:
-        KeyError: a fact that is keyed is not among them.
+        KeyError: a keyed fact is missing.
     """
     return sha256_json({name: facts[name] for name in KEYED})
 
@@ -55,9 +55,9 @@ def keyed_facts(
     teacher: Teacher,
     scorer_id: str,
 ) -> dict[str, object]:
-    """Everything that decides a cell's numbers. A cell's key is the SHA-256 of this: same key, same numbers.
+    """Return everything that decides a cell's numbers. Its key is the SHA-256 of this: same key, same numbers.
 
-    Paths, labels, device names and version strings that change no number are left out.
+    Paths, labels, device names and version strings that change no number are not included.
 
     Args:
         pix_fmt: the source's own format.
@@ -79,7 +79,7 @@ def keyed_facts(
 
 
 def quality_points(encoders: Sequence[str], cqs: Sequence[int], *, anchor: bool) -> tuple[tuple[str, int], ...]:
-    """(encoder, cq) of every encode of one source, in order; the anchor last unless it is there already."""
+    """Return (encoder, cq) of every encode of one source, in order; the anchor last unless already included."""
     points = [(encoder, cq) for encoder in encoders for cq in cqs]
     if anchor and (contract.ANCHOR_ENCODER, contract.ANCHOR_CQ) not in points:
         points.append((contract.ANCHOR_ENCODER, contract.ANCHOR_CQ))
@@ -96,7 +96,7 @@ def plan_cells(
     teacher: Teacher,
     scorer_id: str,
 ) -> tuple[Cell, ...]:
-    """Every cell of the run, sources in order, quality points in order."""
+    """Return every cell of the run, in order of sources and then of quality points."""
     by_name = {encoder.name: encoder for encoder in encoders}
     cells = []
     for source in sources:
@@ -124,25 +124,25 @@ def plan_cells(
     return tuple(cells)
 
 
-#: Bytes of memory a running cell takes besides its frames, and frames it holds (look-ahead and references).
-CELL_MEMORY, HELD_FRAMES = 200_000_000, 120
+#: Bytes of memory a running cell needs besides its frames, and frames in memory (look-ahead and references).
+CELL_MEMORY, FRAMES_IN_MEMORY = 200_000_000, 120
 
 
 def cells_at_once(*, cores: int, memory_bytes: int | None, largest_frame: int) -> int:
-    """How many cells run at once: one a core, fewer where memory would not hold them, at least one."""
+    """Return how many cells run at once: one per core, fewer if memory is short, at least one."""
     if memory_bytes is None:
         return cores
-    return max(1, min(cores, memory_bytes // (CELL_MEMORY + HELD_FRAMES * largest_frame)))
+    return max(1, min(cores, memory_bytes // (CELL_MEMORY + FRAMES_IN_MEMORY * largest_frame)))
 
 
-#: Bytes a finished run keeps per frame row (Parquet, predictions of five seeds, the same again in the bundle).
+#: Bytes a finished run stores per row (Parquet, predictions of five seeds, the same again in the bundle).
 BYTES_PER_ROW = 600
-#: Bytes it keeps per cell besides its rows (Parquet footer, observation, manifest entry).
+#: Bytes it stores per cell besides its rows (Parquet footer, observation, manifest entry).
 BYTES_PER_CELL = 24_000
 #: Scratch a running cell needs per frame: libvmaf's JSON log and ffmpeg's statistics.
 SCRATCH_PER_FRAME = 1_000
 
 
 def disk_bytes(*, rows: int, cells: int, longest: int, parallel: int) -> int:
-    """Bytes of disk a run needs at its peak; measured figures rounded up, never the encoded or raw video."""
+    """Return the bytes of disk a run needs at its peak, from measured figures rounded up; it stores no video."""
     return rows * BYTES_PER_ROW + cells * BYTES_PER_CELL + parallel * longest * SCRATCH_PER_FRAME

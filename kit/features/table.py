@@ -21,7 +21,7 @@ from kit.core.errors import BadInput, CheckFailed, Missing
 from kit.core.graph import components
 from kit.core.values import Teacher
 from kit.corpus.store import shard as shards
-from kit.corpus.store.place import shard_folder
+from kit.corpus.store.planned import shard_folder
 from kit.system.fsio import atomic_path
 from kit.system.ui import counted
 from kit.training.folds import Fold

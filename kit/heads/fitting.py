@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kit.core.errors import InvalidEvidence
 from kit.corpus.store import shard as shards
-from kit.corpus.store.place import shard_folder
+from kit.corpus.store.planned import shard_folder
 from kit.features.table import FeatureTable
 from kit.options.session import Session
 from kit.platforms.detect import usable_cores

@@ -1,1 +1,1 @@
-"""Looking at a box before any work."""
+"""Check a box before any work."""

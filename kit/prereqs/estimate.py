@@ -1,4 +1,4 @@
-"""How long a plan will take and how much disk it needs: rough figures from what the probe saw. Pure."""
+"""Estimate the time and the disk space of a plan from the probe's speeds. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from kit.verdict.baselines import expected_baselines
 
 #: Seconds of one training step of one member, measured on one core of a server CPU, and seconds to start training.
 SECONDS_PER_STEP, TRAINING_START = 35e-6, 4.0
-#: How much of that a step of a baseline takes; measured side by side on one core.
+#: Share of that for a step of a baseline; measured side by side on one core.
 BASELINE_STEP = {"linear": 0.25, "mlp_small": 0.35, "no_codec_block": 1.0}
-#: Cores that one cell keeps busy when it runs alone, as in the probe; measured with libx264 on two cores.
+#: Cores that one cell uses when it runs alone, as in the probe; measured with libx264 on two cores.
 CORES_OF_ONE_CELL = 1.9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Size of a plan; seconds are rough. Members are those of the ensemble, of its baselines and of hold-outs."""
+    """Size and rough duration of a plan. Members include those of baselines and hold-outs."""
 
     cells: int
     rows: int
@@ -32,20 +32,20 @@ class Estimate:
 
 
 def estimate(config: RunConfig, prereqs: Prereqs) -> Estimate:
-    """The size of the run that these prerequisites allow."""
+    """Return the size and duration of the run that these prerequisites allow."""
     speed = {encoder.name: encoder.megapixels_per_second for encoder in prereqs.encoders}
     frames = [file.geometry.frames for file in prereqs.files]
     megapixels = sum(f.geometry.width * f.geometry.height * f.geometry.frames / 1e6 for f in prereqs.files)
-    busy = sum(megapixels / speed[encoder] for encoder, _ in prereqs.points)
+    cell_seconds = sum(megapixels / speed[encoder] for encoder, _ in prereqs.points)
     rows = sum(frames) * len(prereqs.points)
     groups = len({file.content_group for file in prereqs.files})
     folds = fold_count(config.folds) or groups
     encoders = len({encoder for encoder, _ in prereqs.points}) if "encoder" in config.holdout else 0
     seeds = 0 if config.shard_only else len(config.seeds)
-    beside = expected_baselines(config.arch)
-    members = (folds * (1 + len(beside)) + encoders) * seeds
+    baselines = expected_baselines(config.arch)
+    members = (folds * (1 + len(baselines)) + encoders) * seeds
     # in members of the ensemble
-    work = (folds * (1 + sum(BASELINE_STEP[name] for name in beside)) + encoders) * seeds
+    work = (folds * (1 + sum(BASELINE_STEP[name] for name in baselines)) + encoders) * seeds
     steps_per_epoch = rows * (folds - 1) / folds / BATCH_SIZE
     return Estimate(
         cells=len(frames) * len(prereqs.points),
@@ -54,7 +54,7 @@ def estimate(config: RunConfig, prereqs: Prereqs) -> Estimate:
         disk_bytes=disk_bytes(
             rows=rows, cells=len(frames) * len(prereqs.points), longest=max(frames), parallel=prereqs.facts.cores
         ),
-        corpus_seconds=busy * CORES_OF_ONE_CELL / prereqs.facts.cores,
+        corpus_seconds=cell_seconds * CORES_OF_ONE_CELL / prereqs.facts.cores,
         training_seconds=TRAINING_START
         + work * config.epochs * steps_per_epoch * SECONDS_PER_STEP / max(1, min(prereqs.facts.cores, members)),
     )

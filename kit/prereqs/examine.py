@@ -1,4 +1,4 @@
-"""Looking at a box before a run: every check is made, whatever the others found."""
+"""Check a box before a run. Every check is made, even after another one failed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kit.options.resolve import RunConfig
 from kit.options.session import KIT_ROOT, Session
 from kit.platforms.detect import Platform, classify, narrowed, probe_host
 from kit.platforms.facts import HostFacts
-from kit.platforms.probe import LeftOut, probe
+from kit.platforms.probe import LeftOut, ProbeResult, probe
 from kit.platforms.registry import device_findings, family_of
 from kit.prereqs.report import Prereqs
 from kit.system.fsio import free_bytes
@@ -41,12 +41,12 @@ _T = TypeVar("_T")
 
 @dataclass(kw_only=True)
 class Examined:
-    """What was found so far; a check whose tool is missing leaves its part empty and a failure.
+    """The results so far; a check that fails leaves its attributes empty and adds a failure.
 
     Attributes:
-        ffmpeg: reads and scores.
+        ffmpeg: decodes and scores.
         encoding: encodes; mostly the same one.
-        path_ffmpeg: the one on PATH, once an encoder was found to work with it only.
+        path_ffmpeg: the one on PATH, if an encoder works with it only.
     """
 
     config: RunConfig
@@ -59,13 +59,13 @@ class Examined:
     teacher: Teacher | None = None
     scorer: Scorer | None = None
     scored_by: CellScorer | None = None
-    found: ClipFolder | None = None
+    opened: ClipFolder | None = None
     encoders: tuple[ReadyEncoder, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, check: str, status: str, found: str, remedy: str = "") -> None:
-        """Note a finding."""
+        """Add a finding."""
         self.findings.append(Finding(check=check, status=status, found=found, remedy=remedy))
 
     def attempt(self, check: str, action: Callable[[], _T]) -> _T | None:
@@ -84,8 +84,8 @@ class Examined:
         return any(finding.status == "failure" for finding in self.findings)
 
     def prereqs(self) -> Prereqs | None:
-        """What the next step needs; None if a check failed."""
-        if self.failed or self.ffmpeg is None or self.encoding is None or self.found is None:
+        """Return what the next step needs; None if a check failed."""
+        if self.failed or self.ffmpeg is None or self.encoding is None or self.opened is None:
             return None
         if self.teacher is None or self.scorer is None or self.scored_by is None:
             return None
@@ -97,7 +97,7 @@ class Examined:
             scorer=self.scorer,
             encoders=self.encoders,
             points=points_for(self.config, self.encoders),
-            files=self.found.files,
+            files=self.opened.files,
             encoding=self.encoding,
             scored_by=self.scored_by,
             path_ffmpeg=self.path_ffmpeg,
@@ -105,28 +105,28 @@ class Examined:
 
 
 def examine(config: RunConfig, session: Session) -> Examined:
-    """Make all checks. Nothing is left in the run folder."""
+    """Make all checks, without leaving files in the run folder."""
     facts = facts_for(config, session)
-    seen = Examined(config=config, session=session, facts=facts, platform=classify(facts))
-    _check_python(seen)
-    _check_torch(seen)
-    seen.add("platform", "pass", f"{seen.platform.tag}: {seen.platform.reason}")
-    _check_writable(seen)
-    _check_ffmpeg(seen)
-    if seen.ffmpeg is not None:
-        _check_scorer(seen, seen.ffmpeg)
-        _check_sources(seen, seen.ffmpeg)
-        check_encoders(seen, seen.ffmpeg)
-        seen.findings += device_findings(seen.facts, seen.encoders)
-        _check_room(seen)
-    return seen
+    examined = Examined(config=config, session=session, facts=facts, platform=classify(facts))
+    _check_python(examined)
+    _check_torch(examined)
+    examined.add("platform", "pass", f"{examined.platform.tag}: {examined.platform.reason}")
+    _check_writable(examined)
+    _check_ffmpeg(examined)
+    if examined.ffmpeg is not None:
+        _check_scorer(examined, examined.ffmpeg)
+        _check_sources(examined, examined.ffmpeg)
+        check_encoders(examined, examined.ffmpeg)
+        examined.findings += device_findings(examined.facts, examined.encoders)
+        _check_capacity(examined)
+    return examined
 
 
 def facts_for(config: RunConfig, session: Session) -> HostFacts:
-    """The machine, with the devices that the options choose.
+    """Return the facts of this machine, with the devices that the options choose.
 
     Raises:
-        BadInput: there is no such device.
+        BadInput: no such device.
     """
     return narrowed(
         probe_host(session.processes), gpu=config.gpu, render_node=config.render_node, cuda_visible=config.cuda_visible
@@ -134,7 +134,7 @@ def facts_for(config: RunConfig, session: Session) -> HostFacts:
 
 
 def reference_folder(config: RunConfig, session: Session) -> Path:
-    """The folder of clips: the one given, or the demo clips, made where they are not there yet."""
+    """Return the folder of clips: the given one, or the demo clips, which are made if needed."""
     if config.ref_dir is not None:
         return config.ref_dir
     folder = session.cache / f"demo-{demo.DEMO_VERSION}"
@@ -143,81 +143,86 @@ def reference_folder(config: RunConfig, session: Session) -> Path:
 
 
 def points_for(config: RunConfig, ready: tuple[ReadyEncoder, ...]) -> tuple[tuple[str, int], ...]:
-    """(encoder, cq) of every encode of a source."""
+    """Return (encoder, cq) of every encode of a source."""
     return quality_points(names_for(config, ready), config.cqs, anchor=config.anchor)
 
 
 def names_for(config: RunConfig, ready: tuple[ReadyEncoder, ...]) -> tuple[str, ...]:
-    """The encoders that make every quality point: those asked for, else all that are ready.
+    """Return the encoders that make every quality point: the requested ones, else all that are ready.
 
-    libx264 that is there for the anchor alone is none of them.
+    If there are others, libx264 is left out: it is there for the anchor only.
     """
     names = tuple(encoder.name for encoder in ready)
     others = tuple(name for name in names if name != contract.ANCHOR_ENCODER)
     return config.encoders or others or names
 
 
-def _check_python(seen: Examined) -> None:
+def _check_python(examined: Examined) -> None:
     supported = (3, 11) <= sys.version_info[:2] <= (3, 14)
     remedy = "" if supported else "Use Python 3.11 to 3.14."
-    seen.add("python", "pass" if supported else "failure", platform.python_version(), remedy)
-    if problem := _package_that_differs(seen.config):
-        seen.add("packages", "warning", problem, "Start with run_full_pipeline.py, which sets up the pinned ones.")
+    examined.add("python", "pass" if supported else "failure", platform.python_version(), remedy)
+    if differing := _differing_package(examined.config):
+        examined.add(
+            "packages", "warning", differing, "Start with run_full_pipeline.py, which installs the pinned ones."
+        )
     else:
-        seen.add("packages", "pass", "as pinned in requirements-frozen.txt")
+        examined.add("packages", "pass", "as pinned in requirements-frozen.txt")
 
 
-def _check_torch(seen: Examined) -> None:
-    """Training needs torch, which has no build for some machines (Intel Macs since 2.3)."""
-    if seen.config.shard_only or importlib.util.find_spec("torch") is not None:
+def _check_torch(examined: Examined) -> None:
+    """Check for torch, which training needs and which has no build for some machines (Intel Macs since 2.3)."""
+    if examined.config.shard_only or importlib.util.find_spec("torch") is not None:
         return
-    remedy = "Give your shard without a verdict: --shard-only."
-    seen.add("torch", "failure", f"there is none for {sys.platform} on {seen.facts.machine}", remedy)
+    remedy = "Make a shard without a verdict: --shard-only."
+    examined.add("torch", "failure", f"no build for {sys.platform} on {examined.facts.machine}", remedy)
 
 
-def _package_that_differs(config: RunConfig) -> str:
-    """Describe the first package that is not as pinned; empty when all are."""
+def _differing_package(config: RunConfig) -> str:
+    """Return the first package whose version is not the pinned one, in words; empty if all are."""
     try:
         return difference(read_pins(KIT_ROOT), ("base",) if config.shard_only else ("base", "train"))
     except DamagedPins as error:
         return error.message
 
 
-def _check_writable(seen: Examined) -> None:
-    """The run folder, and the folder beside it that the bundle goes into."""
-    out_dir = seen.config.out_dir
+def _check_writable(examined: Examined) -> None:
+    """Check that the run folder and its parent, which gets the bundle, can be written."""
+    out_dir = examined.config.out_dir
     existing = [folder for folder in (out_dir, *out_dir.parents) if folder.is_dir()]
     for folder in existing[:2] if out_dir.is_dir() else existing[:1]:
         if error := write_error(folder):
-            seen.add("write permission", "failure", f"{folder}: {error.strerror}", "Give another --out-dir.")
+            examined.add("write permission", "failure", f"{folder}: {error.strerror}", "Give another --out-dir.")
             return
-    seen.add("write permission", "pass", str(out_dir))
+    examined.add("write permission", "pass", str(out_dir))
 
 
-def _check_ffmpeg(seen: Examined) -> None:
-    config = seen.config
-    processes = seen.session.processes
-    encoding = seen.attempt(
+def _check_ffmpeg(examined: Examined) -> None:
+    config = examined.config
+    processes = examined.session.processes
+    encoding = examined.attempt(
         "ffmpeg", lambda: locate(config.ffmpeg, origin=config.origins["ffmpeg"], processes=processes)
     )
     if encoding is not None:
-        seen.encoding, seen.ffmpeg = encoding, seen.attempt("ffmpeg", lambda: scoring_partner(encoding, processes))
-    if encoding is None or seen.ffmpeg is None:
-        seen.add("scorer, sources, encoders", "failure", "not checked: they need ffmpeg", "Mend ffmpeg first.")
-    elif encoding is seen.ffmpeg:
-        seen.add("ffmpeg", "pass", f"{encoding.version}, {encoding.origin}")
+        examined.encoding, examined.ffmpeg = (
+            encoding,
+            examined.attempt("ffmpeg", lambda: scoring_partner(encoding, processes)),
+        )
+    if encoding is None or examined.ffmpeg is None:
+        examined.add("scorer, sources, encoders", "failure", "not checked: they need ffmpeg", "Fix ffmpeg first.")
+    elif encoding is examined.ffmpeg:
+        examined.add("ffmpeg", "pass", f"{encoding.version}, {encoding.origin}")
     else:
-        seen.add(
+        examined.add(
             "ffmpeg",
             "pass",
             f"{encoding.version}, {encoding.origin}: encodes; "
-            f"{seen.ffmpeg.version}, {seen.ffmpeg.origin}: decodes and scores what comes through a pipe, since "
-            f"the first lacks {', '.join(encoding.lacks)}",
+            f"{examined.ffmpeg.version}, {examined.ffmpeg.origin}: decodes and scores through a pipe, since "
+            f"the first has no {', '.join(encoding.lacks)}",
         )
 
 
 def scorer_for(config: RunConfig, tag: str, ffmpeg: Ffmpeg, session: Session) -> CellScorer:
-    """The scorer that these options and this platform call for, not proven yet.
+    """Return the scorer for these options and this platform; its golden pairs are not checked yet.
 
     Raises:
         PrerequisiteFailed: it does not run.
@@ -232,26 +237,28 @@ def scorer_for(config: RunConfig, tag: str, ffmpeg: Ffmpeg, session: Session) ->
     )
 
 
-def _check_scorer(seen: Examined, ffmpeg: Ffmpeg) -> None:
-    teacher = seen.attempt("teacher", lambda: teachers.resolve(seen.config.teacher))
-    scorer = seen.attempt("scorer", lambda: scorer_for(seen.config, seen.platform.tag, ffmpeg, seen.session))
+def _check_scorer(examined: Examined, ffmpeg: Ffmpeg) -> None:
+    teacher = examined.attempt("teacher", lambda: teachers.resolve(examined.config.teacher))
+    scorer = examined.attempt(
+        "scorer", lambda: scorer_for(examined.config, examined.platform.tag, ffmpeg, examined.session)
+    )
     if teacher is None or scorer is None:
         return
-    processes = seen.session.processes
-    proof = seen.attempt("scorer", lambda: choose.verify_scorer(scorer, teacher=teacher, processes=processes))
+    processes = examined.session.processes
+    proof = examined.attempt("scorer", lambda: choose.verify_scorer(scorer, teacher=teacher, processes=processes))
     if proof is None:
         return
-    seen.teacher, seen.scorer, seen.scored_by = teacher, proof, scorer
+    examined.teacher, examined.scorer, examined.scored_by = teacher, proof, scorer
     golden = f"{len(proof.golden)} golden pairs reproduced"
-    found = f"{scorer.name}: libvmaf {proof.version}, {proof.id}, teacher {teacher}: {golden}"
-    seen.add("scorer", "pass", found)
+    text = f"{scorer.name}: libvmaf {proof.version}, {proof.id}, teacher {teacher}: {golden}"
+    examined.add("scorer", "pass", text)
 
 
 def open_sources(config: RunConfig, session: Session, ffmpeg: Ffmpeg) -> ClipFolder:
-    """The clips of the run, with their content groups.
+    """Return the clips of the run, with their content groups.
 
     Raises:
-        Several: clips that cannot be used, or clips of the data set asked for that are not there.
+        Several: unusable clips, or missing clips of the requested data set.
     """
     return open_folder(
         reference_folder(config, session),
@@ -262,157 +269,157 @@ def open_sources(config: RunConfig, session: Session, ffmpeg: Ffmpeg) -> ClipFol
     )
 
 
-def identify(found: Prereqs, session: Session) -> tuple[Source, ...]:
-    """The identity of every clip.
+def identify(prereqs: Prereqs, session: Session) -> tuple[Source, ...]:
+    """Return every clip with its identity.
 
     Raises:
         Several: clips that cannot be decoded, or two with the same content.
     """
-    tools = Tools(ffmpeg=found.ffmpeg, processes=session.processes)
-    with session.ui.progress("Identifying sources", len(found.files), "clips") as advance:
-        return identify_all(found.files, tools, session.cache, workers=found.facts.cores, advance=lambda: advance(""))
+    tools, files = Tools(ffmpeg=prereqs.ffmpeg, processes=session.processes), prereqs.files
+    with session.ui.progress("Identifying sources", len(files), "clips") as advance:
+        return identify_all(files, tools, session.cache, workers=prereqs.facts.cores, advance=lambda: advance(""))
 
 
-def _check_sources(seen: Examined, ffmpeg: Ffmpeg) -> None:
-    seen.found = seen.attempt("sources", lambda: open_sources(seen.config, seen.session, ffmpeg))
-    if seen.found is None:
+def _check_sources(examined: Examined, ffmpeg: Ffmpeg) -> None:
+    examined.opened = examined.attempt("sources", lambda: open_sources(examined.config, examined.session, ffmpeg))
+    if examined.opened is None:
         return
-    files, ignored, groups = seen.found.files, seen.found.ignored, len(seen.found.groups)
+    files, ignored, groups = examined.opened.files, examined.opened.ignored, len(examined.opened.groups)
     least = int(contract.GATE_THRESHOLDS["groups_min"])
-    few = groups < least and not seen.config.shard_only
+    few = groups < least and not examined.config.shard_only
     text = f"{len(files)} clips, {sum(file.geometry.frames for file in files)} frames"
     if groups != len(files):
         text += f", {groups} content groups"
     if ignored:
-        text += f"; not taken as clips: {', '.join(ignored[:5])}" + (" …" if len(ignored) > 5 else "")
-    remedy = f"A verdict needs at least {least} clips that show different things." if few else ""
-    seen.add("sources", "warning" if few else "pass", text, remedy)
-    if not seen.config.demo:
-        _tell_data_set(seen, seen.found)
+        text += f"; ignored files: {', '.join(ignored[:5])}" + (" …" if len(ignored) > 5 else "")
+    remedy = f"A verdict needs at least {least} clips with different content." if few else ""
+    examined.add("sources", "warning" if few else "pass", text, remedy)
+    if not examined.config.demo:
+        _report_data_set(examined, examined.opened)
 
 
-def _tell_data_set(seen: Examined, found: ClipFolder) -> None:
-    """Which data set it is and why; what is missing of one that was not asked for by name is no failure."""
-    seen.add("data set", "pass", f"{found.name}: {found.reason}")
-    if found.missing:
-        text = f"{counted(len(found.missing), 'clip')} not there: {', '.join(found.missing)}"
-        seen.add(f"data set {found.name}", "warning", text, "Get them, or go on without them.")
-    if lacking := (*found.missing_distorted, *found.unusable):
-        text = lacking[0] + (f", and {len(lacking) - 1} more" if len(lacking) > 1 else "")
-        seen.add(f"data set {found.name}", "warning", text, "A corpus does not need them; `dataset show` lists all.")
-    for line in found.notes:
-        seen.add(f"data set {found.name}", "warning", line, "Go on if you expected this.")
-
-
-def check_encoders(seen: Examined, ffmpeg: Ffmpeg) -> None:
-    """Probe what is asked for, or what the platform calls for; a named encoder that fails is a failure."""
-    asked = seen.config.encoders or ()
-    wanted = asked or seen.platform.candidates
-    helper = (contract.ANCHOR_ENCODER,) if seen.config.anchor else ()
-    pix_fmts = sorted({file.geometry.pix_fmt for file in seen.found.files}) if seen.found else ["yuv420p"]
-
-    def try_out(names: tuple[str, ...]) -> None:
-        probed = probe(
-            names,
-            pix_fmts,
-            ffmpeg=seen.encoding or ffmpeg,
-            scoring=ffmpeg,
-            facts=seen.facts,
-            processes=seen.session.processes,
-            cache=seen.session.cache,
+def _report_data_set(examined: Examined, opened: ClipFolder) -> None:
+    """Add the data set and the reason for it; missing clips of one that was not requested by name are no failure."""
+    examined.add("data set", "pass", f"{opened.name}: {opened.reason}")
+    if opened.missing:
+        text = f"{counted(len(opened.missing), 'clip')} missing: {', '.join(opened.missing)}"
+        examined.add(f"data set {opened.name}", "warning", text, "Get them, or continue without them.")
+    if others := (*opened.missing_distorted, *opened.unusable):
+        text = others[0] + (f", and {len(others) - 1} more" if len(others) > 1 else "")
+        examined.add(
+            f"data set {opened.name}", "warning", text, "A corpus does not need them; `dataset show` lists all."
         )
-        if probed.remembered:
-            text = f"{', '.join(probed.remembered)}: remembered from less than a day ago, same ffmpeg and driver"
-            seen.add("probe", "pass", text)
-        more, lost = _try_path(seen, probed.left_out, pix_fmts, ffmpeg)
-        seen.encoders += tuple(sorted(probed.ready + more, key=lambda encoder: names.index(encoder.name)))
-        seen.left_out += lost
+    for line in opened.notes:
+        examined.add(f"data set {opened.name}", "warning", line, "Continue if you expected this.")
 
-    names = tuple(dict.fromkeys((*wanted, *helper)))
-    try_out(names)
-    if not asked and not {encoder.name for encoder in seen.encoders}.intersection(wanted):
-        try_out(tuple(name for name in seen.platform.fallback if name not in names))
-    for encoder in seen.encoders:
-        if encoder.on_path:
-            continue
-        seen.add(f"encoder {encoder.name}", "pass", _in_words(encoder))
-    for lost in seen.left_out:
-        needed = lost.name in asked + helper
-        status = "failure" if needed else "warning"
-        seen.add(f"encoder {lost.name}", status, f"left out: {lost.reason}", lost.remedy)
-    if not seen.encoders:
-        seen.add("encoders", "failure", "none works here", "Give an ffmpeg that has libx264.")
+
+def check_encoders(examined: Examined, ffmpeg: Ffmpeg) -> None:
+    """Probe the requested encoders, or those of the platform; a requested encoder that fails is a failure.
+
+    Args:
+        ffmpeg: scores, and encodes unless ``examined`` has another one for that.
+    """
+    requested = examined.config.encoders or ()
+    wanted = requested or examined.platform.candidates
+    anchor = (contract.ANCHOR_ENCODER,) if examined.config.anchor else ()
+    names = tuple(dict.fromkeys((*wanted, *anchor)))
+    _probe_all(examined, names, ffmpeg)
+    if not requested and not {encoder.name for encoder in examined.encoders}.intersection(wanted):
+        _probe_all(examined, tuple(name for name in examined.platform.fallback if name not in names), ffmpeg)
+    for encoder in examined.encoders:
+        if not encoder.on_path:
+            examined.add(f"encoder {encoder.name}", "pass", _describe(encoder))
+    for left_out in examined.left_out:
+        status = "failure" if left_out.name in requested + anchor else "warning"
+        examined.add(f"encoder {left_out.name}", status, f"left out: {left_out.reason}", left_out.remedy)
+    if not examined.encoders:
+        examined.add("encoders", "failure", "no encoder works here", "Give an ffmpeg that has libx264.")
+
+
+def _probe_all(examined: Examined, names: tuple[str, ...], ffmpeg: Ffmpeg) -> None:
+    """Probe encoders, with the ffmpeg on PATH too if the first cannot open them, and add the results."""
+    probed = _probe(examined, names, encoding=examined.encoding or ffmpeg, scoring=ffmpeg)
+    if probed.remembered:
+        text = f"{', '.join(probed.remembered)}: cached less than a day ago, same ffmpeg and driver"
+        examined.add("probe", "pass", text)
+    on_path, left_out = _try_path(examined, probed.left_out, ffmpeg)
+    examined.encoders += tuple(sorted(probed.ready + on_path, key=lambda encoder: names.index(encoder.name)))
+    examined.left_out += left_out
+
+
+def _probe(examined: Examined, names: tuple[str, ...], *, encoding: Ffmpeg, scoring: Ffmpeg) -> ProbeResult:
+    files = examined.opened.files if examined.opened else ()
+    return probe(
+        names,
+        sorted({file.geometry.pix_fmt for file in files}) or ["yuv420p"],
+        ffmpeg=encoding,
+        scoring=scoring,
+        facts=examined.facts,
+        processes=examined.session.processes,
+        cache=examined.session.cache,
+    )
 
 
 def _try_path(
-    seen: Examined, left_out: tuple[LeftOut, ...], pix_fmts: list[str], scoring: Ffmpeg
+    examined: Examined, left_out: tuple[LeftOut, ...], scoring: Ffmpeg
 ) -> tuple[tuple[ReadyEncoder, ...], tuple[LeftOut, ...]]:
-    """Try the hardware encoders that the bundled ffmpeg cannot open with the one on PATH.
+    """Probe hardware encoders that the bundled ffmpeg cannot open with the ffmpeg on PATH.
 
     Returns:
-        Those that work so, and those that are left out still.
+        Those that work with it, and those that are still left out.
     """
-    why = {lost.name: lost for lost in left_out if family_of(lost.name).name != "software"}
-    if not why or seen.config.ffmpeg is not None:
+    reasons = {one.name: one.reason for one in left_out if family_of(one.name).name != "software"}
+    if not reasons or examined.config.ffmpeg is not None:
         return (), left_out
     try:
-        other = on_path(seen.session.processes)
+        other = on_path(examined.session.processes)
     except PrerequisiteFailed as error:
-        seen.add("ffmpeg on PATH", "warning", error.message, "It could stand in for the bundled one if it ran.")
+        examined.add("ffmpeg on PATH", "warning", error.message, "If it ran, it could replace the bundled one.")
         return (), left_out
     if other is None:
         return (), left_out
-    probed = probe(
-        tuple(why),
-        pix_fmts,
-        ffmpeg=other,
-        scoring=scoring,
-        facts=seen.facts,
-        processes=seen.session.processes,
-        cache=seen.session.cache,
-    )
+    probed = _probe(examined, tuple(reasons), encoding=other, scoring=scoring)
     if probed.ready:
-        seen.path_ffmpeg = other
+        examined.path_ffmpeg = other
     for encoder in probed.ready:
-        seen.add(
-            f"encoder {encoder.name}",
-            "pass",
-            f"{_in_words(encoder)}; encoded by the ffmpeg on PATH "
-            f"({other.version}), since the bundled one says: {why[encoder.name].reason}",
+        text = (
+            f"{_describe(encoder)}; encoded by the ffmpeg on PATH ({other.version}), since the bundled one reports: "
+            f"{reasons[encoder.name]}"
         )
-    said = {lost.name: lost.reason for lost in probed.left_out}
-    works = {encoder.name for encoder in probed.ready}
-    still = (
-        replace(lost, reason=f"{lost.reason}; with the ffmpeg on PATH ({other.version}): {said[lost.name]}")
-        if lost.name in said
-        else lost
-        for lost in left_out
-        if lost.name not in works
+        examined.add(f"encoder {encoder.name}", "pass", text)
+    failures = {one.name: one.reason for one in probed.left_out}
+    ready = {encoder.name for encoder in probed.ready}
+    still_out = (
+        replace(one, reason=f"{one.reason}; with the ffmpeg on PATH ({other.version}): {failures[one.name]}")
+        if one.name in failures
+        else one
+        for one in left_out
+        if one.name not in ready
     )
-    return tuple(replace(encoder, on_path=True) for encoder in probed.ready), tuple(still)
+    return tuple(replace(encoder, on_path=True) for encoder in probed.ready), tuple(still_out)
 
 
-def _in_words(encoder: ReadyEncoder) -> str:
-    """What encodes, and what its device could not do."""
+def _describe(encoder: ReadyEncoder) -> str:
+    """Return the build, and the rate control that replaces one that the device lacks."""
     best = family_of(encoder.name).variants[0]
     return encoder.build + (f"; {encoder.variant}, since the device has no {best}" if encoder.variant != best else "")
 
 
-def _check_room(seen: Examined) -> None:
-    """Disk and memory against the plan."""
-    if seen.found is None or not seen.encoders:
+def _check_capacity(examined: Examined) -> None:
+    """Compare disk and memory with the plan."""
+    if examined.opened is None or not examined.encoders:
         return
-    files, cores = seen.found.files, seen.facts.cores
-    points = len(points_for(seen.config, seen.encoders))
+    files, cores = examined.opened.files, examined.facts.cores
+    points = len(points_for(examined.config, examined.encoders))
     frames = [file.geometry.frames for file in files]
     need = _SPARE + disk_bytes(
         rows=sum(frames) * points, cells=len(files) * points, longest=max(frames), parallel=cores
     )
-    free = free_bytes(seen.config.out_dir)
-    remedy = "" if free >= need else "Make room, or give an --out-dir on another disk."
-    seen.add("disk", "failure" if remedy else "pass", f"{size(free)} free, the plan needs {size(need)}", remedy)
-    if seen.facts.memory_bytes is not None:
-        fit = cells_at_once(cores=cores, memory_bytes=seen.facts.memory_bytes, largest_frame=largest_frame(files))
+    free = free_bytes(examined.config.out_dir)
+    remedy = "" if free >= need else "Free some space, or give an --out-dir on another disk."
+    examined.add("disk", "failure" if remedy else "pass", f"{size(free)} free, the plan needs {size(need)}", remedy)
+    if examined.facts.memory_bytes is not None:
+        fit = cells_at_once(cores=cores, memory_bytes=examined.facts.memory_bytes, largest_frame=largest_frame(files))
         remedy = "" if fit == cores else "More memory would let all cores work."
-        text = f"{size(seen.facts.memory_bytes)} installed, enough for {fit} cells at once on {cores} cores"
-        seen.add("memory", "warning" if remedy else "pass", text, remedy)
+        text = f"{size(examined.facts.memory_bytes)} installed, enough for {fit} cells at once on {cores} cores"
+        examined.add("memory", "warning" if remedy else "pass", text, remedy)

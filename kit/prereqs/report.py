@@ -1,4 +1,4 @@
-"""What the first step hands to the second."""
+"""The result of the prerequisite check, which the corpus step needs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from kit.video.scorers.base import CellScorer
 
 @dataclass(frozen=True, kw_only=True)
 class Prereqs:
-    """What the box has and is asked to do.
+    """The box, its tools, and the encodes of the run.
 
     Attributes:
-        ffmpeg: reads and scores; ``encoding`` encodes and is mostly the same one.
-        path_ffmpeg: the one on PATH, where an encoder works with no other.
+        ffmpeg: decodes and scores.
+        encoding: encodes; mostly the same one.
+        path_ffmpeg: the one on PATH, if an encoder works with no other.
         points: (encoder, cq) of every encode of one source.
-        files: the clips found, not hashed yet.
-        scorer, scored_by: the proof of what scores, and what scores.
+        files: the clips, not hashed yet.
+        scorer: id, version and golden answers of the scorer.
+        scored_by: the program that scores.
     """
 
     facts: HostFacts

@@ -1,4 +1,4 @@
-"""Step 2 where the corpus is there already: a checked copy of it, so that the run folder has all that is bundled."""
+"""Step 2 with a given corpus: check and copy it, so that the run folder has everything that is bundled."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 from kit.core import layout
 from kit.core.errors import BadInput
 from kit.corpus.store import shard as shards
-from kit.corpus.store.place import shard_folder
-from kit.corpus.store.planned import PLAN
-from kit.corpus.store.shard import Shard
+from kit.corpus.store.planned import PLAN, shard_folder
+from kit.corpus.store.shard import UNKNOWN, Shard
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
 from kit.system.ui import Row
@@ -21,28 +20,29 @@ NAME = "corpus"
 
 
 def run(config: RunConfig, previous: None, session: Session) -> Shard:
-    """Copy a shard into the run folder; cells that are there already are not copied again.
+    """Copy a shard into the run folder and check its cells.
 
     Raises:
-        BadInput: there is none, it has another teacher than asked for, or the run folder has another corpus.
+        BadInput: no corpus, another teacher than the requested one, or another corpus in the run folder.
         CheckFailed: a cell is damaged.
     """
     if config.corpus is None:
-        raise BadInput("there is no corpus to adopt", hint="Give one with --corpus.")
-    there, folder = shard_folder(config.corpus), config.out_dir / layout.CORPUS
-    given = shards.read_manifest(there)
+        raise BadInput("no corpus to adopt", hint="Give one with --corpus.")
+    given_folder, folder = shard_folder(config.corpus), config.out_dir / layout.CORPUS
+    given = shards.read_manifest(given_folder)
     if config.origins["teacher"] != "default" and given.teacher is not None:
-        asked = teachers.resolve(config.teacher)
-        if asked.identity != given.teacher.identity:
+        requested = teachers.resolve(config.teacher)
+        if requested.identity != given.teacher.identity:
             raise BadInput(
-                f"{config.corpus} has the teacher {given.teacher}, asked for is {asked}", hint="Leave --teacher out."
+                f"teachers differ: {config.corpus} has {given.teacher}; requested {requested}",
+                hint="Leave --teacher out.",
             )
     shard = replace(given, folder=folder, allow_partial=config.allow_partial)
-    if there.resolve() != folder.resolve():
+    if given_folder.resolve() != folder.resolve():
         _refuse_other(folder, given)
         _copy(given, folder)
     shards.write_manifest(shard)
-    for _ in shards.read_rows(shard):  # raises where a cell is not what the manifest says
+    for _ in shards.read_rows(shard):  # raises if a cell differs from its entry in the manifest
         pass
     _report(shard, session)
     return shard
@@ -50,19 +50,19 @@ def run(config: RunConfig, previous: None, session: Session) -> Shard:
 
 def _refuse_other(folder: Path, given: Shard) -> None:
     if (folder / PLAN).is_file():
-        raise BadInput(f"{folder} is a corpus that is made here", hint="Give another --out-dir.")
+        raise BadInput(f"{folder} has a corpus that this run makes", hint="Give another --out-dir.")
     if not (folder / shards.MANIFEST).is_file():
         return
     own = shards.read_manifest(folder)
     if own.corpus_sha256 != given.corpus_sha256:
         raise BadInput(
-            f"{folder} is another corpus, {own.corpus_sha256[:12]}; expected {given.corpus_sha256[:12]}",
+            f"{folder} has another corpus: {own.corpus_sha256[:12]}, expected {given.corpus_sha256[:12]}",
             hint="Give another --out-dir.",
         )
 
 
 def _copy(given: Shard, folder: Path) -> None:
-    """Copy every cell and what was observed of it, and the report of the merge."""
+    """Copy every cell with its observations, and the report of the merge."""
     report = Path(layout.MERGE_REPORT).name
     pairs = [(given.folder / report, folder / report)] if (given.folder / report).is_file() else []
     for entry in given.cells:
@@ -80,13 +80,10 @@ def _report(shard: Shard, session: Session) -> None:
         "Boxes",
         ("box", "platform", "encoders", "cells", "rows"),
         [
-            Row(cells=(box.name, box.platform or "not told", ", ".join(box.encoders), str(box.cells), str(box.rows)))
+            Row(cells=(box.name, box.platform or UNKNOWN, ", ".join(box.encoders), str(box.cells), str(box.rows)))
             for box in shard.boxes
         ],
     )
-    session.ui.say(
-        f"Corpus: {len(shard.cells)} cells, {shard.rows} rows, {len(shard.sources)} sources, "
-        f"{len(shard.failed)} failed cells; corpus.sha256 {shard.corpus_sha256[:12]}"
-    )
+    session.ui.say(f"Corpus: {shard.totals}")
     if shard.lacking:
-        session.ui.say("The corpus is not whole; --allow-partial goes on without the failed cells.")
+        session.ui.say("The corpus is incomplete; --allow-partial continues without the failed cells.")

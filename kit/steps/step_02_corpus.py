@@ -1,4 +1,4 @@
-"""Step 2: every cell of the plan, encoded and scored; a shard with its manifest."""
+"""Step 2: encode and score every cell of the plan, and write a shard with its manifest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kit.core.errors import BadInput
 from kit.core.geometry import largest_frame
 from kit.core.values import Cell, Source
 from kit.corpus.make import resume
-from kit.corpus.make.attempts import produce_at
+from kit.corpus.make.attempts import produce_with_retries
 from kit.corpus.make.diskwait import DiskWait
 from kit.corpus.make.produce import Bench, geometry_facts
 from kit.corpus.make.schedule import Schedule
@@ -23,7 +23,7 @@ from kit.corpus.make.tally import Tally
 from kit.corpus.plan import cells_at_once, plan_cells
 from kit.corpus.store import planned
 from kit.corpus.store import shard as shards
-from kit.corpus.store.boxes import Makers
+from kit.corpus.store.boxes import BoxCounts
 from kit.corpus.store.shard import Box, CellEntry, FailedCell, Shard
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
@@ -35,17 +35,17 @@ from kit.system.ui import Row, duration
 from kit.video.scorers import teachers
 
 NAME = "corpus"
-#: Makes cells with a bench, watching the disk.
+#: Makes cells with a bench and waits for disk space.
 ProduceAll = Callable[[Sequence[Cell], Bench, DiskWait], tuple[list[CellEntry], list[FailedCell]]]
 log = logging.getLogger(__name__)
-#: How many of the cells that took longest are told at the end.
+#: Number of slowest cells that are shown at the end.
 _SLOWEST = 3
 
 
 def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
-    """Make the cells that are not there yet and write the manifest.
+    """Make the cells that are not finished yet and write the manifest.
 
-    A cell that fails is listed with its reason; the others go on.
+    A cell that fails is listed with its reason; the others continue.
 
     Raises:
         Several: clips that cannot be decoded, or two with the same content.
@@ -69,14 +69,14 @@ def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
     with _maker(config, previous, sources, session) as (cells, produce_all):
         report_conversions(cells, session)
         planned.write(folder, cells, elsewhere=config.scheduler is not None)
-        done, missing = _sort_out(cells, bench, session)
+        done, missing = _split_plan(cells, bench, session)
         made, failed = produce_all(missing, bench, disk) if missing else ([], [])
     shard = Shard(
         folder=folder,
         boxes=(),
         demo=config.demo,
         teacher=previous.teacher,
-        sources=tuple(_described(source) for source in sources),
+        sources=tuple(_describe(source) for source in sources),
         cells=tuple(done + made),
         failed=tuple(failed),
         allow_partial=config.allow_partial,
@@ -88,35 +88,35 @@ def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
 
 
 def _boxes(shard: Shard, config: RunConfig, previous: Prereqs, cells: Sequence[Cell]) -> tuple[Box, ...]:
-    """The box itself, and those of a cluster or of an earlier run under another name that made cells."""
+    """Return this box and the others that made cells: workers of a cluster, or this box under an earlier name."""
     builds = {cell.encoder.name: cell.encoder.build for cell in cells}
-    makers = Makers()
-    makers.know((config.box, previous.platform.tag), [asdict(previous.scorer)])
+    counts = BoxCounts()
+    counts.add_box((config.box, previous.platform.tag), [asdict(previous.scorer)])
     for entry in shard.cells:
-        makers.add(entry, builds[entry.encoder], shards.observations(shard, entry))
-    return makers.boxes()
+        counts.add_cell(entry, builds[entry.encoder], shards.observations(shard, entry))
+    return counts.boxes()
 
 
 @contextlib.contextmanager
 def _maker(
     config: RunConfig, previous: Prereqs, sources: Sequence[Source], session: Session
 ) -> Iterator[tuple[Sequence[Cell], ProduceAll]]:
-    """The cells of the run and what makes them: this box, or the workers of a scheduler."""
-    way = link(config)
-    if way is None:
+    """Give the cells of the run and the function that makes them: on this box, or on the workers of a scheduler."""
+    scheduler = link(config)
+    if scheduler is None:
         yield plan(config, previous, sources), partial(_produce_all, session=session, previous=previous)
         return
-    # late, since Dask takes half a second
+    # late: the import of Dask takes half a second
     from kit.cluster import corpus as cluster_corpus
     from kit.cluster.client import connected
 
-    with connected(way) as cluster:
-        found = cluster_corpus.plan(config, previous, sources, cluster, session)
+    with connected(scheduler) as cluster:
+        cluster_plan = cluster_corpus.plan(config, previous, sources, cluster, session)
         yield (
-            found.cells,
+            cluster_plan.cells,
             partial(
                 cluster_corpus.make,
-                plan=found,
+                plan=cluster_plan,
                 cluster=cluster,
                 cost=_cost,
                 patience=config.worker_wait,
@@ -127,7 +127,7 @@ def _maker(
 
 
 def plan(config: RunConfig, previous: Prereqs, sources: Sequence[Source]) -> tuple[Cell, ...]:
-    """The cells of the run."""
+    """Return the cells of a run on this box."""
     return plan_cells(
         sources,
         previous.points,
@@ -140,8 +140,8 @@ def plan(config: RunConfig, previous: Prereqs, sources: Sequence[Source]) -> tup
 
 
 def report_conversions(cells: Sequence[Cell], session: Session) -> None:
-    """Say which encoders are fed with another pixel format than a source has."""
-    said = sorted(
+    """Show which encoders get another pixel format than a source has."""
+    lines = sorted(
         {
             f"{cell.source.label}: {cell.settings.encoder} cannot take {cell.source.geometry.pix_fmt}; reference and "
             f"encode are converted to {cell.settings.score_pix_fmt}"
@@ -149,11 +149,11 @@ def report_conversions(cells: Sequence[Cell], session: Session) -> None:
             if cell.settings.score_pix_fmt != cell.source.geometry.pix_fmt
         }
     )
-    for line in said:
+    for line in lines:
         session.ui.say(line)
 
 
-def _described(source: Source) -> dict[str, object]:
+def _describe(source: Source) -> dict[str, object]:
     return {
         "label": source.label,
         "sha256": source.sha256,
@@ -162,9 +162,9 @@ def _described(source: Source) -> dict[str, object]:
     }
 
 
-def _sort_out(cells: Sequence[Cell], bench: Bench, session: Session) -> tuple[list[CellEntry], list[Cell]]:
-    """Cells that are finished and whole, and those to be made; why some are made again is said."""
-    done, missing = resume.sort_out(cells, bench.folder)
+def _split_plan(cells: Sequence[Cell], bench: Bench, session: Session) -> tuple[list[CellEntry], list[Cell]]:
+    """Split the plan into finished cells and cells to make; show why some are made again."""
+    done, missing = resume.split_plan(cells, bench.folder)
     again: dict[str, list[str]] = {}
     for cell, reason in missing:
         again.setdefault(reason, []).append(str(cell.id))
@@ -174,35 +174,35 @@ def _sort_out(cells: Sequence[Cell], bench: Bench, session: Session) -> tuple[li
             which = names[0] if len(names) == 1 else f"{len(names)} cells ({names[0]} to {names[-1]})"
             session.ui.say(f"Making {which} again: {reason}")
     if done:
-        session.ui.say(f"{len(done)} of {len(cells)} cells are there already")
+        session.ui.say(f"{len(done)} of {len(cells)} cells are already finished")
     return done, [cell for cell, _ in missing]
 
 
 def _produce_all(
     cells: Sequence[Cell], bench: Bench, disk: DiskWait, *, session: Session, previous: Prereqs
 ) -> tuple[list[CellEntry], list[FailedCell]]:
-    """Make cells, longest first, each family of encoders within its limit."""
+    """Make cells on this box, the longest first, each family of encoders within its limit."""
     facts, largest = previous.facts, largest_frame(previous.files)
     workers = cells_at_once(cores=facts.cores, memory_bytes=facts.memory_bytes, largest_frame=largest)
     limits = {cell.encoder.family: cell.encoder.max_parallel for cell in cells}
-    schedule = Schedule(cells, cost=_cost, places=limits, workers=workers, cores=facts.cores)
-    hinted, tally = schedule.places, Tally(cells, _cost)
+    schedule = Schedule(cells, cost=_cost, limits=limits, workers=workers, cores=facts.cores)
+    expected, tally = schedule.limits, Tally(cells, _cost)
     bench = replace(bench, tally=tally)
 
     def make(_turn: int) -> CellEntry | FailedCell:
-        with schedule.take() as place:
-            cell = place.cell
-            result = produce_at(place, bench, family_of(cell.encoder.name).busy, disk=disk)
-        tally.ended(cell)
+        with schedule.take() as slot:
+            cell = slot.cell
+            result = produce_with_retries(slot, bench, family_of(cell.encoder.name).busy, disk=disk)
+        tally.finish(cell)
         return result if isinstance(result, FailedCell) else shards.entry_for(cell, result)
 
     with session.ui.gauge("Corpus") as show:
         results = run_many(
-            make, range(len(cells)), workers=workers, stop=session.processes.stop, tick=lambda: show(*tally.look())
+            make, range(len(cells)), workers=workers, stop=session.processes.stop, tick=lambda: show(*tally.progress())
         )
-    for family, places in schedule.places.items():
-        if places < hinted[family]:
-            session.ui.say(f"{family}: the device took {places} encodes at once, not {hinted[family]}")
+    for family, limit in schedule.limits.items():
+        if limit < expected[family]:
+            session.ui.say(f"{family}: the device accepted {limit} encodes at once, expected {expected[family]}")
     slowest = ", ".join(f"{name} {duration(seconds)}" for seconds, name in tally.slowest(_SLOWEST))
     session.ui.say(f"Slowest: {slowest}")
     made = [result for result in results if isinstance(result, CellEntry)]
@@ -210,7 +210,7 @@ def _produce_all(
 
 
 def _cost(cell: Cell) -> float:
-    """Seconds that a cell may take, from what the probe saw; it orders cells and weighs them, nothing more."""
+    """Return the seconds that a cell may take, from the probe's speed; used to order and weigh cells only."""
     geometry = cell.source.geometry
     return geometry.width * geometry.height * geometry.frames / 1e6 / cell.encoder.megapixels_per_second
 
@@ -218,35 +218,32 @@ def _cost(cell: Cell) -> float:
 def _report(shard: Shard, session: Session) -> None:
     if shard.failed:
         lines = zip(shards.failures_table(shard.failed), shard.failed, strict=True)
-        rows = [Row(cells=(name, str(cell.tries), why), style="red") for (name, why), cell in lines]
-        session.ui.table("Failed cells", ("cell", "tries", "why"), rows)
-    session.ui.say(
-        f"Corpus: {len(shard.cells)} cells, {shard.rows} rows, {len(shard.sources)} sources, "
-        f"{len(shard.failed)} failed cells; corpus.sha256 {shard.corpus_sha256[:12]}"
-    )
+        rows = [Row(cells=(name, str(cell.tries), reason), style="red") for (name, reason), cell in lines]
+        session.ui.table("Failed cells", ("cell", "tries", "reason"), rows)
+    session.ui.say(f"Corpus: {shard.totals}")
     if shard.lacking:
         session.ui.say(
-            "The corpus is not whole. The same command tries the failed cells again; "
-            "--allow-partial with it goes on without those that fail."
+            "The corpus is incomplete. The same command tries the failed cells again; "
+            "add --allow-partial to continue without those that fail."
         )
     elif shard.failed:
-        session.ui.say("The failed cells are waived (--allow-partial): the corpus counts as whole without them.")
+        session.ui.say("The failed cells are waived (--allow-partial): the corpus counts as complete without them.")
 
 
 def load(config: RunConfig, session: Session) -> Shard:
-    """The shard an earlier run of this step left.
+    """Return the shard that an earlier run of this step wrote.
 
     Raises:
-        Missing: there is none.
-        BadInput: it was made for another teacher.
+        Missing: no shard.
+        BadInput: it has another teacher.
     """
     shard = shards.read_manifest(config.out_dir / layout.CORPUS)
     teacher = teachers.resolve(config.teacher)
     if shard.teacher is None:
-        session.ui.say(f"The corpus does not tell its teacher; it is taken to be {teacher}.")
+        session.ui.say(f"The corpus names no teacher; {teacher} is assumed.")
     elif shard.teacher.identity != teacher.identity and config.origins["teacher"] != "default":
         raise BadInput(
-            f"the corpus has the teacher {shard.teacher}, asked for is {teacher}",
+            f"teachers differ: the corpus has {shard.teacher}; requested {teacher}",
             hint="Run `prereqs` and `corpus` again, or leave --teacher out.",
         )
     return shard

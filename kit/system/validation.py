@@ -2,25 +2,66 @@
 
 from __future__ import annotations
 
-import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from kit.system.fsio import json_bytes, read_json
+from kit.system.fsio import read_json
 
 _SCHEMAS = Path(__file__).parent / "schemas"
+#: A line may quote names and values of a file that the kit did not write; it is cut after so many characters.
+_LONGEST_LINE = 400
 
 
-def problems(name: str, value: object) -> list[str]:
+def problems(name: str, value: object, *, most: int | None = None) -> list[str]:
     """Return the errors of a document, one line each, sorted by JSON path.
 
     Args:
         name: the schema, e.g. ``sidecar``.
-
-    Raises:
-        ValueError: NaN or an infinity.
+        value: JSON values; tuples count as arrays.
+        most: stop after so many, for documents that the kit did not write.
     """
-    from jsonschema import Draft202012Validator
+    errors = islice(_validator(name).iter_errors(value), most)
+    return [
+        _line(f"{path}: {message}") for path, message in sorted((error.json_path, error.message) for error in errors)
+    ]
 
-    validator = Draft202012Validator(read_json(_SCHEMAS / f"{name}.json"))
-    errors = validator.iter_errors(json.loads(json_bytes(value)))
-    return [f"{error.json_path}: {error.message}" for error in sorted(errors, key=lambda error: error.json_path)]
+
+def _line(text: str) -> str:
+    """Return a text without characters that would act on a terminal, cut to a readable length."""
+    line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text[:_LONGEST_LINE])
+    return f"{line}…" if len(text) > _LONGEST_LINE else line
+
+
+@cache
+def _validator(name: str) -> Any:
+    """Return a validator for a schema, stricter than jsonschema's own.
+
+    A number is finite and ``25.0`` is no integer, since Python formats it otherwise; ``$`` in a pattern does not match
+    before a final newline and ``\\w`` is ASCII, as in ECMA 262; the format ``printable`` is asserted.
+    """
+    from jsonschema import Draft202012Validator, FormatChecker
+    from jsonschema.validators import extend
+
+    formats = FormatChecker(formats=())
+    formats.checks("printable")(lambda text: not isinstance(text, str) or text.isprintable())
+    types = Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {
+            "array": lambda _, value: isinstance(value, list | tuple),
+            "integer": lambda _, value: type(value) is int,
+            "number": lambda _, value: type(value) is int or (type(value) is float and math.isfinite(value)),
+        }
+    )
+    strict = extend(Draft202012Validator, {"pattern": _pattern}, type_checker=types)
+    return strict(read_json(_SCHEMAS / f"{name}.json"), format_checker=formats)
+
+
+def _pattern(_validator: Any, pattern: str, value: object, _schema: Mapping[str, Any]) -> Iterator[Any]:
+    from jsonschema import ValidationError
+
+    if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), value, re.ASCII):
+        yield ValidationError(f"{value!r} does not match {pattern}")

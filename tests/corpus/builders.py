@@ -1,4 +1,4 @@
-"""Cells, rows and shards that tests make."""
+"""Builders of cells, rows and shards."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from kit.core import contract
 from kit.core.canon import sha256_json
 from kit.core.values import Cell, EncodeSettings, Geometry, Source, SourceFile, Teacher
 from kit.corpus.exchange.importing import import_rows
-from kit.corpus.make.keep import keep
-from kit.corpus.make.produce import geometry_facts
+from kit.corpus.make.produce import footer_facts, geometry_facts, row_labels
 from kit.corpus.plan import plan_cells
 from kit.corpus.store.cellfile import CellRows
 from kit.corpus.store.shard import (
@@ -27,6 +26,7 @@ from kit.corpus.store.shard import (
     Shard,
     cell_path,
     entry_for,
+    write_cell,
     write_manifest,
 )
 from kit.platforms.registry import settings_for
@@ -36,7 +36,7 @@ from tests.platforms.builders import ready
 
 
 def planned(name: str, frames: int = 10, family: str = "software") -> Cell:
-    """A cell that nobody makes: its label is its key."""
+    """Return a cell that is never made; its key is its label."""
     geometry = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=frames)
     file = SourceFile(path=Path(f"/{name}.yuv"), kind="yuv", label=name, geometry=geometry)
     settings = EncodeSettings(
@@ -56,7 +56,7 @@ def plan(
     content: str = "",
     **facts: Any,
 ) -> tuple[Cell, ...]:
-    """Cells of clips that are nowhere; ``content`` changes what they show."""
+    """Return cells of clips without files; ``content`` changes the content of the clips."""
     geometry = Geometry(width=64, height=64, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=frames)
     clips = [
         Source(
@@ -67,62 +67,42 @@ def plan(
         for label in sources
     ]
     encoding = [ready(name, build=build) for name in encoders]
-    told = {
+    defaults = {
         "architecture": "x86_64",
         "teacher": Teacher(id=contract.DEFAULT_TEACHER),
         "scorer_id": "cpu/golden-1",
         "settings_for": settings_for,
     }
     points = [(name, cq) for name in encoders for cq in cqs]
-    return plan_cells(clips, points, encoders=encoding, **(told | facts))
+    return plan_cells(clips, points, encoders=encoding, **(defaults | facts))
 
 
 def rows_of(cell: Cell) -> CellRows:
-    """Rows of a cell; better scores and more bytes at finer quality points."""
+    """Return rows of a cell: better scores and more bytes at finer quality points."""
     frames, cq = cell.source.geometry.frames, cell.settings.cq
     noise = np.random.default_rng(int(cell.key[:8], 16)).uniform(0, 1, (frames, 6))
-    rows = CellRows(
-        labels={
-            "cell_key": cell.key,
-            "src": cell.source.label,
-            "src_sha256": cell.source.sha256,
-            "group": cell.source.group,
-            "corpus": "local",
-            "encoder": cell.settings.encoder,
-            "preset": cell.settings.preset,
-        },
-        cq=cq,
-        features=noise,
-        vmaf=99.0 - cq + noise[:, 0],
-        facts={},
-    )
-    facts = {
-        **cell.keyed,
-        "geometry": geometry_facts(cell.source.geometry),
-        "converted": False,
-        "encoded_bytes": 10_000 - 100 * cq,
-        "content_sha256": rows.content_sha256(),
-    }
-    return CellRows(labels=rows.labels, cq=cq, features=rows.features, vmaf=rows.vmaf, facts=facts)
+    rows = CellRows(labels=row_labels(cell, "local"), cq=cq, features=noise, vmaf=99.0 - cq + noise[:, 0], facts={})
+    facts = {"encoded_bytes": 10_000 - 100 * cq, "content_sha256": rows.content_sha256()}
+    return replace(rows, facts={**footer_facts(cell), **facts})
 
 
 def altered(cell: Cell, by: float) -> CellRows:
-    """Rows of a cell as a scorer gives them that is off by so many VMAF points."""
+    """Return rows of a cell whose scores are off by some VMAF points."""
     rows = replace(rows_of(cell), vmaf=rows_of(cell).vmaf + by)
     return replace(rows, facts={**rows.facts, "content_sha256": rows.content_sha256()})
 
 
-def keep_all(
+def write_all(
     folder: Path, cells: Sequence[Cell], box: str = "b", rows: Callable[[Cell], CellRows] = rows_of
 ) -> list[CellEntry]:
-    """Write cells as a run does."""
+    """Write cells and return their manifest entries."""
     for cell in cells:
-        keep(folder, cell_path(cell), rows(cell), [{"box": box, "platform": "p", "seconds": 1.0}])
+        write_cell(folder, cell_path(cell), rows(cell), [{"box": box, "platform": "p", "seconds": 1.0}])
     return [entry_for(cell, rows(cell)) for cell in cells]
 
 
 def box_of(cells: Sequence[Cell], box: str = "b", golden: float = 0.0) -> Box:
-    """The box that has made all of them; its answers to the golden pairs are off by ``golden``."""
+    """Return the box that made the cells; its golden answers are off by ``golden``."""
     scorer_id = str(cells[0].keyed["scorer_id"]) if cells else "cpu/golden-1"
     answers = {pair: means[-1] + golden for pair, means in EXPECTED.items()}
     return Box(
@@ -161,7 +141,7 @@ def shard_of(
         demo=False,
         teacher=teacher,
         sources=tuple(sources.values()),
-        cells=tuple(keep_all(folder, cells, box, rows)),
+        cells=tuple(write_all(folder, cells, box, rows)),
         failed=tuple(failed),
     )
     write_manifest(shard)
@@ -172,7 +152,7 @@ Rows = list[dict[str, Any]]
 
 
 def rows(sources: tuple[str, ...] = ("Highway", "Park", "Sea"), frames: int = 3) -> Rows:
-    """Lines in the order a box writes them, with numbers that have many digits."""
+    """Return lines in the order a box writes them, with numbers of many digits."""
     noise: Iterator[float] = iter(np.random.default_rng(3).uniform(0, 1, 10_000).tolist())
     return [
         {

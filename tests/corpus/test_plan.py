@@ -82,7 +82,7 @@ def test_each_fact_is_in_the_key(change: dict[str, object]) -> None:
     assert cell_key(**(FACTS | change)) != cell_key(**FACTS)
 
 
-def test_a_model_file_is_its_content_wherever_it_lies_and_whatever_its_name() -> None:
+def test_a_model_file_is_keyed_by_its_content_only() -> None:
     def key(name: str, sha256: str) -> str:
         return cell_key(**(FACTS | {"teacher": Teacher(id=name, sha256=sha256, path=Path(f"/{name}.json"))}))
 
@@ -121,7 +121,7 @@ def source(label: str, sha256: str, pix_fmt: str = "yuv420p", group: str = "") -
 
 
 def plan(sources: list[Source], encoders: list[ReadyEncoder]) -> list[tuple[str, str]]:
-    """(name, key) of every planned cell."""
+    """Return (cell, key) of every planned cell."""
     cells = plan_cells(
         sources,
         [("hevc_nvenc", 19), ("hevc_nvenc", 37), ("libx264", 31)],
@@ -141,8 +141,8 @@ ENCODERS = [ready("libx264"), ready("hevc_nvenc")]
 
 
 def test_the_plan_is_in_order_of_sources_and_then_points() -> None:
-    found = plan([source("Tango", "t" * 64), source("Highway", "h" * 64)], ENCODERS)
-    assert [name for name, _ in found] == [
+    cells = plan([source("Tango", "t" * 64), source("Highway", "h" * 64)], ENCODERS)
+    assert [name for name, _ in cells] == [
         "Tango/hevc_nvenc/cq19",
         "Tango/hevc_nvenc/cq37",
         "Tango/libx264/cq31",
@@ -150,7 +150,7 @@ def test_the_plan_is_in_order_of_sources_and_then_points() -> None:
         "Highway/hevc_nvenc/cq37",
         "Highway/libx264/cq31",
     ]
-    assert len({key for _, key in found}) == 6
+    assert len({key for _, key in cells}) == 6
 
 
 def test_labels_groups_paths_devices_and_speed_are_in_no_key() -> None:
@@ -183,7 +183,7 @@ def test_the_settings_are_those_for_the_sources_format() -> None:
     assert cells[0].settings == settings_for(ENCODERS[1], 19, "yuv420p10le")
 
 
-def test_a_point_without_its_encoder_is_a_fault() -> None:
+def test_a_point_without_its_encoder_is_an_error() -> None:
     with pytest.raises(KeyError):
         plan([source("Tango", "t" * 64)], [ready("libx264")])
 

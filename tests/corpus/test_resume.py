@@ -1,4 +1,4 @@
-"""What is finished is found without being parsed, what is damaged is made again, and why is said in words."""
+"""Resume: finished cells are recognised without reading rows, damaged ones are made again with a reason."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from kit.corpus.make import resume
 from kit.corpus.store import cellfile, planned
 from kit.corpus.store.planned import from_cell
 from kit.corpus.store.shard import cell_path, entry_for, observed_path
-from tests.corpus.builders import keep_all, plan, rows_of
+from tests.corpus.builders import plan, rows_of, write_all
 
 
 def test_finished_cells_are_done_and_the_others_missing(tmp_path: Path) -> None:
     cells = plan()
-    entries = keep_all(tmp_path, cells[:3])
-    assert resume.sort_out(cells, tmp_path) == (entries, [(cells[3], "")])
+    entries = write_all(tmp_path, cells[:3])
+    assert resume.split_plan(cells, tmp_path) == (entries, [(cells[3], "")])
 
 
-def test_a_footer_tells_all_that_its_key_is_the_hash_of(tmp_path: Path) -> None:
+def test_a_footer_has_all_keyed_facts(tmp_path: Path) -> None:
     (cell,) = plan(["Highway"], cqs=[25])
-    keep_all(tmp_path, [cell])
+    write_all(tmp_path, [cell])
     facts = cellfile.read_facts(tmp_path / cell_path(cell))
     assert sha256_json({name: facts[name] for name in cell.keyed}) == cell.key
 
 
-def test_every_flipped_byte_is_found(tmp_path: Path) -> None:
+def test_every_flipped_byte_is_detected(tmp_path: Path) -> None:
     (cell,) = plan(["Highway"], cqs=[25])
-    keep_all(tmp_path, [cell])
+    write_all(tmp_path, [cell])
     path = tmp_path / cell_path(cell)
     data = path.read_bytes()
     for position in range(0, len(data), 97):
         path.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
         with pytest.raises(CheckFailed, match="damaged"):
-            resume.finished(tmp_path, from_cell(cell))
+            resume.finished_entry(tmp_path, from_cell(cell))
     path.write_bytes(data)
-    assert resume.finished(tmp_path, from_cell(cell)) == entry_for(cell, rows_of(cell))
+    assert resume.finished_entry(tmp_path, from_cell(cell)) == entry_for(cell, rows_of(cell))
 
 
 def truncate(path: Path) -> None:
@@ -60,20 +60,20 @@ def change(edit: Callable[[Any], object]) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "reason"),
     [
-        (truncate, "another SHA-256"),
-        (lambda path: path.write_bytes(b""), "another SHA-256"),
+        (truncate, "SHA-256"),
+        (lambda path: path.write_bytes(b""), "SHA-256"),
         (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
-        (lambda path: path.unlink(), "its file is not there, only what was observed"),
-        (lambda path: path.with_suffix(".observed.json").unlink(), "is missing: what was observed"),
+        (lambda path: path.unlink(), "its file is missing"),
+        (lambda path: path.with_suffix(".observed.json").unlink(), ".observed.json, are missing"),
         (lambda path: path.with_suffix(".observed.json").write_text("{"), "cannot be used"),
         (lambda path: path.with_suffix(".observed.json").write_text("[]"), "cannot be used"),
-        (change(lambda value: value.pop("file")), "cannot be used: 'file'"),
+        (change(lambda value: value.pop("file")), "'file'"),
         (change(lambda value: value["file"].update(rows="5")), "another type"),
         (change(lambda value: value["file"].update(sha256=None)), "another type"),
-        (change(lambda value: value["file"].update(rows=4)), "it has 4 rows, expected 5"),
-        (change(lambda value: value.update(cell_key="0" * 64)), "in its place is the cell 000000000000, expected"),
+        (change(lambda value: value["file"].update(rows=4)), "4 rows, expected 5"),
+        (change(lambda value: value.update(cell_key="0" * 64)), "cell 000000000000, expected"),
     ],
     ids=[
         "truncated",
@@ -90,25 +90,25 @@ def change(edit: Callable[[Any], object]) -> Callable[[Path], None]:
         "key",
     ],
 )
-def test_what_does_not_fit_is_made_again_with_the_reason(
-    damage: Callable[[Path], object], told: str, tmp_path: Path
+def test_a_damaged_cell_is_made_again_with_the_reason(
+    damage: Callable[[Path], object], reason: str, tmp_path: Path
 ) -> None:
     cells = plan()
-    entries = keep_all(tmp_path, cells)
+    entries = write_all(tmp_path, cells)
     damage(tmp_path / entries[0].path)
-    done, ((cell, reason),) = resume.sort_out(cells, tmp_path)
+    done, ((cell, text),) = resume.split_plan(cells, tmp_path)
     assert (done, cell) == (entries[1:], cells[0])
-    assert told in reason
+    assert reason in text
 
 
-def test_two_cells_in_each_others_place_are_found(tmp_path: Path) -> None:
+def test_swapped_files_are_detected(tmp_path: Path) -> None:
     cells = plan()[:2]
     first, second = (tmp_path / cell_path(cell) for cell in cells)
-    keep_all(tmp_path, cells)
+    write_all(tmp_path, cells)
     first.rename(tmp_path / "x")
     second.rename(first)
     (tmp_path / "x").rename(second)
-    _, missing = resume.sort_out(cells, tmp_path)
+    _, missing = resume.split_plan(cells, tmp_path)
     assert [cell for cell, _ in missing] == list(cells)
 
 
@@ -127,7 +127,7 @@ def other_crf(encoder: ReadyEncoder, cq: int, pix_fmt: str) -> EncodeSettings:
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("facts", "changes"),
     [
         ({"build": "x264 - core 165"}, "encoder build changed: x264 - core 164 → x264 - core 165"),
         ({"scorer_id": "cuda/golden-1"}, "scorer changed: cpu/golden-1 → cuda/golden-1"),
@@ -145,38 +145,38 @@ def other_crf(encoder: ReadyEncoder, cq: int, pix_fmt: str) -> EncodeSettings:
         ),
     ],
 )
-def test_another_key_is_told_fact_by_fact(facts: dict[str, Any], told: str, tmp_path: Path) -> None:
-    keep_all(tmp_path, plan(["Highway"], cqs=[25]))
+def test_another_key_is_explained_fact_by_fact(facts: dict[str, Any], changes: str, tmp_path: Path) -> None:
+    write_all(tmp_path, plan(["Highway"], cqs=[25]))
     now = plan(["Highway"], cqs=[25], **facts)
-    assert resume.sort_out(now, tmp_path) == ([], [(now[0], told)])
+    assert resume.split_plan(now, tmp_path) == ([], [(now[0], changes)])
 
 
-def test_a_cell_of_another_key_is_kept_and_counts_again_when_what_made_it_is_back(tmp_path: Path) -> None:
+def test_a_cell_of_another_key_is_kept_and_used_again_when_its_conditions_are_back(tmp_path: Path) -> None:
     before, now = plan(["Highway"], cqs=[25]), plan(["Highway"], cqs=[25], build="x264 - core 165")
-    entries = keep_all(tmp_path, before)
-    keep_all(tmp_path, now)
-    assert resume.sort_out(before, tmp_path) == (entries, [])
-    # of several the one that differs least
+    entries = write_all(tmp_path, before)
+    write_all(tmp_path, now)
+    assert resume.split_plan(before, tmp_path) == (entries, [])
+    # of several, the one with the fewest changes
     third = plan(["Highway"], cqs=[25], build="x264 - core 165", architecture="aarch64")
     assert resume.outdated(tmp_path, from_cell(third[0])) == "CPU architecture changed: x86_64 → aarch64"
 
 
-def test_an_older_cell_that_cannot_be_read_is_said(tmp_path: Path) -> None:
-    (entry,) = keep_all(tmp_path, plan(["Highway"], cqs=[25]))
+def test_an_unreadable_older_cell_is_reported(tmp_path: Path) -> None:
+    (entry,) = write_all(tmp_path, plan(["Highway"], cqs=[25]))
     truncate(tmp_path / entry.path)
     (cell,) = plan(["Highway"], cqs=[25], build="b")
-    assert f"{Path(entry.path).name} cannot be read" in resume.outdated(tmp_path, from_cell(cell))
+    assert Path(entry.path).name in resume.outdated(tmp_path, from_cell(cell))
 
 
-def test_a_fact_that_was_not_told_counts_as_changed() -> None:
+def test_an_unknown_fact_counts_as_changed() -> None:
     now = {"scorer_id": "cpu/golden-1", "teacher": {"id": None, "sha256": "b" * 64}}
     assert resume.differences({"teacher": {"id": "v", "sha256": None}}, now) == [
         f"teacher changed: v → file {'b' * 12}",
-        "scorer changed: not known → cpu/golden-1",
+        "scorer changed: unknown → cpu/golden-1",
     ]
 
 
-def test_the_plan_reads_back_a_line_a_cell(tmp_path: Path) -> None:
+def test_the_plan_has_one_line_per_cell_and_reads_back(tmp_path: Path) -> None:
     cells = plan()
     planned.write(tmp_path, cells)
     assert planned.read(tmp_path) == planned.Plan(
@@ -199,7 +199,7 @@ def test_the_plan_reads_back_a_line_a_cell(tmp_path: Path) -> None:
         '{"schema_version": 1, "cells": [{"key": "k"}], "elsewhere": false}',
     ],
 )
-def test_what_is_no_plan_is_refused(text: str, tmp_path: Path) -> None:
+def test_an_invalid_plan_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text(text)
     with pytest.raises(BadInput, match=r"plan\.json"):
         planned.read(tmp_path)
@@ -208,9 +208,9 @@ def test_what_is_no_plan_is_refused(text: str, tmp_path: Path) -> None:
         planned.read(tmp_path)
 
 
-def test_an_observation_is_left_by_a_run_for_every_cell(tmp_path: Path) -> None:
+def test_every_cell_has_observations(tmp_path: Path) -> None:
     (cell,) = plan(["Highway"], cqs=[25])
-    keep_all(tmp_path, [cell])
+    write_all(tmp_path, [cell])
     value = json.loads(observed_path(tmp_path, cell_path(cell)).read_text())
     assert value.keys() == {"schema_version", "cell_key", "file", "observations"}
     assert value["file"].keys() == {"sha256", "rows", "encoded_bytes", "content_sha256"}

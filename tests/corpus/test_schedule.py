@@ -1,4 +1,4 @@
-"""Which cell starts when: the longest that has a place, and threads for the cores that nobody else uses."""
+"""Order of cells, limits of encoder families, and scorer threads for the cores that no other cell uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from kit.core.values import Cell
-from kit.corpus.make.schedule import Place, Schedule
+from kit.corpus.make.schedule import Schedule, Slot
 from tests.corpus.builders import planned as cell
 
 
@@ -19,8 +19,8 @@ def cost(one: Cell) -> float:
     return float(one.source.geometry.frames)
 
 
-def schedule(cells: list[Cell], *, workers: int = 2, cores: int = 2, **places: int | None) -> Schedule:
-    return Schedule(cells, cost=cost, places=places or {"software": None}, workers=workers, cores=cores)
+def schedule(cells: list[Cell], *, workers: int = 2, cores: int = 2, **limits: int | None) -> Schedule:
+    return Schedule(cells, cost=cost, limits=limits or {"software": None}, workers=workers, cores=cores)
 
 
 def test_the_longest_comes_first() -> None:
@@ -28,7 +28,7 @@ def test_the_longest_comes_first() -> None:
     assert [plan.take().cell.key for _ in range(2)] == ["a", "b"]
 
 
-def test_a_family_without_a_place_lets_a_shorter_cell_pass() -> None:
+def test_a_shorter_cell_of_another_family_passes_a_full_one() -> None:
     plan = schedule(
         [cell("n1", 50, "nvenc"), cell("n2", 40, "nvenc"), cell("s", 10)], workers=4, nvenc=1, software=None
     )
@@ -38,7 +38,7 @@ def test_a_family_without_a_place_lets_a_shorter_cell_pass() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cells", "workers", "cores", "places", "threads"),
+    ("cells", "workers", "cores", "limit", "threads"),
     [
         (4, 2, 2, None, [1, 1]),
         (1, 2, 2, None, [2]),
@@ -47,27 +47,27 @@ def test_a_family_without_a_place_lets_a_shorter_cell_pass() -> None:
         (40, 3, 16, None, [5, 5, 5]),
     ],
 )
-def test_a_scorer_gets_the_cores_that_no_other_cell_will_use(
-    cells: int, workers: int, cores: int, places: int | None, threads: list[int]
+def test_a_scorer_gets_the_cores_that_no_other_cell_uses(
+    cells: int, workers: int, cores: int, limit: int | None, threads: list[int]
 ) -> None:
-    plan = schedule([cell(f"{i:02}", 9) for i in range(cells)], workers=workers, cores=cores, software=places)
+    plan = schedule([cell(f"{i:02}", 9) for i in range(cells)], workers=workers, cores=cores, software=limit)
     assert [plan.take().threads for _ in threads] == threads
 
 
-def test_a_cell_from_outside_starts_within_the_same_limits() -> None:
+def test_an_admitted_cell_starts_within_the_same_limits() -> None:
     plan = schedule([], workers=3, cores=4, nvenc=1, software=None)
     with plan.admit(cell("n1", 9, "nvenc")) as first, plan.admit(cell("s1", 9)) as second:
         assert (first.threads, second.threads) == (4, 2)
         with ThreadPoolExecutor(3) as pool:
             later = [pool.submit(plan.admit, one) for one in (cell("n2", 9, "nvenc"), cell("s2", 9), cell("s3", 9))]
             time.sleep(0.1)
-            # one of the software cells has the third place, the other one and the device's second cell wait
+            # one of the software cells gets the third slot, the other one and the device's second cell wait
             started = [future.result() for future in later if future.done()]
-            assert [place.cell.encoder.family for place in started] == ["software"]
-            for place in (first, second, *started):
-                place.__exit__()
+            assert [slot.cell.encoder.family for slot in started] == ["software"]
+            for slot in (first, second, *started):
+                slot.__exit__()
             assert {future.result().cell.key for future in later} == {"n2", "s2", "s3"}
-            first._held = second._held = False
+            first._running = second._running = False
 
 
 def test_the_last_cells_share_all_cores() -> None:
@@ -77,22 +77,22 @@ def test_the_last_cells_share_all_cores() -> None:
     assert plan.take().threads == 8
 
 
-def test_a_place_that_does_not_exist_is_given_up_and_one_stays() -> None:
+def test_a_refused_encode_lowers_the_limit_down_to_one() -> None:
     plan = schedule([cell(str(i), 9, "nvenc") for i in range(6)], workers=8, nvenc=4)
     taken = [plan.take() for _ in range(4)]
     taken.pop().give_up()
-    assert plan.places == {"nvenc": 3}
-    for place in taken:
-        place.give_up()
-    assert plan.places == {"nvenc": 1}
+    assert plan.limits == {"nvenc": 3}
+    for slot in taken:
+        slot.give_up()
+    assert plan.limits == {"nvenc": 1}
 
 
-def test_a_cell_that_had_to_leave_waits_for_a_place() -> None:
+def test_a_cell_that_left_waits_for_a_slot() -> None:
     plan = schedule([cell(str(i), 9, "nvenc") for i in range(2)], workers=2, nvenc=2)
     back = threading.Event()
 
-    def again(place: Place) -> None:
-        place.wait()
+    def again(slot: Slot) -> None:
+        slot.wait()
         back.set()
 
     with plan.take() as first:
@@ -103,16 +103,16 @@ def test_a_cell_that_had_to_leave_waits_for_a_place() -> None:
         assert back.wait(5)
 
 
-def test_a_place_is_given_back_whatever_happens() -> None:
+def test_a_slot_is_returned_after_an_error() -> None:
     plan = schedule([cell(str(i), 9) for i in range(2)], workers=1)
     with pytest.raises(KeyError), plan.take():
         raise KeyError
-    with plan.take() as place:
-        place.give_up()
+    with plan.take() as slot:
+        slot.give_up()
     assert plan.at_once == 1
 
 
-def test_more_than_there_are_is_a_fault() -> None:
+def test_taking_too_many_cells_is_an_error() -> None:
     plan = schedule([cell("a", 9)])
     plan.take()
     with pytest.raises(ValueError, match="empty"):
@@ -120,7 +120,7 @@ def test_more_than_there_are_is_a_fault() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_whatever_the_mix_every_cell_runs_once_and_no_limit_is_passed(seed: int) -> None:
+def test_every_cell_runs_once_within_all_limits(seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311 - draws cases
     limits = {"software": None, "nvenc": rng.randint(1, 3), "qsv": 2}
     cells = [cell(str(i), rng.randint(1, 9), rng.choice(list(limits))) for i in range(40)]
@@ -129,8 +129,8 @@ def test_whatever_the_mix_every_cell_runs_once_and_no_limit_is_passed(seed: int)
     running, most, lock = Counter[str](), Counter[str](), threading.Lock()
 
     def work(_turn: int) -> str:
-        with plan.take() as place:
-            family = place.cell.encoder.family
+        with plan.take() as slot:
+            family = slot.cell.encoder.family
             with lock:
                 running[family] += 1
                 most[family] = max(most[family], running[family])
@@ -138,8 +138,8 @@ def test_whatever_the_mix_every_cell_runs_once_and_no_limit_is_passed(seed: int)
             time.sleep(0.001)
             with lock:
                 running[family] -= 1
-        assert place.threads >= 1
-        return place.cell.key
+        assert slot.threads >= 1
+        return slot.cell.key
 
     with ThreadPoolExecutor(workers) as pool:
         done = list(pool.map(work, range(len(cells))))

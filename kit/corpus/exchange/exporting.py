@@ -1,4 +1,4 @@
-"""A shard as one table: the predecessor's JSONL, Parquet in the row schema, or CSV. Same shard, same bytes."""
+"""Export a shard as one table: the predecessor's JSONL, Parquet, or CSV. The same shard gives the same bytes."""
 
 from __future__ import annotations
 
@@ -18,50 +18,50 @@ from kit.corpus.exchange import jsonl
 from kit.corpus.store import cellfile
 from kit.corpus.store import shard as shards
 from kit.corpus.store.cellfile import CellRows
-from kit.corpus.store.place import shard_folder
+from kit.corpus.store.planned import shard_folder
 from kit.corpus.store.shard import CellEntry, Shard
 from kit.system.fsio import atomic_path
 
-#: Rows of a row group, and so about how many are held in memory.
+#: Rows of a Parquet row group, and about the number held in memory.
 _ROW_GROUP = 100_000
 
 
 def export(folder: Path, target: Path, form: str) -> Shard:
-    """Write every row of a shard, cells in order of source, encoder, quality point and key.
+    """Write every row of a shard, cells sorted by source, encoder, quality point and key.
 
     Args:
-        form: ``jsonl``, ``parquet`` or ``csv``; JSONL and CSV are packed where the name ends with ``.gz``.
+        form: ``jsonl``, ``parquet`` or ``csv``; JSONL and CSV are gzipped if the name ends with ``.gz``.
 
     Raises:
-        BadInput: the target is there already, or the form cannot hold this shard.
-        Missing, CheckFailed: no shard, or a cell that is damaged.
+        BadInput: the target exists, or the format cannot represent this shard.
+        Missing, CheckFailed: no shard, or a damaged cell.
     """
     if target.exists():
-        raise BadInput(f"{target} is there already", hint="Give another name with --out, or remove it.")
+        raise BadInput(f"{target} exists", hint="Give another name with --out, or remove it.")
     shard = shards.read_manifest(shard_folder(folder))
     _WRITERS[form](shard, target)
     return shard
 
 
 def _cells(shard: Shard) -> Iterator[tuple[CellEntry, CellRows]]:
-    return shards.read_rows(shard, order=lambda entry: (entry.source, entry.encoder, entry.cq, entry.key))
+    return shards.read_rows(shard, order=lambda entry: (entry.id, entry.key))
 
 
 @contextmanager
 def _text(target: Path) -> Iterator[IO[str]]:
-    """A text file that appears when it is complete; packed without name and time where it ends with ``.gz``."""
+    """Open a text file that appears when it is complete; gzipped without name and time if it ends with ``.gz``."""
     with atomic_path(target) as temporary, temporary.open("wb") as raw:
-        packed = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if target.suffix == ".gz" else None
-        with io.TextIOWrapper(packed or raw, encoding="utf-8", newline="") as text:
+        gzipped = gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) if target.suffix == ".gz" else None
+        with io.TextIOWrapper(gzipped or raw, encoding="utf-8", newline="") as text:
             yield text
 
 
 def _write_jsonl(shard: Shard, target: Path) -> None:
-    places = Counter((entry.source, entry.encoder, entry.cq) for entry in shard.cells)
-    if twice := ["/".join(map(str, place)) for place, count in places.items() if count > 1]:
+    counts = Counter(entry.id for entry in shard.cells)
+    if repeated := sorted(cell for cell, count in counts.items() if count > 1):
         raise BadInput(
-            f"several cells have the same source, encoder and cq, which JSONL cannot tell apart: "
-            f"{', '.join(sorted(twice)[:5])}",
+            f"several cells have the same source, encoder and cq, which JSONL cannot represent: "
+            f"{', '.join(map(str, repeated[:5]))}",
             hint="Use --format parquet or csv.",
         )
     with _text(target) as out:
@@ -78,7 +78,7 @@ def _write_jsonl(shard: Shard, target: Path) -> None:
 
 
 def _enc_time_ms(shard: Shard, entry: CellEntry) -> float | None:
-    """Milliseconds of the encode alone, which only an import tells: the kit encodes and scores in one process."""
+    """Return the milliseconds of the encode alone, known for imported rows only: the kit encodes and scores at once."""
     times = {observation.get("enc_time_ms") for observation in shards.observations(shard, entry)} - {None}
     return times.pop() if len(times) == 1 else None
 
@@ -90,18 +90,18 @@ def _write_parquet(shard: Shard, target: Path) -> None:
     facts = {"vmaf_kit.corpus_sha256": shard.corpus_sha256}
     schema = cellfile.row_schema().with_metadata(facts)
     with atomic_path(target) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        held: list[Any] = []
+        tables: list[Any] = []
         for _, rows in _cells(shard):
-            held.append(cellfile.as_table(rows).replace_schema_metadata(facts))
-            if sum(table.num_rows for table in held) >= _ROW_GROUP:
-                writer.write_table(pa.concat_tables(held))
-                held.clear()
-        if held:
-            writer.write_table(pa.concat_tables(held))
+            tables.append(cellfile.as_table(rows).replace_schema_metadata(facts))
+            if sum(table.num_rows for table in tables) >= _ROW_GROUP:
+                writer.write_table(pa.concat_tables(tables))
+                tables.clear()
+        if tables:
+            writer.write_table(pa.concat_tables(tables))
 
 
 def _write_csv(shard: Shard, target: Path) -> None:
-    """Numbers so that they read back exactly; an empty field is null."""
+    """Write CSV with numbers that read back exactly; an empty field is null."""
     with _text(target) as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(cellfile.row_schema().names)

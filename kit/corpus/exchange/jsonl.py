@@ -1,4 +1,4 @@
-"""The predecessor's rows: one JSON object a line, one line a frame. Read strictly, written the same way."""
+"""Read and write the predecessor's rows: one JSON object per line, one line per frame."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from kit.core import contract
 from kit.core.errors import BadInput, KitError, Several
 from kit.core.values import CellId
 
-#: Fields of a line in the order they are written. The encode's size and time may be null.
+#: Fields of a line in written order. Size and time of the encode may be null.
 FIELDS = ("src", "encoder", "cq", "enc_bytes", "enc_time_ms", "frame_index", "vmaf", *contract.FEATURES)
 _OPTIONAL = ("enc_bytes", "enc_time_ms")
 _NUMBERS = (*contract.FEATURES, "vmaf")
 
-#: Labels and encoder names become names of folders.
+#: Labels and encoder names become folder names.
 _SAFE = re.compile(r"[A-Za-z0-9][\w.+-]{0,79}", re.ASCII)
 _MOST_PROBLEMS = 20
 _INT32 = 2**31
@@ -33,11 +33,12 @@ _INT32 = 2**31
 
 @dataclass(kw_only=True)
 class Encode:
-    """The lines of one (source, encoder, quality point) in the order they came.
+    """The lines of one (source, encoder, quality point) in file order.
 
     Attributes:
-        frames: frame index of each line; lines: their numbers in the file; numbers: the features and the score of
-            each line, one after another.
+        frames: frame index of each line.
+        lines: number of each line in the file.
+        numbers: features and score of each line, concatenated.
     """
 
     src: str
@@ -56,11 +57,11 @@ class Encode:
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
         encodes: sorted by source, encoder, quality point.
-        unused: names of fields that some lines have and that are none of the format's.
+        unused: names of fields that are not part of the format.
     """
 
     encodes: tuple[Encode, ...]
@@ -68,11 +69,11 @@ class Content:
 
 
 class _LineError(Exception):
-    """What is wrong with a line."""
+    """A line is invalid."""
 
 
 class _Problems:
-    """Problems found in one pass; the first ones are told, all are counted."""
+    """Collects problems: keeps the first ones, counts all."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -83,21 +84,21 @@ class _Problems:
         if self.count <= _MOST_PROBLEMS:
             self._first.append(BadInput(text))
 
-    def refuse(self, what: str) -> None:
-        """Raise what was found, if anything was."""
+    def raise_any(self, path: Path) -> None:
+        """Raise the problems, if any."""
         if self.count > _MOST_PROBLEMS:
             self._first.append(BadInput(f"and {self.count - _MOST_PROBLEMS} more"))
         if self.count:
-            raise Several(f"{what} cannot be imported", self._first)
+            raise Several(f"{path} cannot be imported", self._first)
 
 
 def read(path: Path) -> Content:
-    """Read every line; a name that ends with ``.gz`` is unpacked on the way.
+    """Read every line; a file named ``.gz`` is decompressed.
 
     Raises:
         BadInput: the file cannot be read, or has no row.
-        Several: lines that are broken, NaN, out of range, twice there; cells with missing frames or with values of an
-            encode that differ from line to line. Nothing of such a file is used.
+        Several: invalid or repeated lines, values that are NaN or out of range, missing frames, size or time that
+            differ within an encode. Nothing of such a file is used.
     """
     problems = _Problems()
     encodes: dict[tuple[str, str, int], Encode] = {}
@@ -109,20 +110,20 @@ def read(path: Path) -> Content:
             problems.add(f"line {number}: {error}")
             continue
         unused.update(row.keys() - FIELDS)
-        _take(row, number, encodes, problems)
+        _add_row(row, number, encodes, problems)
     if not encodes and not problems.count:
-        raise BadInput(f"{path} holds no row")
+        raise BadInput(f"{path} has no rows")
     for encode in encodes.values():
         _check_frames(encode, problems)
-    problems.refuse(str(path))
-    return Content(encodes=tuple(encodes[place] for place in sorted(encodes)), unused=tuple(sorted(unused)))
+    problems.raise_any(path)
+    return Content(encodes=tuple(encodes[key] for key in sorted(encodes)), unused=tuple(sorted(unused)))
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Every line that is not blank, with its number from 1 on."""
+    """Yield every line that is not blank, with its number, counted from 1."""
     number = 0
     try:
-        with _opened(path) as stream:
+        with _open(path) as stream:
             for number, line in enumerate(stream, start=1):
                 if not line.isspace():
                     yield number, line
@@ -130,31 +131,31 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise BadInput(f"{path} cannot be read after line {number}: {error}") from error
 
 
-def _opened(path: Path) -> BinaryIO | gzip.GzipFile:
+def _open(path: Path) -> BinaryIO | gzip.GzipFile:
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
 def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _row(line: bytes) -> dict[str, Any]:
-    """A line as an object whose fields are all there and of their kinds.
+    """Return a line as an object with all fields, each of its type and in its range.
 
     Raises:
-        _LineError: what is wrong with it.
+        _LineError: the line is invalid.
     """
     try:
         row = _DECODER.decode(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise _LineError(f"no JSON: {error}") from error
+        raise _LineError(f"not JSON: {error}") from error
     if not isinstance(row, dict):
         raise _LineError(f"a JSON {type(row).__name__}, expected an object")
-    if lacking := [name for name in FIELDS if name not in row and name not in _OPTIONAL]:
-        raise _LineError(f"lacks {', '.join(lacking)}")
+    if missing := [name for name in FIELDS if name not in row and name not in _OPTIONAL]:
+        raise _LineError(f"missing fields: {', '.join(missing)}")
     for name in ("src", "encoder"):
         if not isinstance(row[name], str) or not _SAFE.fullmatch(row[name]):
             raise _LineError(f"{name} is {row[name]!r}, expected 1 to 80 letters, digits, '.', '_', '+' or '-'")
@@ -179,15 +180,15 @@ def _check_numbers(row: Mapping[str, Any]) -> None:
         raise _LineError(f"enc_time_ms is {time!r}, expected a number or null")
 
 
-def _take(
+def _add_row(
     row: Mapping[str, Any], number: int, encodes: dict[tuple[str, str, int], Encode], problems: _Problems
 ) -> None:
-    """Put a row to its encode."""
-    place = row["src"], row["encoder"], row["cq"]
+    """Add a row to its encode."""
+    key = row["src"], row["encoder"], row["cq"]
     size, time = (row.get(name) for name in _OPTIONAL)
-    encode = encodes.get(place)
+    encode = encodes.get(key)
     if encode is None:
-        encode = encodes[place] = Encode(
+        encode = encodes[key] = Encode(
             src=row["src"], encoder=row["encoder"], cq=row["cq"], enc_bytes=size, enc_time_ms=time
         )
     if (size, time) != (encode.enc_bytes, encode.enc_time_ms):
@@ -201,23 +202,24 @@ def _take(
 
 
 def _check_frames(encode: Encode, problems: _Problems) -> None:
-    """Every frame from 0 on, once."""
+    """Check that every frame from 0 to the last occurs once."""
     frames = np.array(encode.frames)
     order = np.argsort(frames, kind="stable")
-    for twice in np.flatnonzero(np.diff(frames[order]) == 0).tolist():
-        first, second = (encode.lines[order[i]] for i in (twice, twice + 1))
-        problems.add(f"line {second}: {encode.id} has frame {frames[order[twice]]} already in line {first}")
-    there = np.unique(frames)
-    if lacking := int(frames.max()) + 1 - len(there):
-        first_lacking = int(np.flatnonzero(there != np.arange(len(there)))[0])
-        problems.add(f"{encode.id}: {lacking} frames below {frames.max()} are missing, the first is {first_lacking}")
+    for repeated in np.flatnonzero(np.diff(frames[order]) == 0).tolist():
+        first, second = (encode.lines[order[i]] for i in (repeated, repeated + 1))
+        problems.add(f"line {second}: {encode.id} has frame {frames[order[repeated]]} already in line {first}")
+    present = np.unique(frames)
+    if missing := int(frames.max()) + 1 - len(present):
+        first_missing = int(np.flatnonzero(present != np.arange(len(present)))[0])
+        problems.add(f"{encode.id}: {missing} frames below {frames.max()} are missing, the first is {first_missing}")
 
 
 def line(encode: Mapping[str, object], frame: int, numbers: list[float]) -> str:
-    """One line for a frame.
+    """Return the line of a frame.
 
     Args:
-        encode: ``src, encoder, cq, enc_bytes, enc_time_ms``; ``numbers``: the features and the score.
+        encode: ``src, encoder, cq, enc_bytes, enc_time_ms``.
+        numbers: the features and the score.
     """
     values = {**encode, "frame_index": frame, **dict(zip(_NUMBERS, numbers, strict=True))}
     return json.dumps({name: values[name] for name in FIELDS}, allow_nan=False) + "\n"

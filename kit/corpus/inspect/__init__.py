@@ -1,1 +1,1 @@
-"""Status and summary of a corpus; writes nothing."""
+"""Report the status and a summary of a corpus without writing anything."""

@@ -1,4 +1,4 @@
-"""What a corpus holds, in figures, and which of its cells a person should look at."""
+"""Summarise a corpus in figures, and list cells that a person should look at."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from kit.core import contract
 from kit.core.errors import Missing
 from kit.corpus.store import shard as shards
 from kit.corpus.store.cellfile import CellRows
-from kit.corpus.store.place import shard_folder
+from kit.corpus.store.planned import shard_folder
 from kit.corpus.store.shard import CellEntry, Shard
 
-#: The columns with a range.
+#: Columns whose range is reported.
 NUMBERS = (*contract.FEATURES, "vmaf")
-#: A mean score that is higher at a coarser quality point by more than this is suspicious, in VMAF points.
+#: VMAF points by which a mean score may be higher at a coarser quality point without being suspicious.
 RISE = 0.5
-#: Encoded bytes that grow by more than this factor at a coarser quality point are suspicious.
+#: Factor by which the encoded bytes may grow at a coarser quality point without being suspicious.
 GROWTH = 1.02
-#: A frame scored below this is suspicious even at the coarsest point: mostly a wrong frame, seldom a bad encode.
+#: A frame below this score is suspicious even at the coarsest point: mostly a wrong frame, seldom a bad encode.
 VERY_LOW = 5.0
 
 _Key = TypeVar("_Key", str, tuple[str, str, str])
@@ -41,7 +41,7 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceShare:
-    """What a corpus holds of a source."""
+    """Contents of a corpus for one source."""
 
     group: str
     cells: int
@@ -50,7 +50,7 @@ class SourceShare:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderShare:
-    """What a corpus holds of an encoder; ``saturated`` is the share of its rows with vmaf = 100."""
+    """Contents of a corpus for one encoder; ``saturated`` is the share of its rows with vmaf = 100."""
 
     cqs: tuple[int, ...]
     cells: int
@@ -63,8 +63,8 @@ class CellFigures:
     """A cell in figures.
 
     Attributes:
-        lowest, total, highest: float64 [7] over the rows, the features and then the score.
-        saturated: rows with the highest score there is.
+        lowest, total, highest: float64 [7] over the rows: the features, then the score.
+        saturated: rows with the highest possible score.
     """
 
     entry: CellEntry
@@ -77,10 +77,6 @@ class CellFigures:
     def mean_vmaf(self) -> float:
         return float(self.total[-1]) / self.entry.rows
 
-    @property
-    def name(self) -> str:
-        return str(self.entry.id)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
@@ -89,7 +85,7 @@ class Summary:
     Attributes:
         sources, encoders: by label and by name, sorted.
         saturated: share of rows with vmaf = 100.
-        suspicious: (cell, reason), a cell once for each reason.
+        suspicious: (cell, reason), one item per reason.
     """
 
     shard: Shard
@@ -101,14 +97,14 @@ class Summary:
 
 
 def summarise(folder: Path) -> Summary:
-    """Read every cell of a shard, or of the one in a run folder.
+    """Read every cell of a shard, or of the shard in a run folder, and summarise it.
 
     Raises:
-        Missing, BadInput, CheckFailed: no shard, no manifest, no cell, or one that is damaged.
+        Missing, BadInput, CheckFailed: no shard, no manifest, no cell, or a damaged cell.
     """
     shard = shards.read_manifest(shard_folder(folder))
     if not shard.cells:
-        raise Missing(f"{folder} lists no finished cell", hint="Run `corpus` again.")
+        raise Missing(f"{folder} has no finished cell", hint="Run `corpus` again.")
     cells = [_figures(entry, rows) for entry, rows in shards.read_rows(shard)]
     lowest = np.min([cell.lowest for cell in cells], axis=0)
     mean = np.sum([cell.total for cell in cells], axis=0) / shard.rows
@@ -122,7 +118,7 @@ def summarise(folder: Path) -> Summary:
             for i, name in enumerate(NUMBERS)
         },
         saturated=sum(cell.saturated for cell in cells) / shard.rows,
-        suspicious=tuple(sorted((cell.name, reason) for cell, reason in suspicions(cells))),
+        suspicious=tuple(sorted((str(cell.entry.id), reason) for cell, reason in suspicions(cells))),
     )
 
 
@@ -138,41 +134,40 @@ def _figures(entry: CellEntry, rows: CellRows) -> CellFigures:
 
 
 def _by_source(cells: list[CellFigures]) -> dict[str, SourceShare]:
-    parts = _split(cells, lambda entry: entry.source)
     return {
-        label: SourceShare(group=part[0].entry.group, cells=len(part), rows=sum(cell.entry.rows for cell in part))
-        for label, part in parts.items()
+        label: SourceShare(group=own[0].entry.group, cells=len(own), rows=sum(cell.entry.rows for cell in own))
+        for label, own in _grouped(cells, lambda entry: entry.source).items()
     }
 
 
 def _by_encoder(cells: list[CellFigures]) -> dict[str, EncoderShare]:
     shares = {}
-    for name, part in _split(cells, lambda entry: entry.encoder).items():
-        rows = sum(cell.entry.rows for cell in part)
+    for name, own in _grouped(cells, lambda entry: entry.encoder).items():
+        rows = sum(cell.entry.rows for cell in own)
         shares[name] = EncoderShare(
-            cqs=tuple(sorted({cell.entry.cq for cell in part})),
-            cells=len(part),
+            cqs=tuple(sorted({cell.entry.cq for cell in own})),
+            cells=len(own),
             rows=rows,
-            saturated=sum(cell.saturated for cell in part) / rows,
+            saturated=sum(cell.saturated for cell in own) / rows,
         )
     return shares
 
 
-def _split(cells: list[CellFigures], by: Callable[[CellEntry], _Key]) -> dict[_Key, list[CellFigures]]:
-    """Cells with the same value together, in order of the values."""
-    parts: dict[_Key, list[CellFigures]] = {}
+def _grouped(cells: list[CellFigures], by: Callable[[CellEntry], _Key]) -> dict[_Key, list[CellFigures]]:
+    """Group cells by a key, sorted by the key."""
+    groups: dict[_Key, list[CellFigures]] = {}
     for cell in cells:
-        parts.setdefault(by(cell.entry), []).append(cell)
-    return dict(sorted(parts.items()))
+        groups.setdefault(by(cell.entry), []).append(cell)
+    return dict(sorted(groups.items()))
 
 
 def suspicions(cells: list[CellFigures]) -> Iterator[tuple[CellFigures, str]]:
-    """Cells a person should look at, each with the reason. None of them is left out of anything."""
+    """Yield cells that a person should look at, each with the reason. They stay in the corpus."""
     for cell in cells:
-        yield from ((cell, reason) for reason in _by_itself(cell))
-    for ladder in _split(cells, lambda entry: (entry.source_id, entry.encoder, entry.preset or "")).values():
-        yield from _by_ladder(sorted(ladder, key=lambda cell: cell.entry.cq))
-    for of_source in _split(cells, lambda entry: entry.source_id).values():
+        yield from ((cell, reason) for reason in _suspicious_values(cell))
+    for ladder in _grouped(cells, lambda entry: (entry.source_id, entry.encoder, entry.preset or "")).values():
+        yield from _suspicious_steps(sorted(ladder, key=lambda cell: cell.entry.cq))
+    for of_source in _grouped(cells, lambda entry: entry.source_id).values():
         frames = max(cell.entry.rows for cell in of_source)
         yield from (
             (cell, f"{cell.entry.rows} frames, other cells of its source have {frames}")
@@ -181,26 +176,26 @@ def suspicions(cells: list[CellFigures]) -> Iterator[tuple[CellFigures, str]]:
         )
 
 
-def _by_itself(cell: CellFigures) -> Iterator[str]:
+def _suspicious_values(cell: CellFigures) -> Iterator[str]:
     if cell.saturated == cell.entry.rows:
-        yield "every frame has vmaf 100: nothing to learn from"
+        yield "every frame has vmaf 100: the cell carries no information"
     elif cell.lowest[-1] < VERY_LOW:
-        yield f"vmaf {cell.lowest[-1]:.2f} in some frame, below {VERY_LOW:g}: are the right frames compared?"
+        yield f"vmaf {cell.lowest[-1]:.2f} in a frame, expected {VERY_LOW:g} at least: check which frames are compared"
     if cell.entry.rows > 1:
         constant = [name for i, name in enumerate(contract.FEATURES) if cell.lowest[i] == cell.highest[i]]
         if constant:
             yield f"the same value in every frame: {', '.join(constant)}"
 
 
-def _by_ladder(ladder: list[CellFigures]) -> Iterator[tuple[CellFigures, str]]:
-    """Cells of one source and encoder from the finest quality point to the coarsest."""
+def _suspicious_steps(ladder: list[CellFigures]) -> Iterator[tuple[CellFigures, str]]:
+    """Compare cells of one source and encoder from the finest quality point to the coarsest."""
     for finer, coarser in pairwise(ladder):
-        against = f"cq {finer.entry.cq}"
+        finer_cq = f"cq {finer.entry.cq}"
         if finer.entry.content_sha256 == coarser.entry.content_sha256:
-            yield coarser, f"the same numbers as at {against}: the encoder ignored the quality point"
+            yield coarser, f"the same numbers as at {finer_cq}: the encoder ignored the quality point"
             continue
         if coarser.mean_vmaf > finer.mean_vmaf + RISE:
-            yield coarser, f"mean vmaf {coarser.mean_vmaf:.2f}, higher than {finer.mean_vmaf:.2f} at {against}"
+            yield coarser, f"mean vmaf {coarser.mean_vmaf:.2f}, higher than {finer.mean_vmaf:.2f} at {finer_cq}"
         before, now = finer.entry.encoded_bytes, coarser.entry.encoded_bytes
         if before is not None and now is not None and now > before * GROWTH:
-            yield coarser, f"{now} encoded bytes, more than {before} at {against}"
+            yield coarser, f"{now} encoded bytes, more than {before} at {finer_cq}"

@@ -1,1 +1,1 @@
-"""Making cells: encode, score, retry, keep."""
+"""Make cells: encode, score, retry, store."""

@@ -1,4 +1,4 @@
-"""What happens when the disk is full: no further cell is started, and work goes on if there is room soon."""
+"""Wait for space when the disk is full: no further cell starts, and the run continues if space is freed in time."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from kit.core.values import Cell
 from kit.system.fsio import fits, free_bytes
 from kit.system.ui import duration, size
 
-#: What a cell writes: files of a fixed size, and a frame's lines in logs and Parquet (0.6 to 1.5 kB measured).
+#: Bytes a cell writes: files of a fixed size, and lines per frame in logs and Parquet (0.6 to 1.5 kB measured).
 _PER_CELL, _PER_FRAME = 1_000_000, 4_000
-#: Seconds between two looks for room.
-_LOOK = 1.0
+#: Seconds between two checks for space.
+_POLL = 1.0
 
 
-def need(cell: Cell) -> int:
-    """Bytes that making a cell takes at most."""
+def bytes_needed(cell: Cell) -> int:
+    """Return an upper bound of the bytes that making a cell writes."""
     return _PER_CELL + _PER_FRAME * cell.source.geometry.frames
 
 
 class DiskWait:
-    """The wait for room that all cells of a run share.
+    """Lets all cells of a run wait for disk space together.
 
     Args:
-        say: tells the user.
+        say: shows a line to the user.
         pause: sleeps for some seconds; raises when the run is being stopped.
         patience: seconds until the wait is given up.
     """
@@ -36,38 +36,38 @@ class DiskWait:
         self, folder: Path, *, say: Callable[[str], None], pause: Callable[[float], None], patience: float
     ) -> None:
         self._folder, self._say, self._pause, self._patience = folder, say, pause, patience
-        # who waits for room holds it, and so holds back every cell that is about to start
+        # a cell that waits for space keeps the lock, and so stops every cell that is about to start
         self._lock = threading.Lock()
-        self._given_up = False
+        self._gave_up = False
 
-    def hold(self, count: int, *, after: DiskFull | None = None) -> None:
-        """Return as soon as there is room for ``count`` bytes.
+    def wait_for(self, count: int, *, after: DiskFull | None = None) -> None:
+        """Return as soon as ``count`` bytes are free.
 
         Args:
-            after: the write that has just failed; then the free space is tried and not only asked for.
+            after: the write that has just failed; then space is tested by writing, not by the reported free space.
 
         Raises:
-            DiskFull: there was none in time.
+            DiskFull: no space in time.
         """
         with self._lock:
-            if after is None and not self._given_up and free_bytes(self._folder) >= count:
+            if after is None and not self._gave_up and free_bytes(self._folder) >= count:
                 return
             self._wait(count, after)
 
     def _wait(self, count: int, after: DiskFull | None) -> None:
-        end, said = time.monotonic() + self._patience, False
-        while self._given_up or not fits(self._folder, count):
-            if self._given_up or time.monotonic() >= end:
-                self._given_up = True
+        end, paused = time.monotonic() + self._patience, False
+        while self._gave_up or not fits(self._folder, count):
+            if self._gave_up or time.monotonic() >= end:
+                self._gave_up = True
                 message = after.message if after else f"the disk is full: {size(free_bytes(self._folder))} are free"
                 raise DiskFull(message) from after
-            if not said:
+            if not paused:
                 free, patience = size(free_bytes(self._folder)), duration(self._patience)
                 self._say(
                     f"The disk is full ({free} free, {size(count)} needed). Paused: no further cell is started. "
-                    f"Make room within {patience} and the run goes on."
+                    f"Free some space within {patience} to continue."
                 )
-                said = True
-            self._pause(min(_LOOK, max(0.0, end - time.monotonic())))
-        if said:
-            self._say("There is room again; going on.")
+                paused = True
+            self._pause(min(_POLL, max(0.0, end - time.monotonic())))
+        if paused:
+            self._say("Space is free again; continuing.")

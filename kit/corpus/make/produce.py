@@ -1,4 +1,4 @@
-"""Making one cell: encode, decode and score without a raw file, then count, check and keep."""
+"""Make one cell: encode, decode and score without a raw file, then count, check and store."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from pathlib import Path
 from kit import __version__
 from kit.core.errors import DiskFull, KitError, ToolFailed
 from kit.core.values import Cell, Geometry
-from kit.corpus.make.keep import keep
 from kit.corpus.make.tally import Tally
 from kit.corpus.store import cellfile
-from kit.corpus.store.shard import FailedCell, cell_path
+from kit.corpus.store.shard import FailedCell, cell_path, write_cell
 from kit.options.run_table import STALL_TIMEOUT
 from kit.system.fsio import NO_ROOM, TEMPORARY_PREFIX, free_bytes
 from kit.system.proc import Processes, excerpt
@@ -25,29 +24,42 @@ from kit.video.scorers import base, log
 from kit.video.scorers.base import CellScorer, Work
 from kit.video.scorers.ffmpeg_filter import FilterScorer
 
-#: Free space below which a failed write is a full disk, whatever ffmpeg or libvmaf said of it.
+#: Free space below which a failed write counts as a full disk, even if ffmpeg or libvmaf report another error.
 _ALMOST_FULL = 1 << 20
-#: What the system says of a full disk or a used-up quota.
+#: Messages of the system for a full disk or an exhausted quota.
 _FULL = ("No space left on device", "Disk quota exceeded")
-#: Frames an encoder may take in before the first one comes out, and seconds it may work on a megapixel of each (the
-#: slowest one takes about one): so long may a cell be busy with nothing to show.
+#: Frames an encoder may buffer before its first output, and seconds per megapixel of each (the slowest takes about
+#: one): a cell may be busy for their product without any progress.
 _LOOKAHEAD, _PER_MEGAPIXEL = 64, 4.0
 
 
+#: What is observed each time that a cell is made.
+OBSERVATION = (
+    "box",
+    "platform",
+    "kit_version",
+    "ffmpeg_version",
+    "scorer_version",
+    "stream_sha256",
+    "started_at_utc",
+    "seconds",
+)
+
+
 class CellError(KitError):
-    """A cell came out wrong: counts that differ, a log that cannot be used, an option that was ignored."""
+    """A cell is invalid: frame counts differ, its log cannot be used, or ffmpeg ignored an option."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What every cell of a run is made with.
+    """The tools and settings with which every cell of a run is made.
 
     Attributes:
         ffmpeg: encodes, unless the encoder needs the one on PATH.
-        path_ffmpeg: the one on PATH, for encoders that were found to work with it only.
+        path_ffmpeg: the one on PATH, for encoders that work with it only.
         scorer: decodes and scores; None for the filter of ``ffmpeg``.
-        tally: where it is told which cells run; None to tell nobody.
-        stall_timeout: seconds after which processes without progress are stopped.
+        tally: counts the progress of running cells; None for no count.
+        stall_timeout: seconds without progress after which processes are stopped.
     """
 
     ffmpeg: Ffmpeg
@@ -63,27 +75,27 @@ class Bench:
 
     @property
     def scored_by(self) -> CellScorer:
-        """What scores."""
+        """The scorer, by default the filter of ``ffmpeg``."""
         return self.scorer or FilterScorer(ffmpeg=self.ffmpeg)
 
     def encodes(self, cell: Cell) -> Ffmpeg:
-        """The ffmpeg that encodes a cell."""
+        """Return the ffmpeg that encodes a cell."""
         return self.path_ffmpeg if cell.encoder.on_path and self.path_ffmpeg is not None else self.ffmpeg
 
 
 def geometry_facts(geometry: Geometry) -> dict[str, object]:
-    """A geometry as JSON, its rate as ``num/den``."""
+    """Return a geometry as JSON, its rate as ``num/den``."""
     return {**asdict(geometry), "fps": f"{geometry.fps.numerator}/{geometry.fps.denominator}"}
 
 
 def produce(
     cell: Cell, bench: Bench, *, scorer_threads: int = 1, one_thread: bool = False
 ) -> cellfile.CellRows | FailedCell:
-    """Make a cell and keep it. A failure is a value, not an exception: the others go on.
+    """Make and store a cell. A failure is returned, not raised, so that other cells continue.
 
     Args:
-        scorer_threads: threads that score; the numbers are the same with any number.
-        one_thread: use one thread wherever there may be several; for a cell that has failed with more.
+        scorer_threads: threads that score; they do not change the numbers.
+        one_thread: use a single thread everywhere, for a cell that failed with several.
 
     Raises:
         DiskFull: nothing more can be written.
@@ -106,35 +118,26 @@ def produce(
     except (ToolFailed, CellError) as error:
         if free_bytes(bench.folder) < _ALMOST_FULL or any(text in error.message for text in _FULL):
             raise _disk_full(cell) from error
-        reason, tail = _told(error)
-        command = error.command if isinstance(error, ToolFailed) else _described(work, cell, bench)
+        reason, tail = _reason(error)
+        command = error.command if isinstance(error, ToolFailed) else _command_lines(work, cell, bench)
         reason = bench.processes.redact(f"{reason}. {remedy(error.message)}".rstrip(" ."))
-        return FailedCell(
-            key=cell.key,
-            source=cell.source.label,
-            encoder=cell.settings.encoder,
-            cq=cell.settings.cq,
-            reason=reason,
-            command=command,
-            stderr_tail=tail,
-        )
+        return FailedCell.of(cell, reason, command=command, stderr_tail=tail)
 
 
 def _disk_full(cell: Cell) -> DiskFull:
     return DiskFull(f"the disk filled up at {cell.id}")
 
 
-def _described(work: Work, cell: Cell, bench: Bench) -> str:
-    """The command lines of a cell."""
+def _command_lines(work: Work, cell: Cell, bench: Bench) -> str:
     commands = base.commands(bench.scored_by, work, bench.encodes(cell))
     return " | ".join(bench.processes.describe(command.argv) for command in commands)
 
 
-def _told(error: ToolFailed | CellError) -> tuple[str, str]:
-    """Why a cell failed, in one line, and the excerpt of stderr."""
+def _reason(error: ToolFailed | CellError) -> tuple[str, str]:
+    """Return why a cell failed, in one line, and the excerpt of stderr."""
     if isinstance(error, ToolFailed):
-        said = first_error(error.stderr_tail)
-        return f"{error.tried}: {error.status}" + (f": {said}" if said else ""), error.stderr_tail
+        message = first_error(error.stderr_tail)
+        return f"{error.tried}: {error.status}" + (f": {message}" if message else ""), error.stderr_tail
     return error.message, ""
 
 
@@ -170,47 +173,55 @@ def _make(cell: Cell, work: Work, bench: Bench) -> cellfile.CellRows:
         "started_at_utc": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "seconds": round(seconds, 3),
     }
-    keep(bench.folder, cell_path(cell), rows, [observed])
+    write_cell(bench.folder, cell_path(cell), rows, [observed])
     return rows
 
 
 def _collect(cell: Cell, bench: Bench, scratch: Path, stderr: str) -> tuple[cellfile.CellRows, str, str]:
-    """Read what the process left, and hold it against what it should have left.
+    """Read the output of the processes and check its frame counts.
 
     Returns:
         The rows, the scorer's version and the hash of the encoded stream.
     """
     try:
-        left = base.collect(bench.scored_by, scratch, stderr)
+        output = base.collect(bench.scored_by, scratch, stderr)
     except OSError as error:
         raise CellError(f"{cell.id}: exit status 0, but {Path(str(error.filename)).name} is missing") from error
     except (ValueError, IndexError, log.LogError) as error:
         raise CellError(f"{cell.id}: exit status 0, but its results cannot be used: {error}") from error
     expected = cell.source.geometry.frames
-    counts = {"encoded": len(left.packets), "decoded": left.decoded, "scored": len(left.scores.vmaf)}
+    counts = {"encoded": len(output.packets), "decoded": output.decoded, "scored": len(output.scores.vmaf)}
     if set(counts.values()) != {expected}:
-        seen = ", ".join(f"{what} {count}" for what, count in counts.items())
-        raise CellError(f"{cell.id}: frame counts differ: source {expected}, {seen}")
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise CellError(f"{cell.id}: frame counts differ: source {expected}, {listed}")
     rows = cellfile.CellRows(
-        labels={
-            "cell_key": cell.key,
-            "src": cell.source.label,
-            "src_sha256": cell.source.sha256,
-            "group": cell.source.group,
-            "corpus": bench.corpus,
-            "encoder": cell.settings.encoder,
-            "preset": cell.settings.preset,
-        },
+        labels=row_labels(cell, bench.corpus),
         cq=cell.settings.cq,
-        features=left.scores.features,
-        vmaf=left.scores.vmaf,
+        features=output.scores.features,
+        vmaf=output.scores.vmaf,
         facts={},
     )
-    facts = {
+    facts = {**footer_facts(cell), "encoded_bytes": sum(output.packets), "content_sha256": rows.content_sha256()}
+    return replace(rows, facts=facts), output.scores.version, output.stream_sha256
+
+
+def row_labels(cell: Cell, corpus: str) -> dict[str, str | None]:
+    """Return the labels of a cell's rows."""
+    return {
+        "cell_key": cell.key,
+        "src": cell.source.label,
+        "src_sha256": cell.source.sha256,
+        "group": cell.source.group,
+        "corpus": corpus,
+        "encoder": cell.settings.encoder,
+        "preset": cell.settings.preset,
+    }
+
+
+def footer_facts(cell: Cell) -> dict[str, object]:
+    """Return the facts in the footer of a cell's file that are known before it is made."""
+    return {
         **cell.keyed,
         "geometry": geometry_facts(cell.source.geometry),
         "converted": cell.settings.score_pix_fmt != cell.source.geometry.pix_fmt,
-        "encoded_bytes": sum(left.packets),
-        "content_sha256": rows.content_sha256(),
     }
-    return replace(rows, facts=facts), left.scores.version, left.stream_sha256

@@ -1,7 +1,7 @@
-"""What is finished and whole, and why the rest is made (again): the decision of a run that goes on.
+"""Decide which cells of a plan are finished and complete, and why the others are made (again).
 
-A cell's file is not parsed for that. Its bytes are hashed and held against what was noted beside it when it was
-written: 0.1 ms a cell instead of 1.1 ms. The rows are checked in full whenever they are read.
+The rows of a cell are not read for that. The SHA-256 of its file is compared with the one stored in its observations:
+0.1 ms per cell instead of 1.1 ms. The rows are checked in full whenever they are read.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from kit.corpus.store.planned import PlannedCell, from_cell
 from kit.corpus.store.shard import CellEntry, observed_path
 from kit.system.fsio import read_json
 
-#: What a key is the hash of, in the words of a reason. Encoder and quality point are the cell's place.
-_WORDS = {
+#: Names of the keyed facts in messages. Encoder and quality point are part of the cell's path.
+_FACT_NAMES = {
     "src_sha256": "source",
     "preset": "preset",
     "argv": "arguments",
@@ -34,33 +34,33 @@ _WORDS = {
 }
 
 
-def sort_out(cells: Sequence[Cell], folder: Path) -> tuple[list[CellEntry], list[tuple[Cell, str]]]:
-    """Cells of a plan that are finished and whole, and those to be made.
+def split_plan(cells: Sequence[Cell], folder: Path) -> tuple[list[CellEntry], list[tuple[Cell, str]]]:
+    """Split a plan into finished cells and cells to make.
 
     Returns:
-        The manifest's lines of the finished ones; the others, each with the reason why it is made again, which is
+        The manifest entries of the finished cells; the other cells, each with the reason why it is made again, which is
         empty for a cell that was never made.
     """
     done, missing = [], []
     for cell in cells:
         planned = from_cell(cell)
         try:
-            entry = finished(folder, planned)
+            entry = finished_entry(folder, planned)
         except CheckFailed as error:
             missing.append((cell, error.message))
             continue
         if entry is None:
-            missing.append((cell, gone(folder, planned) or outdated(folder, planned)))
+            missing.append((cell, lost_file(folder, planned) or outdated(folder, planned)))
         else:
             done.append(entry)
     return done, missing
 
 
-def finished(folder: Path, planned: PlannedCell) -> CellEntry | None:
-    """The manifest's line of a cell that is there and whole; None when there is none.
+def finished_entry(folder: Path, planned: PlannedCell) -> CellEntry | None:
+    """Return the manifest entry of a cell whose file is complete; None if it has no file.
 
     Raises:
-        CheckFailed: a file is there, but it is damaged or holds another cell.
+        CheckFailed: the file is damaged or has another cell.
     """
     try:
         data = (folder / planned.path).read_bytes()
@@ -68,13 +68,13 @@ def finished(folder: Path, planned: PlannedCell) -> CellEntry | None:
         return None
     except OSError as error:
         raise CheckFailed(f"its file cannot be read: {error.strerror}") from error
-    key, noted = _noted(observed_path(folder, planned.path))
+    key, facts = _file_facts(observed_path(folder, planned.path))
     if key != planned.key:
-        raise CheckFailed(f"in its place is the cell {key[:12]}, expected {planned.key[:12]}")
-    if hashlib.sha256(data).hexdigest() != noted["sha256"]:
-        raise CheckFailed("its file is damaged: another SHA-256 than when it was written")
-    if noted["rows"] != planned.rows:
-        raise CheckFailed(f"it has {noted['rows']} rows, expected {planned.rows}")
+        raise CheckFailed(f"its file has the cell {key[:12]}, expected {planned.key[:12]}")
+    if hashlib.sha256(data).hexdigest() != facts["sha256"]:
+        raise CheckFailed("its file is damaged: its SHA-256 is not the one recorded when it was written")
+    if facts["rows"] != planned.rows:
+        raise CheckFailed(f"its file has {facts['rows']} rows, expected {planned.rows}")
     return CellEntry(
         key=planned.key,
         source=planned.source,
@@ -84,72 +84,72 @@ def finished(folder: Path, planned: PlannedCell) -> CellEntry | None:
         preset=planned.preset,
         cq=planned.cq,
         rows=planned.rows,
-        encoded_bytes=noted["encoded_bytes"],
-        content_sha256=noted["content_sha256"],
+        encoded_bytes=facts["encoded_bytes"],
+        content_sha256=facts["content_sha256"],
         path=planned.path,
     )
 
 
-def _noted(path: Path) -> tuple[str, Mapping[str, Any]]:
-    """The key of a cell and what was noted of its file."""
+def _file_facts(path: Path) -> tuple[str, Mapping[str, Any]]:
+    """Return the key of a cell and the facts recorded about its file."""
     try:
         value: Any = read_json(path)
-        key, noted = value["cell_key"], value["file"]
-        kinds = {"sha256": str, "content_sha256": str, "rows": int, "encoded_bytes": int | None}
-        if type(key) is not str or not all(isinstance(noted[name], kind) for name, kind in kinds.items()):
+        key, facts = value["cell_key"], value["file"]
+        types = {"sha256": str, "content_sha256": str, "rows": int, "encoded_bytes": int | None}
+        if type(key) is not str or not all(isinstance(facts[name], kind) for name, kind in types.items()):
             raise TypeError("a value of another type")
     except Missing as error:
-        raise CheckFailed(f"{path.name} is missing: what was observed while it was made") from error
+        raise CheckFailed(f"its observations, {path.name}, are missing") from error
     except (BadInput, KeyError, TypeError) as error:
-        raise CheckFailed(f"{path.name} cannot be used: {error}") from error
-    return key, noted
+        raise CheckFailed(f"its observations, {path.name}, cannot be used: {error}") from error
+    return key, facts
 
 
-def gone(folder: Path, planned: PlannedCell) -> str:
-    """Whether a cell without a file has been made, or nearly: what was observed is written first; empty if not."""
-    there = observed_path(folder, planned.path).is_file()
-    return "its file is not there, only what was observed while it was made" if there else ""
+def lost_file(folder: Path, planned: PlannedCell) -> str:
+    """Return that a cell has observations, which are written first, but no file; empty if it has none."""
+    observed = observed_path(folder, planned.path)
+    return "its file is missing, its observations are there" if observed.is_file() else ""
 
 
 def outdated(folder: Path, planned: PlannedCell) -> str:
-    """Why a cell is made although its place holds a finished one: what changed since; empty if it holds none.
+    """Return what changed since a finished cell of the same source, encoder and quality point; empty without one.
 
-    Where it holds several, the one that differs least counts. They are kept: what made them may come back.
+    If there are several, the one with the fewest changes counts. They are kept: their conditions may come back.
     """
-    place = folder / planned.path
-    reasons: list[list[str]] = []
-    for path in sorted(place.parent.glob(f"cq{planned.cq:02d}-*{place.suffix}")):
-        if path == place:
+    path = folder / planned.path
+    changes: list[list[str]] = []
+    for other in sorted(path.parent.glob(f"cq{planned.cq:02d}-*{path.suffix}")):
+        if other == path:
             continue
         try:
-            reasons.append(differences(cellfile.read_facts(path), planned.keyed))
+            changes.append(differences(cellfile.read_facts(other), planned.keyed))
         except CheckFailed as error:
-            reasons.append([error.message])
-    fewest: list[str] = min(reasons, key=len, default=[])
+            changes.append([error.message])
+    fewest: list[str] = min(changes, key=len, default=[])
     return "; ".join(fewest)
 
 
 def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
-    """What changed between two cells of one place, in words, one item a fact.
+    """Return the changes between two cells of the same source, encoder and quality point, one line per fact.
 
     Args:
-        before, now: what the keys are the hash of; a fact that is not told counts as changed.
+        before, now: the keyed facts; an unknown fact counts as changed.
     """
     return [
-        f"{words} changed: {_shown(name, before.get(name), now[name])}"
-        for name, words in _WORDS.items()
+        f"{words} changed: {_change(name, before.get(name), now[name])}"
+        for name, words in _FACT_NAMES.items()
         if name in now and before.get(name) != now[name]
     ]
 
 
-def _shown(name: str, before: object, now: object) -> str:
+def _change(name: str, before: object, now: object) -> str:
     if name == "argv" and isinstance(before, list) and isinstance(now, list):
-        before, now = _unlike(before, now)
+        before, now = _differing_arguments(before, now)
     return f"{_text(before)} → {_text(now)}"
 
 
-def _unlike(before: list[Any], now: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Two argument lists without what they begin and end with alike; an option stays beside its value."""
+def _differing_arguments(before: list[Any], now: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Remove the common beginning and end of two argument lists; an option stays with its value."""
     start = 0
     while start < min(len(before), len(now)) and before[start] == now[start]:
         start += 1
@@ -164,7 +164,7 @@ def _unlike(before: list[Any], now: list[Any]) -> tuple[list[Any], list[Any]]:
 def _text(value: object) -> str:
     match value:
         case None:
-            return "not known"
+            return "unknown"
         case list():
             return shlex.join(map(str, value)) or "none"
         case {"id": name, "sha256": digest}:

@@ -1,4 +1,4 @@
-"""Which cell is next, and with how many threads it is scored, so that all cores are busy until the last one."""
+"""Decide which cell starts next and with how many scorer threads, so that all cores are busy until the last cell."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from kit.core.values import Cell
 
 
 class Schedule:
-    """The cells of a run, the longest first, each within the limit of its encoder's family.
+    """Hands out the cells of a run, the longest first, within the limit of each encoder family.
 
-    A place that proved not to exist is given up for good; one always stays.
+    When a device refuses an encode, its family's limit drops for good, but never below one.
 
     Args:
         cost: seconds a cell may take, roughly.
-        places: family to how many of its encodes run at once; None for no limit of its own.
-        workers: how many cells run at once, over all families.
+        limits: family to the number of its encodes at once; None for no limit of its own.
+        workers: cells at once, over all families.
     """
 
     def __init__(
@@ -26,82 +26,80 @@ class Schedule:
         cells: Sequence[Cell],
         *,
         cost: Callable[[Cell], float],
-        places: Mapping[str, int | None],
+        limits: Mapping[str, int | None],
         workers: int,
         cores: int,
     ) -> None:
         self._cost = cost
-        self._waiting: dict[str, deque[Cell]] = {family: deque() for family in places}
+        self._waiting: dict[str, deque[Cell]] = {family: deque() for family in limits}
         for cell in sorted(cells, key=cost, reverse=True):
             self._waiting[cell.encoder.family].append(cell)
-        self._places = {family: min(workers, workers if limit is None else limit) for family, limit in places.items()}
+        self._limits = {family: min(workers, workers if limit is None else limit) for family, limit in limits.items()}
         self._workers, self._cores = workers, cores
         self._running: Counter[str] = Counter()
         self._change = threading.Condition()
 
     @property
-    def places(self) -> Mapping[str, int]:
-        """Family to how many of its encodes run at once, as far as is known by now."""
+    def limits(self) -> Mapping[str, int]:
+        """Family to the number of its encodes at once, as currently known."""
         with self._change:
-            return dict(self._places)
+            return dict(self._limits)
 
     @property
     def at_once(self) -> int:
-        """How many cells run at once at most, now and later: fewer than the workers where devices take no more."""
+        """Most cells that run at once, now and later: fewer than the workers if devices accept no more."""
         able = sum(
-            min(places, len(self._waiting[family]) + self._running[family]) for family, places in self._places.items()
+            min(limit, len(self._waiting[family]) + self._running[family]) for family, limit in self._limits.items()
         )
         return max(1, min(self._workers, able))
 
-    def take(self) -> Place:
-        """Wait until a cell may start. To be called once for every cell.
+    def take(self) -> Slot:
+        """Wait until a cell may start. Call this once for every cell.
 
         Raises:
-            ValueError: there is none left.
+            ValueError: no cell is left.
         """
         with self._change:
-            self._change.wait_for(lambda: self._able() or not any(self._waiting.values()))
-            longest = max(self._able(), key=lambda cells: self._cost(cells[0]))
+            self._change.wait_for(lambda: self._startable() or not any(self._waiting.values()))
+            longest = max(self._startable(), key=lambda cells: self._cost(cells[0]))
             threads = max(1, self._cores // self.at_once)
             cell = longest.popleft()
             self._running[cell.encoder.family] += 1
-            return Place(self, cell, threads)
+            return Slot(self, cell, threads)
 
-    def admit(self, cell: Cell) -> Place:
-        """Wait until a cell that stands in no list may start: one that is asked for from outside."""
+    def admit(self, cell: Cell) -> Slot:
+        """Wait until a cell may start that is not among the cells of this schedule."""
         with self._change:
-            self._change.wait_for(
-                lambda: self._running.total() < self._workers and self._has_place(cell.encoder.family)
-            )
+            self._change.wait_for(lambda: self._running.total() < self._workers and self._has_room(cell.encoder.family))
             self._running[cell.encoder.family] += 1
-            return Place(self, cell, max(1, self._cores // self.at_once))
+            return Slot(self, cell, max(1, self._cores // self.at_once))
 
-    def _able(self) -> list[deque[Cell]]:
-        """What waits in families that have a place."""
-        return [cells for family, cells in self._waiting.items() if cells and self._has_place(family)]
+    def _startable(self) -> list[deque[Cell]]:
+        """Return the waiting cells of each family below its limit."""
+        return [cells for family, cells in self._waiting.items() if cells and self._has_room(family)]
 
-    def _has_place(self, family: str) -> bool:
-        return self._running[family] < self._places[family]
+    def _has_room(self, family: str) -> bool:
+        return self._running[family] < self._limits[family]
 
     def enter(self, cell: Cell) -> None:
-        """Wait for a place for a cell that has given its own back."""
+        """Wait for room for a cell that has left."""
         family = cell.encoder.family
         with self._change:
-            self._change.wait_for(lambda: self._has_place(family))
+            self._change.wait_for(lambda: self._has_room(family))
             self._running[family] += 1
 
     def leave(self, cell: Cell, *, was_full: bool = False) -> None:
-        """Give a place back; if the device was full, one place fewer than were in use is left."""
+        """Count a cell as no longer running; if the device was full, lower the limit to the others that run."""
         family = cell.encoder.family
         with self._change:
             if was_full:
-                self._places[family] = max(1, min(self._places[family], self._running[family] - 1))
+                self._limits[family] = max(1, min(self._limits[family], self._running[family] - 1))
             self._running[family] -= 1
             self._change.notify_all()
 
 
-class Place:
-    """A cell that may run now. As a context manager it gives its place back, whatever happens.
+class Slot:
+    """Permission to run a cell. As a context manager it is returned at the end.
 
     Attributes:
         threads: for the scorer: cores that no other cell will use.
@@ -109,21 +107,21 @@ class Place:
 
     def __init__(self, schedule: Schedule, cell: Cell, threads: int) -> None:
         self.cell, self.threads = cell, threads
-        self._schedule, self._held = schedule, True
+        self._schedule, self._running = schedule, True
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._held:
+        if self._running:
             self._schedule.leave(self.cell)
 
     def give_up(self) -> None:
-        """The device took no further encode: the place does not exist."""
-        self._held = False
+        """Return the slot for good: the device accepted no further encode."""
+        self._running = False
         self._schedule.leave(self.cell, was_full=True)
 
     def wait(self) -> None:
-        """Wait for another place."""
+        """Wait for another slot."""
         self._schedule.enter(self.cell)
-        self._held = True
+        self._running = True

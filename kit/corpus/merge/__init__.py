@@ -1,1 +1,1 @@
-"""Merging shards into one: the same shard in whatever order and grouping they come."""
+"""Merge shards into one; the order and grouping of the inputs do not change the result."""

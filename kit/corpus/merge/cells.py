@@ -1,4 +1,4 @@
-"""The cells of one place (source, encoder, preset, quality point) from all inputs, made into those of the result."""
+"""Merge the cells that several inputs have for the same encode (source, encoder, preset, quality point)."""
 
 from __future__ import annotations
 
@@ -6,33 +6,44 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kit.core import contract
 from kit.core.canon import canonical_json
 from kit.core.values import CellId
-from kit.corpus.make.keep import contents
 from kit.corpus.merge.labels import Resolved
 from kit.corpus.store import shard as shards
-from kit.corpus.store.boxes import Who, who
+from kit.corpus.store.boxes import BoxId, box_id
 from kit.corpus.store.cellfile import CellRows
 from kit.corpus.store.received import Received, read_cell
-from kit.corpus.store.shard import CellEntry, Shard, place
+from kit.corpus.store.shard import CellEntry, Shard
 
-#: (source identity, encoder, preset, quality point): what makes cells of different boxes comparable.
-Place = tuple[str, str, str | None, int]
+
+class EncodeId(NamedTuple):
+    """Identity of an encode; cells of different boxes with the same one can be compared."""
+
+    source_id: str
+    encoder: str
+    preset: str | None
+    cq: int
+
+    @property
+    def is_anchor(self) -> bool:
+        """Whether every box makes this encode."""
+        return (self.encoder, self.cq) == (contract.ANCHOR_ENCODER, contract.ANCHOR_CQ)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Apart:
-    """How far the rows of two cells of one place are apart; all 0 for the same rows.
+class Difference:
+    """The difference between the rows of two cells of one encode; all 0 for identical rows.
 
     Attributes:
-        vmaf, mean_vmaf: largest difference of a frame, and difference of the means, in VMAF points.
-        feature, feature_name: largest difference of a feature in a frame, and of which.
-        frames: of each; nothing else is compared where they differ.
+        vmaf: largest difference of a frame, VMAF points.
+        mean_vmaf: difference of the means, VMAF points.
+        feature, feature_name: largest difference of a feature in a frame, and its name.
+        frames: of each cell; if they differ, nothing else is compared.
     """
 
     frames: tuple[int, int]
@@ -40,6 +51,11 @@ class Apart:
     mean_vmaf: float = 0.0
     feature: float = 0.0
     feature_name: str = contract.FEATURES[0]
+
+    @property
+    def size(self) -> tuple[bool, float, float]:
+        """The key by which differences are compared: frame counts first."""
+        return self.frames[0] != self.frames[1], self.vmaf, self.feature
 
     def __str__(self) -> str:
         if self.frames[0] != self.frames[1]:
@@ -52,50 +68,51 @@ class Apart:
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """Rows that one or more inputs have for a key.
+    """The rows that one or more inputs have for a key.
 
     Attributes:
-        inputs: which of the inputs, by number; makers: the boxes that made them.
+        inputs: their numbers.
+        makers: the boxes that made them.
     """
 
     key: str
     content: str
     rows: CellRows
     inputs: tuple[int, ...]
-    makers: frozenset[Who]
+    makers: frozenset[BoxId]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
-    """Two versions of a place: by whom they were made, whether they have one key, and how far they are apart."""
+class Comparison:
+    """Two versions of an encode: the boxes that made them, whether they have one key, and their difference."""
 
-    one: frozenset[Who]
-    other: frozenset[Who]
+    one: frozenset[BoxId]
+    other: frozenset[BoxId]
     same_key: bool
-    apart: Apart
+    difference: Difference
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conflict:
-    """One key with several contents, or one that an input has left out as such.
+    """A key with several contents, or a key that an input has dropped.
 
     Attributes:
-        name: readable place; apart: the largest difference; None where an earlier merge has dropped the cell.
+        difference: the largest one; None if an earlier merge has dropped the cell.
     """
 
-    name: str
+    cell: CellId
     key: str
     inputs: tuple[int, ...]
-    makers: frozenset[Who]
-    apart: Apart | None
+    makers: frozenset[BoxId]
+    difference: Difference | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """A cell of the result, and what is known of it.
+    """A cell of the result.
 
     Attributes:
-        copies: inputs that have it.
+        copies: number of inputs that have it.
     """
 
     entry: CellEntry
@@ -105,89 +122,90 @@ class Kept:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Merged:
-    """What came of a place."""
+class MergedEncode:
+    """The merged cells of an encode."""
 
-    place: Place
-    name: str
+    encode: EncodeId
+    cell: CellId
     kept: tuple[Kept, ...]
     conflicts: tuple[Conflict, ...]
-    compared: tuple[Compared, ...]
+    comparisons: tuple[Comparison, ...]
 
 
-def merge_place(
-    where: Place,
-    found: Sequence[tuple[int, Shard, CellEntry]],
+def merge_encode(
+    encode: EncodeId,
+    inputs: Sequence[tuple[int, Shard, CellEntry]],
     *,
     out: Path,
     resolved: Resolved,
     dropped: frozenset[str],
-) -> Merged:
-    """Read the cells of a place, compare them, and write those of the result.
+) -> MergedEncode:
+    """Read the cells of an encode, compare them, and write those of the result.
 
     Args:
-        found: number of the input, its shard, and the line of the cell in it.
-        dropped: keys that an input has left out because boxes disagreed.
+        inputs: number of the input, its shard, and the manifest entry of the cell.
+        dropped: keys that an input has dropped because boxes disagreed.
 
     Raises:
         CheckFailed: a cell is damaged.
     """
-    cells = [(number, read_cell(shard, entry)) for number, shard, entry in found]
-    label = resolved.label[where[0]]
-    name = str(CellId(source=label, encoder=where[1], cq=where[3]))
+    cells = [(number, read_cell(shard, entry)) for number, shard, entry in inputs]
+    cell = CellId(source=resolved.label[encode.source_id], encoder=encode.encoder, cq=encode.cq)
     versions = _versions(cells)
-    apart = {(a.key, a.content, b.key, b.content): _apart(a.rows, b.rows) for a, b in combinations(versions, 2)}
+    differences = [(a, b, _difference(a.rows, b.rows)) for a, b in combinations(versions, 2)]
     kept, conflicts = [], []
     for key in sorted({version.key for version in versions}):
         own = [version for version in versions if version.key == key]
         if len(own) > 1 or key in dropped:
-            between = [apart[a.key, a.content, b.key, b.content] for a, b in combinations(own, 2)]
+            between = [difference for a, b, difference in differences if a.key == b.key == key]
             conflicts.append(
                 Conflict(
-                    name=name,
+                    cell=cell,
                     key=key,
                     inputs=tuple(sorted(n for version in own for n in version.inputs)),
                     makers=frozenset().union(*(version.makers for version in own)),
-                    apart=max(between, key=_size, default=None),
+                    difference=max(between, key=lambda difference: difference.size, default=None),
                 )
             )
         else:
-            copies = [cell for _, cell in cells if cell.entry.key == key]
-            kept.append(_keep(copies, out, label=label, group=resolved.group[where[0]]))
-    compared = [
-        Compared(one=a.makers, other=b.makers, same_key=a.key == b.key, apart=apart[a.key, a.content, b.key, b.content])
-        for a, b in combinations(versions, 2)
+            copies = [received for _, received in cells if received.entry.key == key]
+            kept.append(_write_kept(copies, out, cell=cell, group=resolved.group[encode.source_id]))
+    comparisons = [
+        Comparison(one=a.makers, other=b.makers, same_key=a.key == b.key, difference=difference)
+        for a, b, difference in differences
     ]
-    compared += [
-        Compared(one=v.makers, other=v.makers, same_key=True, apart=Apart(frames=(len(v.rows.vmaf),) * 2))
+    comparisons += [
+        Comparison(one=v.makers, other=v.makers, same_key=True, difference=Difference(frames=(len(v.rows.vmaf),) * 2))
         for v in versions
     ]
-    return Merged(place=where, name=name, kept=tuple(kept), conflicts=tuple(conflicts), compared=tuple(compared))
+    return MergedEncode(
+        encode=encode, cell=cell, kept=tuple(kept), conflicts=tuple(conflicts), comparisons=tuple(comparisons)
+    )
 
 
 def _versions(cells: Sequence[tuple[int, Received]]) -> list[Version]:
-    """The different rows among cells of one place, in order of key and content."""
-    alike: dict[tuple[str, str], list[tuple[int, Received]]] = {}
+    """Return the distinct rows among the cells of an encode, sorted by key and content."""
+    copies: dict[tuple[str, str], list[tuple[int, Received]]] = {}
     for number, cell in cells:
-        alike.setdefault((cell.entry.key, cell.entry.content_sha256), []).append((number, cell))
+        copies.setdefault((cell.entry.key, cell.entry.content_sha256), []).append((number, cell))
     return [
         Version(
             key=key,
             content=content,
-            rows=same[0][1].rows,
-            inputs=tuple(number for number, _ in same),
-            makers=frozenset(who(one) for _, cell in same for one in cell.observations),
+            rows=own[0][1].rows,
+            inputs=tuple(number for number, _ in own),
+            makers=frozenset(box_id(observation) for _, cell in own for observation in cell.observations),
         )
-        for (key, content), same in sorted(alike.items())
+        for (key, content), own in sorted(copies.items())
     ]
 
 
-def _apart(one: CellRows, other: CellRows) -> Apart:
+def _difference(one: CellRows, other: CellRows) -> Difference:
     frames = (len(one.vmaf), len(other.vmaf))
     if frames[0] != frames[1]:
-        return Apart(frames=frames)
+        return Difference(frames=frames)
     features = np.abs(one.features - other.features).max(axis=0)
-    return Apart(
+    return Difference(
         frames=frames,
         vmaf=float(np.abs(one.vmaf - other.vmaf).max()),
         mean_vmaf=abs(float(one.vmaf.mean()) - float(other.vmaf.mean())),
@@ -196,32 +214,27 @@ def _apart(one: CellRows, other: CellRows) -> Apart:
     )
 
 
-def _size(apart: Apart) -> tuple[bool, float, float]:
-    return apart.frames[0] != apart.frames[1], apart.vmaf, apart.feature
-
-
-def _keep(copies: Sequence[Received], out: Path, *, label: str, group: str) -> Kept:
-    """Write a cell with the labels it has from now on; which of its copies is taken does not depend on their order."""
-    first = min(copies, key=lambda cell: canonical_json(cell.rows.facts))
-    corpus = min(str(cell.rows.labels["corpus"]) for cell in copies)
-    rows = replace(first.rows, labels={**first.rows.labels, "src": label, "group": group, "corpus": corpus})
-    old = first.entry
-    path = place(CellId(source=label, encoder=old.encoder, cq=old.cq), old.key)
-    entry = replace(old, source=label, group=group, path=path, encoded_bytes=rows.facts["encoded_bytes"])  # type: ignore[arg-type]
-    observations = united(cell.observations for cell in copies)
+def _write_kept(copies: Sequence[Received], out: Path, *, cell: CellId, group: str) -> Kept:
+    """Write a cell under its resolved labels; the order of its copies does not change the result."""
+    first = min(copies, key=lambda copy: canonical_json(copy.rows.facts))
+    corpus = min(str(copy.rows.labels["corpus"]) for copy in copies)
+    rows = replace(first.rows, labels={**first.rows.labels, "src": cell.source, "group": group, "corpus": corpus})
+    path = shards.path_of(cell, first.entry.key)
+    entry = replace(first.entry, source=cell.source, group=group, path=path)
+    observations = united(copy.observations for copy in copies)
     _write(out, path, rows, observations)
     return Kept(entry=entry, build=first.build, observations=observations, copies=len(copies))
 
 
 def _write(out: Path, path: str, rows: CellRows, observations: Sequence[Mapping[str, Any]]) -> None:
-    """Write a cell into a folder that nobody sees yet and that is synced as a whole."""
-    data, observed = contents(rows, observations)
+    """Write a cell into a temporary folder that is synced as a whole."""
+    data, observed = shards.cell_files(rows, observations)
     (out / path).parent.mkdir(parents=True, exist_ok=True)
     shards.observed_path(out, path).write_bytes(observed)
     (out / path).write_bytes(data)
 
 
 def united(several: Iterable[Sequence[Mapping[str, Any]]]) -> tuple[Mapping[str, Any], ...]:
-    """Every observation once, in one order."""
+    """Return the distinct observations, in a fixed order."""
     by_text = {canonical_json(one): one for observations in several for one in observations}
     return tuple(by_text[text] for text in sorted(by_text))

@@ -1,4 +1,4 @@
-"""Whether shards may be merged at all: one teacher, one set of features, one scorer, the same golden answers."""
+"""Check that shards may be merged: one teacher, one feature set, one scorer, the same golden answers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from kit.core.canon import canonical_json
 from kit.core.errors import CheckFailed, KitError
 from kit.core.values import Teacher
 from kit.corpus.merge.inputs import Input
+from kit.corpus.store.shard import UNKNOWN
 
-_SAY_SO = "If you know the teacher of the rows that do not tell it, say so with --assume-teacher."
-_APART = "Merge those that fit each other; corpora of different kinds are trained on their own."
+_ASSUME = "If you know what scored the rows without a teacher, give it with --assume-teacher."
+_SEPARATE = "Merge only those that agree; train corpora of different kinds separately."
 
 
 def assume(inputs: Sequence[Input], teacher: Teacher | None) -> tuple[Input, ...]:
-    """The inputs, those that do not tell their teacher with the one that the operator vouches for."""
+    """Return the inputs with the given teacher for those that do not name theirs."""
     return tuple(
         replace(one, shard=replace(one.shard, teacher=teacher)) if teacher and one.shard.teacher is None else one
         for one in inputs
@@ -24,59 +25,61 @@ def assume(inputs: Sequence[Input], teacher: Teacher | None) -> tuple[Input, ...
 
 
 def check(inputs: Sequence[Input]) -> Teacher | None:
-    """The teacher that all have; None where none tells it.
+    """Return the teacher that all inputs share; None if no input names one.
 
     Raises:
-        CheckFailed: they have different teachers, feature sets or scorers, or golden answers too far apart.
+        CheckFailed: teachers, feature sets or scorers differ, or golden answers differ too much.
     """
     problems = [*_teachers(inputs), *_feature_sets(inputs), *_scorers(inputs)]
     problems += [] if problems else _golden(inputs)
     if problems:
         lines = "".join(f"\n  - {problem.message}" for problem in problems)
         hints = " ".join(dict.fromkeys(problem.hint for problem in problems))
-        raise CheckFailed(f"these do not belong into one corpus:{lines}", hint=hints)
-    told = [one.shard.teacher for one in inputs if one.shard.teacher is not None]
-    # of a model file the name is a local label
-    return min(told, key=lambda teacher: teacher.id) if told else None
+        raise CheckFailed(f"the inputs cannot be one corpus:{lines}", hint=hints)
+    teachers = [one.shard.teacher for one in inputs if one.shard.teacher is not None]
+    # the name of a model file is a local label
+    return min(teachers, key=lambda teacher: teacher.id) if teachers else None
 
 
-def _mixed(what: str, of: dict[str, list[str]], hint: str) -> Iterator[KitError]:
-    if len(of) > 1:
-        parts = "; ".join(f"{value} ({', '.join(sorted(set(whose)))})" for value, whose in sorted(of.items()))
-        yield CheckFailed(f"mixed {what}: {parts}", hint=hint)
+def _mixed(name: str, users: dict[str, list[str]], hint: str) -> Iterator[KitError]:
+    """Yield a problem if there is more than one value.
+
+    Args:
+        users: value to the inputs or boxes that have it.
+    """
+    if len(users) > 1:
+        values = "; ".join(f"{value} ({', '.join(sorted(set(names)))})" for value, names in sorted(users.items()))
+        yield CheckFailed(f"mixed {name}: {values}", hint=hint)
 
 
 def _teachers(inputs: Sequence[Input]) -> Iterator[KitError]:
-    of: dict[str, list[str]] = {}
+    users: dict[str, list[str]] = {}
     names: dict[bytes | None, str] = {}
     for one in inputs:
         teacher = one.shard.teacher
         identity = None if teacher is None else canonical_json(teacher.identity)
-        of.setdefault(names.setdefault(identity, str(teacher or "not told")), []).append(f"{one.name}: {one.boxes}")
-    hint = (
-        "If you know what scored the rows that do not tell it, say so: --assume-teacher." if None in names else _APART
-    )
-    yield from _mixed("teachers", of, hint)
+        users.setdefault(names.setdefault(identity, str(teacher or UNKNOWN)), []).append(f"{one.name}: {one.boxes}")
+    yield from _mixed("teachers", users, _ASSUME if None in names else _SEPARATE)
 
 
 def _feature_sets(inputs: Sequence[Input]) -> Iterator[KitError]:
-    of: dict[str, list[str]] = {contract.FEATURE_SET: []}
+    users: dict[str, list[str]] = {contract.FEATURE_SET: []}
     for one in inputs:
-        of.setdefault(one.shard.feature_set, []).append(f"{one.name}: {one.boxes}")
-    yield from _mixed("feature sets", of, _APART)
+        users.setdefault(one.shard.feature_set, []).append(f"{one.name}: {one.boxes}")
+    yield from _mixed("feature sets", users, _SEPARATE)
 
 
 def _scorers(inputs: Sequence[Input]) -> Iterator[KitError]:
-    of: dict[str, list[str]] = {}
+    users: dict[str, list[str]] = {}
     for one in inputs:
         for box in one.shard.boxes:
             for scorer in box.scorers:
-                of.setdefault(str(scorer["id"]), []).append(box.name)
-    yield from _mixed("scorers", of, _APART)
+                users.setdefault(str(scorer["id"]), []).append(box.name)
+    yield from _mixed("scorers", users, _SEPARATE)
 
 
 def _golden(inputs: Sequence[Input]) -> Iterator[KitError]:
-    """Answers further apart than the tolerance, and boxes that lack an answer that others have."""
+    """Yield golden pairs whose answers differ by more than the tolerance, or that some boxes did not score."""
     answers: dict[str, dict[str, list[float]]] = {}
     for one in inputs:
         for box in one.shard.boxes:
@@ -85,8 +88,8 @@ def _golden(inputs: Sequence[Input]) -> Iterator[KitError]:
                 for pair, mean in scorer["golden"].items():
                     own.setdefault(pair, []).append(float(mean))
     for pair in sorted({pair for own in answers.values() for pair in own}):
-        if silent := [name for name, own in answers.items() if pair not in own]:
-            yield CheckFailed(f"no answer to the golden pair {pair} from {', '.join(sorted(silent))}", hint=_APART)
+        if missing := [name for name, own in answers.items() if pair not in own]:
+            yield CheckFailed(f"no answer to the golden pair {pair} from {', '.join(sorted(missing))}", hint=_SEPARATE)
             continue
         high, highest = max((max(own[pair]), name) for name, own in answers.items())
         low, lowest = min((min(own[pair]), name) for name, own in answers.items())

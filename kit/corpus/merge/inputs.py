@@ -1,4 +1,4 @@
-"""What is merged: shards, result bundles and the predecessor's rows, each opened as a shard that is checked."""
+"""Open the inputs of a merge (shards, result bundles, the predecessor's rows) as checked shards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kit.core import layout
 from kit.core.errors import BadInput, Missing, Several
 from kit.corpus.exchange.importing import import_rows
 from kit.corpus.store import received
-from kit.corpus.store.place import shard_folder
+from kit.corpus.store.planned import shard_folder
 from kit.corpus.store.shard import Shard
 
 _BUNDLE, _ROWS = (".tar.gz", ".tgz"), (".jsonl", ".jsonl.gz")
@@ -18,10 +18,11 @@ _BUNDLE, _ROWS = (".tar.gz", ".tgz"), (".jsonl", ".jsonl.gz")
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """One of the things to merge.
+    """An input of a merge.
 
     Attributes:
-        name: its last name, as reports call it; kind: ``shard``, ``bundle`` or ``rows``.
+        name: last part of its path, used in reports.
+        kind: ``shard``, ``bundle`` or ``rows``.
     """
 
     name: str
@@ -30,22 +31,24 @@ class Input:
 
     @property
     def boxes(self) -> str:
-        """The boxes that made it, in words."""
+        """Names of the boxes that made it."""
         return ", ".join(box.name for box in self.shard.boxes) or "no box"
 
 
 def open_all(paths: Sequence[Path], scratch: Path) -> tuple[Input, ...]:
-    """Open what is to be merged; bundles and rows are unpacked below ``scratch``.
+    """Open the inputs; bundles and rows are unpacked below ``scratch``.
 
     Raises:
-        Missing, BadInput: nothing is there, or it is nothing that can be merged.
-        CheckFailed: it is damaged, or holds what it must not hold.
+        Several: paths that do not exist or cannot be merged.
+        Missing, BadInput: a folder without a shard, or a manifest or rows that cannot be read.
+        CheckFailed: an input is damaged or violates its format.
     """
-    strange = [BadInput(f"{path} is neither a folder nor a .tar.gz nor a .jsonl") for path in paths if not _kind(path)]
-    if absent := [Missing(f"{path} is not there") for path in paths if not path.exists()]:
-        raise Several("what is to be merged cannot be found", absent)
-    if strange:
-        raise Several("what cannot be merged", strange)
+    if absent := [Missing(f"{path} does not exist") for path in paths if not path.exists()]:
+        raise Several("inputs are missing", absent)
+    if unusable := [
+        BadInput(f"{path} is neither a folder nor a .tar.gz nor a .jsonl") for path in paths if not _kind(path)
+    ]:
+        raise Several("inputs cannot be merged", unusable)
     return tuple(_open(path, scratch / str(number)) for number, path in enumerate(paths))
 
 

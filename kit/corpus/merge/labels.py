@@ -1,7 +1,7 @@
-"""Labels and groups of the sources of several shards, by a rule that any order and grouping of merges obeys.
+"""Resolve labels and groups of the sources of several shards, independent of the order and grouping of merges.
 
-Everything the rule looks at is a set that a merged shard carries on: the labels a source was given anywhere, the names
-of its group, and which sources share a group. Sets only grow, so it does not matter what is united first.
+The rule uses sets only, which a merged shard keeps: the labels that inputs gave a source, the names of its group, and
+the sources that share a group. Sets only grow, so the order of unions does not matter.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from kit.corpus.store.shard import Shard
 
 
 @dataclass(kw_only=True)
-class _Known:
-    """What all inputs tell of a source."""
+class _SourceNames:
+    """The names that all inputs give a source, and its geometry."""
 
     sha256: str | None
     labels: set[str] = field(default_factory=set)
@@ -27,7 +27,7 @@ class _Known:
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """Identity of each source (as ``CellEntry.source_id``) to its label and its group; what the manifest says of it."""
+    """Label and group of each source, by identity (``CellEntry.source_id``), and the manifest's list of sources."""
 
     label: Mapping[str, str]
     group: Mapping[str, str]
@@ -35,22 +35,22 @@ class Resolved:
 
 
 def source_id(source: Mapping[str, Any]) -> str:
-    """What tells a source of a manifest from others."""
+    """Return the identity of a source in a manifest, as ``CellEntry.source_id``."""
     return str(source["sha256"] or f"label:{source['label']}")
 
 
 def resolve(shards: Sequence[Shard]) -> Resolved:
-    """One label and one group for each source.
+    """Return one label and one group for each source.
 
-    A source has the smallest of its labels; several that would have the same get the beginning of their identity
-    behind it. Sources are one group if any input has them in one, if inputs call their groups by one name, and if one
-    without identity has a label of the other: holding out too much costs a fold, too little the evidence.
+    A source gets the smallest of its labels; sources with the same label get the beginning of their identity appended.
+    Sources are one group if an input has them in one, if inputs use one name for their groups, or if one without
+    identity has a label of the other: a group too large costs a fold, a group too small invalidates the evidence.
 
     Raises:
-        CheckFailed: a source has two geometries, or names that cannot be told apart.
+        CheckFailed: a source has two geometries, or the labels cannot be made unique.
     """
-    known = _known(shards)
-    label = _told_apart({name: min(one.labels) for name, one in known.items()}, known)
+    known = _source_names(shards)
+    label = _unique_labels({name: min(one.labels) for name, one in known.items()}, known)
     group = _groups(shards, known, label)
     sources = [
         {
@@ -66,19 +66,19 @@ def resolve(shards: Sequence[Shard]) -> Resolved:
     return Resolved(label=label, group=group, sources=tuple(sources))
 
 
-def _known(shards: Sequence[Shard]) -> dict[str, _Known]:
-    known: dict[str, _Known] = {}
+def _source_names(shards: Sequence[Shard]) -> dict[str, _SourceNames]:
+    known: dict[str, _SourceNames] = {}
     for shard in shards:
         for source in shard.sources:
-            one = known.setdefault(source_id(source), _Known(sha256=_text_or_none(source["sha256"])))
+            one = known.setdefault(source_id(source), _SourceNames(sha256=_text_or_none(source["sha256"])))
             own: Any = source
             one.labels.update(own.get("labels", [own["label"]]))
-            # a group that has its source's name says nothing
+            # a group with its source's label carries no information
             one.groups.update(own.get("groups", [own["group"]] if own["group"] != own["label"] else []))
             if None not in (one.geometry, own["geometry"]) and one.geometry != own["geometry"]:
                 raise CheckFailed(
                     f"the source {own['label']} has two geometries: {one.geometry}, {own['geometry']}",
-                    hint="One of the shards that hold it is damaged; leave it out.",
+                    hint="One of the shards with this source is damaged; leave it out.",
                 )
             one.geometry = one.geometry or own["geometry"]
     return known
@@ -88,31 +88,31 @@ def _text_or_none(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _told_apart(label: Mapping[str, str], known: Mapping[str, _Known]) -> dict[str, str]:
-    """Labels of which no two are the same."""
-    found = dict(label)
+def _unique_labels(label: Mapping[str, str], known: Mapping[str, _SourceNames]) -> dict[str, str]:
+    """Return the labels, equal ones with the beginning of the source's identity."""
+    unique = dict(label)
     for digits in (8, 64):
-        for names in _alike(found):
+        for names in _duplicates(unique):
             for name in names:
                 if (sha256 := known[name].sha256) is not None:
-                    found[name] = f"{label[name]}-{sha256[:digits]}"
-    if twice := _alike(found):
+                    unique[name] = f"{label[name]}-{sha256[:digits]}"
+    if duplicates := _duplicates(unique):
         raise CheckFailed(
-            f"several sources would be called {found[twice[0][0]]}", hint="Give one of them another label."
+            f"several sources would have the label {unique[duplicates[0][0]]}", hint="Give one of them another label."
         )
-    return found
+    return unique
 
 
-def _alike(label: Mapping[str, str]) -> list[list[str]]:
-    """Sources that have the same label."""
+def _duplicates(label: Mapping[str, str]) -> list[list[str]]:
+    """Return the sources that share a label."""
     by_label: dict[str, list[str]] = {}
     for name, own in label.items():
         by_label.setdefault(own, []).append(name)
     return [names for names in by_label.values() if len(names) > 1]
 
 
-def _groups(shards: Sequence[Shard], known: Mapping[str, _Known], label: Mapping[str, str]) -> dict[str, str]:
-    """Name of each source's group."""
+def _groups(shards: Sequence[Shard], known: Mapping[str, _SourceNames], label: Mapping[str, str]) -> dict[str, str]:
+    """Return the name of each source's group."""
     ties: dict[object, set[str]] = {}
     for number, shard in enumerate(shards):
         for source in shard.sources:
@@ -127,6 +127,6 @@ def _groups(shards: Sequence[Shard], known: Mapping[str, _Known], label: Mapping
         names = {name for member in members for name in known[member].groups}
         chosen = min(names or {label[member] for member in members})
         if chosen in group.values():
-            raise CheckFailed(f"two groups would be called {chosen}", hint="Give one of them another label.")
+            raise CheckFailed(f"two groups would have the name {chosen}", hint="Give one of them another label.")
         group.update(dict.fromkeys(members, chosen))
     return group

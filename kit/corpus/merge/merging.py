@@ -1,4 +1,4 @@
-"""The merge itself: open, check, compare place by place, write, and give the folder its name at the very end."""
+"""Merge shards: open, check, compare encode by encode, write, and rename the folder at the very end."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from kit.core.errors import BadInput, CheckFailed
 from kit.core.values import Teacher
 from kit.corpus.merge import compatible, quorum
 from kit.corpus.merge import report as reports
-from kit.corpus.merge.cells import Merged, Place, merge_place
+from kit.corpus.merge.cells import EncodeId, MergedEncode, merge_encode
 from kit.corpus.merge.inputs import Input, open_all
 from kit.corpus.merge.labels import Resolved, resolve, source_id
 from kit.corpus.merge.report import Report
 from kit.corpus.store import shard as shards
-from kit.corpus.store.boxes import Makers, Who
+from kit.corpus.store.boxes import BoxCounts, BoxId
 from kit.corpus.store.shard import CellEntry, FailedCell, Shard
 from kit.system.fsio import TEMPORARY_PREFIX, atomic_folder, write_json
 from kit.system.pool import run_many
 
-#: Places that one thread does at a time.
+#: Encodes that one thread merges at a time.
 _BATCH = 16
 _MOST_CONFLICTS = 100
 
 
-class Refused(CheckFailed):
-    """Boxes disagree; ``report`` tells all that was found."""
+class BoxesDisagree(CheckFailed):
+    """Boxes disagree on a cell or on their anchors; ``report`` has all differences."""
 
     def __init__(self, error: CheckFailed, report: Report) -> None:
         super().__init__(error.message, hint=error.hint)
@@ -36,7 +36,7 @@ class Refused(CheckFailed):
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The shard that was made, and the report that lies beside its manifest."""
+    """The merged shard, and the report in its folder."""
 
     shard: Shard
     report: Report
@@ -51,32 +51,33 @@ def merge(
     workers: int,
     show: Callable[[float, str], None] = lambda _share, _text: None,
 ) -> Result:
-    """Merge shards, bundles and rows into a new folder, which appears when all is done.
+    """Merge shards, bundles and rows into a new folder, which appears when it is complete.
 
     Args:
-        drop: leave out cells that boxes disagree about, instead of refusing them.
-        assumed: the teacher of rows that do not tell it.
-        workers: threads; ``show`` is told how far the merge is.
+        drop: leave out cells that boxes disagree on, instead of refusing to merge.
+        assumed: the teacher of rows that do not name theirs.
+        workers: threads.
+        show: receives the share that is done, 0 to 1, and a line of text.
 
     Raises:
-        BadInput: something is at ``out``, or an input cannot be read.
-        CheckFailed: an input is damaged, or they do not belong together.
-        Refused: boxes disagree about a cell or about their anchors.
+        BadInput: ``out`` exists, or an input cannot be read.
+        CheckFailed: an input is damaged, or the inputs cannot be one corpus.
+        BoxesDisagree: boxes disagree on a cell or on their anchors.
     """
     for path in paths:
         if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
-            raise BadInput(f"{out} lies in {path}, which is to be merged", hint="Give another folder with --out.")
+            raise BadInput(f"{out} is inside {path}, an input of the merge", hint="Give another folder with --out.")
     with atomic_folder(out) as folder:
         with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=folder) as scratch:
             opened = open_all(paths, Path(scratch))
             if assumed is not None and all(one.shard.teacher for one in opened):
-                raise BadInput("all of these tell their teacher", hint="Leave --assume-teacher out.")
+                raise BadInput("--assume-teacher: every input names its teacher", hint="Leave --assume-teacher out.")
             inputs = compatible.assume(opened, assumed)
             teacher = compatible.check(inputs)
             resolved = resolve([one.shard for one in inputs])
             merged = _merge_cells(inputs, folder, resolved, workers=workers, show=show)
         shard, makers = _shard(inputs, folder, resolved, merged, teacher)
-        pairs = quorum.pairs_of(((box.box, box.platform) for box in shard.boxes), merged)
+        pairs = quorum.box_pairs(((box.box, box.platform) for box in shard.boxes), merged)
         report = reports.report(
             inputs, shard, merged=merged, makers=makers, pairs=pairs, resolved=resolved, assumed=assumed
         )
@@ -84,7 +85,7 @@ def merge(
             quorum.check(pairs)
             _check_conflicts(report, drop=drop)
         except CheckFailed as error:
-            raise Refused(error, report) from error
+            raise BoxesDisagree(error, report) from error
         write_json(folder / reports.FILE, report.as_json())
         shards.write_manifest(shard)
     return Result(shard=replace(shard, folder=out), report=report)
@@ -97,8 +98,8 @@ def _check_conflicts(report: Report, *, drop: bool) -> None:
     if len(lines) > _MOST_CONFLICTS:
         lines[_MOST_CONFLICTS:] = [f"\n  - and {len(lines) - _MOST_CONFLICTS} more; --json lists all"]
     raise CheckFailed(
-        f"{len(report.conflicts)} cells have one key and several contents:{''.join(lines)}",
-        hint="Find out which box is wrong and leave it out, or leave the cells out: --on-conflict drop.",
+        f"{len(report.conflicts)} cells have one key and different rows:{''.join(lines)}",
+        hint="Leave out the box that is wrong, or leave out these cells: --on-conflict drop.",
     )
 
 
@@ -109,46 +110,46 @@ def _merge_cells(
     *,
     workers: int,
     show: Callable[[float, str], None],
-) -> list[Merged]:
-    found: dict[Place, list[tuple[int, Shard, CellEntry]]] = {}
+) -> list[MergedEncode]:
+    cells: dict[EncodeId, list[tuple[int, Shard, CellEntry]]] = {}
     for number, one in enumerate(inputs):
         for entry in one.shard.cells:
-            where = (entry.source_id, entry.encoder, entry.preset, entry.cq)
-            found.setdefault(where, []).append((number, one.shard, entry))
-    places = sorted(found, key=lambda where: (resolved.label[where[0]], where[1], where[2] or "", where[3]))
+            encode = EncodeId(entry.source_id, entry.encoder, entry.preset, entry.cq)
+            cells.setdefault(encode, []).append((number, one.shard, entry))
+    encodes = sorted(cells, key=lambda own: (resolved.label[own.source_id], own.encoder, own.preset or "", own.cq))
     dropped = frozenset(key for one in inputs for key in one.shard.dropped)
-    batches = [places[begin : begin + _BATCH] for begin in range(0, len(places), _BATCH)]
+    batches = [encodes[begin : begin + _BATCH] for begin in range(0, len(encodes), _BATCH)]
     done = 0
 
-    def merge_batch(batch: Sequence[Place]) -> list[Merged]:
-        return [merge_place(where, found[where], out=folder, resolved=resolved, dropped=dropped) for where in batch]
+    def merge_batch(batch: Sequence[EncodeId]) -> list[MergedEncode]:
+        return [merge_encode(own, cells[own], out=folder, resolved=resolved, dropped=dropped) for own in batch]
 
-    def ended(batch: Sequence[Place], _result: list[Merged]) -> None:
+    def count(batch: Sequence[EncodeId], _result: list[MergedEncode]) -> None:
         nonlocal done
         done += len(batch)
-        show(done / len(places), f"{done}/{len(places)} places")
+        show(done / len(encodes), f"{done}/{len(encodes)} encodes")
 
-    return [one for batch in run_many(merge_batch, batches, workers=workers, done=ended) for one in batch]
+    return [one for batch in run_many(merge_batch, batches, workers=workers, done=count) for one in batch]
 
 
 def _shard(
-    inputs: Sequence[Input], folder: Path, resolved: Resolved, merged: Sequence[Merged], teacher: Teacher | None
-) -> tuple[Shard, dict[str, frozenset[Who]]]:
-    """The result, and who has made each of its cells."""
-    makers = Makers()
+    inputs: Sequence[Input], folder: Path, resolved: Resolved, merged: Sequence[MergedEncode], teacher: Teacher | None
+) -> tuple[Shard, dict[str, frozenset[BoxId]]]:
+    """Return the result, and the boxes that made each of its cells."""
+    counts = BoxCounts()
     for one in inputs:
         for box in one.shard.boxes:
-            makers.know((box.box, box.platform), box.scorers)
-    kept = [cell for place in merged for cell in place.kept]
-    makers_of = {cell.entry.key: makers.add(cell.entry, cell.build, cell.observations) for cell in kept}
+            counts.add_box((box.box, box.platform), box.scorers)
+    kept = [cell for encode in merged for cell in encode.kept]
+    makers = {cell.entry.key: counts.add_cell(cell.entry, cell.build, cell.observations) for cell in kept}
     cells = tuple(cell.entry for cell in kept)
-    _check_places(cells)
-    conflicting = {conflict.key for place in merged for conflict in place.conflicts}
+    _check_paths(cells)
+    conflicting = {conflict.key for encode in merged for conflict in encode.conflicts}
     dropped = conflicting.union(*(one.shard.dropped for one in inputs))
     finished = dropped.union(*({entry.key for entry in one.shard.cells} for one in inputs))
     shard = Shard(
         folder=folder,
-        boxes=makers.boxes(),
+        boxes=counts.boxes(),
         demo=any(one.shard.demo for one in inputs),
         teacher=teacher,
         sources=resolved.sources,
@@ -156,19 +157,19 @@ def _shard(
         failed=_failed(inputs, resolved, finished),
         dropped=tuple(sorted(dropped)),
     )
-    return shard, makers_of
+    return shard, makers
 
 
-def _check_places(cells: Iterable[CellEntry]) -> None:
-    seen: dict[str, str] = {}
+def _check_paths(cells: Iterable[CellEntry]) -> None:
+    keys: dict[str, str] = {}
     for cell in cells:
-        if seen.setdefault(cell.path, cell.key) != cell.key:
-            raise CheckFailed(f"the cells {seen[cell.path]} and {cell.key} have one place, {cell.path}")
+        if keys.setdefault(cell.path, cell.key) != cell.key:
+            raise CheckFailed(f"the cells {keys[cell.path]} and {cell.key} have the same path, {cell.path}")
 
 
 def _failed(inputs: Sequence[Input], resolved: Resolved, finished: set[str]) -> tuple[FailedCell, ...]:
-    """Failed cells that no input has finished; of one that failed on several boxes the one tried most."""
-    found: dict[str, list[FailedCell]] = {}
+    """Return failed cells that no input has finished; of one that failed on several boxes, the one with most tries."""
+    failures: dict[str, list[FailedCell]] = {}
     for one in inputs:
         label = {str(source["label"]): resolved.label[source_id(source)] for source in one.shard.sources}
         for cell in one.shard.failed:
@@ -179,14 +180,14 @@ def _failed(inputs: Sequence[Input], resolved: Resolved, finished: set[str]) -> 
                 command=_plain(cell.command),
                 stderr_tail=_plain(cell.stderr_tail),
             )
-            found.setdefault(cell.key, []).append(plain)
+            failures.setdefault(cell.key, []).append(plain)
     return tuple(
         min(cells, key=lambda cell: (-cell.tries, cell.reason, cell.command, cell.stderr_tail))
-        for key, cells in sorted(found.items())
+        for key, cells in sorted(failures.items())
         if key not in finished
     )
 
 
 def _plain(text: str) -> str:
-    """A text without what would act on a terminal."""
+    """Return a text without characters that would act on a terminal."""
     return "".join(sign if sign.isprintable() or sign in "\n\t" else "\N{REPLACEMENT CHARACTER}" for sign in text)

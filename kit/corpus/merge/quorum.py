@@ -1,123 +1,110 @@
-"""Whether boxes agree where they have made the same: on the anchors, and on whatever else they share."""
+"""Check that boxes agree on the anchors, and compare them on all encodes that they share."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
 from kit.core import contract
 from kit.core.errors import CheckFailed
-from kit.corpus.merge.cells import Apart, Compared, Merged
-from kit.corpus.store.boxes import Who
+from kit.core.values import CellId
+from kit.corpus.merge.cells import Comparison, Difference, MergedEncode
+from kit.corpus.store.boxes import BoxId, sort_key
+from kit.corpus.store.shard import UNKNOWN
 
 
 @dataclass(kw_only=True)
-class Pair:
-    """Two boxes and how far their cells of the same places are apart.
+class BoxPair:
+    """The comparison of two boxes over the encodes that both made.
 
     Attributes:
-        anchors, places: how many they share; same: of the places, with the same rows.
-        vmaf, mean_vmaf, feature: largest differences, as in :class:`Apart`; each with the cell where it is.
-        disagree: anchors that differ by more than is allowed, in words.
+        anchors: anchors that both made.
+        shared: encodes that both made.
+        same: encodes with identical rows.
+        vmaf, mean_vmaf, feature: largest differences, as in :class:`Difference`; each with its cell.
+        disagree: anchors that differ by more than the tolerance, with their differences.
     """
 
     anchors: int = 0
-    places: int = 0
+    shared: int = 0
     same: int = 0
     vmaf: tuple[float, str] = (0.0, "")
     mean_vmaf: tuple[float, str] = (0.0, "")
     feature: tuple[float, str] = (0.0, "")
     disagree: list[str] = field(default_factory=list)
 
+    def add(self, cell: CellId, difference: Difference, *, anchor: bool, same_key: bool) -> None:
+        """Count an encode that both boxes made."""
+        name = str(cell)
+        self.shared += 1
+        self.anchors += anchor
+        self.same += difference.size == (False, 0.0, 0.0)
+        self.vmaf = max(self.vmaf, (difference.vmaf, name))
+        self.mean_vmaf = max(self.mean_vmaf, (difference.mean_vmaf, name))
+        self.feature = max(self.feature, (difference.feature, f"{difference.feature_name} of {name}"))
+        allowed = contract.GOLDEN_TOLERANCE if same_key else contract.ANCHOR_TOLERANCE
+        largest = difference.vmaf if same_key else difference.mean_vmaf
+        if anchor and (difference.frames[0] != difference.frames[1] or largest > allowed):
+            self.disagree.append(f"{name}: {difference}; expected {allowed:g} at most")
 
-Pairs = dict[tuple[Who, Who], Pair]
+
+BoxPairs = dict[tuple[BoxId, BoxId], BoxPair]
 
 
-def order(one: Who) -> tuple[str, str]:
-    """The order in which boxes are listed."""
-    return one[0] or "", one[1] or ""
-
-
-def pairs_of(boxes: Iterable[Who], merged: Iterable[Merged]) -> Pairs:
-    """Every pair of named boxes; rows that do not tell their box have no identity to be compared by.
+def box_pairs(boxes: Iterable[BoxId], merged: Iterable[MergedEncode]) -> BoxPairs:
+    """Return the comparison of every two boxes with names; imported rows have no box to compare.
 
     Args:
-        merged: what came of each place, in any order.
+        merged: the merged encodes, in any order.
     """
-    pairs: Pairs = {pair: Pair() for pair in combinations(sorted((b for b in boxes if b[0]), key=order), 2)}
-    for place in merged:
-        anchor = is_anchor(place)
-        for pair, apart, same_key in _compared(place.compared):
+    named = sorted((box for box in boxes if box[0]), key=sort_key)
+    pairs: BoxPairs = {pair: BoxPair() for pair in combinations(named, 2)}
+    for encode in merged:
+        for pair, difference, same_key in _largest_differences(encode.comparisons):
             if pair in pairs:
-                _add(pairs[pair], place.name, apart, anchor=anchor, same_key=same_key)
+                pairs[pair].add(encode.cell, difference, anchor=encode.encode.is_anchor, same_key=same_key)
     return pairs
 
 
-def is_anchor(place: Merged) -> bool:
-    """Whether every box makes this cell."""
-    return place.place[1] == contract.ANCHOR_ENCODER and place.place[3] == contract.ANCHOR_CQ
+def _largest_differences(
+    comparisons: Sequence[Comparison],
+) -> Iterator[tuple[tuple[BoxId, BoxId], Difference, bool]]:
+    """Yield each pair of boxes once, with its largest difference and whether that is within one key."""
+    largest: dict[tuple[BoxId, BoxId], tuple[Difference, bool]] = {}
+    for comparison in comparisons:
+        for one in comparison.one:
+            for other in comparison.other - {one}:
+                pair = (one, other) if sort_key(one) < sort_key(other) else (other, one)
+                before = largest.get(pair)
+                if before is None or comparison.difference.size > before[0].size:
+                    largest[pair] = comparison.difference, comparison.same_key
+    yield from ((pair, difference, same_key) for pair, (difference, same_key) in largest.items())
 
 
-def _compared(compared: Sequence[Compared]) -> Iterator[tuple[tuple[Who, Who], Apart, bool]]:
-    """Each pair of boxes once, with the largest of its differences."""
-    found: dict[tuple[Who, Who], tuple[Apart, bool]] = {}
-    for both in compared:
-        for one in both.one:
-            for other in both.other:
-                if one != other:
-                    pair = (one, other) if order(one) < order(other) else (other, one)
-                    before = found.get(pair)
-                    if before is None or _far(both.apart) > _far(before[0]):
-                        found[pair] = both.apart, both.same_key
-    yield from ((pair, *what) for pair, what in found.items())
-
-
-def _far(apart: Apart) -> tuple[bool, float, float]:
-    return apart.frames[0] != apart.frames[1], apart.vmaf, apart.feature
-
-
-def _add(pair: Pair, name: str, apart: Apart, *, anchor: bool, same_key: bool) -> None:
-    pair.places += 1
-    pair.anchors += anchor
-    pair.same += _far(apart) == (False, 0.0, 0.0)
-    pair.vmaf = max(pair.vmaf, (apart.vmaf, name))
-    pair.mean_vmaf = max(pair.mean_vmaf, (apart.mean_vmaf, name))
-    pair.feature = max(pair.feature, (apart.feature, f"{apart.feature_name} of {name}"))
-    allowed = contract.GOLDEN_TOLERANCE if same_key else contract.ANCHOR_TOLERANCE
-    worst = apart.vmaf if same_key else apart.mean_vmaf
-    if anchor and (apart.frames[0] != apart.frames[1] or worst > allowed):
-        pair.disagree.append(f"{name}: {apart}; expected {allowed:g} at most")
-
-
-def check(pairs: Pairs) -> None:
-    """Boxes must agree on their anchors.
+def check(pairs: BoxPairs) -> None:
+    """Check that boxes agree on their anchors.
 
     Raises:
-        CheckFailed: they do not; each pair is named, and the box that disagrees with most others.
+        CheckFailed: they disagree; the error names each pair, and the box that disagrees with most others.
     """
-    apart = {pair: found for pair, found in pairs.items() if found.disagree}
-    if not apart:
+    disagreeing = {boxes: pair for boxes, pair in pairs.items() if pair.disagree}
+    if not disagreeing:
         return
-    blame: dict[Who, int] = {}
-    for pair in apart:
-        for one in pair:
-            blame[one] = blame.get(one, 0) + 1
+    counts = Counter(box for boxes in disagreeing for box in boxes)
     lines = [
-        f"  - {shown(one)} and {shown(other)}, {len(found.disagree)} of {found.anchors} anchors, e.g. "
-        f"{found.disagree[0]}"
-        for (one, other), found in apart.items()
+        f"  - {shown(one)} and {shown(other)}, {len(pair.disagree)} of {pair.anchors} anchors, e.g. {pair.disagree[0]}"
+        for (one, other), pair in disagreeing.items()
     ]
-    most = max(blame.values())
-    worst = sorted(shown(one) for one, count in blame.items() if count == most)
-    hint = "Have both score their anchors again; one of their scorers is broken."
-    if len(worst) == 1:
-        hint = f"{worst[0]} disagrees with {most} others; leave it out."
-    raise CheckFailed(
-        "boxes disagree about their anchors, so what they score cannot be one corpus:\n" + "\n".join(lines), hint=hint
-    )
+    most = max(counts.values())
+    suspects = sorted(shown(box) for box, count in counts.items() if count == most)
+    hint = "Have both boxes score their anchors again; one of their scorers is broken."
+    if len(suspects) == 1:
+        hint = f"{suspects[0]} disagrees with {most} others; leave it out."
+    raise CheckFailed("boxes disagree on their anchors, so they cannot be one corpus:\n" + "\n".join(lines), hint=hint)
 
 
-def shown(one: Who) -> str:
-    """A box for people."""
-    return one[0] or "not told"
+def shown(box: BoxId) -> str:
+    """Return the name of a box for people."""
+    return box[0] or UNKNOWN

@@ -1,4 +1,4 @@
-"""What a merge tells: what came in, what went out, who made what, and how far boxes are apart."""
+"""The report of a merge: inputs, contents of the result, contributions of boxes, and differences between boxes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 from kit import __version__
 from kit.core import contract, layout
 from kit.core.values import Teacher
-from kit.corpus.merge.cells import Conflict, Kept, Merged
+from kit.corpus.merge.cells import Conflict, Kept, MergedEncode
 from kit.corpus.merge.inputs import Input
 from kit.corpus.merge.labels import Resolved, source_id
-from kit.corpus.merge.quorum import Pairs, shown
-from kit.corpus.store.boxes import Who
+from kit.corpus.merge.quorum import BoxPairs, shown
+from kit.corpus.store.boxes import BoxId
 from kit.corpus.store.shard import Shard
 
-#: What the report is called, in the folder of the shard.
+#: Name of the report in the folder of the shard.
 FILE = Path(layout.MERGE_REPORT).name
-#: Strings that are told and may differ.
+#: Version strings that are reported and may differ.
 _VERSIONS = ("kit_version", "ffmpeg_version", "scorer_version")
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputShare:
-    """What came in with one of the inputs."""
+    """Contents of one input."""
 
     name: str
     kind: str
@@ -38,7 +38,7 @@ class InputShare:
 
 @dataclass(frozen=True, kw_only=True)
 class BoxShare:
-    """What a box has made of the result; ``alone``: cells that no other box has."""
+    """What a box contributed to the result; ``alone``: unique cells, which no other box made."""
 
     box: str | None
     platform: str | None
@@ -50,7 +50,7 @@ class BoxShare:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderShare:
-    """What the result holds of an encoder."""
+    """Contents of the result for one encoder."""
 
     builds: tuple[str, ...]
     cells: int
@@ -59,11 +59,12 @@ class EncoderShare:
 
 @dataclass(frozen=True, kw_only=True)
 class PairShare:
-    """How far two boxes are apart; the largest differences, each with the cell where it is.
+    """The largest differences between two boxes, each with its cell.
 
     Attributes:
-        anchors, places: how many they share; same: of the places, with the same rows.
-        disagree: anchors that differ by more than is allowed.
+        anchors, places: anchors and encodes that both made.
+        same: encodes with identical rows.
+        disagree: anchors that differ by more than the tolerance.
     """
 
     boxes: tuple[str, str]
@@ -81,7 +82,7 @@ class PairShare:
 
 @dataclass(frozen=True, kw_only=True)
 class ConflictShare:
-    """A cell whose key several boxes have with other numbers; ``difference`` in words."""
+    """A cell with one key and different rows; ``difference`` in words."""
 
     cell: str
     key: str
@@ -92,17 +93,17 @@ class ConflictShare:
 
 @dataclass(frozen=True, kw_only=True)
 class Renamed:
-    """A source or a group that is called otherwise in the result than in an input."""
+    """A source or a group with another name in the result than in an input."""
 
     input: str
     what: str
-    told: str
-    resolved: str
+    before: str
+    after: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The report; ``versions``: name of a version string to its values, each with the boxes that have it."""
+    """The report; ``versions``: name of a version string to its values, each with the boxes that report it."""
 
     corpus_sha256: str
     teacher: Mapping[str, str | None] | None
@@ -126,26 +127,32 @@ class Report:
     versions: Mapping[str, Mapping[str, tuple[str, ...]]]
 
     def as_json(self) -> dict[str, Any]:
-        return {"schema_version": contract.SCHEMA_VERSION, "kit_version": __version__, **asdict(self)}
+        renamed = [
+            {"input": one.input, "what": one.what, "told": one.before, "resolved": one.after} for one in self.renamed
+        ]
+        values = {**asdict(self), "renamed": renamed}
+        return {"schema_version": contract.SCHEMA_VERSION, "kit_version": __version__, **values}
 
 
 def report(
     inputs: Sequence[Input],
     shard: Shard,
     *,
-    merged: Sequence[Merged],
-    makers: Mapping[str, frozenset[Who]],
-    pairs: Pairs,
+    merged: Sequence[MergedEncode],
+    makers: Mapping[str, frozenset[BoxId]],
+    pairs: BoxPairs,
     resolved: Resolved,
     assumed: Teacher | None,
 ) -> Report:
-    """Put the report together.
+    """Return the report.
 
     Args:
-        shard: the result; ``merged``: what came of each place; ``makers``: boxes of each key of the result.
-        assumed: the teacher that the operator has vouched for.
+        shard: the result.
+        merged: its encodes.
+        makers: the boxes that made each key of the result.
+        assumed: the teacher given with --assume-teacher.
     """
-    kept = [one for place in merged for one in place.kept]
+    kept = [one for encode in merged for one in encode.kept]
     return Report(
         corpus_sha256=shard.corpus_sha256,
         teacher=None if shard.teacher is None else shard.teacher.described,
@@ -164,7 +171,7 @@ def report(
         encoders=_encoders(shard),
         overlap=tuple(_pairs(pairs)),
         without_anchor=tuple((shown(one), shown(other)) for (one, other), pair in pairs.items() if not pair.anchors),
-        conflicts=tuple(_conflict(one, inputs) for place in merged for one in place.conflicts),
+        conflicts=tuple(_conflict(one, inputs) for encode in merged for one in encode.conflicts),
         renamed=tuple(_renamed(inputs, resolved)),
         versions=_versions(kept),
     )
@@ -183,7 +190,7 @@ def _input(one: Input) -> InputShare:
     )
 
 
-def _boxes(shard: Shard, makers: Mapping[str, frozenset[Who]]) -> Iterable[BoxShare]:
+def _boxes(shard: Shard, makers: Mapping[str, frozenset[BoxId]]) -> Iterable[BoxShare]:
     for box in shard.boxes:
         alone = sum(own == {(box.box, box.platform)} for own in makers.values())
         yield BoxShare(
@@ -192,19 +199,19 @@ def _boxes(shard: Shard, makers: Mapping[str, frozenset[Who]]) -> Iterable[BoxSh
 
 
 def _encoders(shard: Shard) -> dict[str, EncoderShare]:
-    found = {}
+    shares = {}
     for name, builds in shard.encoders.items():
         own = [entry for entry in shard.cells if entry.encoder == name]
-        found[name] = EncoderShare(builds=builds, cells=len(own), rows=sum(entry.rows for entry in own))
-    return found
+        shares[name] = EncoderShare(builds=builds, cells=len(own), rows=sum(entry.rows for entry in own))
+    return shares
 
 
-def _pairs(pairs: Pairs) -> Iterable[PairShare]:
+def _pairs(pairs: BoxPairs) -> Iterable[PairShare]:
     for (one, other), pair in pairs.items():
         yield PairShare(
             boxes=(shown(one), shown(other)),
             anchors=pair.anchors,
-            places=pair.places,
+            places=pair.shared,
             same=pair.same,
             vmaf=pair.vmaf[0],
             vmaf_at=pair.vmaf[1],
@@ -218,11 +225,11 @@ def _pairs(pairs: Pairs) -> Iterable[PairShare]:
 
 def _conflict(one: Conflict, inputs: Sequence[Input]) -> ConflictShare:
     return ConflictShare(
-        cell=one.name,
+        cell=str(one.cell),
         key=one.key,
         inputs=tuple(inputs[number].name for number in one.inputs),
         boxes=tuple(sorted(map(shown, one.makers))),
-        difference="left out by an earlier merge" if one.apart is None else str(one.apart),
+        difference="dropped by an earlier merge" if one.difference is None else str(one.difference),
     )
 
 
@@ -230,22 +237,22 @@ def _renamed(inputs: Sequence[Input], resolved: Resolved) -> Iterable[Renamed]:
     for one in inputs:
         groups = {}
         for source in one.shard.sources:
-            identity, told = source_id(source), str(source["label"])
-            if resolved.label[identity] != told:
-                yield Renamed(input=one.name, what="source", told=told, resolved=resolved.label[identity])
+            identity, before = source_id(source), str(source["label"])
+            if resolved.label[identity] != before:
+                yield Renamed(input=one.name, what="source", before=before, after=resolved.label[identity])
             groups[str(source["group"])] = resolved.group[identity]
-        for told, now in groups.items():
-            if told != now:
-                yield Renamed(input=one.name, what="group", told=told, resolved=now)
+        for before, now in groups.items():
+            if before != now:
+                yield Renamed(input=one.name, what="group", before=before, after=now)
 
 
 def _versions(kept: Iterable[Kept]) -> dict[str, dict[str, tuple[str, ...]]]:
-    found: dict[str, dict[str, set[str]]] = {name: {} for name in _VERSIONS}
+    boxes: dict[str, dict[str, set[str]]] = {name: {} for name in _VERSIONS}
     for cell in kept:
         for observation in cell.observations:
             for name in _VERSIONS:
                 if (version := observation.get(name)) is not None:
-                    found[name].setdefault(str(version), set()).add(str(observation.get("box")))
+                    boxes[name].setdefault(str(version), set()).add(str(observation.get("box")))
     return {
-        name: {version: tuple(sorted(boxes)) for version, boxes in sorted(own.items())} for name, own in found.items()
+        name: {version: tuple(sorted(own)) for version, own in sorted(values.items())} for name, values in boxes.items()
     }

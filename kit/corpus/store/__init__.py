@@ -1,1 +1,1 @@
-"""Shards on disk: cells, manifests, boxes, and what was received from elsewhere."""
+"""Shards on disk: cells, plan, manifest, boxes, and checks of shards from elsewhere."""

@@ -1,61 +1,68 @@
-"""Who has made which cells: what the observations beside them tell, counted."""
+"""Count the cells of a shard by the boxes that made them, from the observations stored with the cells."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kit.core.canon import canonical_json
 from kit.corpus.store.shard import Box, CellEntry
 
-#: A box by name and platform; None for what is not told.
-Who = tuple[str | None, str | None]
+#: Name and platform of a box; None if imported rows do not give it.
+BoxId = tuple[str | None, str | None]
 
 
-class Makers:
-    """Adds up cells by the boxes that were seen to make them."""
+class BoxCounts:
+    """Counts cells and rows, and collects scorers and encoder builds, by box."""
 
     def __init__(self) -> None:
-        self._scorers: dict[Who, dict[bytes, Mapping[str, Any]]] = {}
-        self._builds: dict[Who, dict[str, set[str]]] = {}
-        self._cells: dict[Who, int] = {}
-        self._rows: dict[Who, int] = {}
+        self._scorers: dict[BoxId, dict[bytes, Mapping[str, Any]]] = {}
+        self._builds: dict[BoxId, dict[str, set[str]]] = {}
+        self._cells: Counter[BoxId] = Counter()
+        self._rows: Counter[BoxId] = Counter()
 
-    def know(self, who: Who, scorers: Iterable[Mapping[str, Any]]) -> None:
-        """A box, whether it has made a cell or not, and what it scores with."""
-        known = self._scorers.setdefault(who, {})
-        known.update((canonical_json(scorer), scorer) for scorer in scorers)
+    def add_box(self, box: BoxId, scorers: Iterable[Mapping[str, Any]]) -> None:
+        """Add a box with its scorers, even if it made no cell."""
+        self._scorers.setdefault(box, {}).update((canonical_json(scorer), scorer) for scorer in scorers)
 
-    def add(self, entry: CellEntry, build: str | None, observations: Iterable[Mapping[str, Any]]) -> frozenset[Who]:
-        """Count a cell for every box that was seen to make it; returns them.
+    def add_cell(
+        self, entry: CellEntry, build: str | None, observations: Iterable[Mapping[str, Any]]
+    ) -> frozenset[BoxId]:
+        """Count a cell for every box that made it and return those boxes.
 
         Args:
             build: of its encoder.
         """
-        makers = frozenset(who(observation) for observation in observations)
+        makers = frozenset(map(box_id, observations))
         for maker in makers:
-            self.know(maker, ())
+            self.add_box(maker, ())
             builds = self._builds.setdefault(maker, {}).setdefault(entry.encoder, set())
             builds.update([] if build is None else [build])
-            self._cells[maker] = self._cells.get(maker, 0) + 1
-            self._rows[maker] = self._rows.get(maker, 0) + entry.rows
+            self._cells[maker] += 1
+            self._rows[maker] += entry.rows
         return makers
 
     def boxes(self) -> tuple[Box, ...]:
-        """All of them, sorted."""
+        """Return all boxes, sorted by name and platform."""
         return tuple(
             Box(
-                box=maker[0],
-                platform=maker[1],
-                scorers=tuple(self._scorers[maker][key] for key in sorted(self._scorers[maker])),
-                encoders={name: tuple(sorted(builds)) for name, builds in sorted(self._builds.get(maker, {}).items())},
-                cells=self._cells.get(maker, 0),
-                rows=self._rows.get(maker, 0),
+                box=box[0],
+                platform=box[1],
+                scorers=tuple(self._scorers[box][key] for key in sorted(self._scorers[box])),
+                encoders={name: tuple(sorted(builds)) for name, builds in sorted(self._builds.get(box, {}).items())},
+                cells=self._cells[box],
+                rows=self._rows[box],
             )
-            for maker in sorted(self._scorers, key=lambda maker: (maker[0] or "", maker[1] or ""))
+            for box in sorted(self._scorers, key=sort_key)
         )
 
 
-def who(observation: Mapping[str, Any]) -> Who:
-    """The box of an observation."""
+def box_id(observation: Mapping[str, Any]) -> BoxId:
+    """Return the box of an observation."""
     return observation.get("box"), observation.get("platform")
+
+
+def sort_key(box: BoxId) -> tuple[str, str]:
+    """Return the key by which boxes are sorted."""
+    return box[0] or "", box[1] or ""

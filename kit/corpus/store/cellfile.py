@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 _FACTS_KEY = b"vmaf_kit.facts"
 _LABELS = ("cell_key", "src", "src_sha256", "group", "corpus", "encoder", "preset")
-#: What an imported cell does not tell.
+#: Labels that imported rows do not give.
 _MAY_BE_NULL = ("src_sha256", "preset")
 
 
 @cache
 def row_schema() -> pa.Schema:
-    """The schema of every row, checked on read and on write."""
+    """Return the schema of every row, checked on read and on write."""
     import pyarrow as pa
 
     fields = [pa.field(name, pa.string(), nullable=name in _MAY_BE_NULL) for name in _LABELS]
@@ -41,20 +41,20 @@ def row_schema() -> pa.Schema:
 
 @cache
 def _schema_as_read() -> pa.Schema:
-    """The schema with the labels as dictionaries."""
+    """Return the schema with dictionary-encoded labels."""
     import pyarrow as pa
 
-    kind = pa.dictionary(pa.int32(), pa.string())
-    return pa.schema([field.with_type(kind) if field.name in _LABELS else field for field in row_schema()])
+    encoded = pa.dictionary(pa.int32(), pa.string())
+    return pa.schema([field.with_type(encoded) if field.name in _LABELS else field for field in row_schema()])
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellRows:
-    """The rows of one cell and the facts that hold for all of them.
+    """The rows of one cell and the facts that are the same for all of them.
 
     Attributes:
-        labels: value of each text column (``cell_key, src, src_sha256, group, corpus, encoder, preset``); an imported
-            cell has None for ``src_sha256`` and ``preset``.
+        labels: value of each text column (``cell_key, src, src_sha256, group, corpus, encoder, preset``); None for
+            ``src_sha256`` and ``preset`` of an imported cell.
         cq: requested quality point.
         features: float64 [frames, 6]; vmaf: float64 [frames], VMAF points.
         facts: deterministic facts (geometry, argv, build, encoded bytes, teacher, counts), JSON values.
@@ -67,7 +67,7 @@ class CellRows:
     facts: Mapping[str, object]
 
     def content_sha256(self) -> str:
-        """SHA-256 over the numeric columns, little endian; labels and file layout are in no comparison."""
+        """Return the SHA-256 over the numeric columns, little endian, without labels and file layout."""
         digest = hashlib.sha256(np.int64(len(self.vmaf)).astype("<i8").tobytes())
         digest.update(np.ascontiguousarray(self.features, dtype="<f8").tobytes())
         digest.update(np.ascontiguousarray(self.vmaf, dtype="<f8").tobytes())
@@ -75,7 +75,7 @@ class CellRows:
 
 
 def as_table(cell: CellRows) -> pa.Table:
-    """The rows as a table of the schema, without the facts."""
+    """Return the rows as a table of the schema, without the facts."""
     import pyarrow as pa
 
     count = len(cell.vmaf)
@@ -88,13 +88,13 @@ def as_table(cell: CellRows) -> pa.Table:
 
 
 def file_bytes(cell: CellRows) -> bytes:
-    """The content of the cell's file; the same cell gives the same bytes."""
+    """Return the content of the cell's file; the same cell gives the same bytes."""
     import pyarrow.parquet as pq
 
     facts = {**cell.facts, "schema_version": contract.SCHEMA_VERSION}
     buffer = io.BytesIO()
     table = as_table(cell).replace_schema_metadata({_FACTS_KEY: canonical_json(facts)})
-    # a dictionary of numbers that are all different only costs
+    # a dictionary of distinct numbers only adds size
     pq.write_table(table, buffer, compression="zstd", use_dictionary=[*_LABELS, "cq"])
     return buffer.getvalue()
 
@@ -105,10 +105,10 @@ def write(path: Path, cell: CellRows) -> None:
 
 
 def read_facts(path: Path) -> Mapping[str, object]:
-    """The facts in the footer, ``schema_version`` among them; no row is read.
+    """Return the facts in the footer, including ``schema_version``, without reading rows.
 
     Raises:
-        CheckFailed: not Parquet, or without facts.
+        CheckFailed: not Parquet, or no facts.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -118,12 +118,12 @@ def read_facts(path: Path) -> Mapping[str, object]:
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckFailed(f"cell {path.name} cannot be read: {error}") from error
     if not isinstance(facts, dict):
-        raise CheckFailed(f"cell {path.name}: the facts in its footer are no JSON object")
+        raise CheckFailed(f"cell {path.name}: the facts in its footer are not a JSON object")
     return facts
 
 
 def read(path: Path) -> CellRows:
-    """Read and check a cell; raises what :func:`parse` raises, also when there is no such file."""
+    """Read and check a cell; raises what :func:`parse` raises, also for a missing file."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -135,8 +135,8 @@ def parse(data: bytes, name: str, *, rows: int | None = None) -> CellRows:
     """Read and check the content of a cell's file.
 
     Args:
-        name: what an error calls it.
-        rows: how many it has to have; None for any number. Held against the footer before a row is read.
+        name: of the cell in errors.
+        rows: expected number, compared with the footer before a row is read; None for any number.
 
     Raises:
         CheckFailed: not Parquet, another schema, no row, another number of rows, rows of several cells, frames missing
@@ -150,12 +150,12 @@ def parse(data: bytes, name: str, *, rows: int | None = None) -> CellRows:
     count = table.num_rows
     uniform = {name: set(table.column(name).unique().to_pylist()) for name in (*_LABELS, "cq")}
     if count == 0 or any(len(values) != 1 for values in uniform.values()):
-        raise CheckFailed(f"cell {name} holds {count} rows of several cells")
+        raise CheckFailed(f"cell {name} has {count} rows of several cells, expected rows of one")
     if not np.array_equal(as_numbers(table.column("frame_index")), np.arange(count)):
         raise CheckFailed(f"cell {name}: frames are missing or out of order")
     numbers = np.column_stack([as_numbers(table.column(name)) for name in (*contract.FEATURES, "vmaf")])
     if not np.isfinite(numbers).all():
-        raise CheckFailed(f"cell {name} holds values that are not finite")
+        raise CheckFailed(f"cell {name} has values that are not finite")
     return CellRows(
         labels={name: uniform[name].pop() for name in _LABELS},
         cq=uniform["cq"].pop(),
@@ -166,29 +166,31 @@ def parse(data: bytes, name: str, *, rows: int | None = None) -> CellRows:
 
 
 def as_numbers(column: pa.ChunkedArray) -> NDArray[Any]:
-    """A column of numbers without nulls [n]. pyarrow's own ``to_numpy`` imports pandas, which takes half a second."""
+    """Return a numeric column without nulls [n]. pyarrow's ``to_numpy`` imports pandas, which takes half a second."""
     return np.from_dlpack(column.combine_chunks())
 
 
 def _table(data: bytes, name: str, rows: int | None) -> tuple[pa.Table, Mapping[str, Any]]:
-    """The rows and the facts of a file of the schema."""
+    """Return the rows and the facts of a file of the schema."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        # labels as a dictionary: a long text in every row is one text in memory
+        # dictionary-encoded: a long text in every row is one text in memory
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=list(_LABELS))
         schema, count = file.schema_arrow, file.metadata.num_rows
         facts = json.loads((schema.metadata or {})[_FACTS_KEY])
         if not isinstance(facts, dict):
-            raise CheckFailed(f"cell {name}: the facts in its footer are no JSON object")
+            raise CheckFailed(f"cell {name}: the facts in its footer are not a JSON object")
         if not schema.remove_metadata().equals(_schema_as_read()):
-            raise CheckFailed(f"cell {name} has other columns than the schema: {schema.names}")
+            raise CheckFailed(
+                f"cell {name} has the columns {schema.names}, expected {row_schema().names} and their types"
+            )
         if rows not in (None, count):
             raise CheckFailed(f"cell {name} has {count} rows, expected {rows}")
         return file.read(use_threads=False), facts
     except KeyError as error:
-        what = "no facts" if error.args == (_FACTS_KEY,) else f"other columns than the schema: {error} is not there"
-        raise CheckFailed(f"cell {name} cannot be read: it has {what}") from error
+        missing = "no facts" if error.args == (_FACTS_KEY,) else f"no column {error}"
+        raise CheckFailed(f"cell {name} cannot be read: it has {missing}") from error
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         raise CheckFailed(f"cell {name} cannot be read: {error}") from error

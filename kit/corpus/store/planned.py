@@ -1,4 +1,4 @@
-"""The plan of a shard, ``plan.json``: which cells are to be there, so that anyone can tell what is missing."""
+"""The plan of a shard, ``plan.json``: the cells that it will have, so that missing ones can be listed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kit.core import contract
-from kit.core.errors import BadInput
+from kit.core import contract, layout
+from kit.core.errors import BadInput, Missing
 from kit.core.values import Cell, CellId
-from kit.corpus.store.shard import CellEntry, cell_path
+from kit.corpus.store.shard import MANIFEST, CellEntry, cell_path
 from kit.system.fsio import read_json, write_bytes
 
 PLAN = "plan.json"
@@ -19,11 +19,11 @@ PLAN = "plan.json"
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCell:
-    """A cell that is to be in a shard; ``path`` is relative to it.
+    """A cell that a shard will have; ``path`` is relative to the shard.
 
     Attributes:
         rows: frames of its source.
-        keyed: what its key is the hash of; empty where only a manifest tells of it.
+        keyed: the facts that its key is the hash of; empty if only a manifest lists the cell.
     """
 
     key: str
@@ -44,10 +44,10 @@ class PlannedCell:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What ``plan.json`` holds.
+    """The content of ``plan.json``.
 
     Attributes:
-        elsewhere: the cells are made on other boxes, with the encoders that those have.
+        elsewhere: the workers of a cluster make the cells, with their own encoders.
     """
 
     cells: tuple[PlannedCell, ...]
@@ -55,7 +55,7 @@ class Plan:
 
 
 def from_cell(cell: Cell) -> PlannedCell:
-    """A cell of the run."""
+    """Return a cell of a run as the plan lists it."""
     settings = cell.settings
     return PlannedCell(
         key=cell.key,
@@ -72,17 +72,17 @@ def from_cell(cell: Cell) -> PlannedCell:
 
 
 def from_entry(entry: CellEntry) -> PlannedCell:
-    """A cell that a manifest lists as finished."""
+    """Return a finished cell of a manifest as a plan would list it."""
     values = asdict(entry)
     del values["encoded_bytes"], values["content_sha256"]
     return PlannedCell(**values, keyed={})
 
 
 def write(folder: Path, cells: Iterable[Cell], *, elsewhere: bool = False) -> None:
-    """Write ``plan.json``, one line a cell, in order of their keys.
+    """Write ``plan.json``, one line per cell, sorted by key.
 
     Args:
-        elsewhere: they are made on other boxes.
+        elsewhere: the workers of a cluster make the cells.
     """
     planned = sorted(map(from_cell, cells), key=lambda cell: cell.key)
     lines = ",\n".join(json.dumps(vars(cell), sort_keys=True, allow_nan=False) for cell in planned)
@@ -95,8 +95,8 @@ def read(folder: Path) -> Plan:
     """Read ``plan.json``.
 
     Raises:
-        Missing: there is none.
-        BadInput: it is not a plan of this schema version.
+        Missing: no plan.
+        BadInput: not a plan of this schema version.
     """
     path = folder / PLAN
     value: Any = read_json(path, written_by="corpus")
@@ -106,3 +106,18 @@ def read(folder: Path) -> Plan:
         return Plan(cells=tuple(PlannedCell(**cell) for cell in value["cells"]), elsewhere=bool(value["elsewhere"]))
     except (KeyError, TypeError) as error:
         raise BadInput(f"{path} is not a plan: {error!r}", hint="Run `corpus` again.") from error
+
+
+def shard_folder(folder: Path) -> Path:
+    """Return the shard in a run folder, or the folder itself if it is a shard.
+
+    Raises:
+        Missing: no manifest and no plan in either.
+    """
+    for candidate in (folder, folder / layout.CORPUS):
+        if any((candidate / name).is_file() for name in (MANIFEST, PLAN)):
+            return candidate
+    raise Missing(
+        f"{folder} is neither a run folder with a corpus nor a shard: no {MANIFEST} and no {PLAN}",
+        hint="Give the folder of a run or of a shard; `corpus` makes one.",
+    )

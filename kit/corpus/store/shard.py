@@ -1,7 +1,8 @@
-"""A shard: a folder of finished cells with a manifest, ``shard.json``, that is written last."""
+"""A shard: a folder of finished cells with a manifest, ``shard.json``, which is written last."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,15 +14,17 @@ from kit.core.canon import sha256_json
 from kit.core.errors import BadInput, CheckFailed, Missing
 from kit.core.values import Cell, CellId, Teacher
 from kit.corpus.store import cellfile
-from kit.system.fsio import read_json, write_json
+from kit.system.fsio import json_bytes, read_json, write_bytes, write_json
 
 MANIFEST = "shard.json"
 GROUPS = "groups.json"
+#: Shown in place of a name that imported rows do not give.
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellEntry:
-    """A finished cell as the manifest lists it; ``path`` is relative to the shard, None what an import did not tell."""
+    """A finished cell in the manifest; ``path`` is relative to the shard. None if imported rows do not give a value."""
 
     key: str
     source: str
@@ -37,7 +40,7 @@ class CellEntry:
 
     @property
     def source_id(self) -> str:
-        """What tells its source from others: its identity, or its label where that is not known."""
+        """Identity of its source, or its label if that is unknown."""
         return self.src_sha256 or f"label:{self.source}"
 
     @property
@@ -47,16 +50,30 @@ class CellEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class FailedCell:
-    """A cell that could not be made, and why; ``tries`` counts how often it was tried."""
+    """A cell that could not be made, and why."""
 
     key: str
     source: str
     encoder: str
     cq: int
     reason: str
-    command: str
-    stderr_tail: str
+    command: str = ""
+    stderr_tail: str = ""
     tries: int = 1
+
+    @classmethod
+    def of(cls, cell: Cell, reason: str, *, command: str = "", stderr_tail: str = "", tries: int = 1) -> FailedCell:
+        """Return the failure of a planned cell."""
+        return cls(
+            key=cell.key,
+            source=cell.source.label,
+            encoder=cell.settings.encoder,
+            cq=cell.settings.cq,
+            reason=reason,
+            command=command,
+            stderr_tail=stderr_tail,
+            tries=tries,
+        )
 
     @property
     def id(self) -> CellId:
@@ -65,13 +82,13 @@ class FailedCell:
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """A machine that has made cells of a shard, and which; None and empty for what an import did not tell.
+    """A machine that made cells of a shard; None and empty if imported rows do not give a value.
 
     Attributes:
-        scorers: ``id``, ``version`` and ``golden`` answers of each scorer it has scored with; empty for a worker of a
-            cluster, whose answers were held against those of the box that asked it.
+        scorers: ``id``, ``version`` and ``golden`` answers of each scorer it used; empty for a worker of a cluster,
+            whose answers were compared with those of the box that planned the cells.
         encoders: encoder name to its builds, sorted.
-        cells, rows: finished ones, also those that another box has made too.
+        cells, rows: finished ones, including those that another box made too.
     """
 
     box: str | None
@@ -83,20 +100,21 @@ class Box:
 
     @property
     def name(self) -> str:
-        return self.box or "not told"
+        return self.box or UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """The manifest of a shard. The teacher is None where an import did not tell it.
+    """The manifest of a shard.
 
     Attributes:
-        folder: where the shard lies; not part of the manifest.
-        boxes: who has made its cells, sorted by name and platform.
-        sources: label, sha256, group and geometry of each source; of a merged shard also the ``labels`` and ``groups``
-            that its inputs gave it.
-        allow_partial: failed cells are waived; without them the shard counts as whole.
-        dropped: keys of cells that a merge has left out because boxes disagreed about their numbers.
+        folder: the shard's folder; not part of the manifest.
+        boxes: the boxes that made its cells, sorted by name and platform.
+        teacher: None if imported rows do not name it.
+        sources: label, sha256, group and geometry of each source; in a merged shard also the ``labels`` and ``groups``
+            that the inputs gave it.
+        allow_partial: failed cells are waived; the shard counts as whole without them.
+        dropped: keys of cells that a merge left out because boxes disagreed about their numbers.
     """
 
     folder: Path
@@ -117,7 +135,7 @@ class Shard:
 
     @property
     def corpus_sha256(self) -> str:
-        """Hash of the sorted (key, content hash) list."""
+        """SHA-256 of the sorted list of (key, content hash)."""
         return sha256_json(sorted([entry.key, entry.content_sha256] for entry in self.cells))
 
     @property
@@ -125,8 +143,16 @@ class Shard:
         return sum(entry.rows for entry in self.cells)
 
     @property
+    def totals(self) -> str:
+        """The size of the corpus and its hash, for people."""
+        return (
+            f"{len(self.cells)} cells, {self.rows} rows, {len(self.sources)} sources, {len(self.failed)} failed cells; "
+            f"corpus.sha256 {self.corpus_sha256[:12]}"
+        )
+
+    @property
     def encoders(self) -> dict[str, tuple[str, ...]]:
-        """Every encoder with its builds on all boxes, sorted."""
+        """Builds of each encoder on all boxes, sorted."""
         builds: dict[str, set[str]] = {}
         for box in self.boxes:
             for name, own in box.encoders.items():
@@ -139,26 +165,26 @@ class Shard:
         return tuple(sorted({entry.group for entry in self.cells}))
 
 
-def place(cell: CellId, key: str) -> str:
-    """Return the path of a cell's file relative to its shard."""
-    return f"cells/{cell}-{key[:12]}.parquet"
+def path_of(cell: CellId, key: str) -> str:
+    """Return the path of a cell's file, relative to its shard."""
+    return f"cells/{cell.source}/{cell.encoder}/cq{cell.cq:02d}-{key[:12]}.parquet"
 
 
 def cell_path(cell: Cell) -> str:
-    """Place of a cell's file in its shard."""
-    return place(cell.id, cell.key)
+    """Return the path of a cell's file, relative to its shard."""
+    return path_of(cell.id, cell.key)
 
 
 def observed_path(folder: Path, relative: str) -> Path:
-    """Place of what was observed while the cell was made."""
+    """Return the path of the observations of a cell."""
     return (folder / relative).with_suffix(".observed.json")
 
 
 def observations(shard: Shard, entry: CellEntry) -> list[Mapping[str, Any]]:
-    """What was observed each time that the cell was made.
+    """Return the observations of a cell, one for each time that a box made it.
 
     Raises:
-        Missing, BadInput: it is not there or something else.
+        Missing, BadInput: not there, or not such a file.
     """
     path = observed_path(shard.folder, entry.path)
     value: Any = read_json(path, written_by="corpus")
@@ -168,8 +194,39 @@ def observations(shard: Shard, entry: CellEntry) -> list[Mapping[str, Any]]:
         raise BadInput(f"{path} was not written by this version: {error!r}", hint="Run `corpus` again.") from error
 
 
+def write_cell(
+    folder: Path, relative: str, rows: cellfile.CellRows, observations: Sequence[Mapping[str, object]]
+) -> None:
+    """Write a cell and its observations; the cell last, since its presence means that it is finished.
+
+    Args:
+        folder: the shard.
+        relative: path of the cell's file in it.
+    """
+    data, observed = cell_files(rows, observations)
+    write_bytes(observed_path(folder, relative), observed)
+    write_bytes(folder / relative, data)
+
+
+def cell_files(rows: cellfile.CellRows, observations: Sequence[Mapping[str, object]]) -> tuple[bytes, bytes]:
+    """Return the bytes of a cell's file and of its observations."""
+    data = cellfile.file_bytes(rows)
+    observed = {
+        "schema_version": contract.SCHEMA_VERSION,
+        "cell_key": rows.labels["cell_key"],
+        "file": {
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "rows": len(rows.vmaf),
+            "encoded_bytes": rows.facts["encoded_bytes"],
+            "content_sha256": rows.facts["content_sha256"],
+        },
+        "observations": list(observations),
+    }
+    return data, json_bytes(observed)
+
+
 def entry_for(cell: Cell, rows: cellfile.CellRows) -> CellEntry:
-    """The manifest's line for a finished cell."""
+    """Return the manifest's entry of a finished cell."""
     return CellEntry(
         key=cell.key,
         source=cell.source.label,
@@ -186,13 +243,13 @@ def entry_for(cell: Cell, rows: cellfile.CellRows) -> CellEntry:
 
 
 def groups_document(shard: Shard) -> dict[str, object]:
-    """The content of ``groups.json``."""
+    """Return the content of ``groups.json``."""
     groups = {str(source["sha256"] or source["label"]): str(source["group"]) for source in shard.sources}
     return {"schema_version": contract.SCHEMA_VERSION, "groups": groups}
 
 
 def write_manifest(shard: Shard) -> None:
-    """Write ``groups.json`` and then ``shard.json``; cells in order of their keys."""
+    """Write ``groups.json`` and then ``shard.json``, cells sorted by key."""
     write_json(shard.folder / GROUPS, groups_document(shard))
     value = {
         "schema_version": contract.SCHEMA_VERSION,
@@ -216,13 +273,36 @@ def read_manifest(folder: Path) -> Shard:
 
     Raises:
         Missing: no manifest.
-        BadInput: not a manifest of this schema version, or its corpus hash does not fit its cells.
+        BadInput: not a manifest of this schema version, or its corpus hash differs from that of its cells.
+    """
+    return from_document(folder, read_document(folder))
+
+
+def read_document(folder: Path) -> Any:
+    """Read ``shard.json`` as JSON.
+
+    Raises:
+        Missing: no manifest.
+        BadInput: not JSON, or of another schema version.
     """
     path = folder / MANIFEST
     value: Any = read_json(path, written_by="corpus")
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if version != contract.SCHEMA_VERSION:
+        raise BadInput(
+            f"{path}: schema version {version!r:.40}, expected {contract.SCHEMA_VERSION}", hint="Run `corpus` again."
+        )
+    return value
+
+
+def from_document(folder: Path, value: Any) -> Shard:
+    """Return the shard that a manifest describes.
+
+    Raises:
+        BadInput: not a manifest, or its corpus hash differs from that of its cells.
+    """
+    path = folder / MANIFEST
     try:
-        if value["schema_version"] != contract.SCHEMA_VERSION:
-            raise BadInput(f"{path}: schema version {value['schema_version']}, expected {contract.SCHEMA_VERSION}")
         shard = Shard(
             folder=folder,
             boxes=tuple(map(_box, value["boxes"])),
@@ -235,10 +315,13 @@ def read_manifest(folder: Path) -> Shard:
             dropped=tuple(value["dropped"]),
             feature_set=value["feature_set"],
         )
-        if shard.corpus_sha256 != value["corpus_sha256"]:
-            raise BadInput(f"{path}: corpus_sha256 does not fit the cells it lists", hint="Run `corpus` again.")
+        listed, computed = value["corpus_sha256"], shard.corpus_sha256
     except (KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{path} is not a shard manifest: {error!r}", hint="Run `corpus` again.") from error
+    if computed != listed:
+        raise BadInput(
+            f"{path}: corpus_sha256 is {listed!r:.80}, its cells give {computed}", hint="Run `corpus` again."
+        )
     return shard
 
 
@@ -248,29 +331,29 @@ def _box(value: Any) -> Box:
 
 
 def by_key(entry: CellEntry) -> str:
-    """The order in which a manifest lists cells."""
+    """Return the key by which a manifest sorts cells."""
     return entry.key
 
 
 def read_rows(
     shard: Shard, *, order: Callable[[CellEntry], Any] = by_key
 ) -> Iterator[tuple[CellEntry, cellfile.CellRows]]:
-    """Every finished cell with its rows, in order of keys or another one.
+    """Yield every finished cell with its rows, sorted by key or by ``order``.
 
     Raises:
-        Missing: a listed cell is not there.
-        CheckFailed: a cell is damaged or differs from its line in the manifest.
+        Missing: the file of a listed cell is missing.
+        CheckFailed: a cell is damaged or differs from its entry in the manifest.
     """
     for entry in sorted(shard.cells, key=order):
         path = shard.folder / entry.path
         if not path.is_file():
-            raise Missing(f"{path} is listed in {MANIFEST} and not there", hint="Run `corpus` again.")
+            raise Missing(f"{path} is missing; {MANIFEST} lists it", hint="Run `corpus` again.")
         rows = cellfile.read(path)
         if rows.content_sha256() != entry.content_sha256 or rows.labels["cell_key"] != entry.key:
-            raise CheckFailed(f"{entry.path} differs from its line in {MANIFEST}", hint="Run `corpus` again.")
+            raise CheckFailed(f"{entry.path} differs from its entry in {MANIFEST}", hint="Run `corpus` again.")
         yield entry, rows
 
 
 def failures_table(failed: Sequence[FailedCell]) -> list[tuple[str, str]]:
-    """(cell, first line of the reason) of each failed cell."""
+    """Return (cell, first line of the reason) of each failed cell."""
     return [(str(cell.id), cell.reason.splitlines()[0]) for cell in failed]
