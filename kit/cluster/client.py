@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 #: Times a cell is submitted after Dask gave it up: Dask does so when four workers that had it, running or waiting, have
 #: died, and the cell need not be the cause.
 _ROUNDS = 3
-_START = 'Start one in the kit\'s folder, as the README shows under "Many machines", and the workers after it.'
+_START = "Start a scheduler in the kit's folder, then the workers, as docs/clusters.md shows."
 
 
 class _Submitted(NamedTuple):

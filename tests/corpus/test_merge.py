@@ -34,6 +34,7 @@ from kit.corpus.store.shard import (
     write_manifest,
 )
 from kit.options.session import KIT_ROOT
+from kit.system import validation
 from kit.system.archive import Member, write_tar_gz
 from tests.cli.builders import Kit
 from tests.corpus.builders import altered, plan, shard_of
@@ -134,6 +135,27 @@ def test_any_order_and_any_grouping_give_the_same_shard(four: list[Path], tmp_pa
         ]
     for folder in groupings:
         assert files(folder) == whole
+
+
+def test_written_files_conform_to_their_schemas(four: list[Path], tmp_path: Path) -> None:
+    join(*four, out=tmp_path / "m", assumed=Teacher(id=contract.DEFAULT_TEACHER))
+    cells = plan(("Highway",), cqs=(25, 31))
+    shard_of(tmp_path / "e", cells, box="emil")
+    shard_of(tmp_path / "f", cells, box="frida", rows=lambda cell: altered(cell, 0.5 * (cell.settings.cq == 25)))
+    join(tmp_path / "e", tmp_path / "f", out=tmp_path / "n", drop=True)
+    for folder in (*four, tmp_path / "m", tmp_path / "n"):
+        schemas = {
+            "shard": "shard.json",
+            "groups": "groups.json",
+            "merge": "merge.json",
+            "observed": "**/*.observed.json",
+        }
+        for schema, pattern in schemas.items():
+            for path in folder.glob(pattern):
+                assert validation.problems(schema, json.loads(path.read_text())) == [], path
+    report = json.loads((tmp_path / "n" / "merge.json").read_text())
+    assert (len(report["conflicts"]), len(report["overlap"])) == (1, 1)
+    assert json.loads((tmp_path / "m" / "merge.json").read_text())["renamed"]
 
 
 def test_names_are_resolved_by_rule_and_reported(four: list[Path], tmp_path: Path) -> None:
@@ -331,7 +353,7 @@ def test_the_same_anchor_has_the_same_numbers(tmp_path: Path) -> None:
 def test_another_build_of_the_anchor_may_differ_a_little(tmp_path: Path) -> None:
     folders = boxes_with(tmp_path, {"anna": 0.0, "bert": -0.2}, lambda name: name)
     (pair,) = join(*folders, out=tmp_path / "m").report.overlap
-    assert (pair.anchors, pair.same, pair.disagree) == (2, 0, ())
+    assert (pair.anchors, pair.same, pair.disagree) == (2, 0, [])
     assert 0 < pair.mean_vmaf < 1
     assert pair.vmaf_at in ("Highway/libx264/cq31", "Park/libx264/cq31")
 

@@ -75,19 +75,7 @@ def finished_entry(folder: Path, planned: PlannedCell) -> CellEntry | None:
         raise CheckFailed("its file is damaged: its SHA-256 is not the one recorded when it was written")
     if facts["rows"] != planned.rows:
         raise CheckFailed(f"its file has {facts['rows']} rows, expected {planned.rows}")
-    return CellEntry(
-        key=planned.key,
-        source=planned.source,
-        src_sha256=planned.src_sha256,
-        group=planned.group,
-        encoder=planned.encoder,
-        preset=planned.preset,
-        cq=planned.cq,
-        rows=planned.rows,
-        encoded_bytes=facts["encoded_bytes"],
-        content_sha256=facts["content_sha256"],
-        path=planned.path,
-    )
+    return CellEntry(**planned.facts, encoded_bytes=facts["encoded_bytes"], content_sha256=facts["content_sha256"])
 
 
 def _file_facts(path: Path) -> tuple[str, Mapping[str, Any]]:

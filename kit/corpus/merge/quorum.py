@@ -20,30 +20,34 @@ class BoxPair:
     """The comparison of two boxes over the encodes that both made.
 
     Attributes:
-        anchors: anchors that both made.
-        shared: encodes that both made.
+        anchors, places: anchors and encodes that both made.
         same: encodes with identical rows.
-        vmaf, mean_vmaf, feature: largest differences, as in :class:`Difference`; each with its cell.
+        vmaf, mean_vmaf, feature: largest differences, as in :class:`Difference`; ``_at``: the cell with each.
         disagree: anchors that differ by more than the tolerance, with their differences.
     """
 
+    boxes: tuple[str, str]
     anchors: int = 0
-    shared: int = 0
+    places: int = 0
     same: int = 0
-    vmaf: tuple[float, str] = (0.0, "")
-    mean_vmaf: tuple[float, str] = (0.0, "")
-    feature: tuple[float, str] = (0.0, "")
+    vmaf: float = 0.0
+    vmaf_at: str = ""
+    mean_vmaf: float = 0.0
+    mean_vmaf_at: str = ""
+    feature: float = 0.0
+    feature_at: str = ""
     disagree: list[str] = field(default_factory=list)
 
     def add(self, cell: CellId, difference: Difference, *, anchor: bool, same_key: bool) -> None:
         """Count an encode that both boxes made."""
         name = str(cell)
-        self.shared += 1
+        self.places += 1
         self.anchors += anchor
         self.same += difference.size == (False, 0.0, 0.0)
-        self.vmaf = max(self.vmaf, (difference.vmaf, name))
-        self.mean_vmaf = max(self.mean_vmaf, (difference.mean_vmaf, name))
-        self.feature = max(self.feature, (difference.feature, f"{difference.feature_name} of {name}"))
+        self.vmaf, self.vmaf_at = max((self.vmaf, self.vmaf_at), (difference.vmaf, name))
+        self.mean_vmaf, self.mean_vmaf_at = max((self.mean_vmaf, self.mean_vmaf_at), (difference.mean_vmaf, name))
+        feature_name = f"{difference.feature_name} of {name}"
+        self.feature, self.feature_at = max((self.feature, self.feature_at), (difference.feature, feature_name))
         allowed = contract.GOLDEN_TOLERANCE if same_key else contract.ANCHOR_TOLERANCE
         largest = difference.vmaf if same_key else difference.mean_vmaf
         if anchor and (difference.frames[0] != difference.frames[1] or largest > allowed):
@@ -60,7 +64,7 @@ def box_pairs(boxes: Iterable[BoxId], merged: Iterable[MergedEncode]) -> BoxPair
         merged: the merged encodes, in any order.
     """
     named = sorted((box for box in boxes if box[0]), key=sort_key)
-    pairs: BoxPairs = {pair: BoxPair() for pair in combinations(named, 2)}
+    pairs = {(one, other): BoxPair(boxes=(shown(one), shown(other))) for one, other in combinations(named, 2)}
     for encode in merged:
         for pair, difference, same_key in _largest_differences(encode.comparisons):
             if pair in pairs:
@@ -94,8 +98,8 @@ def check(pairs: BoxPairs) -> None:
         return
     counts = Counter(box for boxes in disagreeing for box in boxes)
     lines = [
-        f"  - {shown(one)} and {shown(other)}, {len(pair.disagree)} of {pair.anchors} anchors, e.g. {pair.disagree[0]}"
-        for (one, other), pair in disagreeing.items()
+        f"  - {' and '.join(pair.boxes)}, {len(pair.disagree)} of {pair.anchors} anchors, e.g. {pair.disagree[0]}"
+        for pair in disagreeing.values()
     ]
     most = max(counts.values())
     suspects = sorted(shown(box) for box, count in counts.items() if count == most)

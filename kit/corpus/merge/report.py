@@ -13,7 +13,7 @@ from kit.core.values import Teacher
 from kit.corpus.merge.cells import Conflict, Kept, MergedEncode
 from kit.corpus.merge.inputs import Input
 from kit.corpus.merge.labels import Resolved, source_id
-from kit.corpus.merge.quorum import BoxPairs, shown
+from kit.corpus.merge.quorum import BoxPair, BoxPairs, shown
 from kit.corpus.store.boxes import BoxId
 from kit.corpus.store.shard import Shard
 
@@ -58,29 +58,6 @@ class EncoderShare:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairShare:
-    """The largest differences between two boxes, each with its cell.
-
-    Attributes:
-        anchors, places: anchors and encodes that both made.
-        same: encodes with identical rows.
-        disagree: anchors that differ by more than the tolerance.
-    """
-
-    boxes: tuple[str, str]
-    anchors: int
-    places: int
-    same: int
-    vmaf: float
-    vmaf_at: str
-    mean_vmaf: float
-    mean_vmaf_at: str
-    feature: float
-    feature_at: str
-    disagree: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class ConflictShare:
     """A cell with one key and different rows; ``difference`` in words."""
 
@@ -120,7 +97,7 @@ class Report:
     dropped: int
     boxes: tuple[BoxShare, ...]
     encoders: Mapping[str, EncoderShare]
-    overlap: tuple[PairShare, ...]
+    overlap: tuple[BoxPair, ...]
     without_anchor: tuple[tuple[str, str], ...]
     conflicts: tuple[ConflictShare, ...]
     renamed: tuple[Renamed, ...]
@@ -169,8 +146,8 @@ def report(
         dropped=len(shard.dropped),
         boxes=tuple(_boxes(shard, makers)),
         encoders=_encoders(shard),
-        overlap=tuple(_pairs(pairs)),
-        without_anchor=tuple((shown(one), shown(other)) for (one, other), pair in pairs.items() if not pair.anchors),
+        overlap=tuple(pairs.values()),
+        without_anchor=tuple(pair.boxes for pair in pairs.values() if not pair.anchors),
         conflicts=tuple(_conflict(one, inputs) for encode in merged for one in encode.conflicts),
         renamed=tuple(_renamed(inputs, resolved)),
         versions=_versions(kept),
@@ -204,23 +181,6 @@ def _encoders(shard: Shard) -> dict[str, EncoderShare]:
         own = [entry for entry in shard.cells if entry.encoder == name]
         shares[name] = EncoderShare(builds=builds, cells=len(own), rows=sum(entry.rows for entry in own))
     return shares
-
-
-def _pairs(pairs: BoxPairs) -> Iterable[PairShare]:
-    for (one, other), pair in pairs.items():
-        yield PairShare(
-            boxes=(shown(one), shown(other)),
-            anchors=pair.anchors,
-            places=pair.shared,
-            same=pair.same,
-            vmaf=pair.vmaf[0],
-            vmaf_at=pair.vmaf[1],
-            mean_vmaf=pair.mean_vmaf[0],
-            mean_vmaf_at=pair.mean_vmaf[1],
-            feature=pair.feature[0],
-            feature_at=pair.feature[1],
-            disagree=tuple(pair.disagree),
-        )
 
 
 def _conflict(one: Conflict, inputs: Sequence[Input]) -> ConflictShare:

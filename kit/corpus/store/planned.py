@@ -4,42 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kit.core import contract, layout
 from kit.core.errors import BadInput, Missing
-from kit.core.values import Cell, CellId
-from kit.corpus.store.shard import MANIFEST, CellEntry, cell_path
+from kit.core.values import Cell
+from kit.corpus.store.shard import MANIFEST, CellEntry, CellFacts, facts_of
 from kit.system.fsio import read_json, write_bytes
 
 PLAN = "plan.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlannedCell:
-    """A cell that a shard will have; ``path`` is relative to the shard.
+class PlannedCell(CellFacts):
+    """A cell that a shard will have; its rows are the frames of its source.
 
     Attributes:
-        rows: frames of its source.
         keyed: the facts that its key is the hash of; empty if only a manifest lists the cell.
     """
 
-    key: str
-    source: str
-    src_sha256: str | None
-    group: str
-    encoder: str
-    preset: str | None
-    cq: int
-    rows: int
-    path: str
     keyed: Mapping[str, object]
-
-    @property
-    def id(self) -> CellId:
-        return CellId(source=self.source, encoder=self.encoder, cq=self.cq)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,26 +42,12 @@ class Plan:
 
 def from_cell(cell: Cell) -> PlannedCell:
     """Return a cell of a run as the plan lists it."""
-    settings = cell.settings
-    return PlannedCell(
-        key=cell.key,
-        source=cell.source.label,
-        src_sha256=cell.source.sha256,
-        group=cell.source.group,
-        encoder=settings.encoder,
-        preset=settings.preset,
-        cq=settings.cq,
-        rows=cell.source.geometry.frames,
-        path=cell_path(cell),
-        keyed=cell.keyed,
-    )
+    return PlannedCell(**facts_of(cell), keyed=cell.keyed)
 
 
 def from_entry(entry: CellEntry) -> PlannedCell:
     """Return a finished cell of a manifest as a plan would list it."""
-    values = asdict(entry)
-    del values["encoded_bytes"], values["content_sha256"]
-    return PlannedCell(**values, keyed={})
+    return PlannedCell(**entry.facts, keyed={})
 
 
 def write(folder: Path, cells: Iterable[Cell], *, elsewhere: bool = False) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,12 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellEntry:
-    """A finished cell in the manifest; ``path`` is relative to the shard. None if imported rows do not give a value."""
+class CellFacts:
+    """What plan and manifest list of a cell; None if imported rows do not give a value.
+
+    Attributes:
+        path: of its file, relative to the shard.
+    """
 
     key: str
     source: str
@@ -34,8 +38,6 @@ class CellEntry:
     preset: str | None
     cq: int
     rows: int
-    encoded_bytes: int | None
-    content_sha256: str
     path: str
 
     @property
@@ -46,6 +48,19 @@ class CellEntry:
     @property
     def id(self) -> CellId:
         return CellId(source=self.source, encoder=self.encoder, cq=self.cq)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """These facts without those that a subclass adds."""
+        return {field.name: getattr(self, field.name) for field in fields(CellFacts)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellEntry(CellFacts):
+    """A finished cell in the manifest."""
+
+    encoded_bytes: int | None
+    content_sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,20 +240,27 @@ def cell_files(rows: cellfile.CellRows, observations: Sequence[Mapping[str, obje
     return data, json_bytes(observed)
 
 
+def facts_of(cell: Cell) -> dict[str, Any]:
+    """Return what plan and manifest list of a cell of a run, by the names of :class:`CellFacts`."""
+    return {
+        "key": cell.key,
+        "source": cell.source.label,
+        "src_sha256": cell.source.sha256,
+        "group": cell.source.group,
+        "encoder": cell.settings.encoder,
+        "preset": cell.settings.preset,
+        "cq": cell.settings.cq,
+        "rows": cell.source.geometry.frames,
+        "path": cell_path(cell),
+    }
+
+
 def entry_for(cell: Cell, rows: cellfile.CellRows) -> CellEntry:
     """Return the manifest's entry of a finished cell."""
     return CellEntry(
-        key=cell.key,
-        source=cell.source.label,
-        src_sha256=cell.source.sha256,
-        group=cell.source.group,
-        encoder=cell.settings.encoder,
-        preset=cell.settings.preset,
-        cq=cell.settings.cq,
-        rows=len(rows.vmaf),
+        **{**facts_of(cell), "rows": len(rows.vmaf)},
         encoded_bytes=int(str(rows.facts["encoded_bytes"])),
         content_sha256=rows.content_sha256(),
-        path=cell_path(cell),
     )
 
 
