@@ -36,7 +36,10 @@ UV_NAMES = {
     "proxy": "ALL_PROXY",
 }
 #: Variables that would send packages or imports elsewhere, or switch a check off.
-UNWANTED = ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "UV_NO_VERIFY_HASHES", "UV_PYTHON")
+UNWANTED = (
+    *("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"),
+    *("UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_NO_VERIFY_HASHES", "UV_REQUIRE_HASHES"),
+)
 
 SPACE_HINT = "Free some space, or move the kit to a larger disk, then start it again."
 NETWORK_HINT = "Without a network or behind a proxy: --wheels DIR or --torch-index URL, see docs/installation.md."
@@ -80,7 +83,7 @@ class Installer:
         # with hashes it does not matter which index has a version
         pinned += self.offline or ["--index-strategy", "unsafe-best-match"]
         self.run("installing the packages", [*command, *pinned])
-        if pins.torch and "train" in groups:
+        if pins.torch and "train" in groups and not any(self.venv.glob("lib/python3*/site-packages/torch-*.dist-info")):
             self.install_torch([*command, pins.torch], torch_index)
         self.run("checking the packages", [uv, "pip", "check", *python])
         shutil.rmtree(self.venv / "uv-cache", ignore_errors=True)
@@ -116,7 +119,7 @@ class Installer:
                 return on_path
             tried = f"{on_path} is too old or does not run"
         if not (own / "bin" / "uv").exists():
-            python = self.python
+            python = sys.executable
             if find_spec("pip") is None:
                 if find_spec("ensurepip") is None:
                     raise SetupFailed(
@@ -124,7 +127,7 @@ class Installer:
                         hint="Install uv (https://docs.astral.sh/uv), or python{}.{}-venv on Debian and Ubuntu, "
                         "then start again.".format(*sys.version_info),
                     )
-                self.run("creating pip", [python, "-m", "venv", "pip"])
+                self.run("creating pip", [self.python, "-m", "venv", "pip"])
                 python = str(self.venv / "pip" / "bin" / "python")
             pip = [python, "-m", "pip", "install", "--no-input", "--only-binary", ":all:", "--target", str(own)]
             pinned = ["--require-hashes", "-r", self.write("uv.txt", pins, [SETUP])]
@@ -137,7 +140,9 @@ class Installer:
 
     def pip_settings(self) -> dict[str, str]:
         """Return the indexes, folders, certificates and proxy that pip is configured for, as variables for uv."""
-        command = [self.python, "-m", "pip", "config", "list"]
+        if find_spec("pip") is None:
+            return {}
+        command = [sys.executable, "-m", "pip", "config", "list"]
         output = subprocess.run(command, capture_output=True, text=True, env=self.environ, check=False).stdout
         variables = {}
         for section in ("global", "install", ":env:"):  # a later one takes priority

@@ -235,6 +235,14 @@ def test_a_package_that_cannot_be_imported(tree: Tree, wheels: Path) -> None:
         shutil.rmtree(package, ignore_errors=True)
 
 
+def test_an_unfinished_environment_is_made_again_from_inside(tree: Tree, wheels: Path) -> None:
+    answer(tree.run("--wheels", wheels, "--shard-only"))
+    (tree.venv / "kit-environment.json").rename(tree.venv / "kit-incomplete")
+    command = [str(tree.venv / "bin" / "python"), str(tree.root / START), "--shard-only", "--wheels", str(wheels)]
+    done = subprocess.run(command, env=tree.environ(), capture_output=True, text=True, check=False, timeout=60)
+    assert answer(done)["prefix"] == str(tree.venv)
+
+
 def test_an_incomplete_environment_that_was_entered_does_not_loop(tree: Tree, wheels: Path) -> None:
     answer(tree.run("--wheels", wheels, "--shard-only"))
     (tree.venv / "kit-environment.json").unlink()
