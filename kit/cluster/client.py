@@ -45,15 +45,15 @@ class Cluster:
         """Return address to offer of the current workers, and the number of workers without an offer.
 
         Raises:
-            PrerequisiteFailed: the scheduler has gone.
+            PrerequisiteFailed: the scheduler has stopped.
         """
         try:
             workers = self._client.scheduler_info(n_workers=-1)["workers"]
         except (OSError, TimeoutError) as error:
-            raise self._gone() from error
+            raise self._stopped() from error
         offers = {address: offer.read(worker) for address, worker in workers.items()}
-        known = {address: one for address, one in offers.items() if one is not None}
-        return known, len(offers) - len(known)
+        readable = {address: one for address, one in offers.items() if one is not None}
+        return readable, len(offers) - len(readable)
 
     def submit(self, cell: Cell, request: CellRequest, needs: Mapping[str, float], priority: float) -> None:
         """Have a cell made; if two clients submit the same cell, it is made once.
@@ -91,7 +91,7 @@ class Cluster:
         """Yield what came back since the last call: a worker's reply, or the exception that too many workers died.
 
         Raises:
-            PrerequisiteFailed: the scheduler has gone, or was started without the kit.
+            PrerequisiteFailed: the scheduler has stopped, or was started without the kit.
         """
         dask = engine.load()
         for future in self._completed.next_batch(block=False):
@@ -103,7 +103,7 @@ class Cluster:
                 # its worker died before the result was fetched: the cell is made again
                 self._completed.add(future)
             except dask.client.FutureCancelledError as error:
-                raise self._gone() from error
+                raise self._stopped() from error
             except RuntimeError as error:
                 # what Dask raises if its scheduler cannot import the task
                 raise PrerequisiteFailed(f"the scheduler cannot do this work: {error}", hint=_START) from error
@@ -121,9 +121,9 @@ class Cluster:
         else:
             yield lost.cell, error
 
-    def _gone(self) -> PrerequisiteFailed:
+    def _stopped(self) -> PrerequisiteFailed:
         return PrerequisiteFailed(
-            f"the scheduler at {self._address} has gone; finished cells are kept",
+            f"the scheduler at {self._address} has stopped; finished cells are kept",
             hint="Start it and the workers, then the same command to continue.",
         )
 

@@ -25,7 +25,7 @@ from kit.prereqs.report import Prereqs
 from kit.system.fsio import NO_ROOM
 from kit.system.ui import Row, duration
 
-#: Seconds between two checks for results, and for workers that have come or gone.
+#: Seconds between two checks for results, and for workers that have started or stopped.
 _POLL, _POLL_WORKERS = 0.2, 2.0
 
 
@@ -43,7 +43,7 @@ def plan(
     """Plan with the offers of the current workers; workers that join later are used if they offer the same.
 
     Raises:
-        PrerequisiteFailed: no usable worker, none with the anchor's encoder, or one whose golden answers differ.
+        PrerequisiteFailed: no usable worker, no worker with the anchor's encoder, or one whose golden answers differ.
     """
     offers = _usable(config, previous, cluster, session)
     for offer in offers:
@@ -145,7 +145,7 @@ def make(
 
     Raises:
         DiskFull: no space, and none in time.
-        PrerequisiteFailed: the scheduler has gone, or a worker's golden answers differ.
+        PrerequisiteFailed: the scheduler has stopped, or a worker's golden answers differ.
     """
     for cell in missing:
         cluster.submit(cell, _request(cell, bench), choice.needs(cell, plan.choices), cost(cell))

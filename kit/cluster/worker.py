@@ -1,4 +1,4 @@
-"""Run ``kit worker``: a box that makes cells for others until it is stopped or its scheduler goes."""
+"""Run ``kit worker``: a box that makes cells for others until it or its scheduler is stopped."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _POLL, _HANDOVER = 0.2, 5.0
 
 
 def serve(config: RunConfig, prereqs: Prereqs, link: Link, folder: Path, session: Session) -> None:
-    """Offer this box's encoders and clips, and make requested cells, until the scheduler goes.
+    """Offer this box's encoders and clips, and make requested cells, until the scheduler stops.
 
     Args:
         folder: for unfinished cells; nothing stays in it.
@@ -70,7 +70,7 @@ def serve(config: RunConfig, prereqs: Prereqs, link: Link, folder: Path, session
             # hand over to the other workers before the cells that are being made here are stopped
             run(_close(workers))
             session.processes.stop()
-    session.ui.say(f"The scheduler has gone; this worker made {maker.made} cells.")
+    session.ui.say(f"The scheduler has stopped; this worker made {maker.made} cells.")
 
 
 def _maker(
@@ -165,7 +165,7 @@ def _say_ready(offers: Mapping[str, Offer], sources: Sequence[Source], link: Lin
 
 
 def _watch(workers: Sequence[Any], maker: Maker, session: Session) -> None:
-    """Show the number of cells made from time to time; return when the scheduler has gone."""
+    """Show the number of cells made from time to time; return when the scheduler has stopped."""
     shown, last = 0, time.monotonic()
     while all(worker.status.name == "running" for worker in workers):
         if maker.full is not None:

@@ -44,7 +44,7 @@ class Status:
     Attributes:
         known_from: ``plan.json`` or ``shard.json``: the file that lists the planned cells.
         manifest: whether ``shard.json`` lists exactly the finished cells.
-        waived: whether the shard counts as whole without the failed cells.
+        waived: whether the shard counts as complete without the failed cells.
         others: cell files that no plan lists, relative to the shard; they are kept.
     """
 

@@ -49,28 +49,28 @@ def resolve(shards: Sequence[Shard]) -> Resolved:
     Raises:
         CheckFailed: a source has two geometries, or the labels cannot be made unique.
     """
-    known = _source_names(shards)
-    label = _unique_labels({name: min(one.labels) for name, one in known.items()}, known)
-    group = _groups(shards, known, label)
+    names_of = _source_names(shards)
+    label = _unique_labels({name: min(one.labels) for name, one in names_of.items()}, names_of)
+    group = _groups(shards, names_of, label)
     sources = [
         {
             "label": label[name],
-            "sha256": known[name].sha256,
+            "sha256": names_of[name].sha256,
             "group": group[name],
-            "geometry": known[name].geometry,
-            "labels": sorted(known[name].labels),
-            "groups": sorted(known[name].groups),
+            "geometry": names_of[name].geometry,
+            "labels": sorted(names_of[name].labels),
+            "groups": sorted(names_of[name].groups),
         }
-        for name in sorted(known, key=lambda name: label[name])
+        for name in sorted(names_of, key=lambda name: label[name])
     ]
     return Resolved(label=label, group=group, sources=tuple(sources))
 
 
 def _source_names(shards: Sequence[Shard]) -> dict[str, _SourceNames]:
-    known: dict[str, _SourceNames] = {}
+    names_of: dict[str, _SourceNames] = {}
     for shard in shards:
         for source in shard.sources:
-            one = known.setdefault(source_id(source), _SourceNames(sha256=_text_or_none(source["sha256"])))
+            one = names_of.setdefault(source_id(source), _SourceNames(sha256=_text_or_none(source["sha256"])))
             own: Any = source
             one.labels.update(own.get("labels", [own["label"]]))
             # a group with its source's label carries no information
@@ -81,20 +81,20 @@ def _source_names(shards: Sequence[Shard]) -> dict[str, _SourceNames]:
                     hint="One of the shards with this source is damaged; leave it out.",
                 )
             one.geometry = one.geometry or own["geometry"]
-    return known
+    return names_of
 
 
 def _text_or_none(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _unique_labels(label: Mapping[str, str], known: Mapping[str, _SourceNames]) -> dict[str, str]:
+def _unique_labels(label: Mapping[str, str], names_of: Mapping[str, _SourceNames]) -> dict[str, str]:
     """Return the labels, equal ones with the beginning of the source's identity."""
     unique = dict(label)
     for digits in (8, 64):
         for names in _duplicates(unique):
             for name in names:
-                if (sha256 := known[name].sha256) is not None:
+                if (sha256 := names_of[name].sha256) is not None:
                     unique[name] = f"{label[name]}-{sha256[:digits]}"
     if duplicates := _duplicates(unique):
         raise CheckFailed(
@@ -111,20 +111,20 @@ def _duplicates(label: Mapping[str, str]) -> list[list[str]]:
     return [names for names in by_label.values() if len(names) > 1]
 
 
-def _groups(shards: Sequence[Shard], known: Mapping[str, _SourceNames], label: Mapping[str, str]) -> dict[str, str]:
+def _groups(shards: Sequence[Shard], names_of: Mapping[str, _SourceNames], label: Mapping[str, str]) -> dict[str, str]:
     """Return the name of each source's group."""
     ties: dict[object, set[str]] = {}
     for number, shard in enumerate(shards):
         for source in shard.sources:
             ties.setdefault((number, source["group"]), set()).add(source_id(source))
-    named = {group for one in known.values() for group in one.groups}
-    nameless = {min(one.labels) for one in known.values() if one.sha256 is None}
-    for name, one in known.items():
+    named = {group for one in names_of.values() for group in one.groups}
+    nameless = {min(one.labels) for one in names_of.values() if one.sha256 is None}
+    for name, one in names_of.items():
         for shared in one.groups | (one.labels & (named | nameless)):
             ties.setdefault(shared, set()).add(name)
     group: dict[str, str] = {}
-    for members in components(known, ties.values()):
-        names = {name for member in members for name in known[member].groups}
+    for members in components(names_of, ties.values()):
+        names = {name for member in members for name in names_of[member].groups}
         chosen = min(names or {label[member] for member in members})
         if chosen in group.values():
             raise CheckFailed(f"two groups would have the name {chosen}", hint="Give one of them another label.")

@@ -128,7 +128,7 @@ class Shard:
         teacher: None if imported rows do not name it.
         sources: label, sha256, group and geometry of each source; in a merged shard also the ``labels`` and ``groups``
             that the inputs gave it.
-        allow_partial: failed cells are waived; the shard counts as whole without them.
+        allow_partial: failed cells are waived; the shard counts as complete without them.
         dropped: keys of cells that a merge left out because boxes disagreed about their numbers.
     """
 
