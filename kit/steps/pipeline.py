@@ -163,7 +163,7 @@ def exit_code(results: dict[str, Any], last: Any, *, verdict_decides: bool) -> i
     if verdict_decides and word is not None:
         return EXIT_OF_VERDICT[word]
     unsound = (isinstance(value, Training) and value.problems for value in results.values())
-    lacking = (isinstance(value, Shard) and value.lacking for value in results.values())
+    lacking = (isinstance(value, Shard) and value.unwaived for value in results.values())
     return exits.INVALID if any(unsound) or any(lacking) else exits.OK
 
 

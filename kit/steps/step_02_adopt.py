@@ -85,5 +85,5 @@ def _report(shard: Shard, session: Session) -> None:
         ],
     )
     session.ui.say(f"Corpus: {shard.totals}")
-    if shard.lacking:
+    if shard.unwaived:
         session.ui.say("The corpus is incomplete; --allow-partial continues without the failed cells.")

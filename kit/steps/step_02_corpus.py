@@ -221,7 +221,7 @@ def _report(shard: Shard, session: Session) -> None:
         rows = [Row(cells=(name, str(cell.tries), reason), style="red") for (name, reason), cell in lines]
         session.ui.table("Failed cells", ("cell", "tries", "reason"), rows)
     session.ui.say(f"Corpus: {shard.totals}")
-    if shard.lacking:
+    if shard.unwaived:
         session.ui.say(
             "The corpus is incomplete. The same command tries the failed cells again; "
             "add --allow-partial to continue without those that fail."

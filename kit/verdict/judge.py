@@ -172,7 +172,7 @@ def _corpus_summary(shard: Shard) -> dict[str, object]:
         "groups": len(shard.groups),
         "cells": len(shard.cells),
         "failed_cells": len(shard.failed),
-        "waived_cells": len(shard.failed) - len(shard.lacking),
+        "waived_cells": len(shard.failed) - len(shard.unwaived),
         "rows": shard.rows,
         "encoders": dict(sorted(Counter(entry.encoder for entry in shard.cells).items())),
         "boxes": [{name: value for name, value in asdict(box).items() if name != "scorers"} for box in shard.boxes],

@@ -144,7 +144,7 @@ class Shard:
     feature_set: str = contract.FEATURE_SET
 
     @property
-    def lacking(self) -> tuple[FailedCell, ...]:
+    def unwaived(self) -> tuple[FailedCell, ...]:
         """Failed cells that are not waived."""
         return () if self.allow_partial else self.failed
 
