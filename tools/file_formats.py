@@ -219,11 +219,14 @@ def _with_range(text: str, schema: Schema) -> str:
     if "maxLength" in schema:
         limits.append(f"at most {schema['maxLength']} characters")
     unit = [schema["x-unit"]] if "x-unit" in schema else []
-    return ", ".join([" ".join([text, *limits[:1]]), *limits[1:], *unit])
+    joint = " " if limits and limits[0][0] in "≥><≤" else ", "
+    return ", ".join([joint.join([text, *limits[:1]]), *limits[1:], *unit])
 
 
 def _meaning(schema: Schema, required: bool) -> str:
     text = str(schema.get("description", "")).replace("|", "\\|")
+    if text.endswith(".") and ". " not in text:  # cells of a table are phrases
+        text = text[:1].lower() + text[1:-1] if text[1:2].islower() else text[:-1]
     return text if required else "; ".join(filter(None, ("optional", text)))
 
 

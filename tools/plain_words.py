@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 #: What is searched, ignoring case.
 FORBIDDEN = (
-    r"(?<!\")\b_?told\b",  # "told" in quotes is a key of merge.json
+    r"(?<!\")(?<!\]\.)\b_?told\b",  # but the key of merge.json
     r"\bfound wanting\b",
     r"(?<![\"`])\bwanting\b",  # the key of a manifest is a contract
     r"\bheld against\b",

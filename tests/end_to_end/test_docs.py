@@ -132,6 +132,8 @@ WRITTEN = {
     "registry": "registry.json",
     "pack": "packed/pack.json",
     "groups": "packed/groups.json",
+    "merge": "corpus/merge.json",
+    "shard": "corpus/shard.json",
 }
 WRITTEN_YAML = {"fit_config": "fit/config.yaml", "dataset_manifest": "clips/clips.yaml"}
 PRINTED = {
