@@ -223,6 +223,15 @@ def test_links_outside_the_site_lead_somewhere(name: str) -> None:
     assert [target for target in targets if not (KIT_ROOT / target).exists()] == []
 
 
+def test_every_decision_has_its_parts_and_a_line_in_the_index() -> None:
+    folder = KIT_ROOT / "docs" / "adr"
+    texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("0*.md"))}
+    heads = ("## Status", "## Context", "## Decision")
+    assert {name: head for name, text in texts.items() for head in heads if f"\n{head}" not in text} == {}
+    lines = [f"| [{text[2:6]}]({name}) | {text[7 : text.index(chr(10))]} |" for name, text in texts.items()]
+    assert [line for line in lines if line not in (folder / "index.md").read_text(encoding="utf-8")] == []
+
+
 def test_files_of_the_kit_that_a_page_names_exist() -> None:
     pages = [*DOCUMENTS, *(KIT_ROOT / "docs" / "adr").glob("*.md")]
     named = {
