@@ -1,1 +1,1 @@
-"""The page that shows a run: what it is made of, its figures, and its writers."""
+"""The report page of a run: what is shown, the figures, the writers."""

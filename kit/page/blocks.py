@@ -1,6 +1,6 @@
-"""What a page consists of, whatever it is written as. Pure.
+"""The building blocks of a page, independent of its format. Pure.
 
-Texts are plain: a writer escapes all of them, since names and messages may come from strangers.
+Texts are plain: a writer escapes all of them, since names and messages may come from another box.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """A cell of a table; ``key`` is what a number is sorted by, ``bad`` marks what is wrong besides its words."""
+class TableCell:
+    """A cell of a table; a number is sorted by ``key``; ``bad`` marks a failure in colour, in addition to the words."""
 
     text: str
     key: float | None = None
     bad: bool = False
 
 
-def number(value: float | None, form: str = ".2f", *, bad: bool = False) -> Cell:
-    """A number, or a dash where there is none."""
-    return Cell(text="–") if value is None else Cell(text=format(value, form), key=float(value), bad=bad)
+def number(value: float | None, form: str = ".2f", *, bad: bool = False) -> TableCell:
+    """Format a number; None is a dash."""
+    return TableCell(text="–") if value is None else TableCell(text=format(value, form), key=float(value), bad=bad)
 
 
-def percent(share: float, digits: int = 0) -> Cell:
-    """A share as a percentage."""
-    return Cell(text=f"{100 * share:.{digits}f} %", key=share)
+def percent(share: float, digits: int = 0) -> TableCell:
+    """Format a share as a percentage."""
+    return TableCell(text=f"{100 * share:.{digits}f} %", key=share)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,20 +37,20 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table; rows are as wide as ``columns``, and a plain text is a cell of its own."""
+    """A table; every row has as many cells or plain texts as ``columns``."""
 
     caption: str
     columns: tuple[str, ...]
-    rows: Sequence[Sequence[Cell | str]]
+    rows: Sequence[Sequence[TableCell | str]]
 
     @property
-    def cells(self) -> list[list[Cell]]:
-        """All rows, every cell a :class:`Cell`."""
-        return [[Cell(text=cell) if isinstance(cell, str) else cell for cell in row] for row in self.rows]
+    def cells(self) -> list[list[TableCell]]:
+        """All rows, every text as a :class:`TableCell`."""
+        return [[TableCell(text=cell) if isinstance(cell, str) else cell for cell in row] for row in self.rows]
 
     @property
     def numeric(self) -> list[bool]:
-        """Which columns hold numbers."""
+        """Whether each column has numbers."""
         return [any(row[index].key is not None for row in self.cells) for index in range(len(self.columns))]
 
 
@@ -59,8 +59,8 @@ class Figure:
     """A picture.
 
     Attributes:
-        name: of its file, without suffix; nothing of a stranger's is in it.
-        alt: what it shows, with the figures of this run.
+        name: of its file, without suffix; made by the kit alone.
+        alt: a description with the figures of this run.
         svg: one ``<svg>`` element, the only markup that no writer escapes.
         png: the same on white.
     """
@@ -74,14 +74,14 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Pictures side by side as far as there is room."""
+    """Pictures side by side, as many as fit."""
 
     figures: tuple[Figure, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Details:
-    """A longer text as a machine said it, folded away under a title."""
+    """Output of a program, folded under a title."""
 
     title: str
     text: str
@@ -92,13 +92,13 @@ Block = Text | Table | Figures | Details
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A part of the page; ``id`` is its anchor."""
+    """A section of the page; ``id`` is its anchor."""
 
     id: str
     title: str
     blocks: tuple[Block, ...] = field(default=())
 
 
-def left_out(identity: str, title: str, why: str) -> Section:
-    """A part that this run has nothing for."""
-    return Section(id=identity, title=title, blocks=(Text(text=f"Left out: {why}"),))
+def left_out(identity: str, title: str, reason: str) -> Section:
+    """Return a section without data."""
+    return Section(id=identity, title=title, blocks=(Text(text=f"Left out: {reason}"),))

@@ -1,4 +1,4 @@
-"""The parts of the page that show the evidence of a verdict: how far off, how sure, against what, on what."""
+"""The sections of the page that show the evidence: errors, intervals, baselines, calibration, coverage."""
 
 from __future__ import annotations
 
@@ -6,206 +6,216 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kit.page import figures
-from kit.page.blocks import Block, Cell, Figures, Table, Text, number, percent
-from kit.page.gather import Facts
+from kit.page.blocks import Block, Figures, Table, TableCell, Text, number, percent
+from kit.page.gather import RunFacts
+from kit.verdict.accuracy import RANGES
+from kit.verdict.calibration import NORMAL
 
-#: Ranges of the teacher's score, from low to high.
-_RANGES = ("<60", "60-80", "80-95", ">95")
-_ERRORS = ("count", "RMSE", "MAE", "bias", "95 % below", "largest", "PLCC", "SROCC")
+_ERROR_COLUMNS = ("frames or cells", "RMSE", "MAE", "bias", "95 % below", "largest", "PLCC", "SROCC")
+#: Figures of a table of errors with their formats, in the order of the columns.
+_ERROR_FORMATS = {
+    "count": "d",
+    "rmse": ".2f",
+    "mae": ".2f",
+    "bias": "+.2f",
+    "p95": ".2f",
+    "max": ".2f",
+    "plcc": ".4f",
+    "srocc": ".4f",
+}
 
 
-def errors(facts: Facts) -> Iterator[Block]:
-    """Every slice of ``errors``."""
+def errors(run: RunFacts) -> Iterator[Block]:
+    """Show every slice of ``errors``."""
     yield Text(
-        text="At clip level a cell counts once, with its means over frames. A narrow range lowers a "
-        "correlation, so those within a range are not to be held against the one of all."
+        text="At clip level a cell counts once, with its means over frames. A narrow range of scores lowers a "
+        "correlation: do not compare correlations within a range with the one over all scores."
     )
-    for level, title in (("clip", "clip level"), ("frame", "frame level")):
-        found = facts.evidence["errors"][level]
-        whole = [("ensemble mean", found["overall"])]
-        whole += [(f"seed {seed}", one) for seed, one in found["per_seed"].items()]
-        whole += [(f"teacher {name}", found["per_range"][name]) for name in _RANGES]
-        yield _error_table(f"Everything, every seed, and by teacher's score, {title}", "of", dict(whole))
-    frame = facts.evidence["errors"]["frame"]
+    for level in ("clip", "frame"):
+        slices = run.evidence["errors"][level]
+        rows = {"ensemble mean": slices["overall"]}
+        rows |= {f"seed {seed}": figure for seed, figure in slices["per_seed"].items()}
+        rows |= {f"teacher {name}": slices["per_range"][name] for name in RANGES}
+        yield _error_table(f"Overall, by seed, and by the teacher's score, {level} level", "slice", rows)
+    frame = run.evidence["errors"]["frame"]
     for name, title in (("per_encoder", "encoder"), ("per_source_encoder", "source x encoder")):
         yield _error_table(f"By {title}, frame level", title, frame[name])
 
 
-def _error_table(caption: str, of: str, found: Mapping[str, Mapping[str, Any]]) -> Table:
-    rows: list[list[Cell | str]] = []
-    for name, one in found.items():
-        points = [
-            number(one[figure], "+.2f" if figure == "bias" else ".2f")
-            for figure in ("rmse", "mae", "bias", "p95", "max")
-        ]
-        rows.append([name, number(one["count"], "d"), *points, *(number(one[c], ".4f") for c in ("plcc", "srocc"))])
-    return Table(caption=caption, columns=(of, *_ERRORS), rows=rows)
+def _error_table(caption: str, label: str, slices: Mapping[str, Mapping[str, Any]]) -> Table:
+    return Table(
+        caption=caption,
+        columns=(label, *_ERROR_COLUMNS),
+        rows=[
+            [name, *(number(figure[key], form) for key, form in _ERROR_FORMATS.items())]
+            for name, figure in slices.items()
+        ],
+    )
 
 
-def uncertainty(facts: Facts) -> Iterator[Block]:
-    """Intervals and the distributions behind them."""
-    found = facts.evidence["uncertainty"]
+def uncertainty(run: RunFacts) -> Iterator[Block]:
+    """Show the intervals and the distributions behind them."""
+    found = run.evidence["uncertainty"]
     yield Text(
         text=f"{found['method']}, {found['resamples']} resamples of {found['groups']} groups, "
         f"{percent(found['level']).text} intervals. {found['caution']}"
     )
-    if drawn := figures.bootstrap(facts):
-        yield Figures(figures=drawn)
+    if distributions := figures.bootstrap(run):
+        yield Figures(figures=distributions)
     yield Table(
-        caption="Figures, their intervals, and what leaving one group out makes of them",
-        columns=("figure", "value", "low", "high", "lowest without", "group", "highest without", "the group"),
+        caption="Figures, their intervals, and the extremes when one group is left out",
+        columns=("figure", "value", "low", "high", "lowest", "without group", "highest", "without the group"),
         rows=[
             [
-                figures.RESAMPLED[name],
-                *_interval(found[name]),
+                title,
+                *(number(found[name][end], ".4f") for end in ("value", "low", "high")),
                 *_without(found[name]["without_one_min"]),
                 *_without(found[name]["without_one_max"]),
             ]
-            for name in figures.RESAMPLED
+            for name, title in figures.RESAMPLED.items()
         ],
     )
-    for name in figures.RESAMPLED:
+    for name, title in figures.RESAMPLED.items():
         if found[name]["undefined"]:
-            yield Text(text=f"{figures.RESAMPLED[name]}: no interval, {found[name]['undefined']}.")
+            yield Text(text=f"{title}: no interval, {found[name]['undefined']}.")
 
 
-def _interval(found: Mapping[str, Any]) -> list[Cell]:
-    return [number(found[end], ".4f") for end in ("value", "low", "high")]
+def _without(extreme: Mapping[str, Any] | None) -> list[TableCell | str]:
+    return ["–", "–"] if extreme is None else [number(extreme["value"], ".4f"), str(extreme["group"])]
 
 
-def _without(found: Mapping[str, Any] | None) -> list[Cell | str]:
-    return ["–", "–"] if found is None else [number(found["value"], ".4f"), str(found["group"])]
-
-
-def baselines(facts: Facts) -> Iterator[Block]:
-    """What simpler models and the shipped one come to on the same rows."""
-    found = facts.evidence["baselines"]
-    if line := facts.evidence.get("codec_block"):
+def baselines(run: RunFacts) -> Iterator[Block]:
+    """Compare the ensemble with simpler models and the shipped one on the same rows."""
+    models = run.evidence["baselines"]
+    if line := run.evidence.get("codec_block"):
         yield Text(text=line)
     yield Text(
         text="Differences are the ensemble's figure minus the baseline's, with intervals of a paired bootstrap "
         "over groups: above 0 for PLCC and below 0 for RMSE the ensemble is better."
     )
+    difference = ("difference", "low", "high")
     yield Table(
         caption="Baselines",
-        rows=[_baseline(name, one) for name, one in found.items()],
+        rows=[_baseline(name, model) for name, model in models.items()],
         columns=(
             "baseline",
             "mean PLCC",
             "RMSE",
-            "PLCC differs",
-            "from",
-            "to",
-            "RMSE differs",
-            "from",
-            "to",
+            *(f"PLCC {end}" for end in difference),
+            *(f"RMSE {end}" for end in difference),
             "p (z)",
             "p (F)",
             "leaked",
         ),
     )
-    for name, one in found.items():
-        told = [one["what"], *([one["leaked_reason"]] if one["model"] else []), *one["problems"]]
-        yield Text(text=f"{name}: {'; '.join(told)}.")
-    tested = [one["p1401"] for one in found.values() if one["p1401"]]
+    for name, model in models.items():
+        reason = [model["leaked_reason"]] if model["model"] else []
+        yield Text(text=f"{name}: {'; '.join([model['what'], *reason, *model['problems']])}.")
+    tested = [model["p1401"] for model in models.values() if model["p1401"]]
     if tested:
-        first = tested[0]
+        tests = tested[0]
         yield Text(
-            text=f"p: ITU-T P.1401 at clip level, {first['clips']} clips, Fisher's z and the RMSE; corrected: "
-            f"{first['correction']}. Assumed: {'; '.join(first['assumptions'])}."
+            text=f"p: ITU-T P.1401 at clip level, {tests['clips']} clips, Fisher's z and the RMSE; corrected: "
+            f"{tests['correction']}. Assumptions: {'; '.join(tests['assumptions'])}."
         )
 
 
-_LEAKED = {True: "YES", False: "no", None: "not told"}
+_LEAKED = {True: "YES", False: "no", None: "unknown"}
 
 
-def _baseline(name: str, one: Mapping[str, Any]) -> list[Cell | str]:
-    difference, tests = one["difference"] or {}, one["p1401"] or {}
-    cells: list[Cell | str] = [name, number(one["mean_plcc"], ".4f"), number(one["rmse"])]
+def _baseline(name: str, model: Mapping[str, Any]) -> list[TableCell | str]:
+    difference, tests = model["difference"] or {}, model["p1401"] or {}
+    cells: list[TableCell | str] = [name, number(model["mean_plcc"], ".4f"), number(model["rmse"])]
     for figure, form in (("mean_plcc", "+.4f"), ("rmse", "+.2f")):
         cells += [number(difference.get(figure, {}).get(end), form) for end in ("value", "low", "high")]
     cells += [number((tests.get(test) or {}).get("p_holm"), ".2g") for test in ("fisher_z", "rmse")]
-    return [*cells, Cell(text=_LEAKED[one["leaked"]], bad=one["leaked"] is True)]
+    return [*cells, TableCell(text=_LEAKED[model["leaked"]], bad=model["leaked"] is True)]
 
 
-def calibration(facts: Facts) -> Iterator[Block]:
-    """Intervals around a single score."""
-    found = facts.evidence["calibration"]
-    yield Text(text=f"How far off the score of a clip never seen may be: {found['method']}. {found['applies']}")
-    if drawn := figures.calibration(facts):
-        yield Figures(figures=drawn)
-    told = [one for one in found["levels"] if "coverage" in one]
-    if told:
+def calibration(run: RunFacts) -> Iterator[Block]:
+    """Show the intervals around a single score."""
+    found = run.evidence["calibration"]
+    yield Text(text=f"Intervals around the score of an unseen clip: {found['method']}. {found['applies']}")
+    if coverages := figures.calibration(run):
+        yield Figures(figures=coverages)
+    levels = [level for level in found["levels"] if "coverage" in level]
+    if levels:
         yield Table(
             caption="Intervals by level",
-            rows=[_level(one) for one in told],
-            columns=("level", "guaranteed", "covered, mean over groups", "worst group", "covers", "width, VMAF points"),
+            rows=[_level(level) for level in levels],
+            columns=(
+                "level",
+                "guaranteed",
+                "covered, mean over groups",
+                "worst group",
+                "covered there",
+                "width, VMAF points",
+            ),
         )
-    for one in found["levels"]:
-        if "too_few" in one:
-            yield Text(text=one["too_few"][:1].upper() + one["too_few"][1:] + ".")
+    for level in found["levels"]:
+        if "too_few" in level:
+            yield Text(text=level["too_few"][:1].upper() + level["too_few"][1:] + ".")
     spread = found["spread"]
     if spread["coverage"] is not None:
-        ratio = (
-            ""
-            if spread["error_over_spread"] is None
-            else (f" The RMSE is {spread['error_over_spread']:.1f} times the seeds' typical standard deviation.")
+        ratio = spread["error_over_spread"]
+        yield Text(
+            text=f"Spread over seeds as a measure of the error: the error is within {NORMAL} standard deviations for "
+            f"{percent(spread['coverage'], 1).text} of the rows (95 % if the spread showed the error)."
+            + ("" if ratio is None else f" The RMSE is {ratio:.1f} times the typical standard deviation of the seeds.")
         )
-        yield Text(text=f"The seeds' own spread: {spread['what']}; found {percent(spread['coverage'], 1).text}.{ratio}")
 
 
-def _level(one: Mapping[str, Any]) -> list[Cell | str]:
-    worst = one["worst_group"]
+def _level(level: Mapping[str, Any]) -> list[TableCell | str]:
+    worst = level["worst_group"]
     return [
-        percent(one["level"]),
-        percent(one["guarantee"]),
-        percent(one["coverage"], 1),
+        percent(level["level"]),
+        percent(level["guarantee"]),
+        percent(level["coverage"], 1),
         str(worst["name"]),
         percent(worst["coverage"], 1),
-        number(one["width"]),
+        number(level["width"]),
     ]
 
 
-def coverage(facts: Facts) -> Iterator[Block]:
-    """What the corpus shows, and where it is thin."""
-    found = facts.evidence["coverage"]
+def coverage(run: RunFacts) -> Iterator[Block]:
+    """Show what the corpus covers, and where it has few rows."""
+    found = run.evidence["coverage"]
     ranges = {**found["features"], "teacher, VMAF": found["scores"]}
     yield Table(
         caption="Ranges over all rows",
         columns=("column", "lowest", "highest"),
         rows=[[name, number(span["min"], ".4g"), number(span["max"], ".4g")] for name, span in ranges.items()],
     )
-    saturated, outside, alike = found["saturated"], found["outside_training"], found["near_duplicates"]
-    share = percent(saturated["share"], 1).text
+    saturated, outside, pairs = found["saturated"], found["outside_training"], found["near_duplicates"]["pairs"]
     yield Text(
-        text=f"{share} of the rows are at {saturated['score']:g}, where nothing more can be told apart. "
-        f"{outside['rows']} rows in {outside['cells']} cells lie outside the range of features "
-        f"that their fold was trained on."
+        text=f"{percent(saturated['share'], 1).text} of the rows have a score of {saturated['score']:g}: differences "
+        f"above it are invisible. {outside['rows']} rows in {outside['cells']} cells have features outside the range "
+        "that their fold was trained on."
     )
     if outside["worst"]:
         yield Table(
-            caption="Cells furthest outside",
+            caption="Cells furthest outside the training range",
             columns=("cell", "rows", "share", "features"),
             rows=[
-                [str(one["cell"]), number(one["rows"], "d"), percent(one["share"], 1), ", ".join(one["features"])]
-                for one in outside["worst"]
+                [str(cell["cell"]), number(cell["rows"], "d"), percent(cell["share"], 1), ", ".join(cell["features"])]
+                for cell in outside["worst"]
             ],
         )
-    if alike["pairs"]:
+    if pairs:
         yield Table(
-            caption="Sources in different folds that show the same",
-            columns=("source", "and", "motion2", "others"),
+            caption="Sources in different folds that show the same content",
+            columns=("source", "same content as", "correlation of motion2", "of the other features"),
             rows=[
                 [
-                    Cell(text=str(one["sources"][0]), bad=True),
-                    Cell(text=str(one["sources"][1]), bad=True),
-                    number(one["motion2"]),
-                    number(one["others"]),
+                    *(TableCell(text=str(name), bad=True) for name in pair["sources"]),
+                    number(pair["motion2"]),
+                    number(pair["others"]),
                 ]
-                for one in alike["pairs"]
+                for pair in pairs
             ],
         )
     else:
-        yield Text(text=f"No two sources in different folds show the same ({alike['compared']} pairs compared).")
-    for name, one in found["thin_encoders"]["encoders"].items():
-        yield Text(text=f"Little of {name}: {one['groups']} groups, {one['cells']} cells, {one['rows']} rows.")
+        compared = found["near_duplicates"]["compared"]
+        yield Text(text=f"No two sources in different folds show the same content ({compared} pairs compared).")
+    for name, count in found["thin_encoders"]["encoders"].items():
+        yield Text(text=f"Few rows of {name}: {count['groups']} groups, {count['cells']} cells, {count['rows']} rows.")

@@ -1,4 +1,4 @@
-"""The figures of a run, one function each, from facts to a picture with its words."""
+"""The figures of a run, one function each: a drawing with its caption and its text for those who cannot see it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from kit.page import plots
 from kit.page.blocks import Figure, percent
-from kit.page.gather import Facts, PageCell, Rows, together
-from kit.verdict import out_of_fold
+from kit.page.gather import RunFacts, ScoredCell, Scores, joined
 from kit.verdict.intervals import distribution
 from kit.verdict.judge import cell_facts
 from kit.verdict.metrics import described
@@ -20,44 +19,41 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-#: Panels of one kind; the tables beside them have every source.
+#: Panels of one kind; the tables have every source.
 PANELS = 12
-#: Dots of a panel; of more rows the largest errors and every n-th of the others are drawn.
+#: Dots of a panel: with more rows, the largest errors and every n-th of the others are drawn.
 _DOTS, _LARGEST = 6000, 300
+#: Titles of the resampled figures.
+RESAMPLED = {"mean_plcc": "mean PLCC", "srocc": "mean SROCC", "rmse": "RMSE, VMAF points"}
+#: Ticks of the axis of PLCC, and the PLCC at its end.
+_PLCCS, _PLCC_END = (0, 0.5, 0.9, 0.99, 0.999, 0.9999), 0.99999
 
 
-def predicted(facts: Facts) -> tuple[Figure, ...]:
-    """Predicted against teacher, a panel a source, those with the largest RMSE first."""
-    low = min(min(cell.rows.target.min(), cell.rows.prediction.min()) for cell in facts.cells)
-    edges = (float(max(0.0, 10 * np.floor(low / 10))), 101.0)
-    return tuple(_predicted(facts, number, label, edges) for number, label in enumerate(facts.sources[:PANELS], 1))
+def predicted(run: RunFacts) -> tuple[Figure, ...]:
+    """Plot prediction against teacher, a panel per source, those with the largest RMSE first."""
+    lowest = min(min(cell.scores.target.min(), cell.scores.prediction.min()) for cell in run.cells)
+    limits = (float(max(0.0, 10 * np.floor(lowest / 10))), 101.0)
+    return tuple(_predicted(run, number, label, limits) for number, label in enumerate(run.sources[:PANELS], 1))
 
 
-def _predicted(facts: Facts, number: int, label: str, edges: tuple[float, float]) -> Figure:
-    cells = facts.of_source(label)
-    rows = together(cells)
-    found: Any = described(rows.prediction, rows.target, what=label)
-    plcc = "PLCC does not exist" if found["plcc"] is None else f"PLCC {found['plcc']:.4f}"
-    figures = f"RMSE {rows.rmse:.2f}, bias {rows.bias:+.2f}, {plcc}, {len(rows.target)} frames"
+def _predicted(run: RunFacts, number: int, label: str, limits: tuple[float, float]) -> Figure:
+    by_encoder = _by_encoder(run, run.of_source(label))
+    scores = joined(run.of_source(label))
+    agreement: Any = described(scores.prediction, scores.target, what=label)
+    plcc = "PLCC undefined" if agreement["plcc"] is None else f"PLCC {agreement['plcc']:.4f}"
+    figures = f"RMSE {scores.rmse:.2f}, bias {scores.bias:+.2f}, {plcc}, {len(scores.target)} frames"
 
     def draw(axes: Axes) -> None:
-        axes.plot(edges, edges, color=plots.INK, linewidth=0.9, linestyle="--", zorder=1)
-        for encoder, part in _by_encoder(facts, cells):
-            dots = _thinned(together(part))
+        axes.plot(limits, limits, color=plots.INK, linewidth=0.9, linestyle="--", zorder=1)
+        for encoder, cells in by_encoder:
+            dots, colour = _thinned(joined(cells)), plots.colour(encoder)
             axes.scatter(
-                dots.target,
-                dots.prediction,
-                s=5,
-                alpha=0.45,
-                color=plots.colour(encoder),
-                linewidths=0,
-                rasterized=True,
-                zorder=2,
+                dots.target, dots.prediction, s=5, alpha=0.45, color=colour, linewidths=0, rasterized=True, zorder=2
             )
-        for encoder, part in _by_encoder(facts, cells):
+        for encoder, cells in by_encoder:
             axes.scatter(
-                [c.rows.target.mean() for c in part],
-                [c.rows.prediction.mean() for c in part],
+                [cell.scores.target.mean() for cell in cells],
+                [cell.scores.prediction.mean() for cell in cells],
                 s=30,
                 facecolors="none",
                 edgecolors=plots.colour(encoder),
@@ -65,156 +61,126 @@ def _predicted(facts: Facts, number: int, label: str, edges: tuple[float, float]
                 linewidths=1.2,
                 zorder=3,
             )
-        axes.set(xlim=edges, ylim=edges, xlabel="teacher, VMAF", ylabel="predicted, VMAF", title=plots.short(label))
+        axes.set(xlim=limits, ylim=limits, xlabel="teacher, VMAF", ylabel="predicted, VMAF", title=plots.short(label))
         axes.set_aspect("equal")
-        plots.legend(axes, facts.encoders, "upper left")
+        plots.legend(axes, run.encoders, "upper left")
 
-    return plots.figure(
-        f"predicted-{number:02d}",
-        caption=figures,
-        draw=draw,
-        alt=f"Predicted against teacher for {label}, with the line where both are the same: {figures}.",
-    )
+    alt = f"Predicted against teacher for {label}, with the line of equal scores: {figures}."
+    return plots.figure(f"predicted-{number:02d}", alt=alt, caption=figures, draw=draw)
 
 
-def _by_encoder(facts: Facts, cells: Sequence[PageCell]) -> list[tuple[int, list[PageCell]]]:
-    """Cells of each encoder that has any, with its number among all."""
-    parts = [
-        (index, [cell for cell in cells if cell.entry.encoder == name]) for index, name in enumerate(facts.encoders)
-    ]
+def _by_encoder(run: RunFacts, cells: Sequence[ScoredCell]) -> list[tuple[int, list[ScoredCell]]]:
+    """Group cells by encoder, each with its number among all encoders."""
+    parts = [(index, [cell for cell in cells if cell.entry.encoder == name]) for index, name in enumerate(run.encoders)]
     return [(index, part) for index, part in parts if part]
 
 
-def _thinned(rows: Rows) -> Rows:
-    if len(rows.target) <= _DOTS:
-        return rows
-    order = np.argsort(-np.abs(rows.error), kind="stable")
-    kept = np.sort(np.concatenate([order[:_LARGEST], np.sort(order[_LARGEST:])[:: -(-len(order) // _DOTS)]]))
-    return Rows(target=rows.target[kept], prediction=rows.prediction[kept])
+def _thinned(scores: Scores) -> Scores:
+    if len(scores.target) <= _DOTS:
+        return scores
+    order = np.argsort(-np.abs(scores.error), kind="stable")
+    others = np.sort(order[_LARGEST:])
+    kept = np.sort(np.concatenate([order[:_LARGEST], others[:: -(-len(order) // _DOTS)]]))
+    return Scores(target=scores.target[kept], prediction=scores.prediction[kept])
 
 
-def errors(facts: Facts) -> tuple[Figure, ...]:
-    """RMSE and bias of every encoder at every quality point."""
-    points = sorted({cell.entry.cq for cell in facts.cells})
-    found: dict[str, dict[int, Rows]] = {}
-    for name in facts.encoders:
-        of = {cq: [c for c in facts.cells if (c.entry.encoder, c.entry.cq) == (name, cq)] for cq in points}
-        found[name] = {cq: together(part) for cq, part in of.items() if part}
-    made = []
-    for what, title in (("rmse", "RMSE"), ("bias", "bias (predicted minus teacher)")):
-        values = {name: {cq: float(getattr(rows, what)) for cq, rows in of.items()} for name, of in found.items()}
-        every = {(name, cq): value for name, of in values.items() for cq, value in of.items()}
-        worst = max(every, key=lambda place: abs(every[place]))
-        figure = f"{every[worst]:.2f}" if what == "rmse" else f"{every[worst]:+.2f}"
-        told = f"largest for {worst[0]} at quality point {worst[1]}: {figure} VMAF points"
-        made.append(_lines(facts, f"error-{what}", title, values, told))
-    return tuple(made)
-
-
-def _lines(facts: Facts, name: str, title: str, values: Mapping[str, Mapping[int, float]], told: str) -> Figure:
-    def draw(axes: Axes) -> None:
-        for index, of in enumerate(values.values()):
-            axes.plot(list(of), list(of.values()), color=plots.colour(index), marker=plots.marker(index))
-        axes.axhline(0, color=plots.INK, linewidth=0.9)
-        if len(points := sorted({cq for of in values.values() for cq in of})) <= 12:
-            axes.set_xticks(points)
-        axes.set(xlabel="quality point (cq), coarser to the right", ylabel="VMAF points", title=title)
-        plots.legend(axes, facts.encoders, "best")
-
-    return plots.figure(
-        name, alt=f"{title} by encoder and quality point, {told}.", caption=f"{title}: {told}", draw=draw
+def errors(run: RunFacts) -> tuple[Figure, ...]:
+    """Plot RMSE and bias of every encoder at every quality point."""
+    points = {point: joined(cells) for point, cells in run.by_point().items()}
+    rmse = {point: scores.rmse for point, scores in points.items()}
+    bias = {point: scores.bias for point, scores in points.items()}
+    return (
+        _by_quality_point(run, "error-rmse", "RMSE", rmse, ".2f"),
+        _by_quality_point(run, "error-bias", "bias (predicted minus teacher)", bias, "+.2f"),
     )
 
 
-#: Where the axis of PLCC may have its ticks, and the PLCC beyond which it ends.
-_PLCCS, _ONE = (0, 0.5, 0.9, 0.99, 0.999, 0.9999), 0.99999
+def _by_quality_point(
+    run: RunFacts, name: str, title: str, values: Mapping[tuple[str, int], float], form: str
+) -> Figure:
+    worst = max(values, key=lambda point: abs(values[point]))
+    summary = f"largest for {worst[0]} at quality point {worst[1]}: {values[worst]:{form}} VMAF points"
+
+    def draw(axes: Axes) -> None:
+        for index, encoder in enumerate(run.encoders):
+            own = {cq: value for (name, cq), value in values.items() if name == encoder}
+            axes.plot(list(own), list(own.values()), color=plots.colour(index), marker=plots.marker(index))
+        axes.axhline(0, color=plots.INK, linewidth=0.9)
+        if len(points := sorted({cq for _, cq in values})) <= 12:
+            axes.set_xticks(points)
+        axes.set(xlabel="quality point (cq), coarser to the right", ylabel="VMAF points", title=title)
+        plots.legend(axes, run.encoders, "best")
+
+    alt = f"{title} by encoder and quality point, {summary}."
+    return plots.figure(name, alt=alt, caption=f"{title}: {summary}", draw=draw)
 
 
 def _nines(plcc: float) -> float:
-    """A scale on which 0.99 and 0.999 are as far apart as 0.9 and 0.99."""
-    return float(-np.log10(1 - min(max(plcc, 0.0), _ONE)))
+    """Map PLCC to a scale on which 0.99 and 0.999 are as far apart as 0.9 and 0.99."""
+    return float(-np.log10(1 - min(max(plcc, 0.0), _PLCC_END)))
 
 
-def folds(facts: Facts) -> tuple[Figure, ...]:
-    """PLCC of every member, a line a fold, lowest first."""
+def folds(run: RunFacts) -> tuple[Figure, ...]:
+    """Plot the PLCC of every member, a line per fold, lowest first."""
     members = {
-        seed: {fold["held_out"]: fold["plcc"] for fold in report["folds"]}
-        for seed, report in facts.reports.items()
-        if seed != out_of_fold.ENSEMBLE
+        seed: {fold["held_out"]: fold["plcc"] for fold in report["folds"]} for seed, report in run.seed_reports.items()
     }
     lowest = sorted({(min(of[label] for of in members.values()), label) for label in next(iter(members.values()))})
-    shown, least = lowest[: 2 * PANELS], float(facts.verdict["gate"]["per_seed_min"])
+    shown, required = lowest[: 2 * PANELS], float(run.verdict["gate"]["per_seed_min"])
 
     def draw(axes: Axes) -> None:
-        for index, of in enumerate(members.values()):
+        for index, plccs in enumerate(members.values()):
             axes.scatter(
-                [_nines(of[label]) for _, label in shown],
+                [_nines(plccs[label]) for _, label in shown],
                 range(len(shown)),
                 color=plots.colour(index),
                 marker=plots.marker(index),
                 s=24,
             )
-        axes.axvline(_nines(least), color=plots.INK, linewidth=0.9, linestyle="--")
-        ticks = [value for value in _PLCCS if min(_nines(least), _nines(lowest[0][0])) - 0.4 <= _nines(value)]
+        axes.axvline(_nines(required), color=plots.INK, linewidth=0.9, linestyle="--")
+        ticks = [value for value in _PLCCS if min(_nines(required), _nines(lowest[0][0])) - 0.4 <= _nines(value)]
         axes.set_xticks([_nines(value) for value in ticks], [f"{value:g}" for value in ticks])
         axes.set_yticks(range(len(shown)), [plots.short(label)[:20] for _, label in shown])
         axes.invert_yaxis()
-        axes.set(xlabel=f"PLCC (dashed: {least:g}, what the gate asks for)", title="PLCC of every seed by fold")
+        axes.set(xlabel=f"PLCC (dashed: {required:g}, required by the gate)", title="PLCC of every seed by fold")
         plots.legend(axes, [f"seed {seed}" for seed in members], "best")
 
-    told = f"the lowest is {lowest[0][0]:.4f} with {lowest[0][1]} held out"
-    return (
-        plots.figure(
-            "folds", alt=f"PLCC of every seed by fold; {told}.", caption=f"PLCC by fold: {told}", draw=draw, left=0.32
-        ),
-    )
+    summary = f"the lowest is {lowest[0][0]:.4f} with {lowest[0][1]} held out"
+    alt = f"PLCC of every seed by fold; {summary}."
+    return (plots.figure("folds", alt=alt, caption=f"PLCC by fold: {summary}", draw=draw, left=0.32),)
 
 
-def rate_quality(facts: Facts) -> tuple[Figure, ...]:
-    """Teacher and prediction against rate, a panel a source, a line an encoder."""
-    there = [label for label in facts.sources if any(cell.rate for cell in facts.of_source(label))]
-    return tuple(_rate_quality(facts, number, label) for number, label in enumerate(there[:PANELS], 1))
+def rate_quality(run: RunFacts) -> tuple[Figure, ...]:
+    """Plot teacher and prediction against rate, a panel per source, a line per encoder."""
+    sources = [label for label in run.sources if any(cell.rate for cell in run.of_source(label))]
+    return tuple(_rate_quality(run, number, label) for number, label in enumerate(sources[:PANELS], 1))
 
 
-def _rate_quality(facts: Facts, number: int, label: str) -> Figure:
-    cells = [cell for cell in facts.of_source(label) if cell.rate]
-    off = max(cells, key=lambda cell: abs(cell.rows.bias))
-    told = f"furthest apart at {off.entry.encoder} cq {off.entry.cq}: {off.rows.bias:+.2f} VMAF points"
+def _rate_quality(run: RunFacts, number: int, label: str) -> Figure:
+    cells = [cell for cell in run.of_source(label) if cell.rate]
+    worst = max(cells, key=lambda cell: abs(cell.scores.bias))
+    summary = f"largest difference at {worst.entry.encoder} cq {worst.entry.cq}: {worst.scores.bias:+.2f} VMAF points"
 
     def draw(axes: Axes) -> None:
-        for encoder, part in _by_encoder(facts, cells):
+        for encoder, part in _by_encoder(run, cells):
             curve = sorted(part, key=lambda cell: cell.rate or 0.0)
             rates = [cell.rate or 0.0 for cell in curve]
-            axes.plot(
-                rates, [c.rows.target.mean() for c in curve], color=plots.colour(encoder), marker=plots.marker(encoder)
-            )
-            axes.plot(
-                rates,
-                [c.rows.prediction.mean() for c in curve],
-                color=plots.colour(encoder),
-                linestyle=":",
-                marker=plots.marker(encoder),
-                markerfacecolor="none",
-            )
+            style: dict[str, Any] = {"color": plots.colour(encoder), "marker": plots.marker(encoder)}
+            axes.plot(rates, [cell.scores.target.mean() for cell in curve], **style)
+            prediction = [cell.scores.prediction.mean() for cell in curve]
+            axes.plot(rates, prediction, linestyle=":", markerfacecolor="none", **style)
         axes.set_xscale("log")
-        axes.set(
-            xlabel="kbit/s" if facts.timed_rates else "kbit a frame",
-            ylabel="VMAF, mean over frames",
-            title=plots.short(label),
-        )
+        unit = "kbit/s" if run.timed_rates else "kbit per frame"
+        axes.set(xlabel=unit, ylabel="VMAF, mean over frames", title=plots.short(label))
         _plain_ticks(axes.xaxis, [cell.rate or 0.0 for cell in cells])
-        plots.legend(axes, facts.encoders, "lower right")
+        plots.legend(axes, run.encoders, "lower right")
 
-    return plots.figure(
-        f"rate-{number:02d}",
-        caption=told,
-        draw=draw,
-        alt=f"Rate and quality of {label}, teacher as solid and prediction as dotted lines, {told}.",
-    )
+    alt = f"Rate and quality of {label}, teacher as solid and prediction as dotted lines, {summary}."
+    return plots.figure(f"rate-{number:02d}", alt=alt, caption=summary, draw=draw)
 
 
 def _plain_ticks(axis: Axis, values: Sequence[float]) -> None:
-    """Ticks of a logarithmic axis at 1, 2, 5 times powers of ten, as numbers without exponents."""
+    """Set ticks of a logarithmic axis at 1, 2, 5 times powers of ten, as numbers without exponents."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if max(values) < 60 * min(values) else (1.0,)))
@@ -222,108 +188,79 @@ def _plain_ticks(axis: Axis, values: Sequence[float]) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def training(facts: Facts) -> tuple[Figure, ...]:
-    """The training loss of every seed."""
-    losses = {
-        seed: np.sqrt(report["training_loss"]) for seed, report in facts.reports.items() if seed != out_of_fold.ENSEMBLE
-    }
-    first, last = (float(np.mean([of[place] for of in losses.values()])) for place in (0, -1))
-    count = len(next(iter(losses.values())))
+def training(run: RunFacts) -> tuple[Figure, ...]:
+    """Plot the training loss of every seed."""
+    losses = {seed: np.sqrt(report["training_loss"]) for seed, report in run.seed_reports.items()}
+    first, last = (float(np.mean([loss[epoch] for loss in losses.values()])) for epoch in (0, -1))
+    epochs = len(next(iter(losses.values())))
 
     def draw(axes: Axes) -> None:
-        for index, of in enumerate(losses.values()):
-            axes.plot(
-                range(1, count + 1),
-                of,
-                color=plots.colour(index),
-                linewidth=1.1,
-                marker=plots.marker(index) if count < 10 else "",
-            )
+        for index, loss in enumerate(losses.values()):
+            marker = plots.marker(index) if epochs < 10 else ""
+            axes.plot(range(1, epochs + 1), loss, color=plots.colour(index), linewidth=1.1, marker=marker)
         axes.set_yscale("log")
-        _plain_ticks(axes.yaxis, [float(value) for of in losses.values() for value in of])
-        axes.set(xlabel="epoch", ylabel="RMSE while training, VMAF points", title="Training")
+        _plain_ticks(axes.yaxis, [float(value) for loss in losses.values() for value in loss])
+        axes.set(xlabel="epoch", ylabel="RMSE in training, VMAF points", title="Training")
         plots.legend(axes, [f"seed {seed}" for seed in losses], "upper right")
 
-    told = f"from {first:.2f} to {last:.2f} VMAF points in {count} epochs, mean over {len(losses)} seeds"
-    return (
-        plots.figure("training", alt=f"Training error by epoch: {told}.", caption=f"Training error {told}", draw=draw),
-    )
+    summary = f"from {first:.2f} to {last:.2f} VMAF points in {epochs} epochs, mean over {len(losses)} seeds"
+    alt = f"Training error by epoch: {summary}."
+    return (plots.figure("training", alt=alt, caption=f"Training error {summary}", draw=draw),)
 
 
-#: What the resampled figures are called.
-RESAMPLED = {"mean_plcc": "mean PLCC", "srocc": "mean SROCC", "rmse": "RMSE, VMAF points"}
-
-
-def bootstrap(facts: Facts) -> tuple[Figure, ...]:
-    """The distribution of each figure that has an interval."""
-    if facts.predictions is None:
+def bootstrap(run: RunFacts) -> tuple[Figure, ...]:
+    """Plot the distribution of each figure that has an interval."""
+    if run.predictions is None:
         return ()
-    drawn = distribution(facts.predictions, cell_facts(facts.shard, facts.evidence["folds"]))
-    told = facts.evidence["uncertainty"]
+    resampled = distribution(run.predictions, cell_facts(run.shard, run.evidence["folds"]))
+    found = run.evidence["uncertainty"]
     return tuple(
-        _distribution(name, values, told[name], told["level"])
-        for name, values in drawn.items()
-        if told[name]["low"] is not None
+        _distribution(name, values, found[name], found["level"])
+        for name, values in resampled.items()
+        if found[name]["low"] is not None
     )
 
 
 def _distribution(name: str, values: NDArray[np.float64], found: Mapping[str, Any], level: float) -> Figure:
     title = RESAMPLED[name]
-    told = f"{found['value']:.4f}, {percent(level).text} interval {found['low']:.4f} to {found['high']:.4f}"
+    summary = f"{found['value']:.4f}, {percent(level).text} interval {found['low']:.4f} to {found['high']:.4f}"
 
     def draw(axes: Axes) -> None:
         axes.hist(values, bins=40, color=plots.colour(0), alpha=0.75)
         axes.axvline(found["value"], color=plots.INK, linewidth=1.4)
-        for edge in ("low", "high"):
-            axes.axvline(found[edge], color=plots.INK, linewidth=0.9, linestyle="--")
+        for end in ("low", "high"):
+            axes.axvline(found[end], color=plots.INK, linewidth=0.9, linestyle="--")
         axes.set(ylabel="resamples", title=title)
         axes.locator_params(axis="x", nbins=5)
 
-    return plots.figure(
-        f"bootstrap-{name.replace('_', '-')}",
-        alt=f"Distribution of {title} over {len(values)} resamples: {told}.",
-        caption=f"{title}: {told}",
-        draw=draw,
-    )
+    alt = f"Distribution of {title} over {len(values)} resamples: {summary}."
+    return plots.figure(f"bootstrap-{name.replace('_', '-')}", alt=alt, caption=f"{title}: {summary}", draw=draw)
 
 
-def calibration(facts: Facts) -> tuple[Figure, ...]:
-    """Coverage found against the level asked for, where there are levels with enough groups."""
-    levels = [one for one in facts.evidence["calibration"]["levels"] if "coverage" in one]
+def calibration(run: RunFacts) -> tuple[Figure, ...]:
+    """Plot the measured coverage against the nominal level, where levels have enough groups."""
+    levels = [level for level in run.evidence["calibration"]["levels"] if "coverage" in level]
     if not levels:
         return ()
-    told = ", ".join(f"{percent(one['level']).text}: {percent(one['coverage'], 1).text}" for one in levels)
-    edges = (0.4, 1.02)
+    nominal, mean = [level["level"] for level in levels], [level["coverage"] for level in levels]
+    worst = [level["worst_group"]["coverage"] for level in levels]
+    summary = ", ".join(
+        f"{percent(one).text}: {percent(share, 1).text}" for one, share in zip(nominal, mean, strict=True)
+    )
+    limits = (0.4, 1.02)
 
     def draw(axes: Axes) -> None:
-        axes.plot(edges, edges, color=plots.INK, linewidth=0.9, linestyle="--")
-        axes.plot(
-            [one["level"] for one in levels],
-            [one["coverage"] for one in levels],
-            color=plots.colour(0),
-            marker=plots.marker(0),
-        )
-        axes.plot(
-            [one["level"] for one in levels],
-            [one["worst_group"]["coverage"] for one in levels],
-            color=plots.colour(1),
-            marker=plots.marker(1),
-            linestyle="none",
-        )
+        axes.plot(limits, limits, color=plots.INK, linewidth=0.9, linestyle="--")
+        axes.plot(nominal, mean, color=plots.colour(0), marker=plots.marker(0))
+        axes.plot(nominal, worst, color=plots.colour(1), marker=plots.marker(1), linestyle="none")
         plots.legend(axes, ["mean over groups", "worst group"], loc="lower right")
         axes.set(
             xlabel="level",
             ylabel="share of held-out rows inside",
             title="Coverage of intervals",
-            xlim=edges,
-            ylim=(min(0.4, *(one["worst_group"]["coverage"] for one in levels)) - 0.04, 1.04),
+            xlim=limits,
+            ylim=(min(0.4, *worst) - 0.04, 1.04),
         )
 
-    return (
-        plots.figure(
-            "calibration",
-            alt=f"Coverage found by nominal level: {told}.",
-            caption=f"Coverage by level: {told}",
-            draw=draw,
-        ),
-    )
+    alt = f"Measured coverage by nominal level: {summary}."
+    return (plots.figure("calibration", alt=alt, caption=f"Coverage by level: {summary}", draw=draw),)

@@ -1,4 +1,4 @@
-"""Everything a page shows, read once from a run folder."""
+"""Read everything that a page shows from a run folder, once."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from kit.core import layout
 from kit.core.errors import BadInput, Missing
 from kit.corpus.store import received
 from kit.corpus.store import shard as shards
-from kit.corpus.store.shard import CellEntry, FailedCell, Shard
+from kit.corpus.store.shard import CellEntry, Shard
 from kit.system.fsio import read_json
 from kit.training import predictions as prediction_file
 from kit.training.predictions import Predictions
-from kit.verdict import out_of_fold
+from kit.verdict.out_of_fold import ENSEMBLE, ensemble_mean
+from kit.verdict.seed_report import report_file
 
-#: Where a cell's time stands in what was observed, and how many of these are a second.
+#: Keys of a cell's time in its observations, and how many of the unit make a second.
 _TIMES = (("seconds", 1.0), ("enc_time_ms", 1000.0))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
-    """Rows of one seed or of the ensemble mean: VMAF points, float64 [n]."""
+class Scores:
+    """Scores of one seed or of the ensemble mean: VMAF points, float64 [n]."""
 
     target: NDArray[np.float64]
     prediction: NDArray[np.float64]
@@ -47,63 +48,60 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PageCell:
-    """A cell with what the ensemble predicts of it.
+class ScoredCell:
+    """A cell with the ensemble's predictions.
 
     Attributes:
-        rows: out-of-fold, of the ensemble mean.
-        rate: kbit/s where the frame rate is known, else kbit a frame; None where the size is not known.
+        scores: out-of-fold, of the ensemble mean.
+        rate: kbit/s where the frame rate is known, else kbit per frame; None where the size is unknown.
     """
 
     entry: CellEntry
-    rows: Rows
+    scores: Scores
     rate: float | None
-
-    @property
-    def name(self) -> str:
-        return str(self.entry.id)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
-    """How long a cell took, in seconds, and where."""
+class CellTime:
+    """Seconds that a box took for a cell."""
 
-    name: str
+    cell: str
     seconds: float
     frames: int
     box: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """A run as its folder tells it.
+class RunFacts:
+    """A run as its folder describes it.
 
     Attributes:
-        cells: with predictions, sorted by source, encoder and quality point; none where the verdict is INVALID.
-        reports: of the seeds by number, and of the ensemble mean by ``out_of_fold.ENSEMBLE``; none where INVALID.
+        cells: with predictions, sorted by source, encoder and quality point; empty for INVALID.
+        reports: of the seeds by number, and of the ensemble mean by ``ENSEMBLE``; empty for INVALID.
         timed_rates: rates are in kbit/s.
-        taken: cells with a time, longest first.
-        training, prereqs: the documents of these names; empty where they are not there.
+        times: of the cells that have one, longest first.
+        training, prereqs: the documents of these names; empty where there are none.
     """
 
     verdict: Mapping[str, Any]
     shard: Shard
     predictions: Predictions | None
-    cells: tuple[PageCell, ...]
+    cells: tuple[ScoredCell, ...]
     reports: Mapping[int, Mapping[str, Any]]
     timed_rates: bool
-    taken: tuple[Taken, ...]
+    times: tuple[CellTime, ...]
     training: Mapping[str, Any]
     prereqs: Mapping[str, Any]
 
     @property
     def evidence(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.verdict["evidence"]
-        return found
+        evidence: Mapping[str, Any] = self.verdict["evidence"]
+        return evidence
 
     @property
-    def failed(self) -> Sequence[FailedCell]:
-        return self.shard.failed
+    def seed_reports(self) -> dict[int, Mapping[str, Any]]:
+        """The reports of the seeds alone."""
+        return {seed: report for seed, report in self.reports.items() if seed != ENSEMBLE}
 
     @property
     def encoders(self) -> tuple[str, ...]:
@@ -111,79 +109,81 @@ class Facts:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Labels of those with predictions, largest RMSE first."""
-        parts = {label: together(self.of_source(label)) for label in {cell.entry.source for cell in self.cells}}
-        return tuple(sorted(parts, key=lambda label: (-parts[label].rmse, label)))
+        """Labels of the sources with predictions, largest RMSE first."""
+        rmse = {label: joined(self.of_source(label)).rmse for label in {cell.entry.source for cell in self.cells}}
+        return tuple(sorted(rmse, key=lambda label: (-rmse[label], label)))
 
-    def of_source(self, label: str) -> list[PageCell]:
-        """The cells of a source."""
+    def of_source(self, label: str) -> list[ScoredCell]:
         return [cell for cell in self.cells if cell.entry.source == label]
 
+    def by_point(self) -> dict[tuple[str, int], list[ScoredCell]]:
+        """Cells by encoder and quality point, in order."""
+        points: dict[tuple[str, int], list[ScoredCell]] = {}
+        for cell in sorted(self.cells, key=lambda cell: (cell.entry.encoder, cell.entry.cq)):
+            points.setdefault((cell.entry.encoder, cell.entry.cq), []).append(cell)
+        return points
 
-def together(cells: Sequence[PageCell]) -> Rows:
-    """The rows of several cells."""
-    return Rows(
-        target=np.concatenate([cell.rows.target for cell in cells]),
-        prediction=np.concatenate([cell.rows.prediction for cell in cells]),
+
+def joined(cells: Sequence[ScoredCell]) -> Scores:
+    """Concatenate the scores of several cells."""
+    return Scores(
+        target=np.concatenate([cell.scores.target for cell in cells]),
+        prediction=np.concatenate([cell.scores.prediction for cell in cells]),
     )
 
 
-def gather(folder: Path) -> Facts:
-    """Read a run folder, one's own or one that came out of a verified bundle.
+def gather(folder: Path) -> RunFacts:
+    """Read a run folder, made here or unpacked from a verified bundle.
 
     Raises:
-        Missing: it has no verdict, or lacks what its verdict is about.
+        Missing: it has no verdict, or lacks a file that its verdict depends on.
         BadInput, CheckFailed: a file cannot be read.
     """
     words = layout.verdicts_in(folder)
     if not words:
-        raise Missing("there is no verdict, so there is nothing to show", hint="Run `verdict` first.")
+        raise Missing(f"{folder} has no verdict, so a page has nothing to show", hint="Run `verdict` first.")
     if len(words) > 1:
-        raise BadInput(f"there are {' and '.join(words)}", hint="Run `verdict` again.")
+        raise BadInput(f"{folder} has several verdicts: {', '.join(words)}", hint="Run `verdict` again.")
     verdict: Any = read_json(folder / layout.verdict_file(words[0]))
     shard = received.read_shard(folder / layout.CORPUS, layout.CORPUS)
-    judged = words[0] != "INVALID"
-    found = prediction_file.read(folder / layout.PREDICTIONS) if judged else None
+    valid = words[0] != "INVALID"
+    predictions = prediction_file.read(folder / layout.PREDICTIONS) if valid else None
     geometries: list[Any] = [source["geometry"] or {} for source in shard.sources]
     timed = all("fps" in geometry for geometry in geometries)
-    return Facts(
+    reports = {seed: _optional(folder / report_file(seed)) for seed in (*verdict["seeds"], ENSEMBLE)} if valid else {}
+    return RunFacts(
         verdict=verdict,
         shard=shard,
-        predictions=found,
+        predictions=predictions,
         timed_rates=timed,
-        cells=_cells(shard, found, timed=timed) if found is not None else (),
-        reports=_reports(folder, verdict["seeds"]) if judged else {},
-        taken=_taken(shard),
-        training=_told(folder / layout.TRAINING),
-        prereqs=_told(folder / layout.PREREQS),
+        cells=_cells(shard, predictions, timed=timed) if predictions is not None else (),
+        reports={seed: report for seed, report in reports.items() if report},
+        times=_times(shard),
+        training=_optional(folder / layout.TRAINING),
+        prereqs=_optional(folder / layout.PREREQS),
     )
 
 
-def _told(path: Path) -> Mapping[str, Any]:
-    """A document that not every run has."""
+def _optional(path: Path) -> Mapping[str, Any]:
+    """Read a document that not every run has; empty where it does not exist."""
     value: Any = read_json(path) if path.is_file() else {}
     return value if isinstance(value, dict) else {}
 
 
-def _reports(folder: Path, seeds: Sequence[int]) -> dict[int, Mapping[str, Any]]:
-    names = {seed: layout.seed_report(seed) for seed in seeds} | {out_of_fold.ENSEMBLE: layout.ENSEMBLE_REPORT}
-    return {seed: _told(folder / name) for seed, name in names.items() if (folder / name).is_file()}
-
-
-def _cells(shard: Shard, found: Predictions, *, timed: bool) -> tuple[PageCell, ...]:
-    mean = out_of_fold.ensemble_mean(found)
+def _cells(shard: Shard, predictions: Predictions, *, timed: bool) -> tuple[ScoredCell, ...]:
+    mean = ensemble_mean(predictions)
     order = np.argsort(mean.cell, kind="stable")
     ends = np.cumsum(np.bincount(mean.cell, minlength=len(mean.cells)))
     target, prediction = (column.astype(np.float64)[order] for column in (mean.target, mean.prediction))
-    rows = {
-        key: Rows(target=target[begin:end], prediction=prediction[begin:end])
+    scores = {
+        key: Scores(target=target[begin:end], prediction=prediction[begin:end])
         for key, begin, end in zip(mean.cells, [0, *ends[:-1].tolist()], ends.tolist(), strict=True)
     }
     geometry = {str(source["label"]): source["geometry"] for source in shard.sources}
     cells = [
-        PageCell(entry=entry, rows=rows[entry.key], rate=_rate(entry, geometry[entry.source] if timed else None))
+        ScoredCell(entry=entry, scores=scores[entry.key], rate=_rate(entry, geometry[entry.source] if timed else None))
         for entry in shard.cells
-        if entry.key in rows
+        if entry.key in scores
     ]
     return tuple(sorted(cells, key=lambda cell: (cell.entry.source, cell.entry.encoder, cell.entry.cq, cell.entry.key)))
 
@@ -191,19 +191,17 @@ def _cells(shard: Shard, found: Predictions, *, timed: bool) -> tuple[PageCell, 
 def _rate(entry: CellEntry, geometry: Any) -> float | None:
     if entry.encoded_bytes is None:
         return None
-    a_frame = entry.encoded_bytes * 8 / 1000 / entry.rows
-    return a_frame if geometry is None else a_frame * float(Fraction(geometry["fps"]))
+    per_frame = entry.encoded_bytes * 8 / 1000 / entry.rows
+    return per_frame if geometry is None else per_frame * float(Fraction(geometry["fps"]))
 
 
-def _taken(shard: Shard) -> tuple[Taken, ...]:
-    found = []
+def _times(shard: Shard) -> tuple[CellTime, ...]:
+    times = []
     for entry in shard.cells:
         if not shards.observed_path(shard.folder, entry.path).is_file():
             continue
-        for seen in shards.observations(shard, entry):
-            times = [seen[name] / unit for name, unit in _TIMES if isinstance(seen.get(name), int | float)]
-            found += [
-                Taken(name=str(entry.id), seconds=time, frames=entry.rows, box=str(seen.get("box") or "not told"))
-                for time in times[:1]
-            ]
-    return tuple(sorted(found, key=lambda one: (-one.seconds, one.name, one.box)))
+        for observed in shards.observations(shard, entry):
+            seconds = [observed[key] / unit for key, unit in _TIMES if isinstance(observed.get(key), int | float)]
+            box = str(observed.get("box") or "unknown")
+            times += [CellTime(cell=str(entry.id), seconds=one, frames=entry.rows, box=box) for one in seconds[:1]]
+    return tuple(sorted(times, key=lambda one: (-one.seconds, one.cell, one.box)))

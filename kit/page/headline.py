@@ -1,6 +1,6 @@
 """The verdict in a few lines: the word, its reasons, five numbers, the worst source. Pure.
 
-The page begins with it, and a run ends with it on the screen.
+The report page begins with it, and a run ends with it on the screen.
 """
 
 from __future__ import annotations
@@ -11,117 +11,114 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """One thing a gate asked for: figure and threshold in words."""
+class Condition:
+    """One condition of a gate: the measured figure and the required one as texts."""
 
     name: str
-    found: str
-    wanted: str
+    measured: str
+    required: str
     passed: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Headline:
-    """What a person has to see first.
+    """The first things that a person has to see.
 
     Attributes:
-        reasons: why the word is what it is, a sentence each.
-        asked: every condition of the gate; none of an INVALID verdict.
-        expert: the same of the expert gate; ``decided``: whether the verdict asks for it.
-        numbers: five figures by name; none of an INVALID verdict.
-        worst: the source with the largest error, in one line; empty where there is none.
+        reasons: reasons for the word, a sentence each.
+        gate: every condition of the default gate; empty for INVALID.
+        expert_gate: the same of the expert gate; ``expert_decides``: whether the verdict needs it.
+        numbers: name and text of five figures; empty for INVALID.
+        worst: the source with the largest error, in one line; empty for INVALID.
     """
 
     word: str
     recommendation: str
     reasons: tuple[str, ...]
-    asked: tuple[Asked, ...]
-    expert: tuple[Asked, ...]
-    decided: bool
+    gate: tuple[Condition, ...]
+    expert_gate: tuple[Condition, ...]
+    expert_decides: bool
     numbers: tuple[tuple[str, str], ...]
     worst: str
 
 
 def headline(verdict: Mapping[str, Any]) -> Headline:
-    """The headline of a verdict document."""
+    """Return the headline of a verdict document."""
     gate, evidence = verdict["gate"], verdict["evidence"]
-    judged = gate["mean_plcc"] is not None
-    asked = _asked(gate) if judged else ()
-    expert = tuple(map(_checked, verdict.get("expert_gate", {}).get("checks", ())))
-    decided = verdict.get("decided_by") == "expert"
+    valid = gate["mean_plcc"] is not None
+    conditions = _gate(gate) if valid else ()
+    expert = tuple(map(_expert_condition, verdict.get("expert_gate", {}).get("checks", ())))
+    expert_decides = verdict.get("decided_by") == "expert"
     worst = evidence.get("worst_source")
     return Headline(
         word=verdict["verdict"],
         recommendation=verdict["recommendation"],
-        reasons=tuple(_reasons(verdict, (*asked, *(expert if decided else ())))),
-        asked=asked,
-        expert=expert,
-        decided=decided,
-        numbers=_numbers(gate, evidence) if judged else (),
+        reasons=tuple(_reasons(verdict, (*conditions, *(expert if expert_decides else ())))),
+        gate=conditions,
+        expert_gate=expert,
+        expert_decides=expert_decides,
+        numbers=_numbers(gate, evidence) if valid else (),
         worst=f"{worst['name']}: RMSE {worst['rmse']:.2f}, bias {worst['bias']:+.2f} VMAF points" if worst else "",
     )
 
 
-def _asked(gate: Mapping[str, Any]) -> tuple[Asked, ...]:
-    lowest = min(gate["per_seed_plccs"].values())
+def _gate(gate: Mapping[str, Any]) -> tuple[Condition, ...]:
     return (
-        Asked(
+        Condition(
             name="mean PLCC over seeds and folds",
-            found=f"{gate['mean_plcc']:.4f}",
-            wanted=f"at least {gate['mean_plcc_threshold']:g}",
+            measured=f"{gate['mean_plcc']:.4f}",
+            required=f"at least {gate['mean_plcc_threshold']:g}",
             passed=gate["mean_plcc_pass"],
         ),
-        Asked(
+        Condition(
             name="spread of PLCC over seeds",
-            found=f"{gate['plcc_spread']:.4f}",
-            wanted=f"at most {gate['plcc_spread_max']:g}",
+            measured=f"{gate['plcc_spread']:.4f}",
+            required=f"at most {gate['plcc_spread_max']:g}",
             passed=gate["plcc_spread_pass"],
         ),
-        Asked(
+        Condition(
             name="PLCC of the lowest seed",
-            found=f"{lowest:.4f}",
-            wanted=f"at least {gate['per_seed_min']:g}",
+            measured=f"{min(gate['per_seed_plccs'].values()):.4f}",
+            required=f"at least {gate['per_seed_min']:g}",
             passed=gate["per_seed_pass"],
         ),
     )
 
 
-#: What the checks of the expert gate are about; one that is not here is called by its own name.
-_CHECKS = {
+#: Names of the expert gate's conditions; a condition of another version has its own name.
+_EXPERT_NAMES = {
     "mean_plcc_low_min": "lower end of the interval of mean PLCC",
     "group_plcc_min": "PLCC of the worst content group",
     "ensemble_rmse_max": "RMSE of the ensemble mean",
     "seed_rmse_max": "largest RMSE of a seed",
     "source_bias_max": "largest bias of a source",
     "encoder_bias_max": "largest bias of an encoder",
-    "baseline_plcc_loss_max": "how much higher the mean PLCC of a baseline is",
-    "near_duplicates_max": "pairs of sources that show the same",
+    "baseline_plcc_loss_max": "lead of a baseline in mean PLCC",
+    "near_duplicates_max": "pairs of sources with the same content",
 }
 
 
-def _checked(check: Mapping[str, Any]) -> Asked:
-    """A check of the expert gate."""
+def _expert_condition(check: Mapping[str, Any]) -> Condition:
     name, value = str(check["name"]), check["value"]
     where = "" if check["where"] is None else f" ({check['where']})"
-    return Asked(
-        name=_CHECKS.get(name, name) + where,
-        found="undefined" if value is None else _short(name, value),
-        wanted=f"at {'least' if name.endswith('_min') else 'most'} {check['threshold']:g}",
+    return Condition(
+        name=_EXPERT_NAMES.get(name, name) + where,
+        measured="undefined" if value is None else _short(name, value),
+        required=f"at {'least' if name.endswith('_min') else 'most'} {check['threshold']:g}",
         passed=check["passed"],
     )
 
 
 def _short(name: str, value: float) -> str:
-    """Correlations with four places, numbers of something with none, VMAF points with two."""
+    """Format correlations with four places, counts with none, VMAF points with two."""
     return f"{value:.4f}" if "plcc" in name else f"{value:d}" if isinstance(value, int) else f"{value:.2f}"
 
 
-def _reasons(verdict: Mapping[str, Any], asked: tuple[Asked, ...]) -> list[str]:
-    problems = [str(problem) for problem in verdict["evidence"]["problems"]]
-    failed = [f"{one.name} is {one.found}, wanted is {one.wanted}" for one in asked if not one.passed]
-    reasons = [*problems, *failed]
-    if asked and not reasons:
-        reasons = [f"All {len(asked)} conditions are met."]
+def _reasons(verdict: Mapping[str, Any], conditions: tuple[Condition, ...]) -> list[str]:
+    reasons = [str(problem) for problem in verdict["evidence"]["problems"]]
+    reasons += [f"{one.name}: {one.measured}, required: {one.required}" for one in conditions if not one.passed]
+    if conditions and not reasons:
+        reasons = [f"All {len(conditions)} conditions are met."]
     if waived := verdict["corpus"]["waived_cells"]:
         reasons.append(f"{waived} failed cells were waived (--allow-partial).")
     return reasons

@@ -1,4 +1,4 @@
-"""The page as one HTML file that loads nothing and runs nothing but its own few lines."""
+"""The page as one HTML file that loads nothing and runs only its own script."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from kit.page.blocks import Section
 from kit.page.headline import Headline
 
 _HERE = Path(__file__).parent
-#: Reasons that are shown; the verdict's file has all.
+#: Reasons shown; the verdict's file has all.
 MOST_REASONS = 12
 
 
 def html(head: Headline, title: str, sections: Sequence[Section]) -> str:
-    """The whole page; every text is escaped."""
+    """Render the page; every text is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -48,5 +48,5 @@ def html(head: Headline, title: str, sections: Sequence[Section]) -> str:
 
 
 def _hash(text: str) -> str:
-    """What a content security policy names a style or script by."""
+    """Return the hash by which a content security policy allows a style or script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

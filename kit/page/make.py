@@ -1,4 +1,4 @@
-"""Make the page of a run, complete or not at all."""
+"""Make the page of a run in a process of its own, complete or not at all."""
 
 from __future__ import annotations
 
@@ -14,24 +14,21 @@ from kit.system.fsio import TEMPORARY_PREFIX
 from kit.system.proc import Processes
 
 _MODULE = "kit.page.process"
-#: Seconds it may take.
+#: Seconds that the process may take.
 _LIMIT = 1800.0
 
 
 def make(run: Path, out: Path, processes: Processes) -> Path:
-    """Write the page of a run folder into ``out``, in place of an earlier one.
-
-    Returns:
-        The page.
+    """Write the page of a run folder into ``out``, replacing an earlier page; return its path.
 
     Raises:
-        BadInput: something else is there.
-        DiskFull: there is no room for it.
-        ToolFailed: it could not be made.
+        BadInput: ``out`` exists and has no page.
+        DiskFull: no space left for the page.
+        ToolFailed: the process failed.
     """
     page = Path(layout.REPORT_PAGE).name
     if out.is_symlink() or (out.exists() and not (out / page).is_file() and not _is_empty(out)):
-        raise BadInput(f"{out} is there already and holds no page", hint="Give a new folder with --out.")
+        raise BadInput(f"{out} exists and is not a folder with a page", hint="Give a new folder with --out.")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out.parent) as temporary:
         folder = Path(temporary) / layout.REPORT
@@ -40,7 +37,7 @@ def make(run: Path, out: Path, processes: Processes) -> Path:
             processes.run(argv, tried="making the report page", timeout=_LIMIT, cwd=KIT_ROOT)
         except ToolFailed as error:
             if error.returncode == exits.DISK_FULL:
-                raise DiskFull("the disk is full where the report page is written") from error
+                raise DiskFull(f"no space left for the report page in {out.parent}") from error
             raise
         if out.exists():
             shutil.rmtree(out)

@@ -1,4 +1,4 @@
-"""The page as Markdown (GitHub's), its figures as files beside it."""
+"""The page as Markdown (GitHub's) with its figures as files."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 from collections.abc import Iterator, Sequence
 
 from kit.page.blocks import Block, Details, Figures, Section, Table, Text
-from kit.page.headline import Asked, Headline
+from kit.page.headline import Condition, Headline
 
-#: What Markdown or the HTML in it could take for more than a character.
+#: Characters with a meaning in Markdown or in the HTML in it.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~>-])")
 
 
 def markdown(head: Headline, title: str, sections: Sequence[Section], folder: str) -> str:
-    """The whole page.
+    """Render the page.
 
     Args:
-        folder: where the figures lie, relative to it.
+        folder: folder of the figures, relative to the page.
     """
     lines = [f"# {head.word}: {plain(title)}", "", plain(head.recommendation), ""]
     lines += [f"- {plain(reason)}" for reason in head.reasons]
@@ -24,8 +24,8 @@ def markdown(head: Headline, title: str, sections: Sequence[Section], folder: st
     if head.numbers:
         lines += _table("", [name for name, _ in head.numbers], [[value for _, value in head.numbers]])
         lines += [f"Worst source: {plain(head.worst)}.", ""]
-    for asked in (head.asked, head.expert):
-        lines += _asked(asked)
+    for conditions in (head.gate, head.expert_gate):
+        lines += _conditions(conditions)
     for section in sections:
         lines += [f"## {plain(section.title)}", ""]
         for block in section.blocks:
@@ -34,14 +34,14 @@ def markdown(head: Headline, title: str, sections: Sequence[Section], folder: st
 
 
 def plain(text: str) -> str:
-    """A text on one line that stays what it is."""
+    """Escape a text and put it on one line."""
     flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return _SPECIAL.sub(r"\\\1", flat)
 
 
-def _asked(asked: Sequence[Asked]) -> list[str]:
-    rows = [[one.name, one.found, one.wanted, "passed" if one.passed else "FAILED"] for one in asked]
-    return _table("", ["condition", "found", "wanted", "result"], rows) if rows else []
+def _conditions(conditions: Sequence[Condition]) -> list[str]:
+    rows = [[one.name, "passed" if one.passed else "FAILED", one.measured, one.required] for one in conditions]
+    return _table("", ["condition", "result", "measured", "required"], rows) if rows else []
 
 
 def _block(block: Block, folder: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""How figures look, and how matplotlib's SVG becomes a part of the page.
+"""The style of figures, and the conversion of matplotlib's SVG for the page.
 
-Every colour has a contrast of at least 3 on white and on the page's dark ground; ink and grid take the colour of the
-page's text. Nothing of an SVG needs a style sheet of its own, so that the page can forbid all but its one.
+Every colour has a contrast of at least 3 on white and on the page's dark background; ink and grid take the colour of
+the page's text. No SVG needs a style sheet of its own, so that the page can forbid all but its one.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from xml.etree import ElementTree as ET
 
 from kit.page.blocks import Figure
 
-#: Where a legend may stand.
-Place = Literal["best", "upper left", "upper right", "lower right"]
+#: Position of a legend.
+Position = Literal["best", "upper left", "upper right", "lower right"]
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Of encoders, seeds and the like, in this order; markers tell them apart as well.
+#: Colours of encoders or seeds, in this order; markers distinguish them as well.
 COLOURS = ("#2f7fd6", "#d9541e", "#1a9a6c", "#a75fc4", "#a97c00", "#d4508b", "#1593a5", "#8a7a6a")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-#: Text and lines; stands for the colour of the page's text.
+#: Text and lines; replaced by the colour of the page's text.
 INK = "#1b2026"
 GRID = "#808a96"
-#: Inches of a figure, small enough to be read on a phone as it is; dots an inch in an SVG's pictures, and in PNG.
+#: Inches of a figure, small enough for a phone; dots per inch of pictures in an SVG, and of a PNG.
 SIZE, DOTS, PNG_DOTS = (4.2, 3.2), 150, 110
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
@@ -59,22 +59,22 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "path.simplify_threshold": 0.3,
 }
-#: Titles of sources may be long.
+#: Characters of a title.
 _LONGEST = 34
 
 
 def colour(index: int) -> str:
-    """The colour of the n-th of several."""
+    """Return the colour of the n-th encoder or seed."""
     return COLOURS[index % len(COLOURS)]
 
 
 def marker(index: int) -> str:
-    """Its marker, another one once the colours begin again."""
+    """Return its marker; where colours repeat, the markers differ."""
     return MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
 
 
 def short(name: str) -> str:
-    """A name that fits over a figure."""
+    """Shorten a name to fit over a figure."""
     return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
@@ -82,7 +82,7 @@ def figure(name: str, *, alt: str, caption: str, draw: Callable[[Axes], object],
     """Draw a figure with one pair of axes, as SVG and as PNG; the same drawing gives the same bytes.
 
     Args:
-        left: share of the width in front of the axes, for their labels.
+        left: share of the width to the left of the axes, for their labels.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
@@ -97,20 +97,20 @@ def figure(name: str, *, alt: str, caption: str, draw: Callable[[Axes], object],
     return Figure(name=name, alt=alt, caption=caption, svg=inlined(svg.getvalue(), name, alt), png=png.getvalue())
 
 
-def legend(axes: Axes, names: Iterable[str], loc: Place) -> None:
-    """Name what the colours stand for."""
+def legend(axes: Axes, names: Iterable[str], loc: Position) -> None:
+    """Add a legend of colours and markers."""
     from matplotlib.lines import Line2D
 
-    shown = list(names)
+    labels = list(names)
     handles = [
         Line2D([], [], color=colour(index), marker=marker(index), linestyle="none", markersize=4)
-        for index in range(len(shown))
+        for index in range(len(labels))
     ]
-    if 1 < len(shown) <= 2 * len(COLOURS):
+    if 1 < len(labels) <= 2 * len(COLOURS):
         axes.legend(
             handles,
-            [short(name) for name in shown],
-            ncols=1 + (len(shown) > 4),
+            [short(name) for name in labels],
+            ncols=1 + (len(labels) > 4),
             handletextpad=0.1,
             borderaxespad=0.2,
             loc=loc,
@@ -118,11 +118,11 @@ def legend(axes: Axes, names: Iterable[str], loc: Place) -> None:
 
 
 def inlined(svg: str, name: str, alt: str) -> str:
-    """The ``<svg>`` element of a figure on a page with many: own ids, no style sheet, the page's ink and font."""
+    """Convert an SVG for a page with many: unique ids, no style sheet, the page's ink and font."""
     root = ET.fromstring(svg)  # noqa: S314 - matplotlib has just written it
-    for found in list(root):
-        if found.tag == f"{{{_SVG}}}metadata" or found.find(f"{{{_SVG}}}style") is not None:
-            root.remove(found)
+    for child in list(root):
+        if child.tag == f"{{{_SVG}}}metadata" or child.find(f"{{{_SVG}}}style") is not None:
+            root.remove(child)
     for element in root.iter():
         _plain(element, name)
     for attribute in ("width", "height"):
@@ -133,7 +133,7 @@ def inlined(svg: str, name: str, alt: str) -> str:
 
 
 def _plain(element: ET.Element, name: str) -> None:
-    """Styles as attributes, which a content security policy does not ask about; ids that no other figure has."""
+    """Turn styles into attributes, which a content security policy does not restrict, and make ids unique."""
     values = dict(part.split(":", 1) for part in element.attrib.pop("style", "").split(";") if ":" in part)
     values = {key.strip(): value.strip() for key, value in values.items()}
     values.pop("font-family", None)

@@ -1,7 +1,6 @@
-"""A process that makes a page: ``python -m kit.page.process RUN OUT``.
+"""The process that makes a page: ``python -m kit.page.process RUN OUT``.
 
-Of its own, so that nothing that goes wrong in it takes a verdict along, and with limits, since the run may be somebody
-else's.
+It is separate, so that its failure cannot affect a verdict, and limited, since the run may come from another box.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from kit.system.fsio import NO_ROOM
 
 
 def main() -> int:
-    """The process; what it says on stderr is what could not be done."""
+    """Write the page; report failures on stderr."""
     confine()
     from kit.page.write import write
 

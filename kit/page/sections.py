@@ -1,4 +1,4 @@
-"""The parts of the page, one function each; what a run has nothing for is left out with the reason."""
+"""The sections of the page, one function each; a section without data is left out with the reason."""
 
 from __future__ import annotations
 
@@ -7,276 +7,255 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit.page import evidence_parts, figures
-from kit.page.blocks import Block, Cell, Details, Figures, Section, Table, Text, left_out, number
-from kit.page.gather import Facts, together
-from kit.verdict import out_of_fold
+from kit.page.blocks import Block, Details, Figures, Section, Table, TableCell, Text, left_out, number
+from kit.page.gather import RunFacts, joined
+from kit.verdict.out_of_fold import ENSEMBLE
 
-Row = list[Cell | str]
-#: Lines of the table of slow cells.
+Row = list[TableCell | str]
+#: Rows of the table of slow cells.
 _SLOWEST = 10
-_NO_PREDICTIONS = "the verdict is INVALID, and figures of evidence that does not hold would mislead."
-
-
-def sections(facts: Facts) -> Iterator[Section]:
-    """Every part in order."""
-    for part in _PARTS:
-        missing = part.needs(facts)
-        yield (
-            left_out(part.id, part.title, missing)
-            if missing
-            else Section(id=part.id, title=part.title, blocks=tuple(part.blocks(facts)))
-        )
-
-
-# ------------------------------------------------------------------------------------------------------ figures
-
-
-def _predicted(facts: Facts) -> Iterator[Block]:
-    yield Text(
-        text="Each dot is a frame, each outline the mean of a cell; on the dashed line both are the same. Every "
-        "source was held out of the training that predicts it."
-    )
-    if len(facts.sources) > figures.PANELS:
-        yield Text(text=f"The {figures.PANELS} sources with the largest RMSE of {len(facts.sources)}.")
-    yield Figures(figures=figures.predicted(facts))
-    found = facts.evidence["per_source"]
-    yield Table(
-        caption="By source, ensemble mean",
-        columns=("source", *_AGREEMENT),
-        rows=[[label, *_agreement(found[label])] for label in facts.sources],
-    )
-
-
+_INVALID = "the verdict is INVALID, and figures of invalid evidence would mislead."
 #: Columns of figures that every slice has.
 _AGREEMENT = ("frames", "RMSE", "bias", "MAE", "PLCC", "SROCC", "KROCC")
 
 
-def _agreement(found: Mapping[str, Any]) -> list[Cell]:
-    count = found.get("n", found.get("count"))
+def sections(run: RunFacts) -> Iterator[Section]:
+    """Build every section in order."""
+    for part in _PARTS:
+        missing = part.missing(run)
+        yield (
+            left_out(part.id, part.title, missing)
+            if missing
+            else Section(id=part.id, title=part.title, blocks=tuple(part.blocks(run)))
+        )
+
+
+def _predicted(run: RunFacts) -> Iterator[Block]:
+    yield Text(
+        text="Each dot is a frame, each outline the mean of a cell; on the dashed line prediction and teacher are "
+        "equal. Every source was held out of the training that predicts it."
+    )
+    if len(run.sources) > figures.PANELS:
+        yield Text(text=f"The {figures.PANELS} sources with the largest RMSE of {len(run.sources)}.")
+    yield Figures(figures=figures.predicted(run))
+    by_source = run.evidence["per_source"]
+    yield Table(
+        caption="By source, ensemble mean",
+        columns=("source", *_AGREEMENT),
+        rows=[[label, *_agreement(by_source[label])] for label in run.sources],
+    )
+
+
+def _agreement(figure: Mapping[str, Any]) -> list[TableCell]:
     return [
-        number(count, "d"),
-        number(found["rmse"]),
-        number(found["bias"], "+.2f"),
-        number(found["mae"]),
-        *(number(found[name], ".4f") for name in ("plcc", "srocc", "krocc")),
+        number(figure["n"], "d"),
+        number(figure["rmse"]),
+        number(figure["bias"], "+.2f"),
+        number(figure["mae"]),
+        *(number(figure[name], ".4f") for name in ("plcc", "srocc", "krocc")),
     ]
 
 
-def _errors(facts: Facts) -> Iterator[Block]:
-    yield Text(text="VMAF points, predicted minus teacher, no mapping applied.")
-    yield Figures(figures=figures.errors(facts))
-    places = sorted({(cell.entry.encoder, cell.entry.cq) for cell in facts.cells})
+def _errors(run: RunFacts) -> Iterator[Block]:
+    yield Text(text="VMAF points, prediction minus teacher, no mapping applied.")
+    yield Figures(figures=figures.errors(run))
     rows: list[Row] = []
-    for encoder, cq in places:
-        cells = [cell for cell in facts.cells if (cell.entry.encoder, cell.entry.cq) == (encoder, cq)]
-        found = together(cells)
+    for (encoder, cq), cells in run.by_point().items():
+        scores = joined(cells)
         rows.append(
             [
                 encoder,
                 number(cq, "d"),
                 number(len(cells), "d"),
-                number(len(found.target), "d"),
-                number(found.rmse),
-                number(found.bias, "+.2f"),
-                number(float(abs(found.error).max())),
+                number(len(scores.target), "d"),
+                number(scores.rmse),
+                number(scores.bias, "+.2f"),
+                number(float(abs(scores.error).max())),
             ]
         )
     yield Table(
         caption="By encoder and quality point, ensemble mean",
         rows=rows,
-        columns=("encoder", "quality point", "cells", "frames", "RMSE", "bias", "largest"),
+        columns=("encoder", "quality point", "cells", "frames", "RMSE", "bias", "largest error"),
     )
 
 
-def _folds(facts: Facts) -> Iterator[Block]:
-    seeds = {seed: {fold["held_out"]: fold for fold in report["folds"]} for seed, report in facts.reports.items()}
-    mean = seeds.pop(out_of_fold.ENSEMBLE)
-    least = facts.verdict["gate"]["per_seed_min"]
-    yield Figures(figures=figures.folds(facts))
-    rows: list[Row] = []
-    for label, fold in mean.items():
-        of = [seeds[seed][label]["plcc"] for seed in seeds]
-        rows.append(
+def _folds(run: RunFacts) -> Iterator[Block]:
+    yield Figures(figures=figures.folds(run))
+    gate = run.verdict["gate"]
+    plccs = {
+        seed: {fold["held_out"]: fold["plcc"] for fold in report["folds"]} for seed, report in run.seed_reports.items()
+    }
+    yield Table(
+        caption="PLCC by held-out fold and seed; RMSE and bias of the ensemble mean",
+        columns=("held out", "frames", *(f"seed {seed}" for seed in plccs), "ensemble", "RMSE", "bias"),
+        rows=[
             [
-                label,
+                str(fold["held_out"]),
                 number(fold["n_val"], "d"),
-                *(number(value, ".4f", bad=value < least) for value in of),
+                *(
+                    number(of[fold["held_out"]], ".4f", bad=of[fold["held_out"]] < gate["per_seed_min"])
+                    for of in plccs.values()
+                ),
                 number(fold["plcc"], ".4f"),
                 number(fold["rmse"]),
                 number(fold["bias"], "+.2f"),
             ]
-        )
-    yield Table(
-        caption="PLCC by held-out fold and seed; RMSE and bias of the ensemble mean",
-        columns=("held out", "frames", *(f"seed {seed}" for seed in seeds), "ensemble", "RMSE", "bias"),
-        rows=rows,
+            for fold in run.reports[ENSEMBLE]["folds"]
+        ],
     )
-    whole = facts.evidence["per_seed"]
     yield Table(
         caption="By seed, all frames",
         columns=("seed", "mean PLCC over folds", *_AGREEMENT),
         rows=[
-            [number(int(seed), "d"), number(facts.verdict["gate"]["per_seed_plccs"][seed], ".4f"), *_agreement(found)]
-            for seed, found in whole.items()
+            [number(int(seed), "d"), number(gate["per_seed_plccs"][seed], ".4f"), *_agreement(figure)]
+            for seed, figure in run.evidence["per_seed"].items()
         ],
     )
 
 
-def _rate_quality(facts: Facts) -> Iterator[Block]:
-    unit = "" if facts.timed_rates else " The frame rate is not known, so bits are counted a frame."
+def _rate_quality(run: RunFacts) -> Iterator[Block]:
+    unit = "" if run.timed_rates else " The frame rate is unknown: rates are in bits per frame."
     yield Text(
-        text="Solid with filled markers: the teacher. Dotted with open markers: the prediction. Every point is "
-        "a cell, its score the mean over frames." + unit
+        text="Solid lines with filled markers: the teacher. Dotted lines with open markers: the prediction. Every "
+        "point is a cell, its score the mean over frames." + unit
     )
-    yield Figures(figures=figures.rate_quality(facts))
+    yield Figures(figures=figures.rate_quality(run))
 
 
-def _training(facts: Facts) -> Iterator[Block]:
+def _training(run: RunFacts) -> Iterator[Block]:
     yield Text(
-        text="Square root of the mean squared error of each epoch while it went on (dropout on), mean over the "
-        "members of a seed. It is told by whoever trained; nothing in a bundle proves it."
+        text="Square root of the mean squared error of each epoch during training (dropout on), mean over the "
+        "members of a seed. The box that trained reports it; nothing in a bundle proves it."
     )
-    yield Figures(figures=figures.training(facts))
+    yield Figures(figures=figures.training(run))
 
 
-# ----------------------------------------------------------------------------------------------------- the corpus
-
-
-def _cells(facts: Facts) -> Iterator[Block]:
-    if facts.taken:
+def _cells(run: RunFacts) -> Iterator[Block]:
+    if run.times:
         yield Table(
-            caption=f"The slowest of {len(facts.taken)} cells",
+            caption=f"The slowest of {len(run.times)} cells",
             columns=("cell", "seconds", "frames/s", "box"),
             rows=[
                 [
-                    one.name,
+                    one.cell,
                     number(one.seconds, ".3g"),
                     number(one.frames / one.seconds if one.seconds else None, ".3g"),
                     one.box,
                 ]
-                for one in facts.taken[:_SLOWEST]
+                for one in run.times[:_SLOWEST]
             ],
         )
     else:
-        yield Text(text="The corpus does not tell how long its cells took.")
-    if not facts.failed:
+        yield Text(text="The corpus has no times of its cells.")
+    failed = run.shard.failed
+    if not failed:
         yield Text(text="No cell failed.")
         return
     yield Table(
-        caption=f"{len(facts.failed)} failed cells",
+        caption=f"{len(failed)} failed cells",
         columns=("cell", "tries", "reason"),
         rows=[
-            [str(one.id), number(one.tries, "d"), Cell(text=one.reason.split("\n")[0], bad=True)]
-            for one in facts.failed
+            [str(cell.id), number(cell.tries, "d"), TableCell(text=cell.reason.split("\n")[0], bad=True)]
+            for cell in failed
         ],
     )
-    for one in facts.failed:
+    for cell in failed:
         yield Details(
-            title=f"{one.id}: command and stderr",
-            text="\n\n".join(text for text in (one.command, one.stderr_tail) if text),
+            title=f"{cell.id}: command and stderr",
+            text="\n\n".join(text for text in (cell.command, cell.stderr_tail) if text),
         )
 
 
-def _provenance(facts: Facts) -> Iterator[Block]:
-    verdict, made = facts.verdict, facts.verdict["run_provenance"]
-    teacher = verdict["corpus"]["teacher"] or {"id": "not told", "sha256": None}
+def _provenance(run: RunFacts) -> Iterator[Block]:
+    verdict, made_by = run.verdict, run.verdict["run_provenance"]
+    teacher = verdict["corpus"]["teacher"] or {"id": "unknown", "sha256": None}
     lines = {
         "made (UTC)": verdict["generated_at_utc"],
-        "kit": made["kit_version"],
-        "entry point, SHA-256": made["entrypoint"].get("sha256") or "not told",
+        "kit": made_by["kit_version"],
+        "entry point, SHA-256": made_by["entrypoint"].get("sha256") or "unknown",
         "corpus, SHA-256": verdict["corpus"]["sha256"],
         "predictions, SHA-256": verdict["evidence"]["predictions_sha256"] or "none",
         "gate's thresholds, SHA-256": verdict["gate"]["thresholds_sha256"],
         "teacher": teacher["id"] if not teacher["sha256"] else f"{teacher['id']} (file, SHA-256 {teacher['sha256']})",
-        "architecture and epochs": f"{facts.training.get('arch', 'not told')}, {facts.training.get('epochs', '–')}",
+        "architecture and epochs": f"{run.training.get('arch', 'unknown')}, {run.training.get('epochs', '–')}",
         "seeds and folds": f"{', '.join(map(str, verdict['seeds']))}; {verdict['evidence']['folds']}",
         "corpus": "{cells} cells, {rows} rows, {sources} sources in {groups} groups".format_map(verdict["corpus"]),
-        **{name: str(value or "not there") for name, value in made["versions"].items()},
+        **{name: str(value or "not installed") for name, value in made_by["versions"].items()},
     }
-    if "ffmpeg" in facts.prereqs:
-        lines["ffmpeg"] = str(facts.prereqs["ffmpeg"].get("version"))
-    yield Table(caption="What this was made of", columns=("what", "value"), rows=[[*line] for line in lines.items()])
+    if "ffmpeg" in run.prereqs:
+        lines["ffmpeg"] = str(run.prereqs["ffmpeg"].get("version"))
+    yield Table(caption="Inputs and versions", columns=("item", "value"), rows=[[*line] for line in lines.items()])
     yield Table(
         caption="Boxes",
         columns=("box", "platform", "cells", "rows", "encoders and builds", "scorer"),
         rows=[
             [
                 box.name,
-                box.platform or "not told",
+                box.platform or "unknown",
                 number(box.cells, "d"),
                 number(box.rows, "d"),
-                "; ".join(f"{name}: {', '.join(builds) or 'not told'}" for name, builds in box.encoders.items()),
-                "; ".join(f"{scorer['id']} ({scorer['version']})" for scorer in box.scorers) or "not told",
+                "; ".join(f"{name}: {', '.join(builds) or 'unknown'}" for name, builds in box.encoders.items()),
+                "; ".join(f"{scorer['id']} ({scorer['version']})" for scorer in box.scorers) or "unknown",
             ]
-            for box in facts.shard.boxes
+            for box in run.shard.boxes
         ],
     )
 
 
-# -------------------------------------------------------------------------------------------- which parts there are
+def _invalid(run: RunFacts) -> str:
+    return "" if run.cells else _INVALID
 
 
-def _judged(facts: Facts) -> str:
-    return "" if facts.cells else _NO_PREDICTIONS
+def _without_reports(run: RunFacts) -> str:
+    return _invalid(run) or ("" if ENSEMBLE in run.reports else "the run has no reports of its seeds.")
 
 
-def _reported(facts: Facts) -> str:
-    return _judged(facts) or (
-        "" if out_of_fold.ENSEMBLE in facts.reports else "the reports of the seeds are not there."
-    )
+def _without_sizes(run: RunFacts) -> str:
+    known = any(cell.rate for cell in run.cells)
+    return _invalid(run) or ("" if known else "the corpus has no encoded bytes.")
 
 
-def _sized(facts: Facts) -> str:
-    return _judged(facts) or (
-        "" if any(cell.rate for cell in facts.cells) else "the corpus does not tell encoded bytes."
-    )
+def _without_losses(run: RunFacts) -> str:
+    known = all(report.get("training_loss") for report in run.reports.values())
+    return _without_reports(run) or ("" if known else "the reports are of a kit that kept no training loss.")
 
 
-def _curved(facts: Facts) -> str:
-    there = all(report.get("training_loss") for report in facts.reports.values())
-    return _reported(facts) or ("" if there else "the reports are of a kit that kept no training loss.")
-
-
-def _has(name: str) -> Callable[[Facts], str]:
-    def missing(facts: Facts) -> str:
-        none = f"the verdict's evidence holds no {name}."
-        return _judged(facts) or ("" if facts.evidence.get(name) else none)
+def _without(name: str) -> Callable[[RunFacts], str]:
+    def missing(run: RunFacts) -> str:
+        return _invalid(run) or ("" if run.evidence.get(name) else f"the verdict's evidence has no {name}.")
 
     return missing
 
 
-def _always(_facts: Facts) -> str:
+def _nothing(_run: RunFacts) -> str:
     return ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """A part: what it is called, why a run has nothing for it (empty if it has), and what is in it."""
+    """A section: ``missing`` returns the reason to leave it out, or an empty text."""
 
     id: str
     title: str
-    needs: Callable[[Facts], str]
-    blocks: Callable[[Facts], Iterator[Block]]
+    missing: Callable[[RunFacts], str]
+    blocks: Callable[[RunFacts], Iterator[Block]]
 
 
-_PARTS = (
-    _Part(id="predicted", title="Predicted against teacher", needs=_judged, blocks=_predicted),
-    _Part(id="errors", title="Error by encoder and quality point", needs=_judged, blocks=_errors),
-    _Part(id="slices", title="Errors in VMAF points", needs=_has("errors"), blocks=evidence_parts.errors),
-    _Part(id="folds", title="Seeds and folds", needs=_reported, blocks=_folds),
-    _Part(id="rate", title="Rate and quality", needs=_sized, blocks=_rate_quality),
-    _Part(id="training", title="Training", needs=_curved, blocks=_training),
-    _Part(
-        id="uncertainty", title="How sure the figures are", needs=_has("uncertainty"), blocks=evidence_parts.uncertainty
-    ),
-    _Part(id="baselines", title="Against other models", needs=_has("baselines"), blocks=evidence_parts.baselines),
-    _Part(
-        id="calibration",
-        title="How far off a score may be",
-        needs=_has("calibration"),
-        blocks=evidence_parts.calibration,
-    ),
-    _Part(id="coverage", title="What the corpus covers", needs=_has("coverage"), blocks=evidence_parts.coverage),
-    _Part(id="cells", title="Slowest and failed cells", needs=_always, blocks=_cells),
-    _Part(id="provenance", title="Provenance", needs=_always, blocks=_provenance),
+_PARTS = tuple(
+    _Part(id=identity, title=title, missing=missing, blocks=blocks)
+    for identity, title, missing, blocks in (
+        ("predicted", "Predicted against teacher", _invalid, _predicted),
+        ("errors", "Error by encoder and quality point", _invalid, _errors),
+        ("slices", "Errors in VMAF points", _without("errors"), evidence_parts.errors),
+        ("folds", "Seeds and folds", _without_reports, _folds),
+        ("rate", "Rate and quality", _without_sizes, _rate_quality),
+        ("training", "Training", _without_losses, _training),
+        ("uncertainty", "Intervals of the figures", _without("uncertainty"), evidence_parts.uncertainty),
+        ("baselines", "Comparison with other models", _without("baselines"), evidence_parts.baselines),
+        ("calibration", "Intervals around a score", _without("calibration"), evidence_parts.calibration),
+        ("coverage", "What the corpus covers", _without("coverage"), evidence_parts.coverage),
+        ("cells", "Slowest and failed cells", _nothing, _cells),
+        ("provenance", "Provenance", _nothing, _provenance),
+    )
 )

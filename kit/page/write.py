@@ -1,4 +1,4 @@
-"""From a run folder to the folder of its page."""
+"""Write the folder of a page from a run folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write(run: Path, out: Path) -> None:
     """Write page, Markdown and figures into a folder; the same run gives the same bytes.
 
     Raises:
-        Missing, BadInput, CheckFailed: the run folder does not hold what the page is about.
+        Missing, BadInput, CheckFailed: a file of the run folder is missing or damaged.
     """
     facts = gather(run)
     head, parts = headline(facts.verdict), tuple(sections(facts))

@@ -1,4 +1,4 @@
-"""The run: a tuple of steps, each fed with the value of the one before it."""
+"""The run: a tuple of steps, each of which gets the result of the one before it."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from kit.verdict.judge import Training
 EXIT_OF_VERDICT = {"PROMOTE": exits.OK, "HOLD": exits.HOLD, "INVALID": exits.INVALID}
 
 
-#: A bundle that is being written; the folder around a run may hold anything.
-_BUNDLE_BEGUN = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}[0-9a-f]{{16}}\.gz")
+#: Name of an unfinished bundle; the folder around a run may contain anything else.
+_UNFINISHED_BUNDLE = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}[0-9a-f]{{16}}\.gz")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step: ``run`` makes its value, ``load`` reads what an earlier run of it left."""
+    """One step: ``run`` makes its result, ``load`` reads that of an earlier run."""
 
     name: str
     run: Callable[[RunConfig, Any, Session], Any]
@@ -62,18 +62,18 @@ STEPS: tuple[Step, ...] = (
     Step(name=step_04_verdict.NAME, run=step_04_verdict.run, load=step_04_verdict.load),
     Step(name=step_05_bundle.NAME, run=step_05_bundle.run, load=_nothing),
 )
-#: Takes the place of the second step where the corpus is there already.
+#: Replaces the second step where the corpus exists already.
 ADOPT = Step(name=step_02_adopt.NAME, run=step_02_adopt.run, load=step_02_corpus.load)
 NAMES = tuple(step.name for step in STEPS)
-#: What ``--shard-only`` does.
+#: Steps of ``--shard-only``.
 SHARD_STEPS = (step_01_prereqs.NAME, step_02_corpus.NAME, step_05_bundle.NAME)
 
 
 def chosen_steps(*, first: int, last: int, shard_only: bool, adopts: bool = False) -> tuple[Step, ...]:
-    """Steps ``first`` to ``last`` (1 to 5, both included).
+    """Return steps ``first`` to ``last`` (1 to 5, both included).
 
     Args:
-        adopts: the corpus is there already: no prerequisites are checked, and it is copied instead of made.
+        adopts: the corpus exists already: it is copied instead of made, without prerequisites.
     """
     picked = tuple(step for step in (ADOPT, *STEPS[2:]) if first <= NAMES.index(step.name) + 1 <= last)
     picked = picked if adopts else STEPS[first - 1 : last]
@@ -81,16 +81,18 @@ def chosen_steps(*, first: int, last: int, shard_only: bool, adopts: bool = Fals
 
 
 def execute(config: RunConfig, steps: tuple[Step, ...], session: Session) -> dict[str, Any]:
-    """Run steps in order in the run folder; returns each step's value by name.
+    """Run steps in order in the run folder; return each step's result by name.
 
     Raises:
-        KitError: a step could not be done; what the steps before it left stays.
+        KitError: a step failed; the results of the steps before it are kept.
     """
     if steps[0] not in (STEPS[0], ADOPT) and not config.out_dir.is_dir():
-        raise Missing(f"there is no run folder {config.out_dir}", hint="Start with `run`, or give its --out-dir.")
+        raise Missing(
+            f"no run folder: {config.out_dir} does not exist", hint="Start with `run`, or give its --out-dir."
+        )
     require_writable(config.out_dir, option="--out-dir", hint="Give another folder.")
     with locked(config.out_dir), _logged(config.out_dir, session.redact):
-        # a command that is refused here has changed nothing
+        # first: a command that is refused here has changed nothing
         previous = _before(steps[0], config, session)
         if any(step.name == step_03_train.NAME for step in steps):
             step_03_train.check(config)
@@ -100,52 +102,53 @@ def execute(config: RunConfig, steps: tuple[Step, ...], session: Session) -> dic
         if steps[0].name != step_05_bundle.NAME:
             layout.withdraw_verdict(config.out_dir)
         results: dict[str, Any] = {}
-        unshown = None
+        page_error = None
         for step in steps:
             session.ui.say(f"Step {NAMES.index(step.name) + 1} of {len(NAMES)}: {step.name}")
-            if step.name == step_05_bundle.NAME and config.shard_only:
-                previous = None
             if step.name == step_05_bundle.NAME:
-                unshown = _show(config, previous, session)
+                previous = None if config.shard_only else previous
+                page_error = _make_page(config, previous, session)
             previous = results[step.name] = step.run(config, previous, session)
         if steps[-1].name == step_04_verdict.NAME:
-            unshown = _show(config, previous, session)
-        if unshown is not None:
+            page_error = _make_page(config, previous, session)
+        if page_error is not None:
             last = results[steps[-1].name]
             hint = PageFailed.default_hint
             hint += f"\nSend back: {last.path}" if isinstance(last, Bundle) else ""
-            raise PageFailed(f"{last.described}, without its page:\n{unshown.message}", hint=hint) from unshown
+            raise PageFailed(f"{last.described}, without its page:\n{page_error.message}", hint=hint) from page_error
     return results
 
 
-def _show(config: RunConfig, verdict: Verdict | None, session: Session) -> ToolFailed | None:
-    """Give a verdict its page, if it has none; why it could not be made, which must not keep the verdict back."""
+def _make_page(config: RunConfig, verdict: Verdict | None, session: Session) -> ToolFailed | None:
+    """Make the page of a verdict that has none; return the failure, which must not prevent the verdict."""
     page = config.out_dir / layout.REPORT_PAGE
     if verdict is None or page.is_file():
         return None
     try:
         make_page(config.out_dir, page.parent, session.processes)
     except ToolFailed as error:
-        session.ui.say(f"The report page could not be made: {error.tried}: {error.status}")
+        session.ui.say(f"Without a report page: {error.tried} failed: {error.status}")
         return error
     session.ui.say(f"Page: {page} ({size(page.stat().st_size)})")
     return None
 
 
 def would_leave(config: RunConfig, session: Session) -> dict[str, int]:
-    """Path and size of what `bundle` would pack of a run folder, which stays as it is."""
+    """Return path and size of every file that `bundle` would pack; write nothing."""
     return step_05_bundle.listing(config, _before(STEPS[-1], config, session))
 
 
 def _sweep(out_dir: Path, cache: Path) -> None:
-    """Remove what a run left that was killed: in the run folder, and in places it shares with others."""
+    """Remove what a killed run has left in the run folder and in shared places."""
     remove_temporaries(out_dir)
-    bundles = (path for path in out_dir.parent.glob(f"{TEMPORARY_PREFIX}*.gz") if _BUNDLE_BEGUN.fullmatch(path.name))
+    bundles = (
+        path for path in out_dir.parent.glob(f"{TEMPORARY_PREFIX}*.gz") if _UNFINISHED_BUNDLE.fullmatch(path.name)
+    )
     remove_abandoned((*bundles, *temporaries(cache), *scratch_folders()))
 
 
 def _before(step: Step, config: RunConfig, session: Session) -> Any:
-    """What the step before the first one left on disk."""
+    """Load the result of the step before the first one."""
     index = NAMES.index(step.name)
     if index == 0 or step is ADOPT or (step.name == step_05_bundle.NAME and config.shard_only):
         return None
@@ -153,10 +156,10 @@ def _before(step: Step, config: RunConfig, session: Session) -> Any:
 
 
 def exit_code(results: dict[str, Any], last: Any, *, verdict_decides: bool) -> int:
-    """Exit code of what was done. 1 needs a HOLD.json, which the verdict step has written.
+    """Return the exit code of a command. 1 needs a HOLD.json, written by the verdict step.
 
     Args:
-        verdict_decides: the command is about the verdict (``run``, ``verdict``); ``bundle`` alone only packs.
+        verdict_decides: the command reports the verdict (``run``, ``verdict``); ``bundle`` alone only packs.
     """
     verdict = results.get(step_04_verdict.NAME)
     word = verdict.word if verdict is not None else getattr(last, "verdict", None)
@@ -168,7 +171,7 @@ def exit_code(results: dict[str, Any], last: Any, *, verdict_decides: bool) -> i
 
 
 def _remembered(config: RunConfig) -> dict[str, object]:
-    """``config.json``: stays in the run folder, is not bundled, and lets a step be run again alone."""
+    """Build ``config.json``, which stays in the run folder and lets a single step run again."""
     options = {
         name: {"value": text, "origin": config.origins.get(name, "default")} for name, text in as_texts(config).items()
     }
@@ -176,7 +179,7 @@ def _remembered(config: RunConfig) -> dict[str, object]:
 
 
 def _stored(out_dir: Path) -> dict[str, tuple[str, str]]:
-    """Option name to (text, origin) of an earlier run in this folder; none if there was none.
+    """Read option name to (text, origin) of an earlier run in this folder; empty if it has none.
 
     Raises:
         BadInput: its ``config.json`` cannot be read.
@@ -189,11 +192,11 @@ def _stored(out_dir: Path) -> dict[str, tuple[str, str]]:
     try:
         return {name: (str(given["value"]), str(given["origin"])) for name, given in value["options"].items()}
     except (KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{path} was not written by this version: {error!r}", hint="Give another --out-dir.") from error
+        raise BadInput(f"{path} has another format: {error!r}", hint="Give another --out-dir.") from error
 
 
 def remembered(out_dir: Path) -> dict[str, str]:
-    """The options that an earlier run in this folder was given; defaults are resolved anew.
+    """Return the options given to an earlier run in this folder, without those that were defaults.
 
     Raises:
         BadInput: its ``config.json`` cannot be read.
@@ -202,33 +205,33 @@ def remembered(out_dir: Path) -> dict[str, str]:
 
 
 def newest_run(runs: Path) -> Path | None:
-    """The run folder below ``runs`` that was started last."""
+    """Return the run folder below ``runs`` that was started last."""
     folders = sorted(path.parent for path in runs.glob(f"*/{layout.CONFIG}"))
     return folders[-1] if folders else None
 
 
 def unfinished_run(runs: Path, wanted: Mapping[str, str]) -> Path | None:
-    """The newest run, if it has the same options and has not come to a bundle with a verdict that can stand."""
+    """Return the newest run if it has the same options and no bundle yet, or one with INVALID."""
     newest = newest_run(runs)
     if newest is None:
         return None
-    ended = (newest / layout.MANIFEST).is_file()
-    if ended and "INVALID" not in layout.verdicts_in(newest):
+    finished = (newest / layout.MANIFEST).is_file()
+    if finished and "INVALID" not in layout.verdicts_in(newest):
         return None
     try:
         stored = {name: text for name, (text, _) in _stored(newest).items()}
     except BadInput:
         return None
-    return newest if _made_of(stored) == _made_of(wanted) else None
+    return newest if _without_tolerances(stored) == _without_tolerances(wanted) else None
 
 
-def _made_of(texts: Mapping[str, str]) -> dict[str, str]:
+def _without_tolerances(texts: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in texts.items() if name not in TOLERANCES}
 
 
 @contextlib.contextmanager
 def _logged(out_dir: Path, redact: Redactor) -> Iterator[None]:
-    """Log to ``logs/`` as long as the block runs; what would name this machine is replaced as it is written."""
+    """Log to ``logs/`` while the block runs; names of this machine are replaced by tokens."""
     logs = out_dir / layout.LOGS
     logs.mkdir(exist_ok=True)
     handler = _LogFile(logs / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.log", encoding="utf-8", errors="backslashreplace")
@@ -236,7 +239,7 @@ def _logged(out_dir: Path, redact: Redactor) -> Iterator[None]:
     formatter.redact = redact
     handler.setFormatter(formatter)
     logger = logging.getLogger("kit")
-    before = logger.level
+    level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     try:
@@ -246,19 +249,19 @@ def _logged(out_dir: Path, redact: Redactor) -> Iterator[None]:
         raise
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(before)
+        logger.setLevel(level)
         handler.close()
 
 
 class _LogFile(logging.FileHandler):
-    """A log that cannot be written (the disk is full) must not hide the error that is being logged."""
+    """A log file whose write errors (a full disk) do not hide the error that is being logged."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the library's own names
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - names of the library
         return
 
 
 class _RedactingFormatter(logging.Formatter):
-    """Formats a record, tracebacks included, and then redacts the whole text."""
+    """Format a record with its traceback, then redact the whole text."""
 
     redact: Callable[[str], str]
 

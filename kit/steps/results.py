@@ -1,4 +1,4 @@
-"""What the last two steps hand on."""
+"""The results of the last two steps."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Verdict:
 
     @property
     def described(self) -> str:
-        """What it is, for a message."""
+        """The result in a sentence, for a message."""
         return f"the verdict {self.word} is written"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """The one file that goes back, read back and verified. ``verdict`` is None for a shard alone."""
+    """The file to send back. ``verdict`` is None for a shard alone."""
 
     path: Path
     size: int
@@ -32,5 +32,5 @@ class Bundle:
 
     @property
     def described(self) -> str:
-        """What it is, for a message."""
+        """The result in a sentence, for a message."""
         return f"the verdict {self.verdict} is packed as {self.path.name}"

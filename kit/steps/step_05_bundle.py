@@ -1,4 +1,4 @@
-"""Step 5: the one file that goes back, read back and verified before it gets its name."""
+"""Step 5: the bundle, one file to send back, read back and compared before it gets its name."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from kit.system.archive import Member, read_hashes, write_tar_gz
 from kit.system.fsio import atomic_path, json_bytes, read_json, sha256_file, write_json
 from kit.system.signature import sign
 from kit.system.ui import size
+from kit.verdict.out_of_fold import ENSEMBLE
+from kit.verdict.seed_report import report_file
 
 NAME = "bundle"
 
@@ -31,11 +33,10 @@ def run(config: RunConfig, previous: Verdict | None, session: Session) -> Bundle
         previous: the verdict; None for a shard alone.
 
     Raises:
-        Missing: a file that belongs in the bundle is not there.
-        CheckFailed: the archive, read back, differs from what was put in.
+        Missing: a file that belongs in the bundle does not exist.
+        CheckFailed: the archive, read back, differs from the run folder.
     """
-    word = previous.word if previous is not None else None
-    seeds = previous.document["seeds"] if previous is not None else ()
+    word, seeds = _word_and_seeds(previous)
     now = datetime.now(UTC)
     members = [_member(config.out_dir, name) for name in contents(config, word, seeds)]
     described = [_described(member) for member in members]
@@ -48,20 +49,22 @@ def run(config: RunConfig, previous: Verdict | None, session: Session) -> Bundle
         "created_at_utc": utc_now(),
         "files": described,
     }
-    members.insert(0, Member(name=layout.MANIFEST, data=json_bytes(manifest)))
+    unlisted = [Member(name=layout.MANIFEST, data=json_bytes(manifest))]
     if config.sign is not None:
         signature = sign(json_bytes(manifest), config.sign, session.processes)
-        members.insert(1, Member(name=layout.SIGNATURE, data=signature))
+        unlisted.append(Member(name=layout.SIGNATURE, data=signature))
+    members = [*unlisted, *members]
     target = config.out_dir.parent / f"ensemble-results-{config.box}-{now:%Y%m%dT%H%M%SZ}.tar.gz"
     top = target.name.removesuffix(".tar.gz")
     packed = [Member(name=f"{top}/{member.name}", data=member.data) for member in members]
-    unlisted = map(_described, members[: len(members) - len(described)])
-    expected = [(f"{top}/{name}", *rest) for name, *rest in map(_told, (*unlisted, *described))]
+    expected = [
+        (f"{top}/{file['path']}", file["size"], file["sha256"]) for file in (*map(_described, unlisted), *described)
+    ]
     with atomic_path(target) as temporary:
         write_tar_gz(temporary, packed, mtime=int(now.timestamp()))
         if list(read_hashes(temporary)) != expected:
             raise CheckFailed("the bundle, read back, differs from the run folder", hint="Run `bundle` again.")
-    # last: a run with a manifest has come to its end
+    # last: a run folder with a manifest is a finished run
     write_json(config.out_dir / layout.MANIFEST, manifest)
     bundle = Bundle(path=target, size=target.stat().st_size, sha256=sha256_file(target), verdict=word)
     session.ui.say(
@@ -72,58 +75,56 @@ def run(config: RunConfig, previous: Verdict | None, session: Session) -> Bundle
 
 
 def listing(config: RunConfig, previous: Verdict | None) -> dict[str, int]:
-    """Relative path and size in bytes of everything that a bundle would hold besides its manifest."""
-    word, seeds = (None, ()) if previous is None else (previous.word, previous.document["seeds"])
-    return {name: len(_member(config.out_dir, name).read()) for name in contents(config, word, seeds)}
+    """Return path and size in bytes of every file of a bundle except its manifest."""
+    return {name: len(_member(config.out_dir, name).read()) for name in contents(config, *_word_and_seeds(previous))}
+
+
+def _word_and_seeds(verdict: Verdict | None) -> tuple[str | None, Sequence[int]]:
+    return (None, ()) if verdict is None else (verdict.word, verdict.document["seeds"])
 
 
 def contents(config: RunConfig, word: str | None, seeds: Sequence[int]) -> list[str]:
-    """Relative paths of everything that belongs in the bundle, sorted, ``manifest.json`` not among them."""
+    """Return the relative paths of every file of the bundle except ``manifest.json``, sorted."""
     run_dir = config.out_dir
     shard = shards.read_manifest(run_dir / layout.CORPUS)
     names = [f"{layout.CORPUS}/{shards.MANIFEST}", f"{layout.CORPUS}/{shards.GROUPS}"]
-    # a corpus that was made elsewhere needs no prerequisites here, and a merged one has a report
+    # a corpus from elsewhere needs no prerequisites here, and a merged one has a report
     names += [layout.PREREQS] if config.corpus is None else []
     names += [layout.MERGE_REPORT] if (run_dir / layout.MERGE_REPORT).is_file() else []
-    for entry, _ in shards.read_rows(shard):  # raises where a cell is not what the manifest says
+    for entry, _ in shards.read_rows(shard):  # raises where a cell differs from the manifest
         observed = shards.observed_path(run_dir / layout.CORPUS, entry.path)
         names += [f"{layout.CORPUS}/{entry.path}", str(observed.relative_to(run_dir))]
     if word is not None:
         names += [layout.verdict_file(word), layout.TRAINING]
-        trained = [layout.PREDICTIONS, layout.ENSEMBLE_REPORT, *map(layout.seed_report, seeds)]
-        for by in config.holdout:
-            trained += [layout.holdout_predictions(by), layout.holdout_report(by)]
-        trained += [layout.baseline_predictions(name) for name in _baselines(run_dir)]
-        names += [name for name in trained if word != "INVALID" or (run_dir / name).is_file()]
+        names += [name for name in _trained(config, seeds) if word != "INVALID" or (run_dir / name).is_file()]
+        # the page is only for reading: a verdict is packed without it if it could not be made
+        names += [str(path.relative_to(run_dir)) for path in (run_dir / layout.REPORT).rglob("*") if path.is_file()]
     if word == "PROMOTE":
         from kit.steps import exports  # late: it needs torch
 
         names += exports.listed(config, seeds, shard.corpus_sha256)
-    if word is not None:
-        # for reading alone: a page that could not be made keeps no evidence back
-        names += [str(path.relative_to(run_dir)) for path in (run_dir / layout.REPORT).rglob("*") if path.is_file()]
     names += [str(path.relative_to(run_dir)) for path in (run_dir / layout.LOGS).glob("*.log")]
     return sorted(names)
 
 
-def _baselines(run_dir: Path) -> list[str]:
-    """What the ensemble was compared with and has predictions."""
-    told: Any = read_json(run_dir / layout.TRAINING, written_by="train")
-    return [name for name, found in told["baselines"].items() if found["predictions_sha256"] is not None]
+def _trained(config: RunConfig, seeds: Sequence[int]) -> list[str]:
+    """Return the paths of the predictions and reports of a valid training."""
+    names = [layout.PREDICTIONS, *map(report_file, (*seeds, ENSEMBLE))]
+    for by in config.holdout:
+        names += [layout.holdout_predictions(by), layout.holdout_report(by)]
+    summary: Any = read_json(config.out_dir / layout.TRAINING, written_by="train")
+    predicted = [name for name, entry in summary["baselines"].items() if entry["predictions_sha256"] is not None]
+    return names + [layout.baseline_predictions(name) for name in predicted]
 
 
 def _member(run_dir: Path, name: str) -> Member:
-    """A file of the run, read now: a log may still grow while the bundle is written."""
+    """Return a file of the run; a log is read now, since it may grow while the bundle is written."""
     path = run_dir / name
     if not path.is_file():
-        raise Missing(f"{path} belongs in the bundle and is not there", hint="Run the step that writes it again.")
+        raise Missing(f"{path} belongs in the bundle and does not exist", hint="Run the step that writes it again.")
     return Member(name=name, data=path.read_bytes() if path.suffix == ".log" else path)
 
 
 def _described(member: Member) -> dict[str, object]:
     data = member.read()
     return {"path": member.name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-
-def _told(described: dict[str, object]) -> tuple[object, ...]:
-    return described["path"], described["size"], described["sha256"]

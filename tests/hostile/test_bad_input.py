@@ -387,7 +387,7 @@ def test_an_out_dir_that_is_not_writable(clips: Path, tmp_path: Path, kit: Kit) 
 
 def test_steps_need_a_run_folder(tmp_path: Path, kit_here: Kit) -> None:
     check_error(kit_here("train", cwd=tmp_path), exits.BAD_INPUT, "runs/")
-    check_error(kit_here("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "there is no run folder")
+    check_error(kit_here("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "no run folder", "new")
     (tmp_path / "new").mkdir()
     check_error(kit_here("corpus", "--out-dir", "new", cwd=tmp_path), exits.BAD_INPUT, "prereqs.json")
 

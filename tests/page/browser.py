@@ -1,4 +1,4 @@
-"""A real browser without a window, driven through its DevTools protocol; nothing but the kit's own packages."""
+"""A real headless browser, driven through its DevTools protocol with the kit's own packages."""
 
 from __future__ import annotations
 
@@ -16,38 +16,36 @@ from typing import Any
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-#: Seconds it gets to start, and to answer.
+#: Seconds for its start, and for each answer.
 _PATIENCE = 30.0
 
 
 def installed() -> str | None:
-    """Path of a browser that speaks DevTools and starts; some systems have a stub of that name that does not."""
-    there = [path for name in NAMES if (path := shutil.which(name))]
-    return next((path for path in there if _starts(path)), None)
+    """Return the path of a browser that starts; some systems have a stub of that name that does not."""
+    paths = [path for name in NAMES if (path := shutil.which(name))]
+    return next((path for path in paths if _starts(path)), None)
 
 
 def _starts(path: str) -> bool:
-    asked = [path, "--version"]
-    return subprocess.run(asked, capture_output=True, timeout=_PATIENCE, check=False).returncode == 0
+    return subprocess.run([path, "--version"], capture_output=True, timeout=_PATIENCE, check=False).returncode == 0
 
 
 @dataclass(kw_only=True)
-class Seen:
-    """What the browser says of a page.
+class Log:
+    """Messages of the browser about a page.
 
     Attributes:
-        complaints: lines of its console at the level of warnings and errors, exceptions, refused resources.
-        requests: addresses it asked for; values: what the scripts that were evaluated gave.
+        complaints: warnings, errors and lines of its console, exceptions, refused resources.
+        requests: addresses of the resources that it requested.
     """
 
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
-    values: list[Any] = field(default_factory=list)
 
 
 @contextmanager
 def started(folder: Path) -> Iterator[str]:
-    """A browser with a profile of its own; gives the address of its DevTools."""
+    """Start a browser with a profile of its own; yield the address of its DevTools."""
     argv = [
         str(installed()),
         "--headless=new",
@@ -66,13 +64,13 @@ def started(folder: Path) -> Iterator[str]:
     with subprocess.Popen(argv, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stderr is not None
-            said = []
+            lines = []
             for line in process.stderr:
-                said.append(line)
+                lines.append(line)
                 if line.startswith("DevTools listening on "):
                     yield line.split()[-1]
                     return
-            raise AssertionError("the browser did not start: " + "".join(said))
+            raise AssertionError("the browser did not start: " + "".join(lines))
         finally:
             process.terminate()
             process.wait(_PATIENCE)
@@ -81,13 +79,15 @@ def started(folder: Path) -> Iterator[str]:
 class Tab:
     """A page in the browser."""
 
-    def __init__(self, connection: WebSocketClientConnection, seen: Seen) -> None:
-        self._connection, self.seen, self._number, self._session = connection, seen, 0, ""
+    def __init__(self, connection: WebSocketClientConnection, log: Log) -> None:
+        self._connection, self.log, self._number, self._session = connection, log, 0, ""
 
     async def open(self, page: Path, *, width: int, height: int, dark: bool = False) -> None:
         """Open a file in a window of this size (CSS pixels) and wait until it is drawn."""
-        made = await self.ask("Target.createTarget", url="about:blank")
-        self._session = (await self.ask("Target.attachToTarget", targetId=made["targetId"], flatten=True))["sessionId"]
+        target = await self.ask("Target.createTarget", url="about:blank")
+        self._session = (await self.ask("Target.attachToTarget", targetId=target["targetId"], flatten=True))[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log", "Network"):
             await self.ask(f"{domain}.enable")
         await self.ask(
@@ -100,7 +100,7 @@ class Tab:
         await self.value("document.fonts.ready.then(() => new Promise(requestAnimationFrame)).then(() => 0)")
 
     async def value(self, script: str) -> Any:
-        """What a JavaScript expression gives, awaited."""
+        """Return the value of a JavaScript expression, awaited."""
         answer = await self.ask("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
@@ -112,12 +112,12 @@ class Tab:
             await self.ask("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code, **text)
 
     async def picture(self, target: Path, *, whole: bool = False) -> None:
-        """Write what is to be seen as PNG, or the whole page."""
+        """Write the visible part, or the whole page, as PNG."""
         shot = await self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         target.write_bytes(base64.b64decode(shot["data"]))
 
     async def ask(self, method: str, **params: Any) -> Any:
-        """Ask for something and wait for the answer; what the browser says meanwhile is kept."""
+        """Send a request and wait for its answer; other messages are logged."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": params}
         await self._connection.write_message(
@@ -134,27 +134,27 @@ class Tab:
 
     async def _next(self) -> dict[str, Any]:
         message = await asyncio.wait_for(self._connection.read_message(), _PATIENCE)
-        assert message is not None, "the browser has gone"
-        said: dict[str, Any] = json.loads(message)
-        params = said.get("params", {})
-        match said.get("method"):
+        assert message is not None, "the browser has ended"
+        event: dict[str, Any] = json.loads(message)
+        params = event.get("params", {})
+        match event.get("method"):
             case "Network.requestWillBeSent":
-                self.seen.requests.append(params["request"]["url"])
+                self.log.requests.append(params["request"]["url"])
             case "Log.entryAdded" if params["entry"]["level"] in ("warning", "error"):
-                self.seen.complaints.append(params["entry"]["text"])
+                self.log.complaints.append(params["entry"]["text"])
             case "Runtime.exceptionThrown":
-                self.seen.complaints.append(json.dumps(params["exceptionDetails"]))
+                self.log.complaints.append(json.dumps(params["exceptionDetails"]))
             case "Runtime.consoleAPICalled":
-                self.seen.complaints.append(json.dumps(params["args"]))
-        return said
+                self.log.complaints.append(json.dumps(params["args"]))
+        return event
 
 
 @asynccontextmanager
 async def tab(address: str) -> AsyncIterator[Tab]:
-    """A new page in a browser that is running."""
+    """Open a new page in a running browser."""
     connection = await websocket_connect(address, max_message_size=1 << 28)
     try:
-        yield Tab(connection, Seen())
+        yield Tab(connection, Log())
     finally:
         connection.close()
         while await connection.read_message() is not None:

@@ -1,4 +1,4 @@
-"""Run folders that tests make."""
+"""Run folders for tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUICK = ("--cqs", "25,37", "--seeds", "0,1", "--epochs", "3", "--device", "cpu",
 
 
 def run_folder(folder: Path, **options: object) -> tuple[RunConfig, Session]:
-    """A run folder with a corpus of four sources that a network learns quickly, as `corpus` leaves it."""
+    """Make a run folder with a corpus of four sources that a network learns quickly, as after `corpus`."""
     write_json(folder / layout.PREREQS, {"box": "testbox"})
     shard_of(folder / layout.CORPUS, plan(("Highway", "Park", "Tango", "Crowd"), cqs=(19, 31, 43), frames=12))
     return run_in(folder, **options)
@@ -38,7 +38,7 @@ def judged_run(
     failed: Sequence[FailedCell] = (),
     **options: object,
 ) -> Path:
-    """A run folder with a verdict, whose predictions are the targets with noise (VMAF points): HOLD by default.
+    """Make a run folder with a verdict; its predictions are the targets with noise (VMAF points): HOLD by default.
 
     With ``failed`` cells it is INVALID.
     """

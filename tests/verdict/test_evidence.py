@@ -30,13 +30,13 @@ Row = tuple[int, str, str, int, float, float]
 
 def rows(seeds: tuple[int, ...] = SEEDS) -> list[Row]:
     """(seed, fold, cell, frame, target, prediction) of complete predictions, different for each seed."""
-    found: list[Row] = []
+    result: list[Row] = []
     for seed in seeds:
         for number, (key, cell) in enumerate(CELLS.items()):
             for frame in range(cell.rows):
                 target = 20.0 + 9 * number + 2 * frame
-                found.append((seed, cell.group, key, frame, target, target + (frame % 3) - seed + number / 4))
-    return found
+                result.append((seed, cell.group, key, frame, target, target + (frame % 3) - seed + number / 4))
+    return result
 
 
 def table(content: list[Row]) -> Predictions:
@@ -68,7 +68,7 @@ def keep(test: Callable[[Row], bool]) -> list[Row]:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "lines"),
     [
         (keep(lambda row: not (row[0] == 1 and row[1] == "Tango")), ["seed 1: fold Tango lacks predictions"]),
         (keep(lambda row: row[0] == 0), ["seed 1 has no prediction"]),
@@ -92,8 +92,8 @@ def keep(test: Callable[[Row], bool]) -> list[Row]:
     ],
     ids=["fold", "seed", "row", "two-folds", "twice", "foreign", "other-seed"],
 )
-def test_each_lack_is_told(content: list[Row], told: list[str]) -> None:
-    assert problems(content) == told
+def test_each_gap_is_named(content: list[Row], lines: list[str]) -> None:
+    assert problems(content) == lines
 
 
 def test_a_row_replaced_by_its_neighbour_is_both_lacking_and_doubled() -> None:
@@ -105,30 +105,30 @@ def test_a_row_replaced_by_its_neighbour_is_both_lacking_and_doubled() -> None:
     ]
 
 
-def test_a_cell_predicted_by_a_member_that_saw_its_group_is_told() -> None:
+def test_a_cell_predicted_by_a_member_trained_on_its_group_is_named() -> None:
     content = [(s, "Highway" if cell == "Tango-libx264" else fold, cell, *rest) for s, fold, cell, *rest in rows()]
     assert problems(content) == ["1 cells are predicted in a fold that does not hold out their group"]  # type: ignore[arg-type]
 
 
-def test_one_seed_alone_may_be_asked_for() -> None:
+def test_one_seed_alone_may_be_requested() -> None:
     assert problems(rows((3,)), (3,)) == []
 
 
 def test_loso_is_the_agreement_of_each_member_and_its_mean_over_folds() -> None:
-    found = loso(table(rows()))
-    assert {seed: list(folds) for seed, folds in found.members.items()} == {
+    result = loso(table(rows()))
+    assert {seed: list(folds) for seed, folds in result.members.items()} == {
         seed: ["Fuente", "Highway", "Tango"] for seed in SEEDS
     }
     for seed in SEEDS:
         plccs = []
-        for fold, result in found.members[seed].items():
+        for fold, member in result.members[seed].items():
             own = [row for row in rows() if row[0] == seed and row[1] == fold]
             target = np.array([row[4] for row in own], dtype=np.float32).astype(np.float64)
             prediction = np.array([row[5] for row in own], dtype=np.float32).astype(np.float64)
-            assert result == agreement(prediction, target, what="x")
-            assert result.n == (24 if fold == "Fuente" else 12)
+            assert member == agreement(prediction, target, what="x")
+            assert member.n == (24 if fold == "Fuente" else 12)
             plccs.append(float(np.corrcoef(prediction, target)[0, 1]))
-        assert found.mean_plccs()[seed] == pytest.approx(math.fsum(plccs) / 3, abs=1e-12)
+        assert result.mean_plccs()[seed] == pytest.approx(math.fsum(plccs) / 3, abs=1e-12)
 
 
 def test_folds_count_alike_whatever_their_number_of_rows() -> None:
@@ -182,8 +182,8 @@ def errors(key: str) -> list[float]:
 
 
 def test_the_summary_by_hand() -> None:
-    found = summary(table(rows()), CELLS)
-    assert set(found) == {
+    result = summary(table(rows()), CELLS)
+    assert set(result) == {
         "ensemble_mean",
         "per_seed",
         "per_source",
@@ -193,7 +193,7 @@ def test_the_summary_by_hand() -> None:
         "uncertainty",
         "calibration",
     }
-    per_source = found["per_source"]
+    per_source = result["per_source"]
     assert isinstance(per_source, dict)
     assert list(per_source) == ["Fuente1", "Fuente2", "Highway", "Tango"]
     for source, figures in per_source.items():
@@ -209,16 +209,16 @@ def test_the_summary_by_hand() -> None:
         )
         assert figures["undefined"] is None
     # the error grows from cell to cell, so the last source and its last encoder are worst
-    assert found["worst_source"] == {"name": "Tango", **per_source["Tango"]}
-    worst = found["worst_source_encoder"]
+    assert result["worst_source"] == {"name": "Tango", **per_source["Tango"]}
+    worst = result["worst_source_encoder"]
     assert isinstance(worst, dict)
     assert worst["name"] == "Tango x libx265"
     assert worst["rmse"] == pytest.approx(math.sqrt(sum(e * e for e in errors("Tango-libx265")) / 6), abs=1e-5)
-    per_seed = found["per_seed"]
+    per_seed = result["per_seed"]
     assert isinstance(per_seed, dict)
     assert list(per_seed) == ["0", "1"]
     assert per_seed["0"]["bias"] - per_seed["1"]["bias"] == pytest.approx(1, abs=1e-5)
-    whole = found["ensemble_mean"]
+    whole = result["ensemble_mean"]
     assert isinstance(whole, dict)
     assert whole["bias"] == pytest.approx(sum(sum(errors(key)) for key in CELLS) / 48, abs=1e-5)
 
@@ -243,18 +243,18 @@ def test_a_source_whose_teacher_never_changes_still_has_its_errors() -> None:
 
 def test_figures_by_source_and_encoder_by_hand() -> None:
     for seed in SEEDS:
-        found = per_source_encoder(table(rows((seed,))), CELLS)
-        assert list(found) == sorted(f"{cell.source} x {cell.encoder}" for cell in CELLS.values())
+        result = per_source_encoder(table(rows((seed,))), CELLS)
+        assert list(result) == sorted(f"{cell.source} x {cell.encoder}" for cell in CELLS.values())
         for key, cell in CELLS.items():
             own = [row for row in rows((seed,)) if row[2] == key]
             target = np.array([row[4] for row in own], dtype=np.float32).astype(np.float64)
             prediction = np.array([row[5] for row in own], dtype=np.float32).astype(np.float64)
             expected = agreement(prediction, target, what="x").as_dict()
-            assert found[f"{cell.source} x {cell.encoder}"] == {**expected, "undefined": None}
+            assert result[f"{cell.source} x {cell.encoder}"] == {**expected, "undefined": None}
 
 
 def test_nan_in_the_summary_is_invalid() -> None:
-    found = table(rows())
-    found = replace(found, prediction=np.where(np.arange(len(found)) == 5, np.float32(np.nan), found.prediction))
+    result = table(rows())
+    result = replace(result, prediction=np.where(np.arange(len(result)) == 5, np.float32(np.nan), result.prediction))
     with pytest.raises(InvalidEvidence, match="ensemble mean: 1 of 48 prediction values are not finite"):
-        summary(found, CELLS)
+        summary(result, CELLS)

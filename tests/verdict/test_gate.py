@@ -1,4 +1,4 @@
-"""The gate: ties pass, spread, failing seeds, what is no figure, and the hash of the thresholds."""
+"""The gate: ties, spread, failing seeds, invalid figures, and the hash of the thresholds."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_fields_are_those_of_a_verdict() -> None:
 
 
 @pytest.mark.parametrize("seeds", range(1, 25))
-def test_ties_with_mean_and_seed_thresholds_pass_whatever_the_number_of_seeds(seeds: int) -> None:
+def test_ties_with_mean_and_seed_thresholds_pass_for_any_number_of_seeds(seeds: int) -> None:
     report = gate(*[0.95] * seeds)
     assert (report.passed, report.mean_plcc_pass, report.failing_seeds) == (True, True, ())
 
@@ -80,12 +80,12 @@ def test_a_tie_with_the_spread_passes_and_a_little_more_fails() -> None:
     )
 
 
-def test_a_planted_spread_holds_although_all_seeds_are_good() -> None:
+def test_a_large_spread_fails_although_all_seeds_pass() -> None:
     report = gate(0.990, 0.984, 0.985, 0.986, 0.987)
     assert (report.passed, report.plcc_spread_pass, report.per_seed_pass) == (False, False, True)
 
 
-def test_one_failing_seed_holds_although_mean_and_spread_pass() -> None:
+def test_one_failing_seed_fails_although_mean_and_spread_pass() -> None:
     report = apply_gate({7: 0.9499, 3: 0.953, 5: 0.953, 1: 0.953})
     assert (report.mean_plcc_pass, report.plcc_spread_pass) == (True, True)
     assert (report.passed, report.per_seed_pass, report.failing_seeds) == (False, False, (7,))
@@ -95,7 +95,7 @@ def test_failing_seeds_are_all_named_in_order() -> None:
     assert apply_gate({9: 0.90, 2: 0.901, 4: 0.99}).failing_seeds == (2, 9)
 
 
-def test_a_low_mean_alone_holds() -> None:
+def test_a_low_mean_alone_fails() -> None:
     report = gate(0.91, 0.92, thresholds=EXACT)
     assert (report.passed, report.mean_plcc_pass, report.plcc_spread_pass, report.per_seed_pass) == (
         False,
@@ -111,7 +111,7 @@ def test_the_order_of_the_seeds_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1.0000001, -1.5])
-def test_what_is_no_correlation_is_invalid_and_named(bad: float) -> None:
+def test_an_impossible_correlation_is_invalid_and_named(bad: float) -> None:
     with pytest.raises(InvalidEvidence) as error:
         apply_gate({0: 0.99, 3: bad, 4: math.nan})
     assert [problem.split(":")[0] for problem in error.value.problems] == ["seed 3", "seed 4"]
@@ -130,11 +130,11 @@ def test_the_hash_of_the_thresholds_is_over_their_canonical_json() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(GATE_THRESHOLDS))
-def test_an_altered_threshold_shows(name: str) -> None:
+def test_an_altered_threshold_changes_the_hash(name: str) -> None:
     altered = dict(GATE_THRESHOLDS) | {name: math.nextafter(GATE_THRESHOLDS[name], 0)}
     assert gate(0.99, thresholds=altered).thresholds_sha256 != thresholds_sha256(GATE_THRESHOLDS)
 
 
-def test_a_threshold_that_is_there_under_another_name_only_is_no_threshold() -> None:
+def test_a_missing_threshold_is_an_error() -> None:
     with pytest.raises(KeyError):
         gate(0.99, thresholds={"mean": 0.95})

@@ -1,4 +1,4 @@
-"""Agreement against scipy and against arithmetic by hand; what is undefined is an error with a name."""
+"""Agreement compared with scipy and with arithmetic by hand; an undefined figure is an error that names it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def vector(*values: float) -> NDArray[np.float64]:
 
 
 def test_by_hand() -> None:
-    found = agreement(vector(1, 2, 3, 5), vector(1, 3, 2, 4), what="x")
+    result = agreement(vector(1, 2, 3, 5), vector(1, 3, 2, 4), what="x")
     # deviations from the means 2.75 and 2.5: sums of squares 8.75 and 5, of products 5.5
-    assert found.n == 4
-    assert found.plcc == pytest.approx(5.5 / math.sqrt(8.75 * 5), abs=1e-15)
-    assert found.srocc == pytest.approx(1 - 6 * 2 / (4 * 15), abs=1e-15)
-    assert found.krocc == pytest.approx((5 - 1) / 6, abs=1e-15)
-    assert found.rmse == pytest.approx(math.sqrt(3 / 4), abs=1e-15)
-    assert found.mae == 0.75
-    assert found.bias == 0.25
+    assert result.n == 4
+    assert result.plcc == pytest.approx(5.5 / math.sqrt(8.75 * 5), abs=1e-15)
+    assert result.srocc == pytest.approx(1 - 6 * 2 / (4 * 15), abs=1e-15)
+    assert result.krocc == pytest.approx((5 - 1) / 6, abs=1e-15)
+    assert result.rmse == pytest.approx(math.sqrt(3 / 4), abs=1e-15)
+    assert result.mae == 0.75
+    assert result.bias == 0.25
 
 
 def test_bias_is_prediction_minus_target() -> None:
-    found = agreement(vector(12, 22, 33), vector(10, 20, 30), what="x")
-    assert found.bias == pytest.approx(7 / 3, abs=1e-15)
+    result = agreement(vector(12, 22, 33), vector(10, 20, 30), what="x")
+    assert result.bias == pytest.approx(7 / 3, abs=1e-15)
 
 
 def pearson(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
@@ -54,31 +54,31 @@ def test_random_vectors(count: int, ties: bool) -> None:
     prediction = target + generator.normal(0, 15, count)
     if ties:
         target, prediction = target.round(-1), prediction.round(-1)
-    found = agreement(prediction, target, what="x")
+    result = agreement(prediction, target, what="x")
     ranks = stats.rankdata(prediction), stats.rankdata(target)
-    assert found.plcc == pytest.approx(pearson(prediction, target), abs=1e-12)
-    assert found.srocc == pytest.approx(pearson(*ranks), abs=1e-12)
-    assert found.krocc == pytest.approx(tau_b(prediction, target), abs=1e-12)
-    assert found.plcc == pytest.approx(stats.pearsonr(prediction, target)[0], abs=1e-15)
-    assert found.srocc == pytest.approx(stats.spearmanr(prediction, target)[0], abs=1e-15)
-    assert found.krocc == pytest.approx(stats.kendalltau(prediction, target)[0], abs=1e-15)
-    assert found.rmse == pytest.approx(math.sqrt(np.square(prediction - target).mean()), abs=1e-12)
-    assert found.mae == pytest.approx(np.abs(prediction - target).mean(), abs=1e-12)
-    assert found.bias == pytest.approx(prediction.mean() - target.mean(), abs=1e-12)
+    assert result.plcc == pytest.approx(pearson(prediction, target), abs=1e-12)
+    assert result.srocc == pytest.approx(pearson(*ranks), abs=1e-12)
+    assert result.krocc == pytest.approx(tau_b(prediction, target), abs=1e-12)
+    assert result.plcc == pytest.approx(stats.pearsonr(prediction, target)[0], abs=1e-15)
+    assert result.srocc == pytest.approx(stats.spearmanr(prediction, target)[0], abs=1e-15)
+    assert result.krocc == pytest.approx(stats.kendalltau(prediction, target)[0], abs=1e-15)
+    assert result.rmse == pytest.approx(math.sqrt(np.square(prediction - target).mean()), abs=1e-12)
+    assert result.mae == pytest.approx(np.abs(prediction - target).mean(), abs=1e-12)
+    assert result.bias == pytest.approx(prediction.mean() - target.mean(), abs=1e-12)
 
 
 @pytest.mark.parametrize(("sign", "expected"), [(1.0, 1.0), (-1.0, -1.0)])
-def test_a_line_correlates_fully_whatever_its_error(sign: float, expected: float) -> None:
+def test_a_line_correlates_fully_with_any_error(sign: float, expected: float) -> None:
     target = np.linspace(10, 90, 40)
-    found = agreement(sign * 0.1 * target + 50, target, what="x")
-    assert (found.plcc, found.srocc, found.krocc) == pytest.approx((expected, expected, expected), abs=1e-15)
-    assert found.rmse > 20
+    result = agreement(sign * 0.1 * target + 50, target, what="x")
+    assert (result.plcc, result.srocc, result.krocc) == pytest.approx((expected, expected, expected), abs=1e-15)
+    assert result.rmse > 20
 
 
 def test_figures_are_plain_numbers() -> None:
-    found = agreement(vector(1, 2, 4), vector(1, 3, 4), what="x")
-    assert isinstance(found, Agreement)
-    assert {name: type(value) for name, value in found.as_dict().items()} == {
+    result = agreement(vector(1, 2, 4), vector(1, 3, 4), what="x")
+    assert isinstance(result, Agreement)
+    assert {name: type(value) for name, value in result.as_dict().items()} == {
         "n": int,
         "plcc": float,
         "srocc": float,
@@ -93,7 +93,7 @@ GOOD = (1.0, 2.0, 4.0, 3.0)
 
 
 @pytest.mark.parametrize(
-    ("prediction", "target", "told"),
+    ("prediction", "target", "reason"),
     [
         ((1, math.nan, 3, 4), GOOD, "1 of 4 prediction values are not finite"),
         ((1, math.inf, -math.inf, 4), GOOD, "2 of 4 prediction values are not finite"),
@@ -104,27 +104,27 @@ GOOD = (1.0, 2.0, 4.0, 3.0)
         ((), (), "0 rows, a correlation needs at least 3"),
     ],
 )
-def test_what_is_undefined_is_named(prediction: tuple[float, ...], target: tuple[float, ...], told: str) -> None:
+def test_an_undefined_figure_is_named(prediction: tuple[float, ...], target: tuple[float, ...], reason: str) -> None:
     with pytest.raises(InvalidEvidence) as error:
         agreement(vector(*prediction), vector(*target), what="seed 3, held out Highway")
-    assert any(told in problem for problem in error.value.problems)
+    assert any(reason in problem for problem in error.value.problems)
     assert all(problem.startswith("seed 3, held out Highway: ") for problem in error.value.problems)
 
 
-def test_all_that_is_wrong_is_named() -> None:
+def test_every_problem_is_named() -> None:
     with pytest.raises(InvalidEvidence) as error:
         agreement(vector(math.nan, 1, 2), vector(5, 5, 5), what="x")
     assert len(error.value.problems) == 2
 
 
 @pytest.mark.parametrize("shapes", [((3,), (4,)), ((3, 1), (3, 1)), ((), ())])
-def test_other_shapes_are_a_fault_of_the_caller(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+def test_other_shapes_raise_a_value_error(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     with pytest.raises(ValueError, match="shapes"):
         agreement(np.zeros(shapes[0]), np.zeros(shapes[1]), what="x")
 
 
 @pytest.mark.parametrize(
-    ("prediction", "target", "told"),
+    ("prediction", "target", "reason"),
     [
         (vector(99, 100, 98), vector(100, 100, 100), "the target is constant (100), its correlation is undefined"),
         (vector(100, 100, 100), vector(99, 100, 98), "the prediction is constant (100), its correlation is undefined"),
@@ -132,18 +132,18 @@ def test_other_shapes_are_a_fault_of_the_caller(shapes: tuple[tuple[int, ...], t
     ],
     ids=["target", "prediction", "few"],
 )
-def test_a_part_without_a_correlation_has_its_errors_and_the_reason(
-    prediction: NDArray[np.float64], target: NDArray[np.float64], told: str
+def test_a_slice_without_a_correlation_has_errors_and_the_reason(
+    prediction: NDArray[np.float64], target: NDArray[np.float64], reason: str
 ) -> None:
-    found = described(prediction, target, what="Tango x libx264")
-    assert (found["plcc"], found["srocc"], found["krocc"], found["undefined"]) == (None, None, None, told)
-    assert found["bias"] == float((prediction - target).mean())
-    assert found["rmse"] == math.sqrt(float(((prediction - target) ** 2).mean()))
+    result = described(prediction, target, what="Tango x libx264")
+    assert (result["plcc"], result["srocc"], result["krocc"], result["undefined"]) == (None, None, None, reason)
+    assert result["bias"] == float((prediction - target).mean())
+    assert result["rmse"] == math.sqrt(float(((prediction - target) ** 2).mean()))
 
 
 @pytest.mark.parametrize(
     "values", [vector(), vector(1, math.nan, 2), vector(math.inf, 1, 2)], ids=["none", "nan", "inf"]
 )
-def test_a_part_with_no_figure_at_all_is_an_error(values: tuple[float, ...]) -> None:
+def test_a_slice_without_any_figure_is_an_error(values: tuple[float, ...]) -> None:
     with pytest.raises(InvalidEvidence, match="Tango x libx264"):
         described(vector(*values), np.arange(len(values), dtype=np.float64), what="Tango x libx264")

@@ -1,6 +1,6 @@
-"""What is wrong with a training on purpose is caught, and what is wrong is named, by one of the gates or by both.
+"""A fault planted in a training is caught and named by one of the gates or by both.
 
-The learner here is a line through features and quality point, fitted in the same folds: small, honest, and quick.
+The model here is a line through features and quality point, fitted in the same folds: small and quick.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ FRAMES = 40
 SOURCES = ("Highway", "Park", "Tango", "Crowd", "River", "Night")
 ENCODERS = ("libx264", "libx265", "libsvtav1")
 SEEDS = (0, 1, 2)
-#: What a cell's rows are, and what the predictions of all seeds become [seeds, rows].
+#: Makes a cell's rows; changes the predictions of all seeds [seeds, rows].
 Rows = Callable[[Cell], CellRows]
 Change = Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
 
 
 def honest(cell: Cell) -> CellRows:
-    """A clip with a motion of its own; its score is a line in features and quality point, with a little noise."""
+    """Return rows of a clip with a motion of its own; the score is linear in features and quality point, with noise."""
     content = np.random.default_rng(int(cell.source.sha256[:8], 16))
     noise = np.random.default_rng(int(cell.key[:8], 16))
     motion = 4 + content.normal(0, 1, FRAMES)
@@ -45,37 +45,37 @@ def honest(cell: Cell) -> CellRows:
         axis=1,
     )
     vmaf = 100 - 45 * loss + 4 * detail - 0.8 * (motion - 4) + noise.normal(0, 0.4, FRAMES)
-    return told(cell, features, vmaf)
+    return clipped(cell, features, vmaf)
 
 
-def told(cell: Cell, features: np.ndarray[Any, Any], vmaf: np.ndarray[Any, Any]) -> CellRows:
-    """Rows as a scorer gives them, their hash with them."""
+def clipped(cell: Cell, features: np.ndarray[Any, Any], vmaf: np.ndarray[Any, Any]) -> CellRows:
+    """Return rows as a scorer gives them, scores clipped to 0..100, with their hash."""
     rows = replace(rows_of(cell), features=features, vmaf=np.clip(vmaf, 0, 100))
     return replace(rows, facts={**rows.facts, "content_sha256": rows.content_sha256()})
 
 
 def shuffled(cell: Cell) -> CellRows:
-    """The scores of one source are those of other frames and quality points."""
+    """Give one source the scores of other frames and quality points."""
     rows = honest(cell)
     if cell.source.label != "Tango":
         return rows
     order = np.random.default_rng(int(cell.key[:8], 16))
-    return told(cell, rows.features, order.uniform(55, 100, FRAMES))
+    return clipped(cell, rows.features, order.uniform(55, 100, FRAMES))
 
 
 def unseen_by_the_features(cell: Cell) -> CellRows:
-    """One encoder is worse by six points in a way that no input tells."""
+    """Make one encoder worse by six points, which no input shows."""
     rows = honest(cell)
-    return told(cell, rows.features, rows.vmaf - 6) if cell.settings.encoder == "libsvtav1" else rows
+    return clipped(cell, rows.features, rows.vmaf - 6) if cell.settings.encoder == "libsvtav1" else rows
 
 
 def same_content_twice(cell: Cell) -> CellRows:
-    """Highway under another name: three frames later, graded and coded once more, so that no hash tells."""
+    """Repeat Highway under another name: three frames later, graded and encoded again, so that no hash shows it."""
     if cell.source.label != "Autobahn":
         return honest(cell)
     other = honest(replace(cell, source=replace(cell.source, sha256=plan(("Highway",))[0].source.sha256)))
     noise = np.random.default_rng(5).normal(0, 0.004, other.features.shape)
-    return told(cell, np.roll(other.features * 1.01 + noise, 3, axis=0), np.roll(other.vmaf, 3))
+    return clipped(cell, np.roll(other.features * 1.01 + noise, 3, axis=0), np.roll(other.vmaf, 3))
 
 
 def unchanged(scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -83,27 +83,27 @@ def unchanged(scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def collapsed(scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Seed 1 has learned little more than the mean: its order is right, its scale is not."""
-    found = scores.copy()
-    found[1] = found[1].mean() + 0.2 * (found[1] - found[1].mean())
-    return found
+    """Make seed 1 predict little more than the mean: its order is right, its scale is not."""
+    result = scores.copy()
+    result[1] = result[1].mean() + 0.2 * (result[1] - result[1].mean())
+    return result
 
 
 def noise_only(scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    found = scores.copy()
-    found[1] = np.random.default_rng(9).uniform(40, 100, scores.shape[1])
-    return found
+    result = scores.copy()
+    result[1] = np.random.default_rng(9).uniform(40, 100, scores.shape[1])
+    return result
 
 
 def off_by_five(scores: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Scaled about 100, so that they are five points too low in the mean."""
+    """Scale about 100, so that scores are five points too low in the mean."""
     lost = 100 - scores
     return 100 - lost * (1 + 5 / lost.mean())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Planted:
-    """What is planted, and what has to be said of it: words of both gates, checks of the expert gate with where."""
+    """A planted fault and its expected result: words of both gates, failing expert checks with their location."""
 
     sources: tuple[str, ...] = SOURCES
     rows: Rows = honest
@@ -141,8 +141,8 @@ def inputs(rows: Table, *, quality: bool) -> np.ndarray[Any, Any]:
     return np.concatenate([*columns, rows.codec[:, -1:].astype(np.float64)] if quality else columns, axis=1)
 
 
-def learned(rows: Table, corpus_sha256: str, change: Change, *, quality: bool) -> Predictions:
-    """Out-of-fold predictions of every seed, each of which saw its own half of the training rows."""
+def trained(rows: Table, corpus_sha256: str, change: Change, *, quality: bool) -> Predictions:
+    """Return out-of-fold predictions of every seed, each trained on its own half of the training rows."""
     known, folds = inputs(rows, quality=quality), by_group(rows)
     scores = np.empty((len(SEEDS), len(rows)))
     labels = np.empty(len(rows), dtype=object)
@@ -171,17 +171,17 @@ def judged(folder: Path, planted: Planted) -> Judgement:
     cells = plan(planted.sources, ENCODERS, (19, 31, 43), frames=FRAMES)
     shard = shard_of(folder, cells, rows=planted.rows)
     rows = table.load(shard)
-    found = {
-        quality: learned(rows, shard.corpus_sha256, planted.change if quality else unchanged, quality=quality)
+    result = {
+        quality: trained(rows, shard.corpus_sha256, planted.change if quality else unchanged, quality=quality)
         for quality in (True, False)
     }
-    linear = Baseline(predictions=found[False], problems=(), model=None)
+    linear = Baseline(predictions=result[False], problems=(), model=None)
     training = Training(
         shard=shard,
         seeds=SEEDS,
         folds="loso",
         holdout=(),
-        predictions=found[True],
+        predictions=result[True],
         problems=(),
         baselines={"linear": linear},
         rows=rows,
@@ -190,14 +190,14 @@ def judged(folder: Path, planted: Planted) -> Judgement:
 
 
 @pytest.mark.parametrize("planted", PLANTED.values(), ids=PLANTED)
-def test_what_is_planted_is_caught_and_named(planted: Planted, tmp_path: Path) -> None:
-    found = judged(tmp_path / "corpus", planted)
-    assert found.evidence["problems"] == []
-    failing = {check.name: check.where for check in found.expert.checks if not check.passed}
-    assert (found.word("default"), found.word("expert")) == (planted.default, planted.expert)
+def test_a_planted_fault_is_caught_and_named(planted: Planted, tmp_path: Path) -> None:
+    result = judged(tmp_path / "corpus", planted)
+    assert result.evidence["problems"] == []
+    failing = {check.name: check.where for check in result.expert.checks if not check.passed}
+    assert (result.word("default"), result.word("expert")) == (planted.default, planted.expert)
     assert planted.named.keys() <= failing.keys()
     for name, where in planted.named.items():
         assert where is ... or failing[name] == where
-    assert failing.keys() == set(found.expert.failing)
+    assert failing.keys() == set(result.expert.failing)
     if not planted.named:
         assert failing == {}

@@ -1,4 +1,4 @@
-"""Every part of the evidence against arithmetic by hand, and where a figure does not exist."""
+"""Every part of the evidence compared with arithmetic by hand, and where a figure does not exist."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GROUPS = 9
 
 
 def facts(groups: int = GROUPS, folds: int | None = None) -> dict[str, CellFacts]:
-    """A source a group, two encodes each; ``folds`` puts groups together."""
+    """Return cells of one source per group, two encodes each; ``folds`` joins groups."""
     return {
         f"c{number:02d}{encoder}": CellFacts(
             source=f"s{number:02d}",
@@ -46,7 +46,7 @@ def facts(groups: int = GROUPS, folds: int | None = None) -> dict[str, CellFacts
 def predicted(
     cells: dict[str, CellFacts], off: Any = lambda _seed, _group, noise: noise, seeds: tuple[int, ...] = (0, 1, 2)
 ) -> Predictions:
-    """Predictions of all seeds whose error is ``off(seed, number of the group, standard normal [FRAMES])``."""
+    """Return predictions of all seeds with the error ``off(seed, number of the group, standard normal [FRAMES])``."""
     columns: dict[str, list[Any]] = {
         name: [] for name in ("seed", "fold", "cell_key", "frame_index", "target", "prediction")
     }
@@ -54,14 +54,14 @@ def predicted(
         for key, cell in cells.items():
             noise = np.random.default_rng([seed, *key.encode()]).normal(0, 1, FRAMES)
             target = np.random.default_rng(list(key.encode())).uniform(30, 99, FRAMES).astype(np.float32)
-            found = target + off(seed, int(cell.group[1:]), noise)
+            result = target + off(seed, int(cell.group[1:]), noise)
             own = {
                 "seed": [seed] * FRAMES,
                 "fold": [cell.fold] * FRAMES,
                 "cell_key": [key] * FRAMES,
                 "frame_index": range(FRAMES),
                 "target": target,
-                "prediction": found,
+                "prediction": result,
             }
             for name, values in own.items():
                 columns[name] += list(values)
@@ -73,11 +73,11 @@ def predicted(
 
 
 def test_errors_by_hand() -> None:
-    found = figures(np.array([11.0, 18.0, 33.0, 40.0]), np.array([10.0, 20.0, 30.0, 40.0]), what="x")
-    assert (found["count"], found["bias"], found["mae"], found["max"]) == (4, 0.5, 1.5, 3.0)
-    assert found["rmse"] == pytest.approx(math.sqrt(14 / 4))
+    result = figures(np.array([11.0, 18.0, 33.0, 40.0]), np.array([10.0, 20.0, 30.0, 40.0]), what="x")
+    assert (result["count"], result["bias"], result["mae"], result["max"]) == (4, 0.5, 1.5, 3.0)
+    assert result["rmse"] == pytest.approx(math.sqrt(14 / 4))
     # between the third and the fourth of 0, 1, 2, 3, at 0.95 of the way through three gaps
-    assert found["p95"] == pytest.approx(2 + 0.85)
+    assert result["p95"] == pytest.approx(2 + 0.85)
 
 
 def test_every_score_is_in_one_range() -> None:
@@ -97,9 +97,9 @@ def test_every_score_is_in_one_range() -> None:
     assert (sum(mask.astype(int) for mask in masks.values()) == 1).all()
 
 
-def test_an_empty_part_is_there_and_says_so() -> None:
-    found = figures(np.empty(0), np.empty(0), what="x")
-    assert found == {
+def test_an_empty_slice_has_null_figures() -> None:
+    result = figures(np.empty(0), np.empty(0), what="x")
+    assert result == {
         "count": 0,
         **dict.fromkeys(("rmse", "mae", "bias", "p95", "max", "plcc", "srocc", "krocc")),
         "undefined": "no rows",
@@ -109,21 +109,21 @@ def test_an_empty_part_is_there_and_says_so() -> None:
 def test_a_clip_counts_once_with_its_means() -> None:
     cells = facts(3)
     predictions = predicted(cells, lambda _s, group, noise: noise + 2 * group)
-    found = errors_by_level(predictions, cells)
-    assert set(found) == {"frame", "clip"}
+    result = errors_by_level(predictions, cells)
+    assert set(result) == {"frame", "clip"}
     own = {}
     for key in cells:
         rows = [index for index, cell in enumerate(predictions.cell) if predictions.cells[cell] == key]
         by_frame = predictions.prediction[rows].astype(float).reshape(3, FRAMES).mean(axis=0)
         own[key] = (by_frame.mean(), predictions.target[rows].astype(float).mean())
     errors = np.array([prediction - target for prediction, target in own.values()])
-    clip = found["clip"]
+    clip = result["clip"]
     assert clip["overall"]["count"] == 6
     assert clip["overall"]["rmse"] == pytest.approx(math.sqrt((errors**2).mean()), abs=1e-5)
     assert clip["per_source"]["s02"]["bias"] == pytest.approx(errors[-2:].mean(), abs=1e-5)
     assert "1 rows, a correlation needs at least 3" in clip["per_source_encoder"]["s02 x libx264"]["undefined"]
-    assert found["frame"]["overall"]["count"] == 6 * FRAMES
-    for level in found.values():
+    assert result["frame"]["overall"]["count"] == 6 * FRAMES
+    for level in result.values():
         for kind in ("per_source", "per_encoder", "per_source_encoder", "per_range"):
             assert sum(part["count"] for part in level[kind].values()) == level["overall"]["count"], kind
 
@@ -134,28 +134,28 @@ def test_a_clip_counts_once_with_its_means() -> None:
 def test_the_figures_are_means_over_seeds_and_groups() -> None:
     cells = facts()
     predictions = predicted(cells, lambda _s, group, noise: noise * (1 + group))
-    found: Any = intervals.uncertainty(intervals.by_group(predictions, cells))
+    result: Any = intervals.uncertainty(intervals.by_group(predictions, cells))
     plccs, squares = np.empty((3, GROUPS)), []
     for place, (_, rows) in enumerate(predictions.seeds()):
         part = predictions.part(rows)
         for group in range(GROUPS):
             own = np.flatnonzero([cells[part.cells[cell]].group == f"g{group:02d}" for cell in part.cell])
             plccs[place, group] = np.corrcoef(part.prediction[own].astype(float), part.target[own].astype(float))[0, 1]
-    assert found["mean_plcc"]["value"] == pytest.approx(plccs.mean(), abs=1e-12)
+    assert result["mean_plcc"]["value"] == pytest.approx(plccs.mean(), abs=1e-12)
     by_group = plccs.mean(axis=0)
-    assert found["worst_group"] == {"group": "g08", "plcc": pytest.approx(by_group[8], abs=1e-12)}
+    assert result["worst_group"] == {"group": "g08", "plcc": pytest.approx(by_group[8], abs=1e-12)}
     without = [np.delete(by_group, index).mean() for index in range(GROUPS)]
-    assert found["mean_plcc"]["without_one_min"] == {"group": "g00", "value": pytest.approx(min(without), abs=1e-12)}
-    assert found["mean_plcc"]["without_one_max"] == {"group": "g08", "value": pytest.approx(max(without), abs=1e-12)}
+    assert result["mean_plcc"]["without_one_min"] == {"group": "g00", "value": pytest.approx(min(without), abs=1e-12)}
+    assert result["mean_plcc"]["without_one_max"] == {"group": "g08", "value": pytest.approx(max(without), abs=1e-12)}
     squares = [errors_by_level(predictions, cells)["frame"]["overall"]["rmse"]]
-    assert found["rmse"]["value"] == pytest.approx(squares[0], rel=1e-12)
-    assert found["resamples"] >= 2000
+    assert result["rmse"]["value"] == pytest.approx(squares[0], rel=1e-12)
+    assert result["resamples"] >= 2000
     for name in FIGURES:
-        assert found[name]["low"] < found[name]["value"] < found[name]["high"]
+        assert result[name]["low"] < result[name]["value"] < result[name]["high"]
 
 
 def bca(values: np.ndarray[Any, Any], resampled: np.ndarray[Any, Any]) -> tuple[float, float]:
-    """Efron 1987 for a mean, from the resamples alone."""
+    """Compute the BCa interval (Efron 1987) of a mean from the resamples alone."""
     value = values.mean()
     bias = stats.norm.ppf(((resampled < value).mean() + (resampled <= value).mean()) / 2)
     left = np.array([np.delete(values, index).mean() for index in range(len(values))])
@@ -169,15 +169,15 @@ def bca(values: np.ndarray[Any, Any], resampled: np.ndarray[Any, Any]) -> tuple[
 def test_an_interval_is_bca_over_groups() -> None:
     cells = facts()
     predictions = predicted(cells, lambda _s, group, noise: noise * (1 + group))
-    found = intervals.by_group(predictions, cells)
+    result = intervals.by_group(predictions, cells)
     drawn = intervals.distribution(predictions, cells)
     assert {name: values.shape for name, values in drawn.items()} == dict.fromkeys(FIGURES, (intervals.RESAMPLES,))
-    told: Any = intervals.uncertainty(found)["mean_plcc"]
-    assert (told["low"], told["high"]) == pytest.approx(bca(found.plcc, drawn["mean_plcc"]), abs=1e-12)
+    mean_plcc: Any = intervals.uncertainty(result)["mean_plcc"]
+    assert (mean_plcc["low"], mean_plcc["high"]) == pytest.approx(bca(result.plcc, drawn["mean_plcc"]), abs=1e-12)
     # every resample is a mean of nine of the nine groups' figures, with replacement
-    assert drawn["mean_plcc"].min() >= found.plcc.min()
-    assert drawn["mean_plcc"].std() == pytest.approx(found.plcc.std() / 3, rel=0.1)
-    assert intervals.uncertainty(found) == intervals.uncertainty(intervals.by_group(predictions, cells))
+    assert drawn["mean_plcc"].min() >= result.plcc.min()
+    assert drawn["mean_plcc"].std() == pytest.approx(result.plcc.std() / 3, rel=0.1)
+    assert intervals.uncertainty(result) == intervals.uncertainty(intervals.by_group(predictions, cells))
 
 
 def test_groups_in_one_fold_still_count_alone() -> None:
@@ -187,22 +187,22 @@ def test_groups_in_one_fold_still_count_alone() -> None:
     assert both[0].plcc.tolist() == both[1].plcc.tolist()
 
 
-def test_groups_that_are_all_alike_have_no_interval() -> None:
-    found = intervals.interval(lambda index: np.ones(index.shape).mean(axis=-1), 5)
-    assert (found["value"], found["low"], found["high"]) == (1.0, None, None)
-    assert "all groups have the same figure" in str(found["undefined"])
+def test_equal_groups_have_no_interval() -> None:
+    result = intervals.interval(lambda index: np.ones(index.shape).mean(axis=-1), 5)
+    assert (result["value"], result["low"], result["high"]) == (1.0, None, None)
+    assert "all groups have the same figure" in str(result["undefined"])
 
 
-def test_a_group_without_a_correlation_leaves_none_and_no_nan() -> None:
+def test_a_group_without_a_correlation_gives_null_not_nan() -> None:
     cells = facts(folds=3)
     whole = predicted(cells)
-    silent = np.array([cells[whole.cells[cell]].group == "g04" for cell in whole.cell])
-    predictions = replace(whole, target=np.where(silent, np.float32(100), whole.target))
-    found: Any = intervals.uncertainty(intervals.by_group(predictions, cells))
-    assert (found["mean_plcc"]["value"], found["mean_plcc"]["low"]) == (None, None)
-    assert found["mean_plcc"]["undefined"]
-    assert found["worst_group"] == {"group": "g04", "plcc": None}
-    assert found["rmse"]["low"] is not None
+    constant = np.array([cells[whole.cells[cell]].group == "g04" for cell in whole.cell])
+    predictions = replace(whole, target=np.where(constant, np.float32(100), whole.target))
+    result: Any = intervals.uncertainty(intervals.by_group(predictions, cells))
+    assert (result["mean_plcc"]["value"], result["mean_plcc"]["low"]) == (None, None)
+    assert result["mean_plcc"]["undefined"]
+    assert result["worst_group"] == {"group": "g04", "plcc": None}
+    assert result["rmse"]["low"] is not None
 
 
 # ------------------------------------------------------------------------------------------------------ baselines
@@ -211,7 +211,7 @@ CORPUS = Corpus(sha256="1" * 64, source_ids=frozenset({"a", "b"}))
 
 
 @pytest.mark.parametrize(
-    ("told", "expected", "why"),
+    ("model", "expected", "reason"),
     [
         ({"corpus_sha256": "1" * 64, "source_ids": None}, True, "names this corpus"),
         ({"corpus_sha256": "2" * 64, "source_ids": ["b", "c"]}, True, "lists 1 of the 2 sources"),
@@ -221,10 +221,10 @@ CORPUS = Corpus(sha256="1" * 64, source_ids=frozenset({"a", "b"}))
         (None, False, "in the same folds"),
     ],
 )
-def test_a_baseline_that_knows_what_is_held_out_is_told(told: Any, expected: Any, why: str) -> None:
-    found = leaked(Baseline(predictions=None, problems=(), model=told), CORPUS)
-    assert found[0] is expected
-    assert why in found[1]
+def test_a_baseline_trained_on_held_out_sources_is_marked(model: Any, expected: Any, reason: str) -> None:
+    result = leaked(Baseline(predictions=None, problems=(), model=model), CORPUS)
+    assert result[0] is expected
+    assert reason in result[1]
 
 
 def against(cells: dict[str, CellFacts], own: Any, **others: Any) -> Any:
@@ -234,25 +234,25 @@ def against(cells: dict[str, CellFacts], own: Any, **others: Any) -> Any:
 
 def test_differences_are_the_ensembles_figure_minus_the_baselines() -> None:
     cells = facts()
-    found = against(cells, lambda _s, g, noise: noise * (1 + g / 9), linear=lambda _s, g, noise: noise * (4 + g / 3))
-    told = found["baselines"]["linear"]
+    result = against(cells, lambda _s, g, noise: noise * (1 + g / 9), linear=lambda _s, g, noise: noise * (4 + g / 3))
+    linear = result["baselines"]["linear"]
     own = intervals.by_group(predicted(cells, lambda _s, g, noise: noise * (1 + g / 9)), cells)
     other = intervals.by_group(predicted(cells, lambda _s, g, noise: noise * (4 + g / 3)), cells)
-    assert told["difference"]["mean_plcc"]["value"] == pytest.approx((own.plcc - other.plcc).mean(), abs=1e-12)
-    assert told["difference"]["mean_plcc"]["low"] > 0 > told["difference"]["rmse"]["high"]
-    assert told["mean_plcc"] == pytest.approx(other.plcc.mean(), abs=1e-12)
-    assert found["codec_block"] is None
+    assert linear["difference"]["mean_plcc"]["value"] == pytest.approx((own.plcc - other.plcc).mean(), abs=1e-12)
+    assert linear["difference"]["mean_plcc"]["low"] > 0 > linear["difference"]["rmse"]["high"]
+    assert linear["mean_plcc"] == pytest.approx(other.plcc.mean(), abs=1e-12)
+    assert result["codec_block"] is None
 
 
 def test_the_tests_of_p1401_by_hand() -> None:
     cells = facts()
-    found = against(
+    result = against(
         cells,
         lambda _s, _g, noise: noise,
         linear=lambda _s, g, noise: noise + 3 * (-1) ** g,
         mlp_small=lambda _s, _g, noise: 1.01 * noise,
     )
-    tests = {name: found["baselines"][name]["p1401"] for name in ("linear", "mlp_small")}
+    tests = {name: result["baselines"][name]["p1401"] for name in ("linear", "mlp_small")}
     assert tests["linear"]["clips"] == 2 * GROUPS
     assert tests["linear"]["assumptions"] == list(ASSUMPTIONS)
 
@@ -273,7 +273,9 @@ def test_the_tests_of_p1401_by_hand() -> None:
     ratio = np.mean(np.subtract(*pairs[1]) ** 2) / np.mean(np.subtract(*pairs[0]) ** 2)
     assert tests["linear"]["rmse"]["f"] == pytest.approx(ratio, rel=1e-4)
     # Holm: the smallest of four by four, the next by three, never falling
-    all_tests = sorted((found[kind] for found in tests.values() for kind in ("fisher_z", "rmse")), key=lambda t: t["p"])
+    all_tests = sorted(
+        (result[kind] for result in tests.values() for kind in ("fisher_z", "rmse")), key=lambda t: t["p"]
+    )
     reached = 0.0
     for factor, test in zip((4, 3, 2, 1), all_tests, strict=True):
         reached = max(reached, min(1.0, factor * test["p"]))
@@ -292,17 +294,17 @@ def test_the_tests_of_p1401_by_hand() -> None:
     ],
 )
 def test_the_codec_block_in_one_line(without: Any, word: str) -> None:
-    said = against(facts(), lambda _s, _g, noise: noise, no_codec_block=without)["codec_block"]
-    assert said.startswith(word)
-    assert "\n" not in said
+    line = against(facts(), lambda _s, _g, noise: noise, no_codec_block=without)["codec_block"]
+    assert line.startswith(word)
+    assert "\n" not in line
 
 
 def test_a_baseline_without_predictions_has_no_figure() -> None:
     cells = facts()
     lost = Baseline(predictions=None, problems=("predictions are not finite",), model=None)
-    found: Any = compared(predicted(cells), cells, {"linear": lost}, CORPUS)["baselines"]
-    assert found["linear"]["mean_plcc"] is None
-    assert found["linear"]["problems"] == ["predictions are not finite"]
+    result: Any = compared(predicted(cells), cells, {"linear": lost}, CORPUS)["baselines"]
+    assert result["linear"]["mean_plcc"] is None
+    assert result["linear"]["problems"] == ["predictions are not finite"]
 
 
 # ---------------------------------------------------------------------------------------------------- calibration
@@ -311,33 +313,33 @@ def test_a_baseline_without_predictions_has_no_figure() -> None:
 @pytest.mark.parametrize(("level", "groups"), [(0.5, 3), (0.8, 9), (0.9, 19), (0.95, 39)])
 def test_levels_need_groups(level: float, groups: int) -> None:
     assert calibration.groups_needed(level) == groups
-    # finite for α ≥ 1/(K+1), as the quantile has to lie within what was seen
+    # finite for α ≥ 1/(K+1): the quantile must be within the measured errors
     assert (1 - level) / 2 >= 1 / (groups + 1) - 1e-12
     assert (1 - level) / 2 < 1 / groups
 
 
-def test_what_too_few_sources_cannot_tell_is_no_number() -> None:
+def test_a_level_with_too_few_groups_has_a_reason_instead_of_numbers() -> None:
     cells = facts()
-    found: Any = calibration.calibrated(predicted(cells), cells)
-    by_level = {level["level"]: level for level in found["levels"]}
+    result: Any = calibration.calibrated(predicted(cells), cells)
+    by_level = {level["level"]: level for level in result["levels"]}
     assert by_level[0.95] == {
         "level": 0.95,
         "too_few": "too few sources for 95 %: needs at least 39 content groups, there are 9",
     }
     assert by_level[0.8]["guarantee"] == pytest.approx(0.8)
     assert by_level[0.8]["alpha"] == pytest.approx(0.1)
-    # with nine groups and α = 1/10 nothing but the largest error will do
+    # with nine groups and α = 1/10 the half-width is the largest error
     mean = np.stack([predicted(cells).prediction[rows].astype(float) for _, rows in predicted(cells).seeds()]).mean(
         axis=0
     )
     target = predicted(cells).target[: len(mean)].astype(float)
     assert by_level[0.8]["width"] == pytest.approx(2 * np.abs(mean - target).max(), abs=1e-4)
     assert by_level[0.5]["width"] < by_level[0.8]["width"]
-    assert found["method"] == "grouped jackknife+ over content groups"
+    assert result["method"] == "grouped jackknife+ over content groups"
 
 
-def test_intervals_cover_new_groups_as_often_as_they_say() -> None:
-    """Groups with errors of their own size, drawn again and again; the last one is new."""
+def test_intervals_cover_new_groups_as_often_as_guaranteed() -> None:
+    """Draw groups with errors of different sizes 200 times; the last one is new."""
     covered = []
     for trial in range(200):
         generator = np.random.default_rng(trial)
@@ -345,26 +347,26 @@ def test_intervals_cover_new_groups_as_often_as_they_say() -> None:
         off = [np.sort(np.abs(generator.normal(0, one, 40))) for one in size]
         half = calibration.half_width(0.8, off[:19], 19)
         covered.append(float((off[19] <= half).mean()))
-    # α is 0.1: the half-width alone covers 1-α of a new group's rows on average; 1-2α is what is guaranteed
+    # α is 0.1: the half-width alone covers 1-α of a new group's rows on average; 1-2α is guaranteed
     assert 0.87 <= np.mean(covered) <= 0.96
 
 
 def test_fewer_folds_than_groups_guarantee_less() -> None:
     cells = facts(folds=3)
-    found: Any = calibration.calibrated(predicted(cells), cells)
-    assert found["method"] == "grouped CV+ over content groups"
+    result: Any = calibration.calibrated(predicted(cells), cells)
+    assert result["method"] == "grouped CV+ over content groups"
     loss = min(2 * (1 - 1 / 3) / (9 / 3 + 1), (1 - 3 / 9) / (3 + 1))
-    assert found["levels"][0]["guarantee"] == pytest.approx(0.5 - loss)
+    assert result["levels"][0]["guarantee"] == pytest.approx(0.5 - loss)
 
 
-def test_a_spread_that_tells_the_error_and_one_that_does_not() -> None:
+def test_a_spread_that_shows_the_error_and_one_that_does_not() -> None:
     cells = facts()
-    tells: Any = calibration.calibrated(
+    good: Any = calibration.calibrated(
         predicted(cells, lambda _s, _g, noise: noise * np.linspace(0.1, 5, FRAMES)), cells
     )
     # three seeds: the error of their mean is 1/√3 of one seed's
-    assert tells["spread"]["error_over_spread"] == pytest.approx(1 / math.sqrt(3), rel=0.2)
-    assert tells["spread"]["srocc_with_error"] > 0.3
+    assert good["spread"]["error_over_spread"] == pytest.approx(1 / math.sqrt(3), rel=0.2)
+    assert good["spread"]["srocc_with_error"] > 0.3
     blind: Any = calibration.calibrated(predicted(cells, lambda _s, _g, noise: 0.01 * noise + 4), cells)
     assert blind["spread"]["coverage"] == 0
     assert blind["spread"]["error_over_spread"] > 100
@@ -390,16 +392,16 @@ def shown(table: Table) -> Any:
 def test_ranges_and_saturation() -> None:
     table = make_table(frames=30)
     table = replace(table, target=np.where(np.arange(len(table)) < 6, np.float32(100), table.target))
-    found = shown(table)
-    assert found["features"]["motion2"] == {
+    result = shown(table)
+    assert result["features"]["motion2"] == {
         "min": float(table.features[:, 5].min()),
         "max": float(table.features[:, 5].max()),
     }
-    assert found["saturated"] == {"score": 100.0, "rows": 6, "share": 6 / len(table)}
-    assert found["scores"]["max"] == 100.0
+    assert result["saturated"] == {"score": 100.0, "rows": 6, "share": 6 / len(table)}
+    assert result["scores"]["max"] == 100.0
 
 
-def test_cells_outside_what_their_fold_was_trained_on_are_named() -> None:
+def test_cells_outside_the_training_range_of_their_fold_are_named() -> None:
     table = make_table(frames=30)
     features = np.clip(table.features, 0.4, 0.9)
     features[:, 5] = 5
@@ -414,7 +416,7 @@ def test_cells_outside_what_their_fold_was_trained_on_are_named() -> None:
 
 
 def copied(table: Table, source: str, shift: int, noise: float) -> Table:
-    """The rows of Highway as those of another source, some frames later."""
+    """Copy the rows of Highway to another source, some frames later."""
     features = table.features.copy()
     generator = np.random.default_rng(1)
     of = {
@@ -427,7 +429,7 @@ def copied(table: Table, source: str, shift: int, noise: float) -> Table:
 
 
 @pytest.mark.parametrize("shift", [0, 4, -4])
-def test_the_same_content_under_two_names_is_found_across_folds(shift: int) -> None:
+def test_the_same_content_under_two_names_is_detected_across_folds(shift: int) -> None:
     table = make_table(frames=48)
     assert shown(table)["near_duplicates"]["pairs"] == []
     (pair,) = shown(copied(table, "Tango", shift, 0.02))["near_duplicates"]["pairs"]
@@ -437,14 +439,14 @@ def test_the_same_content_under_two_names_is_found_across_folds(shift: int) -> N
     assert shown(copied(table, "Tango", shift, 0.7))["near_duplicates"]["pairs"] == []
 
 
-def test_sources_of_one_group_may_be_alike_and_short_ones_are_not_compared() -> None:
-    found = shown(make_table(frames=20))["near_duplicates"]
-    assert (found["compared"], found["pairs"]) == (0, [])
+def test_sources_of_one_group_and_short_ones_are_not_compared() -> None:
+    result = shown(make_table(frames=20))["near_duplicates"]
+    assert (result["compared"], result["pairs"]) == (0, [])
     # five sources, two of them in one group
-    assert found["not_comparable"] == 9
+    assert result["not_comparable"] == 9
 
 
-def test_encoders_with_too_little_are_told() -> None:
+def test_encoders_with_few_rows_are_listed() -> None:
     table = make_table(frames=30)
     entries = tuple(replace(entry, encoder="libx265") if entry.source == "Tango" else entry for entry in table.cells)
     assert shown(replace(table, cells=entries))["thin_encoders"]["encoders"] == {
@@ -469,11 +471,11 @@ def evidence(**changes: Any) -> Any:
     return whole | changes
 
 
-def test_the_expert_gate_passes_what_is_well() -> None:
-    found = apply_expert_gate(evidence())
-    assert found.passed
-    assert {check.name for check in found.checks} == set(contract.EXPERT_THRESHOLDS)
-    assert found.thresholds_sha256 == apply_expert_gate(None).thresholds_sha256
+def test_the_expert_gate_passes_a_good_training() -> None:
+    result = apply_expert_gate(evidence())
+    assert result.passed
+    assert {check.name for check in result.checks} == set(contract.EXPERT_THRESHOLDS)
+    assert result.thresholds_sha256 == apply_expert_gate(None).thresholds_sha256
     assert not apply_expert_gate(None).passed
 
 
@@ -487,21 +489,23 @@ def test_the_expert_gate_passes_what_is_well() -> None:
         (False, None, ("baseline_plcc_loss_max",)),
     ],
 )
-def test_a_baseline_that_is_better_is_told_unless_it_leaks(leak: Any, value: float | None, failing: Any) -> None:
+def test_a_better_baseline_fails_the_expert_gate_unless_it_is_leaked(
+    leak: Any, value: float | None, failing: Any
+) -> None:
     difference = {"mean_plcc": {"value": value, "low": None, "high": None, "undefined": "x"}}
     others = {"shipped": {"leaked": leak, "difference": difference}}
     assert apply_expert_gate(evidence(baselines=others)).failing == failing
 
 
-def test_what_is_undefined_does_not_pass() -> None:
-    found = evidence()
-    found["uncertainty"]["mean_plcc"]["low"] = None
-    report = apply_expert_gate(found)
+def test_an_undefined_figure_fails() -> None:
+    result = evidence()
+    result["uncertainty"]["mean_plcc"]["low"] = None
+    report = apply_expert_gate(result)
     assert report.failing == ("mean_plcc_low_min",)
     assert report.checks[0].value is None
 
 
-def test_nan_is_invalid_in_every_part() -> None:
+def test_nan_is_invalid() -> None:
     cells = facts(4)
     whole = predicted(cells)
     bad = replace(whole, prediction=np.where(np.arange(len(whole)) == 7, np.float32(np.nan), whole.prediction))

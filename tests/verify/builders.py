@@ -1,4 +1,4 @@
-"""verify: what tests make."""
+"""Bundles for tests."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kit.system.archive import Member, write_tar_gz
 TOP = "ensemble-results-testbox-20260101T000000Z"
 
 
-#: What stays on the box.
+#: Files that stay on the box.
 LOCAL = (".lock", layout.CONFIG, layout.MANIFEST, "cache", layout.CHECKPOINTS)
 
 
 def files_of(run: Path) -> dict[str, bytes]:
-    """What goes into the bundle of a run folder."""
+    """Return the files of a run folder that belong in its bundle."""
     names = sorted(str(path.relative_to(run)) for path in run.rglob("*") if path.is_file())
     return {name: (run / name).read_bytes() for name in names if not name.startswith(LOCAL)}
 
@@ -46,7 +46,7 @@ def packed(target: Path, files: dict[str, bytes], manifest: dict[str, Any]) -> P
 
 
 def bundle_of(run: Path, target: Path, word: str | None = "PROMOTE") -> Path:
-    """Pack a run folder as somebody would who can compute hashes."""
+    """Pack a run folder with a manifest that fits it, also where its contents are forged."""
     files = files_of(run)
     return packed(target, files, manifest_of(files, word))
 

@@ -1,4 +1,4 @@
-"""Verdicts side by side, signatures by a real ssh-keygen, and what leaves the box."""
+"""Comparison of verdicts, signatures by a real ssh-keygen, and the contents of a bundle."""
 
 from __future__ import annotations
 
@@ -43,52 +43,54 @@ def test_two_boxes_side_by_side(
     bundles: tuple[Path, Path], command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command(["compare", *map(str, bundles), "--json"]) == exits.OK
-    found = json.loads(capsys.readouterr().out)
-    assert [bundle["verdict"] for bundle in found["bundles"]] == ["PROMOTE", "HOLD"]
-    assert validation.problems("compare_output", found) == []
-    assert found["agree"] is False
-    lines = {(line["what"], line["name"]): line for line in found["lines"]}
+    result = json.loads(capsys.readouterr().out)
+    assert [bundle["verdict"] for bundle in result["bundles"]] == ["PROMOTE", "HOLD"]
+    assert validation.problems("compare_output", result) == []
+    assert result["agree"] is False
+    lines = {(line["what"], line["name"]): line for line in result["lines"]}
     assert {name for what, name in lines if what == "source"} == {"Highway", "Park", "Tango", "Crowd", "Sea"}
-    # two epochs teach little: every source that both have is predicted far worse
+    # after two epochs every shared source is predicted far worse
     assert lines["source", "Highway"]["disagrees"]
     assert lines["source", "Sea"]["figures"][0] is None
     assert not lines["source", "Sea"]["disagrees"]
     for words in ("1: testbox PROMOTE, 2: testbox HOLD", "3 of 3", "(Highway, Park, Tango)"):
-        assert words in found["conclusion"]
+        assert words in result["conclusion"]
 
 
 def test_a_bundle_agrees_with_itself(
     bundles: tuple[Path, Path], command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command(["compare", str(bundles[0]), str(bundles[0]), "--json"]) == exits.OK
-    found = json.loads(capsys.readouterr().out)
-    assert found["agree"]
-    assert {line["difference"] for line in found["lines"]} == {0.0}
-    assert "PROMOTE" in found["conclusion"]
-    assert "0 of 4" in found["conclusion"]
-    assert "0 of 1" in found["conclusion"]
+    result = json.loads(capsys.readouterr().out)
+    assert result["agree"]
+    assert {line["difference"] for line in result["lines"]} == {0.0}
+    assert "PROMOTE" in result["conclusion"]
+    assert "0 of 4" in result["conclusion"]
+    assert "0 of 1" in result["conclusion"]
 
 
 def test_figures_are_the_means_over_seeds(
     promoted: Path, bundles: tuple[Path, Path], command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command(["compare", *map(str, bundles), "--json"])
-    found = json.loads(capsys.readouterr().out)
+    result = json.loads(capsys.readouterr().out)
     table = pq.read_table(promoted / layout.PREDICTIONS).to_pandas()
     error = (table["prediction"].astype(float) - table["target"].astype(float)) ** 2
     of_seed = [float(np.sqrt(error[(table["fold"] == "Park") & (table["seed"] == seed)].mean())) for seed in (0, 1)]
-    (park,) = (line for line in found["lines"] if line["name"] == "Park")
+    (park,) = (line for line in result["lines"] if line["name"] == "Park")
     assert park["figures"][0] == pytest.approx(np.mean(of_seed), abs=1e-9)
     assert park["seed_spread"] >= max(of_seed) - min(of_seed) - 1e-9
 
 
-def test_what_is_not_valid_or_has_no_figures_is_not_compared(
+def test_an_invalid_bundle_or_one_without_figures_is_not_compared(
     bundles: tuple[Path, Path], tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = tmp_path / "broken.tar.gz"
     broken.write_bytes(bundles[0].read_bytes()[:-500])
     assert command(["compare", str(bundles[1]), str(broken)]) == exits.INVALID
-    assert "broken.tar.gz is not valid: archive" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert broken.name in message
+    assert "archive" in message
     assert command(["compare", str(bundles[0])]) == exits.BAD_INPUT
     assert command(["compare", str(bundles[0]), str(tmp_path / "none.tar.gz")]) == exits.BAD_INPUT
 
@@ -113,7 +115,7 @@ def allowed(folder: Path, *keys: Path) -> Path:
 
 @needs_ssh
 @pytest.mark.ffmpeg
-def test_a_signed_bundle_is_still_one_file_and_its_signer_is_told(
+def test_a_signed_bundle_is_still_one_file_and_its_signer_is_named(
     run_copy: Path, tmp_path: Path, kit_here: Kit
 ) -> None:
     anna, bert = key(tmp_path, "anna"), key(tmp_path, "bert")
@@ -124,26 +126,26 @@ def test_a_signed_bundle_is_still_one_file_and_its_signer_is_told(
         names = [name.split("/", 1)[1] for name in tar.getnames()]
     assert names[:2] == [layout.MANIFEST, layout.SIGNATURE]
     assert str(anna) not in (run_copy / layout.CONFIG).read_text()
-    for signers, code, told in (((anna, bert), 0, "signed by anna"), ((bert,), 3, "No principal matched")):
+    for signers, code, text in (((anna, bert), 0, "signed by anna"), ((bert,), 3, "No principal matched")):
         done = kit_here(
             "verify", str(bundle), "--allowed-signers", str(allowed(tmp_path, *signers)), "--json", cwd=tmp_path
         )
         assert done.returncode == code, done.stderr
         (check,) = (check for check in json.loads(done.stdout)["checks"] if check["name"] == "signature")
-        assert told in check["found"]
+        assert text in check["found"]
     done = kit_here("verify", str(bundle), "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["labels"] == [UNCHECKED, UNPROVEN]
 
 
 @needs_ssh
-def test_a_signature_of_another_manifest_and_none_at_all_are_told(
+def test_a_signature_of_another_manifest_and_a_missing_one_fail(
     promoted: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     anna = key(tmp_path, "anna")
     run = shutil.copytree(promoted, tmp_path / "run")
     signers = allowed(tmp_path, anna)
     assert command(["verify", str(bundle_of(run, tmp_path / "b.tar.gz")), "--allowed-signers", str(signers)]) == 3
-    assert "the bundle is unsigned" in capsys.readouterr().err.replace("\n", " ")
+    assert "unsigned" in capsys.readouterr().err
     other = tmp_path / layout.MANIFEST
     other.write_text("{}")
     subprocess.run(
@@ -160,7 +162,7 @@ def test_a_signature_of_another_manifest_and_none_at_all_are_told(
 
 @needs_ssh
 @pytest.mark.ffmpeg
-def test_what_is_no_key_is_refused(run_copy: Path, tmp_path: Path, kit_here: Kit) -> None:
+def test_a_file_that_is_no_key_is_refused(run_copy: Path, tmp_path: Path, kit_here: Kit) -> None:
     (tmp_path / "no-key").write_text("no key")
     for name in ("no-key", "nowhere"):
         done = kit_here("bundle", "--out-dir", str(run_copy), "--sign", str(tmp_path / name), cwd=tmp_path)
@@ -169,11 +171,11 @@ def test_what_is_no_key_is_refused(run_copy: Path, tmp_path: Path, kit_here: Kit
     assert not list(run_copy.parent.glob("ensemble-results-*.tar.gz"))
 
 
-# -------------------------------------------------------------------------------------------- what leaves the box
+# -------------------------------------------------------------------------------------- contents of a bundle
 
 
 @pytest.mark.ffmpeg
-def test_show_lists_what_the_bundle_will_hold_and_packs_nothing(run_copy: Path, tmp_path: Path, kit_here: Kit) -> None:
+def test_show_lists_the_files_of_the_bundle_and_packs_nothing(run_copy: Path, tmp_path: Path, kit_here: Kit) -> None:
     done = kit_here("bundle", "--out-dir", str(run_copy), "--show", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     listed = {entry["path"]: entry["size"] for entry in json.loads(done.stdout)["files"]}
@@ -186,22 +188,20 @@ def test_show_lists_what_the_bundle_will_hold_and_packs_nothing(run_copy: Path, 
 
 
 PLANTED = ("planteduser", "plantedhost", "PlantedSecret", "planted-folder", "SN-PLANTED-123")
-_GOSSIP = """#!/bin/sh
+_TALKATIVE = """#!/bin/sh
 echo "config read from /planted-folder/home/planteduser/.ffmpeg on {node}" >&2
 exec "{ffmpeg}" "$@"
 """
 
 
 @pytest.mark.ffmpeg
-def test_nothing_that_names_the_box_or_its_owner_leaves_it(
-    clips: Path, tmp_path: Path, kit: Kit, ffmpeg: object
-) -> None:
-    """Planted in paths, the environment, ffmpeg's stderr and a traceback; searched for in every byte that leaves."""
+def test_no_bundle_names_the_box_or_its_owner(clips: Path, tmp_path: Path, kit: Kit, ffmpeg: object) -> None:
+    """Plant names in paths, the environment, ffmpeg's stderr and a traceback; search every byte of the bundle."""
     home = tmp_path / "planted-folder" / "planteduser"
     shutil.copytree(clips, home / "My Clips")
-    gossip = home / "ffmpeg"
-    gossip.write_text(_GOSSIP.format(node="box", ffmpeg=ffmpeg.path))  # type: ignore[attr-defined]
-    gossip.chmod(0o755)
+    talkative = home / "ffmpeg"
+    talkative.write_text(_TALKATIVE.format(node="box", ffmpeg=ffmpeg.path))  # type: ignore[attr-defined]
+    talkative.chmod(0o755)
     environment = {
         "USER": "planteduser",
         "LOGNAME": "planteduser",
@@ -215,7 +215,7 @@ def test_nothing_that_names_the_box_or_its_owner_leaves_it(
         "--out-dir",
         str(run),
         "--ffmpeg",
-        str(gossip),
+        str(talkative),
         "--cqs",
         "37",
         "--no-anchor",
@@ -234,12 +234,12 @@ def test_nothing_that_names_the_box_or_its_owner_leaves_it(
     (run / "away").rename(run / layout.PREREQS)
     assert kit("bundle", "--out-dir", str(run), cwd=home, env=environment).returncode == exits.OK
     bundle = max(home.glob("ensemble-results-*.tar.gz"), key=lambda path: path.stat().st_mtime_ns)
-    found = [(name, word) for name, text in contents(bundle, tmp_path / "out") for word in PLANTED if word in text]
-    assert found == []
+    result = [(name, word) for name, text in contents(bundle, tmp_path / "out") for word in PLANTED if word in text]
+    assert result == []
 
 
 def contents(bundle: Path, folder: Path) -> list[tuple[str, str]]:
-    """Every file of a bundle as text; Parquet with its columns and footers unpacked."""
+    """Return every file of a bundle as text; Parquet with its columns and footers unpacked."""
     with tarfile.open(bundle) as tar:
         tar.extractall(folder, filter="data")
     texts = []
