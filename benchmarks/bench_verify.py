@@ -64,7 +64,7 @@ def by_check(made: Made) -> Iterator[tuple[Check, float]]:
     with tempfile.TemporaryDirectory() as scratch:
         verification.verify(made.path, Path(scratch), Processes())
         last = time.perf_counter()
-        for check in run_checks(ReceivedRun(verification.unpacked(Path(scratch)))):
+        for check in run_checks(ReceivedRun(verification.unpacked_folder(Path(scratch)))):
             yield check, time.perf_counter() - last
             last = time.perf_counter()
 

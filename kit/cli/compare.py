@@ -44,7 +44,7 @@ def _verified_sides(bundles: tuple[Path, ...], scratch: Path) -> list[Side]:
     Raises:
         CheckFailed: a bundle is not valid, or has no figures.
     """
-    from kit.verify.bundle import unpacked, valid
+    from kit.verify.bundle import require_valid, unpacked_folder
     from kit.verify.compare import Side
     from kit.verify.received_run import ReceivedRun
 
@@ -52,11 +52,11 @@ def _verified_sides(bundles: tuple[Path, ...], scratch: Path) -> list[Side]:
     sides = []
     for number, path in enumerate(bundles, start=1):
         folder = scratch / str(number)
-        checked = valid(path, folder, processes)
+        checked = require_valid(path, folder, processes)
         if checked.verdict not in ("PROMOTE", "HOLD"):
             word = checked.verdict or "none"
             raise CheckFailed(f"{path} has no figures: its verdict is {word}", hint="Leave it out.")
-        run = ReceivedRun(unpacked(folder))
+        run = ReceivedRun(unpacked_folder(folder))
         name = f"{number}: {checked.box}"
         sides.append(Side(name=name, verdict=run.verdict, shard=run.shard, predictions=run.predictions))
     return sides

@@ -65,8 +65,8 @@ def _unpack_verified(path: Path, scratch: Path) -> Path:
     Raises:
         CheckFailed: it is not valid, or has no verdict.
     """
-    from kit.verify.bundle import unpacked, valid
+    from kit.verify.bundle import require_valid, unpacked_folder
 
-    if valid(path, scratch, command_session()[1].processes).verdict is None:
+    if require_valid(path, scratch, command_session()[1].processes).verdict is None:
         raise CheckFailed(f"{path} is a shard and has no verdict", hint="`corpus info` shows the contents of a shard.")
-    return unpacked(scratch)
+    return unpacked_folder(scratch)

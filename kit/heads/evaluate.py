@@ -18,7 +18,7 @@ from kit.models import latency
 from kit.models.model_file import ModelFile
 from kit.options.provenance import of_command
 from kit.options.session import Session
-from kit.verdict.metrics import Values, described
+from kit.verdict.metrics import Values, agreement_as_json
 
 HELD_OUT = "held-out"
 #: Figures that a mapping of the scores changes.
@@ -43,7 +43,9 @@ def evaluate(model: ModelFile, table: FeatureTable, target: str) -> dict[str, ob
         teacher = against_mos(table.frame["vmaf"].to_numpy(np.float64), table, what="the teacher")
         teacher["n_samples"] = teacher.pop("n")
     else:
-        found = described(scores, table.frame["vmaf"].to_numpy(np.float64), what=model.path.name) | {"mapping": None}
+        found = agreement_as_json(scores, table.frame["vmaf"].to_numpy(np.float64), what=model.path.name) | {
+            "mapping": None
+        }
         teacher = None
     p50, p95 = latency.milliseconds(latency.bound(model.session))
     return {
@@ -136,9 +138,9 @@ def against_mos(scores: Values, table: FeatureTable, *, what: str) -> dict[str, 
         )
     mean, wanted = np.array(pairs).T
     slope, intercept = np.polyfit(mean, wanted, 1) if np.ptp(mean) > 0 else (0.0, wanted.mean())
-    mapped = described(slope * mean + intercept, wanted, what=what)
+    mapped = agreement_as_json(slope * mean + intercept, wanted, what=what)
     return {
-        **described(mean, wanted, what=what),
+        **agreement_as_json(mean, wanted, what=what),
         **{name: mapped[name] for name in _MAPPED},
         "mapping": {"slope": float(slope), "intercept": float(intercept)},
     }

@@ -24,7 +24,7 @@ from kit.options.session import Session
 from kit.system.fsio import locked, sha256_file, write_bytes, write_json
 from kit.system.outputs import refuse_foreign
 from kit.training.checkpoints import Checkpoint
-from kit.verdict.metrics import described
+from kit.verdict.metrics import agreement_as_json
 
 CHECKPOINT, HISTORY, CONFIG, MEMBERS = "checkpoint.safetensors", "history.json", "config.yaml", "members"
 #: What of a finished member is the head itself.
@@ -126,9 +126,9 @@ def _validation(table: FeatureTable, held: NDArray[np.bool_], member: Checkpoint
     prediction = member.arrays["predictions"].astype(np.float64)
     target, sources = table.frame["vmaf"].to_numpy(np.float64)[held], table.sources[held]
     return {
-        **described(prediction, target, what="held-out rows"),
+        **agreement_as_json(prediction, target, what="held-out rows"),
         "per_source": {
-            name: described(prediction[sources == name], target[sources == name], what=name)
+            name: agreement_as_json(prediction[sources == name], target[sources == name], what=name)
             for name in sorted(set(sources.tolist()))
         },
     }

@@ -13,7 +13,7 @@ import numpy as np
 
 from kit.features.table import FeatureTable
 from kit.training.folds import Fold
-from kit.verdict.metrics import Values, described, errors, pearson, spearman
+from kit.verdict.metrics import Values, agreement_as_json, error_figures, pearson, spearman
 
 #: Figures of a fold; those of VMAF points have no mapping fitted.
 FIGURES = ("plcc", "srocc", "rmse")
@@ -33,12 +33,12 @@ def scored(table: FeatureTable, folds: Sequence[Fold], predictions: Mapping[str,
     target = table.frame["vmaf"].to_numpy(np.float64)
     found = {
         fold.held_out: {
-            seed: described(values[fold.held], target[fold.held], what=f"{seed}, {fold.held_out}")
+            seed: agreement_as_json(values[fold.held], target[fold.held], what=f"{seed}, {fold.held_out}")
             for seed, values in predictions.items()
         }
         for fold in folds
     }
-    together = [described(values, target, what=f"{seed}, all clips") for seed, values in predictions.items()]
+    together = [agreement_as_json(values, target, what=f"{seed}, all clips") for seed, values in predictions.items()]
     clips = [by_clip(table, values, target) for values in predictions.values()]
     return {
         "folds": [
@@ -68,7 +68,7 @@ def by_clip(table: FeatureTable, prediction: Values, target: Values) -> dict[str
     plcc, srocc, rmse, bias = [], [], [], []
     for _, rows in table.clips():
         one, two = prediction[rows], target[rows]
-        off = errors(one, two)
+        off = error_figures(one, two)
         rmse.append(off["rmse"])
         bias.append(off["bias"])
         if len(one) > 2 and np.ptp(one) > 0 and np.ptp(two) > 0:

@@ -15,7 +15,7 @@ from kit.models.model_file import ModelFile
 from kit.models.runtime import Floats
 from kit.training.codec_block import codec_block
 from kit.training.table import Table
-from kit.verdict.metrics import Pooled, described, pooled
+from kit.verdict.metrics import Pooled, agreement_as_json, pooled
 from kit.video.scorers.log import Scores
 
 
@@ -87,7 +87,7 @@ def score_pair(model: ModelFile, name: str, scores: Scores, encode: Encode) -> S
 def agreement_of(scored: Sequence[Scored]) -> dict[str, object]:
     """How well all frames agree with libvmaf's model, as :func:`kit.verdict.metrics.described` has it."""
     score = np.concatenate([cell.score for cell in scored]).astype(np.float64)
-    return described(score, np.concatenate([cell.libvmaf for cell in scored]), what="scores")
+    return agreement_as_json(score, np.concatenate([cell.libvmaf for cell in scored]), what="scores")
 
 
 def remarks(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> list[str]:

@@ -14,7 +14,7 @@ from kit.features.table import FeatureTable
 from kit.heads.evaluate import predict, report_header
 from kit.models.graph_format import format_problems
 from kit.models.model_file import ModelFile
-from kit.verdict.metrics import Values, described
+from kit.verdict.metrics import Values, agreement_as_json
 
 #: Schema of what :func:`check` gives, with its provenance.
 SCHEMA = "validation"
@@ -55,7 +55,7 @@ def check(model: ModelFile, table: FeatureTable, split: str | None, limits: Limi
     kept = np.zeros(len(table), dtype=np.bool_)
     kept[np.linspace(0, len(table) - 1, limits.rows).round().astype(np.int64)] = True
     scores, target = predict(model, table)[kept], table.frame["vmaf"].to_numpy(np.float64)[kept]
-    figures = described(scores, target, what=model.path.name)
+    figures = agreement_as_json(scores, target, what=model.path.name)
     reasons = [
         *format_problems(model.path.read_bytes(), codec_aware=False, outputs=model.outputs),
         *_missed(figures, scores, limits),

@@ -13,7 +13,7 @@ from kit.page.blocks import Figure, percent
 from kit.page.gather import RunFacts, ScoredCell, Scores, joined
 from kit.verdict.intervals import distribution
 from kit.verdict.judge import cell_facts
-from kit.verdict.metrics import described
+from kit.verdict.metrics import agreement_as_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ def predicted(run: RunFacts) -> tuple[Figure, ...]:
 def _predicted(run: RunFacts, number: int, label: str, limits: tuple[float, float]) -> Figure:
     by_encoder = _by_encoder(run, run.of_source(label))
     scores = joined(run.of_source(label))
-    agreement: Any = described(scores.prediction, scores.target, what=label)
+    agreement: Any = agreement_as_json(scores.prediction, scores.target, what=label)
     plcc = "PLCC undefined" if agreement["plcc"] is None else f"PLCC {agreement['plcc']:.4f}"
     figures = f"RMSE {scores.rmse:.2f}, bias {scores.bias:+.2f}, {plcc}, {len(scores.target)} frames"
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.training.predictions import Predictions
-from kit.verdict.metrics import Values, described
+from kit.verdict.metrics import Values, agreement_as_json
 from kit.verdict.out_of_fold import CellFacts, columns, ensemble_mean, split
 
 #: Ranges of the teacher's score. A range begins where the one before it ends: 60 and 80 belong to the range above them,
@@ -33,7 +33,7 @@ def figures(prediction: Values, target: Values, *, what: str) -> dict[str, Any]:
     """
     if not len(target):
         return {"count": 0, **dict.fromkeys(_FIGURES), "undefined": "no rows"}
-    result = described(prediction, target, what=what)
+    result = agreement_as_json(prediction, target, what=what)
     error = np.abs(prediction - target)
     return {"count": result.pop("n"), **result, "p95": float(np.percentile(error, 95)), "max": float(error.max())}
 
@@ -102,7 +102,7 @@ def by_label(predictions: Predictions, labels: Sequence[str]) -> dict[str, dict[
     """
     prediction, target = (column.astype(np.float64) for column in (predictions.prediction, predictions.target))
     return {
-        label: described(prediction[rows], target[rows], what=label)
+        label: agreement_as_json(prediction[rows], target[rows], what=label)
         for label, rows in split(labels, predictions.cell).items()
     }
 

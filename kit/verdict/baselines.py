@@ -76,7 +76,7 @@ def leaked(baseline: Baseline, corpus: Corpus) -> tuple[bool | None, str]:
     return False, "its sidecar lists none of the sources held out here"
 
 
-def compared(
+def comparison(
     predictions: Predictions, cells: Mapping[str, CellFacts], others: Mapping[str, Baseline], corpus: Corpus
 ) -> dict[str, object]:
     """Build the ``baselines`` and ``codec_block`` of the evidence.

@@ -33,7 +33,7 @@ def groups_needed(level: float) -> int:
     return math.ceil(2 / (1 - level) - 1 - 1e-9)
 
 
-def calibrated(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[str, object]:
+def calibration(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[str, object]:
     """Build the ``calibration`` object of a verdict."""
     average, (seeds, target) = ensemble_mean(predictions), columns(predictions)
     error = np.abs(average.prediction.astype(np.float64) - target)

@@ -19,7 +19,7 @@ NAMED = 20
 ENCODER_GROUPS, ENCODER_ROWS = 3, 200
 
 
-def covered(rows: Table, cells: Mapping[str, CellFacts]) -> dict[str, object]:
+def coverage(rows: Table, cells: Mapping[str, CellFacts]) -> dict[str, object]:
     """Build the ``coverage`` object of a verdict.
 
     Args:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from kit.training.predictions import Predictions
 from kit.training.table import Table
 from kit.verdict.accuracy import brief, errors_by_level
-from kit.verdict.baselines import Baseline, Corpus, compared
-from kit.verdict.calibration import calibrated
-from kit.verdict.coverage import covered
+from kit.verdict.baselines import Baseline, Corpus, comparison
+from kit.verdict.calibration import calibration
+from kit.verdict.coverage import coverage
 from kit.verdict.intervals import by_group, uncertainty
 from kit.verdict.out_of_fold import CellFacts
 
@@ -21,7 +21,7 @@ def summary(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[st
         **brief(errors["frame"]),
         "errors": errors,
         "uncertainty": uncertainty(by_group(predictions, cells)),
-        "calibration": calibrated(predictions, cells),
+        "calibration": calibration(predictions, cells),
     }
 
 
@@ -40,6 +40,6 @@ def evidence(
     """
     return {
         **summary(predictions, cells),
-        **compared(predictions, cells, baselines, corpus),
-        "coverage": covered(rows, cells),
+        **comparison(predictions, cells, baselines, corpus),
+        "coverage": coverage(rows, cells),
     }

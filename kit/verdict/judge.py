@@ -131,7 +131,7 @@ def document(training: Training, judgement: Judgement, decided_by: str) -> dict[
         "seeds": list(training.seeds),
         "decided_by": decided_by,
         "gate": gate_as_json(judgement.gate),
-        "expert_gate": _expert_as_json(judgement.expert),
+        "expert_gate": asdict(judgement.expert),
         "corpus": _corpus_summary(training.shard),
         "evidence": dict(judgement.evidence),
         "demo": training.shard.demo,
@@ -151,11 +151,6 @@ def gate_as_json(gate: GateReport | None) -> dict[str, object]:
         "failing_seeds": [],
         "thresholds_sha256": thresholds_sha256(thresholds),
     }
-
-
-def _expert_as_json(expert: ExpertReport) -> dict[str, object]:
-    values = asdict(expert)
-    return values | {"checks": list(values["checks"]), "failing": list(expert.failing)}
 
 
 def _source_ids(shard: Shard) -> list[str]:

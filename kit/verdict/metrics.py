@@ -64,7 +64,7 @@ def agreement(prediction: Values, target: Values, *, what: str) -> Agreement:
     if problems:
         raise InvalidEvidence(problems)
     plcc, srocc, krocc = correlations(prediction, target)
-    result = Agreement(n=len(target), plcc=plcc, srocc=srocc, krocc=krocc, **errors(prediction, target))
+    result = Agreement(n=len(target), plcc=plcc, srocc=srocc, krocc=krocc, **error_figures(prediction, target))
     if not_finite := [name for name, value in result.as_dict().items() if not math.isfinite(value)]:
         raise InvalidEvidence([f"{what}: {', '.join(not_finite)} not finite"])
     return result
@@ -115,7 +115,7 @@ def _kendall(prediction: Values, target: Values) -> float:
     return float(np.sum(one * two) / math.sqrt(np.count_nonzero(one)) / math.sqrt(np.count_nonzero(two)))
 
 
-def errors(prediction: Values, target: Values) -> dict[str, float]:
+def error_figures(prediction: Values, target: Values) -> dict[str, float]:
     """Compute ``rmse``, ``mae`` and ``bias`` of finite vectors, also where a correlation does not exist."""
     error = prediction - target
     return {
@@ -125,7 +125,7 @@ def errors(prediction: Values, target: Values) -> dict[str, float]:
     }
 
 
-def described(prediction: Values, target: Values, *, what: str) -> dict[str, object]:
+def agreement_as_json(prediction: Values, target: Values, *, what: str) -> dict[str, object]:
     """Compute the agreement of some of the rows as JSON.
 
     Their scores may be constant (every frame at 100): then the correlations are null, with the reason in ``undefined``.
@@ -140,7 +140,7 @@ def described(prediction: Values, target: Values, *, what: str) -> dict[str, obj
             raise
         reasons = [problem.removeprefix(f"{what}: ") for problem in error.problems]
         missing = dict.fromkeys(("plcc", "srocc", "krocc"))
-        return {"n": len(target), **missing, **errors(prediction, target), "undefined": "; ".join(reasons)}
+        return {"n": len(target), **missing, **error_figures(prediction, target), "undefined": "; ".join(reasons)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,7 +88,7 @@ def verify(
     return Verified(checks=tuple(checks), verdict=verdict, box=box, signed_by=signed_by, labels=tuple(labels))
 
 
-def valid(path: Path, scratch: Path, processes: Processes) -> Verified:
+def require_valid(path: Path, scratch: Path, processes: Processes) -> Verified:
     """Verify a bundle that other work depends on.
 
     Raises:
@@ -103,7 +103,7 @@ def valid(path: Path, scratch: Path, processes: Processes) -> Verified:
     return result
 
 
-def unpacked(scratch: Path) -> Path:
+def unpacked_folder(scratch: Path) -> Path:
     """Return the run folder of a bundle that has been verified with this ``scratch``."""
     (folder,) = (scratch / _UNPACKED).iterdir()
     return folder

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from kit.core.errors import InvalidEvidence
-from kit.verdict.metrics import Agreement, agreement, described
+from kit.verdict.metrics import Agreement, agreement, agreement_as_json
 
 
 def vector(*values: float) -> NDArray[np.float64]:
@@ -135,7 +135,7 @@ def test_other_shapes_raise_a_value_error(shapes: tuple[tuple[int, ...], tuple[i
 def test_a_slice_without_a_correlation_has_errors_and_the_reason(
     prediction: NDArray[np.float64], target: NDArray[np.float64], reason: str
 ) -> None:
-    result = described(prediction, target, what="Tango x libx264")
+    result = agreement_as_json(prediction, target, what="Tango x libx264")
     assert (result["plcc"], result["srocc"], result["krocc"], result["undefined"]) == (None, None, None, reason)
     assert result["bias"] == float((prediction - target).mean())
     assert result["rmse"] == math.sqrt(float(((prediction - target) ** 2).mean()))
@@ -146,4 +146,4 @@ def test_a_slice_without_a_correlation_has_errors_and_the_reason(
 )
 def test_a_slice_without_any_figure_is_an_error(values: tuple[float, ...]) -> None:
     with pytest.raises(InvalidEvidence, match="Tango x libx264"):
-        described(vector(*values), np.arange(len(values), dtype=np.float64), what="Tango x libx264")
+        agreement_as_json(vector(*values), np.arange(len(values), dtype=np.float64), what="Tango x libx264")

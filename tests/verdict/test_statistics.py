@@ -17,7 +17,7 @@ from kit.training.predictions import Predictions, from_columns
 from kit.training.table import Table
 from kit.verdict import calibration, coverage, intervals
 from kit.verdict.accuracy import RANGES, errors_by_level, figures, in_range
-from kit.verdict.baselines import ASSUMPTIONS, Baseline, Corpus, compared, leaked
+from kit.verdict.baselines import ASSUMPTIONS, Baseline, Corpus, comparison, leaked
 from kit.verdict.gate import apply_expert_gate
 from kit.verdict.out_of_fold import CellFacts
 from tests.training.builders import make_table
@@ -229,7 +229,7 @@ def test_a_baseline_trained_on_held_out_sources_is_marked(model: Any, expected: 
 
 def against(cells: dict[str, CellFacts], own: Any, **others: Any) -> Any:
     named = {name: Baseline(predictions=predicted(cells, off), problems=(), model=None) for name, off in others.items()}
-    return compared(predicted(cells, own), cells, named, CORPUS)
+    return comparison(predicted(cells, own), cells, named, CORPUS)
 
 
 def test_differences_are_the_ensembles_figure_minus_the_baselines() -> None:
@@ -302,7 +302,7 @@ def test_the_codec_block_in_one_line(without: Any, word: str) -> None:
 def test_a_baseline_without_predictions_has_no_figure() -> None:
     cells = facts()
     lost = Baseline(predictions=None, problems=("predictions are not finite",), model=None)
-    result: Any = compared(predicted(cells), cells, {"linear": lost}, CORPUS)["baselines"]
+    result: Any = comparison(predicted(cells), cells, {"linear": lost}, CORPUS)["baselines"]
     assert result["linear"]["mean_plcc"] is None
     assert result["linear"]["problems"] == ["predictions are not finite"]
 
@@ -320,7 +320,7 @@ def test_levels_need_groups(level: float, groups: int) -> None:
 
 def test_a_level_with_too_few_groups_has_a_reason_instead_of_numbers() -> None:
     cells = facts()
-    result: Any = calibration.calibrated(predicted(cells), cells)
+    result: Any = calibration.calibration(predicted(cells), cells)
     by_level = {level["level"]: level for level in result["levels"]}
     assert by_level[0.95] == {
         "level": 0.95,
@@ -353,7 +353,7 @@ def test_intervals_cover_new_groups_as_often_as_guaranteed() -> None:
 
 def test_fewer_folds_than_groups_guarantee_less() -> None:
     cells = facts(folds=3)
-    result: Any = calibration.calibrated(predicted(cells), cells)
+    result: Any = calibration.calibration(predicted(cells), cells)
     assert result["method"] == "grouped CV+ over content groups"
     loss = min(2 * (1 - 1 / 3) / (9 / 3 + 1), (1 - 3 / 9) / (3 + 1))
     assert result["levels"][0]["guarantee"] == pytest.approx(0.5 - loss)
@@ -361,16 +361,16 @@ def test_fewer_folds_than_groups_guarantee_less() -> None:
 
 def test_a_spread_that_shows_the_error_and_one_that_does_not() -> None:
     cells = facts()
-    good: Any = calibration.calibrated(
+    good: Any = calibration.calibration(
         predicted(cells, lambda _s, _g, noise: noise * np.linspace(0.1, 5, FRAMES)), cells
     )
     # three seeds: the error of their mean is 1/√3 of one seed's
     assert good["spread"]["error_over_spread"] == pytest.approx(1 / math.sqrt(3), rel=0.2)
     assert good["spread"]["srocc_with_error"] > 0.3
-    blind: Any = calibration.calibrated(predicted(cells, lambda _s, _g, noise: 0.01 * noise + 4), cells)
+    blind: Any = calibration.calibration(predicted(cells, lambda _s, _g, noise: 0.01 * noise + 4), cells)
     assert blind["spread"]["coverage"] == 0
     assert blind["spread"]["error_over_spread"] > 100
-    single: Any = calibration.calibrated(predicted(cells, seeds=(4,)), cells)
+    single: Any = calibration.calibration(predicted(cells, seeds=(4,)), cells)
     assert single["spread"]["undefined"] == "one seed has no spread"
     assert single["spread"]["coverage"] is None
 
@@ -386,7 +386,7 @@ def shown(table: Table) -> Any:
         )
         for entry in table.cells
     }
-    return coverage.covered(table, cells)
+    return coverage.coverage(table, cells)
 
 
 def test_ranges_and_saturation() -> None:
