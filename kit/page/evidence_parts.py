@@ -55,10 +55,10 @@ def _error_table(caption: str, label: str, slices: Mapping[str, Mapping[str, Any
 
 def uncertainty(run: RunFacts) -> Iterator[Block]:
     """Show the intervals and the distributions behind them."""
-    found = run.evidence["uncertainty"]
+    evidence = run.evidence["uncertainty"]
     yield Text(
-        text=f"{found['method']}, {found['resamples']} resamples of {found['groups']} groups, "
-        f"{percent(found['level']).text} intervals. {found['caution']}"
+        text=f"{evidence['method']}, {evidence['resamples']} resamples of {evidence['groups']} groups, "
+        f"{percent(evidence['level']).text} intervals. {evidence['caution']}"
     )
     if distributions := figures.bootstrap(run):
         yield Figures(figures=distributions)
@@ -68,16 +68,16 @@ def uncertainty(run: RunFacts) -> Iterator[Block]:
         rows=[
             [
                 title,
-                *(number(found[name][end], ".4f") for end in ("value", "low", "high")),
-                *_without(found[name]["without_one_min"]),
-                *_without(found[name]["without_one_max"]),
+                *(number(evidence[name][end], ".4f") for end in ("value", "low", "high")),
+                *_without(evidence[name]["without_one_min"]),
+                *_without(evidence[name]["without_one_max"]),
             ]
             for name, title in figures.RESAMPLED.items()
         ],
     )
     for name, title in figures.RESAMPLED.items():
-        if found[name]["undefined"]:
-            yield Text(text=f"{title}: no interval, {found[name]['undefined']}.")
+        if evidence[name]["undefined"]:
+            yield Text(text=f"{title}: no interval, {evidence[name]['undefined']}.")
 
 
 def _without(extreme: Mapping[str, Any] | None) -> list[TableCell | str]:
@@ -134,11 +134,11 @@ def _baseline(name: str, model: Mapping[str, Any]) -> list[TableCell | str]:
 
 def calibration(run: RunFacts) -> Iterator[Block]:
     """Show the intervals around a single score."""
-    found = run.evidence["calibration"]
-    yield Text(text=f"Intervals around the score of an unseen clip: {found['method']}. {found['applies']}")
+    evidence = run.evidence["calibration"]
+    yield Text(text=f"Intervals around the score of an unseen clip: {evidence['method']}. {evidence['applies']}")
     if coverages := figures.calibration(run):
         yield Figures(figures=coverages)
-    levels = [level for level in found["levels"] if "coverage" in level]
+    levels = [level for level in evidence["levels"] if "coverage" in level]
     if levels:
         yield Table(
             caption="Intervals by level",
@@ -152,10 +152,10 @@ def calibration(run: RunFacts) -> Iterator[Block]:
                 "width, VMAF points",
             ),
         )
-    for level in found["levels"]:
+    for level in evidence["levels"]:
         if "too_few" in level:
             yield Text(text=level["too_few"][:1].upper() + level["too_few"][1:] + ".")
-    spread = found["spread"]
+    spread = evidence["spread"]
     if spread["coverage"] is not None:
         ratio = spread["error_over_spread"]
         yield Text(
@@ -179,14 +179,18 @@ def _level(level: Mapping[str, Any]) -> list[TableCell | str]:
 
 def coverage(run: RunFacts) -> Iterator[Block]:
     """Show what the corpus covers, and where it has few rows."""
-    found = run.evidence["coverage"]
-    ranges = {**found["features"], "teacher, VMAF": found["scores"]}
+    evidence = run.evidence["coverage"]
+    ranges = {**evidence["features"], "teacher, VMAF": evidence["scores"]}
     yield Table(
         caption="Ranges over all rows",
         columns=("column", "lowest", "highest"),
         rows=[[name, number(span["min"], ".4g"), number(span["max"], ".4g")] for name, span in ranges.items()],
     )
-    saturated, outside, pairs = found["saturated"], found["outside_training"], found["near_duplicates"]["pairs"]
+    saturated, outside, pairs = (
+        evidence["saturated"],
+        evidence["outside_training"],
+        evidence["near_duplicates"]["pairs"],
+    )
     yield Text(
         text=f"{percent(saturated['share'], 1).text} of the rows have a score of {saturated['score']:g}: differences "
         f"above it are invisible. {outside['rows']} rows in {outside['cells']} cells have features outside the range "
@@ -215,7 +219,7 @@ def coverage(run: RunFacts) -> Iterator[Block]:
             ],
         )
     else:
-        compared = found["near_duplicates"]["compared"]
+        compared = evidence["near_duplicates"]["compared"]
         yield Text(text=f"No two sources in different folds show the same content ({compared} pairs compared).")
-    for name, count in found["thin_encoders"]["encoders"].items():
+    for name, count in evidence["thin_encoders"]["encoders"].items():
         yield Text(text=f"Few rows of {name}: {count['groups']} groups, {count['cells']} cells, {count['rows']} rows.")

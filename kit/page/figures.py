@@ -213,23 +213,23 @@ def bootstrap(run: RunFacts) -> tuple[Figure, ...]:
     if run.predictions is None:
         return ()
     resampled = distribution(run.predictions, cell_facts(run.shard, run.evidence["folds"]))
-    found = run.evidence["uncertainty"]
+    evidence = run.evidence["uncertainty"]
     return tuple(
-        _distribution(name, values, found[name], found["level"])
+        _distribution(name, values, evidence[name], evidence["level"])
         for name, values in resampled.items()
-        if found[name]["low"] is not None
+        if evidence[name]["low"] is not None
     )
 
 
-def _distribution(name: str, values: NDArray[np.float64], found: Mapping[str, Any], level: float) -> Figure:
+def _distribution(name: str, values: NDArray[np.float64], interval: Mapping[str, Any], level: float) -> Figure:
     title = RESAMPLED[name]
-    summary = f"{found['value']:.4f}, {percent(level).text} interval {found['low']:.4f} to {found['high']:.4f}"
+    summary = f"{interval['value']:.4f}, {percent(level).text} interval {interval['low']:.4f} to {interval['high']:.4f}"
 
     def draw(axes: Axes) -> None:
         axes.hist(values, bins=40, color=plots.colour(0), alpha=0.75)
-        axes.axvline(found["value"], color=plots.INK, linewidth=1.4)
+        axes.axvline(interval["value"], color=plots.INK, linewidth=1.4)
         for end in ("low", "high"):
-            axes.axvline(found[end], color=plots.INK, linewidth=0.9, linestyle="--")
+            axes.axvline(interval[end], color=plots.INK, linewidth=0.9, linestyle="--")
         axes.set(ylabel="resamples", title=title)
         axes.locator_params(axis="x", nbins=5)
 

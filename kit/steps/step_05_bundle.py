@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,25 +53,27 @@ def run(config: RunConfig, previous: Verdict | None, session: Session) -> Bundle
     if config.sign is not None:
         signature = sign(json_bytes(manifest), config.sign, session.processes)
         unlisted.append(Member(name=layout.SIGNATURE, data=signature))
-    members = [*unlisted, *members]
     target = config.out_dir.parent / f"ensemble-results-{config.box}-{now:%Y%m%dT%H%M%SZ}.tar.gz"
+    _write_archive(target, [*unlisted, *members], [*map(_described, unlisted), *described], now)
+    # last: a run folder with a manifest is a finished run
+    write_json(config.out_dir / layout.MANIFEST, manifest)
+    bundle = Bundle(path=target, size=target.stat().st_size, sha256=sha256_file(target), verdict=word)
+    files = f"{len(unlisted) + len(members)} files, SHA-256 {bundle.sha256[:16]}…{', signed' if config.sign else ''}"
+    session.ui.say(f"Bundle: {bundle.path} ({size(bundle.size)}, {files})")
+    return bundle
+
+
+def _write_archive(
+    target: Path, members: Sequence[Member], described: Sequence[Mapping[str, object]], now: datetime
+) -> None:
+    """Write the archive, read it back and compare it with path, size and hash of every member."""
     top = target.name.removesuffix(".tar.gz")
     packed = [Member(name=f"{top}/{member.name}", data=member.data) for member in members]
-    expected = [
-        (f"{top}/{file['path']}", file["size"], file["sha256"]) for file in (*map(_described, unlisted), *described)
-    ]
+    expected = [(f"{top}/{file['path']}", file["size"], file["sha256"]) for file in described]
     with atomic_path(target) as temporary:
         write_tar_gz(temporary, packed, mtime=int(now.timestamp()))
         if list(read_hashes(temporary)) != expected:
             raise CheckFailed("the bundle, read back, differs from the run folder", hint="Run `bundle` again.")
-    # last: a run folder with a manifest is a finished run
-    write_json(config.out_dir / layout.MANIFEST, manifest)
-    bundle = Bundle(path=target, size=target.stat().st_size, sha256=sha256_file(target), verdict=word)
-    session.ui.say(
-        f"Bundle: {bundle.path} ({size(bundle.size)}, {len(members)} files, SHA-256 {bundle.sha256[:16]}…"
-        f"{', signed' if config.sign else ''})"
-    )
-    return bundle
 
 
 def listing(config: RunConfig, previous: Verdict | None) -> dict[str, int]:
