@@ -11,7 +11,7 @@ from kit.page.gather import RunFacts
 from kit.verdict.accuracy import RANGES
 from kit.verdict.calibration import NORMAL
 
-_ERROR_COLUMNS = ("frames or cells", "RMSE", "MAE", "bias", "95 % below", "largest", "PLCC", "SROCC")
+_ERROR_COLUMNS = ("RMSE", "MAE", "bias", "95 % below", "largest", "PLCC", "SROCC")
 #: Figures of a table of errors with their formats, in the order of the columns.
 _ERROR_FORMATS = {
     "count": "d",
@@ -36,16 +36,17 @@ def errors(run: RunFacts) -> Iterator[Block]:
         rows = {"ensemble mean": slices["overall"]}
         rows |= {f"seed {seed}": figure for seed, figure in slices["per_seed"].items()}
         rows |= {f"teacher {name}": slices["per_range"][name] for name in RANGES}
-        yield _error_table(f"Overall, by seed, and by the teacher's score, {level} level", "slice", rows)
+        counted = "cells" if level == "clip" else "frames"
+        yield _error_table(f"Overall, by seed, and by the teacher's score, {level} level", ("slice", counted), rows)
     frame = run.evidence["errors"]["frame"]
     for name, title in (("per_encoder", "encoder"), ("per_source_encoder", "source x encoder")):
-        yield _error_table(f"By {title}, frame level", title, frame[name])
+        yield _error_table(f"By {title}, frame level", (title, "frames"), frame[name])
 
 
-def _error_table(caption: str, label: str, slices: Mapping[str, Mapping[str, Any]]) -> Table:
+def _error_table(caption: str, labels: tuple[str, str], slices: Mapping[str, Mapping[str, Any]]) -> Table:
     return Table(
         caption=caption,
-        columns=(label, *_ERROR_COLUMNS),
+        columns=(*labels, *_ERROR_COLUMNS),
         rows=[
             [name, *(number(figure[key], form) for key, form in _ERROR_FORMATS.items())]
             for name, figure in slices.items()

@@ -26,8 +26,7 @@ class Headline:
 
     Attributes:
         reasons: reasons for the word, a sentence each.
-        gate: every condition of the default gate; empty for INVALID.
-        expert_gate: the same of the expert gate; ``expert_decides``: whether the verdict needs it.
+        conditions: caption and conditions of each gate; empty for INVALID.
         numbers: name and text of five figures; empty for INVALID.
         worst: the source with the largest error, in one line; empty for INVALID.
     """
@@ -35,9 +34,7 @@ class Headline:
     word: str
     recommendation: str
     reasons: tuple[str, ...]
-    gate: tuple[Condition, ...]
-    expert_gate: tuple[Condition, ...]
-    expert_decides: bool
+    conditions: tuple[tuple[str, tuple[Condition, ...]], ...]
     numbers: tuple[tuple[str, str], ...]
     worst: str
 
@@ -46,17 +43,17 @@ def headline(verdict: Mapping[str, Any]) -> Headline:
     """Return the headline of a verdict document."""
     gate, evidence = verdict["gate"], verdict["evidence"]
     valid = gate["mean_plcc"] is not None
-    conditions = _gate(gate) if valid else ()
+    default = _gate(gate) if valid else ()
     expert = tuple(map(_expert_condition, verdict.get("expert_gate", {}).get("checks", ())))
     expert_decides = verdict.get("decided_by") == "expert"
+    role = "" if expert_decides else ", for information: it did not decide"
+    captioned = (("Conditions of the gate", default), (f"Conditions of the expert gate{role}", expert))
     worst = evidence.get("worst_source")
     return Headline(
         word=verdict["verdict"],
         recommendation=verdict["recommendation"],
-        reasons=tuple(_reasons(verdict, (*conditions, *(expert if expert_decides else ())))),
-        gate=conditions,
-        expert_gate=expert,
-        expert_decides=expert_decides,
+        reasons=tuple(_reasons(verdict, (*default, *(expert if expert_decides else ())))),
+        conditions=tuple((caption, conditions) for caption, conditions in captioned if conditions),
         numbers=_numbers(gate, evidence) if valid else (),
         worst=f"{worst['name']}: RMSE {worst['rmse']:.2f}, bias {worst['bias']:+.2f} VMAF points" if worst else "",
     )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from kit.page.blocks import Block, Details, Figures, Section, Table, Text
-from kit.page.headline import Condition, Headline
+from kit.page.headline import Headline
 
 #: Characters with a meaning in Markdown or in the HTML in it.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~>-])")
@@ -24,8 +24,9 @@ def markdown(head: Headline, title: str, sections: Sequence[Section], folder: st
     if head.numbers:
         lines += _table("", [name for name, _ in head.numbers], [[value for _, value in head.numbers]])
         lines += [f"Worst source: {plain(head.worst)}.", ""]
-    for conditions in (head.gate, head.expert_gate):
-        lines += _conditions(conditions)
+    for caption, conditions in head.conditions:
+        rows = [[one.name, "passed" if one.passed else "FAILED", one.measured, one.required] for one in conditions]
+        lines += _table(caption, ["condition", "result", "measured", "required"], rows)
     for section in sections:
         lines += [f"## {plain(section.title)}", ""]
         for block in section.blocks:
@@ -37,11 +38,6 @@ def plain(text: str) -> str:
     """Escape a text and put it on one line."""
     flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return _SPECIAL.sub(r"\\\1", flat)
-
-
-def _conditions(conditions: Sequence[Condition]) -> list[str]:
-    rows = [[one.name, "passed" if one.passed else "FAILED", one.measured, one.required] for one in conditions]
-    return _table("", ["condition", "result", "measured", "required"], rows) if rows else []
 
 
 def _block(block: Block, folder: str) -> Iterator[str]:
