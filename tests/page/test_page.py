@@ -385,7 +385,7 @@ def test_a_failed_page_does_not_hold_up_the_verdict(
         packed(run)
     assert error.value.exit_code == exits.INTERNAL
     (bundle,) = tmp_path.glob("ensemble-results-*.tar.gz")
-    assert told.value.hint.splitlines()[-1] == f"Send back: {bundle}"
+    assert error.value.hint.splitlines()[-1] == f"Send back: {bundle}"
     assert not [name for name in members(bundle) if name.startswith(layout.REPORT)]
     assert (run / "HOLD.json").is_file()
     assert not (run / layout.REPORT).exists()
