@@ -104,8 +104,8 @@ def test_a_refused_command_changes_nothing(run_copy: Path, kit_here: Kit) -> Non
     ("change", "text"),
     [
         ({"passed": False}, "the prerequisites failed"),
-        ({"ffmpeg": {"version": "n1", "origin": "x"}}, "were checked with n1"),
-        ({"teacher": {"id": "vmaf_4k_v0.6.1", "sha256": None}}, "checked with the teacher vmaf_4k_v0.6.1"),
+        ({"ffmpeg": {"version": "n1", "origin": "x"}}, "checked with n1"),
+        ({"teacher": {"id": "vmaf_4k_v0.6.1", "sha256": None}}, "vmaf_4k_v0.6.1"),
         (
             {"facts": {"system": "Linux", "machine": "x86_64", "gpus": [{"index": 9, "name": "H100"}], "nodes": []}},
             "changed since its prerequisites were checked: ",
