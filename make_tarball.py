@@ -24,14 +24,14 @@ sys.path.insert(0, str(ROOT))
 from kit import __version__  # noqa: E402 - the kit is beside this file
 from kit.core import exits  # noqa: E402
 from kit.core.errors import BadInput, CheckFailed, KitError  # noqa: E402
-from kit.system.archive import Member, write_tar_gz  # noqa: E402
+from kit.system.archive import ArchiveFile, write_tar_gz  # noqa: E402
 from kit.system.fsio import atomic_path  # noqa: E402
 
 LIST = "MANIFEST.sha256"
 SIZE_LIMIT = 1 << 20
 
 
-def committed(root: Path) -> list[Member]:
+def committed(root: Path) -> list[ArchiveFile]:
     """The files of the last commit, in order of their names."""
     packed = subprocess.run(
         ["git", "-C", str(root), "archive", "--format=tar", "HEAD"], check=True, capture_output=True
@@ -44,11 +44,11 @@ def committed(root: Path) -> list[Member]:
                 raise BadInput(f"{info.name} is a link; the kit holds plain files only")
             if stream is not None:
                 mode = 0o755 if info.mode & 0o100 else 0o644
-                members.append(Member(name=info.name, data=stream.read(), mode=mode))
+                members.append(ArchiveFile(name=info.name, data=stream.read(), mode=mode))
     return sorted(members, key=lambda member: member.name)
 
 
-def unpacked(root: Path) -> list[Member]:
+def unpacked(root: Path) -> list[ArchiveFile]:
     """The files an unpacked kit came with.
 
     Raises:
@@ -62,7 +62,7 @@ def unpacked(root: Path) -> list[Member]:
             problems.append(name)
         else:
             mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
-            members.append(Member(name=name, data=path.read_bytes(), mode=mode))
+            members.append(ArchiveFile(name=name, data=path.read_bytes(), mode=mode))
     if problems:
         raise CheckFailed(
             f"{len(problems)} files are missing or changed: {', '.join(problems)}", hint="Unpack the kit again."
@@ -96,12 +96,12 @@ def pack(root: Path, target: Path, mtime: int) -> int:
     else:
         raise BadInput(f"{root} is neither a git checkout nor an unpacked kit (no {LIST})")
     lines = [f"{hashlib.sha256(member.read()).hexdigest()}  {member.name}\n" for member in members]
-    members.append(Member(name=LIST, data="".join(lines).encode()))
+    members.append(ArchiveFile(name=LIST, data="".join(lines).encode()))
     top = target.name.removesuffix(".tar.gz")
     with atomic_path(target) as temporary:
         write_tar_gz(
             temporary,
-            [Member(name=f"{top}/{member.name}", data=member.data, mode=member.mode) for member in members],
+            [ArchiveFile(name=f"{top}/{member.name}", data=member.data, mode=member.mode) for member in members],
             mtime=mtime,
         )
         if temporary.stat().st_size > SIZE_LIMIT:

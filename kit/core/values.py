@@ -87,7 +87,7 @@ class EncodeSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Device:
+class EncoderDevice:
     """ffmpeg arguments that name a device; local to the box and not part of a cell's key.
 
     Attributes:
@@ -100,7 +100,7 @@ class Device:
 
 
 #: Device of an encoder that runs on the CPU.
-NO_DEVICE = Device()
+NO_DEVICE = EncoderDevice()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +120,7 @@ class ReadyEncoder:
     family: str
     build: str
     variant: str
-    device: Device
+    device: EncoderDevice
     max_parallel: int | None
     megapixels_per_second: float
     on_path: bool = False

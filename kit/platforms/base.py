@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from kit.core.errors import BadInput
 from kit.core.geometry import PIXEL_FORMATS
-from kit.core.values import NO_DEVICE, Device, EncodeSettings, Finding
+from kit.core.values import NO_DEVICE, EncoderDevice, EncodeSettings, Finding
 from kit.platforms.facts import HostFacts
 
 #: The variant of a family with one variant.
@@ -43,7 +43,7 @@ class EncoderFamily(ABC):
     def build(self, stream: bytes, ffmpeg_version: str, facts: HostFacts) -> str:
         """Return the identity of the encoder's code or device, from its output and the box's facts."""
 
-    def device(self, facts: HostFacts) -> Device:
+    def device(self, facts: HostFacts) -> EncoderDevice:
         """Return the ffmpeg arguments that select the device."""
         return NO_DEVICE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from kit.core.values import NO_DEVICE, Device, EncodeSettings, Finding
+from kit.core.values import NO_DEVICE, EncoderDevice, EncodeSettings, Finding
 from kit.platforms.base import EncoderFamily, scale_63, score_format
 from kit.platforms.facts import HostFacts, NvidiaGpu
 
@@ -60,10 +60,10 @@ class Nvenc(EncoderFamily):
             score_pix_fmt=score,
         )
 
-    def device(self, facts: HostFacts) -> Device:
+    def device(self, facts: HostFacts) -> EncoderDevice:
         """Select the GPU by CUDA's number, if there are several."""
         gpu = facts.gpus[0] if facts.gpus else None
-        return NO_DEVICE if gpu is None or gpu.ordinal is None else Device(chosen=("-gpu", str(gpu.ordinal)))
+        return NO_DEVICE if gpu is None or gpu.ordinal is None else EncoderDevice(chosen=("-gpu", str(gpu.ordinal)))
 
     def max_parallel(self, facts: HostFacts) -> int | None:
         """Return the system-wide sessions of a GeForce driver; professional cards have no fixed limit.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from kit.core.values import Device, EncodeSettings, Finding
+from kit.core.values import EncoderDevice, EncodeSettings, Finding
 from kit.platforms.base import EncoderFamily, score_format
 from kit.platforms.facts import RENDER_NODES, HostFacts
 
@@ -47,11 +47,11 @@ class Qsv(EncoderFamily):
             score_pix_fmt=score,
         )
 
-    def device(self, facts: HostFacts) -> Device:
+    def device(self, facts: HostFacts) -> EncoderDevice:
         """Open the first node with Intel's driver, else the first render node."""
         nodes = facts.ihd_nodes or facts.nodes
         at = f"qsv=hw,child_device={RENDER_NODES / nodes[0].name}" if nodes else "qsv=hw"
-        return Device(opened=("-init_hw_device", at))
+        return EncoderDevice(opened=("-init_hw_device", at))
 
     def build(self, stream: bytes, ffmpeg_version: str, facts: HostFacts) -> str:
         """Return ffmpeg's version and the media driver's."""

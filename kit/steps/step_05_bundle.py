@@ -16,7 +16,7 @@ from kit.options.provenance import utc_now
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
 from kit.steps.results import Bundle, Verdict
-from kit.system.archive import Member, read_hashes, write_tar_gz
+from kit.system.archive import ArchiveFile, read_hashes, write_tar_gz
 from kit.system.fsio import atomic_path, json_bytes, read_json, sha256_file, write_json
 from kit.system.signature import sign
 from kit.system.ui import size
@@ -49,10 +49,10 @@ def run(config: RunConfig, previous: Verdict | None, session: Session) -> Bundle
         "created_at_utc": utc_now(),
         "files": described,
     }
-    unlisted = [Member(name=layout.MANIFEST, data=json_bytes(manifest))]
+    unlisted = [ArchiveFile(name=layout.MANIFEST, data=json_bytes(manifest))]
     if config.sign is not None:
         signature = sign(json_bytes(manifest), config.sign, session.processes)
-        unlisted.append(Member(name=layout.SIGNATURE, data=signature))
+        unlisted.append(ArchiveFile(name=layout.SIGNATURE, data=signature))
     target = config.out_dir.parent / f"ensemble-results-{config.box}-{now:%Y%m%dT%H%M%SZ}.tar.gz"
     _write_archive(target, [*unlisted, *members], [*map(_described, unlisted), *described], now)
     # last: a run folder with a manifest is a finished run
@@ -64,11 +64,11 @@ def run(config: RunConfig, previous: Verdict | None, session: Session) -> Bundle
 
 
 def _write_archive(
-    target: Path, members: Sequence[Member], described: Sequence[Mapping[str, object]], now: datetime
+    target: Path, members: Sequence[ArchiveFile], described: Sequence[Mapping[str, object]], now: datetime
 ) -> None:
     """Write the archive, read it back and compare it with path, size and hash of every member."""
     top = target.name.removesuffix(".tar.gz")
-    packed = [Member(name=f"{top}/{member.name}", data=member.data) for member in members]
+    packed = [ArchiveFile(name=f"{top}/{member.name}", data=member.data) for member in members]
     expected = [(f"{top}/{file['path']}", file["size"], file["sha256"]) for file in described]
     with atomic_path(target) as temporary:
         write_tar_gz(temporary, packed, mtime=int(now.timestamp()))
@@ -119,14 +119,14 @@ def _trained(config: RunConfig, seeds: Sequence[int]) -> list[str]:
     return names + [layout.baseline_predictions(name) for name in predicted]
 
 
-def _member(run_dir: Path, name: str) -> Member:
+def _member(run_dir: Path, name: str) -> ArchiveFile:
     """Return a file of the run; a log is read now, since it may grow while the bundle is written."""
     path = run_dir / name
     if not path.is_file():
         raise Missing(f"{path} belongs in the bundle and does not exist", hint="Run the step that writes it again.")
-    return Member(name=name, data=path.read_bytes() if path.suffix == ".log" else path)
+    return ArchiveFile(name=name, data=path.read_bytes() if path.suffix == ".log" else path)
 
 
-def _described(member: Member) -> dict[str, object]:
+def _described(member: ArchiveFile) -> dict[str, object]:
     data = member.read()
     return {"path": member.name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}

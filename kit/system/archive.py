@@ -17,7 +17,7 @@ from kit.core.errors import CheckFailed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Member:
+class ArchiveFile:
     """A regular file of an archive: name, content (bytes or a file), mode."""
 
     name: str
@@ -28,7 +28,7 @@ class Member:
         return self.data if isinstance(self.data, bytes) else self.data.read_bytes()
 
 
-def write_tar_gz(target: Path, members: Sequence[Member], *, mtime: int) -> None:
+def write_tar_gz(target: Path, members: Sequence[ArchiveFile], *, mtime: int) -> None:
     """Write an archive whose bytes depend on the members only: in the given order, with owner 0.
 
     Args:
@@ -59,7 +59,7 @@ def read_hashes(path: Path) -> Iterator[tuple[str, int, str]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class ArchiveLimits:
     """Limits of a received archive.
 
     Attributes:
@@ -74,7 +74,7 @@ class Limits:
     free: int = 64 << 20
 
 
-LIMITS = Limits()
+LIMITS = ArchiveLimits()
 _PIECE = 1 << 20
 _NAME = re.compile(r"[\w+=@-][\w.+=@-]*", re.ASCII)
 _LONGEST_NAME, _LONGEST_PATH = 250, 1000
@@ -82,7 +82,7 @@ _LONGEST_NAME, _LONGEST_PATH = 250, 1000
 _BROKEN = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, OverflowError, RecursionError)
 
 
-def unpack_tar_gz(path: Path, folder: Path, *, limits: Limits = LIMITS) -> dict[str, tuple[int, str]]:
+def unpack_tar_gz(path: Path, folder: Path, *, limits: ArchiveLimits = LIMITS) -> dict[str, tuple[int, str]]:
     """Unpack regular files below ``folder``; write nothing elsewhere.
 
     Args:
@@ -130,7 +130,7 @@ class _Forward:
     Refuses headers that announce gigabytes or point backwards.
     """
 
-    def __init__(self, packed: gzip.GzipFile, packed_size: int, limits: Limits) -> None:
+    def __init__(self, packed: gzip.GzipFile, packed_size: int, limits: ArchiveLimits) -> None:
         self._packed, self._at = packed, 0
         self._most = min(limits.size, limits.free + limits.ratio * packed_size)
 

@@ -158,11 +158,12 @@ def _finite(text: str) -> float:
     return value
 
 
-def read_json(path: Path, *, written_by: str = "") -> object:
+def read_json(path: Path, *, written_by: str = "", hint: str = "") -> object:
     """Read a JSON file strictly.
 
     Args:
-        written_by: the command that writes this file, for the hint.
+        written_by: the command that writes this file, for the hint of Missing.
+        hint: the hint of BadInput.
 
     Raises:
         Missing: the file does not exist.
@@ -171,14 +172,14 @@ def read_json(path: Path, *, written_by: str = "") -> object:
     try:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
-        hint = f"Run `{written_by}` first." if written_by else ""
-        raise Missing(f"{path} does not exist", hint=hint) from None
+        first = f"Run `{written_by}` first." if written_by else ""
+        raise Missing(f"{path} does not exist", hint=first) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} cannot be read: {error}") from error
+        raise BadInput(f"{path} cannot be read: {error}", hint=hint) from error
     try:
         return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path} is not valid JSON: {error}") from error
+        raise BadInput(f"{path} is not valid JSON: {error}", hint=hint) from error
 
 
 def sha256_file(path: Path) -> str:

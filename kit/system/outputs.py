@@ -1,4 +1,4 @@
-"""Checks of the files and folders that a command will write, made before its work."""
+"""Check the files and folders that a command will write, before its work."""
 
 from __future__ import annotations
 

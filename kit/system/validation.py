@@ -10,11 +10,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from kit.core.errors import BadInput
 from kit.system.fsio import read_json
 
 _SCHEMAS = Path(__file__).parent / "schemas"
 #: A line may quote names and values of a file that the kit did not write; it is cut after so many characters.
 _LONGEST_LINE = 400
+_MOST_PROBLEMS = 5
 
 
 def problems(name: str, value: object, *, most: int | None = None) -> list[str]:
@@ -29,6 +31,35 @@ def problems(name: str, value: object, *, most: int | None = None) -> list[str]:
     return [
         _line(f"{path}: {message}") for path, message in sorted((error.json_path, error.message) for error in errors)
     ]
+
+
+def require(name: str, value: object, *, where: Path, hint: str = "") -> None:
+    """Check a document of the user.
+
+    Args:
+        where: its file, for the error.
+
+    Raises:
+        BadInput: it does not match its schema.
+    """
+    if lines := problems(name, value, most=_MOST_PROBLEMS):
+        raise BadInput("\n  ".join([f"{where} is invalid:", *lines]), hint=hint)
+
+
+def read_valid(path: Path, name: str, *, written_by: str = "", hint: str = "") -> Any:
+    """Read a JSON file and check it with a schema.
+
+    Args:
+        written_by: the command that writes this file, for the hint of Missing.
+        hint: the hint of BadInput.
+
+    Raises:
+        Missing: the file does not exist.
+        BadInput: invalid JSON, or it does not match the schema.
+    """
+    value = read_json(path, written_by=written_by, hint=hint)
+    require(name, value, where=path, hint=hint)
+    return value
 
 
 def _line(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kit.core.contract import CONVERT
 from kit.core.errors import PrerequisiteFailed, ToolFailed
-from kit.core.values import NO_DEVICE, Device, EncodeSettings, Geometry, SourceFile
+from kit.core.values import NO_DEVICE, EncoderDevice, EncodeSettings, Geometry, SourceFile
 from kit.system.proc import Processes
 from kit.video.conversion import conversion
 
@@ -168,7 +168,7 @@ def fused_command(
     settings: EncodeSettings,
     *,
     model: str,
-    device: Device = NO_DEVICE,
+    device: EncoderDevice = NO_DEVICE,
     encoded_to: Sequence[str] = STREAM_HASHED,
     scorer_threads: int = 1,
 ) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kit.core.contract import CONVERT
-from kit.core.values import NO_DEVICE, Device, EncodeSettings, SourceFile
+from kit.core.values import NO_DEVICE, EncoderDevice, EncodeSettings, SourceFile
 from kit.video.ffmpeg import (
     COMMON,
     PASSTHROUGH,
@@ -26,7 +26,7 @@ def _container(encoder: str) -> str:
 
 
 def encode_command(
-    encoding: Ffmpeg, file: SourceFile, settings: EncodeSettings, *, device: Device = NO_DEVICE, keep: str = ""
+    encoding: Ffmpeg, file: SourceFile, settings: EncodeSettings, *, device: EncoderDevice = NO_DEVICE, keep: str = ""
 ) -> list[str]:
     """Return the command that encodes a source to stdout and writes the stream's hash and the packets' sizes.
 

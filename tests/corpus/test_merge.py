@@ -35,7 +35,7 @@ from kit.corpus.store.shard import (
 )
 from kit.options.session import KIT_ROOT
 from kit.system import validation
-from kit.system.archive import Member, write_tar_gz
+from kit.system.archive import ArchiveFile, write_tar_gz
 from tests.cli.builders import Kit
 from tests.corpus.builders import altered, plan, shard_of
 
@@ -390,7 +390,7 @@ def test_rows_out_of_range_are_refused(tmp_path: Path) -> None:
 
 def bundle_of(run: Path, target: Path) -> Path:
     """Write a bundle of a run folder that has a corpus only."""
-    members = [Member(name=f"results/{name}", data=data) for name, data in files(run).items()]
+    members = [ArchiveFile(name=f"results/{name}", data=data) for name, data in files(run).items()]
     described = [
         {
             "path": member.name.removeprefix("results/"),
@@ -399,7 +399,7 @@ def bundle_of(run: Path, target: Path) -> Path:
         }
         for member in members
     ]
-    manifest = Member(name="results/manifest.json", data=json.dumps({"files": described}).encode())
+    manifest = ArchiveFile(name="results/manifest.json", data=json.dumps({"files": described}).encode())
     write_tar_gz(target, [manifest, *members], mtime=0)
     return target
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kit.core.canon import sha256_json
-from kit.core.values import Device, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile, Teacher
+from kit.core.values import EncoderDevice, EncodeSettings, Geometry, ReadyEncoder, Source, SourceFile, Teacher
 from kit.corpus.plan import disk_bytes, keyed_facts, plan_cells, quality_points
 from kit.platforms.registry import settings_for
 from tests.platforms.builders import ready
@@ -158,7 +158,7 @@ def test_labels_groups_paths_devices_and_speed_are_in_no_key() -> None:
     elsewhere = replace(source("Other", "t" * 64, group="G").file, path=Path("/x.mkv"), kind="container")
     other = replace(source("Other", "t" * 64, group="G"), file=elsewhere)
     encoders = [
-        ready(e.name, family="g", device=Device(opened=("-x",)), max_parallel=3, megapixels_per_second=9.0)
+        ready(e.name, family="g", device=EncoderDevice(opened=("-x",)), max_parallel=3, megapixels_per_second=9.0)
         for e in ENCODERS
     ]
     assert [key for _, key in plan([other], encoders)] == keys

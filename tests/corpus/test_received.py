@@ -22,7 +22,7 @@ from kit.corpus.store import received
 from kit.corpus.store.cellfile import CellRows
 from kit.corpus.store.received import open_bundle, read_cell, read_shard
 from kit.corpus.store.shard import FailedCell, Shard, observed_path, write_manifest
-from kit.system.archive import Limits, Member, unpack_tar_gz, write_tar_gz
+from kit.system.archive import ArchiveFile, ArchiveLimits, unpack_tar_gz, write_tar_gz
 from tests.corpus.builders import plan, rows_of, shard_of
 
 # --------------------------------------------------------------------------------------------- the archive
@@ -47,7 +47,7 @@ def everything(folder: Path) -> list[str]:
 
 
 def test_a_packed_archive_unpacks_with_its_hashes(tmp_path: Path) -> None:
-    members = [Member(name="run/a/b", data=b"1" * 3_000_000), Member(name="run/" + "x" * 150, data=b"")]
+    members = [ArchiveFile(name="run/a/b", data=b"1" * 3_000_000), ArchiveFile(name="run/" + "x" * 150, data=b"")]
     write_tar_gz(tmp_path / "a.tar.gz", members, mtime=0)
     unpacked = unpack_tar_gz(tmp_path / "a.tar.gz", tmp_path / "out")
     assert unpacked == {m.name: (len(m.read()), hashlib.sha256(m.read()).hexdigest()) for m in members}
@@ -113,12 +113,12 @@ def test_a_link_first_and_a_file_through_it_second(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("limits", "reason"),
     [
-        (Limits(size=500_000), "500000 bytes"),
-        (Limits(free=100_000), "unpacks to"),
-        (Limits(members=1), "1 members"),
+        (ArchiveLimits(size=500_000), "500000 bytes"),
+        (ArchiveLimits(free=100_000), "unpacks to"),
+        (ArchiveLimits(members=1), "1 members"),
     ],
 )
-def test_an_archive_bomb_is_refused_early(tmp_path: Path, limits: Limits, reason: str) -> None:
+def test_an_archive_bomb_is_refused_early(tmp_path: Path, limits: ArchiveLimits, reason: str) -> None:
     archive = tar_of(tmp_path / "a.tar.gz", (info("run/a"), bytes(1000)), (info("run/b"), bytes(40_000_000)))
     assert archive.stat().st_size < 60_000
     with pytest.raises(CheckFailed, match=reason):
@@ -188,7 +188,9 @@ def bundle_of(path: Path, files: dict[str, bytes], listed: Any = None, top: str 
         {"path": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()
     ]
     manifest = json.dumps({"files": described} if listed is None else listed).encode()
-    members = [Member(name=f"{top}/{name}", data=data) for name, data in {"manifest.json": manifest, **files}.items()]
+    members = [
+        ArchiveFile(name=f"{top}/{name}", data=data) for name, data in {"manifest.json": manifest, **files}.items()
+    ]
     write_tar_gz(path, members, mtime=0)
     return path
 

@@ -10,7 +10,7 @@ import pytest
 from kit.core.contract import ENCODER_VOCAB
 from kit.core.errors import BadInput
 from kit.core.geometry import PIXEL_FORMATS
-from kit.core.values import NO_DEVICE, Device, EncodeSettings
+from kit.core.values import NO_DEVICE, EncoderDevice, EncodeSettings
 from kit.platforms.base import score_format
 from kit.platforms.detect import narrowed
 from kit.platforms.facts import HostFacts, NvidiaGpu, RenderNode, parse_nvidia_smi
@@ -218,7 +218,7 @@ def test_ten_bits_from_videotoolbox_need_their_profile() -> None:
     ],
 )
 def test_quick_sync_opens_intels_node(host: HostFacts, device: str) -> None:
-    assert family_of("h264_qsv").device(host) == Device(opened=("-init_hw_device", device))
+    assert family_of("h264_qsv").device(host) == EncoderDevice(opened=("-init_hw_device", device))
 
 
 @pytest.mark.parametrize("encoder", ["libx264", "hevc_nvenc", "av1_amf", "hevc_videotoolbox"])

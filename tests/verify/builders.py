@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kit.core import layout
-from kit.system.archive import Member, write_tar_gz
+from kit.system.archive import ArchiveFile, write_tar_gz
 
 TOP = "ensemble-results-testbox-20260101T000000Z"
 
@@ -41,7 +41,7 @@ def manifest_of(files: dict[str, bytes], word: str | None = "PROMOTE") -> dict[s
 
 def packed(target: Path, files: dict[str, bytes], manifest: dict[str, Any]) -> Path:
     members = {layout.MANIFEST: json.dumps(manifest).encode(), **files}
-    write_tar_gz(target, [Member(name=f"{TOP}/{name}", data=data) for name, data in members.items()], mtime=0)
+    write_tar_gz(target, [ArchiveFile(name=f"{TOP}/{name}", data=data) for name, data in members.items()], mtime=0)
     return target
 
 

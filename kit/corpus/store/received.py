@@ -25,7 +25,7 @@ from kit.corpus.store import shard as shards
 from kit.corpus.store.cellfile import CellRows
 from kit.corpus.store.shard import CellEntry, FailedCell, Shard
 from kit.system import validation
-from kit.system.archive import LIMITS, Limits, unpack_tar_gz
+from kit.system.archive import LIMITS, ArchiveLimits, unpack_tar_gz
 from kit.system.fsio import read_json
 
 _NAME = re.compile(r"[A-Za-z0-9-][\w.+-]{0,149}", re.ASCII)
@@ -41,7 +41,7 @@ _AGAIN = "Ask the sender to send it again; nothing of it is used."
 # ---------------------------------------------------------------------------------------------- the bundle
 
 
-def open_bundle(path: Path, folder: Path, *, limits: Limits = LIMITS) -> Path:
+def open_bundle(path: Path, folder: Path, *, limits: ArchiveLimits = LIMITS) -> Path:
     """Unpack a result bundle, compare every file with its manifest, and return the run folder in it.
 
     Args:

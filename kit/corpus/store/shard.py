@@ -182,7 +182,7 @@ class Shard:
 
 def path_of(cell: CellId, key: str) -> str:
     """Return the path of a cell's file, relative to its shard."""
-    return f"cells/{cell.source}/{cell.encoder}/cq{cell.cq:02d}-{key[:12]}.parquet"
+    return f"cells/{cell}-{key[:12]}.parquet"
 
 
 def cell_path(cell: Cell) -> str:

@@ -29,7 +29,7 @@ class DiskSpace:
         """Check that there is space for a file or more.
 
         Raises:
-            DiskFull: there is not.
+            DiskFull: too little space.
         """
         free = free_bytes(self._folder)
         if free < expected + SPARE:

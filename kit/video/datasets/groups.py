@@ -7,17 +7,15 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from kit.core import contract
 from kit.core.errors import BadInput, KitError, Several
 from kit.core.values import SourceFile
-from kit.system.fsio import read_json
+from kit.system.validation import read_valid
 
 FILE = "groups.json"
 
 _IDENTITY = re.compile(r"[0-9a-f]{64}")
-_GROUP = re.compile(r"[A-Za-z0-9][\w.-]{0,79}", re.ASCII)
+_HINT = 'Write {"schema_version": 1, "groups": {"<clip>": "<group of letters, digits, ., _ or ->"}}.'
 
 
 def read(path: Path) -> dict[str, str]:
@@ -28,19 +26,7 @@ def read(path: Path) -> dict[str, str]:
     Raises:
         BadInput: another format.
     """
-    value: Any = read_json(path)
-    if not isinstance(value, dict) or set(value) != {"schema_version", "groups"}:
-        raise BadInput(
-            f'{path}: expected {{"schema_version": {contract.SCHEMA_VERSION}, "groups": {{"<clip>": "<group>"}}}}'
-        )
-    if value["schema_version"] != contract.SCHEMA_VERSION:
-        raise BadInput(f"{path}: schema version {value['schema_version']!r}, expected {contract.SCHEMA_VERSION}")
-    groups = value["groups"]
-    if not isinstance(groups, dict):
-        raise BadInput(f"{path}: groups is a {type(groups).__name__}, expected an object: clip to group")
-    bad = [clip for clip, group in groups.items() if not isinstance(group, str) or not _GROUP.fullmatch(group)]
-    if bad:
-        raise BadInput(f"{path}: the group of {', '.join(bad)} is not 1 to 80 letters, digits, '.', '_' or '-'")
+    groups: dict[str, str] = read_valid(path, "groups", hint=_HINT)["groups"]
     return groups
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ from kit.core import contract
 from kit.core.errors import BadInput, Missing
 from kit.system.fsio import sha256_file, write_bytes
 from kit.system.pool import run_many
+from kit.system.validation import require
 from kit.video.datasets import groups
 from kit.video.datasets.packed import PACK, is_inside, read_pack
 from kit.video.sources.scan import all_files
 
-_HASH = re.compile(r"[0-9a-f]{64}")
+_AGAIN = "Run `dataset manifest` again."
 #: First line of every manifest, which identifies it.
 _HEAD = "# Data set manifest of vmaf-ensemble-kit"
 
@@ -95,26 +95,14 @@ def read(path: Path) -> tuple[Entry, ...]:
     except FileNotFoundError:
         raise Missing(f"{path} does not exist", hint="Run `dataset manifest` first.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadInput(f"{path} cannot be read: {error}") from error
-    try:
-        version = value["schema_version"]
-        entries = tuple(_entry(item, path) for item in value["files"])
-    except (KeyError, TypeError) as error:
-        raise BadInput(f"{path} is not a manifest of a data set: {error!r}") from error
-    if version != contract.SCHEMA_VERSION:
-        raise BadInput(f"{path}: schema version {version!r}, expected {contract.SCHEMA_VERSION}")
+        raise BadInput(f"{path} cannot be read: {error}", hint=_AGAIN) from error
+    require("dataset_manifest", value, where=path, hint=_AGAIN)
+    entries = tuple(Entry(**item) for item in value["files"])
+    if outside := [entry.path for entry in entries if not is_inside(entry.path)]:
+        raise BadInput(f"{path}: paths outside the folder: {', '.join(outside)}", hint=_AGAIN)
     if len({entry.path for entry in entries}) != len(entries):
-        raise BadInput(f"{path}: a file is listed twice")
+        raise BadInput(f"{path}: a file is listed twice", hint=_AGAIN)
     return entries
-
-
-def _entry(item: Mapping[str, Any], where: Path) -> Entry:
-    name, size, digest = item["path"], item["size"], item["sha256"]
-    if not isinstance(name, str) or not is_inside(name):
-        raise BadInput(f"{where}: {name!r} is not a path inside the folder")
-    if type(size) is not int or size < 0 or not isinstance(digest, str) or not _HASH.fullmatch(digest):
-        raise BadInput(f"{where}: {name}: size {size!r} and sha256 {digest!r} are not a size and a hash")
-    return Entry(path=name, size=size, sha256=digest)
 
 
 def find(folder: Path) -> Path:

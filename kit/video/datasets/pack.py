@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from kit.core import contract
 from kit.core.errors import BadInput, DiskFull, KitError, Several
@@ -79,23 +80,73 @@ def pack(opened: ClipFolder, out: Path, *, codec: str, context: PackContext) -> 
         targets = _targets(opened, out)
         refuse_foreign_clips(out, set(targets.values()))
         sources = identify_all(opened.files, context.tools, context.cache, workers=context.workers)
-        space = DiskSpace(out)
         finished = _finished(sources, targets, context)
         pending = [source for source in sources if source.file.path not in finished]
-        space.require(
-            int(_EXPECTED * sum(raw_bytes(source.geometry) for source in pending)), f"packing {len(pending)} clips"
-        )
-
-        def one(source: Source) -> KitError | None:
-            return _attempt(source, targets[source.file.path], codec=codec, space=space, context=context)
-
         for source in sources:
             if source.file.path in finished:
                 context.advance(source.label)
-        results = run_many(one, pending, workers=context.workers, stop=context.tools.processes.stop)
-        if problems := [result for result in results if result is not None]:
+        problems = process_clips(
+            pending,
+            lambda source: _pack_one(source, targets[source.file.path], codec=codec, context=context),
+            tried="packing",
+            expected=_EXPECTED,
+            out=out,
+            context=context,
+        )
+        if problems:
             raise Several(f"{len(problems)} of {len(sources)} clips cannot be packed", problems)
         return _write_lists(opened, sources, targets, out, codec=codec, finished=finished, context=context)
+
+
+class _Clip(Protocol):
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def geometry(self) -> Geometry: ...
+
+
+C = TypeVar("C", bound=_Clip)
+
+
+def process_clips(
+    clips: Sequence[C],
+    action: Callable[[C], None],
+    *,
+    tried: str,
+    expected: float,
+    out: Path,
+    context: PackContext,
+) -> list[KitError]:
+    """Run an action for every clip in parallel, each with disk space for its frames reserved.
+
+    Args:
+        tried: ``packing`` or ``unpacking``.
+        expected: expected size of all files relative to their frames.
+        out: the folder that the action writes to.
+
+    Returns:
+        The errors of single clips.
+
+    Raises:
+        DiskFull: no space left.
+    """
+    space = DiskSpace(out)
+    space.require(int(expected * sum(raw_bytes(clip.geometry) for clip in clips)), f"{tried} {len(clips)} clips")
+
+    def attempt(clip: C) -> KitError | None:
+        try:
+            with space.reserve(raw_bytes(clip.geometry), clip.label):
+                action(clip)
+        except DiskFull:
+            raise
+        except KitError as error:
+            return error
+        context.advance(clip.label)
+        return None
+
+    results = run_many(attempt, clips, workers=context.workers, stop=context.tools.processes.stop)
+    return [result for result in results if result is not None]
 
 
 def refuse_nested(folder: Path, out: Path) -> None:
@@ -139,18 +190,6 @@ def _finished(sources: Sequence[Source], targets: dict[Path, Path], context: Pac
 
     kept = run_many(same, sources, workers=context.workers, stop=context.tools.processes.stop)
     return {source.file.path for source, is_same in zip(sources, kept, strict=True) if is_same}
-
-
-def _attempt(source: Source, target: Path, *, codec: str, space: DiskSpace, context: PackContext) -> KitError | None:
-    try:
-        with space.reserve(raw_bytes(source.geometry), source.label):
-            _pack_one(source, target, codec=codec, context=context)
-    except DiskFull:
-        raise
-    except KitError as error:
-        return error
-    context.advance(source.label)
-    return None
 
 
 def _pack_one(source: Source, target: Path, *, codec: str, context: PackContext) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
@@ -11,9 +10,10 @@ from typing import Any
 from kit import __version__
 from kit.core import contract
 from kit.core.errors import BadInput
-from kit.core.geometry import checked_format
+from kit.core.geometry import checked_format, parse_fps
 from kit.core.values import Geometry
-from kit.system.fsio import read_json, write_json
+from kit.system.fsio import write_json
+from kit.system.validation import read_valid
 
 PACK = "pack.json"
 
@@ -75,32 +75,15 @@ def read_pack(folder: Path) -> Pack:
         BadInput: another format, or a path outside the folder.
     """
     path = folder / PACK
-    value: Any = read_json(path, written_by="dataset pack")
-    try:
-        if value["schema_version"] != contract.SCHEMA_VERSION:
-            raise BadInput(f"{path}: schema version {value['schema_version']!r}, expected {contract.SCHEMA_VERSION}")
-        clips = tuple(_clip(item) for item in value["clips"])
-        pack = Pack(dataset=str(value["dataset"]), codec=str(value["codec"]), clips=clips)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise BadInput(
-            f"{path} is not the list of a packed folder: {error!r}", hint="Copy the folder again."
-        ) from error
+    value = read_valid(path, "pack", written_by="dataset pack", hint="Copy the folder again.")
+    clips = tuple(PackedClip(**{**clip, "geometry": _geometry(**clip["geometry"])}) for clip in value["clips"])
     if outside := [clip.path for clip in clips if not is_inside(clip.path) or "/" in clip.original]:
         raise BadInput(f"{path}: paths outside the folder: {', '.join(outside)}", hint="Do not use this folder.")
-    return pack
+    return Pack(dataset=value["dataset"], codec=value["codec"], clips=clips)
 
 
-def _clip(item: Mapping[str, Any]) -> PackedClip:
-    stored = item["geometry"]
-    raw = checked_format(
-        width=int(stored["width"]),
-        height=int(stored["height"]),
-        pix_fmt=str(stored["pix_fmt"]),
-        fps=Fraction(str(stored["fps"])),
-        range_=str(stored["range"]),
-    )
-    texts = {name: str(item[name]) for name in ("path", "sha256", "src_sha256", "label", "group", "original")}
-    return PackedClip(**texts, size=int(item["size"]), geometry=raw.with_frames(int(stored["frames"])))
+def _geometry(*, fps: str, frames: int, range: str, **size: Any) -> Geometry:  # noqa: A002 - key of the file
+    return checked_format(fps=parse_fps(fps), range_=range, **size).with_frames(frames)
 
 
 def is_inside(name: str) -> bool:

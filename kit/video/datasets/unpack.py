@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from kit.core.errors import BadInput, CheckFailed, DiskFull, KitError, Several
+from kit.core.errors import BadInput, CheckFailed, KitError, Several
 from kit.core.geometry import PIXEL_FORMATS, RawFormat, identity_header, parse_name
 from kit.core.values import Geometry, Source, SourceFile
 from kit.system.fsio import atomic_path, locked, remove_temporaries, write_json
 from kit.system.pool import run_many
-from kit.video.datasets.disk_space import DiskSpace
 from kit.video.datasets.pack import (
     PackContext,
     PackResult,
+    process_clips,
     raw_bytes,
     refuse_foreign_clips,
     refuse_nested,
@@ -40,6 +40,14 @@ class _Task:
     target: Path
     sidecar: bool
 
+    @property
+    def label(self) -> str:
+        return self.clip.label
+
+    @property
+    def geometry(self) -> Geometry:
+        return self.clip.geometry
+
 
 def unpack(folder: Path, out: Path, *, context: PackContext) -> PackResult:
     """Restore every clip as ``.yuv``, with a sidecar if its name does not have the geometry, and ``groups.json``.
@@ -63,18 +71,13 @@ def unpack(folder: Path, out: Path, *, context: PackContext) -> PackResult:
             )
         ) - {None}
         pending = [task for task in tasks if task.target not in finished]
-        space = DiskSpace(out)
-        space.require(sum(raw_bytes(task.clip.geometry) for task in pending), f"unpacking {len(pending)} clips")
         for task in tasks:
             if task.target in finished:
-                context.advance(task.clip.label)
-        results = run_many(
-            lambda task: _attempt(task, space, context),
-            pending,
-            workers=context.workers,
-            stop=context.tools.processes.stop,
+                context.advance(task.label)
+        problems = process_clips(
+            pending, lambda task: _unpack_one(task, context), tried="unpacking", expected=1, out=out, context=context
         )
-        if problems := [result for result in results if result is not None]:
+        if problems:
             raise _failure(problems, len(tasks))
         write_groups(out, {task.target.relative_to(out).as_posix(): task.clip.group for task in tasks})
     return PackResult(
@@ -167,18 +170,6 @@ def _write_sidecar(task: _Task) -> None:
             "fps": f"{geometry.fps.numerator}/{geometry.fps.denominator}",
         },
     )
-
-
-def _attempt(task: _Task, space: DiskSpace, context: PackContext) -> KitError | None:
-    try:
-        with space.reserve(raw_bytes(task.clip.geometry), task.clip.label):
-            _unpack_one(task, context)
-    except DiskFull:
-        raise
-    except KitError as error:
-        return error
-    context.advance(task.clip.label)
-    return None
 
 
 def _unpack_one(task: _Task, context: PackContext) -> None:

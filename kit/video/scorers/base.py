@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from kit.core.values import NO_DEVICE, Device, EncodeSettings, SourceFile, Teacher
+from kit.core.values import NO_DEVICE, EncoderDevice, EncodeSettings, SourceFile, Teacher
 from kit.system.proc import Command, Processes
 from kit.system.stall import TimeLimits
 from kit.video.ffmpeg import DECODED_STATS, ENCODED_STATS, STREAM_HASH, Ffmpeg, stats_column, with_one_thread
@@ -32,7 +32,7 @@ class Work:
     file: SourceFile
     settings: EncodeSettings
     teacher: Teacher
-    device: Device = NO_DEVICE
+    device: EncoderDevice = NO_DEVICE
     keep: str = ""
     scorer_threads: int = 1
     one_thread: bool = False

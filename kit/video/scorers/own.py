@@ -13,15 +13,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from kit import __version__
 from kit.core import contract
 from kit.core.errors import BadInput, PrerequisiteFailed
 from kit.core.values import Scorer
-from kit.system.fsio import TEMPORARY_PREFIX, atomic_path, json_bytes, read_json, sha256_file
+from kit.system.fsio import TEMPORARY_PREFIX, atomic_path, json_bytes, sha256_file
 from kit.system.outputs import require_writable
 from kit.system.proc import Processes
+from kit.system.validation import read_valid
 from kit.video.ffmpeg import Ffmpeg
 from kit.video.scorers import golden, vmaf_tool
 from kit.video.scorers.teachers import CANONICAL
@@ -119,15 +119,9 @@ def read_record(place: Path) -> ToolRecord | None:
     if not path.is_file():
         return None
     hint = f"Add the tool again with `binaries add PATH`, or remove binaries/{place.name}/{RECORD}."
-    try:
-        value: Any = read_json(path)
-        if value.pop("schema_version") != contract.SCHEMA_VERSION:
-            raise BadInput(f"{path}: schema version differs from {contract.SCHEMA_VERSION}")
-        return ToolRecord(**value)
-    except BadInput as error:
-        raise BadInput(error.message, hint=hint) from error
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{path} is not a record of a vmaf tool: {error!r}", hint=hint) from error
+    value = read_valid(path, "vmaf_tool", hint=hint)
+    del value["schema_version"]
+    return ToolRecord(**value)
 
 
 def locate(tool: Path, *, ffmpeg: Ffmpeg, processes: Processes, backend: str = "cpu") -> VmafTool:

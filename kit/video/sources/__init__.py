@@ -1,1 +1,1 @@
-"""Reference clips: found, read frame by frame, identified by content; and the built-in demo clips."""
+"""Reference clips: search, read, identify by content; and the built-in demo clips."""
