@@ -1,6 +1,6 @@
 """The pinned packages: requirements-frozen.txt in sections by group, and torch's pin in pyproject.toml.
 
-Standard library only, except for `difference`.
+Standard library only, except for `applies`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ FILE = "requirements-frozen.txt"
 GROUPS = ("base", "train", "tune", "test")
 #: The tools that make the environment; not a part of it.
 SETUP = "setup"
+PIN = re.compile(r"^([\w.-]+)==([\w.!]+)(?:\s*;\s*(.*?))?(?: \\)?$", re.MULTILINE)
 
 
 class DamagedPins(KitError):
@@ -80,17 +81,22 @@ def difference(pins: Pins, groups: Sequence[str], version_of: Callable[[str], st
 
     A local version counts as its public one: torch 2.13.0+cpu is a torch 2.13.0.
     """
-    try:
-        from packaging.requirements import Requirement
-    except ImportError:
-        return "packaging is not installed"
-    lines = re.findall(r"^[^\s#\\][^\\\n]*", pins.lines(groups), re.MULTILINE)
-    for requirement in map(Requirement, [*lines, *([pins.torch] if pins.torch and "train" in groups else [])]):
-        if requirement.marker is not None and not requirement.marker.evaluate():
+    torch = pins.torch if "train" in groups else ""
+    for name, version, marker in PIN.findall(f"{pins.lines(groups)}{torch}\n"):
+        if marker and not applies(marker):
             continue
-        version = version_of(requirement.name)
-        if version is None:
-            return f"{requirement.name} is not installed"
-        if not requirement.specifier.contains(version, prereleases=True):
-            return f"{requirement.name} is {version}, pinned is {requirement.specifier}"
+        installed = version_of(name)
+        if installed is None:
+            return f"{name} is not installed"
+        if installed.partition("+")[0] != version:
+            return f"{name} is {installed}, pinned is {version}"
     return ""
+
+
+def applies(marker: str) -> bool:
+    """Whether a package with this marker is needed here; yes without `packaging`, which is then missing anyway."""
+    try:
+        from packaging.markers import Marker
+    except ImportError:
+        return True
+    return Marker(marker).evaluate()
