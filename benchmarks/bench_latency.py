@@ -20,7 +20,8 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from kit.core import contract
-from kit.models import export, latency, runtime
+from kit.core.inputs import DEFAULT_INPUTS
+from kit.models import graph, latency, runtime
 from kit.training.draws import Draws
 from kit.training.model import Network
 from kit.training.recipe import architecture
@@ -37,12 +38,12 @@ def ways(rows: int) -> tuple[Callable[[], object], ...]:
     generator = np.random.default_rng(1)
     given = {
         contract.FEATURES_INPUT: generator.uniform(0, 1, (rows, len(contract.FEATURES))).astype(np.float32),
-        contract.CODEC_INPUT: generator.uniform(0, 1, (rows, contract.CODEC_DIM)).astype(np.float32),
+        contract.CODEC_INPUT: generator.uniform(0, 1, (rows, DEFAULT_INPUTS.codec_width)).astype(np.float32),
     }
     scale = Standardiser(mean=np.full(6, 0.5, dtype=np.float32), std=np.full(6, 0.3, dtype=np.float32))
     networks = [Network(architecture(), Draws(seed, ""), 50.0) for seed in contract.DEFAULT_SEEDS]
-    singles = [runtime.open_session(export.single(network, scale)) for network in networks]
-    fused = runtime.open_session(export.fused(networks, scale))
+    singles = [runtime.open_session(graph.single(network, scale)) for network in networks]
+    fused = runtime.open_session(graph.fused(networks, scale))
     return (
         lambda: fused.run(None, given),
         lambda: [single.run(None, given) for single in singles],
@@ -57,10 +58,10 @@ def nothing(*, scaler: bool) -> bytes:
     columns = len(contract.FEATURES)
     constants = [helper.make_tensor(name, TensorProto.FLOAT, [columns], [0.5] * columns) for name in ("mean", "std")]
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", columns]) for name in ("features", "vmaf")]
-    graph = helper.make_graph(nodes, "nothing", ends[:1], ends[1:], constants if scaler else [])
+    made = helper.make_graph(nodes, "nothing", ends[:1], ends[1:], constants if scaler else [])
     opset = helper.make_opsetid("", contract.ONNX_OPSET)
     return bytes(
-        helper.make_model(graph, opset_imports=[opset], ir_version=contract.ONNX_IR_VERSION).SerializeToString()
+        helper.make_model(made, opset_imports=[opset], ir_version=contract.ONNX_IR_VERSION).SerializeToString()
     )
 
 
@@ -69,8 +70,8 @@ def heads() -> dict[str, Callable[[], object]]:
     scale = Standardiser(mean=np.full(6, 0.5, dtype=np.float32), std=np.full(6, 0.5, dtype=np.float32))
     graphs = {"floor: hands its input on": nothing(scaler=False), "scaler: Sub and Div alone": nothing(scaler=True)}
     for name in ("linear", "mlp_small", "mlp_medium"):
-        graphs[name] = export.single(Network(architecture(name), Draws(0, ""), 50.0), scale, contract.TINY_OUTPUT)
-    return {name: latency.bound(runtime.open_session(graph)) for name, graph in graphs.items()}
+        graphs[name] = graph.single(Network(architecture(name), Draws(0, ""), 50.0), scale, contract.TINY_OUTPUT)
+    return {name: latency.bound(runtime.open_session(data), DEFAULT_INPUTS) for name, data in graphs.items()}
 
 
 def measure(timed: Sequence[Callable[[], object]]) -> list[np.ndarray]:

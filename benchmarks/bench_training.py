@@ -1,4 +1,4 @@
-"""The stacked trainer against the readable loop, how it grows with members and rows, and its memory.
+"""The stacked trainer against the reference loop, how it grows with members and rows, and its memory.
 
 Whole runs are those of the kit: with processes, their start and the files of the members.
 """
@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np
 import torch
 
+from kit.core import contract
 from kit.corpus.store.shard import CellEntry
 from kit.platforms.detect import usable_cores
 from kit.system.proc import Processes
@@ -30,7 +31,7 @@ from kit.training.feed import Feed
 from kit.training.folds import Fold, by_group
 from kit.training.job import plan_stacks
 from kit.training.loop import fit, inputs_for
-from kit.training.members import LARGEST, Ensemble
+from kit.training.members import LARGEST, Ensemble, train
 from kit.training.model import Network
 from kit.training.recipe import Recipe, architecture
 from kit.training.standardiser import fit_standardiser
@@ -61,7 +62,9 @@ def make_table(rows: int, groups: int) -> Table:
     )
     count = each * groups
     features = generator.uniform(0.3, 1.0, (count, 6)).astype(np.float32)
-    blocks = np.array([codec_block("libx264", "medium", cq) for cq in (19, 25, 31, 37)], dtype=np.float32)
+    blocks = np.array(
+        [codec_block("libx264", "medium", cq, contract.ENCODER_VOCAB) for cq in (19, 25, 31, 37)], dtype=np.float32
+    )
     codec = blocks[generator.integers(0, 4, count)]
     target = 20 + 50 * features[:, 0] * features[:, 1] + 15 * features[:, 2] + 10 * codec[:, -1]
     return Table(
@@ -74,8 +77,8 @@ def make_table(rows: int, groups: int) -> Table:
     )
 
 
-def readable(table: Table, fold: Fold, steps: int) -> float:
-    """Seconds of one step of one member with the readable loop, one thread."""
+def reference(table: Table, fold: Fold, steps: int) -> float:
+    """Seconds of one step of one member with the reference loop, one thread."""
     recipe, draws = Recipe(epochs=1), Draws(0, fold.group_id)
     part = fold.train[: steps * recipe.batch_size]
     scale = fit_standardiser(table.features, fold.train)
@@ -113,8 +116,7 @@ def whole_run(table: Table, folds: Sequence[Fold], seeds: int, recipe: Recipe, w
     with tempfile.TemporaryDirectory() as folder:
         ensemble = Ensemble(
             table=table,
-            folds=folds,
-            seeds=range(seeds),
+            members=[(seed, fold) for seed in range(seeds) for fold in folds],
             recipe=recipe,
             corpus_sha256="",
             device="cpu",
@@ -123,7 +125,7 @@ def whole_run(table: Table, folds: Sequence[Fold], seeds: int, recipe: Recipe, w
         )
         with Memory() as memory:
             start = time.perf_counter()
-            ensemble.run(Processes(), lambda _epochs: None)
+            train([ensemble], Processes(), lambda _epochs: None)
             return time.perf_counter() - start, memory.most
 
 
@@ -175,15 +177,15 @@ def against_the_loop(cores: int) -> None:
     folds = by_group(table)
     loop, stack, run = [], [], []
     steps = Recipe(epochs=1).steps_per_epoch(len(folds[0].train))
-    readable(table, folds[0], 2)  # torch imports its optimisers late
+    reference(table, folds[0], 2)  # torch imports its optimisers late
     for _ in range(TURNS):
-        loop.append(readable(table, folds[0], steps))
+        loop.append(reference(table, folds[0], steps))
         stack.append(one_thread(table, folds, 48, Recipe(epochs=200), 300))
         seconds, _ = whole_run(table, folds, 5, Recipe(epochs=20), cores)
         run.append(seconds / (95 * 20 * steps))
     one, thread, both = map(statistics.median, (loop, stack, run))
     print(f"\n95 members, 4,256 rows, {cores} cores; microseconds of a step of a member, median of {TURNS} turns")
-    print(f"{'readable loop, one thread':40} {one * 1e6:8.1f}")
+    print(f"{'reference loop, one thread':40} {one * 1e6:8.1f}")
     print(f"{'stacked, one thread':40} {thread * 1e6:8.1f} {one / thread:8.1f} x")
     print(f"{'stacked, all cores, 20 epochs, with start':40} {both * 1e6:8.1f} {one / both:8.1f} x")
 

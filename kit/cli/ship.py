@@ -156,11 +156,12 @@ def register(
     from kit.heads.ship_gate import describe_limits
     from kit.models.registry import REGISTRY
 
-    del kind  # the registry has one kind so far
     registry = (registry or model.with_name(REGISTRY)).absolute()
     report = validation or model.with_suffix(registering.REPORT_SUFFIX)
     _, session = command_session(out_dir=registry.parent)
-    request = registering.RegisterRequest(model=model, id=name, license=license_id, report=report, registry=registry)
+    request = registering.RegisterRequest(
+        model=model, id=name, kind=kind, license=license_id, report=report, registry=registry
+    )
     line, sidecar = registering.register(request, session)
     return Result(
         shown=(

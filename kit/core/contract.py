@@ -21,6 +21,8 @@ FEATURE_LOG_PREFIX = "integer_"
 
 #: Name of this set of features; part of the cell key.
 FEATURE_SET = "canonical-6"
+#: Columns of each feature set that networks are trained on.
+FEATURE_COLUMNS = MappingProxyType({FEATURE_SET: FEATURES})
 #: Feature sets of tables: the six, or every feature in the scorer's log.
 FEATURE_SETS = (FEATURE_SET, "full")
 
@@ -48,33 +50,39 @@ SCORE_RANGE = (0.0, 100.0)
 #: Range of each feature, generous: adm2 and vif are ratios (1 without loss, more where an encoder sharpens), motion2 is
 #: a mean difference of luma on the scale of 8 bits. libvmaf returns no value outside.
 FEATURE_RANGES = MappingProxyType({**dict.fromkeys(FEATURES, (0.0, 10.0)), "motion2": (0.0, 255.0)})
+#: Range of a feature without an entry there.
+OTHER_FEATURE_RANGE = (0.0, 255.0)
 
 #: Most frames of a received cell: 18 hours at 60 frames a second.
 MOST_FRAMES = 4_000_000
 
-#: Encoder vocabulary, append only: the index is the position in the one-hot block.
-ENCODER_VOCAB_VERSION = 3
-ENCODER_VOCAB = (
-    "libx264",
-    "libaom-av1",
-    "libx265",
-    "h264_nvenc",
-    "hevc_nvenc",
-    "av1_nvenc",
-    "h264_amf",
-    "hevc_amf",
-    "av1_amf",
-    "h264_qsv",
-    "hevc_qsv",
-    "av1_qsv",
-    "libvvenc",
-    "libsvtav1",
-    "h264_videotoolbox",
-    "hevc_videotoolbox",
+#: Encoder vocabularies by version, append only: a version keeps the slots of those before it, since the index is the
+#: position in the one-hot part of the codec block.
+ENCODER_VOCABS = MappingProxyType(
+    {
+        3: (
+            "libx264",
+            "libaom-av1",
+            "libx265",
+            "h264_nvenc",
+            "hevc_nvenc",
+            "av1_nvenc",
+            "h264_amf",
+            "hevc_amf",
+            "av1_amf",
+            "h264_qsv",
+            "hevc_qsv",
+            "av1_qsv",
+            "libvvenc",
+            "libsvtav1",
+            "h264_videotoolbox",
+            "hevc_videotoolbox",
+        ),
+    }
 )
-
-#: Width of the codec block: one-hot, preset_norm, crf_norm.
-CODEC_DIM = len(ENCODER_VOCAB) + 2
+#: The version of new trainings.
+ENCODER_VOCAB_VERSION = 3
+ENCODER_VOCAB = ENCODER_VOCABS[ENCODER_VOCAB_VERSION]
 
 #: ``preset_norm`` = ordinal / PRESET_SCALE; ``crf_norm`` = cq / CRF_SCALE, absolute.
 PRESET_SCALE = 9
@@ -207,12 +215,14 @@ ONNX_OPS = (
     "Constant",
     "ConstantOfShape",
 )
-#: Names of a graph's inputs, raw features [N, 6] and codec block [N, 18], and outputs, VMAF points [N].
+#: Names of a graph's inputs, raw features [N, features] and codec block [N, slots], and outputs, VMAF points [N].
 FEATURES_INPUT, CODEC_INPUT = "features", "codec_onehot"
 #: Output of a tiny head.
 TINY_OUTPUT = "vmaf"
 SCORE_OUTPUT, SPREAD_OUTPUT = "score", "score_std"
 
+#: Kinds of models in a registry: full reference, no reference, filter.
+MODEL_KINDS = ("fr", "nr", "filter")
 #: Suffix of an ensemble's name, after the architecture and ``_``.
 ENSEMBLE = "ensemble_v1"
 #: Largest accepted difference of onnxruntime from torch in VMAF points, and the number of rows it is checked on.

@@ -19,6 +19,7 @@ from kit.core import contract
 from kit.core.canon import canonical_json, sha256_json
 from kit.core.errors import BadInput, CheckFailed, Missing
 from kit.core.graph import components
+from kit.core.inputs import DEFAULT_INPUTS, Inputs
 from kit.core.values import Teacher
 from kit.corpus.store import shard as shards
 from kit.corpus.store.planned import shard_folder
@@ -86,19 +87,19 @@ class FeatureTable:
             digest.update(np.ascontiguousarray(values).tobytes())
         return digest.hexdigest()
 
-    def rows(self, target: str = "vmaf") -> Rows:
-        """Return the six features and a target as training rows.
+    def rows(self, target: str = "vmaf", inputs: Inputs = DEFAULT_INPUTS) -> Rows:
+        """Return the features of a network and a target as training rows.
 
         Raises:
-            BadInput: the table lacks the target or one of the six features.
+            BadInput: the table lacks the target or one of the features.
             CheckFailed: one of these values is missing or not finite.
         """
-        if lacking := [name for name in (*contract.FEATURES, target) if name not in self.frame]:
+        if lacking := [name for name in (*inputs.features, target) if name not in self.frame]:
             raise BadInput(
                 f"the table has no column {', '.join(lacking)}; its columns are {', '.join(self.frame.columns)}",
                 hint="`join-mos` adds subjective scores." if lacking == ["mos"] else _HINT,
             )
-        numbers = self.frame[[*contract.FEATURES, target]]
+        numbers = self.frame[[*inputs.features, target]]
         with np.errstate(over="ignore"):  # becomes an infinity, which is reported below
             values = numbers.to_numpy(np.float32)
         if (missing := numbers.isna()).any(axis=None):
@@ -113,8 +114,12 @@ class FeatureTable:
                 f"a value of {', '.join(numbers.columns)} is not finite in float32: {_first_row(self.frame[wrong])}",
                 hint=_HINT,
             )
-        features, wanted = np.ascontiguousarray(values[:, :-1]), values[:, -1].copy()
-        return Rows(features=features, codec=np.zeros((len(self), contract.CODEC_DIM), dtype=np.float32), target=wanted)
+        return Rows(
+            inputs=inputs,
+            features=np.ascontiguousarray(values[:, :-1]),
+            codec=np.zeros((len(self), inputs.codec_width), dtype=np.float32),
+            target=values[:, -1].copy(),
+        )
 
     def clips(self) -> Iterator[tuple[str, slice]]:
         """Yield every clip as ``corpus/source/clip`` with its rows, in order."""

@@ -1,1 +1,1 @@
-"""Tiny heads: fit, leave-one-source-out, tuning, ship gate, register."""
+"""Tiny heads: fit, leave-one-source-out, tuning, ship gate, registration."""

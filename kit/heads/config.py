@@ -151,7 +151,7 @@ SHIP = Table(
         Option("max_rmse", number(0), "Largest RMSE in VMAF points.", otherwise="any"),
         Option("out_json", FILE, "Write the report to this file.", otherwise="validate: M.validation.json; eval: none"),
         Option("name", text("ID"), "Name of the model and its files: a-z, 0-9 and _.", flag="--id", required=True),
-        choice("kind", ("fr",), "Kind of model; fr is full reference.", required=True),
+        choice("kind", contract.MODEL_KINDS, "Kind in the sidecar; fr is full reference.", required=True),
         Option(
             "license_id", text("SPDX"), "Licence of the model, such as BSD-3-Clause.", flag="--license", required=True
         ),

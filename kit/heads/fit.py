@@ -1,4 +1,4 @@
-"""One head: fitted to a table, validated on content it never saw, kept with its history and its options."""
+"""Fit one head to a table, validate it on held-out content, and keep it with its history and its options."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from kit.core import contract
 from kit.core.errors import BadInput
 from kit.features import table as tables
 from kit.features.table import FeatureTable, fold_without
-from kit.heads import checkpoint
-from kit.heads.checkpoint import Fitted
-from kit.heads.config import FitConfig
-from kit.heads.fitting import Fits, file_of, fit, refuse_diverged
-from kit.heads.split import divided
+from kit.heads.config import FitConfig, head
+from kit.heads.split import split_rows
+from kit.heads.table_facts import identifying_file, table_facts
 from kit.options.provenance import Args, of_command
 from kit.options.session import Session
 from kit.system.fsio import locked, sha256_file, write_bytes, write_json
 from kit.system.outputs import refuse_foreign
-from kit.training.checkpoints import Checkpoint
+from kit.training import checkpoint
+from kit.training.checkpoint import Checkpoint
+from kit.training.run_members import EnsembleRequest, refuse_diverged, train_members
 from kit.verdict.metrics import agreement_as_json
 
 CHECKPOINT, HISTORY, CONFIG, MEMBERS = "checkpoint.safetensors", "history.json", "config.yaml", "members"
-#: What of a finished member is the head itself.
+#: Arrays of a finished member that make the head.
 _HEAD = ("weights.", "biases.", "mean", "std")
-_ELSEWHERE = "Give another --out, or the options that this one was made with."
-_AGAIN = "Delete it and start the same command: what was trained is kept."
+_ELSEWHERE = "Use another --out, or the options of this fit."
+_AGAIN = "Delete the file and start the same command again: members that are trained are kept."
 
 
 def make(config: FitConfig, features: Path | None, out: Path, session: Session) -> dict[str, object]:
@@ -43,7 +43,7 @@ def make(config: FitConfig, features: Path | None, out: Path, session: Session) 
         The history.
 
     Raises:
-        BadInput: a source or a corpus is not there, or ``out`` holds a fit with other options or of another table.
+        BadInput: a source or a corpus is missing, or ``out`` has a fit with other options or to another table.
         InvalidEvidence: the training diverged.
     """
     with locked(out):
@@ -62,7 +62,7 @@ def make(config: FitConfig, features: Path | None, out: Path, session: Session) 
             "run_provenance": of_command(
                 session,
                 args=_args(config),
-                inputs={} if features is None else {"features": file_of(features)},
+                inputs={} if features is None else {"features": identifying_file(features)},
                 outputs=[CHECKPOINT, HISTORY, CONFIG],
             ),
         }
@@ -70,33 +70,51 @@ def make(config: FitConfig, features: Path | None, out: Path, session: Session) 
     return document
 
 
-def _trained(config: FitConfig, whole: FeatureTable, out: Path, session: Session) -> tuple[Fitted, dict[str, object]]:
+def read_head(path: Path, *, hint: str = "Use the checkpoint.safetensors of a `fit`.") -> Checkpoint:
+    """Read the checkpoint of a head.
+
+    Args:
+        hint: what to do if it cannot be used.
+
+    Raises:
+        Missing, BadInput: as :func:`kit.training.checkpoint.read`, or the checkpoint is not of a tiny head.
+    """
+    fitted = checkpoint.read(path, hint=hint)
+    if fitted.kind != checkpoint.HEAD:
+        raise BadInput(f"{path} is the checkpoint of a {fitted.kind}; expected a head", hint=hint)
+    head(fitted.recipe.arch)
+    return fitted
+
+
+def _trained(
+    config: FitConfig, whole: FeatureTable, out: Path, session: Session
+) -> tuple[Checkpoint, dict[str, object]]:
     from kit.training.device import choose
 
-    table, held = divided(whole, config)
+    table, held = split_rows(whole, config)
     _keep_options(out, config, table.sha256)
     groups = table.members(held)
     sources = sorted(source for members in groups.values() for source in members)
     fold = fold_without("", held, sources)
-    asked = Fits(
-        table=table,
-        folds=(fold,),
-        seeds=(config.seed,),
-        recipes=(config.recipe,),
+    request = EnsembleRequest(
+        rows=table.rows(),
+        corpus_sha256=table.sha256,
+        members=[(config.seed, fold)],
+        recipes=[config.recipe],
         device=config.device,
         folder=out / MEMBERS,
     )
-    trained = fit(asked, session, what="Fit")
-    refuse_diverged(asked, trained)
+    trained = train_members(request, session.processes, session.ui, title="Fit")
+    refuse_diverged(request.recipes, trained)
     member = trained[0][config.seed, ""]
-    facts = facts_of(table) | {
+    facts = table_facts(table) | {
         "held_out": sources,
         "rows_held_out": len(fold.held),
         "fitted_groups": table.names(~held),
     }
-    told = {"seed": config.seed, "device": choose(config.device).kind, "config_sha256": config.sha256}
+    origin = {"seed": config.seed, "device": choose(config.device).kind, "config_sha256": config.sha256}
     arrays = {name: array for name, array in member.arrays.items() if name.startswith(_HEAD)}
-    return Fitted(recipe=config.recipe, arrays=arrays, facts=facts | told), {
+    return Checkpoint(kind=checkpoint.HEAD, recipe=config.recipe, arrays=arrays, facts=facts | origin), {
         "features": facts,
         "held_out": groups,
         "rows_trained": len(fold.train),
@@ -107,20 +125,8 @@ def _trained(config: FitConfig, whole: FeatureTable, out: Path, session: Session
     }
 
 
-def facts_of(table: FeatureTable) -> dict[str, object]:
-    """What of a table a fit is told with."""
-    return {
-        "features_sha256": table.sha256,
-        "teacher": table.teacher and table.teacher.text,
-        "rows": len(table),
-        "clips": sum(1 for _ in table.clips()),
-        "corpora": sorted(set(table.frame["corpus"])),
-        "sources": sorted(set(table.sources.tolist())),
-    }
-
-
 def _validation(table: FeatureTable, held: NDArray[np.bool_], member: Checkpoint) -> dict[str, object] | None:
-    """Agreement on the rows held out, all together and for each source; None where there are none."""
+    """Return the agreement on the held-out rows, together and for each source; None without such rows."""
     if not held.any():
         return None
     prediction = member.arrays["predictions"].astype(np.float64)
@@ -134,27 +140,28 @@ def _validation(table: FeatureTable, held: NDArray[np.bool_], member: Checkpoint
     }
 
 
-def _initial(config: FitConfig) -> Fitted:
-    """Weights as they are drawn; features are left as they are, and the mean score is taken for that of the range."""
+def _initial(config: FitConfig) -> Checkpoint:
+    """Return the initial weights; features are not scaled, and the mean score is the middle of the range."""
     from kit.training.draws import Draws
     from kit.training.model import Network
-    from kit.training.recipe import architecture
 
-    network = Network(architecture(config.arch), Draws(config.seed, ""), float(np.mean(contract.SCORE_RANGE)))
-    count = len(contract.FEATURES)
+    recipe = config.recipe
+    network = Network(recipe.architecture, Draws(config.seed, ""), float(np.mean(contract.SCORE_RANGE)))
+    count = len(recipe.inputs.features)
     scale = {"mean": np.zeros(count, dtype=np.float32), "std": np.ones(count, dtype=np.float32)}
     facts: dict[str, Any] = dict.fromkeys(
         ("features_sha256", "teacher", "rows", "rows_held_out", "clips", "corpora", "sources", "held_out")
     )
-    return Fitted(
-        recipe=config.recipe,
+    return Checkpoint(
+        kind=checkpoint.HEAD,
+        recipe=recipe,
         arrays={name: value.numpy() for name, value in network.state_dict().items()} | scale,
         facts=facts | {"fitted_groups": [], "seed": config.seed, "device": "cpu", "config_sha256": config.sha256},
     )
 
 
 def _args(config: FitConfig) -> Args:
-    """As options say it."""
+    """Return the options as on a command line."""
     return {
         name: tuple(value) if isinstance(value, list) else str(value)
         for name, value in config.as_dict().items()
@@ -174,24 +181,24 @@ def _no_training() -> dict[str, object]:
 
 
 def _keep_options(out: Path, config: FitConfig, features_sha256: str | None) -> None:
-    """Write the options, unless the folder holds a fit that was made with others or to another table.
+    """Write the options, unless the folder has a finished fit with other options or to another table.
 
-    One that has not come to its end, or has diverged, is none: its members lie under names of their own.
+    An interrupted or diverged fit does not count: its members have their own names.
     """
-    path, wanted = out / CONFIG, config.as_yaml()
+    path, options = out / CONFIG, config.as_yaml()
     kept = out / CHECKPOINT
-    if kept.is_file() and path.is_file() and path.read_bytes() != wanted:
-        raise BadInput(f"{out} holds a fit with other options: {_differing(path, config.as_dict())}", hint=_ELSEWHERE)
-    if kept.is_file() and checkpoint.read(kept, hint=_AGAIN).facts["features_sha256"] != features_sha256:
-        raise BadInput(f"{out} holds a fit to another table", hint=_ELSEWHERE)
+    if kept.is_file() and path.is_file() and path.read_bytes() != options:
+        raise BadInput(f"{out} has a fit with other options: {_differing(path, config.as_dict())}", hint=_ELSEWHERE)
+    if kept.is_file() and read_head(kept, hint=_AGAIN).facts["features_sha256"] != features_sha256:
+        raise BadInput(f"{out} has a fit to another table", hint=_ELSEWHERE)
     refuse_foreign(
-        [out / CONFIG, out / HISTORY], lambda path: _of_a_fit(path, config), option="--out", hint="Give another folder."
+        [out / CONFIG, out / HISTORY], lambda path: _of_a_fit(path, config), option="--out", hint="Use another folder."
     )
-    write_bytes(path, wanted)
+    write_bytes(path, options)
 
 
 def _of_a_fit(path: Path, config: FitConfig) -> bool:
-    """Whether a fit has written the options or the history."""
+    """Return whether a fit wrote the options or the history."""
     content = _mapping(path)
     if path.name == HISTORY:
         return "checkpoint_sha256" in content
@@ -199,16 +206,16 @@ def _of_a_fit(path: Path, config: FitConfig) -> bool:
 
 
 def _mapping(path: Path) -> dict[str, object]:
-    """What a file of YAML or JSON holds; nothing where it is something else."""
+    """Return the content of a file of YAML or JSON; empty if it is not a mapping."""
     try:
-        told = yaml.safe_load(path.read_bytes())
+        content = yaml.safe_load(path.read_bytes())
     except (OSError, yaml.YAMLError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
-def _differing(path: Path, wanted: Mapping[str, object]) -> str:
-    told = _mapping(path)
-    if not told:
+def _differing(path: Path, options: Mapping[str, object]) -> str:
+    kept = _mapping(path)
+    if not kept:
         return f"{CONFIG} cannot be read"
-    return ", ".join(f"{name} {told.get(name)}" for name, value in wanted.items() if told.get(name) != value)
+    return ", ".join(f"{name} {kept.get(name)}" for name, value in options.items() if kept.get(name) != value)

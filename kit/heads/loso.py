@@ -1,10 +1,10 @@
-"""Several heads with each source held out once, all folds and seeds at once, beside models that are there."""
+"""Compare heads with each source held out once, all folds and seeds together, and with exported models."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import chain
+from dataclasses import dataclass
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from kit.core.errors import BadInput
 from kit.features import table as tables
 from kit.features.table import FeatureTable
 from kit.heads.evaluate import fitted_on, predict
-from kit.heads.fit import MEMBERS, facts_of
-from kit.heads.fitting import Fits, file_of, fit, out_of_fold, refuse_diverged
+from kit.heads.fit import MEMBERS
 from kit.heads.scored import FIGURES, scored
+from kit.heads.table_facts import identifying_file, table_facts
 from kit.models.model_file import ModelFile, open_model
 from kit.models.registry import refuse_overwrite
 from kit.options.provenance import Args, of_command
@@ -24,25 +24,26 @@ from kit.system.fsio import locked, write_bytes, write_json
 from kit.system.ui import figure
 from kit.training.folds import Fold
 from kit.training.recipe import Recipe
+from kit.training.run_members import EnsembleRequest, out_of_fold, refuse_diverged, train_members
 
 RESULT, MARKDOWN = "loso.json", "loso.md"
 BY_SOURCE, _BY_COLUMN = "source", "column:"
-_WHAT = (
-    "A clip: mean over clips of the figure within each. All clips: on all rows together. Where the second is worse, "
-    "clips lie on scales of their own: bias clip to clip is the deviation of the clips' biases. RMSE and biases "
-    "are VMAF points, no mapping fitted."
+_EXPLANATION = (
+    "A clip: mean over clips of the figure within each. All clips: on all rows together. If the second is worse, "
+    "clips have offsets: bias clip to clip is the deviation of the clips' biases. RMSE and biases are VMAF points, "
+    "without a fitted mapping."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class LosoRequest:
-    """What is trained and compared.
+    """Heads to train and models to compare them with.
 
     Attributes:
         features: the table, or a run folder or shard.
-        folds: ``source`` for each source once with all of its content group, after which the fold is called, or
-            ``column:NAME`` for a column of the table that labels the folds.
-        baselines: models that are scored as they are.
+        folds: ``source`` for each source once with all of its content group, which names the fold, or ``column:NAME``
+            for a column of the table that labels the folds.
+        baselines: models that are scored without training.
     """
 
     features: Path
@@ -53,17 +54,17 @@ class LosoRequest:
     device: str
 
     def as_dict(self) -> dict[str, object]:
-        """What of it decides the figures, besides the rows."""
+        """Return what decides the figures, besides the rows."""
         return {
-            "recipes": [asdict(recipe) for recipe in self.recipes],
+            "recipes": [recipe.as_dict() for recipe in self.recipes],
             "seeds": list(self.seeds),
             "folds": self.folds,
             "device": self.device,
         }
 
     def as_args(self) -> Args:
-        """As options say it, without places."""
-        first = self.recipes[0]  # they differ in nothing but the architecture
+        """Return the options without paths."""
+        first = self.recipes[0]  # only the architectures differ
         return {
             "arch": ",".join(recipe.arch for recipe in self.recipes),
             "folds": self.folds,
@@ -76,10 +77,10 @@ class LosoRequest:
 
 
 def folds_of(table: FeatureTable, scheme: str) -> tuple[Fold, ...]:
-    """The folds of a scheme, see :class:`LosoRequest`.
+    """Return the folds of a scheme, see :class:`LosoRequest`.
 
     Raises:
-        BadInput: there is no such column or scheme, a row without a label, one fold alone, or a content group in two.
+        BadInput: unknown column or scheme, a row without a label, fewer than two folds, or a content group in two.
     """
     if scheme == BY_SOURCE:
         return table.folds(table.groups)
@@ -87,8 +88,8 @@ def folds_of(table: FeatureTable, scheme: str) -> tuple[Fold, ...]:
     texts = [column for column in table.frame if table.frame[column].map(type).eq(str).all()]
     if not scheme.startswith(_BY_COLUMN) or name not in texts:
         raise BadInput(
-            f"--folds: {scheme!r} is neither {BY_SOURCE} nor {_BY_COLUMN}NAME of a column with a label in every row",
-            hint=f"Such columns are {', '.join(texts)}.",
+            f"--folds {scheme!r}: expected {BY_SOURCE}, or {_BY_COLUMN}NAME of a column with a label in every row",
+            hint=f"Such columns: {', '.join(texts)}.",
         )
     return table.folds(table.frame[name].to_numpy(str))
 
@@ -97,46 +98,48 @@ def run(request: LosoRequest, out: Path, session: Session) -> dict[str, Any]:
     """Train and score everything; write :data:`RESULT` and :data:`MARKDOWN` into ``out``.
 
     Returns:
-        What :data:`RESULT` holds.
+        The content of :data:`RESULT`.
 
     Raises:
-        BadInput: the folds cannot be made, a baseline cannot be used, or what is registered would be written over.
+        BadInput: invalid folds or baseline, or a registered file would be overwritten.
         InvalidEvidence: a training diverged.
     """
     names = [path.name for path in request.baselines]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise BadInput(f"--baseline: several files are called {', '.join(sorted(twice))}", hint="Rename one of them.")
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise BadInput(f"--baseline: several files named {', '.join(sorted(repeated))}", hint="Rename one of them.")
     with locked(out):
         refuse_overwrite([out / RESULT, out / MARKDOWN], [request.features, *request.baselines])
         table = tables.read(request.features)
         folds = folds_of(table, request.folds)
-        # before the training: what cannot be compared is refused at once
-        baselines = [_of_baseline(open_model(path, "--baseline"), table, folds) for path in request.baselines]
-        fits = Fits(
-            table=table,
-            folds=folds,
-            seeds=request.seeds,
+        # before the training, so that an invalid baseline is refused at once
+        baselines = [_compared_baseline(open_model(path, "--baseline"), table, folds) for path in request.baselines]
+        ensembles = EnsembleRequest(
+            rows=table.rows(),
+            corpus_sha256=table.sha256,
+            members=list(product(request.seeds, folds)),
             recipes=request.recipes,
             device=request.device,
             folder=out / MEMBERS,
         )
-        trained = fit(fits, session, what="Leave-one-source-out")
-        refuse_diverged(fits, trained)
-        found = [
+        trained = train_members(ensembles, session.processes, session.ui, title="Leave-one-source-out")
+        refuse_diverged(request.recipes, trained)
+        heads = [
             {
                 "name": recipe.arch,
-                "recipe": asdict(recipe),
+                "recipe": recipe.as_dict(),
                 "model": None,
                 **scored(table, folds, {str(seed): out_of_fold(folds, members, seed) for seed in request.seeds}),
             }
             for recipe, members in zip(request.recipes, trained, strict=True)
         ]
-        inputs = {"features": file_of(request.features)} | {f"baseline {path.name}": path for path in request.baselines}
+        inputs = {"features": identifying_file(request.features)} | {
+            f"baseline {path.name}": path for path in request.baselines
+        }
         document: dict[str, Any] = {
             "schema_version": contract.SCHEMA_VERSION,
-            "features": facts_of(table),
+            "features": table_facts(table),
             **request.as_dict(),
-            "compared": found + baselines,
+            "compared": heads + baselines,
             "run_provenance": of_command(session, args=request.as_args(), inputs=inputs, outputs=[RESULT, MARKDOWN]),
         }
         write_json(out / RESULT, document)
@@ -144,7 +147,7 @@ def run(request: LosoRequest, out: Path, session: Session) -> dict[str, Any]:
     return document
 
 
-def _of_baseline(model: ModelFile, table: FeatureTable, folds: Sequence[Fold]) -> dict[str, object]:
+def _compared_baseline(model: ModelFile, table: FeatureTable, folds: Sequence[Fold]) -> dict[str, object]:
     known = fitted_on(model, table)
     return {
         "name": model.path.stem,
@@ -165,15 +168,15 @@ TABLES = {
 
 
 def lines(document: Mapping[str, Any]) -> dict[str, list[tuple[str, ...]]]:
-    """Of each table of :data:`TABLES` a line for everything that was compared."""
-    found: dict[str, list[tuple[str, ...]]] = {title: [] for title in TABLES}
-    for one in document["compared"]:
-        clip, every = one["per_clip"], one["all_clips"]
-        told = (_with_deviations(one, name, digits) for name, digits in _DIGITS.items())
-        found["Held out"].append((_called(one), *chain.from_iterable(told)))
-        found["Clips"].append(
+    """Return the lines of each table of :data:`TABLES`, one per head or model."""
+    tables_of: dict[str, list[tuple[str, ...]]] = {title: [] for title in TABLES}
+    for entry in document["compared"]:
+        clip, every = entry["per_clip"], entry["all_clips"]
+        columns = (_with_deviations(entry, name, digits) for name, digits in _DIGITS.items())
+        tables_of["Held out"].append((_label(entry), *chain.from_iterable(columns)))
+        tables_of["Clips"].append(
             (
-                _called(one),
+                _label(entry),
                 figure(clip["plcc"], 4),
                 figure(every["plcc"], 4),
                 figure(clip["rmse"], 2),
@@ -182,66 +185,67 @@ def lines(document: Mapping[str, Any]) -> dict[str, list[tuple[str, ...]]]:
                 figure(clip["bias_std"], 2),
             )
         )
-    return found
+    return tables_of
 
 
 def remarks(document: Mapping[str, Any]) -> list[str]:
-    """What a reader must know of baselines."""
-    found = []
-    for one in document["compared"]:
-        if one["model"] and one["rows_fitted_on"] is None:
-            found.append(f"Nothing tells what {_called(one)} was fitted to: it may know what is held out here.")
-        elif one["model"] and one["rows_fitted_on"]:
-            found.append(
-                f"{_called(one)} was fitted to the sources of {one['rows_fitted_on']} of the "
-                f"{document['features']['rows']} rows; the others see none of them."
+    """Return what limits the comparison with baselines, one line each."""
+    texts = []
+    for entry in document["compared"]:
+        if entry["model"] and entry["rows_fitted_on"] is None:
+            texts.append(f"The sources that {_label(entry)} was fitted to are not recorded: it may know held-out ones.")
+        elif entry["model"] and entry["rows_fitted_on"]:
+            texts.append(
+                f"{_label(entry)} was fitted to the sources of {entry['rows_fitted_on']} of the "
+                f"{document['features']['rows']} rows; the heads were not."
             )
-    return found
+    return texts
 
 
-def _called(one: Mapping[str, Any]) -> str:
-    return f"{one['name']} (baseline)" if one["model"] else str(one["name"])
+def _label(entry: Mapping[str, Any]) -> str:
+    return f"{entry['name']} (baseline)" if entry["model"] else str(entry["name"])
 
 
-def _with_deviations(one: Mapping[str, Any], name: str, digits: int) -> tuple[str, ...]:
-    """Mean, deviation over folds, and over seeds if there are several."""
-    found = one["mean"][name]
-    seeds = found["std_seeds"] if _seeds(one) > 1 else None
-    return tuple(figure(value, digits) for value in (found["mean"], found["std_folds"], seeds))
+def _with_deviations(entry: Mapping[str, Any], name: str, digits: int) -> tuple[str, ...]:
+    """Return mean, deviation over folds, and over seeds if there are several."""
+    mean = entry["mean"][name]
+    seeds = mean["std_seeds"] if _seeds(entry) > 1 else None
+    return tuple(figure(value, digits) for value in (mean["mean"], mean["std_folds"], seeds))
 
 
-def _seeds(one: Mapping[str, Any]) -> int:
-    return len(one["folds"][0]["per_seed"])
+def _seeds(entry: Mapping[str, Any]) -> int:
+    return len(entry["folds"][0]["per_seed"])
 
 
 def _markdown(document: Mapping[str, Any]) -> Iterator[str]:
-    told = document["features"]
+    features = document["features"]
     yield "# Leave one out\n"
     yield (
-        f"{told['rows']} rows, {told['clips']} clips, {len(told['sources'])} sources; folds: {document['folds']}; "
-        f"seeds {', '.join(map(str, document['seeds']))}; teacher {told['teacher'] or 'not told'}.\n"
+        f"{features['rows']} rows, {features['clips']} clips, {len(features['sources'])} sources; "
+        f"folds: {document['folds']}; "
+        f"seeds {', '.join(map(str, document['seeds']))}; teacher {features['teacher'] or 'not recorded'}.\n"
     )
     for title, rows in lines(document).items():
         yield f"## {title}\n"
         yield from _table(TABLES[title], rows)
         yield ""
-    yield f"{_WHAT}\n"
+    yield f"{_EXPLANATION}\n"
     for remark in remarks(document):
         yield f"{remark}\n"
     for name, digits in _DIGITS.items():
         yield f"## {name.upper()} of each fold, mean ± deviation over seeds\n"
         compared = document["compared"]
         rows = [
-            (fold["held_out"], *(_in_fold(one, one["folds"][index][name], digits) for one in compared))
+            (fold["held_out"], *(_in_fold(entry, entry["folds"][index][name], digits) for entry in compared))
             for index, fold in enumerate(compared[0]["folds"])
         ]
-        yield from _table(("held out", *map(_called, compared)), rows)
+        yield from _table(("held out", *map(_label, compared)), rows)
         yield ""
 
 
-def _in_fold(one: Mapping[str, Any], found: Mapping[str, float | None], digits: int) -> str:
-    mean = figure(found["mean"], digits)
-    return f"{mean} ± {figure(found['std'], digits)}" if _seeds(one) > 1 else mean
+def _in_fold(entry: Mapping[str, Any], spread: Mapping[str, float | None], digits: int) -> str:
+    mean = figure(spread["mean"], digits)
+    return f"{mean} ± {figure(spread['std'], digits)}" if _seeds(entry) > 1 else mean
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

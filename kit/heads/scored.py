@@ -1,7 +1,7 @@
-"""How well predictions agree with the target of a table: in each fold, clip by clip, and on all clips together. Pure.
+"""Agreement of predictions with the target of a table: in each fold, clip by clip, and on all clips together. Pure.
 
-A mean over clips hides that each clip may lie on a scale of its own: a correlation within a clip knows no offset. All
-clips together show it, and so does the deviation of the clips' biases.
+A mean over clips hides an offset of each clip, since a correlation within a clip does not depend on it. All clips
+together show it, and so does the deviation of the clips' biases.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from kit.features.table import FeatureTable
 from kit.training.folds import Fold
 from kit.verdict.metrics import Values, agreement_as_json, error_figures, pearson, spearman
 
-#: Figures of a fold; those of VMAF points have no mapping fitted.
+#: Figures of a fold; RMSE in VMAF points without a mapping.
 FIGURES = ("plcc", "srocc", "rmse")
 
 
 def scored(table: FeatureTable, folds: Sequence[Fold], predictions: Mapping[str, Values]) -> dict[str, object]:
-    """Everything that is said of an architecture or a model.
+    """Return all figures of an architecture or a model.
 
     Args:
-        predictions: of each seed, float64 [rows], VMAF points; a model that is there is its own only seed.
+        predictions: of each seed, float64 [rows], VMAF points; an exported model counts as one seed.
 
     Returns:
         ``folds``: of each fold its sources, its figures for every seed, and mean and deviation over seeds; ``mean``: of
@@ -31,7 +31,7 @@ def scored(table: FeatureTable, folds: Sequence[Fold], predictions: Mapping[str,
         round, both those of the population; ``per_clip`` and ``all_clips``: means over seeds, see :func:`by_clip`.
     """
     target = table.frame["vmaf"].to_numpy(np.float64)
-    found = {
+    by_fold = {
         fold.held_out: {
             seed: agreement_as_json(values[fold.held], target[fold.held], what=f"{seed}, {fold.held_out}")
             for seed, values in predictions.items()
@@ -47,23 +47,23 @@ def scored(table: FeatureTable, folds: Sequence[Fold], predictions: Mapping[str,
                 "sources": sorted(set(table.sources[fold.held].tolist())),
                 "n_train": len(fold.train),
                 "n_val": len(fold.held),
-                "per_seed": found[fold.held_out],
-                **{name: _spread(found[fold.held_out].values(), name) for name in FIGURES},
+                "per_seed": by_fold[fold.held_out],
+                **{name: _spread(by_fold[fold.held_out].values(), name) for name in FIGURES},
             }
             for fold in folds
         ],
-        "mean": {name: _over(found, list(predictions), name) for name in FIGURES},
+        "mean": {name: _over(by_fold, list(predictions), name) for name in FIGURES},
         "per_clip": {name: _mean(clips, name) for name in clips[0]},
         "all_clips": {name: _mean(together, name) for name in (*FIGURES, "bias")},
     }
 
 
 def by_clip(table: FeatureTable, prediction: Values, target: Values) -> dict[str, float | None]:
-    """Means over clips of the figures within each clip.
+    """Return means over clips of the figures within each clip.
 
     Returns:
-        ``plcc`` and ``srocc`` over the clips where they exist (None where there is none), ``undefined`` how many have
-        none, ``rmse``, ``clips``, and ``bias_std``: the deviation of the clips' biases, VMAF points.
+        ``plcc`` and ``srocc`` over the clips where they exist (None without any), ``undefined`` the number of the
+        others, ``rmse``, ``clips``, and ``bias_std``: the deviation of the clips' biases, VMAF points.
     """
     plcc, srocc, rmse, bias = [], [], [], []
     for _, rows in table.clips():
@@ -85,7 +85,7 @@ def by_clip(table: FeatureTable, prediction: Values, target: Values) -> dict[str
 
 
 def _defined(parts: Iterable[Mapping[str, object]], name: str) -> list[float]:
-    """The values of a figure where it exists."""
+    """Return the values of a figure where it exists."""
     return [value for part in parts if isinstance(value := part[name], int | float)]
 
 
@@ -100,16 +100,17 @@ def _spread(parts: Iterable[Mapping[str, object]], name: str) -> dict[str, float
 
 
 def _over(
-    found: Mapping[str, Mapping[str, Mapping[str, object]]], seeds: Sequence[str], name: str
+    by_fold: Mapping[str, Mapping[str, Mapping[str, object]]], seeds: Sequence[str], name: str
 ) -> dict[str, object]:
-    """Mean and deviations of a figure over folds and seeds; ``undefined`` members have none and are left out."""
-    members = [_defined(fold.values(), name) for fold in found.values()]
-    by_fold = [fmean(values) for values in members if values]
-    by_seed = [fmean(values) for seed in seeds if (values := _defined([fold[seed] for fold in found.values()], name))]
+    """Return mean and deviations of a figure over folds and seeds, without the ``undefined`` members that lack it."""
+    members = [_defined(fold.values(), name) for fold in by_fold.values()]
+    folds = [fmean(values) for values in members if values]
+    each_seed = [_defined([fold[seed] for fold in by_fold.values()], name) for seed in seeds]
+    means = [fmean(values) for values in each_seed if values]
     count = sum(map(len, members))
     return {
         "mean": fmean(value for values in members for value in values) if count else None,
-        "std_folds": pstdev(by_fold) if by_fold else None,
-        "std_seeds": pstdev(by_seed) if by_seed else None,
-        "undefined": len(found) * len(seeds) - count,
+        "std_folds": pstdev(folds) if folds else None,
+        "std_seeds": pstdev(means) if means else None,
+        "undefined": len(by_fold) * len(seeds) - count,
     }

@@ -1,4 +1,4 @@
-"""What a model says of encodes: the cells of a corpus, or one pair of clips."""
+"""Score encodes with a model: the cells of a corpus, or one pair of clips."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from kit.core import contract
 from kit.models.model_file import ModelFile
 from kit.models.runtime import Floats
 from kit.training.codec_block import codec_block
-from kit.training.table import Table
+from kit.training.table import Table, with_inputs
 from kit.verdict.metrics import Pooled, agreement_as_json, pooled
 from kit.video.scorers.log import Scores
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encode:
-    """How a distorted clip was made; None where a corpus does not tell, or a model does not ask."""
+    """How a distorted clip was made; None if not recorded, or not needed by the model."""
 
     encoder: str | None = None
     preset: str | None = None
@@ -34,7 +34,7 @@ class Scored:
 
     Attributes:
         score: float32 [n], VMAF points; spread: float32 [n], or None for a single network.
-        libvmaf: float64 [n], what libvmaf's own model says, named by the caller.
+        libvmaf: float64 [n], scores of libvmaf's own model, named by the caller.
     """
 
     name: str
@@ -49,18 +49,23 @@ class Scored:
 
     @property
     def mean_spread(self) -> float | None:
-        """Mean over frames of the spread over members."""
+        """Mean over frames of the spread over members; None for a single network."""
         return None if self.spread is None else float(self.spread.astype(np.float64).mean())
 
 
 def score_corpus(model: ModelFile, table: Table) -> tuple[Scored, ...]:
-    """Score every cell of a corpus, beside its teacher; cells in order of source, encoder and quality point."""
-    score, spread = model.scores(table.features, table.codec)
+    """Score every cell of a corpus; cells in order of source, encoder and quality point.
+
+    Raises:
+        BadInput: the corpus lacks a feature of the model.
+    """
+    rows_of_model = with_inputs(table, model.inputs)
+    score, spread = model.scores(rows_of_model.features, rows_of_model.codec)
     ends = np.cumsum([entry.rows for entry in table.cells])
-    found = []
+    scored = []
     for entry, end in zip(table.cells, ends.tolist(), strict=True):
         rows = slice(end - entry.rows, end)
-        found.append(
+        scored.append(
             Scored(
                 name=str(entry.id),
                 encode=Encode(encoder=entry.encoder, preset=entry.preset, cq=entry.cq),
@@ -69,51 +74,52 @@ def score_corpus(model: ModelFile, table: Table) -> tuple[Scored, ...]:
                 libvmaf=table.target[rows].astype(np.float64),
             )
         )
-    return tuple(sorted(found, key=lambda cell: cell.name))
+    return tuple(sorted(scored, key=lambda cell: cell.name))
 
 
 def score_pair(model: ModelFile, name: str, scores: Scores, encode: Encode) -> Scored:
     """Score one pair of clips from its features.
 
     Raises:
-        BadInput: the encoder has no such preset.
+        BadInput: the encoder has no such preset, or the scorer lacks a feature of the model.
     """
-    block = codec_block(encode.encoder or "", encode.preset, encode.cq or 0)
+    block = codec_block(encode.encoder or "", encode.preset, encode.cq or 0, model.inputs.encoder_vocab)
     codec = np.tile(np.array(block, dtype=np.float32), (len(scores.vmaf), 1))
-    score, spread = model.scores(scores.features.astype(np.float32), codec)
+    features = scores.features.take(model.inputs.columns_of(contract.FEATURES), axis=1)
+    score, spread = model.scores(features.astype(np.float32), codec)
     return Scored(name=name, encode=encode, score=score, spread=spread, libvmaf=scores.vmaf)
 
 
 def agreement_of(scored: Sequence[Scored]) -> dict[str, object]:
-    """How well all frames agree with libvmaf's model, as :func:`kit.verdict.metrics.described` has it."""
+    """Return the agreement of all frames with libvmaf's model, see :func:`kit.verdict.metrics.agreement_as_json`."""
     score = np.concatenate([cell.score for cell in scored]).astype(np.float64)
     return agreement_as_json(score, np.concatenate([cell.libvmaf for cell in scored]), what="scores")
 
 
 def remarks(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> list[str]:
-    """What a user has to know before trusting these scores.
+    """Return what limits the use of these scores, one line each.
 
     Args:
-        libvmaf: the model whose scores stand beside them.
+        libvmaf: the model that they are compared with.
     """
     encoders = {cell.encode.encoder for cell in scored if cell.encode.encoder} if model.codec_aware else set()
-    outside = sorted(encoders.difference(contract.ENCODER_VOCAB))
+    outside = sorted(encoders.difference(model.inputs.encoder_vocab))
     untrained = sorted(encoders.intersection(model.untrained))
     lines = []
     if model.teacher and model.teacher["id"] != libvmaf:
         lines.append(f"The model was trained on {model.teacher['id']}, not on {libvmaf}.")
     if outside:
-        lines.append(f"{', '.join(outside)}: not in the vocabulary; the model is told of no encoder at all.")
+        lines.append(f"{', '.join(outside)}: not in the vocabulary; the model gets no encoder as input.")
     if untrained:
-        lines.append(f"{', '.join(untrained)}: the model was never trained on it; its scores are extrapolated.")
+        lines.append(f"{', '.join(untrained)}: the model was not trained on it; its scores are extrapolated.")
     return lines
 
 
 def csv_text(scored: Sequence[Scored], libvmaf: str) -> str:
-    """One line a frame, with a header; floats are written so that they read back exactly.
+    """Return one line per frame and a header; floats are written so that they read back exactly.
 
     Args:
-        libvmaf: name of the column with what libvmaf's own model says.
+        libvmaf: name of the column with the scores of libvmaf's own model.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

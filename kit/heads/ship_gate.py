@@ -1,4 +1,4 @@
-"""Whether a model may ship: what it says of some rows of a table, against limits."""
+"""The ship gate: scores of a model on some rows of a table, compared with limits."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from kit.models.graph_format import format_problems
 from kit.models.model_file import ModelFile
 from kit.verdict.metrics import Values, agreement_as_json
 
-#: Schema of what :func:`check` gives, with its provenance.
+#: Schema of the report: what :func:`check` returns, and its provenance.
 SCHEMA = "validation"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What is asked for.
+    """What a model has to reach.
 
     Attributes:
-        rows: that are looked at, evenly spaced over the table.
-        min_plcc: the least Pearson correlation with ``vmaf``, above 0, 1 at most.
-        max_rmse: the largest RMSE, VMAF points, above 0; None for none.
+        rows: number of rows, evenly spaced over the table.
+        min_plcc: smallest Pearson correlation with ``vmaf``, above 0, at most 1.
+        max_rmse: largest RMSE, VMAF points, above 0; None for no limit.
     """
 
     rows: int
@@ -36,28 +36,28 @@ class Limits:
 
 
 def describe_limits(limits: Mapping[str, Any]) -> str:
-    """The limits of a report in words."""
+    """Return the limits of a report in words."""
     rmse = "" if limits["max_rmse"] is None else f", RMSE of at most {limits['max_rmse']:g}"
     return f"PLCC of at least {limits['min_plcc']:g}{rmse}, on {limits['rows']} rows"
 
 
 def check(model: ModelFile, table: FeatureTable, split: str | None, limits: Limits) -> dict[str, Any]:
-    """Hold a model against limits.
+    """Compare a model with limits.
 
     Returns:
-        ``passed``, ``reasons`` why not, ``figures``, ``limits`` and what it was held against.
+        ``passed``, ``reasons`` why not, ``figures``, ``limits``, and the header of the report.
 
     Raises:
-        BadInput: the table has fewer rows than are asked for, or the model does not fit it.
+        BadInput: the table has fewer rows than required, or the model does not fit it.
     """
     if limits.rows > len(table):
-        raise BadInput(f"--rows {limits.rows}: there are {len(table)}", hint="Ask for fewer, or bring a larger table.")
+        raise BadInput(f"--rows {limits.rows}: the table has {len(table)}", hint="Use fewer rows, or a larger table.")
     kept = np.zeros(len(table), dtype=np.bool_)
     kept[np.linspace(0, len(table) - 1, limits.rows).round().astype(np.int64)] = True
     scores, target = predict(model, table)[kept], table.frame["vmaf"].to_numpy(np.float64)[kept]
     figures = agreement_as_json(scores, target, what=model.path.name)
     reasons = [
-        *format_problems(model.path.read_bytes(), codec_aware=False, outputs=model.outputs),
+        *format_problems(model.path.read_bytes(), model.inputs, codec_aware=False, outputs=model.outputs),
         *_missed(figures, scores, limits),
     ]
     return {
@@ -70,14 +70,14 @@ def check(model: ModelFile, table: FeatureTable, split: str | None, limits: Limi
 
 
 def _missed(figures: dict[str, Any], scores: Values, limits: Limits) -> list[str]:
-    """Every limit that is missed."""
-    found, (low, high) = [], contract.SCORE_RANGE
+    """Return every missed limit."""
+    missed, (low, high) = [], contract.SCORE_RANGE
     if figures["undefined"]:
-        found.append(f"no PLCC: {figures['undefined']}")
+        missed.append(f"no PLCC: {figures['undefined']}")
     elif not figures["plcc"] >= limits.min_plcc:
-        found.append(f"PLCC {figures['plcc']:.4f}, at least {limits.min_plcc:g} is asked for")
+        missed.append(f"PLCC {figures['plcc']:.4f}; required: at least {limits.min_plcc:g}")
     if limits.max_rmse is not None and not figures["rmse"] <= limits.max_rmse:
-        found.append(f"RMSE {figures['rmse']:.2f} VMAF points, at most {limits.max_rmse:g} are asked for")
+        missed.append(f"RMSE {figures['rmse']:.2f} VMAF points; required: at most {limits.max_rmse:g}")
     if not low <= scores.min() <= scores.max() <= high:
-        found.append(f"scores from {scores.min():g} to {scores.max():g}, expected {low:g} to {high:g}")
-    return found
+        missed.append(f"scores from {scores.min():g} to {scores.max():g}; expected {low:g} to {high:g}")
+    return missed

@@ -1,4 +1,4 @@
-"""Which rows a fit uses, and which of them it does not learn from: whole content groups. Pure."""
+"""The rows that a fit uses, and those of them that it holds out: whole content groups. Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from kit.features.table import CLIP, FeatureTable
 from kit.heads.config import COMBINED, KONVID, NETFLIX, FitConfig
 
 
-def divided(table: FeatureTable, config: FitConfig) -> tuple[FeatureTable, NDArray[np.bool_]]:
-    """The rows that are used, and which of them are held out: as options have it, none if they say nothing.
+def split_rows(table: FeatureTable, config: FitConfig) -> tuple[FeatureTable, NDArray[np.bool_]]:
+    """Return the used rows, and which of them are held out; none unless an option says so.
 
-    With ``--combined`` the sources that are held out are those of the mode's validated corpora, and a fraction is taken
-    of each of these corpora; what is of their content group in another corpus is held out with them.
+    With ``--combined`` sources are held out of the mode's validated corpora, a fraction of each of these corpora; rows
+    of the same content group in another corpus are held out with them.
 
     Raises:
-        BadInput: a corpus or a source is not there, or nothing would be left to train on.
+        BadInput: a corpus or a source is missing, or no training rows are left.
     """
     validated: Sequence[str] = ()
     if config.combined is not None:
@@ -37,35 +37,35 @@ def divided(table: FeatureTable, config: FitConfig) -> tuple[FeatureTable, NDArr
     rows: NDArray[np.bool_] = np.isin(table.groups, sorted(held))
     if rows.all():
         raise BadInput(
-            f"all content groups are held out: {', '.join(sorted(held)[:20])}",
-            hint="Nothing would be left to train on.",
+            f"all content groups are held out ({', '.join(sorted(held)[:20])}); no training rows are left",
+            hint="Hold out fewer.",
         )
     return table, rows
 
 
 def _mode(table: FeatureTable, mode: str) -> tuple[FeatureTable, Sequence[str]]:
-    """The rows of a mode's corpora, and those of the corpora that are validated on."""
+    """Return the rows of a mode's corpora, and the names of its validated corpora."""
     used, validated = COMBINED[mode]
-    there = set(table.frame["corpus"])
-    if lacking := [name for name in used if name not in there]:
+    present = set(table.frame["corpus"])
+    if missing := [name for name in used if name not in present]:
         raise BadInput(
-            f"--combined {mode} needs the corpora {' and '.join(used)}; of {', '.join(lacking)} there is "
-            f"nothing, only {', '.join(sorted(there))}",
-            hint=f"`combine {NETFLIX}=F.parquet {KONVID}=G.parquet` makes such a table.",
+            f"--combined {mode} needs the corpora {' and '.join(used)}; missing: {', '.join(missing)}; "
+            f"the table has {', '.join(sorted(present))}",
+            hint=f"Make such a table: `combine {NETFLIX}=F.parquet {KONVID}=G.parquet`.",
         )
     return table.only(table.frame["corpus"].isin(used).to_numpy()), validated
 
 
 def _first_clips(table: FeatureTable, count: int) -> FeatureTable:
-    """The first so many clips of each corpus, in the table's order."""
+    """Return the rows of the first clips of each corpus, in the table's order."""
     clips = table.frame[list(CLIP)].drop_duplicates()
     kept = clips.groupby("corpus", sort=False).head(count)
-    keys = table.frame[list(CLIP)].merge(kept, on=list(CLIP), how="left", indicator="there")
-    return table.only((keys["there"] == "both").to_numpy())
+    keys = table.frame[list(CLIP)].merge(kept, on=list(CLIP), how="left", indicator="match")
+    return table.only((keys["match"] == "both").to_numpy())
 
 
 def _of_sources(table: FeatureTable, pool: NDArray[np.bool_], names: Sequence[str]) -> set[str]:
-    """The content groups of the sources of these names, each given as ``source`` or ``corpus/source``.
+    """Return the content groups of sources, each named ``source`` or ``corpus/source``.
 
     Args:
         pool: rows whose sources may be named.
@@ -73,25 +73,25 @@ def _of_sources(table: FeatureTable, pool: NDArray[np.bool_], names: Sequence[st
     group_of = {source: group for group, sources in table.members(pool).items() for source in sources}
     chosen = set()
     for name in names:
-        found = sorted(source for source in group_of if name in (source, source.split("/", 1)[1]))
-        if len(found) != 1:
-            told = f"several: {', '.join(found)}" if found else "no such source"
-            raise BadInput(f"--val-source {name}: {told}", hint=f"There are {', '.join(sorted(group_of)[:20])}.")
-        chosen.add(group_of[found[0]])
+        matches = sorted(source for source in group_of if name in (source, source.split("/", 1)[1]))
+        if len(matches) != 1:
+            problem = f"several sources: {', '.join(matches)}" if matches else "no such source"
+            raise BadInput(f"--val-source {name}: {problem}", hint=f"Sources: {', '.join(sorted(group_of)[:20])}.")
+        chosen.add(group_of[matches[0]])
     return chosen
 
 
 def _drawn(table: FeatureTable, pool: NDArray[np.bool_], fraction: float, seed: int) -> set[str]:
-    """Content groups of a pool drawn at random until they have that share of its rows; at least one goes, one stays.
+    """Draw content groups of a pool until they have that share of its rows; at least one, and not all.
 
-    The draw is a hash of seed and name: a group more or less does not change the order of the others.
+    The order is that of a hash of seed and name: another group in the pool does not change the order of the others.
     """
     names, counts = np.unique(table.groups[pool], return_counts=True)
     rows = dict(zip(names.tolist(), counts.tolist(), strict=True))
     if len(rows) < 2:
         raise BadInput(
-            f"--val-fraction: there is one content group ({', '.join(rows)}), and it cannot be on both sides",
-            hint="Leave it out, or bring more: a larger table or --max-pairs.",
+            f"--val-fraction: the rows have one content group ({', '.join(rows)}); at least 2 are needed",
+            hint="Leave it out, or use a larger table or --max-pairs.",
         )
     drawn = sorted(rows, key=lambda name: sha256_json({"seed": seed, "group": name}))
     chosen, reached = {drawn[0]}, rows[drawn[0]]

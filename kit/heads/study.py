@@ -1,8 +1,8 @@
-"""The trials of `tune`: drawn by Optuna, kept in a database that several folders may share, taken up after a kill.
+"""The trials of `tune`: drawn by Optuna, stored in a database that several folders may share, resumed after a kill.
 
-A trial is written whole, with its parameters and a mark of the folder that draws it, so a kill leaves none half drawn.
-What is drawn follows from the seed and from what the trials of earlier rounds have come to, never from when a process
-was started or ended. So a study that was killed ends with the trials of one that was not.
+A trial is written at once, with its parameters and the mark of its folder, so a kill leaves no incomplete trial. The
+draw depends on the seed and on the results of earlier rounds, never on when a process was started or ended. So an
+interrupted study ends with the same trials as one without interruption.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +22,31 @@ from kit.core.canon import sha256_json
 from kit.core.errors import BadInput, DiskFull, PrerequisiteFailed
 from kit.heads.params import Param, recipe_with
 from kit.system.fsio import write_bytes
-from kit.training.recipe import Recipe
+from kit.training.recipe import Recipe, read_recipe
 
-#: In the folder: what its trials are marked with.
+#: File of the folder with the mark of its trials.
 MARK = "tune.id"
-#: The extra `tune` of pyproject.toml, which is none of the pinned packages.
+#: The extra `tune` of pyproject.toml; not one of the pinned packages.
 OPTUNA = "optuna==5.0.0"
-#: Trials of a round: they are chosen and trained at once and see what those of earlier rounds have come to.
+#: Trials of a round: drawn and trained together, from the results of earlier rounds.
 AT_ONCE = 8
-#: Times that a database is opened before it is said to be unusable, and seconds between them.
+#: Attempts to open a database, and seconds between them.
 _TRIES, _PAUSE = 5, 0.2
-#: What is kept with a trial besides its parameters.
+#: Attributes of a trial besides its parameters.
 _OUT, _RECIPE, _FIGURES = "out", "recipe", "figures"
 
 
 def load_optuna() -> Any:
-    """The module.
+    """Import Optuna.
 
     Raises:
-        PrerequisiteFailed: Optuna is not there.
+        PrerequisiteFailed: Optuna is missing.
     """
     try:
         optuna: Any = importlib.import_module("optuna")
     except ModuleNotFoundError as error:
         raise PrerequisiteFailed(
-            f"`tune` chooses with Optuna, which cannot be loaded here: {error}",
+            f"`tune` needs Optuna, which cannot be imported: {error}",
             hint=f"Install it: {sys.executable} -m pip install {OPTUNA}",
         ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -54,12 +54,12 @@ def load_optuna() -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
-    """What one study is about, and what decides its figures.
+class StudySettings:
+    """Everything that decides the results of a study.
 
     Attributes:
-        recipe: what holds where no parameter says otherwise.
-        folds: as :func:`kit.heads.loso.folds_of` has them.
+        recipe: for everything that is not a parameter.
+        folds: scheme of :func:`kit.heads.loso.folds_of`.
     """
 
     recipe: Recipe
@@ -70,36 +70,43 @@ class Question:
 
     @property
     def name(self) -> str:
-        """Of its study."""
-        return f"tune-{sha256_json(asdict(self) | {'params': [param.as_dict() for param in self.params]})[:16]}"
+        """Name of the study in its database."""
+        settings = {
+            "recipe": self.recipe.as_dict(),
+            "params": [param.as_dict() for param in self.params],
+            "seed": self.seed,
+            "folds": self.folds,
+            "features_sha256": self.features_sha256,
+        }
+        return f"tune-{sha256_json(settings)[:16]}"
 
 
 class Study:
-    """The trials of one question.
+    """The trials of one study.
 
     Args:
         optuna: see :func:`load_optuna`.
-        address: the database, as SQLAlchemy has it.
-        out: the folder that draws; locked by the caller.
+        address: of the database, for SQLAlchemy.
+        out: folder of this process; locked by the caller.
 
-    Every method raises DiskFull if the disk is full where the database lies, and BadInput if it does not answer.
+    Every method raises DiskFull if the disk of the database is full, and BadInput if the database does not respond.
     """
 
-    def __init__(self, optuna: Any, address: str, question: Question, out: Path) -> None:
-        self.name, self.optuna_version = question.name, optuna.__version__
-        self._optuna, self._question = optuna, question
+    def __init__(self, optuna: Any, address: str, settings: StudySettings, out: Path) -> None:
+        self.name, self.optuna_version = settings.name, optuna.__version__
+        self._optuna, self._settings = optuna, settings
         self._state = optuna.trial.TrialState
         self._mark = _mark(out)
         with _answering(
             Exception,
             "cannot be opened",
-            "--storage is an address as SQLAlchemy has it, such as "
-            "sqlite:////path/to/study.db; its driver must be installed, and its place there.",
+            "--storage takes an address for SQLAlchemy, such as "
+            "sqlite:////path/to/study.db; its driver and its folder must exist.",
         ):
             self._storage, self._study = self._opened(address)
 
     def _opened(self, address: str) -> tuple[Any, Any]:
-        """The database and the study in it; where two processes make its tables at the same time, one of them fails."""
+        """Open database and study; of two processes that create its tables together one fails, and tries again."""
 
         def once() -> tuple[Any, Any]:
             storage = self._optuna.storages.get_storage(address)
@@ -115,18 +122,18 @@ class Study:
         return once()
 
     def ended(self) -> list[Any]:
-        """Trials of this folder that have ended, in order; one that diverged counts as pruned."""
+        """Return the finished trials of this folder in order; a diverged trial counts as pruned."""
         return [trial for trial in self._own(self._trials()) if trial.state.is_finished()]
 
     def others(self) -> tuple[int, int]:
-        """How many trials of other folders have ended, and how many have not: their processes may live."""
+        """Return how many trials of other folders are finished, and how many may still be running."""
         ended = [trial.state.is_finished() for trial in self._trials() if trial.user_attrs.get(_OUT) != self._mark]
         return sum(ended), len(ended) - sum(ended)
 
     def upcoming(self, total: int) -> list[Any]:
-        """The trials of this folder to be trained next, until so many have ended: those that were drawn and have not.
+        """Return the trials to train next until ``total`` are finished: those of this folder that are not.
 
-        New ones are drawn as long as a round has room, and a round begins when those before it have ended.
+        New ones are drawn until a round is full, and a round begins when the one before it is finished.
         """
         own = self._own(self._trials())
         started = [trial for trial in own if not trial.state.is_finished()]
@@ -136,8 +143,8 @@ class Study:
             self._draw()
         return [trial for trial in self._own(self._trials()) if not trial.state.is_finished()][: max(left, 0)]
 
-    def tell(self, number: int, figures: Mapping[str, float | None] | None) -> None:
-        """What a trial of this folder has come to; None if it diverged."""
+    def finish(self, number: int, figures: Mapping[str, float | None] | None) -> None:
+        """Record the result of a trial of this folder; None if it diverged."""
         with self._answering():
             if figures is None:
                 self._study.tell(number, state=self._state.PRUNED)
@@ -148,7 +155,7 @@ class Study:
             self._study.tell(number, figures["rmse"])
 
     def _trials(self) -> list[Any]:
-        """All in order, but those that somebody has declared failed: nothing becomes of them."""
+        """Return all trials in order, except those that were declared failed by hand."""
         states = (self._state.RUNNING, self._state.COMPLETE, self._state.PRUNED)
         with self._answering():
             return list(self._study.get_trials(deepcopy=False, states=states))
@@ -157,7 +164,7 @@ class Study:
         return [trial for trial in trials if trial.user_attrs.get(_OUT) == self._mark]
 
     def _draw(self) -> None:
-        """Draw a trial, and write it whole."""
+        """Draw a trial, and write it at once."""
         trials = self._trials()
         own = self._own(trials)
         this_round = {trial.number for trial in own[len(own) - len(own) % AT_ONCE :]}
@@ -166,16 +173,16 @@ class Study:
             aside.add_trial(self._unended(trial) if trial.number in this_round else trial)
         chosen = aside.ask()
         recipe = recipe_with(
-            self._question.recipe, {param.name: _suggested(chosen, param) for param in self._question.params}
+            self._settings.recipe, {param.name: _suggested(chosen, param) for param in self._settings.params}
         )
         with self._answering():
-            self._study.add_trial(self._unended(chosen, {_OUT: self._mark, _RECIPE: asdict(recipe)}))
+            self._study.add_trial(self._unended(chosen, {_OUT: self._mark, _RECIPE: recipe.as_dict()}))
 
     def _sampler(self, *, alone: bool) -> Any:
-        """One whose seed no other draw has; where a folder is not alone, no draw of another folder either."""
+        """Return a sampler with a seed of its own for every draw, and for every folder if there are several."""
         with self._answering():
             count = len(self._study.get_trials(deepcopy=False))
-        decides = {"seed": self._question.seed, "trials": count} | ({} if alone else {_OUT: self._mark})
+        decides = {"seed": self._settings.seed, "trials": count} | ({} if alone else {_OUT: self._mark})
         return self._optuna.samplers.TPESampler(seed=int(sha256_json(decides)[:8], 16))
 
     def _unended(self, trial: Any, marks: Mapping[str, object] | None = None) -> Any:
@@ -184,17 +191,17 @@ class Study:
         )
 
     def _answering(self) -> contextlib.AbstractContextManager[None]:
-        hint = "Start the same command again once its database answers; what was finished is kept."
+        hint = "Start the same command again when the database responds; finished trials are kept."
         return _answering(self._optuna.exceptions.StorageInternalError, "cannot be read or written", hint)
 
 
 def recipe_of(trial: Any) -> Recipe:
-    """What is to be trained."""
-    return Recipe(**trial.user_attrs[_RECIPE])
+    """Return the recipe of a trial."""
+    return read_recipe(trial.user_attrs[_RECIPE])
 
 
-def told(trial: Any) -> Mapping[str, Any]:
-    """One trial that has ended; ``figures`` are the means over folds, None where it diverged."""
+def trial_facts(trial: Any) -> Mapping[str, Any]:
+    """Return a finished trial as JSON; ``figures`` are the means over folds, None if it diverged."""
     return {
         "number": trial.number,
         "params": dict(trial.params),
@@ -204,7 +211,7 @@ def told(trial: Any) -> Mapping[str, Any]:
 
 
 def _mark(out: Path) -> str:
-    """What tells the trials of this folder from those of others, as long as the folder is there."""
+    """Return the mark of this folder's trials, which is kept in the folder."""
     if not (out / MARK).is_file():
         write_bytes(out / MARK, secrets.token_hex(8).encode())
     return (out / MARK).read_text()
@@ -219,10 +226,10 @@ def _suggested(trial: Any, param: Param) -> Any:
 
 @contextlib.contextmanager
 def _answering(failures: type[Exception], what: str, hint: str) -> Iterator[None]:
-    """Raise what is wrong with a database as an error of the kit's own.
+    """Raise the errors of a database as errors of the kit.
 
     Args:
-        failures: what it raises; SQLAlchemy, its drivers and Optuna have no class in common while it is opened.
+        failures: their class; while a database is opened, SQLAlchemy, its drivers and Optuna have none in common.
     """
     try:
         yield
@@ -231,5 +238,5 @@ def _answering(failures: type[Exception], what: str, hint: str) -> Iterator[None
         while reason.__cause__ is not None:
             reason = reason.__cause__
         if getattr(reason, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise DiskFull("the disk is full where the study is kept") from error
+            raise DiskFull("the disk is full: cannot write the study") from error
         raise BadInput(f"the study {what}: {str(reason).splitlines()[0]:.200}", hint=hint) from error

@@ -1,147 +1,61 @@
-"""From trained networks to the bytes of an ONNX file. Pure: the same weights give the same bytes.
+"""The one way from trained networks to a model: ONNX file, comparison with torch, sidecar.
 
-Inputs are what a user has, raw features and the codec block; the standardiser, the clipping to the teacher's range and,
-for an ensemble, mean and standard deviation over its members are part of the graph. Weights lie inside the file.
+A head, one seed of an ensemble and a whole ensemble go through it; their lines in a registry are written by
+:mod:`kit.models.registry`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
-
-from kit import __version__
 from kit.core import contract
+from kit.core.errors import ExportFailed
+from kit.models import export_check, graph
+from kit.models.runtime import Checked
+from kit.models.sidecar import Description, sidecar, sidecar_problems
+from kit.system.fsio import sha256_file, write_bytes, write_json
 from kit.training.model import Network
-from kit.training.recipe import Architecture
 from kit.training.standardiser import Standardiser
-
-PRODUCER = "vmaf-ensemble-kit"
-_ROWS = "N"
+from kit.training.table import Rows
 
 
-def single(network: Network, scale: Standardiser, output: str = contract.SCORE_OUTPUT) -> bytes:
-    """The graph of one network, whose ``output`` is [N]."""
-    graph = _Graph(network.arch, scale)
-    hidden = graph.standardised
-    for layer, (weight, bias) in enumerate(_layers(network)):
-        if layer:
-            hidden = graph.activated(hidden)
-        hidden = graph.gemm(str(layer), hidden, weight, bias)
-    graph.add("Clip", graph.squeezed(hidden, axis=1), *graph.limits(), to=output)
-    return graph.serialised(network.arch.name)
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A model file that agrees with torch."""
+
+    path: Path
+    sha256: str
+    checked: Checked
 
 
-def fused(networks: Sequence[Network], scale: Standardiser) -> bytes:
-    """The graph of an ensemble: ``score`` [N], the mean over its members, and ``score_std`` [N] with ddof 1.
+def write_model(
+    path: Path, networks: Sequence[Network], scale: Standardiser, rows: Rows, output: str = contract.SCORE_OUTPUT
+) -> Exported:
+    """Write the graph of one network, or of an ensemble of several, and compare it with torch.
 
-    The first layers of all members are one product, the others products of matrices whose first axis is the members.
-    Each member is clipped before the mean, so that both are those of the single graphs.
+    Args:
+        rows: of the comparison.
+        output: name of the score of a single network.
 
     Raises:
-        ValueError: fewer than two networks, or of different architectures.
+        ExportFailed: a check failed.
     """
-    arch, count = networks[0].arch, len(networks)
-    if count < 2 or any(network.arch != arch for network in networks):
-        raise ValueError("an ensemble needs two networks or more of one architecture")
-    graph = _Graph(arch, scale)
-    first, *others = zip(*map(_layers, networks), strict=True)
-    hidden = graph.split(graph.gemm("0", graph.standardised, *map(np.concatenate, zip(*first, strict=True))), count)
-    for layer, members in enumerate(others, start=1):
-        weights = np.stack([weight.T for weight, _ in members])
-        biases = np.stack([bias[None, :] for _, bias in members])
-        product = graph.add("MatMul", graph.activated(hidden), graph.constant(f"weight{layer}", weights))
-        hidden = graph.add("Add", product, graph.constant(f"bias{layer}", biases))
-    clipped = graph.add("Clip", graph.squeezed(hidden, axis=2), *graph.limits())  # [members, N]
-    mean = graph.add("ReduceMean", clipped, to=contract.SCORE_OUTPUT, axes=[0], keepdims=0)
-    off = graph.add("Sub", clipped, mean)
-    squares = graph.add("ReduceMean", graph.add("Mul", off, off), axes=[0], keepdims=0)
-    variance = graph.add("Mul", squares, graph.number("bessel", count / (count - 1)))
-    graph.add("Sqrt", variance, to=contract.SPREAD_OUTPUT)
-    return graph.serialised(f"{arch.name}_{contract.ENSEMBLE}")
+    write_bytes(path, graph.fused(networks, scale) if len(networks) > 1 else graph.single(networks[0], scale, output))
+    checked = export_check.check(path, networks, scale, rows, output)
+    return Exported(path=path, sha256=sha256_file(path), checked=checked)
 
 
-def _layers(network: Network) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Weight [out, in] and bias [out] of each layer."""
-    pairs = zip(network.weights, network.biases, strict=True)
-    return [(weight.detach().numpy(), bias.detach().numpy()) for weight, bias in pairs]
+def write_sidecar(model: Exported, description: Description, run_provenance: Mapping[str, object]) -> dict[str, object]:
+    """Write the sidecar of a model next to it, and return its content.
 
-
-class _Graph:
-    """A graph in the making; every method gives the name of what it added."""
-
-    def __init__(self, arch: Architecture, scale: Standardiser) -> None:
-        self._arch = arch
-        self._nodes: list[NodeProto] = []
-        self._constants: dict[str, TensorProto] = {}
-        self._inputs = [_end(contract.FEATURES_INPUT, len(contract.FEATURES))]
-        self._outputs: list[ValueInfoProto] = []
-        shifted = self.add("Sub", contract.FEATURES_INPUT, self.constant("feature_mean", scale.mean))
-        self.standardised = self.add("Div", shifted, self.constant("feature_std", scale.std))
-        if arch.codec_aware:
-            self._inputs.append(_end(contract.CODEC_INPUT, contract.CODEC_DIM))
-            self.standardised = self.add("Concat", self.standardised, contract.CODEC_INPUT, axis=1)
-
-    def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
-        return name
-
-    def number(self, name: str, value: float) -> str:
-        return self.constant(name, np.array(value, dtype=np.float32))
-
-    def limits(self) -> tuple[str, str]:
-        """The teacher's range."""
-        low, high = contract.SCORE_RANGE
-        return self.number("lowest", low), self.number("highest", high)
-
-    def add(self, op: str, *inputs: str, to: str = "", **attributes: Any) -> str:
-        """A node; ``to`` makes what it gives an output [N] of the graph."""
-        name = to or f"{op.lower()}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(op, list(inputs), [name], name=f"{op}_{len(self._nodes)}", **attributes))
-        if to:
-            self._outputs.append(_end(to))
-        return name
-
-    def gemm(self, layer: str, name: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
-        """A layer: weight [out, in], bias [out]."""
-        parts = self.constant(f"weight{layer}", weight), self.constant(f"bias{layer}", bias)
-        return self.add("Gemm", name, *parts, transB=1)
-
-    def split(self, name: str, count: int) -> str:
-        """From [N, members x width] to [members, N, width]."""
-        shape = self.constant("members", np.array([0, count, -1], dtype=np.int64))
-        return self.add("Transpose", self.add("Reshape", name, shape), perm=[1, 0, 2])
-
-    def squeezed(self, name: str, *, axis: int) -> str:
-        return self.add("Squeeze", name, self.constant("squeezed", np.array([axis], dtype=np.int64)))
-
-    def activated(self, name: str) -> str:
-        """ReLU, or GELU as x · (1 + erf(x / √2)) / 2: exact, as torch has it."""
-        if self._arch.activation == "relu":
-            return self.add("Relu", name)
-        erf = self.add("Erf", self.add("Div", name, self.number("sqrt2", math.sqrt(2))))
-        product = self.add("Mul", name, self.add("Add", erf, self.number("one", 1)))
-        return self.add("Mul", product, self.number("half", 0.5))
-
-    def serialised(self, name: str) -> bytes:
-        graph = helper.make_graph(
-            self._nodes, name, self._inputs, self._outputs, initializer=list(self._constants.values())
-        )
-        model: ModelProto = helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid("", contract.ONNX_OPSET)],
-            ir_version=contract.ONNX_IR_VERSION,
-            producer_name=PRODUCER,
-            producer_version=__version__,
-        )
-        data: bytes = model.SerializeToString(deterministic=True)
-        return data
-
-
-def _end(name: str, *widths: int) -> ValueInfoProto:
-    """An input or output of the graph: float32 [N, …]."""
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [_ROWS, *widths])
+    Raises:
+        ExportFailed: the sidecar does not match its schema.
+    """
+    document = sidecar(description, sha256=model.sha256, run_provenance=run_provenance)
+    path = model.path.with_suffix(".json")
+    if problems := sidecar_problems(document):
+        raise ExportFailed(path.name, problems)
+    write_json(path, document)
+    return document

@@ -1,4 +1,4 @@
-"""Whether an exported graph is what it should be: by the rules of the format, and by what onnxruntime computes."""
+"""Checks of an exported graph: the rules of the format, and onnxruntime against torch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from onnxruntime import InferenceSession
 
 from kit.core import contract
 from kit.core.errors import ExportFailed
+from kit.core.inputs import Inputs
 from kit.models import runtime
 from kit.models.graph_format import format_problems
 from kit.models.runtime import Checked, Floats
@@ -20,37 +21,37 @@ from kit.training.model import Network
 from kit.training.standardiser import Standardiser
 from kit.training.table import Rows
 
-#: Features for which the output must be a score still.
-_WILD = (0.0, 1.0, -1.0, 1e3, -1e3, 1e9, -1e9)
+#: Feature values far outside of real ones, for which the output must still be a score.
+_EXTREME = (0.0, 1.0, -1.0, 1e3, -1e3, 1e9, -1e9)
 
 
 def check(
     path: Path, networks: Sequence[Network], scale: Standardiser, table: Rows, output: str = contract.SCORE_OUTPUT
 ) -> Checked:
-    """Check the file of a graph against the networks that it was made of: one, or all of an ensemble.
+    """Compare the file of a graph with the networks that it was made of: one, or all of an ensemble.
 
     Args:
         output: name of the score.
 
     Raises:
-        ExportFailed: anything is not as it should be; every finding is named.
+        ExportFailed: a check failed; all problems of the first failing check are named.
     """
-    arch, ensemble = networks[0].arch, len(networks) > 1
+    arch = networks[0].arch
     data = path.read_bytes()
-    outputs = (output, contract.SPREAD_OUTPUT) if ensemble else (output,)
-    _raise_if(path, format_problems(data, codec_aware=arch.codec_aware, outputs=outputs))
+    outputs = (output, contract.SPREAD_OUTPUT) if len(networks) > 1 else (output,)
+    _raise_if(path, format_problems(data, arch.inputs, codec_aware=arch.codec_aware, outputs=outputs))
     try:
         session = runtime.open_session(data)
         chosen = np.unique(np.linspace(0, len(table) - 1, min(contract.EXPORT_ROWS, len(table))).round())
         rows = chosen.astype(np.int32)
-        found = runtime.compute(session, table.features[rows], table.codec[rows])
-        largest, problems = differences(found, expected(networks, scale, table, rows, outputs))
+        computed = runtime.compute(session, table.features[rows], table.codec[rows])
+        largest, problems = differences(computed, expected(networks, scale, table, rows, outputs))
         _raise_if(path, problems)
-        _raise_if(path, range_problems(session, table, outputs, found[output][0]))
+        _raise_if(path, range_problems(session, table, outputs, computed[output][0]))
     except ExportFailed:
         raise
     except Exception as error:  # onnxruntime's errors have no class in common
-        raise ExportFailed(path.name, [f"onnxruntime does not take it: {error}"]) from error
+        raise ExportFailed(path.name, [f"onnxruntime cannot run it: {error}"]) from error
     return Checked(rows=len(rows), largest=largest)
 
 
@@ -62,60 +63,60 @@ def _raise_if(path: Path, problems: list[str]) -> None:
 def expected(
     networks: Sequence[Network], scale: Standardiser, table: Rows, rows: NDArray[np.int32], outputs: Sequence[str]
 ) -> dict[str, NDArray[np.float64]]:
-    """What torch says of rows: float64 mean over the networks, and standard deviation (ddof 1) of several."""
+    """Return torch's results: float64 mean over the networks, and of several the standard deviation (ddof 1)."""
     inputs = inputs_for(table, rows, scale, codec_aware=networks[0].arch.codec_aware)
     members = np.stack([network.scores(inputs) for network in networks]).astype(np.float64)
-    said = [members.mean(axis=0)] if len(members) == 1 else [members.mean(axis=0), members.std(axis=0, ddof=1)]
-    return dict(zip(outputs, said, strict=True))
+    values = [members.mean(axis=0)] if len(members) == 1 else [members.mean(axis=0), members.std(axis=0, ddof=1)]
+    return dict(zip(outputs, values, strict=True))
 
 
-def differences(found: Mapping[str, Floats], said: Mapping[str, NDArray[np.float64]]) -> tuple[float, list[str]]:
-    """The largest difference between onnxruntime and torch in VMAF points, and what is too large."""
+def differences(computed: Mapping[str, Floats], expected: Mapping[str, NDArray[np.float64]]) -> tuple[float, list[str]]:
+    """Return the largest difference between onnxruntime and torch in VMAF points, and the problems."""
     largest, problems = 0.0, []
-    for name in said:
-        if found[name].shape != said[name].shape or found[name].dtype != np.float32:
-            problems.append(f"{name} is {found[name].dtype} {found[name].shape}, expected float32 {said[name].shape}")
+    for name, values in expected.items():
+        if computed[name].shape != values.shape or computed[name].dtype != np.float32:
+            problems.append(f"{name} is {computed[name].dtype} {computed[name].shape}; expected float32 {values.shape}")
             continue
-        off = np.abs(found[name] - said[name])
+        off = np.abs(computed[name] - values)
         if not np.isfinite(off).all():
-            problems.append(f"{name}: onnxruntime or torch gives values that are not finite")
+            problems.append(f"{name}: onnxruntime or torch computes values that are not finite")
             continue
         largest = max(largest, float(off.max()))
         if off.max() > contract.EXPORT_TOLERANCE:
             problems.append(
-                f"{name}: onnxruntime and torch differ by up to {off.max():.3g} VMAF points on {len(off)} rows, "
-                f"at most {contract.EXPORT_TOLERANCE:g} are allowed"
+                f"{name}: onnxruntime and torch differ by up to {off.max():.3g} VMAF points on {len(off)} rows; "
+                f"allowed: {contract.EXPORT_TOLERANCE:g}"
             )
     return largest, problems
 
 
 def range_problems(session: InferenceSession, table: Rows, outputs: Sequence[str], first: float) -> list[str]:
-    """Shapes for one row and for all, and outputs within the teacher's range, for inputs outside of anything real too.
+    """Check shapes for one row and for all, and that outputs stay in the teacher's range for extreme inputs too.
 
     Args:
-        first: the score of the first row among others.
+        first: the score of the first row, computed with others.
     """
     cases = {
         "one row": (table.features[:1], table.codec[:1]),
         "all rows": (table.features, table.codec),
-        "wild rows": _wild(),
+        "extreme rows": _extreme(table.inputs),
     }
     problems, (low, high) = [], contract.SCORE_RANGE
     for what, (features, codec) in cases.items():
-        found = runtime.compute(session, features, codec)
+        computed = runtime.compute(session, features, codec)
         for name in outputs:
-            values = found[name]
+            values = computed[name]
             if values.shape != (len(features),):
-                problems.append(f"{what}: {name} has the shape {values.shape}, expected {(len(features),)}")
+                problems.append(f"{what}: {name} has the shape {values.shape}; expected {(len(features),)}")
             elif not ((values >= low) & (values <= high)).all():
-                problems.append(f"{what}: {name} leaves {low:g} to {high:g}: {values.min()} to {values.max()}")
-        if what == "one row" and not abs(found[outputs[0]][0] - first) <= contract.EXPORT_TOLERANCE:
-            problems.append(f"one row: the score is {found[outputs[0]][0]}, among others {first}")
+                problems.append(f"{what}: {name} is {values.min()} to {values.max()}; expected {low:g} to {high:g}")
+        if what == "one row" and not abs(computed[outputs[0]][0] - first) <= contract.EXPORT_TOLERANCE:
+            problems.append(f"one row: the score is {computed[outputs[0]][0]}; with other rows {first}")
     return problems
 
 
-def _wild() -> tuple[Floats, Floats]:
-    """Features far outside of anything real, in turn the same and opposite ones, with every slot of the codec block."""
-    pairs = np.array(list(product(_WILD, repeat=2)), dtype=np.float32)
-    slots = np.eye(contract.CODEC_DIM, dtype=np.float32)
-    return np.tile(pairs, len(contract.FEATURES) // 2), slots[np.arange(len(pairs)) % len(slots)]
+def _extreme(inputs: Inputs) -> tuple[Floats, Floats]:
+    """Return features far outside of real ones, equal and opposite in turn, with every slot of the codec block."""
+    pairs = np.array(list(product(_EXTREME, repeat=2)), dtype=np.float32)
+    count, slots = len(inputs.features), np.eye(inputs.codec_width, dtype=np.float32)
+    return np.tile(pairs, -(-count // 2))[:, :count], slots[np.arange(len(pairs)) % len(slots)]

@@ -1,6 +1,7 @@
-"""Weights that an ONNX file names but does not hold.
+"""Weights of an ONNX file that are stored in another file.
 
-onnxruntime looks for them in the working folder when it is given bytes, so that what computes is not what was hashed.
+onnxruntime looks for them in the working folder when it loads bytes: the weights that compute would not be the hashed
+ones.
 """
 
 from __future__ import annotations
@@ -13,51 +14,50 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-#: Every tensor that lies elsewhere says where under this key (onnx.proto, TensorProto.external_data).
+#: Key of the file name in every external tensor (onnx.proto, TensorProto.external_data).
 _KEY = b"location"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExternalWeights:
-    """What of a model is not in its file.
+    """The weights of a model that are not in its file.
 
     Attributes:
-        names: files that it says the weights are in, relative to its folder.
-        tensors: how many of them there are.
-        there: files with weights that lie beside it.
+        names: files that the model names, relative to its folder.
+        tensors: number of external tensors.
+        present: ``*.data`` files in the folder of the model.
     """
 
     names: tuple[str, ...]
     tensors: int
-    there: tuple[str, ...]
+    present: tuple[str, ...]
 
     def describe(self, model: str) -> str:
-        """What is wrong, in a sentence without its end."""
-        beside = f"beside it lies {', '.join(self.there)}" if self.there else "no *.data lies beside it"
-        names = ", ".join(self.names)
-        return f"{model} does not hold {self.tensors} of its weights: it says they are in {names}; {beside}"
+        """Return the problem, without a full stop."""
+        present = ", ".join(self.present) or "no *.data file"
+        return f"{model} stores {self.tensors} weights outside, in {', '.join(self.names)}; its folder has {present}"
 
 
 def find_external_weights(path: Path, data: bytes) -> ExternalWeights | None:
-    """What of the model in ``data``, read from ``path``, lies elsewhere; None if nothing does, or it is no ONNX."""
-    if _KEY not in data:  # the model that is in one file is told without onnx, which takes its time to import
+    """Return the external weights of the model in ``data``, read from ``path``; None without any, or if not ONNX."""
+    if _KEY not in data:  # without importing onnx, which is slow
         return None
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        found = [tensor for tensor in tensors(onnx.load_model_from_string(data)) if is_external(tensor)]
+        external = [tensor for tensor in tensors(onnx.load_model_from_string(data)) if is_external(tensor)]
     except DecodeError:
         return None
-    if not found:
+    if not external:
         return None
-    there = sorted(one.name for one in path.parent.glob("*.data") if one.is_file())
-    names = dict.fromkeys(place(tensor).get("location", "no file") for tensor in found)
-    return ExternalWeights(names=tuple(names), tensors=len(found), there=tuple(there))
+    present = sorted(file.name for file in path.parent.glob("*.data") if file.is_file())
+    names = dict.fromkeys(location(tensor).get("location", "no file") for tensor in external)
+    return ExternalWeights(names=tuple(names), tensors=len(external), present=tuple(present))
 
 
 def tensors(model: ModelProto) -> Iterator[TensorProto]:
-    """Every tensor of a model, those of graphs and functions inside it too."""
+    """Yield every tensor of a model, nested graphs and functions included."""
     yield from _of_graph(model.graph)
     for function in model.functions:
         yield from _of_nodes(function.node)
@@ -81,10 +81,10 @@ def _of_nodes(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
 
 
 def is_external(tensor: TensorProto) -> bool:
-    """Whether its values are in another file."""
+    """Return whether the values of a tensor are in another file."""
     return bool(tensor.data_location or tensor.external_data)
 
 
-def place(tensor: TensorProto) -> dict[str, str]:
-    """Where its values are: ``location``, and unless it is the whole file ``offset`` and ``length`` in bytes."""
+def location(tensor: TensorProto) -> dict[str, str]:
+    """Return ``location``, and unless it is the whole file ``offset`` and ``length`` in bytes."""
     return {entry.key: entry.value for entry in tensor.external_data}

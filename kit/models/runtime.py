@@ -1,4 +1,4 @@
-"""onnxruntime, as the kit uses it: the CPU, one thread, from bytes, so that what is loaded is what was hashed."""
+"""onnxruntime on the CPU with one thread; models are loaded from the bytes that were hashed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from kit.core import contract
 
 Floats = NDArray[np.float32]
-#: Rows that are computed at once, so that memory does not grow with the corpus.
+#: Rows of one call, so that memory does not grow with the corpus.
 BLOCK = 1 << 14
 _ERRORS_ONLY = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """What a check has found of a graph that passed.
+    """Result of the comparison of a graph with torch.
 
     Attributes:
-        rows: real rows on which it was compared with torch.
-        largest: the largest difference from torch there, in VMAF points; of an ensemble that of mean or spread.
+        rows: number of compared rows.
+        largest: largest difference in VMAF points; of an ensemble the larger of mean and spread.
     """
 
     rows: int
@@ -30,7 +30,7 @@ class Checked:
 
 
 def open_session(data: bytes) -> onnxruntime.InferenceSession:
-    """A session of the graph in ``data``.
+    """Return a session of the graph in ``data``.
 
     Raises:
         Exception: onnxruntime cannot load it; its errors have no class in common.
@@ -42,10 +42,10 @@ def open_session(data: bytes) -> onnxruntime.InferenceSession:
 
 
 def compute(session: onnxruntime.InferenceSession, features: Floats, codec: Floats) -> dict[str, Floats]:
-    """Every output of a graph by name, float32 [n].
+    """Return every output of a graph by name, float32 [n].
 
     Args:
-        features: float32 [n, 6], raw; codec: float32 [n, 18], left out where the graph does not take it.
+        features: float32 [n, features], raw; codec: float32 [n, slots], ignored if the graph has no such input.
     """
     given = {contract.FEATURES_INPUT: features, contract.CODEC_INPUT: codec}
     taken = [end.name for end in session.get_inputs()]

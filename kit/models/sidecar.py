@@ -1,31 +1,146 @@
-"""What is said of a model beside it: its sidecar, and its line in the registry."""
+"""The sidecar of a model, ``M.json`` next to ``M.onnx``: of heads and of ensembles."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from kit.core import contract
 from kit.core.canon import sha256_json
+from kit.core.errors import BadInput
+from kit.core.inputs import DEFAULT_INPUTS, UNNAMED_INPUTS, Inputs, read_inputs
 from kit.models.runtime import Checked
-from kit.training.recipe import Architecture, Recipe, architecture
+from kit.system import validation
+from kit.training.recipe import Recipe
 from kit.training.standardiser import Standardiser
 
-#: Version of ``registry.json``.
-REGISTRY_VERSION = 1
-#: What each slot of the codec block holds, in the words of the loaders that read it.
-_CODEC_SLOTS = (*(f"encoder_onehot[{name}]" for name in contract.ENCODER_VOCAB), "preset_norm", "crf_norm")
+#: Schemas of the sidecars of heads and of ensembles.
+HEAD_SCHEMA, ENSEMBLE_SCHEMA = "tiny_sidecar", "sidecar"
+KIND = "fr"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Origin:
-    """What all models of a run have in common.
+class Description:
+    """What the sidecar of a model says besides its hash and its provenance.
 
     Attributes:
-        verdict: the document that says PROMOTE.
+        id: name of the model, and of its files without suffix.
+        seeds: of its networks.
+        device: that they were trained on.
+        fitted_on: rows that they were trained on, in words.
+        config_sha256: hash of the options of the fit; None for the hash of the recipe.
+        fields: what only heads or only ensembles have.
+    """
+
+    id: str
+    name: str
+    recipe: Recipe
+    seeds: Sequence[int]
+    device: str
+    fitted_on: str
+    scale: Standardiser
+    outputs: Sequence[str]
+    corpus: Mapping[str, object]
+    notes: str
+    license: str | None
+    config_sha256: str | None = None
+    fields: Mapping[str, object]
+
+
+def sidecar(description: Description, *, sha256: str, run_provenance: Mapping[str, object]) -> dict[str, object]:
+    """Return the content of a sidecar; some facts have two names, since two loaders read them."""
+    recipe, scale = description.recipe, description.scale
+    arch = recipe.architecture
+    inputs = [contract.FEATURES_INPUT, *([contract.CODEC_INPUT] if arch.codec_aware else [])]
+    training_recipe = recipe_facts(
+        recipe, description.seeds, device=description.device, fitted_on=description.fitted_on
+    )
+    return {
+        "id": description.id,
+        "name": description.name,
+        "kind": KIND,
+        "codec_aware": arch.codec_aware,
+        "feature_set": arch.inputs.feature_set,
+        "feature_order": list(arch.inputs.features),
+        "feature_mean": scale.mean.tolist(),
+        "feature_std": scale.std.tolist(),
+        "onnx_has_scaler": True,
+        "input_names": inputs,
+        "input_name": inputs[0],
+        "output_names": list(description.outputs),
+        "output_name": description.outputs[0],
+        "expected_output_range": list(contract.SCORE_RANGE),
+        "onnx": f"{description.id}.onnx",
+        "opset": contract.ONNX_OPSET,
+        "onnx_opset": contract.ONNX_OPSET,
+        "sha256": sha256,
+        "corpus": dict(description.corpus),
+        "training_recipe": training_recipe,
+        "train_config_hash": description.config_sha256 or sha256_json(training_recipe),
+        "license": description.license,
+        "notes": description.notes,
+        "run_provenance": run_provenance,
+        **description.fields,
+    }
+
+
+def recipe_facts(recipe: Recipe, seeds: Sequence[int], *, device: str, fitted_on: str) -> dict[str, object]:
+    """Return a recipe with the fields of its architecture."""
+    arch = {name: value for name, value in recipe.architecture.as_dict().items() if name != "name"}
+    return {
+        **recipe.as_dict(),
+        **arch,
+        "optimizer": "adam",
+        "loss": "mse",
+        "seeds": list(seeds),
+        "device": device,
+        "fitted_on": fitted_on,
+    }
+
+
+def sidecar_problems(document: Any) -> list[str]:
+    """Check a sidecar of either kind: its schema, and that its lists match each other; one line per problem."""
+    is_head = isinstance(document, dict) and document.get("output_name") == contract.TINY_OUTPUT
+    if problems := validation.problems(HEAD_SCHEMA if is_head else ENSEMBLE_SCHEMA, document):
+        return problems
+    try:
+        inputs = inputs_of(document)
+    except BadInput as error:
+        return [error.message]
+    count = len(inputs.features)
+    lengths = {name: (len(document[name]), count) for name in ("feature_mean", "feature_std")}
+    if document.get("codec_block_dim") is not None:
+        lengths["codec_block_dim"] = (document["codec_block_dim"], inputs.codec_width)
+        lengths["codec_block_layout"] = (len(document["codec_block_layout"]), inputs.codec_width)
+    return [f"$.{name}: {length}; expected {wanted}" for name, (length, wanted) in lengths.items() if length != wanted]
+
+
+def inputs_of(document: Mapping[str, Any]) -> Inputs:
+    """Return the inputs that a sidecar records.
+
+    Raises:
+        BadInput: a known feature set or vocabulary version is listed with other names.
+    """
+    vocabulary = document if document.get("encoder_vocab") else DEFAULT_INPUTS.as_dict()
+    return read_inputs(
+        {
+            "feature_set": document.get("feature_set", UNNAMED_INPUTS.feature_set),
+            "features": document["feature_order"],
+            "encoder_vocab_version": vocabulary["encoder_vocab_version"],
+            "encoder_vocab": vocabulary["encoder_vocab"],
+        }
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedEnsemble:
+    """What all models of a run share.
+
+    Attributes:
+        verdict: the document of the PROMOTE.
         scale: the standardiser of all members.
-        device: what they were trained on.
+        device: that the members were trained on.
     """
 
     verdict: Mapping[str, Any]
@@ -35,177 +150,81 @@ class Origin:
     seeds: tuple[int, ...]
 
     @property
-    def arch(self) -> Architecture:
-        return architecture(self.recipe.arch)
-
-    @property
-    def ensemble_id(self) -> str:
-        return f"{self.arch.name}_{contract.ENSEMBLE}"
-
-    @property
     def trained_encoders(self) -> list[str]:
-        """Encoders of the vocabulary that the corpus shows."""
-        return [name for name in contract.ENCODER_VOCAB if name in self.verdict["corpus"]["encoders"]]
+        """Encoders of the vocabulary that the corpus has."""
+        return [name for name in self.recipe.inputs.encoder_vocab if name in self.verdict["corpus"]["encoders"]]
 
     @property
     def untrained_encoders(self) -> list[str]:
-        """Encoders of the vocabulary of which the corpus holds no row."""
-        return [name for name in contract.ENCODER_VOCAB if name not in self.verdict["corpus"]["encoders"]]
+        """Encoders of the vocabulary without a row in the corpus."""
+        return [name for name in self.recipe.inputs.encoder_vocab if name not in self.verdict["corpus"]["encoders"]]
 
+    def summary(self, seed: int | None) -> str:
+        """Return what the registry says that a model computes; ``seed`` is None for the ensemble in one file."""
+        arch = self.recipe.architecture
+        inputs = f"{len(arch.inputs.features)} libvmaf features"
+        inputs += " and the codec block" if arch.codec_aware else ""
+        text = f"{arch.name}, {_part(seed)}: full-reference quality of a frame from {inputs}"
+        if seed is None:
+            text += f"; mean and standard deviation of {len(self.seeds)} networks"
+        teacher = (self.verdict["corpus"]["teacher"] or {}).get("id") or "not recorded"
+        return f"{text}; teacher {teacher[:40]}."
 
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """One file: ``seed`` is None for the whole ensemble."""
+    def describe(self, seed: int | None, checked: Checked) -> Description:
+        """Return the description of one seed's model, or of the ensemble in one file for None."""
+        arch, gate = self.recipe.architecture, self.verdict["gate"]
+        return Description(
+            id=model_id(arch.name, seed),
+            name=f"{arch.name} {contract.ENSEMBLE}, {_part(seed)}",
+            recipe=self.recipe,
+            seeds=self.seeds if seed is None else (seed,),
+            device=self.device,
+            fitted_on="all rows",
+            scale=self.scale,
+            outputs=(contract.SCORE_OUTPUT, contract.SPREAD_OUTPUT) if seed is None else (contract.SCORE_OUTPUT,),
+            corpus={**self.verdict["corpus"], "demo": self.verdict["demo"]},
+            notes=self._notes(checked),
+            license=contract.MODEL_LICENSE,
+            fields={
+                "ensemble_id": f"{arch.name}_{contract.ENSEMBLE}",
+                "seed": seed,
+                **_codec_fields(arch.inputs, codec_aware=arch.codec_aware),
+                "train_commit": None,
+                "gate": gate,
+                "loso_mean_plcc": gate["mean_plcc"] if seed is None else gate["per_seed_plccs"][str(seed)],
+                "trained_encoders": self.trained_encoders,
+                "untrained_encoders": self.untrained_encoders,
+            },
+        )
 
-    origin: Origin
-    seed: int | None
-    sha256: str
-    checked: Checked
-
-    @property
-    def id(self) -> str:
-        return model_id(self.origin.arch.name, self.seed)
-
-    @property
-    def _of(self) -> str:
-        return "ensemble" if self.seed is None else f"seed {self.seed}"
-
-    @property
-    def name(self) -> str:
-        return f"{self.origin.arch.name} {contract.ENSEMBLE}, {self._of}"
-
-    @property
-    def description(self) -> str:
-        """What it computes."""
-        inputs = "six libvmaf features" + (" and the codec block" if self.origin.arch.codec_aware else "")
-        what = f"{self.origin.arch.name}, {self._of}: full-reference quality of a frame from {inputs}"
-        if self.seed is None:
-            what += f"; mean and standard deviation of {len(self.origin.seeds)} networks"
-        return f"{what}; teacher {_teacher(self.origin.verdict)}."
-
-    @property
-    def notes(self) -> str:
-        """What a user has to know."""
-        corpus = self.origin.verdict["corpus"]
+    def _notes(self, checked: Checked) -> str:
+        corpus = self.verdict["corpus"]
         text = (
             f"Fitted on all {corpus['rows']} rows of {corpus['sources']} sources after PROMOTE. onnxruntime and torch "
-            f"differ by at most {self.checked.largest:.1e} VMAF points on {self.checked.rows} rows."
+            f"differ by at most {checked.largest:.1e} VMAF points on {checked.rows} rows."
         )
-        if self.origin.arch.codec_aware:
-            text += (
-                f" Encoders in the corpus: {', '.join(self.origin.trained_encoders) or 'none'}; others are untrained."
-            )
-        if self.origin.verdict["demo"]:
+        if self.recipe.architecture.codec_aware:
+            text += f" Encoders in the corpus: {', '.join(self.trained_encoders) or 'none'}; others are untrained."
+        if self.verdict["demo"]:
             text = f"Made from demo clips: it shows that the kit works and is for no measurement. {text}"
         return text
 
 
 def model_id(arch: str, seed: int | None) -> str:
-    """Name of a model, and of its files without their suffix; ``seed`` is None for the whole ensemble."""
+    """Return the name of a model, and of its files without suffix; ``seed`` is None for the ensemble in one file."""
     return f"{arch}_{contract.ENSEMBLE}_{'ensemble' if seed is None else f'seed{seed}'}"
 
 
-def _teacher(verdict: Mapping[str, Any]) -> str:
-    return ((verdict["corpus"]["teacher"] or {}).get("id") or "not told")[:40]
+def _part(seed: int | None) -> str:
+    return "ensemble" if seed is None else f"seed {seed}"
 
 
-def sidecar(model: Model, run_provenance: Mapping[str, object]) -> dict[str, object]:
-    """The content of ``M.json``; some facts stand there under two names, since two loaders read them."""
-    origin = model.origin
-    arch, gate = origin.arch, origin.verdict["gate"]
-    inputs = [contract.FEATURES_INPUT, *([contract.CODEC_INPUT] if arch.codec_aware else [])]
-    outputs = [contract.SCORE_OUTPUT, *([contract.SPREAD_OUTPUT] if model.seed is None else [])]
-    recipe = training_recipe(origin, origin.seeds if model.seed is None else (model.seed,))
-    return {
-        "id": model.id,
-        "name": model.name,
-        "ensemble_id": origin.ensemble_id,
-        "seed": model.seed,
-        "kind": "fr",
-        **_codec_facts(arch),
-        **graph_facts(model.id, inputs, outputs, origin.scale),
-        "sha256": model.sha256,
-        "corpus": {**origin.verdict["corpus"], "demo": origin.verdict["demo"]},
-        "training_recipe": recipe,
-        "train_config_hash": sha256_json(recipe),
-        "train_commit": None,
-        "license": contract.MODEL_LICENSE,
-        "gate": gate,
-        "loso_mean_plcc": gate["mean_plcc"] if model.seed is None else gate["per_seed_plccs"][str(model.seed)],
-        "trained_encoders": origin.trained_encoders,
-        "untrained_encoders": origin.untrained_encoders,
-        "notes": model.notes,
-        "run_provenance": run_provenance,
+def _codec_fields(inputs: Inputs, *, codec_aware: bool) -> dict[str, object]:
+    """Return the codec block; null for an architecture without it."""
+    fields = {
+        "codec_block_layout": list(inputs.codec_block_layout),
+        "codec_block_dim": inputs.codec_width,
+        "encoder_vocab": list(inputs.encoder_vocab),
+        "encoder_vocab_version": inputs.encoder_vocab_version,
     }
-
-
-def graph_facts(name: str, inputs: Sequence[str], outputs: Sequence[str], scale: Standardiser) -> dict[str, object]:
-    """What loaders need to know of the graph in ``name.onnx``."""
-    return {
-        "feature_order": list(contract.FEATURES),
-        "feature_mean": scale.mean.tolist(),
-        "feature_std": scale.std.tolist(),
-        "onnx_has_scaler": True,
-        "input_names": list(inputs),
-        "input_name": inputs[0],
-        "output_names": list(outputs),
-        "output_name": outputs[0],
-        "expected_output_range": list(contract.SCORE_RANGE),
-        "onnx": f"{name}.onnx",
-        "opset": contract.ONNX_OPSET,
-        "onnx_opset": contract.ONNX_OPSET,
-    }
-
-
-def _codec_facts(arch: Architecture) -> dict[str, object]:
-    """The codec block; null for an architecture that does not take it."""
-    facts = {
-        "codec_block_layout": list(_CODEC_SLOTS),
-        "codec_block_dim": contract.CODEC_DIM,
-        "encoder_vocab": list(contract.ENCODER_VOCAB),
-        "encoder_vocab_version": contract.ENCODER_VOCAB_VERSION,
-    }
-    return {"codec_aware": arch.codec_aware, **(facts if arch.codec_aware else dict.fromkeys(facts))}
-
-
-def training_recipe(origin: Origin, seeds: Sequence[int]) -> dict[str, object]:
-    """Everything besides the corpus that decides the weights of these seeds."""
-    return recipe_facts(origin.recipe, seeds, device=origin.device, fitted_on="all rows")
-
-
-def recipe_facts(recipe: Recipe, seeds: Sequence[int], *, device: str, fitted_on: str) -> dict[str, object]:
-    """A recipe with its architecture spelled out."""
-    arch = architecture(recipe.arch)
-    spelled = asdict(arch)
-    spelled.pop("name")
-    return {
-        **asdict(recipe),
-        **spelled,
-        "hidden": list(arch.hidden),
-        "optimizer": "adam",
-        "loss": "mse",
-        "seeds": list(seeds),
-        "device": device,
-        "fitted_on": fitted_on,
-    }
-
-
-def registry(models: Sequence[Model]) -> dict[str, object]:
-    """The content of ``registry.json``."""
-    return {
-        "schema_version": REGISTRY_VERSION,
-        "models": [
-            {
-                "id": model.id,
-                "kind": "fr",
-                "onnx": f"{model.id}.onnx",
-                "sha256": model.sha256,
-                "opset": contract.ONNX_OPSET,
-                "description": model.description,
-                "notes": model.notes,
-                "smoke": model.origin.verdict["demo"],
-                "license": contract.MODEL_LICENSE,
-            }
-            for model in models
-        ],
-    }
+    return fields if codec_aware else dict.fromkeys(fields)

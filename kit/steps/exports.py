@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from kit.core import layout
-from kit.core.errors import ExportFailed, Missing
+from kit.core.errors import Missing
 from kit.corpus.store import shard as shards
 from kit.corpus.store.shard import Shard
-from kit.models import export, export_check
-from kit.models.sidecar import Model, Origin, model_id, registry, sidecar
+from kit.models import registry
+from kit.models.export import Exported, write_model, write_sidecar
+from kit.models.sidecar import TrainedEnsemble, model_id, sidecar_problems
 from kit.options.provenance import block
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
 from kit.system import validation
-from kit.system.fsio import TEMPORARY_PREFIX, read_json, sha256_file, write_bytes, write_json
+from kit.system.fsio import TEMPORARY_PREFIX, read_json
 from kit.system.ui import Row, size
 from kit.training import folds, table
 from kit.training.device import choose
-from kit.training.model import Network, restored
-from kit.training.recipe import architecture
-from kit.training.run_members import fit, recipe
-from kit.training.table import Table
+from kit.training.model import restored
+from kit.training.run_members import EnsembleRequest, run_recipe, train_members
 
 _AGAIN = "Run `verdict` again."
 
@@ -33,110 +33,89 @@ def make(config: RunConfig, shard: Shard, verdict: Mapping[str, Any], session: S
     """Write ``exports/`` of a run whose verdict is PROMOTE; it appears complete and checked, or not at all.
 
     Raises:
-        ExportFailed: a model is not what it should be.
+        ExportFailed: a model or a document failed its check.
     """
     seeds = tuple(sorted(config.seeds))
-    rows = table.load(shard)
+    rows, recipe = table.load(shard), run_recipe(config)
     whole = folds.everything(rows)
-    members = fit(config, shard, session, rows, (whole,), what="Full fit")[config.arch]
-    arch = architecture(config.arch)
-    fitted = [restored(arch, members[seed, whole.held_out].arrays) for seed in seeds]
+    request = EnsembleRequest(
+        rows=rows,
+        corpus_sha256=shard.corpus_sha256,
+        members=list(product(seeds, [whole])),
+        recipes=[recipe],
+        device=config.device,
+        folder=config.out_dir / layout.CHECKPOINTS,
+    )
+    (members,) = train_members(request, session.processes, session.ui, title="Full fit")
+    fitted = [restored(recipe.architecture, members[seed, whole.held_out].arrays) for seed in seeds]
     networks, scale = [network for network, _ in fitted], fitted[0][1]
-    origin = Origin(verdict=verdict, recipe=recipe(config), scale=scale, device=choose(config.device).kind, seeds=seeds)
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=config.out_dir) as temporary:
-        folder = Path(temporary) / layout.EXPORTS
-        folder.mkdir()
-        models = [
-            _model(folder, origin, [network], rows, seed=seed) for seed, network in zip(seeds, networks, strict=True)
-        ]
-        if len(networks) > 1:
-            models.append(_model(folder, origin, networks, rows, seed=None))
-        _describe(folder, models, config, shard, session)
-        folder.rename(config.out_dir / layout.EXPORTS)
-    _show(models, config, session)
-
-
-def _model(folder: Path, origin: Origin, networks: Sequence[Network], rows: Table, *, seed: int | None) -> Model:
-    """Write and check one file."""
-    data = export.single(networks[0], origin.scale) if seed is not None else export.fused(networks, origin.scale)
-    path = folder / f"{model_id(origin.arch.name, seed)}.onnx"
-    write_bytes(path, data)
-    checked = export_check.check(path, networks, origin.scale, rows)
-    return Model(origin=origin, seed=seed, sha256=sha256_file(path), checked=checked)
-
-
-def _describe(folder: Path, models: Sequence[Model], config: RunConfig, shard: Shard, session: Session) -> None:
-    """Write sidecars and registry, each as its schema has it."""
+    ensemble = TrainedEnsemble(
+        verdict=verdict, recipe=recipe, scale=scale, seeds=seeds, device=choose(config.device).kind
+    )
+    networks_of = {seed: [network] for seed, network in zip(seeds, networks, strict=True)}
     inputs = {
         "corpus": shard.folder / shards.MANIFEST,
         "verdict": config.out_dir / layout.verdict_file("PROMOTE"),
         "predictions": config.out_dir / layout.PREDICTIONS,
     }
-    for model in models:
-        made_by = block(config, session, inputs=inputs, outputs=[f"{layout.EXPORTS}/{model.id}.onnx"])
-        _write(folder / f"{model.id}.json", "sidecar", sidecar(model, made_by))
-    _write(folder / Path(layout.REGISTRY).name, "registry", registry(models))
+    exported, lines = [], []
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=config.out_dir) as temporary:
+        folder = Path(temporary) / layout.EXPORTS
+        folder.mkdir()
+        for seed, members_of in (networks_of | ({None: networks} if len(seeds) > 1 else {})).items():
+            path = folder / f"{model_id(config.arch, seed)}.onnx"
+            model = write_model(path, members_of, scale, rows)
+            run_provenance = block(config, session, inputs=inputs, outputs=[f"{layout.EXPORTS}/{path.name}"])
+            sidecar = write_sidecar(model, ensemble.describe(seed, model.checked), run_provenance)
+            lines.append(registry.line(sidecar, description=ensemble.summary(seed), smoke=verdict["demo"]))
+            exported.append(model)
+        registry.write(folder / registry.REGISTRY, lines)
+        _show(exported, ensemble, session)
+        folder.rename(config.out_dir / layout.EXPORTS)
 
 
-def _write(path: Path, schema: str, value: Mapping[str, object]) -> None:
-    if problems := validation.problems(schema, value):
-        raise ExportFailed(path.name, problems)
-    write_json(path, value)
-
-
-def _show(models: Sequence[Model], config: RunConfig, session: Session) -> None:
-    """What has been made."""
-    folder = config.out_dir / layout.EXPORTS
-    session.ui.table(
-        "Models",
-        ("file", "size", "SHA-256", "onnxruntime against torch"),
-        [
-            Row(
-                cells=(
-                    f"{layout.EXPORTS}/{model.id}.onnx",
-                    size((folder / f"{model.id}.onnx").stat().st_size),
-                    model.sha256[:16],
-                    f"{model.checked.largest:.1e} at most on {model.checked.rows} rows",
-                )
+def _show(models: Sequence[Exported], ensemble: TrainedEnsemble, session: Session) -> None:
+    rows = [
+        Row(
+            cells=(
+                f"{layout.EXPORTS}/{model.path.name}",
+                size(model.path.stat().st_size),
+                model.sha256[:16],
+                f"{model.checked.largest:.1e} at most on {model.checked.rows} rows",
             )
-            for model in models
-        ],
-    )
+        )
+        for model in models
+    ]
+    session.ui.table("Models", ("file", "size", "SHA-256", "onnxruntime against torch"), rows)
     if len(models) == 1:
-        session.ui.say("One seed has no spread: there is no ensemble in one file.")
-    origin = models[0].origin
-    if origin.arch.codec_aware and origin.untrained_encoders:
+        session.ui.say("One seed has no spread: no ensemble in one file was written.")
+    if ensemble.recipe.architecture.codec_aware and ensemble.untrained_encoders:
         session.ui.say(
-            f"The corpus shows {', '.join(origin.trained_encoders) or 'no encoder of the vocabulary'}; for "
-            f"{len(origin.untrained_encoders)} other encoders the models are untrained."
+            f"Encoders in the corpus: {', '.join(ensemble.trained_encoders) or 'none of the vocabulary'}; the models "
+            f"are untrained for {len(ensemble.untrained_encoders)} other encoders."
         )
 
 
 def listed(config: RunConfig, seeds: Sequence[int], corpus_sha256: str) -> list[str]:
-    """Relative paths of all files in ``exports/``, once they have been found to belong to this verdict.
+    """Return the relative paths of all files in ``exports/`` after checking that they belong to this verdict.
 
     Raises:
-        Missing: a file is not there, is another than the registry says, or was made of another corpus.
-        BadInput: a description cannot be read.
+        Missing: a file is missing, differs from the registry, or was made from another corpus.
+        BadInput: a document cannot be read.
     """
-    value: Any = read_json(config.out_dir / layout.REGISTRY, written_by="verdict")
-    kinds = (*sorted(seeds), None) if len(seeds) > 1 else seeds
-    expected = {model_id(config.arch, seed) for seed in kinds}
-    if validation.problems("registry", value) or {model["id"] for model in value["models"]} != expected:
+    path = config.out_dir / layout.REGISTRY
+    value: Any = read_json(path, written_by="verdict")
+    expected = {model_id(config.arch, seed) for seed in (*seeds, *([None] if len(seeds) > 1 else []))}
+    if validation.problems(registry.SCHEMA, value) or {model["id"] for model in value["models"]} != expected:
         raise Missing(f"{layout.REGISTRY} does not list the models of this verdict", hint=_AGAIN)
+    if changed := registry.changed_files(path, value["models"]):
+        raise Missing(f"{', '.join(changed)}: missing, or not the file that {layout.REGISTRY} lists", hint=_AGAIN)
     names = [layout.REGISTRY]
     for model in value["models"]:
-        path = f"{layout.EXPORTS}/{model['onnx']}"
-        beside = f"{layout.EXPORTS}/{model['id']}.json"
-        told: Any = read_json(config.out_dir / beside, written_by="verdict")
-        file = config.out_dir / path
-        if not file.is_file() or sha256_file(file) != model["sha256"]:
-            raise Missing(f"{path} is not the model that {layout.REGISTRY} lists", hint=_AGAIN)
-        fits = {"sha256": model["sha256"], "corpus": corpus_sha256}
-        if (
-            validation.problems("sidecar", told)
-            or {"sha256": told["sha256"], "corpus": told["corpus"]["sha256"]} != fits
-        ):
-            raise Missing(f"{beside} does not describe the model beside it and this corpus", hint=_AGAIN)
-        names += [path, beside]
+        sidecar_name = f"{layout.EXPORTS}/{model['id']}.json"
+        sidecar: Any = read_json(config.out_dir / sidecar_name, written_by="verdict")
+        hashes = {"sha256": model["sha256"], "corpus": corpus_sha256}
+        if sidecar_problems(sidecar) or {"sha256": sidecar["sha256"], "corpus": sidecar["corpus"]["sha256"]} != hashes:
+            raise Missing(f"{sidecar_name} does not describe {model['onnx']} and this corpus", hint=_AGAIN)
+        names += [f"{layout.EXPORTS}/{model['onnx']}", sidecar_name]
     return names

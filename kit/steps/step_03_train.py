@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,10 +19,10 @@ from kit.options.resolve import RunConfig
 from kit.options.session import Session
 from kit.steps import loso_folder
 from kit.training import folds, predictions, table
-from kit.training.checkpoints import Checkpoint
 from kit.training.folds import Fold
+from kit.training.members import Members
 from kit.training.predictions import Predictions
-from kit.training.run_members import fit, recipe
+from kit.training.run_members import EnsembleRequest, run_recipe, train_members
 from kit.training.table import Table
 from kit.verdict.baselines import Baseline, expected_baselines
 from kit.verdict.judge import Training, cell_facts
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("kit")
 
 NAME = "train"
-#: Trained members by seed and label of the fold that they hold out.
-_Members = Mapping[tuple[int, str], Checkpoint]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +48,19 @@ class _CrossValidation:
     folds: tuple[Fold, ...]
     file: str
 
-    def fit(self, beside: Sequence[str] = ()) -> Mapping[str, _Members]:
+    def fit(self, beside: Sequence[str] = ()) -> Mapping[str, Members]:
         """Train every member, by architecture; ``beside`` names other architectures to train as well."""
-        return fit(self.config, self.shard, self.session, self.rows, self.folds, what="Training", beside=beside)
+        archs = (self.config.arch, *beside)
+        request = EnsembleRequest(
+            rows=self.rows,
+            corpus_sha256=self.shard.corpus_sha256,
+            members=list(product(self.config.seeds, self.folds)),
+            recipes=[run_recipe(self.config, arch) for arch in archs],
+            device=self.config.device,
+            folder=self.config.out_dir / layout.CHECKPOINTS,
+        )
+        trained = train_members(request, self.session.processes, self.session.ui, title="Training")
+        return dict(zip(archs, trained, strict=True))
 
     def write_predictions(self, members: Sequence[tuple[int, Fold, NDArray[np.float32]]]) -> Predictions:
         """Write the scores (seed, fold, [its rows]) of members."""
@@ -151,7 +160,7 @@ def _train(
     return scores, problems, baselines
 
 
-def _baseline(main: _CrossValidation, arch: str, trained: _Members) -> Baseline:
+def _baseline(main: _CrossValidation, arch: str, trained: Members) -> Baseline:
     """Write the predictions of another architecture. A failed member of it does not invalidate the ensemble."""
     own = replace(main, file=layout.baseline_predictions(arch))
     scores, problems = _write_scores(own, trained)
@@ -163,12 +172,13 @@ def _baseline(main: _CrossValidation, arch: str, trained: _Members) -> Baseline:
 def _shipped_baseline(main: _CrossValidation, model: ModelFile) -> Baseline:
     """Score every row with the shipped model; it is one seed, the ``ENSEMBLE``."""
     own = replace(main, file=layout.baseline_predictions(contract.SHIPPED))
-    values, _ = model.scores(own.rows.features, own.rows.codec)
+    rows = table.with_inputs(own.rows, model.inputs)
+    values, _ = model.scores(rows.features, rows.codec)
     scores = own.write_predictions([(ENSEMBLE, fold, values[fold.held]) for fold in own.folds])
     return Baseline(predictions=scores, problems=(), model=model.identity)
 
 
-def _write_scores(validation: _CrossValidation, trained: _Members) -> tuple[Predictions, list[str]]:
+def _write_scores(validation: _CrossValidation, trained: Members) -> tuple[Predictions, list[str]]:
     """Write the predictions of every member that are finite; return them, and a line for what is not finite."""
     members = [
         (seed, fold, trained[seed, fold.held_out].arrays["predictions"])
@@ -189,7 +199,7 @@ def _write_scores(validation: _CrossValidation, trained: _Members) -> tuple[Pred
     return validation.write_predictions(finite), problems
 
 
-def _histories(validation: _CrossValidation, trained: _Members) -> dict[int, History]:
+def _histories(validation: _CrossValidation, trained: Members) -> dict[int, History]:
     histories = {}
     for seed in validation.config.seeds:
         members = [trained[seed, fold.held_out] for fold in validation.folds]
@@ -198,9 +208,9 @@ def _histories(validation: _CrossValidation, trained: _Members) -> dict[int, His
     return histories
 
 
-def _write_seed_reports(main: _CrossValidation, scores: Predictions, trained: _Members) -> None:
+def _write_seed_reports(main: _CrossValidation, scores: Predictions, trained: Members) -> None:
     reports = seed_reports(
-        recipe(main.config),
+        run_recipe(main.config),
         main.shard.corpus_sha256,
         scheme=main.config.folds,
         folds=main.folds,

@@ -1,1 +1,1 @@
-"""From a shard to out-of-fold predictions: rows, folds, the network and the readable training loop."""
+"""From a corpus to out-of-fold predictions: rows, folds, the network, the reference loop and the stacked trainer."""

@@ -1,8 +1,8 @@
-"""Every random number of one member, from counter-based streams of its own.
+"""Every random number of one member, from its own counter-based streams.
 
-The key is made of (seed, group id) and of nothing else, so who is trained beside a member, in which order or process,
-changes nothing. Weights, orders and masks have a stream each, and a place in it follows from the epoch or the step:
-any step can be drawn without those before it, in portions of any size.
+The key depends only on (seed, group id), so the other members of a stack, the order and the process change nothing.
+Weights, orders and masks have one stream each, and the position in a stream follows from the epoch or the step: any
+step can be drawn without those before it, in portions of any size.
 Philox: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
 
@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-#: Streams of one key, told apart by the highest word of the counter.
+#: Streams of one key: the highest word of the counter.
 _WEIGHTS, _ORDERS, _MASKS = range(3)
 #: Bytes of one tick of the counter: four words of 64 bits.
 _TICK = 32
@@ -23,7 +23,7 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 
 class Draws:
-    """The numbers of one member."""
+    """The random numbers of one member."""
 
     def __init__(self, seed: int, group_id: str) -> None:
         digest = hashlib.sha256(f"{seed}:{group_id}".encode()).digest()
@@ -35,22 +35,22 @@ class Draws:
         return np.random.Philox(key=self._key, counter=np.array([tick, epoch, 0, purpose], dtype=np.uint64))
 
     def uniform(self, shape: Sequence[int], bound: float) -> NDArray[np.float32]:
-        """Float32 of ``shape``, uniform in [-bound, bound); each call goes on where the last one ended."""
+        """Return float32 of ``shape``, uniform in [-bound, bound); each call continues the stream."""
         unit = self._weights.random(tuple(shape), dtype=np.float32)
         return (unit * np.float32(2) - np.float32(1)) * np.float32(bound)
 
     def order(self, epoch: int, count: int) -> NDArray[np.int64]:
-        """The order of the rows in an epoch, a permutation of 0 … count-1."""
+        """Return the order of the rows in an epoch, a permutation of 0 … count-1."""
         return np.random.Generator(self._stream(_ORDERS, epoch=epoch)).permutation(count)
 
     def kept(self, step: int, dropout: float, out: Sequence[NDArray[np.bool_]]) -> None:
-        """What dropout keeps in consecutive steps, counted from the start of training.
+        """Draw the dropout masks of consecutive steps, counted from the start of training.
 
-        One random byte a unit is compared with a threshold. 0.1 is no multiple of 1/256: of the units three in five
+        One random byte per unit is compared with a threshold. 0.1 is not a multiple of 1/256: three in five units
         are dropped with 26/256 and two in five with 25/256, evenly spread, so that their mean is 0.1.
 
         Args:
-            out: for each hidden layer [steps, batch size x width], written.
+            out: for each hidden layer [steps, batch size x width], written: which units are kept.
         """
         steps, ends = len(out[0]), np.cumsum([layer.shape[1] for layer in out])
         ticks = -(-int(ends[-1]) // _TICK)
@@ -66,7 +66,7 @@ class Draws:
 
 @cache
 def _thresholds(units: int, dropout: float) -> NDArray[np.uint8]:
-    """Below which a byte drops its unit: 256 times ``dropout``, rounded up or down so that it is right on average."""
+    """Return the limit below which a byte drops its unit: 256 times ``dropout``, rounded so that the mean is right."""
     spread = np.arange(1, units + 1) * _GOLDEN % 1
     thresholds: NDArray[np.uint8] = np.floor(256 * dropout + spread).astype(np.uint8)
     return thresholds

@@ -1,4 +1,4 @@
-"""What a stack of members learns from, step after step: rows, their weights, and what dropout keeps of them."""
+"""The batches of one member, step by step: row indices and dropout masks."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.training.draws import Draws
-from kit.training.recipe import Recipe, architecture
+from kit.training.recipe import Recipe
 
 
 class Feed:
-    """The batches of one member, in the order that the readable loop takes them.
+    """The batches of one member, in the order of the reference loop.
 
     Args:
-        train: int32 [n], the rows it learns from.
+        train: int32 [n], indices of its training rows.
 
     Attributes:
-        steps: how many steps its training has.
-        steps_per_epoch: of these, how many are one pass over its rows.
+        steps: steps of the whole training.
+        steps_per_epoch: steps of one pass over its rows.
     """
 
     def __init__(self, recipe: Recipe, draws: Draws, train: NDArray[np.int32]) -> None:
         self._recipe, self._draws, self._train = recipe, draws, train
-        self._dropout = architecture(recipe.arch).dropout
+        self._dropout = recipe.architecture.dropout
         self.steps_per_epoch = recipe.steps_per_epoch(len(train))
         self.steps = recipe.epochs * self.steps_per_epoch
         self._epoch = -1
         self._batches = np.empty((0, recipe.batch_size), dtype=np.int32)
 
     def rows(self, first: int, count: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """The rows of consecutive steps and how many of them count.
+        """Return the rows of consecutive steps, and the size of each batch.
 
         Returns:
-            int32 [count, batch size], a smaller batch filled up with rows of the same member, and int64 [count].
+            int32 [count, batch size], a smaller batch padded with rows of the same member, and int64 [count].
         """
         steps = np.arange(first, first + count)
         epochs, places = np.divmod(steps, self.steps_per_epoch)
@@ -54,5 +54,5 @@ class Feed:
         return self._batches
 
     def kept(self, first: int, out: Sequence[NDArray[np.bool_]]) -> None:
-        """What dropout keeps in the steps from ``first`` on: for each hidden layer [count, batch size x width]."""
+        """Draw the dropout masks of the steps from ``first`` on into ``out``, see :meth:`Draws.kept`."""
         self._draws.kept(first, self._dropout, out)

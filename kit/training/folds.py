@@ -1,4 +1,4 @@
-"""What is held out of training: a whole content group, or some of them, or an encoder or a box. Pure."""
+"""Folds: content groups, encoders or boxes that are held out of training. Pure."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from kit.training.table import Table
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """What one member does not learn from.
+    """The training rows and the held-out rows of one member.
 
     Attributes:
-        held_out: its label; empty where nothing is held out.
-        group_id: SHA-256 over what is held out, the same whatever it is called; random numbers are keyed with it.
+        held_out: label of the held-out rows; empty if nothing is held out.
+        group_id: SHA-256 over the held-out sources, independent of their labels; keys the random numbers.
         train, held: int32 row indices of the table; disjoint, together all rows.
     """
 
@@ -34,23 +34,23 @@ class Fold:
 
 
 def assign(cells: Iterable[CellEntry], scheme: str) -> dict[str, str]:
-    """Label of each content group's fold: its own with ``loso``, else one of ``fold01`` to ``foldK``.
+    """Return the label of each content group's fold: its own with ``loso``, else one of ``fold01`` to ``foldK``.
 
-    Groups go to the fold that has the fewest rows so far, the largest first; which it is depends on their sources and
-    rows alone, not on what they are called.
+    Groups go to the fold with the fewest rows so far, the largest first; the result depends on their sources and rows,
+    not on their labels.
 
     Raises:
-        InvalidEvidence: fewer groups than the gate asks for, or fewer than folds.
+        InvalidEvidence: fewer groups than the gate requires, or fewer than folds.
     """
     members, rows = _groups(cells)
     least = int(contract.GATE_THRESHOLDS["groups_min"])
     if len(members) < least:
         raise InvalidEvidence(
             [
-                f"the corpus has {len(members)} content groups ({', '.join(sorted(members)) or 'none'}), "
+                f"the corpus has {len(members)} content groups ({', '.join(sorted(members)) or 'none'}); "
                 f"leave-one-source-out needs at least {least}"
             ],
-            hint="Add reference clips that show something else.",
+            hint="Add reference clips with other content.",
         )
     count = fold_count(scheme)
     if count is None:
@@ -60,26 +60,26 @@ def assign(cells: Iterable[CellEntry], scheme: str) -> dict[str, str]:
             [f"--folds {scheme}: the corpus has only {len(members)} content groups"],
             hint="Leave --folds out: then each group is held out once.",
         )
-    place_of = dealt(rows, {label: id_of(sources) for label, sources in members.items()}, count)
-    return {label: f"fold{place + 1:0{max(2, len(str(count)))}d}" for label, place in place_of.items()}
+    fold_of = dealt(rows, {label: id_of(sources) for label, sources in members.items()}, count)
+    return {label: f"fold{index + 1:0{max(2, len(str(count)))}d}" for label, index in fold_of.items()}
 
 
 def dealt(sizes: Mapping[str, int], ids: Mapping[str, str], count: int) -> dict[str, int]:
-    """Spread groups over so many places: the largest first, each to the place that has the least so far.
+    """Distribute groups over ``count`` bins, the largest first, each to the bin with the smallest load so far.
 
     Args:
-        sizes: of each group, by its name; ids: what decides between groups of one size.
+        sizes: of each group, by its name; ids: the order of groups of the same size.
     """
     load = [0] * count
-    found = {}
+    bins = {}
     for name in sorted(sizes, key=lambda name: (-sizes[name], ids[name])):
-        found[name] = load.index(min(load))
-        load[found[name]] += sizes[name]
-    return found
+        bins[name] = load.index(min(load))
+        load[bins[name]] += sizes[name]
+    return bins
 
 
 def _groups(cells: Iterable[CellEntry]) -> tuple[Mapping[str, set[str]], Mapping[str, int]]:
-    """Sources and number of rows of each group."""
+    """Return the sources and the number of rows of each group."""
     members: defaultdict[str, set[str]] = defaultdict(set)
     rows: defaultdict[str, int] = defaultdict(int)
     for entry in cells:
@@ -89,12 +89,12 @@ def _groups(cells: Iterable[CellEntry]) -> tuple[Mapping[str, set[str]], Mapping
 
 
 def id_of(sources: Iterable[str]) -> str:
-    """Of a group: a hash of the identities of its sources."""
+    """Return the id of a group: a hash of the identities of its sources."""
     return sha256_json(sorted(sources))
 
 
 def by_group(table: Table, scheme: str = contract.DEFAULT_FOLDS) -> tuple[Fold, ...]:
-    """The folds of a scheme, in order of their labels; raises what :func:`assign` raises."""
+    """Return the folds of a scheme in order of their labels; raises the errors of :func:`assign`."""
     fold_of = assign(table.cells, scheme)
     members, _ = _groups(table.cells)
     sources: defaultdict[str, set[str]] = defaultdict(set)
@@ -105,7 +105,7 @@ def by_group(table: Table, scheme: str = contract.DEFAULT_FOLDS) -> tuple[Fold, 
 
 
 def by_encoder(table: Table) -> tuple[Fold, ...]:
-    """One fold an encoder. Its sources stay in training, with other encoders.
+    """Return one fold per encoder. Its sources stay in training, with other encoders.
 
     Raises:
         BadInput: fewer than two encoders.
@@ -114,7 +114,7 @@ def by_encoder(table: Table) -> tuple[Fold, ...]:
 
 
 def by_box(table: Table, boxes: Sequence[str]) -> tuple[Fold, ...]:
-    """One fold a box.
+    """Return one fold per box.
 
     Args:
         boxes: the box of each of the table's cells.
@@ -129,15 +129,14 @@ def _by_label(table: Table, what: str, labels: Sequence[str]) -> tuple[Fold, ...
     names = sorted(set(labels))
     if len(names) < 2:
         raise BadInput(
-            f"--holdout {what}: the corpus has cells of {len(names)} ({', '.join(names) or 'none'}), "
-            "nothing would be left to train on",
-            hint="Leave --holdout out.",
+            f"--holdout {what}: the corpus has {len(names)} ({', '.join(names) or 'none'}); at least 2 are needed",
+            hint=f"Leave --holdout {what} out.",
         )
     return _folds(table, labels, {name: sha256_json({what: name}) for name in names})
 
 
 def _folds(table: Table, labels: Sequence[str], ids: Mapping[str, str]) -> tuple[Fold, ...]:
-    """A fold for each label of the cells."""
+    """Return one fold per label of the cells."""
     label = np.array(labels)[table.cell]
     return tuple(
         Fold(
@@ -151,9 +150,9 @@ def _folds(table: Table, labels: Sequence[str], ids: Mapping[str, str]) -> tuple
 
 
 def everything(table: Table) -> Fold:
-    """The fold of a full fit, which trains on all rows and holds out none.
+    """Return the fold of a full fit, which trains on all rows.
 
-    Its id hashes an object with a key of its own, so that it is never that of something held out.
+    Its id hashes an object of another shape, so that it never equals the id of a held-out group.
     """
     sources = sorted({entry.source_id for entry in table.cells})
     return Fold(

@@ -1,4 +1,4 @@
-"""What the processes of one training share: a folder with the rows, the plan, and marks on what has been taken on."""
+"""The folder that the processes of one training share: rows, plan, and a mark per stack that a process has claimed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kit.system.fsio import read_json, write_bytes, write_json
-from kit.training.checkpoints import Checkpoints
 from kit.training.folds import Fold
-from kit.training.recipe import Recipe
+from kit.training.member_store import MemberStore
+from kit.training.recipe import Recipe, read_recipe
 
 _PLAN, _ROWS, _GROUPS = "plan.json", "rows.npy", "groups.npy"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StackPlan:
-    """Members that are trained together: ``members`` are (seed, index of the group held out), and all of them have
-    been trained for ``step`` steps.
+    """Members that are trained together.
+
+    Attributes:
+        members: (seed, index of the held-out group).
+        step: steps that all of them have been trained for.
     """
 
     members: tuple[tuple[int, int], ...]
@@ -32,27 +35,28 @@ class StackPlan:
 def plan_stacks(
     members: Sequence[tuple[tuple[int, int], int, int]], *, workers: int, largest: int
 ) -> tuple[StackPlan, ...]:
-    """Spread members over stacks of nearly the same size, whose number suits the number of workers.
+    """Distribute members over stacks of nearly the same size; their number is a multiple of the workers if possible.
 
     Args:
-        members: ((seed, group), steps done, steps in all).
-        largest: members of a stack at most.
+        members: ((seed, group), steps done, total steps).
+        largest: most members of one stack.
     """
     stacks = []
     for done in sorted({done for _, done, _ in members}):
-        alike = sorted((-steps, member) for member, started, steps in members if started == done)
-        rounds = -(-len(alike) // (workers * largest))
-        parts = np.array_split(np.arange(len(alike)), min(workers * rounds, len(alike)))
-        stacks += [StackPlan(members=tuple(alike[index][1] for index in part), step=done) for part in parts]
+        equal = sorted((-steps, member) for member, started, steps in members if started == done)
+        rounds = -(-len(equal) // (workers * largest))
+        parts = np.array_split(np.arange(len(equal)), min(workers * rounds, len(equal)))
+        stacks += [StackPlan(members=tuple(equal[index][1] for index in part), step=done) for part in parts]
     return tuple(stacks)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class TrainingJob:
     """One training.
 
     Attributes:
-        group_ids: of each group, the id that the random numbers of the members that hold it out are keyed with.
+        checkpoints: folder of the members.
+        group_ids: of each held-out group, the key of the random numbers.
     """
 
     recipe: Recipe
@@ -62,36 +66,37 @@ class Job:
     group_ids: tuple[str, ...]
     stacks: tuple[StackPlan, ...]
 
-    def store(self) -> Checkpoints:
-        """Where its members are kept."""
-        return Checkpoints(
+    @property
+    def store(self) -> MemberStore:
+        return MemberStore(
             folder=self.checkpoints, recipe=self.recipe, corpus_sha256=self.corpus_sha256, device=self.device
         )
 
     def write(self, folder: Path, rows: NDArray[np.float32], groups: NDArray[np.int32]) -> None:
-        """Write it all into a folder.
+        """Write job and rows into a folder.
 
         Args:
             rows: [n, inputs + 1], raw inputs and target.
             groups: [n], index of each row's group.
 
         Raises:
-            OSError: with the system's number: the disk is full.
+            OSError: with ``errno``: the disk is full.
         """
         for name, array in ((_ROWS, rows), (_GROUPS, groups)):
-            # by way of memory: where numpy writes to a file itself, its error has no number on a full disk
+            # through memory: the error that numpy raises on a full disk has no errno
             buffer = io.BytesIO()
             np.save(buffer, array)
             write_bytes(folder / name, buffer.getvalue())
-        write_json(folder / _PLAN, asdict(self) | {"checkpoints": str(self.checkpoints)})
+        plan = asdict(self) | {"checkpoints": str(self.checkpoints), "recipe": self.recipe.as_dict()}
+        write_json(folder / _PLAN, plan)
 
 
-def read_job(folder: Path) -> Job:
-    """What :meth:`Job.write` wrote."""
+def read_job(folder: Path) -> TrainingJob:
+    """Read what :meth:`TrainingJob.write` wrote."""
     value: Any = read_json(folder / _PLAN)
     stacks = [StackPlan(members=tuple(map(tuple, stack["members"])), step=stack["step"]) for stack in value["stacks"]]
-    return Job(
-        recipe=Recipe(**value["recipe"]),
+    return TrainingJob(
+        recipe=read_recipe(value["recipe"]),
         corpus_sha256=value["corpus_sha256"],
         device=value["device"],
         checkpoints=Path(value["checkpoints"]),
@@ -101,13 +106,13 @@ def read_job(folder: Path) -> Job:
 
 
 def open_rows(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Rows and groups as memory maps, of which all processes together hold one copy."""
-    # "c": torch wants memory that may be written; nothing is
+    """Return rows and groups as memory maps, one copy for all processes."""
+    # "c": torch requires writable memory; nothing is written
     return np.load(folder / _ROWS, mmap_mode="c"), np.load(folder / _GROUPS, mmap_mode="r")
 
 
 def fold_of(groups: NDArray[np.int32], index: int, group_id: str) -> Fold:
-    """The fold that holds out a group: all rows are trained on where none belongs to it."""
+    """Return the fold that holds out a group; it trains on all rows if the group has none."""
     return Fold(
         held_out=str(index),
         group_id=group_id,
@@ -116,8 +121,8 @@ def fold_of(groups: NDArray[np.int32], index: int, group_id: str) -> Fold:
     )
 
 
-def take_on(folder: Path, index: int) -> bool:
-    """Whether this process is the one that trains a stack: of several that ask, one is told so."""
+def claim(folder: Path, index: int) -> bool:
+    """Claim a stack for this process; False if another process has claimed it."""
     try:
         (folder / f"taken-{index}").touch(exist_ok=False)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""The readable training loop: one member at a time, nothing clever. The stacked trainer is tested against it."""
+"""The reference loop: trains one member at a time in plain torch. The stacked trainer is tested against it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch.nn.functional import mse_loss
 from kit.training.draws import Draws
 from kit.training.folds import Fold
 from kit.training.model import Network
-from kit.training.recipe import Recipe, architecture
+from kit.training.recipe import Recipe
 from kit.training.standardiser import Standardiser, fit_standardiser
 from kit.training.table import Rows, Table
 
 
 def inputs_for(table: Rows, rows: NDArray[np.int32], standardiser: Standardiser, *, codec_aware: bool) -> Tensor:
-    """Network inputs of the given rows, float32 [n, 24], or [n, 6] without the codec block."""
+    """Return the network inputs of the given rows, float32 [n, width]."""
     features = standardiser.apply(table.features[rows])
     return torch.from_numpy(np.concatenate([features, table.codec[rows]], axis=1) if codec_aware else features)
 
@@ -31,12 +31,12 @@ def fit(
     recipe: Recipe,
     draws: Draws,
     *,
-    seen: Callable[[Tensor], None] = lambda _loss: None,
+    on_loss: Callable[[Tensor], None] = lambda _loss: None,
 ) -> None:
     """Train in place for ``recipe.epochs`` passes over all rows.
 
     Args:
-        seen: called with the loss of each step.
+        on_loss: called with the loss of each step.
     """
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
     network.train()
@@ -49,12 +49,12 @@ def fit(
             loss = mse_loss(network(inputs[batch], kept), target[batch])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            seen(loss.detach())
+            on_loss(loss.detach())
             step += 1
 
 
 def kept_in(network: Network, recipe: Recipe, draws: Draws, step: int) -> list[Tensor]:
-    """What dropout keeps in a step: a [batch size, width] of 0 and 1 for each hidden layer, or nothing at all."""
+    """Return the dropout masks of a step: [batch size, width] of 0 and 1 per hidden layer; empty without dropout."""
     if not network.arch.dropout:
         return []
     kept = [np.empty((1, recipe.batch_size * width), dtype=np.bool_) for width in network.arch.hidden]
@@ -63,12 +63,12 @@ def kept_in(network: Network, recipe: Recipe, draws: Draws, step: int) -> list[T
 
 
 def train_member(table: Table, fold: Fold, seed: int, recipe: Recipe) -> NDArray[np.float32]:
-    """Train one network on a fold's training rows and predict the rows of the group it never saw.
+    """Train one network on a fold's training rows and predict its held-out rows.
 
     Returns:
-        float32 [len(fold.held)], VMAF points; not finite where training diverged.
+        float32 [len(fold.held)], VMAF points; not finite if training diverged.
     """
-    arch = architecture(recipe.arch)
+    arch = recipe.architecture
     draws = Draws(seed, fold.group_id)
     standardiser = fit_standardiser(table.features, fold.train)
     target = torch.from_numpy(table.target[fold.train])

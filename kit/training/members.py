@@ -1,4 +1,4 @@
-"""Train every member, over several processes, and go on where an earlier training was ended."""
+"""Train the members of ensembles in several processes, and continue interrupted trainings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,30 +19,36 @@ from kit.core.errors import DiskFull, ToolFailed
 from kit.system.fsio import TEMPORARY_PREFIX, remove_temporaries
 from kit.system.pool import run_many
 from kit.system.proc import Processes
-from kit.training.checkpoints import Checkpoint, Checkpoints
+from kit.training.checkpoint import Checkpoint
 from kit.training.folds import Fold
-from kit.training.job import Job, plan_stacks
-from kit.training.recipe import Recipe, architecture
+from kit.training.job import TrainingJob, plan_stacks
+from kit.training.member_store import MemberStore
+from kit.training.recipe import Recipe
 from kit.training.table import Rows, matrix
 
-#: Members of a stack at most. On a CPU larger ones leave its cache.
+#: Members by seed and label of the held-out rows.
+Members = Mapping[tuple[int, str], Checkpoint]
+#: Most members of a stack. On a CPU larger ones do not fit into its cache.
 LARGEST = {"cpu": 48, "cuda": 1024, "mps": 1024}
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble:
-    """Every member of a corpus: (seed, fold).
+    """Members that share rows and recipe.
 
     Attributes:
+        members: seed and fold of each; a label stands for one fold.
         device: as in :class:`kit.training.device.Device`.
-        workers: processes at most; a GPU is fed by one.
-        folder: where checkpoints are kept, and temporary files while it runs.
+        workers: most processes; a GPU is fed by one.
+        folder: of the checkpoints, and of temporary files during training.
+
+    Raises:
+        ValueError: rows and recipe have different inputs.
     """
 
     table: Rows
-    folds: Sequence[Fold]
-    seeds: Sequence[int]
+    members: Sequence[tuple[int, Fold]]
     recipe: Recipe
     corpus_sha256: str
     device: str
@@ -49,95 +56,85 @@ class Ensemble:
     folder: Path
 
     def __post_init__(self) -> None:
+        if self.table.inputs != self.recipe.inputs:
+            raise ValueError(f"inputs differ: rows {self.table.inputs}, recipe {self.recipe.inputs}")
         remove_temporaries(self.folder)
 
     @property
-    def store(self) -> Checkpoints:
-        """Where members are kept."""
-        return Checkpoints(folder=self.folder, recipe=self.recipe, corpus_sha256=self.corpus_sha256, device=self.device)
+    def store(self) -> MemberStore:
+        return MemberStore(folder=self.folder, recipe=self.recipe, corpus_sha256=self.corpus_sha256, device=self.device)
 
     @property
-    def at_once(self) -> int:
-        """Processes that may train its members at once."""
+    def processes(self) -> int:
+        """Most processes that train its members at the same time."""
         return self.workers if self.device == "cpu" else 1
 
+    @cached_property
+    def _folds(self) -> tuple[Fold, ...]:
+        return tuple({fold.held_out: fold for _, fold in self.members}.values())
+
     def finished(self) -> dict[tuple[int, str], Checkpoint]:
-        """The members that are there, by seed and label of what they hold out."""
-        found = {
-            (seed, fold.held_out): self.store.read(seed, fold.group_id) for seed in self.seeds for fold in self.folds
-        }
-        return {member: checkpoint for member, checkpoint in found.items() if checkpoint is not None}
+        """Return the finished members."""
+        read = {(seed, fold.held_out): self.store.read(seed, fold.group_id) for seed, fold in self.members}
+        return {member: checkpoint for member, checkpoint in read.items() if checkpoint is not None}
 
-    def run(self, processes: Processes, advance: Callable[[int], None]) -> Mapping[tuple[int, str], Checkpoint]:
-        """Train what is missing.
-
-        Args:
-            advance: told of further epochs of members.
-
-        Returns:
-            Every member by seed and label of what it holds out.
-
-        Raises:
-            DiskFull: a checkpoint could not be written.
-            ToolFailed: a process ended otherwise than it should.
-        """
-        (found,) = train((self,), processes, advance)
-        return found
-
-    def prepare(self, folder: Path) -> Job:
-        """Plan what is missing and write everything that workers need into a folder."""
-        there = self.finished()
+    def prepare(self, folder: Path) -> TrainingJob:
+        """Plan the missing members and write everything that workers need into a folder."""
+        finished = self.finished()
+        index_of = {fold.held_out: index for index, fold in enumerate(self._folds)}
         missing = []
-        for seed in self.seeds:
-            for index, fold in enumerate(self.folds):
-                if (seed, fold.held_out) not in there:
-                    started = self.store.read(seed, fold.group_id, finished=False)
-                    steps = self.recipe.epochs * self.recipe.steps_per_epoch(len(fold.train))
-                    missing.append(((seed, index), started.step if started else 0, steps))
-        job = Job(
+        for seed, fold in self.members:
+            if (seed, fold.held_out) not in finished:
+                partial = self.store.read(seed, fold.group_id, finished=False)
+                steps = self.recipe.epochs * self.recipe.steps_per_epoch(len(fold.train))
+                missing.append(((seed, index_of[fold.held_out]), partial.step if partial else 0, steps))
+        job = TrainingJob(
             recipe=self.recipe,
             corpus_sha256=self.corpus_sha256,
             device=self.device,
             checkpoints=self.folder,
-            group_ids=tuple(fold.group_id for fold in self.folds),
-            stacks=plan_stacks(missing, workers=self.at_once, largest=LARGEST[self.device]),
+            group_ids=tuple(fold.group_id for fold in self._folds),
+            stacks=plan_stacks(missing, workers=self.processes, largest=LARGEST[self.device]),
         )
-        job.write(folder, self._rows(), self._groups())
+        job.write(folder, matrix(self.table, codec_aware=self.recipe.architecture.codec_aware), self._groups())
         return job
 
-    def _rows(self) -> NDArray[np.float32]:
-        return matrix(self.table, codec_aware=architecture(self.recipe.arch).codec_aware)
-
     def _groups(self) -> NDArray[np.int32]:
+        """Return the index of the fold that holds out each row, -1 for none."""
         groups = np.full(len(self.table), -1, dtype=np.int32)
-        for index, fold in enumerate(self.folds):
+        for index, fold in enumerate(self._folds):
             groups[fold.held] = index
         return groups
 
 
-def train(
-    ensembles: Sequence[Ensemble], processes: Processes, advance: Callable[[int], None]
-) -> list[Mapping[tuple[int, str], Checkpoint]]:
-    """Train what is missing of several ensembles, one after the other, by the same processes; see `Ensemble.run`."""
+def train(ensembles: Sequence[Ensemble], processes: Processes, advance: Callable[[int], None]) -> list[Members]:
+    """Train the missing members of several ensembles, one ensemble after the other, in the same processes.
+
+    Args:
+        advance: called with the number of further epochs of members.
+
+    Raises:
+        DiskFull: a checkpoint could not be written.
+        ToolFailed: a process failed.
+    """
     with contextlib.ExitStack() as opened:
         folders, most, stacks = [], 0, 0
         for ensemble in ensembles:
-            if len(ensemble.finished()) < len(ensemble.seeds) * len(ensemble.folds):
+            if len(ensemble.finished()) < len(ensemble.members):
                 ensemble.folder.mkdir(parents=True, exist_ok=True)
                 folder = tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=ensemble.folder)
                 folders.append(Path(opened.enter_context(folder)))
-                most = max(most, ensemble.at_once)
+                most = max(most, ensemble.processes)
                 stacks += len(ensemble.prepare(folders[-1]).stacks)
         if folders:
-            _work(folders, min(most, stacks), processes, advance)
+            _run_workers(folders, min(most, stacks), processes, advance)
     return [ensemble.finished() for ensemble in ensembles]
 
 
-def _work(folders: Sequence[Path], workers: int, processes: Processes, advance: Callable[[int], None]) -> None:
-    """Run the workers of jobs to their end."""
+def _run_workers(folders: Sequence[Path], workers: int, processes: Processes, advance: Callable[[int], None]) -> None:
     lock = threading.Lock()
 
-    def one(_number: int) -> None:
+    def run(_number: int) -> None:
         argv = (sys.executable, "-m", "kit.training.worker", *map(str, folders))
         with processes.stream(argv, tried="training", cwd=_ROOT) as (stdout, _):
             for line in stdout:
@@ -145,8 +142,8 @@ def _work(folders: Sequence[Path], workers: int, processes: Processes, advance: 
                     advance(int(line))
 
     try:
-        run_many(one, range(workers), workers=workers, stop=processes.stop)
+        run_many(run, range(workers), workers=workers, stop=processes.stop)
     except ToolFailed as error:
         if error.returncode == exits.DISK_FULL:
-            raise DiskFull("the disk is full where members are kept") from error
+            raise DiskFull("the disk is full: cannot write members") from error
         raise

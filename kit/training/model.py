@@ -1,4 +1,4 @@
-"""The network as it is read: [6 features ‖ 18 codec] → 64 → 64 → 1, GELU, dropout, or one of the tiny heads."""
+"""The network in plain torch: [features ‖ codec block] → hidden layers → 1."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kit.training.standardiser import Standardiser
 
 
 class Network(torch.nn.Module):
-    """The network with what dropout keeps passed in, so that a member's numbers are its own.
+    """The network; dropout masks are passed in, so that a member's random numbers come from its own streams.
 
     Weights and biases start uniform in ±1/sqrt(fan_in), as torch.nn.Linear does; the output layer's bias starts
     at the mean target of the training rows.
@@ -38,11 +38,11 @@ class Network(torch.nn.Module):
         self.biases = torch.nn.ParameterList(biases)
 
     def forward(self, inputs: Tensor, kept: Sequence[Tensor] = ()) -> Tensor:
-        """Scores in VMAF points [n].
+        """Return scores in VMAF points [n].
 
         Args:
-            inputs: [n, 24] or [n, 6], standardised features, and the codec block if the network takes it.
-            kept: for each hidden layer what dropout keeps [n, width], or nothing for evaluation.
+            inputs: [n, width], standardised features, and the codec block if the network takes it.
+            kept: dropout masks [n, width], one per hidden layer; empty for evaluation.
         """
         hidden = inputs
         for layer in range(len(self.arch.hidden)):
@@ -55,14 +55,14 @@ class Network(torch.nn.Module):
 
     @torch.no_grad()
     def scores(self, inputs: Tensor) -> NDArray[np.float32]:
-        """Scores as the exported graph gives them: float32 [n], clipped to the teacher's range."""
+        """Return the scores of the exported graph: float32 [n], clipped to the teacher's range."""
         self.eval()
         clipped: NDArray[np.float32] = self(inputs).clamp(*contract.SCORE_RANGE).numpy()
         return clipped
 
 
 def restored(arch: Architecture, arrays: Mapping[str, NDArray[np.float32]]) -> tuple[Network, Standardiser]:
-    """A finished member from the arrays of its checkpoint, see :class:`kit.training.checkpoints.Checkpoint`."""
+    """Return network and standardiser from the arrays of a checkpoint, see :mod:`kit.training.checkpoint`."""
     network = Network(arch, Draws(0, ""), 0.0)
     network.load_state_dict({name: torch.from_numpy(arrays[name]) for name in network.state_dict()})
     return network, Standardiser(mean=arrays["mean"], std=arrays["std"])

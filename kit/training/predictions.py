@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _VERSION_KEY, _CORPUS_KEY = b"vmaf_kit.schema_version", b"vmaf_kit.corpus_sha256"
 #: Columns of labels, of which many rows share each.
 _LABELS = ("fold", "cell_key")
-#: Rows of a row group; what is written is made in portions of it.
+#: Rows of a row group; written one at a time.
 _ROW_GROUP = 1 << 20
 
 
@@ -48,11 +48,11 @@ def prediction_schema() -> pa.Schema:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """Columns of equal length, sorted by seed, fold, cell key and frame; each label is held once.
+    """Columns of equal length, sorted by seed, fold, cell key and frame; each label is stored once.
 
     Attributes:
-        corpus_sha256: the corpus they were trained on.
-        folds: labels of what was held out, sorted; cells: cell keys, sorted.
+        corpus_sha256: the corpus that the members were trained on.
+        folds: labels of the held-out groups, sorted; cells: cell keys, sorted.
         seed, frame: int32 [n]; fold, cell: int32 [n], indices into ``folds`` and ``cells``.
         target, prediction: float32 [n], VMAF points.
     """
@@ -71,14 +71,14 @@ class Predictions:
         return len(self.seed)
 
     def members(self) -> Iterator[tuple[int, str, slice]]:
-        """(seed, fold, its rows) of every member there is, in order."""
+        """Yield (seed, fold, its rows) of every member in order."""
         for seed, rows in self.seeds():
             folds = self.fold[rows]
             for fold, begin, end in _runs(folds):
                 yield seed, self.folds[fold], slice(rows.start + begin, rows.start + end)
 
     def part(self, rows: slice) -> Predictions:
-        """Some of the rows."""
+        """Return some of the rows."""
         return replace(
             self,
             seed=self.seed[rows],
@@ -90,36 +90,28 @@ class Predictions:
         )
 
     def same_rows(self, other: Predictions) -> bool:
-        """Whether both are of the same corpus, folds, rows and targets, whatever they predict."""
+        """Return whether both have the same corpus, folds, rows and targets; predictions may differ."""
         labels = (self.corpus_sha256, self.folds, self.cells) == (other.corpus_sha256, other.folds, other.cells)
         names = ("seed", "fold", "cell", "frame", "target")
         return labels and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
 
     def seeds(self) -> Iterator[tuple[int, slice]]:
-        """(seed, its rows) of every seed there is, in order."""
+        """Yield (seed, its rows) of every seed in order."""
         for seed, begin, end in _runs(self.seed):
             yield seed, slice(begin, end)
 
 
 def _runs(values: NDArray[np.int32]) -> Iterator[tuple[int, int, int]]:
-    """(value, begin, end) of every run of equal values."""
+    """Yield (value, begin, end) of every run of equal values."""
     ends = [*(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)] if len(values) else []
     for begin, end in pairwise([0, *ends]):
         yield int(values[begin]), begin, end
 
 
-def from_columns(corpus_sha256: str, columns: Mapping[str, NDArray[np.generic]]) -> Predictions:
-    """Sort unordered columns (named as in the schema) into a :class:`Predictions`."""
-    folds, fold = np.unique(columns["fold"].astype(np.str_), return_inverse=True)
-    cells, cell = np.unique(columns["cell_key"].astype(np.str_), return_inverse=True)
-    coded = {**columns, "fold": fold, "cell_key": cell}
-    return from_codes(corpus_sha256, tuple(folds.tolist()), tuple(cells.tolist()), coded)
-
-
 def from_codes(
     corpus_sha256: str, folds: tuple[str, ...], cells: tuple[str, ...], columns: Mapping[str, NDArray[np.generic]]
 ) -> Predictions:
-    """The same where ``fold`` and ``cell_key`` are indices into sorted labels."""
+    """Sort columns named as in the schema, whose ``fold`` and ``cell_key`` are indices into sorted labels."""
     order = np.lexsort([columns[name] for name in ("frame_index", "cell_key", "fold", "seed")])
     return Predictions(
         corpus_sha256=corpus_sha256,
@@ -209,7 +201,7 @@ def read(path: Path) -> Predictions:
         with pq.ParquetFile(path, read_dictionary=_LABELS) as opened:
             table = opened.read()
     except FileNotFoundError:
-        raise Missing(f"{path} is not there", hint="Run `train` first.") from None
+        raise Missing(f"{path} is missing", hint="Run `train` first.") from None
     except (pa.ArrowException, OSError) as error:
         raise BadInput(f"{path} cannot be read: {error}", hint="Run `train` again.") from error
     if holes := [name for name in schema.names if table.column(name).null_count]:
@@ -231,10 +223,10 @@ def _check(path: Path, schema: pa.Schema) -> None:
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[tuple[str, ...], NDArray[np.int32]]:
-    """Sorted labels of a dictionary column, and each row's index into them."""
+    """Return the sorted labels of a dictionary column, and each row's index into them."""
     if not column.num_chunks:
         return (), np.empty(0, dtype=np.int32)
     chunks = column.unify_dictionaries().chunks
-    labels, places = np.unique(np.array(chunks[0].dictionary.to_pylist(), dtype=np.str_), return_inverse=True)
+    labels, positions = np.unique(np.array(chunks[0].dictionary.to_pylist(), dtype=np.str_), return_inverse=True)
     codes = np.concatenate([np.from_dlpack(chunk.indices) for chunk in chunks])
-    return tuple(labels.tolist()), places.astype(np.int32)[codes]
+    return tuple(labels.tolist()), positions.astype(np.int32)[codes]

@@ -1,13 +1,16 @@
-"""What decides a member's weights besides its seed and its rows. Pure."""
+"""Everything that decides a member's weights except its seed and its rows. Pure."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from kit.core import contract
+from kit.core.inputs import DEFAULT_INPUTS, UNNAMED_INPUTS, Inputs, read_inputs
 
-#: Names of further heads on the six features alone, after the widths of their hidden layers: ``mlp-32-16``.
+#: Names of heads on the features alone, after the widths of their hidden layers: ``mlp-32-16``.
 _BY_WIDTHS = re.compile(r"mlp((?:-[1-9][0-9]{0,2}){1,4})")
 
 
@@ -16,9 +19,9 @@ class Architecture:
     """A network of fully connected layers with one output.
 
     Attributes:
-        hidden: widths of the hidden layers, none for a linear head.
+        hidden: widths of the hidden layers, empty for a linear head.
         activation: after each hidden layer: ``gelu`` (exact, with erf) or ``relu``.
-        codec_aware: inputs are the six features and the codec block, else the features alone.
+        codec_aware: whether the codec block is an input, after the features.
         dropout: share of hidden units that is dropped in training.
     """
 
@@ -27,29 +30,37 @@ class Architecture:
     activation: str
     codec_aware: bool
     dropout: float
-
-    @property
-    def inputs(self) -> int:
-        """Number of inputs."""
-        return len(contract.FEATURES) + (contract.CODEC_DIM if self.codec_aware else 0)
+    inputs: Inputs = DEFAULT_INPUTS
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Widths of the layers from input to output."""
-        return (self.inputs, *self.hidden, 1)
+        return (self.inputs.width(codec_aware=self.codec_aware), *self.hidden, 1)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what documents say of it; its inputs are recorded beside it."""
+        return {
+            "name": self.name,
+            "hidden": list(self.hidden),
+            "activation": self.activation,
+            "codec_aware": self.codec_aware,
+            "dropout": self.dropout,
+        }
 
 
-def architecture(name: str = contract.ARCH) -> Architecture:
-    """The architecture of a name in ``contract.ARCHS`` or ``contract.ABLATIONS``, or of one such as ``mlp-32-16``.
+def architecture(name: str = contract.ARCH, inputs: Inputs = DEFAULT_INPUTS) -> Architecture:
+    """Return the architecture of a name in ``contract.ARCHS`` or ``contract.ABLATIONS``, or such as ``mlp-32-16``.
 
     Raises:
-        KeyError: there is no such one.
+        KeyError: unknown name.
     """
-    if found := _BY_WIDTHS.fullmatch(name):
-        widths = tuple(map(int, found[1].split("-")[1:]))
-        return Architecture(name=name, hidden=widths, activation="relu", codec_aware=False, dropout=0.0)
-    hidden, activation, codec_aware, dropout = (contract.ARCHS | contract.ABLATIONS)[name]
-    return Architecture(name=name, hidden=hidden, activation=activation, codec_aware=codec_aware, dropout=dropout)
+    if match := _BY_WIDTHS.fullmatch(name):
+        hidden, activation, codec_aware, dropout = tuple(map(int, match[1].split("-")[1:])), "relu", False, 0.0
+    else:
+        hidden, activation, codec_aware, dropout = (contract.ARCHS | contract.ABLATIONS)[name]
+    return Architecture(
+        name=name, hidden=hidden, activation=activation, codec_aware=codec_aware, dropout=dropout, inputs=inputs
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +75,30 @@ class Recipe:
     batch_size: int = contract.BATCH_SIZE
     lr: float = contract.LEARNING_RATE
     weight_decay: float = contract.WEIGHT_DECAY
+    inputs: Inputs = DEFAULT_INPUTS
+
+    @property
+    def architecture(self) -> Architecture:
+        return architecture(self.arch, self.inputs)
 
     def steps_per_epoch(self, rows: int) -> int:
-        """Number of batches of one pass."""
+        """Return the number of batches of one pass."""
         return -(-rows // self.batch_size)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what documents and keys record.
+
+        Inputs are listed only where they are not those that a document without them means, so that keys of earlier
+        trainings stay valid.
+        """
+        numbers = {name: getattr(self, name) for name in ("epochs", "arch", "batch_size", "lr", "weight_decay")}
+        return numbers | ({} if self.inputs == UNNAMED_INPUTS else {"inputs": self.inputs.as_dict()})
+
+
+def read_recipe(document: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that :meth:`Recipe.as_dict` wrote.
+
+    Raises:
+        BadInput: as :func:`kit.core.inputs.read_inputs`.
+    """
+    return Recipe(**(dict(document) | {"inputs": read_inputs(document.get("inputs"))}))

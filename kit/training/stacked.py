@@ -1,11 +1,11 @@
-"""Many members of one architecture trained at once, as batched matrices with forward and backward pass by hand.
+"""Train many members of one architecture at once, as batched matrices with a hand-written forward and backward pass.
 
-Computes what :mod:`kit.training.loop` computes. Every tensor has the members as its first axis, and each kernel is one
-whose result for a member is the same whatever the number of members: products of matrices with several columns,
-element-wise kernels, sums over inner axes. (A product with one column is not: the output layer multiplies and sums.)
+The results are those of :mod:`kit.training.loop`. Every tensor has the members as its first axis, and only kernels are
+used whose result for a member does not depend on the number of members: products of matrices with several columns,
+element-wise kernels, sums over inner axes. (A product with one column does: the output layer multiplies and sums.)
 
-Constants are kept out of the element-wise kernels: what a hidden layer stores is its activation divided by ``gain``,
-and its pre-activation times ``inner``; both factors go into the matrix products, where they cost nothing.
+Constants are kept out of the element-wise kernels: a hidden layer stores its activation divided by ``gain``, and its
+pre-activation times ``inner``; both factors go into the matrix products, where they cost nothing.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from torch import Tensor
 
 from kit.training.feed import Feed
 from kit.training.model import Network
-from kit.training.recipe import Architecture, Recipe, architecture
+from kit.training.recipe import Architecture, Recipe
 from kit.training.standardiser import Standardiser
 
-#: Parameters of a member fill up to a multiple of this, so that each member starts where a vector register does.
+#: Parameters of a member are padded to a multiple of this, so that each member is aligned to vector registers.
 _ALIGNED = 64
 #: Adam's other numbers, as in torch.optim.Adam.
 _BETAS, _EPS = (0.9, 0.999), 1e-8
 
 
 def prepare_cpu() -> None:
-    """One thread: the matrices are too small for more, and members are spread over processes.
+    """Use one thread: the matrices are too small for more, and members are spread over processes.
 
-    Numbers below 1e-38 count as zero where the CPU can do that: weights of encoders that no row has shrink to such
-    numbers, with which CPUs compute slowly.
+    Flush numbers below 1e-38 to zero if the CPU can: weights of encoders without rows shrink to such numbers, which are
+    slow to compute with.
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
 
 
 class _Gelu:
-    """z Φ(z) with v = z/√2: stored is v (1 + erf v), and the derivative is ½ (1 + erf v + 2/√π v exp(-v²))."""
+    """GELU z Φ(z) with v = z/√2: stores v (1 + erf v); the derivative is ½ (1 + erf v + 2/√π v exp(-v²))."""
 
     inner, gain, slope = math.sqrt(0.5), math.sqrt(0.5), 0.5
 
@@ -74,8 +74,8 @@ _ACTIVATIONS: dict[str, type[_Gelu] | type[_Relu]] = {"gelu": _Gelu, "relu": _Re
 
 
 class _Hidden:
-    """Buffers of one hidden layer, [M, batch, width] each: ``v`` and ``out`` are what is stored before and after the
-    activation, ``extra`` is what the activation keeps for its derivative.
+    """Buffers of one hidden layer, [M, batch, width] each: ``v`` and ``out`` are stored before and after the
+    activation, ``extra`` by the activation for its derivative.
     """
 
     def __init__(self, kept: Tensor) -> None:
@@ -84,7 +84,7 @@ class _Hidden:
 
 
 class Parameters:
-    """Numbers of M members that are laid out alike: weights, or their gradient, or one of Adam's moments.
+    """Numbers of M members in one layout: weights, or their gradient, or one of Adam's moments.
 
     Attributes:
         matrices: for each hidden layer its weights [M, in, out], contiguous: the products write into them.
@@ -103,25 +103,25 @@ class Parameters:
         self.last_weight, self.last_bias = last.unsqueeze(1), bias
 
     def tensors(self) -> list[Tensor]:
-        """All numbers, once."""
+        """Return every number once."""
         return [*self.matrices, self.vectors]
 
 
 def zeros(arch: Architecture, count: int, like: Tensor) -> Parameters:
-    """Parameters of ``count`` members, all zero, of the type and on the device of ``like``."""
+    """Return parameters of ``count`` members, all zero, of the type and on the device of ``like``."""
     stride = -(-(sum(arch.hidden) + arch.widths[-2] + 1) // _ALIGNED) * _ALIGNED
     shapes = pairwise(arch.widths[:-1])
     return Parameters(arch, [like.new_zeros(count, *shape) for shape in shapes], like.new_zeros(count, stride))
 
 
 def prefix(arch: Architecture, parameters: Parameters, count: int) -> Parameters:
-    """The first ``count`` members, as views."""
+    """Return the first ``count`` members, as views."""
     return Parameters(arch, [matrix[:count] for matrix in parameters.matrices], parameters.vectors[:count])
 
 
 @torch.no_grad()
 def put(parameters: Parameters, index: int, network: Network) -> None:
-    """Make a network's weights those of a member."""
+    """Copy a network's weights into a member."""
     for layer, (matrix, bias) in enumerate(zip(parameters.matrices, parameters.biases, strict=True)):
         matrix[index] = network.weights[layer].mT
         bias[index, 0] = network.biases[layer]
@@ -130,7 +130,7 @@ def put(parameters: Parameters, index: int, network: Network) -> None:
 
 @torch.no_grad()
 def take(parameters: Parameters, index: int, network: Network) -> None:
-    """Make a member's weights those of a network."""
+    """Copy a member's weights into a network."""
     for layer, (matrix, bias) in enumerate(zip(parameters.matrices, parameters.biases, strict=True)):
         network.weights[layer].copy_(matrix[index].mT)
         network.biases[layer].copy_(bias[index, 0])
@@ -142,17 +142,17 @@ class Stack:
     """Parameters and Adam state of M members, and their training step.
 
     Attributes:
-        parameters, moments: those of all M members, also of those that are trained no more.
-        steps: how many steps have been made, a tensor without axes.
-        count: how many members are trained; the shapes below are in terms of these.
-        inputs: [count, batch, inputs] and target, weight: [count, batch], to be given before each step. The weight is
-            2/n for the n rows that count and 0 for those that fill up a smaller batch.
-        kept: [count x batch x hidden units], 0 and 1, hidden layer after hidden layer, to be given if there is dropout.
+        parameters, moments: of all M members, finished ones included.
+        steps: number of steps so far, a tensor without axes.
+        count: number of members in training; the shapes below use it.
+        inputs: [count, batch, inputs] and target, weight: [count, batch], set before each step. The weight is 2/n for
+            the n rows of the batch and 0 for padding.
+        kept: [count x batch x hidden units], 0 and 1, hidden layer after hidden layer, set if there is dropout.
         error: [count, batch], score minus target; after ``backward`` times weight.
     """
 
     def __init__(self, recipe: Recipe, parameters: Parameters, step: int = 0) -> None:
-        arch = architecture(recipe.arch)
+        arch = recipe.architecture
         self.arch, self.recipe, self.parameters = arch, recipe, parameters
         members, like = len(parameters.vectors), parameters.vectors
         self.moments = zeros(arch, members, like), zeros(arch, members, like)
@@ -164,13 +164,13 @@ class Stack:
         self.keep(members)
 
     def keep(self, count: int) -> None:
-        """From now on train the first ``count`` members only."""
+        """Train only the first ``count`` members from now on."""
         self.count = count
         arch, like, batch = self.arch, self.parameters.vectors, self.recipe.batch_size
         self._now, self._gradient = prefix(arch, self.parameters, count), zeros(arch, count, like)
         moments = [prefix(arch, moment, count).tensors() for moment in self.moments]
         self._adam = (self._now.tensors(), self._gradient.tensors(), *moments, [], [self.steps] * len(moments[0]))
-        self.inputs = like.new_empty(count, batch, arch.inputs)
+        self.inputs = like.new_empty(count, batch, arch.widths[0])
         self.target, self.weight, self.error = (like.new_empty(count, batch) for _ in range(3))
         self.kept = like.new_empty(count * batch * sum(arch.hidden))
         parts = torch.split(self.kept, [count * batch * width for width in arch.hidden])
@@ -183,7 +183,7 @@ class Stack:
         self._zero = like.new_zeros(1)
 
     def forward(self) -> None:
-        """Fill ``error`` with score minus target."""
+        """Write score minus target to ``error``."""
         act, now = self._activation, self._now
         for index, hidden in enumerate(self._hidden):
             alpha = act.inner * self._gains[index]
@@ -198,7 +198,7 @@ class Stack:
         torch.add(now.last_bias, self.error, alpha=self._gains[-1], out=self.error).sub_(self.target)
 
     def backward(self) -> None:
-        """The gradient of the mean squared error, and a step of Adam."""
+        """Compute the gradient of the mean squared error and take a step of Adam."""
         act, now, gradient = self._activation, self._now, self._gradient
         self.error.mul_(self.weight)
         torch.sum(self.error, dim=1, keepdim=True, out=gradient.last_bias)
@@ -223,7 +223,7 @@ class Stack:
             matrix = gradient.matrices[index]
             torch.baddbmm(matrix, self._outs_mt[index], hidden.grad, beta=0, alpha=self._gains[index], out=matrix)
             torch.sum(hidden.grad, dim=1, keepdim=True, out=gradient.biases[index])
-        # the kernel behind torch.optim.Adam(fused=True), whose Python part would take longer than the kernel
+        # the kernel of torch.optim.Adam(fused=True), whose Python part takes longer than the kernel
         self.steps += 1
         torch._fused_adam_(
             *self._adam,
@@ -238,12 +238,11 @@ class Stack:
 
 
 class Trainer:
-    """Takes a stack through its training, in portions of any size that end with the same bits.
+    """Train a stack in portions of steps; the size of a portion does not change a bit of the result.
 
     Args:
-        members: what each member of the stack learns from, longest training first, so that those that have ended are
-            at the end.
-        standardisers: one a member.
+        members: batches of each member, longest training first, so that finished members are at the end.
+        standardisers: one per member.
         rows: [n, inputs + 1], raw inputs and target of all rows, on the stack's device.
     """
 
@@ -251,18 +250,18 @@ class Trainer:
         self, stack: Stack, members: Sequence[Feed], standardisers: Sequence[Standardiser], rows: Tensor
     ) -> None:
         self._stack, self._members, self._rows = stack, members, rows
-        self._mean = _scale([found.mean for found in standardisers], 0.0, stack.arch.inputs, rows)
-        self._std = _scale([found.std for found in standardisers], 1.0, stack.arch.inputs, rows)
+        self._mean = _scale([scale.mean for scale in standardisers], 0.0, stack.arch.widths[0], rows)
+        self._std = _scale([scale.std for scale in standardisers], 1.0, stack.arch.widths[0], rows)
 
     @torch.no_grad()
-    def advance(self, first: int, most: int, seen: Callable[[Tensor], None] | None = None) -> int:
-        """Make up to ``most`` steps from step ``first`` on, fewer where a member comes to its end.
+    def advance(self, first: int, most: int, on_losses: Callable[[Tensor], None] | None = None) -> int:
+        """Take up to ``most`` steps from step ``first`` on, fewer if a member finishes.
 
         Args:
-            seen: called with the losses of all these steps, [steps, members that are trained].
+            on_losses: called with the losses of these steps, [steps, members in training].
 
         Returns:
-            The step after the last one made; ``first`` if all members have come to their end.
+            The step after the last one; ``first`` if all members are finished.
         """
         stack, lengths = self._stack, [member.steps for member in self._members]
         active = sum(length > first for length in lengths)
@@ -271,19 +270,19 @@ class Trainer:
         if active != stack.count:
             stack.keep(active)
         count = min(most, lengths[active - 1] - first)
-        rows, weights = self._fed(first, count)
+        rows, weights = self._batch_rows(first, count)
         errors = torch.empty_like(weights)
         for step in self._batches(first, rows, weights):
             stack.forward()
-            if seen is not None:
+            if on_losses is not None:
                 errors[step] = stack.error
             stack.backward()
-        if seen is not None:
-            seen(errors.square_().mul_(weights).sum(dim=2) / 2)
+        if on_losses is not None:
+            on_losses(errors.square_().mul_(weights).sum(dim=2) / 2)
         return first + count
 
     def _batches(self, first: int, rows: Tensor, weights: Tensor) -> Iterator[int]:
-        """Fill the stack's inputs, target, weight and kept for one step after the other."""
+        """Set the stack's inputs, target, weight and kept, one step after the other."""
         stack, batch, count = self._stack, self._stack.recipe.batch_size, len(rows)
         kept = self._kept(first, count) if stack.arch.dropout else None
         mean, std = self._mean[: stack.count], self._std[: stack.count]
@@ -298,17 +297,17 @@ class Trainer:
                 stack.kept.copy_(kept[step])
             yield step
 
-    def _fed(self, first: int, count: int) -> tuple[Tensor, Tensor]:
-        """Rows [count, members x batch] and their weights [count, members, batch] of consecutive steps."""
+    def _batch_rows(self, first: int, count: int) -> tuple[Tensor, Tensor]:
+        """Return rows [count, members x batch] and their weights [count, members, batch] of consecutive steps."""
         stack, batch, like = self._stack, self._stack.recipe.batch_size, self._rows
-        fed = [member.rows(first, count) for member in self._members[: stack.count]]
-        rows = np.stack([rows for rows, _ in fed], axis=1).reshape(count, -1)
-        sizes = np.stack([sizes for _, sizes in fed], axis=1)[:, :, None]
+        batches = [member.rows(first, count) for member in self._members[: stack.count]]
+        rows = np.stack([rows for rows, _ in batches], axis=1).reshape(count, -1)
+        sizes = np.stack([sizes for _, sizes in batches], axis=1)[:, :, None]
         weights = np.where(np.arange(batch) < sizes, 2 / sizes, 0)
         return torch.from_numpy(rows).to(like.device), torch.from_numpy(weights).to(like)
 
     def _kept(self, first: int, count: int) -> Tensor:
-        """What dropout keeps in consecutive steps: uint8 [count, members x batch x hidden units]."""
+        """Return the dropout masks of consecutive steps: uint8 [count, members x batch x hidden units]."""
         units = [self._stack.recipe.batch_size * width for width in self._stack.arch.hidden]
         kept = np.empty((count, self._stack.count * sum(units)), dtype=np.bool_)
         ends = np.cumsum(units) * self._stack.count
@@ -319,7 +318,7 @@ class Trainer:
 
 
 def _scale(values: Sequence[NDArray[np.float32]], rest: float, inputs: int, like: Tensor) -> Tensor:
-    """[M, 1, inputs]: the values of the features; the codec block is taken as it is."""
+    """Return [M, 1, inputs]: ``values`` for the features, ``rest`` for the codec block, which is not scaled."""
     scale = like.new_full((len(values), 1, inputs), rest)
     for index, value in enumerate(values):
         scale[index, 0, : len(value)] = torch.from_numpy(value)

@@ -1,13 +1,15 @@
-"""A shard's rows as arrays, in one fixed order."""
+"""The rows of a corpus as arrays, in a fixed order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kit.core import contract
+from kit.core.inputs import DEFAULT_INPUTS, Inputs
 from kit.corpus.store.cellfile import CellRows
 from kit.corpus.store.shard import CellEntry, Shard, read_rows
 from kit.training.codec_block import codec_block
@@ -15,15 +17,17 @@ from kit.training.codec_block import codec_block
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """What members are trained on.
+    """Training rows.
 
     Attributes:
-        features: float32 [n, 6] raw; codec: float32 [n, 18]; target: float32 [n], VMAF points.
+        inputs: names of the columns of ``features`` and ``codec``.
+        features: float32 [n, features] raw; codec: float32 [n, slots]; target: float32 [n], VMAF points.
     """
 
     features: NDArray[np.float32]
     codec: NDArray[np.float32]
     target: NDArray[np.float32]
+    inputs: Inputs = DEFAULT_INPUTS
 
     def __len__(self) -> int:
         return len(self.target)
@@ -43,39 +47,62 @@ class Table(Rows):
     frame: NDArray[np.int32]
 
 
-def load(shard: Shard) -> Table:
+def load(shard: Shard, inputs: Inputs = DEFAULT_INPUTS) -> Table:
     """Read every finished cell.
 
     Raises:
-        Missing, CheckFailed: a cell is not there or damaged.
+        Missing, CheckFailed: a cell is missing or damaged.
+        BadInput: the corpus lacks a feature.
     """
-    return gathered(read_rows(shard))
+    return gathered(read_rows(shard), inputs)
 
 
-def gathered(cells: Iterable[tuple[CellEntry, CellRows]]) -> Table:
-    """The rows of cells that come in order of their keys."""
-    entries, parts = [], []
+def gathered(cells: Iterable[tuple[CellEntry, CellRows]], inputs: Inputs = DEFAULT_INPUTS) -> Table:
+    """Return the rows of cells, which come in order of their keys."""
+    entries = []
+    features = [np.empty((0, len(inputs.features)), dtype=np.float32)]
+    target = [np.empty(0, dtype=np.float32)]
+    columns = inputs.columns_of(contract.FEATURES)
     for entry, rows in cells:
-        block = np.array(codec_block(entry.encoder, entry.preset, entry.cq), dtype=np.float32)
-        parts.append((rows.features.astype(np.float32), np.tile(block, (entry.rows, 1)), rows.vmaf.astype(np.float32)))
         entries.append(entry)
+        features.append(rows.features.take(columns, axis=1).astype(np.float32))
+        target.append(rows.vmaf.astype(np.float32))
     counts = [entry.rows for entry in entries]
-    empty = np.empty(0, dtype=np.int32)
+    cell = np.repeat(np.arange(len(entries), dtype=np.int32), counts)
     return Table(
+        inputs=inputs,
         cells=tuple(entries),
-        cell=np.repeat(np.arange(len(entries), dtype=np.int32), counts),
-        frame=np.concatenate([np.arange(count, dtype=np.int32) for count in counts] or [empty]),
-        features=np.concatenate([part[0] for part in parts] or [np.empty((0, 6), dtype=np.float32)]),
-        codec=np.concatenate([part[1] for part in parts] or [np.empty((0, 18), dtype=np.float32)]),
-        target=np.concatenate([part[2] for part in parts] or [np.empty(0, dtype=np.float32)]),
+        cell=cell,
+        frame=np.concatenate([np.empty(0, dtype=np.int32), *(np.arange(count, dtype=np.int32) for count in counts)]),
+        features=np.concatenate(features),
+        codec=_blocks(entries, inputs)[cell],
+        target=np.concatenate(target),
     )
 
 
+def _blocks(cells: Iterable[CellEntry], inputs: Inputs) -> NDArray[np.float32]:
+    """Return the codec block of each cell, float32 [cells, slots]."""
+    blocks = [codec_block(cell.encoder, cell.preset, cell.cq, inputs.encoder_vocab) for cell in cells]
+    return np.array(blocks, dtype=np.float32).reshape(-1, inputs.codec_width)
+
+
+def with_inputs(table: Table, inputs: Inputs) -> Table:
+    """Return the same rows with the columns of other inputs.
+
+    Raises:
+        BadInput: the table lacks a feature.
+    """
+    columns = inputs.columns_of(table.inputs.features)
+    codec = _blocks(table.cells, inputs)[table.cell]
+    return replace(table, inputs=inputs, features=table.features.take(columns, axis=1), codec=codec)
+
+
 def only(table: Table, keys: Set[str]) -> Table:
-    """The rows of the cells with these keys."""
+    """Return the rows of the cells with these keys."""
     kept = np.array([entry.key in keys for entry in table.cells], dtype=np.bool_)
     rows = kept[table.cell]
-    return Table(
+    return replace(
+        table,
         cells=tuple(entry for entry in table.cells if entry.key in keys),
         cell=(np.cumsum(kept) - 1)[table.cell[rows]].astype(np.int32),
         frame=table.frame[rows],
@@ -86,6 +113,6 @@ def only(table: Table, keys: Set[str]) -> Table:
 
 
 def matrix(table: Rows, *, codec_aware: bool) -> NDArray[np.float32]:
-    """Raw inputs and target side by side: float32 [n, 25], or [n, 7] without the codec block."""
+    """Return raw inputs and target side by side: float32 [n, width + 1]."""
     inputs = (table.features, table.codec) if codec_aware else (table.features,)
     return np.concatenate([*inputs, table.target[:, None]], axis=1)

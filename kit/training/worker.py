@@ -1,7 +1,7 @@
-"""A process that trains stacks of jobs until none is left: ``python -m kit.training.worker FOLDER…``.
+"""A process that trains the unclaimed stacks of jobs: ``python -m kit.training.worker FOLDER…``.
 
-It writes every member as a checkpoint when it is finished, those in training once in a while, and on stdout, a line
-each, how many epochs of members have been trained since the line before.
+It writes each finished member, and at intervals those in training. Each line on stdout is the number of epochs of
+members that were trained since the line before.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from torch import Tensor
 from kit.core import exits
 from kit.system.fsio import NO_ROOM
 from kit.training import stacked
-from kit.training.checkpoints import Array, Checkpoint
 from kit.training.draws import Draws
 from kit.training.feed import Feed
 from kit.training.folds import Fold
-from kit.training.job import Job, StackPlan, fold_of, open_rows, read_job, take_on
+from kit.training.job import StackPlan, TrainingJob, claim, fold_of, open_rows, read_job
+from kit.training.member_store import Array
 from kit.training.model import Network
-from kit.training.recipe import Recipe, architecture
+from kit.training.recipe import Recipe
 from kit.training.standardiser import Standardiser, fit_standardiser
 
-#: Steps between two looks at what is finished; their rows and masks are drawn at once.
+#: Steps between two checks for finished members; their rows and masks are drawn together.
 BLOCK = 32
-#: Seconds between two checkpoints of members in training, and between two reports.
+#: Seconds between two checkpoints of members in training, and between two reports of progress.
 CHECKPOINT_EVERY, REPORT_EVERY = 60.0, 0.5
-#: Rows that are predicted at once.
+#: Rows of one prediction.
 _PREDICTED = 1 << 16
-#: Blocks whose losses stay on the device until they are asked for: asking makes a GPU wait.
+#: Blocks whose losses stay on the device before they are read: reading makes a GPU wait.
 _UNREAD = 64
 _KINDS = ("parameters", "first", "second")
 _LOSSES = "losses"
@@ -47,12 +47,12 @@ class Member:
     def __init__(self, seed: int, fold: Fold, scale: Standardiser, mean_target: float, recipe: Recipe) -> None:
         draws = Draws(seed, fold.group_id)
         self.seed, self.fold, self.scale = seed, fold, scale
-        self.network = Network(architecture(recipe.arch), draws, mean_target)
+        self.network = Network(recipe.architecture, draws, mean_target)
         self.feed = Feed(recipe, draws, fold.train)
 
     def predictions(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores of the held-out rows, float32 [held]; none of a full fit."""
-        features, inputs = len(self.scale.mean), self.network.arch.inputs
+        """Return the scores of the held-out rows, float32 [held]; empty for a full fit."""
+        features, inputs = len(self.scale.mean), self.network.arch.widths[0]
         parts = [np.empty(0, dtype=np.float32)]
         for begin in range(0, len(self.fold.held), _PREDICTED):
             raw = np.asarray(rows[self.fold.held[begin : begin + _PREDICTED], :inputs])
@@ -62,10 +62,10 @@ class Member:
 
 
 class Losses:
-    """The loss of every member of a stack, added up by epoch in double precision, whatever the portions it comes in.
+    """The loss of every member of a stack, summed by epoch in double precision.
 
     Attributes:
-        sums: float64 [M, epochs], sums over the steps made so far.
+        sums: float64 [M, epochs], sums over the steps so far.
     """
 
     def __init__(self, feeds: Sequence[Feed], epochs: int, step: int) -> None:
@@ -73,14 +73,14 @@ class Losses:
         self._steps_per_epoch, self._step = np.array([feed.steps_per_epoch for feed in feeds]), step
         self._unread: list[Tensor] = []
 
-    def seen(self, losses: Tensor) -> None:
-        """The losses of further steps, [steps, members that are trained]."""
+    def add(self, losses: Tensor) -> None:
+        """Take the losses of further steps, [steps, members in training]."""
         self._unread.append(losses)
         if len(self._unread) == _UNREAD:
             self.settle()
 
     def settle(self) -> None:
-        """Add up what has been seen."""
+        """Add the losses taken so far to the sums."""
         for losses in self._unread:
             block = losses.cpu().numpy().astype(np.float64)
             members = np.arange(block.shape[1])
@@ -90,7 +90,7 @@ class Losses:
         self._unread.clear()
 
     def means(self, index: int) -> NDArray[np.float32]:
-        """Mean over the steps of each epoch of a member that is finished, float32 [epochs]."""
+        """Return the mean over the steps of each epoch of a finished member, float32 [epochs]."""
         self.settle()
         means: NDArray[np.float32] = (self.sums[index] / self._steps_per_epoch[index]).astype(np.float32)
         return means
@@ -100,21 +100,21 @@ class StackRun:
     """The training of one stack.
 
     Args:
-        report: told how many epochs of members have been trained, once in a while.
+        report: called at intervals with the number of further epochs of members.
     """
 
     def __init__(
         self,
-        job: Job,
+        job: TrainingJob,
         plan: StackPlan,
         rows: NDArray[np.float32],
         groups: NDArray[np.int32],
         report: Callable[[int], None],
     ) -> None:
-        self._store, self._rows, self._report = job.store(), rows, report
+        self._store, self._rows, self._report = job.store, rows, report
         self._step, self._began, self._epochs = plan.step, time.monotonic(), 0
         self._members = _members(job, plan, rows, groups)
-        arch = architecture(job.recipe.arch)
+        arch = job.recipe.architecture
         on_device = torch.from_numpy(rows).to(job.device)
         parameters = stacked.zeros(arch, len(self._members), on_device)
         for index, member in enumerate(self._members):
@@ -128,46 +128,46 @@ class StackRun:
     def run(self) -> None:
         """Train to the end."""
         saved = reported = time.monotonic()
-        ended = len(self._members)
-        self._tell()
-        while (reached := self._trainer.advance(self._step, BLOCK, self._losses.seen)) != self._step:
+        unfinished = len(self._members)
+        self._report_epochs()
+        while (reached := self._trainer.advance(self._step, BLOCK, self._losses.add)) != self._step:
             self._step, now = reached, time.monotonic()
             in_training = sum(member.feed.steps > reached for member in self._members)
-            for index in range(in_training, ended):
+            for index in range(in_training, unfinished):
                 self._finish(index)
-            ended = in_training
+            unfinished = in_training
             if now - saved >= CHECKPOINT_EVERY:
                 for index in range(in_training):
                     self._save(index)
                 saved = now
             if now - reported >= REPORT_EVERY:
-                self._tell()
+                self._report_epochs()
                 reported = now
-        self._tell()
+        self._report_epochs()
 
-    def _tell(self) -> None:
+    def _report_epochs(self) -> None:
         epochs = sum(min(self._step, member.feed.steps) // member.feed.steps_per_epoch for member in self._members)
         if epochs > self._epochs:
             self._report(epochs - self._epochs)
         self._epochs = epochs
 
     def _tensors(self) -> list[tuple[str, Tensor]]:
-        """Everything that training changes, by name; the members are the first axis."""
+        """Return everything that training changes, by name; the first axis is the members."""
         kinds = zip(_KINDS, (self._stack.parameters, *self._stack.moments), strict=True)
         return [
             (f"{kind}.{number}", tensor) for kind, numbers in kinds for number, tensor in enumerate(numbers.tensors())
         ]
 
     def _restored(self, index: int) -> float:
-        """Take up a member where its checkpoint left it; the seconds it has taken so far."""
+        """Restore a member from its checkpoint; return the seconds of its training so far."""
         member = self._members[index]
-        found = self._store.read(member.seed, member.fold.group_id, finished=False)
-        if found is None or found.step != self._step:
+        partial = self._store.read(member.seed, member.fold.group_id, finished=False)
+        if partial is None or partial.step != self._step:
             raise RuntimeError(f"the checkpoint of seed {member.seed} has changed since the training was planned")
         for name, tensor in self._tensors():
-            tensor[index] = torch.from_numpy(found.arrays[name])
-        self._losses.sums[index] = found.arrays[_LOSSES]
-        return found.seconds
+            tensor[index] = torch.from_numpy(partial.arrays[name])
+        self._losses.sums[index] = partial.arrays[_LOSSES]
+        return partial.seconds
 
     def _seconds(self, index: int) -> float:
         return self._before[index] + (time.monotonic() - self._began) / len(self._members)
@@ -182,37 +182,46 @@ class StackRun:
         stacked.take(self._stack.parameters, index, member.network)
         weights = {name: value.numpy() for name, value in member.network.state_dict().items()}
         scale = {"mean": member.scale.mean, "std": member.scale.std}
-        found = {"predictions": member.predictions(self._rows), "training_loss": self._losses.means(index)}
-        self._write(index, weights | scale | found, finished=True)
+        results = {"predictions": member.predictions(self._rows), "training_loss": self._losses.means(index)}
+        self._write(index, weights | scale | results, finished=True)
 
     def _write(self, index: int, arrays: Mapping[str, Array], *, finished: bool) -> None:
         member = self._members[index]
-        checkpoint = Checkpoint(
-            arrays=arrays, step=min(self._step, member.feed.steps), seconds=round(self._seconds(index), 3)
+        self._store.write(
+            member.seed,
+            member.fold.group_id,
+            arrays,
+            step=min(self._step, member.feed.steps),
+            seconds=round(self._seconds(index), 3),
+            finished=finished,
         )
-        self._store.write(member.seed, member.fold.group_id, checkpoint, finished=finished)
 
 
-def _members(job: Job, plan: StackPlan, rows: NDArray[np.float32], groups: NDArray[np.int32]) -> list[Member]:
-    """The members of a stack, longest training first."""
+def _members(job: TrainingJob, plan: StackPlan, rows: NDArray[np.float32], groups: NDArray[np.int32]) -> list[Member]:
+    """Return the members of a stack, longest training first."""
+    features = len(job.recipe.inputs.features)
     known: dict[int, tuple[Fold, Standardiser, float]] = {}
     members = []
     for seed, group in plan.members:
         if group not in known:
             fold = fold_of(groups, group, job.group_ids[group])
             target = rows[fold.train, -1]
-            known[group] = (fold, fit_standardiser(rows, fold.train), float(target.mean(dtype=np.float64)))
+            known[group] = (
+                fold,
+                fit_standardiser(rows[:, :features], fold.train),
+                float(target.mean(dtype=np.float64)),
+            )
         members.append(Member(seed, *known[group], job.recipe))
     return sorted(members, key=lambda member: -member.feed.steps)
 
 
 def work(folder: Path, report: Callable[[int], None]) -> None:
-    """Train the stacks of a job that nobody else has taken on."""
+    """Train the stacks of a job that no other process has claimed."""
     job = read_job(folder)
     rows, groups = open_rows(folder)
     stacked.prepare_cpu()
     for index, plan in enumerate(job.stacks):
-        if take_on(folder, index):
+        if claim(folder, index):
             StackRun(job, plan, rows, groups, report).run()
 
 
@@ -222,7 +231,7 @@ def _report(epochs: int) -> None:
 
 
 def main() -> int:
-    """The process."""
+    """Run the process; return its exit code."""
     gc.freeze()
     try:
         for folder in sys.argv[1:]:

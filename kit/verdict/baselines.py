@@ -77,7 +77,11 @@ def leaked(baseline: Baseline, corpus: Corpus) -> tuple[bool | None, str]:
 
 
 def comparison(
-    predictions: Predictions, cells: Mapping[str, CellFacts], others: Mapping[str, Baseline], corpus: Corpus
+    predictions: Predictions,
+    cells: Mapping[str, CellFacts],
+    others: Mapping[str, Baseline],
+    corpus: Corpus,
+    codec_width: int,
 ) -> dict[str, object]:
     """Build the ``baselines`` and ``codec_block`` of the evidence.
 
@@ -98,7 +102,7 @@ def comparison(
             **_compared(own, clips, others[name].predictions, cells),
         }
     _correct([result["p1401"] for result in results.values() if result["p1401"] is not None])
-    return {"baselines": results, "codec_block": _codec_block(results.get("no_codec_block"))}
+    return {"baselines": results, "codec_block": _codec_block(results.get("no_codec_block"), codec_width)}
 
 
 def _compared(
@@ -170,7 +174,7 @@ def _correct(baselines: list[dict[str, Any]]) -> None:
         test |= {"p_holm": reached, "significant": reached < SIGNIFICANCE}
 
 
-def _codec_block(without: Mapping[str, Any] | None) -> str | None:
+def _codec_block(without: Mapping[str, Any] | None, codec_width: int) -> str | None:
     """Conclude in one line whether the block is worth its inputs; None where nothing was trained without it."""
     if without is None or without["difference"] is None:
         return None
@@ -181,7 +185,7 @@ def _codec_block(without: Mapping[str, Any] | None) -> str | None:
         f"with it mean PLCC differs by {plcc['value']:+.4f} ({plcc['low']:+.4f} to {plcc['high']:+.4f}) and RMSE "
         f"by {rmse['value']:+.2f} VMAF points ({rmse['low']:+.2f} to {rmse['high']:+.2f})"
     )
-    inputs = f"the codec block's {contract.CODEC_DIM} inputs"
+    inputs = f"the codec block's {codec_width} inputs"
     better, worse = plcc["low"] > 0 or rmse["high"] < 0, plcc["high"] < 0 or rmse["low"] > 0
     if better and not worse:
         return f"Worth it: {inputs} help; {differences}."

@@ -40,6 +40,6 @@ def evidence(
     """
     return {
         **summary(predictions, cells),
-        **comparison(predictions, cells, baselines, corpus),
+        **comparison(predictions, cells, baselines, corpus, rows.inputs.codec_width),
         "coverage": coverage(rows, cells),
     }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kit.core import contract, layout
 from kit.training.folds import Fold
 from kit.training.predictions import Predictions
-from kit.training.recipe import Recipe, architecture
+from kit.training.recipe import Recipe
 from kit.verdict.accuracy import per_source_encoder
 from kit.verdict.metrics import Agreement
 from kit.verdict.out_of_fold import ENSEMBLE, CellFacts, LosoResult, ensemble_mean, loso
@@ -70,7 +70,6 @@ def seed_reports(
     average = ensemble_mean(predictions)
     agreements = {**members.members, **loso(average).members}
     parts = {seed: predictions.part(rows) for seed, rows in predictions.seeds()} | {ENSEMBLE: average}
-    arch = architecture(recipe.arch)
     groups = {
         fold.held_out: sorted({cell.group for cell in cells.values() if cell.fold == fold.held_out}) for fold in folds
     }
@@ -91,8 +90,8 @@ def seed_reports(
             "batch_size": recipe.batch_size,
             "lr": recipe.lr,
             "weight_decay": recipe.weight_decay,
-            "num_codecs": len(contract.ENCODER_VOCAB) if arch.codec_aware else 0,
-            "encoder_vocab_version": contract.ENCODER_VOCAB_VERSION,
+            "num_codecs": len(recipe.inputs.encoder_vocab) if recipe.architecture.codec_aware else 0,
+            "encoder_vocab_version": recipe.inputs.encoder_vocab_version,
             "wall_time_s": round(histories[seed].seconds, 3),
             "training_loss": histories[seed].loss.tolist(),
         }

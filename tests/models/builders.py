@@ -1,4 +1,4 @@
-"""Models as somebody else's exporter writes them."""
+"""Models as other exporters write them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def foreign(
     rows: str | int = "N",
     shape: tuple[int, ...] = (-1,),
 ) -> Path:
-    """The line as somebody else's exporter writes it; with ``data`` its weights are in that file."""
+    """Write the line of tests/features as another exporter does; with ``data`` its weights are in that file."""
     parts = {"w": SLOPES[:, None], "b": np.array([OFFSET], dtype=np.float32), "shape": np.array(shape, dtype=np.int64)}
     nodes = [
         helper.make_node("Gemm", ["features", "w", "b"], ["line"]),
@@ -40,7 +40,7 @@ def foreign(
 
 
 def renamed_model(folder: Path) -> Path:
-    """A model that names a file of weights which was renamed since."""
+    """Write a model that names a file of weights which was renamed afterwards."""
     path = foreign(folder / "tiny_v1.onnx", data="head_final.onnx.data")
     (path.parent / "head_final.onnx.data").rename(path.parent / "tiny_v1.onnx.data")
     return path

@@ -1,4 +1,4 @@
-"""Models leave the kit after PROMOTE alone: fitted on every row, checked, described, in the bundle."""
+"""Models of a run: after PROMOTE only, fitted on every row, checked, described, in the bundle."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tarfile
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,29 @@ import pytest
 import torch
 
 from kit.core import contract, exits, layout
-from kit.core.errors import ExportFailed, Missing
+from kit.core.errors import BadInput, ExportFailed, Missing
+from kit.core.inputs import DEFAULT_INPUTS
 from kit.corpus.store.shard import read_manifest
-from kit.models import export, runtime
+from kit.models import graph, runtime, sidecar
+from kit.models.export import write_model, write_sidecar
+from kit.models.model_file import open_model
+from kit.models.sidecar import TrainedEnsemble, sidecar_problems
 from kit.options.session import KIT_ROOT
 from kit.steps import exports, step_03_train, step_04_verdict, step_05_bundle
 from kit.system import validation
 from kit.system.fsio import sha256_file
 from kit.system.proc import Processes
-from kit.training import worker
+from kit.training import checkpoint, worker
 from kit.training.folds import by_group, everything
-from kit.training.members import Ensemble
-from kit.training.model import Network
+from kit.training.members import Ensemble, train
+from kit.training.model import Network, restored
 from kit.training.recipe import Recipe
 from kit.verdict.judge import Training
 from tests.cli.builders import Command
 from tests.models.builders import STEM
 from tests.options.builders import run_in
 from tests.steps.builders import run_folder
-from tests.training.builders import make_table
+from tests.training.builders import OTHER_INPUTS, make_table
 
 TABLE = make_table(frames=120)
 
@@ -45,8 +50,7 @@ TABLE = make_table(frames=120)
 def whole_fit(folder: Path, seeds: tuple[int, ...] = (0, 1)) -> Ensemble:
     return Ensemble(
         table=TABLE,
-        folds=(everything(TABLE),),
-        seeds=seeds,
+        members=[(seed, everything(TABLE)) for seed in seeds],
         recipe=Recipe(epochs=4),
         corpus_sha256="0" * 64,
         device="cpu",
@@ -64,8 +68,8 @@ def in_this_process(made: Ensemble, folder: Path, report: Callable[[int], None] 
 def weights(made: Ensemble) -> dict[str, bytes]:
     return {
         f"{seed} {name}": array.tobytes()
-        for (seed, _), found in made.finished().items()
-        for name, array in found.arrays.items()
+        for (seed, _), member in made.finished().items()
+        for name, array in member.arrays.items()
     }
 
 
@@ -99,10 +103,81 @@ def test_a_full_fit_that_was_killed_ends_with_the_same_bits(tmp_path: Path, monk
         with pytest.raises(Killed):
             in_this_process(whole_fit(members), tmp_path / "killed", killed)
     assert list(members.glob("*.part.safetensors"))
-    told: list[int] = []
-    whole_fit(members).run(Processes(), told.append)
+    train([whole_fit(members)], Processes(), lambda _epochs: None)
     assert weights(whole_fit(members)) == expected
     assert not list(members.glob("*.part.safetensors"))
+
+
+# ------------------------------------------------------------------------------------------ other inputs
+
+
+def test_inputs_of_no_table_are_trained_exported_and_scored(tmp_path: Path) -> None:
+    """Four features and three encoders: every width follows from the value that is passed in."""
+    rows, recipe = make_table(frames=60, inputs=OTHER_INPUTS), Recipe(epochs=3, inputs=OTHER_INPUTS)
+    whole = everything(rows)
+    ensemble = Ensemble(
+        table=rows,
+        members=[(0, whole), (1, whole)],
+        recipe=recipe,
+        corpus_sha256="0" * 64,
+        device="cpu",
+        workers=1,
+        folder=tmp_path,
+    )
+    train([ensemble], Processes(), lambda _epochs: None)
+    stored = [checkpoint.read(ensemble.store.path(seed, whole.group_id)) for seed in (0, 1)]
+    assert {member.recipe.inputs for member in stored} == {OTHER_INPUTS}
+    fitted = [restored(member.recipe.architecture, member.arrays) for member in stored]
+    assert [weight.shape for weight in fitted[0][0].weights] == [(64, 9), (64, 64), (1, 64)]
+    verdict: dict[str, Any] = {
+        "corpus": {
+            "sha256": "0" * 64,
+            "teacher": None,
+            "sources": 5,
+            "groups": 4,
+            "cells": 10,
+            "rows": len(rows),
+            "encoders": {"libx264": 10},
+            "boxes": ["a"],
+        },
+        "gate": {
+            "passed": True,
+            "mean_plcc": 0.9,
+            "plcc_spread": 0.0,
+            "per_seed_plccs": {"0": 0.9, "1": 0.9},
+            "thresholds_sha256": "0" * 64,
+        },
+        "demo": False,
+    }
+    trained = TrainedEnsemble(verdict=verdict, recipe=recipe, scale=fitted[0][1], device="cpu", seeds=(0, 1))
+    run_provenance = dict.fromkeys(
+        ("entrypoint", "argv", "args", "inputs", "outputs", "versions", "kit_version", "utc")
+    ) | {"schema": "ai-run-provenance-v1"}
+    for seed, networks in ((0, fitted[:1]), (None, fitted)):
+        path = tmp_path / f"{sidecar.model_id(recipe.arch, seed)}.onnx"
+        exported = write_model(path, [network for network, _ in networks], trained.scale, rows)
+        assert exported.checked.largest <= contract.EXPORT_TOLERANCE
+        document = write_sidecar(exported, trained.describe(seed, exported.checked), run_provenance)
+        assert (document["feature_set"], document["feature_order"]) == ("four", list(OTHER_INPUTS.features))
+        assert (document["encoder_vocab_version"], document["codec_block_dim"]) == (99, 5)
+        model = open_model(path)
+        assert model.inputs == OTHER_INPUTS
+        scores, spread = model.scores(rows.features, rows.codec)
+        assert len(scores) == len(rows)
+        assert (spread is None) == (seed is not None)
+    path.with_suffix(".json").unlink()
+    with pytest.raises(BadInput):  # without a sidecar only widths of the contract are known
+        open_model(path)
+
+
+def test_a_sidecar_of_an_earlier_kit_is_read(promoted: Path, tmp_path: Path) -> None:
+    for suffix in (".onnx", ".json"):
+        shutil.copy(promoted / layout.EXPORTS / f"{STEM}_seed0{suffix}", tmp_path)
+    path = tmp_path / f"{STEM}_seed0.json"
+    document = load(path)
+    del document["feature_set"]
+    path.write_text(json.dumps(document))
+    assert open_model(path.with_suffix(".onnx")).inputs == DEFAULT_INPUTS
 
 
 # ------------------------------------------------------------------------------------------ a whole run
@@ -128,7 +203,7 @@ def bundled(folder: Path, **options: object) -> Path:
     return step_05_bundle.run(config, step_04_verdict.load(config, session), session).path
 
 
-def test_promote_leaves_a_model_for_each_seed_and_the_ensemble_in_one(promoted: Path) -> None:
+def test_promote_exports_each_seed_and_the_ensemble_in_one_file(promoted: Path) -> None:
     folder = promoted / layout.EXPORTS
     ids = [f"{STEM}_seed0", f"{STEM}_seed1", f"{STEM}_ensemble"]
     assert sorted(path.name for path in folder.iterdir()) == sorted(
@@ -148,8 +223,8 @@ def test_the_sidecar_has_the_fields_of_the_contract(promoted: Path) -> None:
     verdict, shard = load(promoted / "PROMOTE.json"), load(promoted / "corpus" / "shard.json")
     for seed in (0, 1, None):
         name = f"{STEM}_ensemble" if seed is None else f"{STEM}_seed{seed}"
-        told = load(promoted / layout.EXPORTS / f"{name}.json")
-        assert set(told) == {
+        document = load(promoted / layout.EXPORTS / f"{name}.json")
+        assert set(document) == {
             "id",
             "name",
             "ensemble_id",
@@ -160,6 +235,7 @@ def test_the_sidecar_has_the_fields_of_the_contract(promoted: Path) -> None:
             "codec_block_dim",
             "encoder_vocab",
             "encoder_vocab_version",
+            "feature_set",
             "feature_order",
             "feature_mean",
             "feature_std",
@@ -185,20 +261,20 @@ def test_the_sidecar_has_the_fields_of_the_contract(promoted: Path) -> None:
             "notes",
             "run_provenance",
         }
-        assert validation.problems("sidecar", told) == []
-        assert (told["id"], told["seed"], told["ensemble_id"]) == (name, seed, STEM)
-        assert told["sha256"] == sha256_file(promoted / layout.EXPORTS / told["onnx"])
-        assert told["corpus"] == verdict["corpus"] | {"demo": False}
-        assert told["corpus"]["sha256"] == shard["corpus_sha256"]
-        assert told["gate"] == verdict["gate"]
-        assert len(told["codec_block_layout"]) == told["codec_block_dim"] == 18
-        assert told["trained_encoders"] == ["libx264"]
-        assert told["untrained_encoders"] == list(contract.ENCODER_VOCAB[1:])
-        assert told["output_names"] == (["score", "score_std"] if seed is None else ["score"])
-        assert told["training_recipe"]["seeds"] == ([0, 1] if seed is None else [seed])
+        assert sidecar_problems(document) == []
+        assert (document["id"], document["seed"], document["ensemble_id"]) == (name, seed, STEM)
+        assert document["sha256"] == sha256_file(promoted / layout.EXPORTS / document["onnx"])
+        assert document["corpus"] == verdict["corpus"] | {"demo": False}
+        assert document["corpus"]["sha256"] == shard["corpus_sha256"]
+        assert document["gate"] == verdict["gate"]
+        assert len(document["codec_block_layout"]) == document["codec_block_dim"] == DEFAULT_INPUTS.codec_width
+        assert document["trained_encoders"] == ["libx264"]
+        assert document["untrained_encoders"] == list(contract.ENCODER_VOCAB[1:])
+        assert document["output_names"] == (["score", "score_std"] if seed is None else ["score"])
+        assert document["training_recipe"]["seeds"] == ([0, 1] if seed is None else [seed])
         plccs = verdict["gate"]["per_seed_plccs"]
-        assert told["loso_mean_plcc"] == (verdict["gate"]["mean_plcc"] if seed is None else plccs[str(seed)])
-        assert str(promoted) not in json.dumps(told)
+        assert document["loso_mean_plcc"] == (verdict["gate"]["mean_plcc"] if seed is None else plccs[str(seed)])
+        assert str(promoted) not in json.dumps(document)
 
 
 def test_the_models_have_learned_what_the_corpus_shows(promoted: Path) -> None:
@@ -228,21 +304,21 @@ def test_the_bundle_holds_the_models_of_a_promote(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "name"),
     [
         (shutil.rmtree, "registry.json"),
-        (lambda folder: (folder / f"{STEM}_seed1.onnx").unlink(), "is not the model"),
-        (lambda folder: (folder / f"{STEM}_seed1.onnx").write_bytes(b"other"), "is not the model"),
-        (lambda folder: (folder / f"{STEM}_seed0.json").unlink(), f"{STEM}_seed0.json"),
-        (lambda folder: edit(folder / f"{STEM}_seed0.json", ("corpus", "sha256"), "0" * 64), "and this corpus"),
-        (lambda folder: edit(folder / f"{STEM}_seed0.json", ("sha256",), "0" * 64), "does not describe"),
-        (lambda folder: edit(folder / "registry.json", ("models", 0, "license"), ""), "does not list"),
-        (lambda folder: edit(folder / "registry.json", ("models", 0, "id"), "another"), "does not list"),
+        (lambda folder: (folder / f"{STEM}_seed1.onnx").unlink(), "seed1.onnx"),
+        (lambda folder: (folder / f"{STEM}_seed1.onnx").write_bytes(b"other"), "seed1.onnx"),
+        (lambda folder: (folder / f"{STEM}_seed0.json").unlink(), "seed0.json"),
+        (lambda folder: edit(folder / f"{STEM}_seed0.json", ("corpus", "sha256"), "0" * 64), "seed0.json"),
+        (lambda folder: edit(folder / f"{STEM}_seed0.json", ("sha256",), "0" * 64), "seed0.json"),
+        (lambda folder: edit(folder / "registry.json", ("models", 0, "license"), ""), "registry.json"),
+        (lambda folder: edit(folder / "registry.json", ("models", 0, "id"), "another"), "registry.json"),
     ],
 )
-def test_the_bundle_refuses_models_that_do_not_fit(damage: Callable[[Path], None], told: str, run: Path) -> None:
+def test_the_bundle_refuses_models_that_do_not_fit(damage: Callable[[Path], None], name: str, run: Path) -> None:
     damage(run / layout.EXPORTS)
-    with pytest.raises(Missing, match=told):
+    with pytest.raises(Missing, match=name):
         bundled(run)
 
 
@@ -269,18 +345,18 @@ def test_hold_and_invalid_leave_no_models(run: Path) -> None:
 
 
 def test_a_failed_check_fails_the_run_and_leaves_no_models(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(network: Network, scale: Any) -> bytes:
+    def wrong(network: Network, scale: Any, output: str) -> bytes:
         with torch.no_grad():
             network.biases[-1].add_(1.0)
-        data = export_single(network, scale)
+        data = export_single(network, scale, output)
         with torch.no_grad():
             network.biases[-1].sub_(1.0)
         return data
 
-    export_single = export.single
-    monkeypatch.setattr(export, "single", wrong)
+    export_single = graph.single
+    monkeypatch.setattr(graph, "single", wrong)
     config, trained, session = judged(run)
-    with pytest.raises(ExportFailed, match="differ by up to 1 VMAF points"):
+    with pytest.raises(ExportFailed, match="1 VMAF points"):
         step_04_verdict.run(config, trained, session)
     assert layout.verdicts_in(run) == ["PROMOTE"]
     assert not (run / layout.EXPORTS).exists()
@@ -295,11 +371,11 @@ def test_one_seed_has_no_ensemble_in_one_file(run: Path, capsys: pytest.CaptureF
     layout.withdraw_verdict(run)
     exports.make(config, read_manifest(run / layout.CORPUS), verdict, session)
     assert [path.name for path in (run / layout.EXPORTS).glob("*.onnx")] == [f"{STEM}_seed1.onnx"]
-    assert "One seed has no spread" in capsys.readouterr().err
+    assert "ensemble" in capsys.readouterr().err
     assert len(exports.listed(config, (1,), verdict["corpus"]["sha256"])) == 3
 
 
-def test_a_tiny_head_says_nothing_of_encoders_it_does_not_see(tmp_path: Path) -> None:
+def test_a_model_without_the_codec_block_has_no_vocabulary(tmp_path: Path) -> None:
     config, session = run_folder(tmp_path / "run", arch="mlp_small", seeds=(0, 1), epochs=2)
     shard = read_manifest(config.out_dir / layout.CORPUS)
     verdict = step_04_verdict.run(
@@ -316,7 +392,7 @@ def test_a_tiny_head_says_nothing_of_encoders_it_does_not_see(tmp_path: Path) ->
         ),
         session,
     )
-    document = {
+    promoted_verdict = {
         **verdict.document,
         "gate": {
             **verdict.document["gate"],
@@ -327,18 +403,17 @@ def test_a_tiny_head_says_nothing_of_encoders_it_does_not_see(tmp_path: Path) ->
         },
         "demo": True,
     }
-    exports.make(config, shard, document, session)
-    told = load(config.out_dir / layout.EXPORTS / f"mlp_small_{contract.ENSEMBLE}_ensemble.json")
-    assert told["input_names"] == ["features"]
-    assert [told[name] for name in ("codec_aware", "codec_block_layout", "codec_block_dim", "encoder_vocab")] == [
+    exports.make(config, shard, promoted_verdict, session)
+    document = load(config.out_dir / layout.EXPORTS / f"mlp_small_{contract.ENSEMBLE}_ensemble.json")
+    assert document["input_names"] == ["features"]
+    assert [document[name] for name in ("codec_aware", "codec_block_layout", "codec_block_dim", "encoder_vocab")] == [
         False,
         None,
         None,
         None,
     ]
-    # made of demo clips, and said so
-    assert told["corpus"]["demo"] is True
-    assert "demo clips" in told["notes"]
+    assert document["corpus"]["demo"] is True
+    assert "demo clips" in document["notes"]
     registry = load(config.out_dir / layout.REGISTRY)
     assert all(model["smoke"] for model in registry["models"])
 
@@ -359,6 +434,10 @@ def test_a_tiny_head_says_nothing_of_encoders_it_does_not_see(tmp_path: Path) ->
         ("sidecar", ("extra",), 1),
         ("sidecar", ("feature_std", 2), 0.0),
         ("sidecar", ("feature_order",), ["adm2"]),
+        ("sidecar", ("feature_mean",), [0.5]),
+        ("sidecar", ("encoder_vocab",), ["libx264"]),
+        ("sidecar", ("codec_block_dim",), 23),
+        ("sidecar", ("kind",), "xr"),
         ("sidecar", ("onnx_has_scaler",), False),
         ("sidecar", ("gate", "passed"), False),
         ("sidecar", ("notes",), "x" * 513),
@@ -368,18 +447,19 @@ def test_a_tiny_head_says_nothing_of_encoders_it_does_not_see(tmp_path: Path) ->
 def test_a_schema_refuses(schema: str, place: tuple[str | int, ...], value: object, promoted: Path) -> None:
     name = "registry.json" if schema == "registry" else f"{STEM}_seed0.json"
     document = load(promoted / layout.EXPORTS / name)
-    assert validation.problems(schema, document) == []
+    check = sidecar_problems if schema == "sidecar" else partial(validation.problems, schema)
+    assert check(document) == []
     inner: Any = document
     for step in place[:-1]:
         inner = inner[step]
     inner[place[-1]] = value
-    assert len(validation.problems(schema, document)) == 1
+    assert len(check(document)) == 1
 
 
-def test_a_schema_misses_what_is_required(promoted: Path) -> None:
+def test_a_schema_requires_every_field(promoted: Path) -> None:
     for schema, name in (("registry", "registry.json"), ("sidecar", f"{STEM}_seed0.json")):
         document = load(promoted / layout.EXPORTS / name)
-        for key in document:
+        for key in document.keys() - {"feature_set"}:  # earlier sidecars do not have it
             lacking = {other: value for other, value in document.items() if other != key}
             assert validation.problems(schema, lacking) == [f"$: '{key}' is a required property"]
 
@@ -395,9 +475,7 @@ def test_a_document_that_breaks_its_schema_is_not_written(run: Path, monkeypatch
 @pytest.mark.parametrize("step", ["run", "verdict"])
 def test_force_is_refused_politely(step: str, command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command([step, "--force"]) == exits.BAD_INPUT
-    said = capsys.readouterr().err
-    assert "models leave the kit after PROMOTE" in said
-    assert "HOLD.json" in said
+    assert "PROMOTE" in capsys.readouterr().err
 
 
 def test_the_models_are_under_the_license_of_the_kit() -> None:

@@ -1,4 +1,4 @@
-"""Models from elsewhere: what is taken, what is explained, and copies that hold their weights themselves."""
+"""Models of other exporters: what is accepted, what is explained, and copies with the weights inside."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ def test_a_model_of_other_shapes_is_refused(
 ) -> None:
     path = foreign(tmp_path / "odd.onnx", rows=rows, shape=shape)
     _, said = ask("eval", "--model", path, "--features", line_table, code=exits.BAD_INPUT)
-    assert "expected any number of rows, and one score for each" in said
+    assert "odd.onnx" in said
+    assert "any number of rows" in said
 
 
 @pytest.mark.parametrize(
     "argv", [("eval", "--features", "f.parquet", "--model"), ("score", "--corpus", "x", "--model")]
 )
-def test_weights_that_lie_elsewhere_are_explained(
+def test_external_weights_are_explained(
     argv: tuple[str, ...], renamed: Path, monkeypatch: pytest.MonkeyPatch, ask: Ask
 ) -> None:
-    # onnxruntime would take them from the working folder, and nobody would have hashed them
+    # onnxruntime would load them from the working folder without a hash
     (renamed.parent / "head_final.onnx.data").write_bytes((renamed.parent / "tiny_v1.onnx.data").read_bytes())
     monkeypatch.chdir(renamed.parent)
     _, said = ask(*argv, renamed, code=exits.BAD_INPUT)
-    assert "tiny_v1.onnx does not hold 3 of its weights: it says they are in head_final.onnx.data" in said
-    assert "beside it lies head_final.onnx.data, tiny_v1.onnx.data" in said
+    assert all(text in said for text in ("tiny_v1.onnx", "3 weights", "head_final.onnx.data, tiny_v1.onnx.data"))
     assert "repair-onnx" in said
 
 
-@pytest.mark.parametrize("how", ["the only one there", "named", "as the model says"])
-def test_a_repaired_copy_holds_its_weights_itself(how: str, renamed: Path, tmp_path: Path, ask: Ask) -> None:
+@pytest.mark.parametrize("how", ["the only one", "named", "as in the model"])
+def test_a_repaired_copy_has_its_weights_inside(how: str, renamed: Path, tmp_path: Path, ask: Ask) -> None:
     data, out = renamed.parent / "tiny_v1.onnx.data", tmp_path / "whole.onnx"
     further: tuple[object, ...] = ()
     if how == "named":
         data = data.rename(tmp_path / "weights")
         further = ("--data", data)
-    elif how == "as the model says":
+    elif how == "as in the model":
         (renamed.parent / "other.data").write_bytes(b"another model's")
         data = data.rename(renamed.parent / "head_final.onnx.data")
     before = renamed.read_bytes()
@@ -68,68 +68,69 @@ def test_a_repaired_copy_holds_its_weights_itself(how: str, renamed: Path, tmp_p
 @pytest.mark.parametrize("content", [b"", b"short", bytes(1000)])
 def test_weights_of_another_model_are_refused(content: bytes, renamed: Path, tmp_path: Path, ask: Ask) -> None:
     (tmp_path / "weights").write_bytes(content)
-    if len(content) == 1000:  # long enough, but the model asks for a piece of another size
+    if len(content) == 1000:  # long enough, but the model records another length
         model = onnx.load_model(renamed, load_external_data=False)
         entry = next(one for one in model.graph.initializer[0].external_data if one.key == "length")
         entry.value = "28"
         renamed.write_bytes(model.SerializeToString())
     argv = ("repair-onnx", renamed, "--data", tmp_path / "weights", "--out", tmp_path / "whole.onnx")
-    assert "another model's" in ask(*argv, code=exits.INVALID)[1]
+    assert "another model" in ask(*argv, code=exits.INVALID)[1]
     assert not (tmp_path / "whole.onnx").exists()
 
 
-@pytest.mark.parametrize(
-    ("more", "said"), [(b"PAR1", "its weights end at byte 36, the file has 40"), (bytes(1 << 16), "the file has 65572")]
-)
-def test_a_file_of_weights_is_used_up(more: bytes, said: str, renamed: Path, tmp_path: Path, ask: Ask) -> None:
+@pytest.mark.parametrize(("more", "size"), [(b"PAR1", "40"), (bytes(1 << 16), "65572")])
+def test_a_file_of_weights_has_nothing_else(more: bytes, size: str, renamed: Path, tmp_path: Path, ask: Ask) -> None:
     data = renamed.parent / "tiny_v1.onnx.data"
     whole = data.read_bytes()
     argv = ("repair-onnx", renamed, "--out", tmp_path / "whole.onnx")
     data.write_bytes(whole + more)
-    assert said in ask(*argv, code=exits.INVALID)[1]
+    said = ask(*argv, code=exits.INVALID)[1]
+    assert "byte 36" in said
+    assert size in said
     assert not (tmp_path / "whole.onnx").exists()
-    data.write_bytes(whole + bytes(28))  # filled up to a multiple of 64
+    data.write_bytes(whole + bytes(28))  # padded to a multiple of 64
     ask(*argv)
 
 
-def test_weights_that_are_no_numbers_are_refused(renamed: Path, tmp_path: Path, ask: Ask) -> None:
+def test_weights_that_are_not_finite_are_refused(renamed: Path, tmp_path: Path, ask: Ask) -> None:
     data = renamed.parent / "tiny_v1.onnx.data"
     data.write_bytes(b"\xff" * 4 + data.read_bytes()[4:])
     argv = ("repair-onnx", renamed, "--out", tmp_path / "whole.onnx")
-    assert "w would hold values that are not finite" in ask(*argv, code=exits.INVALID)[1]
+    assert "not finite" in ask(*argv, code=exits.INVALID)[1]
     assert not (tmp_path / "whole.onnx").exists()
 
 
 def test_a_copy_is_loaded_before_it_appears(renamed: Path, tmp_path: Path, ask: Ask) -> None:
     model = onnx.load_model(renamed, load_external_data=False)
-    model.opset_import.append(onnx.helper.make_opsetid("elsewhere", 1))  # onnx knows nothing wrong of such operators
+    model.opset_import.append(onnx.helper.make_opsetid("elsewhere", 1))  # onnx accepts such operators
     model.graph.node[0].domain = "elsewhere"
     renamed.write_bytes(model.SerializeToString())
     argv = ("repair-onnx", renamed, "--out", tmp_path / "whole.onnx")
-    assert "no valid model" in ask(*argv, code=exits.INVALID)[1]
+    assert "not a valid model" in ask(*argv, code=exits.INVALID)[1]
     assert not (tmp_path / "whole.onnx").exists()
 
 
-def test_a_model_that_is_cut_off_is_no_model_that_needs_no_repair(renamed: Path, tmp_path: Path, ask: Ask) -> None:
-    data, said = renamed.read_bytes(), []
+def test_a_truncated_model_is_refused(renamed: Path, tmp_path: Path, ask: Ask) -> None:
+    data = renamed.read_bytes()
     for length in range(0, len(data), 20):
         renamed.write_bytes(data[:length])
         argv = ("repair-onnx", renamed, "--out", tmp_path / "whole.onnx")
-        said.append(ask(*argv, code=exits.BAD_INPUT)[1])
-    assert all("cannot be read as ONNX" in line or "is no valid ONNX model" in line for line in said)
+        said = ask(*argv, code=exits.BAD_INPUT)[1]
+        assert "ONNX" in said
+        assert "nothing to repair" not in said
 
 
-def test_what_cannot_be_repaired_is_told(renamed: Path, tmp_path: Path, ask: Ask) -> None:
+def test_a_model_that_cannot_be_repaired_is_refused(renamed: Path, tmp_path: Path, ask: Ask) -> None:
     out = ("--out", tmp_path / "whole.onnx")
     whole = foreign(tmp_path / "whole_already.onnx")
-    assert "there is nothing to repair" in ask("repair-onnx", whole, *out, code=exits.BAD_INPUT)[1]
+    assert "nothing to repair" in ask("repair-onnx", whole, *out, code=exits.BAD_INPUT)[1]
     (renamed.parent / "other.data").write_bytes(b"")
-    assert "Name the file with --data" in ask("repair-onnx", renamed, *out, code=exits.BAD_INPUT)[1]
-    assert "is not there" in ask("repair-onnx", tmp_path / "no.onnx", *out, code=exits.BAD_INPUT)[1]
+    assert "--data" in ask("repair-onnx", renamed, *out, code=exits.BAD_INPUT)[1]
+    assert "no.onnx" in ask("repair-onnx", tmp_path / "no.onnx", *out, code=exits.BAD_INPUT)[1]
 
 
 @pytest.mark.parametrize("location", ["../outside.data", "/etc/hostname"])
-def test_a_name_that_leads_away_is_not_followed(location: str, renamed: Path, tmp_path: Path, ask: Ask) -> None:
+def test_a_file_name_in_another_folder_is_not_followed(location: str, renamed: Path, tmp_path: Path, ask: Ask) -> None:
     model = onnx.load_model(renamed, load_external_data=False)
     for tensor in model.graph.initializer:
         next(entry for entry in tensor.external_data if entry.key == "location").value = location
@@ -137,4 +138,4 @@ def test_a_name_that_leads_away_is_not_followed(location: str, renamed: Path, tm
     (tmp_path / "outside.data").write_bytes((renamed.parent / "tiny_v1.onnx.data").read_bytes())
     (renamed.parent / "tiny_v1.onnx.data").unlink()
     _, said = ask("repair-onnx", renamed, "--out", tmp_path / "whole.onnx", code=exits.BAD_INPUT)
-    assert "no *.data lies beside it" in said
+    assert "no *.data file" in said

@@ -1,4 +1,4 @@
-"""The graph that leaves the kit: the same bytes, by the rules, as torch has it; and what a check finds."""
+"""Exported graphs: the same bytes, the rules of the format, the values of torch; and the checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from kit.core import contract, exits
 from kit.core.errors import ExportFailed
-from kit.models import export, export_check, runtime
+from kit.models import export_check, graph, runtime
 from kit.training.model import restored
 from kit.training.standardiser import fit_standardiser
 from tests.training.builders import make_table, networks
@@ -36,7 +36,7 @@ def written(folder: Path, data: bytes) -> Path:
 @every_arch
 def test_one_network_as_a_graph(arch: str, tmp_path: Path) -> None:
     made = networks(arch, 1)
-    found = export_check.check(written(tmp_path, export.single(made[0], SCALE)), made, SCALE, TABLE)
+    found = export_check.check(written(tmp_path, graph.single(made[0], SCALE)), made, SCALE, TABLE)
     assert found.rows == contract.EXPORT_ROWS
     assert found.largest <= 1e-4
 
@@ -44,29 +44,29 @@ def test_one_network_as_a_graph(arch: str, tmp_path: Path) -> None:
 @every_arch
 def test_the_ensemble_is_mean_and_spread_of_the_single_graphs(arch: str, tmp_path: Path) -> None:
     made = networks(arch)
-    export_check.check(written(tmp_path, export.fused(made, SCALE)), made, SCALE, TABLE)
+    export_check.check(written(tmp_path, graph.fused(made, SCALE)), made, SCALE, TABLE)
     singles = [
-        runtime.compute(runtime.open_session(export.single(network, SCALE)), TABLE.features, TABLE.codec)
+        runtime.compute(runtime.open_session(graph.single(network, SCALE)), TABLE.features, TABLE.codec)
         for network in made
     ]
     members = np.stack([single[contract.SCORE_OUTPUT] for single in singles]).astype(np.float64)
     assert (members == 100).any()
     assert (members < 100).any()
-    fused = runtime.compute(runtime.open_session(export.fused(made, SCALE)), TABLE.features, TABLE.codec)
+    fused = runtime.compute(runtime.open_session(graph.fused(made, SCALE)), TABLE.features, TABLE.codec)
     assert fused[contract.SCORE_OUTPUT] == pytest.approx(members.mean(axis=0), abs=2e-5)
     assert fused[contract.SPREAD_OUTPUT] == pytest.approx(members.std(axis=0, ddof=1), abs=2e-5)
 
 
 def test_the_same_weights_give_the_same_bytes() -> None:
     first, second = networks(), networks()
-    assert export.single(first[0], SCALE) == export.single(second[0], SCALE)
-    assert export.fused(first, SCALE) == export.fused(second, SCALE)
-    assert export.single(first[0], SCALE) != export.single(first[1], SCALE)
+    assert graph.single(first[0], SCALE) == graph.single(second[0], SCALE)
+    assert graph.fused(first, SCALE) == graph.fused(second, SCALE)
+    assert graph.single(first[0], SCALE) != graph.single(first[1], SCALE)
 
 
 @pytest.mark.parametrize("arch", [contract.ARCH, "linear"])
-def test_a_graph_keeps_the_rules_of_the_design(arch: str) -> None:
-    for data in (export.single(networks(arch)[0], SCALE), export.fused(networks(arch), SCALE)):
+def test_a_graph_follows_the_rules_of_the_design(arch: str) -> None:
+    for data in (graph.single(networks(arch)[0], SCALE), graph.fused(networks(arch), SCALE)):
         model = onnx.load_model_from_string(data)
         assert [(item.domain, item.version) for item in model.opset_import] == [("", 17)]
         assert model.ir_version == 8
@@ -82,50 +82,50 @@ def test_a_graph_keeps_the_rules_of_the_design(arch: str) -> None:
 
 def test_an_ensemble_of_one_has_no_spread() -> None:
     with pytest.raises(ValueError, match="two networks"):
-        export.fused(networks(count=1), SCALE)
+        graph.fused(networks(count=1), SCALE)
 
 
-# ------------------------------------------------------------------------------------------ what a check finds
+# ------------------------------------------------------------------------------------------ the checks
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_wrong_weight_is_found(count: int, tmp_path: Path) -> None:
+def test_a_wrong_weight_fails_the_check(count: int, tmp_path: Path) -> None:
     made = networks(count=count)
     for network in made:
         torch.nn.init.constant_(network.biases[-1], 50.0)
-    data = export.single(made[0], SCALE) if count == 1 else export.fused(made, SCALE)
+    data = graph.single(made[0], SCALE) if count == 1 else graph.fused(made, SCALE)
     export_check.check(written(tmp_path, data), made, SCALE, TABLE)
     with torch.no_grad():
         made[-1].weights[0][5, 3] += 0.01
-    with pytest.raises(ExportFailed, match="onnxruntime and torch differ by up to"):
+    with pytest.raises(ExportFailed, match="onnxruntime and torch differ"):
         export_check.check(tmp_path / "m.onnx", made, SCALE, TABLE)
 
 
-def test_a_wrong_standardiser_is_found(tmp_path: Path) -> None:
+def test_a_wrong_standardiser_fails_the_check(tmp_path: Path) -> None:
     made = networks(count=1)
-    path = written(tmp_path, export.single(made[0], replace(SCALE, mean=SCALE.mean * np.float32(1.01))))
+    path = written(tmp_path, graph.single(made[0], replace(SCALE, mean=SCALE.mean * np.float32(1.01))))
     with pytest.raises(ExportFailed, match="differ"):
         export_check.check(path, made, SCALE, TABLE)
 
 
-def test_weights_that_are_no_numbers_are_found(tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_fail_the_check(tmp_path: Path) -> None:
     made = networks(count=1)
     with torch.no_grad():
         made[0].weights[1][0, 0] = torch.nan
     with pytest.raises(ExportFailed, match="not finite"):
-        export_check.check(written(tmp_path, export.single(made[0], SCALE)), made, SCALE, TABLE)
+        export_check.check(written(tmp_path, graph.single(made[0], SCALE)), made, SCALE, TABLE)
 
 
-def test_an_output_outside_the_range_is_found(tmp_path: Path) -> None:
+def test_an_output_outside_the_range_fails_the_check(tmp_path: Path) -> None:
     made = networks("linear", 1)
     with torch.no_grad():
         made[0].biases[0].fill_(50.0)
         made[0].weights[0].mul_(0.01)
-    model = onnx.load_model_from_string(export.single(made[0], SCALE))
+    model = onnx.load_model_from_string(graph.single(made[0], SCALE))
     (highest,) = (tensor for tensor in model.graph.initializer if tensor.name == "highest")
     highest.raw_data = np.float32(101).tobytes()
-    # on real rows nothing is clipped
-    with pytest.raises(ExportFailed, match="wild rows: score leaves 0 to 100"):
+    # real rows are not clipped
+    with pytest.raises(ExportFailed, match=r"extreme rows: score is .* 101"):
         export_check.check(written(tmp_path, model.SerializeToString()), made, SCALE, TABLE)
 
 
@@ -139,7 +139,7 @@ def newer_opset(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("Relu", [model.graph.node[-1].output[0]], ["score"]))
 
 
-def strange_operator(model: onnx.ModelProto) -> None:
+def forbidden_operator(model: onnx.ModelProto) -> None:
     model.graph.node[-1].output[0] = "before"
     model.graph.node.append(helper.make_node("Floor", ["before"], ["score"]))
 
@@ -152,7 +152,7 @@ def broken(model: onnx.ModelProto) -> None:
     model.graph.node[3].input[0] = "nowhere"
 
 
-def outside(model: onnx.ModelProto) -> None:
+def external(model: onnx.ModelProto) -> None:
     tensor = model.graph.initializer[0]
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
@@ -160,23 +160,23 @@ def outside(model: onnx.ModelProto) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "value"),
     [
-        (newer_ir, "ir_version 10, expected 8"),
-        (newer_opset, "operator sets .*18.*, expected 17"),
-        (strange_operator, "not allowed: Floor"),
-        (renamed_output, r"outputs \{'quality': \['N'\]\}, expected"),
+        (newer_ir, "ir_version 10"),
+        (newer_opset, "operator sets .*18"),
+        (forbidden_operator, "Floor"),
+        (renamed_output, "quality"),
         (broken, "onnx.checker"),
-        (outside, "onnx.checker|weights outside the file"),
+        (external, "onnx.checker|outside the file"),
     ],
 )
 def test_a_graph_that_breaks_a_rule_is_refused(
-    change: Callable[[onnx.ModelProto], None], told: str, tmp_path: Path
+    change: Callable[[onnx.ModelProto], None], value: str, tmp_path: Path
 ) -> None:
     made = networks(count=1)
-    model = onnx.load_model_from_string(export.single(made[0], SCALE))
+    model = onnx.load_model_from_string(graph.single(made[0], SCALE))
     change(model)
-    with pytest.raises(ExportFailed, match=told) as caught:
+    with pytest.raises(ExportFailed, match=value) as caught:
         export_check.check(written(tmp_path, model.SerializeToString()), made, SCALE, TABLE)
     assert caught.value.exit_code == exits.INTERNAL
 

@@ -1,4 +1,4 @@
-"""The stacked trainer against the readable loop, and its members against each other."""
+"""The stacked trainer against the reference loop, and its members against each other."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def train(
     order = sorted(range(len(members)), key=lambda index: -feeds[index].steps)
     rows = torch.from_numpy(matrix(table, codec_aware=arch.codec_aware)).to(device, dtype)
     parameters = stacked.zeros(arch, len(members), rows)
-    for place, index in enumerate(order):
-        stacked.put(parameters, place, network_of(*members[index], recipe, table))
+    for position, index in enumerate(order):
+        stacked.put(parameters, position, network_of(*members[index], recipe, table))
     scales = [fit_standardiser(table.features, members[index][1].train) for index in order]
     trainer = stacked.Trainer(stacked.Stack(recipe, parameters), [feeds[index] for index in order], scales, rows)
     losses: list[Tensor] = []
@@ -72,16 +72,16 @@ def train(
     while (reached := trainer.advance(step, most, losses.extend)) != step:
         step = reached
     result = Trained(networks={}, losses={})
-    for place, index in enumerate(order):
+    for position, index in enumerate(order):
         seed, fold = members[index]
         network = network_of(seed, fold, recipe, table).to(dtype)
-        stacked.take(parameters, place, network)
+        stacked.take(parameters, position, network)
         result.networks[seed, fold.held_out] = network
-        result.losses[seed, fold.held_out] = [float(loss[place]) for loss in losses if place < len(loss)]
+        result.losses[seed, fold.held_out] = [float(loss[position]) for loss in losses if position < len(loss)]
     return result
 
 
-def train_readably(seed: int, fold: Fold, recipe: Recipe, dtype: torch.dtype) -> tuple[Network, list[float]]:
+def train_by_reference(seed: int, fold: Fold, recipe: Recipe, dtype: torch.dtype) -> tuple[Network, list[float]]:
     """Train a member with the loop."""
     arch = architecture(recipe.arch)
     scale = fit_standardiser(TABLE.features, fold.train)
@@ -92,7 +92,9 @@ def train_readably(seed: int, fold: Fold, recipe: Recipe, dtype: torch.dtype) ->
     network = network_of(seed, fold, recipe, TABLE).to(dtype)
     losses: list[float] = []
     target = torch.from_numpy(TABLE.target[fold.train]).to(dtype)
-    loop.fit(network, inputs, target, recipe, Draws(seed, fold.group_id), seen=lambda loss: losses.append(float(loss)))
+    loop.fit(
+        network, inputs, target, recipe, Draws(seed, fold.group_id), on_loss=lambda loss: losses.append(float(loss))
+    )
     return network, losses
 
 
@@ -107,47 +109,47 @@ def scores(network: Network, fold: Fold) -> NDArray[np.float64]:
     return network.scores(inputs).astype(np.float64)
 
 
-# ------------------------------------------------------------------------------------- against the readable loop
+# ------------------------------------------------------------------------------------- against the reference loop
 
 
 @pytest.mark.parametrize("arch", ARCHS)
-def test_weights_and_losses_are_those_of_the_readable_loop(arch: str) -> None:
+def test_weights_and_losses_are_those_of_the_reference_loop(arch: str) -> None:
     recipe = Recipe(epochs=13, arch=arch)
-    found = train(MEMBERS, recipe, dtype=torch.float64)
+    trained = train(MEMBERS, recipe, dtype=torch.float64)
     lengths = set()
     for seed, fold in MEMBERS:
-        network, losses = train_readably(seed, fold, recipe, torch.float64)
-        assert found.losses[seed, fold.held_out] == pytest.approx(losses, abs=1e-9)
-        assert difference(found.networks[seed, fold.held_out], network) < 1e-9
+        network, losses = train_by_reference(seed, fold, recipe, torch.float64)
+        assert trained.losses[seed, fold.held_out] == pytest.approx(losses, abs=1e-9)
+        assert difference(trained.networks[seed, fold.held_out], network) < 1e-9
         lengths.add(len(losses))
     assert lengths == {52, 65}
 
 
 def test_the_agreement_would_show_an_error() -> None:
     recipe = Recipe(epochs=13)
-    found = train(MEMBERS[:1], replace(recipe, weight_decay=0.0), dtype=torch.float64)
-    network, _ = train_readably(*MEMBERS[0], recipe, torch.float64)
-    assert difference(found.networks[0, FOLDS[0].held_out], network) > 1e-7
+    trained = train(MEMBERS[:1], replace(recipe, weight_decay=0.0), dtype=torch.float64)
+    network, _ = train_by_reference(*MEMBERS[0], recipe, torch.float64)
+    assert difference(trained.networks[0, FOLDS[0].held_out], network) > 1e-7
 
 
 def devices() -> list[object]:
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     return [
-        pytest.param(name, marks=() if yes else pytest.mark.skip(f"torch finds no {name} device"))
-        for name, yes in there.items()
+        pytest.param(name, marks=() if yes else pytest.mark.skip(f"torch has no {name} device"))
+        for name, yes in available.items()
     ]
 
 
 @pytest.mark.parametrize("device", devices())
-def test_in_float32_both_predict_alike(device: str) -> None:
+def test_in_float32_both_predict_the_same_within_tolerance(device: str) -> None:
     recipe = Recipe(epochs=40)
-    found = train(MEMBERS, recipe, device=device)
+    trained = train(MEMBERS, recipe, device=device)
     for seed, fold in MEMBERS[:4]:
         truth = TABLE.target[fold.held]
-        readable, _ = train_readably(seed, fold, recipe, torch.float32)
+        reference, _ = train_by_reference(seed, fold, recipe, torch.float32)
         plcc, expected = (
             np.corrcoef(scores(network.cpu(), fold), truth)[0, 1]
-            for network in (found.networks[seed, fold.held_out], readable)
+            for network in (trained.networks[seed, fold.held_out], reference)
         )
         assert plcc == pytest.approx(expected, abs=1e-3)
         assert plcc > 0.8
@@ -163,8 +165,8 @@ def test_a_member_has_the_same_bits_in_every_stack(arch: str, batch_size: int) -
     recipe = Recipe(epochs=5, arch=arch, batch_size=batch_size)
     everyone = train(MEMBERS, recipe)
     for members, most in ((MEMBERS[3:4], 16), (MEMBERS[1:2], 1), (MEMBERS[2:5], 7), (MEMBERS[::-1], 16)):
-        found = train(members, recipe, most=most)
-        assert [found.bits(*member) == everyone.bits(*member) for member in members] == [True] * len(members)
+        trained = train(members, recipe, most=most)
+        assert [trained.bits(*member) == everyone.bits(*member) for member in members] == [True] * len(members)
     assert len({everyone.bits(*member) for member in MEMBERS}) == len(MEMBERS)
 
 
@@ -175,13 +177,13 @@ def test_a_large_stack_changes_no_bit() -> None:
     assert [few.bits(*member) == everyone.bits(*member) for member in many[::40]] == [True] * 3
 
 
-def test_a_member_that_diverges_takes_no_other_with_it() -> None:
+def test_a_member_that_diverges_does_not_change_others() -> None:
     recipe = Recipe(epochs=3)
     target = TABLE.target.copy()
     target[FOLDS[0].held] = np.nan
-    found, sound = train(MEMBERS, recipe, table=replace(TABLE, target=target)), train(MEMBERS, recipe)
+    trained, sound = train(MEMBERS, recipe, table=replace(TABLE, target=target)), train(MEMBERS, recipe)
     for seed, fold in MEMBERS:
         if fold is FOLDS[0]:
-            assert found.bits(seed, fold) == sound.bits(seed, fold)
+            assert trained.bits(seed, fold) == sound.bits(seed, fold)
         else:
-            assert np.isnan(found.losses[seed, fold.held_out][-1])
+            assert np.isnan(trained.losses[seed, fold.held_out][-1])

@@ -51,7 +51,7 @@ def test_folds_are_the_same_twice() -> None:
         assert np.array_equal(first.held, second.held)
 
 
-def test_a_group_is_known_by_its_sources_and_not_by_its_label() -> None:
+def test_the_id_of_a_group_depends_on_its_sources_only() -> None:
     ids = {fold.held_out: fold.group_id for fold in by_group(make_table())}
     renamed = {source: {"Fuente": "El"}.get(group, group) for source, group in reversed(GROUPS.items())}
     again = {fold.held_out: fold.group_id for fold in by_group(make_table(groups=renamed))}
@@ -66,16 +66,16 @@ def test_fewer_than_three_groups_are_no_evidence(sources: tuple[str, ...]) -> No
     table = make_table(groups={source: GROUPS[source] for source in sources} or None)
     if not sources:
         table = replace(table, cells=())
-    with pytest.raises(InvalidEvidence, match="needs at least 3") as error:
+    with pytest.raises(InvalidEvidence, match="at least 3") as error:
         by_group(table)
-    assert f"has {len({GROUPS[source] for source in sources})} content groups" in error.value.problems[0]
+    assert f" {len({GROUPS[source] for source in sources})} content groups" in error.value.problems[0]
 
 
 def test_three_groups_are_enough() -> None:
     assert len(by_group(make_table(groups={name: name for name in "abc"}))) == 3
 
 
-def test_kfold_spreads_whole_groups_evenly_whatever_they_are_called() -> None:
+def test_kfold_spreads_whole_groups_evenly_for_any_labels() -> None:
     groups = {f"s{number:02d}": f"g{number // 2:02d}" for number in range(20)}
     table = make_table(frames=3, groups=groups)
     folds = by_group(table, "kfold:4")
@@ -97,7 +97,7 @@ def test_kfold_with_as_many_folds_as_groups_holds_out_each_alone() -> None:
 
 
 def test_more_folds_than_groups_are_no_evidence() -> None:
-    with pytest.raises(InvalidEvidence, match="kfold:5: the corpus has only 4 content groups"):
+    with pytest.raises(InvalidEvidence, match=r"kfold:5.* 4 "):
         by_group(make_table(), "kfold:5")
 
 
@@ -126,10 +126,10 @@ def test_a_box_is_held_out_whole() -> None:
         assert sorted([*fold.train, *fold.held]) == list(range(len(table)))
 
 
-def test_the_only_one_cannot_be_held_out() -> None:
-    with pytest.raises(BadInput, match=r"--holdout encoder: the corpus has cells of 1 \(libx264\)"):
+def test_a_single_encoder_or_box_cannot_be_held_out() -> None:
+    with pytest.raises(BadInput, match=r"--holdout encoder.* 1 \(libx264\)"):
         by_encoder(make_table())
-    with pytest.raises(BadInput, match=r"--holdout box: the corpus has cells of 1 \(attic\)"):
+    with pytest.raises(BadInput, match=r"--holdout box.* 1 \(attic\)"):
         by_box(make_table(), ["attic"] * len(make_table().cells))
 
 

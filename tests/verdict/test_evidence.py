@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from kit.core.errors import InvalidEvidence
-from kit.training.predictions import Predictions, from_columns
+from kit.training.predictions import Predictions
 from kit.verdict.accuracy import per_source_encoder
 from kit.verdict.evidence import summary
 from kit.verdict.metrics import agreement
 from kit.verdict.out_of_fold import CellFacts, completeness_problems, ensemble_mean, loso
+from tests.training.builders import from_columns
 
 ROWS = 6
 SEEDS = (0, 1)

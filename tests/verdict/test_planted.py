@@ -17,11 +17,12 @@ from kit.core.values import Cell
 from kit.corpus.store.cellfile import CellRows
 from kit.training import table
 from kit.training.folds import by_group
-from kit.training.predictions import Predictions, from_columns
+from kit.training.predictions import Predictions
 from kit.training.table import Table
 from kit.verdict.baselines import Baseline
 from kit.verdict.judge import Judgement, Training, judge
 from tests.corpus.builders import plan, rows_of, shard_of
+from tests.training.builders import from_columns
 
 FRAMES = 40
 SOURCES = ("Highway", "Park", "Tango", "Crowd", "River", "Night")

@@ -13,14 +13,14 @@ from scipy import stats
 from kit.core import contract
 from kit.core.errors import InvalidEvidence
 from kit.training.folds import assign
-from kit.training.predictions import Predictions, from_columns
+from kit.training.predictions import Predictions
 from kit.training.table import Table
 from kit.verdict import calibration, coverage, intervals
 from kit.verdict.accuracy import RANGES, errors_by_level, figures, in_range
 from kit.verdict.baselines import ASSUMPTIONS, Baseline, Corpus, comparison, leaked
 from kit.verdict.gate import apply_expert_gate
 from kit.verdict.out_of_fold import CellFacts
-from tests.training.builders import make_table
+from tests.training.builders import from_columns, make_table
 
 FRAMES = 30
 #: Figures with an interval.
