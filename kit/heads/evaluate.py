@@ -42,7 +42,9 @@ def evaluate(model: ModelFile, table: FeatureTable, target: str) -> dict[str, ob
         teacher = against_mos(table.frame["vmaf"].to_numpy(np.float64), table, what="the teacher")
         teacher["n_samples"] = teacher.pop("n")
     else:
-        figures = agreement_as_json(scores, table.frame["vmaf"].to_numpy(np.float64), what=model.path.name) | {"mapping": None}
+        figures = agreement_as_json(scores, table.frame["vmaf"].to_numpy(np.float64), what=model.path.name) | {
+            "mapping": None
+        }
         teacher = None
     p50, p95 = latency.milliseconds(latency.bound(model.session, model.inputs))
     return {
@@ -119,8 +121,8 @@ def against_mos(scores: Values, table: FeatureTable, *, what: str) -> dict[str, 
     """Compare clip means with subjective scores.
 
     Returns:
-        The figures of :func:`kit.verdict.metrics.agreement_as_json`; RMSE, MAE and bias on the scale of the subjective scores
-        after ``mapping``: slope and intercept of the least-squares line from predicted to subjective score, the
+        The figures of :func:`kit.verdict.metrics.agreement_as_json`; RMSE, MAE and bias on the scale of the subjective
+        scores after ``mapping``: slope and intercept of the least-squares line from predicted to subjective score, the
         first-order mapping of ITU-T P.1401.
 
     Raises:

@@ -229,7 +229,7 @@ def test_a_baseline_trained_on_held_out_sources_is_marked(model: Any, expected: 
 
 def against(cells: dict[str, CellFacts], own: Any, **others: Any) -> Any:
     named = {name: Baseline(predictions=predicted(cells, off), problems=(), model=None) for name, off in others.items()}
-    return comparison(predicted(cells, own), cells, named, CORPUS)
+    return comparison(predicted(cells, own), cells, named, CORPUS, 18)
 
 
 def test_differences_are_the_ensembles_figure_minus_the_baselines() -> None:
@@ -302,7 +302,7 @@ def test_the_codec_block_in_one_line(without: Any, word: str) -> None:
 def test_a_baseline_without_predictions_has_no_figure() -> None:
     cells = facts()
     lost = Baseline(predictions=None, problems=("predictions are not finite",), model=None)
-    result: Any = comparison(predicted(cells), cells, {"linear": lost}, CORPUS)["baselines"]
+    result: Any = comparison(predicted(cells), cells, {"linear": lost}, CORPUS, 18)["baselines"]
     assert result["linear"]["mean_plcc"] is None
     assert result["linear"]["problems"] == ["predictions are not finite"]
 
