@@ -29,7 +29,8 @@ def problems(name: str, value: object, *, most: int | None = None) -> list[str]:
     """
     errors = islice(_validator(name).iter_errors(value), most)
     return [
-        _line(f"{path}: {message}") for path, message in sorted((error.json_path, error.message) for error in errors)
+        printable(f"{path}: {message}")
+        for path, message in sorted((error.json_path, error.message) for error in errors)
     ]
 
 
@@ -62,7 +63,7 @@ def read_valid(path: Path, name: str, *, written_by: str = "", hint: str = "") -
     return value
 
 
-def _line(text: str) -> str:
+def printable(text: str) -> str:
     """Return a text without characters that would act on a terminal, cut to a readable length."""
     line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text[:_LONGEST_LINE])
     return f"{line}…" if len(text) > _LONGEST_LINE else line

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -30,6 +31,7 @@ from kit.corpus.store.shard import (
     write_manifest,
 )
 from kit.platforms.registry import settings_for
+from kit.system.archive import ArchiveFile, write_tar_gz
 from kit.video.scorers.golden import EXPECTED
 from kit.video.scorers.teachers import CANONICAL
 from tests.platforms.builders import ready
@@ -181,3 +183,16 @@ def write(path: Path, lines: Rows) -> Path:
 def imported(tmp_path: Path, lines: Rows, groups: Path | None = None) -> Path:
     import_rows(write(tmp_path / "rows.jsonl", lines), tmp_path / "shard", groups_file=groups)
     return tmp_path / "shard"
+
+
+def bundle_of(path: Path, contents: Mapping[str, bytes], manifest: Any = None, top: str = "results") -> Path:
+    """Write a bundle of files in one folder, with a manifest that lists them, or with the given one."""
+    described = [
+        {"path": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in contents.items()
+    ]
+    document = json.dumps({"files": described} if manifest is None else manifest).encode()
+    members = [
+        ArchiveFile(name=f"{top}/{name}", data=data) for name, data in {"manifest.json": document, **contents}.items()
+    ]
+    write_tar_gz(path, members, mtime=0)
+    return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import shutil
@@ -35,9 +34,8 @@ from kit.corpus.store.shard import (
 )
 from kit.options.session import KIT_ROOT
 from kit.system import validation
-from kit.system.archive import ArchiveFile, write_tar_gz
 from tests.cli.builders import Kit
-from tests.corpus.builders import altered, plan, shard_of
+from tests.corpus.builders import altered, bundle_of, plan, shard_of
 
 V1 = Teacher(id="vmaf_v1.0.16_3d0h")
 
@@ -388,25 +386,9 @@ def test_rows_out_of_range_are_refused(tmp_path: Path) -> None:
     assert "motion2 is 256 in frame 0" in refused(path, out=tmp_path / "m").message
 
 
-def bundle_of(run: Path, target: Path) -> Path:
-    """Write a bundle of a run folder that has a corpus only."""
-    members = [ArchiveFile(name=f"results/{name}", data=data) for name, data in files(run).items()]
-    described = [
-        {
-            "path": member.name.removeprefix("results/"),
-            "size": len(member.read()),
-            "sha256": hashlib.sha256(member.read()).hexdigest(),
-        }
-        for member in members
-    ]
-    manifest = ArchiveFile(name="results/manifest.json", data=json.dumps({"files": described}).encode())
-    write_tar_gz(target, [manifest, *members], mtime=0)
-    return target
-
-
 def test_a_bundle_merges_like_its_shard(tmp_path: Path) -> None:
     shard_of(tmp_path / "run" / "corpus", plan(), box="anna")
-    bundle = bundle_of(tmp_path / "run", tmp_path / "ensemble-results-anna.tar.gz")
+    bundle = bundle_of(tmp_path / "ensemble-results-anna.tar.gz", files(tmp_path / "run"))
     shard_of(tmp_path / "b", plan(cqs=(31,)), box="bert")
     one = join(bundle, tmp_path / "b", out=tmp_path / "one")
     two = join(tmp_path / "b", tmp_path / "run", out=tmp_path / "two")

@@ -23,7 +23,7 @@ from kit.corpus.store.cellfile import CellRows
 from kit.corpus.store.received import open_bundle, read_cell, read_shard
 from kit.corpus.store.shard import FailedCell, Shard, observed_path, write_manifest
 from kit.system.archive import ArchiveFile, ArchiveLimits, unpack_tar_gz, write_tar_gz
-from tests.corpus.builders import plan, rows_of, shard_of
+from tests.corpus.builders import bundle_of, plan, rows_of, shard_of
 
 # --------------------------------------------------------------------------------------------- the archive
 
@@ -183,18 +183,6 @@ def test_an_invalid_archive_is_refused(tmp_path: Path, data: bytes) -> None:
 # ---------------------------------------------------------------------------------------------- the bundle
 
 
-def bundle_of(path: Path, files: dict[str, bytes], listed: Any = None, top: str = "results") -> Path:
-    described = [
-        {"path": name, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()
-    ]
-    manifest = json.dumps({"files": described} if listed is None else listed).encode()
-    members = [
-        ArchiveFile(name=f"{top}/{name}", data=data) for name, data in {"manifest.json": manifest, **files}.items()
-    ]
-    write_tar_gz(path, members, mtime=0)
-    return path
-
-
 def test_the_files_of_a_bundle_are_compared_with_its_manifest(tmp_path: Path) -> None:
     files = {"a.json": b"{}", "corpus/shard.json": b"{}"}
     run = open_bundle(bundle_of(tmp_path / "good.tar.gz", files), tmp_path / "0")
@@ -205,6 +193,7 @@ def test_the_files_of_a_bundle_are_compared_with_its_manifest(tmp_path: Path) ->
     cases: list[tuple[Any, str]] = [
         ({"files": [entry]}, "corpus/shard.json is not in"),
         ({"files": [entry, rest, {**rest, "path": "more"}]}, "more is missing"),
+        ({"files": [entry, rest, {**rest, "path": "\x1b[2J"}]}, "\\x1b[2J is missing"),
         ({"files": [{**entry, "size": 3}, rest]}, "a.json"),
         ({"files": [{**entry, "sha256": "0" * 64}, rest]}, "a.json"),
         ({"files": [entry, entry, rest]}, "twice"),

@@ -94,7 +94,7 @@ def _refuse(problems: list[str], name: str) -> None:
     if not problems:
         return
     more = [f"and {len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else []
-    lines = "".join(f"\n  - {line}" for line in problems[:_MOST_PROBLEMS] + more)
+    lines = "".join(f"\n  - {validation.printable(line)}" for line in problems[:_MOST_PROBLEMS] + more)
     raise CheckFailed(f"{name} cannot be used:{lines}", hint=_AGAIN)
 
 
