@@ -127,7 +127,7 @@ def _info_lines(summary: Summary) -> Iterator[str | Table]:
         rows=[
             row(
                 name,
-                builds.get(name) or "not recorded",
+                builds.get(name) or "unknown",
                 ", ".join(map(str, share.cqs)),
                 share.cells,
                 share.rows,

@@ -72,8 +72,8 @@ def _overview(report: Report) -> Iterator[Table]:
         columns=("box", "platform", "encoders", "cells", "rows", "unique cells"),
         rows=[
             row(
-                one.box or "not recorded",
-                one.platform or "not recorded",
+                one.box or "unknown",
+                one.platform or "unknown",
                 ", ".join(one.encoders),
                 one.cells,
                 one.rows,
@@ -86,7 +86,7 @@ def _overview(report: Report) -> Iterator[Table]:
         title="Encoders",
         columns=("encoder", "builds", "cells", "rows"),
         rows=[
-            row(name, ", ".join(one.builds) or "not recorded", one.cells, one.rows)
+            row(name, ", ".join(one.builds) or "unknown", one.cells, one.rows)
             for name, one in report.encoders.items()
         ],
     )
