@@ -327,12 +327,12 @@ def test_failed_cells_fail_the_check_until_they_are_waived(run_copy: Path, kit: 
     assert [cell["stderr_tail"] for cell in shard["failed"]].count("[x @ 0x1] [error] planted") == 3
     assert all("-crf 43" in cell["command"] for cell in shard["failed"])
     assert str(run_copy) not in json.dumps(shard["failed"])
-    for text in ("Fractal/libx264/cq43", "no progress for 2 s", "planted", "--allow-partial with it goes on"):
+    for text in ("Fractal/libx264/cq43", "no progress for 2 s", "planted", "--allow-partial"):
         assert text in done.stderr
     # the shard alone can be given as it is; the option is remembered, and taken back
     partial = kit("run", "--allow-partial", *options, "--stall-timeout", "1", cwd=run_copy.parent)
     assert partial.returncode == 0, partial.stderr
-    assert "The failed cells are waived" in partial.stderr
+    assert "waived" in partial.stderr
     repaired.touch()
     done = kit("corpus", "--no-allow-partial", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 0, done.stderr
