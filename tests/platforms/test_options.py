@@ -31,12 +31,12 @@ h264_nvenc AVOptions:
 
 
 def test_help_is_read() -> None:
-    found = parse_help(HELP)
-    assert found["-preset"] == OptionHelp(low=0, high=18, names=frozenset({"p1", "p4"}))
-    assert (found["-cq"].low, found["-cq"].high) == (0, 51)
-    assert found["-b"].high == 2.0**63
-    assert found["-params"] == OptionHelp()
-    assert {"-cpu-used", "-q"} <= found.keys()
+    options = parse_help(HELP)
+    assert options["-preset"] == OptionHelp(low=0, high=18, names=frozenset({"p1", "p4"}))
+    assert (options["-cq"].low, options["-cq"].high) == (0, 51)
+    assert options["-b"].high == 2.0**63
+    assert options["-params"] == OptionHelp()
+    assert {"-cpu-used", "-q"} <= options.keys()
 
 
 @pytest.mark.ffmpeg

@@ -92,23 +92,29 @@ def test_every_name_is_a_data_set() -> None:
 
 
 def test_the_netflix_public_dataset(tmp_path: Path, open_at: Open) -> None:
-    found = open_at(netflix(tmp_path / "npd"))
-    assert (found.name, found.reason) == ("npd", "9 of its 9 reference clips")
-    assert len(found.files) == 9
-    assert {file.path.parent.name for file in found.files} == {"ref"}
-    assert {file.label: file.geometry.fps for file in found.files}["Tennis"] == 24
-    assert len(found.groups) == 8
-    assert {file.label for file in found.files if file.content_group == "ElFuente"} == {"ElFuente1", "ElFuente2"}
-    assert (found.missing, found.missing_distorted, found.unusable, found.notes, found.ignored) == ((), (), (), (), ())
-    assert len(found.pairs) == 70
-    pair = next(pair for pair in found.pairs if pair.distorted.label == "ElFuente2_05_288_375")
+    opened = open_at(netflix(tmp_path / "npd"))
+    assert (opened.name, opened.reason) == ("npd", "9 of its 9 reference clips")
+    assert len(opened.files) == 9
+    assert {file.path.parent.name for file in opened.files} == {"ref"}
+    assert {file.label: file.geometry.fps for file in opened.files}["Tennis"] == 24
+    assert len(opened.groups) == 8
+    assert {file.label for file in opened.files if file.content_group == "ElFuente"} == {"ElFuente1", "ElFuente2"}
+    assert (opened.missing, opened.missing_distorted, opened.unusable, opened.notes, opened.ignored) == (
+        (),
+        (),
+        (),
+        (),
+        (),
+    )
+    assert len(opened.pairs) == 70
+    pair = next(pair for pair in opened.pairs if pair.distorted.label == "ElFuente2_05_288_375")
     assert (pair.reference.label, pair.quality, pair.height, pair.bitrate) == ("ElFuente2", 5, 288, 375)
     assert pair.distorted.geometry == pair.reference.geometry
 
 
 def test_the_same_given_as_its_ref_folder(tmp_path: Path, open_at: Open) -> None:
-    found = open_at(netflix(tmp_path / "npd") / "ref")
-    assert (found.name, len(found.files), len(found.pairs), found.missing) == ("npd", 9, 70, ())
+    opened = open_at(netflix(tmp_path / "npd") / "ref")
+    assert (opened.name, len(opened.files), len(opened.pairs), opened.missing) == ("npd", 9, 70, ())
     (tmp_path / "npd" / "dis" / "notes.mp4").write_bytes(b"x")
     for given in ("npd", "npd/ref"):
         assert [line.split(":")[0] for line in open_at(tmp_path / given).unusable] == ["dis/notes.mp4"]
@@ -121,14 +127,14 @@ def test_unusable_and_missing_distorted_clips(tmp_path: Path, open_at: Open) -> 
     (folder / "dis" / "BigBuckBunny_90_hd.yuv").write_bytes(bytes(FRAME * FRAMES))
     (folder / "dis" / "notes.txt").write_text("x")
     refused: dict[Path, KitError] = {}
-    found = open_at(folder, refused=refused.__setitem__)
-    assert found.missing_distorted == ("dis/Tennis_20_288_375.yuv is missing",)
+    opened = open_at(folder, refused=refused.__setitem__)
+    assert opened.missing_distorted == ("dis/Tennis_20_288_375.yuv is missing",)
     assert sorted(path.stem for path in refused) == [
         "BigBuckBunny_90_hd",
         *(f"Tennis_{rung}" for rung in npd.LADDER["Tennis"].split()[1:]),
     ]
-    assert [problem.message for problem in refused.values()] == list(found.unusable)
-    assert "dis/notes.txt" in found.ignored
+    assert [problem.message for problem in refused.values()] == list(opened.unusable)
+    assert "dis/notes.txt" in opened.ignored
 
 
 def test_every_missing_clip_is_named(tmp_path: Path, open_at: Open) -> None:
@@ -137,17 +143,17 @@ def test_every_missing_clip_is_named(tmp_path: Path, open_at: Open) -> None:
         (folder / name).unlink()
     (folder / "dis" / "CrowdRun_03_288_375.yuv").write_bytes(bytes(100))
     (folder / "dis" / "notes.mp4").write_bytes(b"x")
-    found = open_at(folder)
-    assert found.missing == ("FoxBird_25fps.yuv", "Tennis_24fps.yuv")
-    assert found.missing_distorted == ("dis/Seeking_95_1080_20000.yuv is missing",)
-    notes, crowd = [line for line in found.unusable if "FoxBird" not in line and "Tennis" not in line]
+    opened = open_at(folder)
+    assert opened.missing == ("FoxBird_25fps.yuv", "Tennis_24fps.yuv")
+    assert opened.missing_distorted == ("dis/Seeking_95_1080_20000.yuv is missing",)
+    notes, crowd = [line for line in opened.unusable if "FoxBird" not in line and "Tennis" not in line]
     assert "dis/notes.mp4" in notes
     for value in ("dis/CrowdRun_03_288_375.yuv", "100 bytes", "4 frames", "64x48, 512x288, 384x288"):
         assert value in crowd
-    assert sum("its reference" in line for line in found.unusable) == 12
+    assert sum("its reference" in line for line in opened.unusable) == 12
     with pytest.raises(Several, match=r"FoxBird_25fps.yuv: is missing\n.*Tennis_24fps.yuv: is missing"):
         open_at(folder, "npd")
-    assert open_at(folder, "npd", whole=False).missing == found.missing
+    assert open_at(folder, "npd", whole=False).missing == opened.missing
 
 
 def test_missing_and_unusable_clips_are_reported_together(tmp_path: Path, open_at: Open) -> None:
@@ -164,10 +170,10 @@ def test_missing_and_unusable_clips_are_reported_together(tmp_path: Path, open_a
 def test_another_clip_is_a_source_too(tmp_path: Path, open_at: Open) -> None:
     folder = netflix(tmp_path / "npd")
     put(folder / "ref" / "Mine.yuv", 99)
-    found = open_at(folder)
-    assert found.name == "npd"
-    assert "Mine" in found.groups
-    assert "ref/Mine.yuv" in found.notes[0]
+    opened = open_at(folder)
+    assert opened.name == "npd"
+    assert "Mine" in opened.groups
+    assert "ref/Mine.yuv" in opened.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -187,8 +193,8 @@ def test_the_number_of_frames_gives_the_stored_size(
     height: int, stored: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     reference = Geometry(width=1920, height=1080, pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=150)
-    found = infer_stored_geometry(stored[0] * stored[1] * 3 // 2 * 150, height, reference)
-    assert (found.width, found.height, found.frames, found.fps) == (*expected, 150, 25)
+    opened = infer_stored_geometry(stored[0] * stored[1] * 3 // 2 * 150, height, reference)
+    assert (opened.width, opened.height, opened.frames, opened.fps) == (*expected, 150, 25)
     for wrong in (149, 151):
         with pytest.raises(BadInput, match=r"150 frames.*1920x1080"):
             infer_stored_geometry(stored[0] * stored[1] * 3 // 2 * wrong, height, reference)
@@ -205,8 +211,8 @@ def test_an_ambiguous_size_is_refused() -> None:
 )
 def test_a_distorted_clip_may_have_the_shape_of_its_reference(size: tuple[int, int], stored: tuple[int, int]) -> None:
     reference = Geometry(width=size[0], height=size[1], pix_fmt="yuv420p", range="tv", fps=Fraction(25), frames=10)
-    found = infer_stored_geometry(stored[0] * stored[1] * 3 // 2 * 10, stored[1], reference)
-    assert (found.width, found.height) == stored
+    opened = infer_stored_geometry(stored[0] * stored[1] * 3 // 2 * 10, stored[1], reference)
+    assert (opened.width, opened.height) == stored
 
 
 def test_a_sidecar_has_the_stored_size(tmp_path: Path, open_at: Open) -> None:
@@ -221,26 +227,26 @@ def test_a_sidecar_has_the_stored_size(tmp_path: Path, open_at: Open) -> None:
         (dis / f"{stem}.json").write_text(text)
     (dis / "BirdsInCage_40_288_375.yuv").write_bytes(bytes(40 * 32 * 3 // 2 * FRAMES))
     (dis / "BirdsInCage_40_288_375.json").write_text('{"width": 40, "height": 32, "fps": 30}')
-    found = open_at(tmp_path / "npd")
-    widths = {pair.distorted.label: pair.distorted.geometry.width for pair in found.pairs}
+    opened = open_at(tmp_path / "npd")
+    widths = {pair.distorted.label: pair.distorted.geometry.width for pair in opened.pairs}
     assert (widths["CrowdRun_03_288_375"], widths["BirdsInCage_40_288_375"]) == (48, 40)
     assert not {"FoxBird_20_288_375", "Tennis_20_288_375", "Seeking_10_288_375"}.intersection(widths)
-    wrong = " ".join(found.unusable)
+    wrong = " ".join(opened.unusable)
     assert "dis/FoxBird_20_288_375.yuv: 18432 bytes are 5 frames of 50x48 yuv420p" in wrong
     assert "dis/Tennis_20_288_375.yuv: its 18432 bytes are 2 frames of 64x96 yuv420p" in wrong
     assert "dis/Seeking_10_288_375.yuv: Seeking_10_288_375.json: missing fps, height" in wrong
 
 
 def test_the_resolutions_of_a_scene_are_one_group(tmp_path: Path, open_at: Open) -> None:
-    found = open_at(
+    opened = open_at(
         bristol(tmp_path / "bvi", "Bookcase Dancers Cobra", ("3840x2176", "1920x1088", "960x544", "480x272"))
     )
-    assert (found.name, found.reason) == ("bvi-dvc", "12 clips of 3 of its 200 scenes")
-    assert found.groups == ("BookcaseBVITexture", "CobraBVITexture", "DancersBVITexture")
-    assert {f.label for f in found.files if f.content_group == "DancersBVITexture"} == {
+    assert (opened.name, opened.reason) == ("bvi-dvc", "12 clips of 3 of its 200 scenes")
+    assert opened.groups == ("BookcaseBVITexture", "CobraBVITexture", "DancersBVITexture")
+    assert {f.label for f in opened.files if f.content_group == "DancersBVITexture"} == {
         f"{letter}DancersBVITexture" for letter in "ABCD"
     }
-    assert (found.missing, found.notes) == ((), ("3 of its 200 scenes",))
+    assert (opened.missing, opened.notes) == ((), ("3 of its 200 scenes",))
 
 
 def test_a_resolution_that_other_scenes_have_is_missing(tmp_path: Path, open_at: Open) -> None:
@@ -259,9 +265,9 @@ def test_the_subset_letter_and_the_resolution_must_agree(tmp_path: Path, open_at
         open_at(folder)
     next(folder.glob("BCobra*.yuv")).unlink()
     put(folder / "BookcaseBVITexture_1920x1088_120fps_10bit_420.yuv", 51)
-    found = open_at(folder)
-    assert "ookcaseBVITexture" not in found.groups
-    assert "BookcaseBVITexture_1920x1088" in found.notes[0]
+    opened = open_at(folder)
+    assert "ookcaseBVITexture" not in opened.groups
+    assert "BookcaseBVITexture_1920x1088" in opened.notes[0]
 
 
 def test_konvid(tmp_path: Path, make_clip: MakeClip, open_at: Open) -> None:
@@ -269,14 +275,14 @@ def test_konvid(tmp_path: Path, make_clip: MakeClip, open_at: Open) -> None:
     folder.mkdir(parents=True)
     for name, picture in (("3339962845", "Bars"), ("10008004183", "Life"), ("2999049224", "Fractal")):
         make_clip(folder / f"{name}.mp4", picture, "-c:v", "libx264", frames=4)
-    found = open_at(folder.parent)
-    assert (found.name, found.reason) == ("konvid-1k", "3 clips named by a Flickr id")
-    assert found.groups == ("10008004183", "2999049224", "3339962845")
-    assert found.notes == ("3 of its 1200 clips; KoNViD_1k_attributes.csv would list the missing ones",)
+    opened = open_at(folder.parent)
+    assert (opened.name, opened.reason) == ("konvid-1k", "3 clips named by a Flickr id")
+    assert opened.groups == ("10008004183", "2999049224", "3339962845")
+    assert opened.notes == ("3 of its 1200 clips; KoNViD_1k_attributes.csv would list the missing ones",)
     listed = "flickr_id,mos\n3339962845,3.1\n10008004183,2.2\n2999049224,4.0\n5319047612,1.5\n"
     (folder.parent / "KoNViD_1k_attributes.csv").write_text(listed)
-    found = open_at(folder.parent)
-    assert (found.missing, found.notes) == (("5319047612.mp4",), ())
+    opened = open_at(folder.parent)
+    assert (opened.missing, opened.notes) == (("5319047612.mp4",), ())
     with pytest.raises(Several, match=r"5319047612\.mp4"):
         open_at(folder.parent, "konvid-1k")
 
@@ -290,9 +296,9 @@ def test_a_konvid_clip_with_a_variable_rate_is_named(tmp_path: Path, make_clip: 
 
 
 def test_any_other_folder_is_a_plain_one(clips: Path, open_at: Open) -> None:
-    found = open_at(clips)
-    assert (found.name, found.reason) == ("dir", "4 clips, no known data set")
-    assert found.groups == ("Bars", "Cells", "Fractal", "Life")
+    opened = open_at(clips)
+    assert (opened.name, opened.reason) == ("dir", "4 clips, no known data set")
+    assert opened.groups == ("Bars", "Cells", "Fractal", "Life")
     with pytest.raises(Several, match=r"BigBuckBunny_25fps\.yuv"):
         open_at(clips, "npd")
 
@@ -321,11 +327,11 @@ def test_groups_of_the_user_overrule_the_data_set(tmp_path: Path, open_at: Open,
     before = {file.label: file for file in open_at(folder).files}
     fox = measure(before["FoxBird"], tools).sha256
     write_groups(folder, {"Tennis": "Sport", "CrowdRun_25fps.yuv": "Sport", "ElFuente1": "Alone", fox: "Sport"})
-    found = open_at(folder)
-    chosen = {file.label: file.content_group for file in found.files}
+    opened = open_at(folder)
+    chosen = {file.label: file.content_group for file in opened.files}
     assert [label for label, group in chosen.items() if group == "Sport"] == ["CrowdRun", "FoxBird", "Tennis"]
     assert (chosen["ElFuente1"], chosen["ElFuente2"], chosen["Seeking"]) == ("Alone", "ElFuente", "Seeking")
-    assert found.ignored == ()
+    assert opened.ignored == ()
 
 
 @pytest.mark.parametrize(

@@ -81,18 +81,16 @@ def open_folder(
     problems: list[KitError] = [*contents.problems, *_missing_copies(listing)]
     if whole and requested != "auto":
         problems += [BadInput(f"{name}: is missing") for name in contents.missing]
+    if not contents.references and not problems:
+        problems.append(BadInput(f"no reference clip of {dataset.name}", hint="Give another --dataset."))
     files: tuple[SourceFile, ...] = ()
-    if contents.references:
-        try:
-            files = inspect_all(
-                tuple(contents.references), folder, assumed=assumed, tools=tools, advance=advance, refused=refused
-            )
-        except Several as error:
-            if not problems:
-                raise
-            problems += error.problems
-    elif not problems:
-        problems.append(BadInput(f"no reference clip of {dataset.name}"))
+    try:
+        clips = tuple(contents.references)
+        files = inspect_all(clips, folder, assumed=assumed, tools=tools, advance=advance, refused=refused)
+    except Several as error:
+        if not problems:
+            raise
+        problems += error.problems
     if problems:
         raise Several(f"{dataset.name} in {folder} cannot be used", problems)
     files = _grouped(files, contents, listing, tools=tools, cache=cache)
