@@ -151,6 +151,7 @@ def test_frozen_file_has_pins_with_hashes_and_nothing_else() -> None:
     assert len(text.splitlines()) - text.count("#") < 2 * text.count("--hash=") + 20
 
 
+@pytest.mark.essential
 @pytest.mark.parametrize("platform", PLATFORMS, ids=lambda platform: "-".join(platform.values()))
 def test_frozen_file_matches_pyproject(platform: dict[str, str]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -162,6 +162,7 @@ def boxes_in(run: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): value["observations"][0]["box"] for path, value in observed.items()}
 
 
+@pytest.mark.essential
 def test_workers_make_the_cells_they_can_with_the_rows_of_one_box(
     cluster: Cluster, run: Path, local: Path, kit: Kit
 ) -> None:

@@ -107,6 +107,7 @@ def four(tmp_path: Path) -> list[Path]:
     return [tmp_path / name for name in "abcd"]
 
 
+@pytest.mark.essential
 def test_any_order_and_any_grouping_give_the_same_shard(four: list[Path], tmp_path: Path) -> None:
     assumed = Teacher(id=contract.DEFAULT_TEACHER)
     whole = files(join(*four, out=tmp_path / "whole", assumed=assumed).shard.folder)
@@ -188,6 +189,7 @@ def test_names_are_resolved_by_rule_and_reported(four: list[Path], tmp_path: Pat
     assert not status(result.shard.folder).others
 
 
+@pytest.mark.essential
 def test_a_cell_of_two_boxes_is_kept_once_with_both_observations(tmp_path: Path) -> None:
     shard_of(tmp_path / "a", plan(cqs=(25, 31)), box="anna")
     shard_of(tmp_path / "b", plan(cqs=(31, 37)), box="bert")

@@ -73,6 +73,7 @@ def bench(folder: Path, ffmpeg: Ffmpeg, then: str = "") -> Bench:
     return Bench(ffmpeg=ffmpeg, processes=processes, folder=folder, box="b", platform="p", corpus="c")
 
 
+@pytest.mark.essential
 def test_encoded_bytes_are_those_of_the_stream(cell: Cell, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     result = produce(cell, bench(tmp_path / "out", ffmpeg))
     assert isinstance(result, CellRows)
@@ -88,6 +89,7 @@ def test_encoded_bytes_are_those_of_the_stream(cell: Cell, tmp_path: Path, ffmpe
     assert result.facts["encoded_bytes"] == (tmp_path / "stream.264").stat().st_size > 1000
 
 
+@pytest.mark.essential
 @pytest.mark.parametrize(
     ("then", "reason"),
     [

@@ -41,6 +41,7 @@ def verdict_of(run: Path) -> dict[str, object]:
     return dict(value)
 
 
+@pytest.mark.essential
 def test_a_run_writes_every_row_of_every_cell(finished: Path) -> None:
     shard = json.loads((finished / "corpus" / "shard.json").read_text())
     # two quality points, and the anchor at cq 31 beside them
@@ -59,6 +60,7 @@ def test_a_run_writes_every_row_of_every_cell(finished: Path) -> None:
         assert 0 <= scores.min() <= scores.max() <= 100
 
 
+@pytest.mark.essential
 def test_quality_falls_with_the_quality_point(finished: Path) -> None:
     shard = json.loads((finished / "corpus" / "shard.json").read_text())
     means: dict[str, dict[int, float]] = {}
@@ -69,6 +71,7 @@ def test_quality_falls_with_the_quality_point(finished: Path) -> None:
         assert by_cq[25] > by_cq[31] > by_cq[37]
 
 
+@pytest.mark.essential
 def test_the_verdict_has_the_fields_of_the_contract(finished: Path) -> None:
     value = verdict_of(finished)
     assert set(value) == {
@@ -106,6 +109,7 @@ def test_the_verdict_has_the_fields_of_the_contract(finished: Path) -> None:
     assert value["demo"] is False
 
 
+@pytest.mark.essential
 def test_the_verdict_can_be_replayed_from_the_predictions(finished: Path) -> None:
     table = pq.read_table(finished / layout.PREDICTIONS).to_pandas()
     per_seed = {}
@@ -146,6 +150,7 @@ def test_the_reports_have_the_figures_of_seeds_and_ensemble(finished: Path) -> N
     assert (ensemble["seed"], of_seed["seed"]) == (None, 1)
 
 
+@pytest.mark.essential
 def test_no_member_was_trained_on_what_it_predicts(finished: Path) -> None:
     table = pq.read_table(finished / layout.PREDICTIONS).to_pandas()
     shard = json.loads((finished / "corpus" / "shard.json").read_text())
@@ -154,6 +159,7 @@ def test_no_member_was_trained_on_what_it_predicts(finished: Path) -> None:
     assert len(table) == 2 * 12 * FRAMES
 
 
+@pytest.mark.essential
 def test_the_bundle_matches_its_manifest(finished: Path) -> None:
     (bundle,) = finished.parent.glob("ensemble-results-testbox-*.tar.gz")
     with tarfile.open(bundle) as tar:
@@ -174,6 +180,7 @@ def test_the_bundle_matches_its_manifest(finished: Path) -> None:
     assert len([name for name in content if name.startswith("logs/")]) == 1
 
 
+@pytest.mark.essential
 def test_the_bundle_names_no_folder_of_this_machine(finished: Path, home: dict[str, str]) -> None:
     (bundle,) = finished.parent.glob("ensemble-results-testbox-*.tar.gz")
     with tarfile.open(bundle) as tar:
@@ -183,6 +190,7 @@ def test_the_bundle_names_no_folder_of_this_machine(finished: Path, home: dict[s
             assert home["HOME"].encode() not in data, member.name
 
 
+@pytest.mark.essential
 def test_each_step_can_be_run_again_alone(run_copy: Path, kit: Kit) -> None:
     before = verdict_of(run_copy)
     cells = cell_files(run_copy)
@@ -197,6 +205,7 @@ def test_each_step_can_be_run_again_alone(run_copy: Path, kit: Kit) -> None:
     assert after["corpus"] == before["corpus"]
 
 
+@pytest.mark.essential
 def test_the_same_run_again_makes_no_cell_twice_and_trains_the_same_bits(run_copy: Path, kit: Kit) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in (run_copy / "corpus" / "cells").rglob("*.parquet")}
     predictions = (run_copy / layout.PREDICTIONS).read_bytes()
@@ -365,6 +374,7 @@ def test_a_forged_verdict_is_not_bundled(run_copy: Path, kit_here: Kit) -> None:
     assert f"{word}.json" in done.stderr
 
 
+@pytest.mark.essential
 def test_hold_is_1_and_only_with_its_file(run_copy: Path, kit: Kit) -> None:
     # noise instead of predictions: the gate cannot pass
     path = run_copy / layout.PREDICTIONS

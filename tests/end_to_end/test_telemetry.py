@@ -31,6 +31,7 @@ def of_microsoft(env: dict[str, str]) -> list[Path]:
     return [path for path in Path(env["HOME"]).rglob("*") if any(name in path.name.lower() for name in names)]
 
 
+@pytest.mark.essential
 def test_scoring_leaves_no_file(promoted: Path, fresh: dict[str, str], tmp_path: Path) -> None:
     model = next((promoted / "exports").glob("*_ensemble.onnx"))
     argv = [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), "score", "--model", str(model)]

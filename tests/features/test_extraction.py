@@ -121,6 +121,7 @@ def entries(kept: Path) -> list[Path]:
     return sorted(path for path in kept.rglob("*.npz") if not path.name.startswith("."))
 
 
+@pytest.mark.essential
 @pytest.mark.ffmpeg
 def test_a_ladder_of_stored_clips(ladder: Path, extracted: tuple[Path, dict[str, Any], str]) -> None:
     path, found, stderr = extracted

@@ -247,6 +247,7 @@ def test_the_first_clips_of_each_corpus_are_used() -> None:
 # ------------------------------------------------------------------------------------------------------ fit
 
 
+@pytest.mark.essential
 def test_a_fit_writes_weights_history_and_options(
     features: Path, whole: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -369,6 +370,7 @@ def fitted(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return untrained(tmp_path / "fit" / "checkpoint.safetensors", request.param)
 
 
+@pytest.mark.essential
 def test_an_export_is_the_fitted_head(fitted: Path, features: Path, tmp_path: Path, command: Command) -> None:
     model = tmp_path / "made" / "tiny.v1.onnx"
     argv = ["export", "--checkpoint", str(fitted), "--out", str(model)]

@@ -278,6 +278,7 @@ def registry(model: Path, line_table: Path, tmp_path: Path, ask: Ask) -> Path:
     return tmp_path / "models" / "registry.json"
 
 
+@pytest.mark.essential
 def test_a_registered_model_has_a_sidecar_a_card_and_a_line(registry: Path, model: Path) -> None:
     folder = registry.parent
     assert {path.name for path in folder.iterdir() if path.name != ".lock"} == {

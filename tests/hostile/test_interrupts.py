@@ -75,6 +75,7 @@ def children_below(folder: Path) -> list[str]:
     return [line for line in found if "ffmpeg" in line]
 
 
+@pytest.mark.essential
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc, which Linux alone has")
 @pytest.mark.parametrize(
     ("number", "code"),
@@ -135,6 +136,7 @@ def test_a_signal_while_the_box_is_examined(
     assert not (tmp_path / "run" / "prereqs.json").exists()
 
 
+@pytest.mark.essential
 def test_after_a_kill_the_same_command_continues(started: subprocess.Popen[str], tmp_path: Path, kit: Kit) -> None:
     deadline = time.monotonic() + 30
     while sys.platform == "linux" and not children_below(tmp_path) and time.monotonic() < deadline:

@@ -203,6 +203,7 @@ def bundled(folder: Path, **options: object) -> Path:
     return step_05_bundle.run(config, step_04_verdict.load(config, session), session).path
 
 
+@pytest.mark.essential
 def test_promote_exports_each_seed_and_the_ensemble_in_one_file(promoted: Path) -> None:
     folder = promoted / layout.EXPORTS
     ids = [f"{STEM}_seed0", f"{STEM}_seed1", f"{STEM}_ensemble"]
@@ -277,6 +278,7 @@ def test_the_sidecar_has_the_fields_of_the_contract(promoted: Path) -> None:
         assert str(promoted) not in json.dumps(document)
 
 
+@pytest.mark.essential
 def test_the_models_have_learned_what_the_corpus_shows(promoted: Path) -> None:
     from kit.training import table
 

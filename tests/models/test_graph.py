@@ -33,6 +33,7 @@ def written(folder: Path, data: bytes) -> Path:
 # ------------------------------------------------------------------------------------------ the graph
 
 
+@pytest.mark.essential
 @every_arch
 def test_one_network_as_a_graph(arch: str, tmp_path: Path) -> None:
     made = networks(arch, 1)

@@ -110,6 +110,7 @@ def shown(held: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ----------------------------------------------------------------------------------------------------- contents
 
 
+@pytest.mark.essential
 def test_the_verdict_and_its_reasons_come_first_and_every_section_follows_in_order(shown: Path) -> None:
     text = (shown / "report.html").read_text(encoding="utf-8")
     page = Page(text)

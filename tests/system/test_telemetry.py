@@ -1,4 +1,4 @@
-"""Telemetry is switched off whatever the environment says."""
+"""Telemetry is switched off for any environment."""
 
 from __future__ import annotations
 

@@ -102,6 +102,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Members:
     return members
 
 
+@pytest.mark.essential
 def test_every_member_predicts_as_the_reference_loop(whole: Members) -> None:
     assert len(whole) == 8
     for seed, fold in ((0, FOLDS[0]), (1, FOLDS[2])):
@@ -122,6 +123,7 @@ def test_the_training_loss_of_an_epoch_is_the_mean_of_its_steps(whole: Members) 
         assert recorded == pytest.approx(np.mean(np.reshape(losses, (6, -1)), axis=1), rel=1e-4)
 
 
+@pytest.mark.essential
 def test_one_process_or_two_change_no_bit(whole: Members, tmp_path: Path) -> None:
     in_this_process(ensemble(tmp_path / "members", workers=1), tmp_path / "job")
     assert bits(ensemble(tmp_path / "members").finished()) == bits(whole)

@@ -112,6 +112,7 @@ def scores(network: Network, fold: Fold) -> NDArray[np.float64]:
 # ------------------------------------------------------------------------------------- against the reference loop
 
 
+@pytest.mark.essential
 @pytest.mark.parametrize("arch", ARCHS)
 def test_weights_and_losses_are_those_of_the_reference_loop(arch: str) -> None:
     recipe = Recipe(epochs=13, arch=arch)
@@ -140,6 +141,7 @@ def devices() -> list[object]:
     ]
 
 
+@pytest.mark.essential
 @pytest.mark.parametrize("device", devices())
 def test_in_float32_both_predict_the_same_within_tolerance(device: str) -> None:
     recipe = Recipe(epochs=40)

@@ -69,6 +69,7 @@ def repredict(run: Path, change: Callable[[Predictions], Predictions]) -> None:
 # ------------------------------------------------------------------------------------------------ honest bundles
 
 
+@pytest.mark.essential
 def test_an_honest_promotion_is_valid_from_the_archive_to_the_models(
     run: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +96,7 @@ def test_an_honest_promotion_is_valid_from_the_archive_to_the_models(
     assert result["labels"] == [UNSIGNED, UNPROVEN]
 
 
+@pytest.mark.essential
 def test_members_trained_again_prove_the_predictions(
     run: Path, tmp_path: Path, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,6 +86,7 @@ def _spectral_slope(picture: npt.NDArray[np.uint8]) -> float:
     return float(np.mean(slopes))
 
 
+@pytest.mark.essential
 def test_nine_different_clips_with_pinned_bytes(clips: Mapping[str, bytes]) -> None:
     digests = {name: hashlib.sha256(clip).hexdigest() for name, clip in clips.items()}
     assert digests == dict(demo.DEMO_SHA256)

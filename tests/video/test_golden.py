@@ -82,6 +82,7 @@ def test_the_tolerance() -> None:
     assert contract.GOLDEN_TOLERANCE == 2e-3
 
 
+@pytest.mark.essential
 @pytest.mark.ffmpeg
 def test_the_real_scorer_reproduces_the_table(ffmpeg: Ffmpeg) -> None:
     scorer = ffmpeg_filter.check(ffmpeg, teacher=CANONICAL, processes=Processes())

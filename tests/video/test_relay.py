@@ -43,6 +43,7 @@ def old() -> Ffmpeg:
     return located
 
 
+@pytest.mark.essential
 @pytest.mark.parametrize(
     ("encoder", "args", "frames"),
     [
