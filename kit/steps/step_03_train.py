@@ -26,7 +26,7 @@ from kit.training.run_members import EnsembleRequest, run_recipe, train_members
 from kit.training.table import Table
 from kit.verdict.baselines import Baseline, expected_baselines
 from kit.verdict.judge import Training, cell_facts
-from kit.verdict.out_of_fold import ENSEMBLE, loso
+from kit.verdict.out_of_fold import ENSEMBLE, member_agreement
 from kit.verdict.seed_report import History, holdout_report, report_file, seed_reports, with_ensemble
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _write_seed_reports(main: _CrossValidation, scores: Predictions, trained: Me
         scheme=main.config.folds,
         folds=main.folds,
         predictions=scores,
-        members=loso(scores),
+        members=member_agreement(scores),
         cells=cell_facts(main.shard, main.config.folds),
         histories=with_ensemble(_histories(main, trained)),
     )

@@ -19,7 +19,7 @@ from kit.system.ui import Row
 from kit.training import predictions
 from kit.verdict.gate import apply_gate
 from kit.verdict.judge import Training, check_complete, document, gate_as_json, judge
-from kit.verdict.out_of_fold import loso
+from kit.verdict.out_of_fold import mean_plccs, member_agreement
 
 NAME = "verdict"
 
@@ -135,4 +135,4 @@ def _is_stale(run_dir: Path, result: Mapping[str, Any]) -> bool:
     scores = predictions.read(file)
     shard = shards.read_manifest(run_dir / layout.CORPUS)
     check_complete(scores, shard, result["evidence"]["folds"], result["seeds"])
-    return bool(gate_as_json(apply_gate(loso(scores).mean_plccs())) != result["gate"])
+    return bool(gate_as_json(apply_gate(mean_plccs(member_agreement(scores)))) != result["gate"])

@@ -19,7 +19,7 @@ from kit.training.table import Table
 from kit.verdict.baselines import Baseline, Corpus
 from kit.verdict.evidence import evidence
 from kit.verdict.gate import ExpertReport, GateReport, apply_expert_gate, apply_gate, thresholds_sha256
-from kit.verdict.out_of_fold import CellFacts, LosoResult, completeness_problems, loso
+from kit.verdict.out_of_fold import CellFacts, MemberAgreement, completeness_problems, mean_plccs, member_agreement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,9 @@ def cell_facts(shard: Shard, scheme: str) -> dict[str, CellFacts]:
 
 
 def judge(
-    training: Training, problems: Sequence[str], agreement_of: Callable[[Predictions], LosoResult] = loso
+    training: Training,
+    problems: Sequence[str],
+    agreement_of: Callable[[Predictions], MemberAgreement] = member_agreement,
 ) -> Judgement:
     """Apply both gates and compute the evidence.
 
@@ -95,7 +97,7 @@ def judge(
             if predictions is None or rows is None:
                 raise InvalidEvidence(["there are no predictions"])
             check_complete(predictions, training.shard, training.folds, training.seeds)
-            gate = apply_gate(agreement_of(predictions).mean_plccs())
+            gate = apply_gate(mean_plccs(agreement_of(predictions)))
             figures = _evidence(training, predictions, rows)
         except InvalidEvidence as error:
             gate, problems = None, error.problems

@@ -28,15 +28,13 @@ class CellFacts:
     rows: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class LosoResult:
-    """Agreement of every member by seed and fold, both in order."""
+#: Agreement of every member by seed and fold, both in order.
+MemberAgreement = Mapping[int, Mapping[str, Agreement]]
 
-    members: Mapping[int, Mapping[str, Agreement]]
 
-    def mean_plccs(self) -> dict[int, float]:
-        """Mean over folds of PLCC, for each seed."""
-        return {seed: mean(fold.plcc for fold in folds.values()) for seed, folds in self.members.items()}
+def mean_plccs(members: MemberAgreement) -> dict[int, float]:
+    """Average the PLCC of each seed over its folds."""
+    return {seed: mean(fold.plcc for fold in folds.values()) for seed, folds in members.items()}
 
 
 def completeness_problems(predictions: Predictions, cells: Mapping[str, CellFacts], seeds: Sequence[int]) -> list[str]:
@@ -81,7 +79,7 @@ def _in_wrong_fold(predictions: Predictions, cells: Mapping[str, CellFacts]) -> 
     return wrong
 
 
-def loso(predictions: Predictions) -> LosoResult:
+def member_agreement(predictions: Predictions) -> MemberAgreement:
     """Compute the agreement of every member on its held-out rows.
 
     Raises:
@@ -101,7 +99,7 @@ def loso(predictions: Predictions) -> LosoResult:
             members.setdefault(seed, {})[fold] = result
     if problems:
         raise InvalidEvidence(problems)
-    return LosoResult(members=members)
+    return members
 
 
 def ensemble_mean(predictions: Predictions) -> Predictions:

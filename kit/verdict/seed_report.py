@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, pstdev
+from statistics import fmean, mean, pstdev
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from kit.training.predictions import Predictions
 from kit.training.recipe import Recipe
 from kit.verdict.accuracy import per_source_encoder
 from kit.verdict.metrics import Agreement
-from kit.verdict.out_of_fold import ENSEMBLE, CellFacts, LosoResult, ensemble_mean, loso
+from kit.verdict.out_of_fold import ENSEMBLE, CellFacts, MemberAgreement, ensemble_mean, mean_plccs, member_agreement
 
 #: Figures of a fold in the order of a report.
 _FIGURES = ("plcc", "srocc", "krocc", "rmse", "mae", "bias")
@@ -53,7 +53,7 @@ def seed_reports(
     scheme: str,
     folds: Sequence[Fold],
     predictions: Predictions,
-    members: LosoResult,
+    members: MemberAgreement,
     cells: Mapping[str, CellFacts],
     histories: Mapping[int, History],
 ) -> dict[int, dict[str, object]]:
@@ -68,7 +68,7 @@ def seed_reports(
         InvalidEvidence: the agreement of the ensemble mean is undefined or not finite in a fold.
     """
     average = ensemble_mean(predictions)
-    agreements = {**members.members, **loso(average).members}
+    agreements = {**members, **member_agreement(average)}
     parts = {seed: predictions.part(rows) for seed, rows in predictions.seeds()} | {ENSEMBLE: average}
     groups = {
         fold.held_out: sorted({cell.group for cell in cells.values() if cell.fold == fold.held_out}) for fold in folds
@@ -102,9 +102,8 @@ def seed_reports(
 def _over_folds(agreements: Mapping[str, Agreement]) -> dict[str, float]:
     """Summarise a seed over its folds."""
     plccs = [fold.plcc for fold in agreements.values()]
-    (mean_plcc,) = LosoResult(members={0: agreements}).mean_plccs().values()
     return {
-        "mean_plcc": mean_plcc,
+        "mean_plcc": mean(plccs),
         "std_plcc": pstdev(plccs),
         "min_plcc": min(plccs),
         "max_plcc": max(plccs),
@@ -123,18 +122,18 @@ def holdout_report(
     Raises:
         InvalidEvidence: the agreement of a member is undefined or not finite; all of these are named.
     """
-    members = loso(predictions)
-    (ensemble,) = loso(ensemble_mean(predictions)).members.values()
+    members = member_agreement(predictions)
+    (ensemble,) = member_agreement(ensemble_mean(predictions)).values()
     return {
         "schema_version": contract.SCHEMA_VERSION,
         "by": by,
         "corpus": {"path": layout.CORPUS, "sha256": corpus_sha256},
         "folds": [
             _fold(fold, ensemble[fold.held_out])
-            | {"per_seed": {str(seed): _figures(of[fold.held_out]) for seed, of in members.members.items()}}
+            | {"per_seed": {str(seed): _figures(of[fold.held_out]) for seed, of in members.items()}}
             for fold in folds
         ],
-        "mean_plcc": {str(seed): value for seed, value in members.mean_plccs().items()},
+        "mean_plcc": {str(seed): value for seed, value in mean_plccs(members).items()},
     }
 
 

@@ -26,7 +26,7 @@ from kit.training.recipe import Recipe
 from kit.training.table import Table
 from kit.verdict.baselines import Baseline
 from kit.verdict.judge import Judgement, Training, judge
-from kit.verdict.out_of_fold import LosoResult, loso
+from kit.verdict.out_of_fold import MemberAgreement, member_agreement
 from kit.verify.differences import listed
 
 
@@ -105,9 +105,9 @@ class ReceivedRun:
         return folds.by_group(self.rows, self.training["folds"])
 
     @cached_property
-    def members(self) -> LosoResult:
+    def members(self) -> MemberAgreement:
         """Agreement of every member."""
-        return loso(self.predictions)
+        return member_agreement(self.predictions)
 
     @property
     def trained(self) -> Training:

@@ -15,7 +15,6 @@ from kit.training.folds import Fold
 from kit.training.members import Members
 from kit.training.run_members import EnsembleRequest, train_members
 from kit.verdict.metrics import agreement
-from kit.verdict.out_of_fold import loso
 from kit.verify.check import Check
 from kit.verify.received_run import ReceivedRun
 
@@ -50,7 +49,7 @@ def chosen(members: Sequence[tuple[int, str]], count: int | None) -> list[tuple[
 def retrain(run: ReceivedRun, options: Retraining, processes: Processes) -> Check:
     """Train members from the shard and compare the PLCC of their held-out rows with that of the stored predictions."""
     folds = {fold.held_out: fold for fold in run.folds}
-    stored = loso(run.predictions).members
+    stored = run.members
     picked = chosen([(seed, label) for seed in stored for label in stored[seed]], options.count)
     request = EnsembleRequest(
         rows=run.rows,
@@ -83,7 +82,7 @@ def _differences(
     run: ReceivedRun, trained: Members, folds: Mapping[str, Fold]
 ) -> tuple[dict[tuple[int, str], float], list[float]]:
     """Return for each member the difference of PLCC, and the RMS difference of the scores in VMAF points."""
-    stored = loso(run.predictions).members
+    stored = run.members
     rows_of = {(seed, label): rows for seed, label, rows in run.predictions.members()}
     plcc_off, score_off = {}, []
     for (seed, label), member in trained.items():

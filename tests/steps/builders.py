@@ -64,7 +64,7 @@ def write_training(config: RunConfig, session: Session, shard: Shard, noise: flo
     from kit.training.run_members import recipe
     from kit.verdict.baselines import Baseline, expected_baselines
     from kit.verdict.judge import Training, cell_facts
-    from kit.verdict.out_of_fold import loso
+    from kit.verdict.out_of_fold import member_agreement
     from kit.verdict.seed_report import History, report_file, seed_reports, with_ensemble
 
     rows = table.load(shard)
@@ -94,7 +94,7 @@ def write_training(config: RunConfig, session: Session, shard: Shard, noise: flo
         scheme=config.folds,
         folds=parts,
         predictions=scores,
-        members=loso(scores),
+        members=member_agreement(scores),
         cells=cell_facts(shard, config.folds),
         histories=with_ensemble({seed: History(seconds=1.0, loss=losses * (1 + seed / 9)) for seed in config.seeds}),
     )

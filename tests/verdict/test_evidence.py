@@ -14,7 +14,7 @@ from kit.training.predictions import Predictions
 from kit.verdict.accuracy import per_source_encoder
 from kit.verdict.evidence import summary
 from kit.verdict.metrics import agreement
-from kit.verdict.out_of_fold import CellFacts, completeness_problems, ensemble_mean, loso
+from kit.verdict.out_of_fold import CellFacts, completeness_problems, ensemble_mean, mean_plccs, member_agreement
 from tests.training.builders import from_columns
 
 ROWS = 6
@@ -116,20 +116,20 @@ def test_one_seed_alone_may_be_requested() -> None:
 
 
 def test_loso_is_the_agreement_of_each_member_and_its_mean_over_folds() -> None:
-    result = loso(table(rows()))
-    assert {seed: list(folds) for seed, folds in result.members.items()} == {
+    result = member_agreement(table(rows()))
+    assert {seed: list(folds) for seed, folds in result.items()} == {
         seed: ["Fuente", "Highway", "Tango"] for seed in SEEDS
     }
     for seed in SEEDS:
         plccs = []
-        for fold, member in result.members[seed].items():
+        for fold, member in result[seed].items():
             own = [row for row in rows() if row[0] == seed and row[1] == fold]
             target = np.array([row[4] for row in own], dtype=np.float32).astype(np.float64)
             prediction = np.array([row[5] for row in own], dtype=np.float32).astype(np.float64)
             assert member == agreement(prediction, target, what="x")
             assert member.n == (24 if fold == "Fuente" else 12)
             plccs.append(float(np.corrcoef(prediction, target)[0, 1]))
-        assert result.mean_plccs()[seed] == pytest.approx(math.fsum(plccs) / 3, abs=1e-12)
+        assert mean_plccs(result)[seed] == pytest.approx(math.fsum(plccs) / 3, abs=1e-12)
 
 
 def test_folds_count_alike_whatever_their_number_of_rows() -> None:
@@ -137,9 +137,11 @@ def test_folds_count_alike_whatever_their_number_of_rows() -> None:
         (s, fold, cell, frame, target, 100 - prediction if fold == "Fuente" else prediction)
         for s, fold, cell, frame, target, prediction in rows((0,))
     ]
-    members = loso(table(content)).members[0]
+    members = member_agreement(table(content))[0]
     assert members["Fuente"].plcc < 0 < members["Tango"].plcc
-    assert loso(table(content)).mean_plccs()[0] == pytest.approx(sum(m.plcc for m in members.values()) / 3, abs=1e-15)
+    assert mean_plccs(member_agreement(table(content)))[0] == pytest.approx(
+        sum(m.plcc for m in members.values()) / 3, abs=1e-15
+    )
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -148,7 +150,7 @@ def test_a_planted_value_is_invalid_and_its_members_are_all_named(bad: float) ->
         (*row[:5], bad if row[:2] in ((0, "Tango"), (1, "Highway")) and row[3] == 2 else row[5]) for row in rows()
     ]
     with pytest.raises(InvalidEvidence) as error:
-        loso(table(content))
+        member_agreement(table(content))
     assert error.value.problems == (
         "seed 0, held out Tango: 2 of 12 prediction values are not finite",
         "seed 1, held out Highway: 2 of 12 prediction values are not finite",
@@ -158,7 +160,7 @@ def test_a_planted_value_is_invalid_and_its_members_are_all_named(bad: float) ->
 def test_a_constant_member_is_invalid() -> None:
     content = [(*row[:5], 50.0 if row[:2] == (1, "Fuente") else row[5]) for row in rows()]
     with pytest.raises(InvalidEvidence, match="seed 1, held out Fuente: the prediction is constant"):
-        loso(table(content))
+        member_agreement(table(content))
 
 
 def test_the_ensemble_mean_is_taken_row_by_row() -> None:
