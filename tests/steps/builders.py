@@ -61,7 +61,7 @@ def write_training(config: RunConfig, session: Session, shard: Shard, noise: flo
     """Write a training whose predictions are the targets with noise (VMAF points), as step 3 writes it."""
     from kit.steps import loso_folder
     from kit.training import folds, predictions, table
-    from kit.training.run_members import recipe
+    from kit.training.run_members import run_recipe
     from kit.verdict.baselines import Baseline, expected_baselines
     from kit.verdict.judge import Training, cell_facts
     from kit.verdict.out_of_fold import member_agreement
@@ -89,7 +89,7 @@ def write_training(config: RunConfig, session: Session, shard: Shard, noise: flo
     }
     losses = np.geomspace(900, 4, config.epochs)
     reports = seed_reports(
-        recipe(config),
+        run_recipe(config),
         shard.corpus_sha256,
         scheme=config.folds,
         folds=parts,
