@@ -32,33 +32,23 @@ def combine(*, inputs: tuple[str, ...], out: Path, fill_missing: bool) -> Result
     manifest.check_destination(out, paths.values())
     _, session = command_session()
     tables = {name: table.read(path) for name, path in paths.items()}
-    clips = {name: sum(1 for _ in one.clips()) for name, one in tables.items()}
     combined = combining.combine(tables, fill_missing=fill_missing)
-    facts: dict[str, object] = {
-        "inputs": {
-            name: {
-                "sha256": one.sha256,
-                "rows": len(one),
-                "clips": clips[name],
-                "nan": dict(combined.missing[name]),
-            }
-            for name, one in tables.items()
-        },
-        "shared_groups": list(combined.shared),
+    inputs_facts = {
+        name: {
+            "sha256": one.sha256,
+            "rows": len(one),
+            "clips": sum(1 for _ in one.clips()),
+            "nan": dict(combined.missing[name]),
+        }
+        for name, one in tables.items()
     }
+    facts = {"inputs": inputs_facts, "shared_groups": list(combined.shared)}
     args = option_texts({"inputs": inputs, "fill_missing": fill_missing, "out": out})
     document = manifest.write(out, combined.table, facts, args=args, session=session, inputs=paths)
-    rows = [
-        row(
-            name,
-            paths[name].name,
-            len(set(one.sources)),
-            clips[name],
-            len(one),
-            ", ".join(combined.missing[name]) or "nothing",
-        )
-        for name, one in tables.items()
-    ]
+    rows = []
+    for name, one in tables.items():
+        counts = (len(set(one.sources)), inputs_facts[name]["clips"], len(one))
+        rows.append(row(name, paths[name].name, *counts, ", ".join(combined.missing[name]) or "nothing"))
     return Result(
         shown=(
             Table(title="Combined", columns=("corpus", "file", "sources", "clips", "rows", "NaN in"), rows=rows),

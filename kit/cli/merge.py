@@ -86,8 +86,7 @@ def _overview(report: Report) -> Iterator[Table]:
         title="Encoders",
         columns=("encoder", "builds", "cells", "rows"),
         rows=[
-            row(name, ", ".join(one.builds) or "unknown", one.cells, one.rows)
-            for name, one in report.encoders.items()
+            row(name, ", ".join(one.builds) or "unknown", one.cells, one.rows) for name, one in report.encoders.items()
         ],
     )
     yield _differences(report)

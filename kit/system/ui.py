@@ -13,13 +13,15 @@ from typing import Protocol
 from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 log = logging.getLogger("kit")
 
 #: Width of the output off a terminal, in characters.
 OFF_TERMINAL_WIDTH = 120
+#: From this width on, progress has a bar and the time spent.
+WIDTH_OF_BAR = 80
 #: Words of up to this many characters are not broken in a table.
 LONGEST_WORD = 16
 #: Seconds between two lines of progress off a terminal.
@@ -98,12 +100,9 @@ class Ui:
         if not self.console.is_terminal:
             yield self._lines(title)
             return
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-        )
+        name = TextColumn("{task.description}", markup=False, table_column=Column(min_width=cell_len(title)))
+        bar_and_time = (BarColumn(), TimeElapsedColumn()) if self.console.width >= WIDTH_OF_BAR else ()
+        columns = (name, *bar_and_time, TextColumn("{task.fields[note]}", markup=False))
         with Progress(*columns, console=self.console) as bar:
             task = bar.add_task(title, total=1.0, note="")
             yield lambda share, text: bar.update(task, completed=share, note=text)

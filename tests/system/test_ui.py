@@ -190,6 +190,14 @@ def test_all_that_is_said_is_logged(shown: Ui, caplog: pytest.LogCaptureFixture)
     assert [record.getMessage() for record in caplog.records] == ["50% of [x]", "t: 1 | 2"]
 
 
+def test_a_narrow_terminal_shows_title_and_figures_without_a_bar(screen: io.StringIO) -> None:
+    terminal = Ui(Console(file=screen, force_terminal=True, width=50, legacy_windows=False))
+    with terminal.progress("Encoding", 2, "cells") as advance:
+        advance("Highway/libx264/cq31 and a long remark about it", 2)
+    assert "Encoding 2/2" in screen.getvalue()
+    assert "━" not in screen.getvalue()
+
+
 def test_on_a_terminal_there_is_a_bar(screen: io.StringIO) -> None:
     terminal = Ui(Console(file=screen, force_terminal=True, width=100))
     with terminal.progress("Encoding [x]", 2, "cells") as advance:
