@@ -12,8 +12,8 @@ from typing import Protocol
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from rich.text import Text
 
 log = logging.getLogger("kit")
@@ -100,9 +100,15 @@ class Ui:
         if not self.console.is_terminal:
             yield self._lines(title)
             return
-        name = TextColumn("{task.description}", markup=False, table_column=Column(min_width=cell_len(title)))
-        bar_and_time = (BarColumn(), TimeElapsedColumn()) if self.console.width >= WIDTH_OF_BAR else ()
-        columns = (name, *bar_and_time, TextColumn("{task.fields[note]}", markup=False))
+        name, note = "{task.description}", "{task.fields[note]}"
+        columns: tuple[ProgressColumn, ...] = (TextColumn(f"{name} {note}", markup=False),)
+        if self.console.width >= WIDTH_OF_BAR:
+            columns = (
+                TextColumn(name, markup=False),
+                BarColumn(),
+                TimeElapsedColumn(),
+                TextColumn(note, markup=False),
+            )
         with Progress(*columns, console=self.console) as bar:
             task = bar.add_task(title, total=1.0, note="")
             yield lambda share, text: bar.update(task, completed=share, note=text)
