@@ -377,7 +377,7 @@ def test_the_short_name_means_full_hd() -> None:
     assert not name_has_geometry("BigBuckBunny_30fps", geometry)
 
 
-def test_a_stopped_shop_starts_nothing_more(clips: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
+def test_a_stop_starts_nothing_more(clips: Path, tmp_path: Path, ffmpeg: Ffmpeg) -> None:
     processes = Processes()
     context = PackContext(
         tools=Tools(ffmpeg=ffmpeg, processes=processes), cache=tmp_path / "cache", workers=1, advance=lambda _: None
