@@ -14,9 +14,9 @@ import psutil
 from kit.system.fsio import remove_abandoned, scratch_folders
 from kit.system.local import cache_dir, state_dir
 
-#: Folders of the cache and what they contain, by the beginning of their names.
+#: What a file or folder contains, by the beginning of its name.
 _CACHED = {
-    "venv-": "environment",
+    "venv": "environment",
     "demo-": "demo clips",
     "identity": "hashes of clips",
     "probes": "results of encoder probes",
@@ -78,6 +78,8 @@ def remove(item: Leftover) -> bool:
 
 
 def _kind(name: str) -> str:
+    if name.endswith(".lock"):
+        return "lock of an environment"
     return next((kind for prefix, kind in _CACHED.items() if name.startswith(prefix)), "other cache file")
 
 

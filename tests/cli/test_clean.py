@@ -40,6 +40,7 @@ def env(home: dict[str, str], tmp_path: Path) -> dict[str, str]:
     write(cache / "identity" / "ab.json", 20)
     write(cache / "probes" / "cd.json", 30)
     write(cache / "venv-0123" / "lib" / "big.so", 5000)
+    write(cache / "venv-0123.lock", 0)
     write(state / "box", 12)
     (user / "tmp").mkdir()
     places = {"XDG_CACHE_HOME": str(user / "cache"), "XDG_STATE_HOME": str(user / "state"), "HOME": str(user)}
@@ -80,6 +81,7 @@ def test_the_list_has_kinds_and_sizes_and_removes_nothing(kit_copy: Path, env: d
         "identity": ("hashes of clips", 20),
         "probes": ("results of encoder probes", 30),
         "venv-0123": ("environment", 5000),
+        "venv-0123.lock": ("lock of an environment", 0),
         "box": ("random tag of the box", 12),
     }
     assert not any(item["removed"] for item in items.values())
@@ -101,14 +103,14 @@ def test_yes_removes_everything_listed_and_nothing_else(kit_copy: Path, env: dic
 
 def test_on_a_terminal_each_item_is_a_question(kit_copy: Path, env: dict[str, str]) -> None:
     keyboard, its_end = pty.openpty()
-    os.write(keyboard, b"y\nn\nn\nn\ny\n")
+    os.write(keyboard, b"y\nn\nn\nn\nn\ny\n")
     done = clean(kit_copy, env, answers=its_end)
     os.close(its_end)
     os.close(keyboard)
     assert done.returncode == exits.OK, done.stderr
-    assert done.stderr.count("[y/N]") == 5
+    assert done.stderr.count("[y/N]") == 6
     cache = Path(env["XDG_CACHE_HOME"]) / "vmaf-ensemble-kit"
-    assert sorted(path.name for path in cache.iterdir()) == ["identity", "probes", "venv-0123"]
+    assert sorted(path.name for path in cache.iterdir()) == ["identity", "probes", "venv-0123", "venv-0123.lock"]
     assert contents(Path(env["XDG_STATE_HOME"])) == set()
 
 
