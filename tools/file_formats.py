@@ -26,7 +26,6 @@ PARTS = {
         "seed_report",
         "holdout",
         "predictions",
-        "member",
         "verdict",
         "manifest",
     ),
@@ -84,11 +83,13 @@ def terms() -> dict[str, Schema]:
 
 def tables(schema: Schema) -> dict[str, list[Row]]:
     """The tables of a document: "" is the document, the others are its objects that occur more than once."""
-    text = json.dumps(schema)
+    text, conditional = json.dumps(schema), json.dumps([schema.get("then"), schema.get("else")])
     shared = frozenset(
         name
         for name, value in schema.get("$defs", {}).items()
-        if "properties" in value and name != "provenance" and text.count(f'"#/$defs/{name}"') > 1
+        if "properties" in value
+        and name != "provenance"
+        and (text.count(f'"#/$defs/{name}"') > 1 or f'"#/$defs/{name}"' in conditional)
     )
     document = _Document(root=schema, shared=shared, terms=terms())
     owners = {"": schema, **{name: schema["$defs"][name] for name in sorted(shared)}}
@@ -147,6 +148,9 @@ class _Document:
                 )
                 continue
             target = _resolve(self.root, given)
+            for word in ("oneOf", "anyOf"):
+                if word in target:
+                    target[word] = [_resolve(self.root, choice) for choice in target[word]]
             own = {key: given[key] for key in ("description", "x-unit") if key in given}
             merged = {**term, **target, **own}
             yield Row(path=path, type=self._named(given) or _type(merged), meaning=_meaning(merged, name in required))

@@ -95,5 +95,5 @@ def test_members_of_a_run(finished: Path) -> None:
     assert paths
     for path in paths:
         with safe_open(str(path), framework="numpy") as opened:
-            identity = json.loads(opened.metadata()["identity"])
-        assert validation.problems("member", identity) == []
+            described = json.loads(opened.metadata()["checkpoint"])
+        assert validation.problems("checkpoint", described) == []
