@@ -48,8 +48,9 @@ def leftovers(kit_root: Path) -> list[Leftover]:
     """
     cache = cache_dir()
     # not .venv.old-1: a folder that the kit did not make and moved aside
-    items = [("environment", path) for name in (".venv", ".venv.lock") if (path := kit_root / name).exists()]
-    items += [(_kind(path.name), path) for path in sorted(cache.iterdir() if cache.is_dir() else ())]
+    paths = [path for name in (".venv", ".venv.lock") if (path := kit_root / name).exists()]
+    paths += sorted(cache.iterdir()) if cache.is_dir() else ()
+    items = [(_kind(path.name.removeprefix(".")), path) for path in paths]
     items += [("temporary folder", path) for path in sorted(scratch_folders())]
     items += [("random tag of the box", path) for path in sorted(state_dir().glob("*"))]
     found = [_examine(kind, path) for kind, path in items]
