@@ -17,7 +17,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from safetensors.numpy import load_file, save_file
 
 from kit.core import exits, layout
 from kit.corpus.store.shard import read_manifest
@@ -26,7 +25,7 @@ from kit.steps import step_03_train, step_04_verdict
 from kit.system.fsio import sha256_file, write_json
 from kit.system.proc import Processes
 from kit.system.ui import Ui
-from kit.training import predictions
+from kit.training import checkpoint, predictions
 from kit.training.predictions import Predictions
 from kit.verify.bundle import UNPROVEN, UNSIGNED, verify
 from kit.verify.check import Check
@@ -357,17 +356,14 @@ def test_forged_predictions_pass_every_replay_and_no_training(run: Path, tmp_pat
 
 def forge(path: Path, targets: dict[str, Any], noise: np.random.Generator) -> None:
     """Put scores close to the teacher's into the checkpoint of a member of any fold."""
-    from safetensors import safe_open
-
-    with safe_open(str(path), framework="numpy") as opened:
-        metadata = opened.metadata()
-    arrays = load_file(path)
-    if len(arrays["predictions"]) == 0:
+    member = checkpoint.read(path)
+    predicted = member.arrays["predictions"]
+    if len(predicted) == 0:
         return
-    fold = min(targets, key=lambda name: float(np.abs(targets[name] - arrays["predictions"]).mean()))
+    fold = min(targets, key=lambda name: float(np.abs(targets[name] - predicted).mean()))
     close = targets[fold] + noise.normal(0, 0.3, len(targets[fold]))
-    arrays["predictions"] = np.clip(close, 0, 100).astype(np.float32)
-    save_file(arrays, path, metadata=metadata)
+    forged = {"predictions": np.clip(close, 0, 100).astype(np.float32)}
+    checkpoint.write(path, replace(member, arrays=dict(member.arrays) | forged))
 
 
 def test_members_trained_again_expose_forged_predictions(run: Path, tmp_path: Path) -> None:
