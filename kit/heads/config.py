@@ -6,8 +6,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-import yaml
-
 from kit.core import contract
 from kit.core.errors import BadInput
 from kit.heads import params
@@ -204,6 +202,8 @@ class FitConfig:
 
     def as_yaml(self) -> bytes:
         """Return the file that ``--config`` reads again."""
+        import yaml  # late: only a fit needs it
+
         text: str = yaml.safe_dump(self.as_dict(), sort_keys=True)
         return text.encode("ascii")
 

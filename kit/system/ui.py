@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from rich.cells import cell_len
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:  # rich is imported late: a start that shows nothing does without it
+    from rich.console import Console
+    from rich.progress import ProgressColumn
+    from rich.table import Table
+    from rich.text import Text
 
 log = logging.getLogger("kit")
 
@@ -46,11 +46,15 @@ class Ui:
     """Writes messages, tables and progress; messages and tables are logged too."""
 
     def __init__(self, console: Console | None = None) -> None:
+        from rich.console import Console
+
         width = None if sys.stderr.isatty() else OFF_TERMINAL_WIDTH
         self.console = console or Console(stderr=True, highlight=False, width=width)
 
     def say(self, text: str) -> None:
         """Write one message on one line; the terminal may wrap it."""
+        from rich.text import Text
+
         log.info("%s", text)
         self._print(Text(text), soft_wrap=True)
 
@@ -66,6 +70,9 @@ class Ui:
 
         A screen that is too narrow for the columns gets one block of lines for each row instead.
         """
+        from rich.table import Table
+        from rich.text import Text
+
         for row in rows:
             log.info("%s: %s", title, " | ".join(row.cells))
         used = [i for i in range(len(columns)) if not rows or any(row.cells[i] for row in rows)]
@@ -100,6 +107,8 @@ class Ui:
         if not self.console.is_terminal:
             yield self._lines(title)
             return
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
         name, note = "{task.description}", "{task.fields[note]}"
         columns: tuple[ProgressColumn, ...] = (TextColumn(f"{name} {note}", markup=False),)
         if self.console.width >= WIDTH_OF_BAR:
@@ -140,6 +149,8 @@ def column_widths(lines: Sequence[Sequence[str]], room: int) -> list[int] | None
     Returns:
         A width for each column; None where not even the longest words fit.
     """
+    from rich.cells import cell_len
+
     full, least = [], []
     for cells in zip(*lines, strict=True):
         full.append(max(cell_len(line) for cell in cells for line in cell.split("\n")))
