@@ -114,7 +114,7 @@ def _info_lines(summary: Summary) -> Iterator[str | Table]:
     builds = {name: ", ".join(names) for name, names in shard.encoders.items()}
     yield (
         f"{shard.folder}: {len(shard.cells)} cells, {shard.rows} rows, {len(summary.sources)} sources in "
-        f"{len(shard.groups)} groups, {len(shard.failed)} failed cells; teacher {shard.teacher or 'not recorded'}"
+        f"{len(shard.groups)} groups, {len(shard.failed)} failed cells; teacher {shard.teacher or 'unknown'}"
     )
     yield Table(
         title="Sources",

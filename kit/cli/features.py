@@ -54,7 +54,7 @@ def combine(*, inputs: tuple[str, ...], out: Path, fill_missing: bool) -> Result
             Table(title="Combined", columns=("corpus", "file", "sources", "clips", "rows", "NaN in"), rows=rows),
             *names_line("Content groups of several inputs, held out together", combined.shared),
             f"{out}: {counted(len(combined.table), 'row')}, {counted(len(combined.table.features), 'feature')}, "
-            f"teacher {combined.table.teacher or 'not recorded'}",
+            f"teacher {combined.table.teacher or 'unknown'}",
         ),
         data=document,
     )

@@ -61,7 +61,7 @@ def _retraining(members: str, device: str, scratch: Path, session: Session) -> R
 
 
 def _result(checked: Verified, bundle: Path) -> Result:
-    facts = [f"verdict {checked.verdict or 'none'}", f"box {checked.box or 'not recorded'}"]
+    facts = [f"verdict {checked.verdict or 'none'}", f"box {checked.box or 'unknown'}"]
     facts += [f"signed by {checked.signed_by}"] if checked.signed_by else []
     rows = [
         row(check.name, "ok", check.found, check.expected)
