@@ -9,10 +9,10 @@ from typing import Any
 from kit.core import contract
 from kit.core.errors import CheckFailed, PrerequisiteFailed
 from kit.core.values import Cell
-from kit.corpus.make.produce import OBSERVATION, footer_facts, row_labels
+from kit.corpus.make.produce import OBSERVATION, footer_facts
 from kit.corpus.store import cellfile
 from kit.corpus.store.cellfile import CellRows
-from kit.corpus.store.shard import FailedCell
+from kit.corpus.store.shard import FailedCell, facts_of, row_labels
 from kit.system import validation
 
 
@@ -43,7 +43,7 @@ def check_cell(reply: Mapping[str, Any], cell: Cell, corpus: str) -> tuple[CellR
         answered = all(isinstance(answer, float) for answer in reply["golden"].values())
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckFailed(f"the worker's reply cannot be used: {error!r}") from error
-    labels = {**row_labels(cell, corpus), "cq": cell.settings.cq, "frames": cell.source.geometry.frames}
+    labels = {**row_labels(facts_of(cell), corpus), "cq": cell.settings.cq, "frames": cell.source.geometry.frames}
     size = rows.facts.get("encoded_bytes")
     facts = {**footer_facts(cell), "content_sha256": rows.content_sha256(), "encoded_bytes": size}
     differing = _differing(labels, {**rows.labels, "cq": rows.cq, "frames": len(rows.vmaf)})

@@ -17,7 +17,7 @@ from kit.core import contract
 from kit.core.canon import sha256_json
 from kit.core.values import Cell, EncodeSettings, Geometry, Source, SourceFile, Teacher
 from kit.corpus.exchange.importing import import_rows
-from kit.corpus.make.produce import footer_facts, geometry_facts, row_labels
+from kit.corpus.make.produce import footer_facts, geometry_facts
 from kit.corpus.plan import plan_cells
 from kit.corpus.store.cellfile import CellRows
 from kit.corpus.store.shard import (
@@ -27,6 +27,8 @@ from kit.corpus.store.shard import (
     Shard,
     cell_path,
     entry_for,
+    facts_of,
+    row_labels,
     write_cell,
     write_manifest,
 )
@@ -83,7 +85,9 @@ def rows_of(cell: Cell) -> CellRows:
     """Return rows of a cell: better scores and more bytes at finer quality points."""
     frames, cq = cell.source.geometry.frames, cell.settings.cq
     noise = np.random.default_rng(int(cell.key[:8], 16)).uniform(0, 1, (frames, 6))
-    rows = CellRows(labels=row_labels(cell, "local"), cq=cq, features=noise, vmaf=99.0 - cq + noise[:, 0], facts={})
+    rows = CellRows(
+        labels=row_labels(facts_of(cell), "local"), cq=cq, features=noise, vmaf=99.0 - cq + noise[:, 0], facts={}
+    )
     facts = {"encoded_bytes": 10_000 - 100 * cq, "content_sha256": rows.content_sha256()}
     return replace(rows, facts={**footer_facts(cell), **facts})
 

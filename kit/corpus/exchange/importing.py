@@ -110,27 +110,6 @@ def _write_encode(encode: Encode, group: str, out: Path) -> CellEntry:
     )
     content = rows.content_sha256()
     key = key_of_rows(encode.id, enc_bytes=encode.enc_bytes, content_sha256=content)
-    rows = replace(
-        rows,
-        labels={
-            "cell_key": key,
-            "src": encode.src,
-            "src_sha256": None,
-            "group": group,
-            "corpus": IMPORTED,
-            "encoder": encode.encoder,
-            "preset": None,
-        },
-        facts={
-            **dict.fromkeys(_UNKNOWN_FACTS),
-            "origin": IMPORTED,
-            "encoder": encode.encoder,
-            "cq": encode.cq,
-            "feature_set": contract.FEATURE_SET,
-            "encoded_bytes": encode.enc_bytes,
-            "content_sha256": content,
-        },
-    )
     entry = CellEntry(
         key=key,
         source=encode.src,
@@ -144,6 +123,16 @@ def _write_encode(encode: Encode, group: str, out: Path) -> CellEntry:
         content_sha256=content,
         path=shards.path_of(encode.id, key),
     )
+    facts = {
+        **dict.fromkeys(_UNKNOWN_FACTS),
+        "origin": IMPORTED,
+        "encoder": encode.encoder,
+        "cq": encode.cq,
+        "feature_set": contract.FEATURE_SET,
+        "encoded_bytes": encode.enc_bytes,
+        "content_sha256": content,
+    }
+    rows = replace(rows, labels=shards.row_labels(entry.facts, IMPORTED), facts=facts)
     shards.write_cell(out, entry.path, rows, [{**dict.fromkeys(OBSERVATION), "enc_time_ms": encode.enc_time_ms}])
     return entry
 

@@ -14,7 +14,7 @@ from kit.core.errors import DiskFull, KitError, ToolFailed
 from kit.core.values import Cell, Geometry
 from kit.corpus.make.tally import Tally
 from kit.corpus.store import cellfile
-from kit.corpus.store.shard import FailedCell, cell_path, write_cell
+from kit.corpus.store.shard import FailedCell, cell_path, facts_of, row_labels, write_cell
 from kit.options.run_table import STALL_TIMEOUT
 from kit.system.fsio import NO_ROOM, TEMPORARY_PREFIX, free_bytes
 from kit.system.proc import Processes, excerpt
@@ -195,7 +195,7 @@ def _collect(cell: Cell, bench: Bench, scratch: Path, stderr: str) -> tuple[cell
         listed = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise CellError(f"{cell.id}: frame counts differ: source {expected}, {listed}")
     rows = cellfile.CellRows(
-        labels=row_labels(cell, bench.corpus),
+        labels=row_labels(facts_of(cell), bench.corpus),
         cq=cell.settings.cq,
         features=output.scores.features,
         vmaf=output.scores.vmaf,
@@ -203,19 +203,6 @@ def _collect(cell: Cell, bench: Bench, scratch: Path, stderr: str) -> tuple[cell
     )
     facts = {**footer_facts(cell), "encoded_bytes": sum(output.packets), "content_sha256": rows.content_sha256()}
     return replace(rows, facts=facts), output.scores.version, output.stream_sha256
-
-
-def row_labels(cell: Cell, corpus: str) -> dict[str, str | None]:
-    """Return the labels of a cell's rows."""
-    return {
-        "cell_key": cell.key,
-        "src": cell.source.label,
-        "src_sha256": cell.source.sha256,
-        "group": cell.source.group,
-        "corpus": corpus,
-        "encoder": cell.settings.encoder,
-        "preset": cell.settings.preset,
-    }
 
 
 def footer_facts(cell: Cell) -> dict[str, object]:

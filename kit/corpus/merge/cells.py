@@ -157,16 +157,7 @@ def merge_encode(
     for key in sorted({version.key for version in versions}):
         own = [version for version in versions if version.key == key]
         if len(own) > 1 or key in dropped:
-            between = [difference for a, b, difference in differences if a.key == b.key == key]
-            conflicts.append(
-                Conflict(
-                    cell=cell,
-                    key=key,
-                    inputs=tuple(sorted(n for version in own for n in version.inputs)),
-                    makers=frozenset().union(*(version.makers for version in own)),
-                    difference=max(between, key=lambda difference: difference.size, default=None),
-                )
-            )
+            conflicts.append(_conflict(cell, own, [d for a, b, d in differences if a.key == b.key == key]))
         else:
             copies = [received for _, received in cells if received.entry.key == key]
             kept.append(_write_kept(copies, out, cell=cell, group=resolved.group[encode.source_id]))
@@ -180,6 +171,17 @@ def merge_encode(
     ]
     return MergedEncode(
         encode=encode, cell=cell, kept=tuple(kept), conflicts=tuple(conflicts), comparisons=tuple(comparisons)
+    )
+
+
+def _conflict(cell: CellId, versions: Sequence[Version], differences: Sequence[Difference]) -> Conflict:
+    """Return the conflict between versions of one key."""
+    return Conflict(
+        cell=cell,
+        key=versions[0].key,
+        inputs=tuple(sorted(number for version in versions for number in version.inputs)),
+        makers=frozenset().union(*(version.makers for version in versions)),
+        difference=max(differences, key=lambda difference: difference.size, default=None),
     )
 
 

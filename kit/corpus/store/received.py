@@ -194,17 +194,8 @@ def read_cell(shard: Shard, entry: CellEntry) -> Received:
 
 def _cell_problems(shard: Shard, entry: CellEntry, rows: CellRows) -> Iterator[str]:
     facts, labels = rows.facts, {**rows.labels, "cq": rows.cq}
-    yield from _differences(
-        "its rows have",
-        labels,
-        cell_key=entry.key,
-        src=entry.source,
-        src_sha256=entry.src_sha256,
-        group=entry.group,
-        encoder=entry.encoder,
-        preset=entry.preset,
-        cq=entry.cq,
-    )
+    expected = shards.row_labels(entry.facts, str(labels["corpus"]))
+    yield from _differences("its rows have", labels, **expected, cq=entry.cq)
     if not _NAME.fullmatch(str(labels["corpus"])):
         yield f"corpus is {labels['corpus']!r:.80}, expected a name"
     content = rows.content_sha256()

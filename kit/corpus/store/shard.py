@@ -255,6 +255,17 @@ def facts_of(cell: Cell) -> dict[str, Any]:
     }
 
 
+def row_labels(facts: Mapping[str, Any], corpus: str) -> dict[str, Any]:
+    """Return the labels of a cell's rows.
+
+    Args:
+        facts: by the names of :class:`CellFacts`.
+        corpus: name of the corpus that the cell was made for.
+    """
+    same = {name: facts[name] for name in ("src_sha256", "group", "encoder", "preset")}
+    return {"cell_key": facts["key"], "src": facts["source"], **same, "corpus": corpus}
+
+
 def entry_for(cell: Cell, rows: cellfile.CellRows) -> CellEntry:
     """Return the manifest's entry of a finished cell."""
     return CellEntry(
