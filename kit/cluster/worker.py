@@ -18,7 +18,6 @@ from kit.cluster.security import TIMEOUT, Link, reach
 from kit.core.geometry import largest_frame
 from kit.core.values import Source
 from kit.corpus.make.diskwait import DiskWait
-from kit.corpus.make.produce import Bench
 from kit.corpus.make.schedule import Schedule
 from kit.corpus.plan import cells_at_once
 from kit.options.resolve import RunConfig
@@ -78,16 +77,7 @@ def _maker(
 ) -> Maker:
     limits = {encoder.family: encoder.max_parallel for encoder in prereqs.encoders}
     return Maker(
-        bench=Bench(
-            ffmpeg=prereqs.encoding,
-            path_ffmpeg=prereqs.path_ffmpeg,
-            scorer=prereqs.scored_by,
-            processes=session.processes,
-            folder=folder,
-            box=config.box,
-            platform=prereqs.platform.tag,
-            corpus="",
-        ),
+        bench=prereqs.bench(config, session, folder),
         disk=DiskWait(folder, say=session.ui.say, pause=session.processes.pause, patience=config.disk_wait),
         schedule=Schedule([], cost=lambda _: 0.0, limits=limits, workers=places, cores=prereqs.facts.cores),
         sources=sources,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from kit.core.values import ReadyEncoder, Scorer, SourceFile, Teacher
+from kit.corpus.make.produce import Bench
+from kit.options.resolve import RunConfig
+from kit.options.session import Session
 from kit.platforms.detect import Platform
 from kit.platforms.facts import HostFacts
 from kit.video.ffmpeg import Ffmpeg
@@ -36,3 +40,17 @@ class Prereqs:
     encoding: Ffmpeg
     scored_by: CellScorer
     path_ffmpeg: Ffmpeg | None = None
+
+    def bench(self, config: RunConfig, session: Session, folder: Path) -> Bench:
+        """Return the tools and settings with which cells are made in a folder."""
+        return Bench(
+            ffmpeg=self.encoding,
+            path_ffmpeg=self.path_ffmpeg,
+            scorer=self.scored_by,
+            processes=session.processes,
+            folder=folder,
+            box=config.box,
+            platform=self.platform.tag,
+            corpus="demo" if config.demo else "local",
+            stall_timeout=config.stall_timeout,
+        )

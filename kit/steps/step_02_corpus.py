@@ -54,17 +54,7 @@ def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
     folder = config.out_dir / layout.CORPUS
     folder.mkdir(parents=True, exist_ok=True)
     sources = identify(previous, session)
-    bench = Bench(
-        ffmpeg=previous.encoding,
-        path_ffmpeg=previous.path_ffmpeg,
-        scorer=previous.scored_by,
-        processes=session.processes,
-        folder=folder,
-        box=config.box,
-        platform=previous.platform.tag,
-        corpus="demo" if config.demo else "local",
-        stall_timeout=config.stall_timeout,
-    )
+    bench = previous.bench(config, session, folder)
     disk = DiskWait(folder, say=session.ui.say, pause=session.processes.pause, patience=config.disk_wait)
     with _maker(config, previous, sources, session) as (cells, produce_all):
         report_conversions(cells, session)
