@@ -48,7 +48,7 @@ class _CrossValidation:
     folds: tuple[Fold, ...]
     file: str
 
-    def fit(self, beside: Sequence[str] = ()) -> Mapping[str, Members]:
+    def train(self, beside: Sequence[str] = ()) -> Mapping[str, Members]:
         """Train every member, by architecture; ``beside`` names other architectures to train as well."""
         archs = (self.config.arch, *beside)
         request = EnsembleRequest(
@@ -145,7 +145,7 @@ def _train(
     )
     holdouts = {by: _hold_out(main, by) for by in config.holdout}
     archs = expected_baselines(config.arch)
-    trained = main.fit(beside=archs)
+    trained = main.train(beside=archs)
     scores, problems = _write_scores(main, trained[config.arch])
     if not problems:
         try:
@@ -243,7 +243,7 @@ def _train_holdout(validation: _CrossValidation, by: str) -> Sequence[str]:
     validation.session.ui.say(f"Hold-out: each {by} in turn ({labels})")
     if left_out := len(validation.shard.cells) - len(validation.rows.cells):
         validation.session.ui.say(f"{left_out} cells are left out: several boxes made them")
-    scores, problems = _write_scores(validation, validation.fit()[validation.config.arch])
+    scores, problems = _write_scores(validation, validation.train()[validation.config.arch])
     if problems:
         return problems
     try:
