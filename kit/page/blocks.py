@@ -97,8 +97,3 @@ class Section:
     id: str
     title: str
     blocks: tuple[Block, ...] = field(default=())
-
-
-def left_out(identity: str, title: str, reason: str) -> Section:
-    """Return a section without data."""
-    return Section(id=identity, title=title, blocks=(Text(text=f"Left out: {reason}"),))

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit.page import evidence_parts, figures
-from kit.page.blocks import Block, Details, Figures, Section, Table, TableCell, Text, left_out, number
+from kit.page.blocks import Block, Details, Figures, Section, Table, TableCell, Text, number
 from kit.page.gather import RunFacts, joined
 from kit.verdict.out_of_fold import ENSEMBLE
 
-Row = list[TableCell | str]
 #: Rows of the table of slow cells.
 _SLOWEST = 10
 _INVALID = "the verdict is INVALID, and figures of invalid evidence would mislead."
@@ -22,12 +21,9 @@ _AGREEMENT = ("frames", "RMSE", "bias", "MAE", "PLCC", "SROCC", "KROCC")
 def sections(run: RunFacts) -> Iterator[Section]:
     """Build every section in order."""
     for part in _PARTS:
-        missing = part.missing(run)
-        yield (
-            left_out(part.id, part.title, missing)
-            if missing
-            else Section(id=part.id, title=part.title, blocks=tuple(part.blocks(run)))
-        )
+        reason = part.missing(run)
+        blocks = (Text(text=f"Left out: {reason}"),) if reason else tuple(part.blocks(run))
+        yield Section(id=part.id, title=part.title, blocks=blocks)
 
 
 def _predicted(run: RunFacts) -> Iterator[Block]:
@@ -59,7 +55,7 @@ def _agreement(figure: Mapping[str, Any]) -> list[TableCell]:
 def _errors(run: RunFacts) -> Iterator[Block]:
     yield Text(text="VMAF points, prediction minus teacher, no mapping applied.")
     yield Figures(figures=figures.errors(run))
-    rows: list[Row] = []
+    rows: list[list[TableCell | str]] = []
     for (encoder, cq), cells in run.by_point().items():
         scores = joined(cells)
         rows.append(

@@ -108,6 +108,7 @@ def load(config: RunConfig, session: Session) -> Verdict:
     Raises:
         Missing: the run folder has no verdict.
         BadInput: it has several, or the verdict does not follow from the predictions.
+        InvalidEvidence: predictions are missing, doubled or in a wrong fold.
     """
     words = layout.verdicts_in(config.out_dir)
     if not words:
