@@ -121,7 +121,7 @@ def parse_fps(text: str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         raise BadInput(f"frame rate {text!r} is not a number", hint="Write 25, 29.97 or 30000/1001.") from None
     if not 0 < fps <= MAX_FPS:
-        raise BadInput(f"frame rate {text!r} is outside 0 to {MAX_FPS}")
+        raise BadInput(f"frame rate {text!r} is outside 0 to {MAX_FPS}", hint="Convert or remove the clip.")
     return fps
 
 
@@ -143,7 +143,8 @@ def checked_format(*, width: int, height: int, pix_fmt: str, fps: Fraction, rang
             range.
     """
     if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
-        raise BadInput(f"frame size {width}x{height} is outside {MIN_SIDE}x{MIN_SIDE} to {MAX_SIDE}x{MAX_SIDE}")
+        limits = f"{MIN_SIDE}x{MIN_SIDE} to {MAX_SIDE}x{MAX_SIDE}"
+        raise BadInput(f"frame size {width}x{height} is outside {limits}", hint="Scale or remove the clip.")
     if pix_fmt not in PIXEL_FORMATS:
         raise BadInput(
             f"pixel format {pix_fmt!r} is not supported; expected one of {', '.join(PIXEL_FORMATS)}",
@@ -156,7 +157,7 @@ def checked_format(*, width: int, height: int, pix_fmt: str, fps: Fraction, rang
             hint="Crop it first, e.g. ffmpeg -i IN -vf crop=iw-mod(iw\\,2):ih-mod(ih\\,2) -c:v ffv1 OUT.mkv",
         )
     if range_ not in ("tv", "pc"):
-        raise BadInput(f"range {range_!r} is unknown; expected tv (limited) or pc (full)")
+        raise BadInput(f"range {range_!r} is unknown", hint="Use tv (limited) or pc (full).")
     return RawFormat(width=width, height=height, pix_fmt=pix_fmt, fps=fps, range=range_)
 
 
@@ -203,6 +204,9 @@ def parse_option(text: str) -> RawFormat:
     return checked_format(width=int(width), height=int(height), fps=parse_fps(fps), pix_fmt=pix_fmt or "yuv420p")
 
 
+_SIDECAR = 'Write {"width": …, "height": …, "fps": …}.'
+
+
 def parse_sidecar(value: object, where: str) -> RawFormat:
     """Parse a ``.json`` sidecar: ``width``, ``height``, ``fps``; ``pix_fmt`` and ``range`` are optional.
 
@@ -213,16 +217,16 @@ def parse_sidecar(value: object, where: str) -> RawFormat:
         BadInput: a missing or unknown key, or an unsupported value.
     """
     if not isinstance(value, dict):
-        raise BadInput(f"{where}: expected a JSON object, got {type(value).__name__}")
+        raise BadInput(f"{where}: expected a JSON object, got {type(value).__name__}", hint=_SIDECAR)
     keys = set(value)
     required, known = {"width", "height", "fps"}, {"width", "height", "fps", "pix_fmt", "range"}
     if missing := sorted(required - keys):
-        raise BadInput(f"{where}: missing {', '.join(missing)}", hint='Write {"width": …, "height": …, "fps": …}.')
+        raise BadInput(f"{where}: missing {', '.join(missing)}", hint=_SIDECAR)
     if unknown := sorted(keys - known):
-        raise BadInput(f"{where}: unknown {', '.join(unknown)}; expected {', '.join(sorted(known))}")
+        raise BadInput(f"{where}: unknown {', '.join(unknown)}", hint=f"Use {', '.join(sorted(known))} only.")
     width, height = value["width"], value["height"]
     if not (type(width) is int and type(height) is int):
-        raise BadInput(f"{where}: width and height must be whole numbers, got {width!r} and {height!r}")
+        raise BadInput(f"{where}: width and height must be whole numbers, got {width!r} and {height!r}", hint=_SIDECAR)
     return checked_format(
         width=width,
         height=height,
@@ -232,6 +236,7 @@ def parse_sidecar(value: object, where: str) -> RawFormat:
     )
 
 
+_DAMAGED = "Copy the clip again, or remove it: it is damaged or not Y4M."
 _Y4M_CHROMA = {"420": "yuv420p", "420jpeg": "yuv420p", "420mpeg2": "yuv420p", "420paldv": "yuv420p"}
 
 
@@ -249,18 +254,18 @@ def parse_y4m_header(line: bytes, where: str) -> RawFormat:
     except UnicodeDecodeError:
         words = []
     if not words or words[0] != "YUV4MPEG2":
-        raise BadInput(f"{where}: does not start with YUV4MPEG2", hint="The file is not Y4M, or it is damaged.")
+        raise BadInput(f"{where}: does not start with YUV4MPEG2", hint=_DAMAGED)
     tags = {word[0]: word[1:] for word in words[1:] if word[0] != "X"}
     extra = dict(word[1:].split("=", 1) for word in words[1:] if word[0] == "X" and "=" in word)
     if missing := [tag for tag in "WHF" if tag not in tags]:
-        raise BadInput(f"{where}: the Y4M header lacks {', '.join(missing)}")
+        raise BadInput(f"{where}: the Y4M header lacks {', '.join(missing)}", hint=_DAMAGED)
     if tags.get("I", "p") not in ("p", "?"):
         raise BadInput(
             f"{where}: interlaced (Y4M tag I{tags['I']}); VMAF compares progressive frames",
             hint="Deinterlace it first.",
         )
     if not (re.fullmatch(r"\d{1,6}", tags["W"]) and re.fullmatch(r"\d{1,6}", tags["H"])):
-        raise BadInput(f"{where}: the Y4M size is W{tags['W']} H{tags['H']}")
+        raise BadInput(f"{where}: the Y4M size is W{tags['W']} H{tags['H']}", hint=_DAMAGED)
     colour = tags.get("C", "420")
     depth = re.fullmatch(r"(420|422|444)p(10|12)", colour)
     plain = _Y4M_CHROMA.get(colour, f"yuv{colour}p")

@@ -12,6 +12,8 @@ from kit.core.values import Geometry, SourceFile
 from kit.video.datasets.base import Distorted
 from kit.video.sources.scan import yuv_geometry
 
+_SIDECAR = "Copy the clip again if it is truncated, or write its geometry to a .json sidecar."
+
 
 @dataclass(frozen=True, kw_only=True)
 class DistortedPair:
@@ -39,7 +41,8 @@ def pair_up(
         try:
             geometry = _geometry(one, reference.geometry)
         except BadInput as error:
-            problems[one.path] = BadInput(f"{where}: {error.message.removeprefix(f'{one.path.name}: ')}")
+            message = error.message.removeprefix(f"{one.path.name}: ")
+            problems[one.path] = BadInput(f"{where}: {message}", hint=error.hint)
             continue
         file = SourceFile(path=one.path, kind="yuv", label=one.path.stem, geometry=geometry)
         pairs.append(
@@ -59,7 +62,8 @@ def _geometry(one: Distorted, reference: Geometry) -> Geometry:
     if stated.frames != reference.frames:
         raise BadInput(
             f"its {size} bytes are {stated.frames} frames of {stated.width}x{stated.height} {stated.pix_fmt} "
-            f"(sidecar), the reference has {reference.frames}"
+            f"(sidecar), the reference has {reference.frames}",
+            hint=_SIDECAR,
         )
     return stated
 
@@ -82,9 +86,12 @@ def infer_stored_geometry(size: int, height: int, reference: Geometry) -> Geomet
     fits = [(w, h) for w, h in candidates if frame_bytes(w, h, reference.pix_fmt) * reference.frames == size]
     tried = ", ".join(f"{w}x{h}" for w, h in candidates)
     if not fits:
-        raise BadInput(f"its {size} bytes are not {reference.frames} frames, as the reference has, of any of {tried}")
+        raise BadInput(
+            f"its {size} bytes are not {reference.frames} frames, as the reference has, of any of {tried}",
+            hint=_SIDECAR,
+        )
     if len(fits) > 1:
-        raise BadInput(f"its {size} bytes match several of {tried}")
+        raise BadInput(f"its {size} bytes match several of {tried}", hint=_SIDECAR)
     return replace(reference, width=fits[0][0], height=fits[0][1])
 
 
