@@ -106,10 +106,9 @@ def read(path: Path, *, hint: str = _HINT) -> Checkpoint:
             metadata = opened.metadata() or {}
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - no mapping
         document = _document(metadata, arrays)
-        problems = validation.problems(SCHEMA, document)
-        if not problems:
-            recipe = read_recipe(document["recipe"])
-            problems = _tensor_problems(recipe, arrays) if document["kind"] == HEAD else []
+        recipe, problems = read_recipe(document["recipe"]), []
+        if document["kind"] == HEAD:  # a member's identity is compared as a whole, which is faster
+            problems = validation.problems(SCHEMA, document) or _tensor_problems(recipe, arrays)
     # numpy lacks some types of safetensors; an architecture is looked up by name
     except (SafetensorError, TypeError, ValueError, AttributeError, KeyError, BadInput) as error:
         raise BadInput(f"{path} cannot be read as a checkpoint: {error}", hint=hint) from error

@@ -206,8 +206,8 @@ def test_the_scenes_of_a_film_are_held_out_together() -> None:
 
 def test_a_group_is_the_same_content_in_every_corpus() -> None:
     shared = made(rows("npd", 3), rows("konvid-1k", 3))
-    there, out = held_sources(shared, combined="netflix-source", val_source=("npd/s0",))
-    assert len(there) == 6
+    used_sources, out = held_sources(shared, combined="netflix-source", val_source=("npd/s0",))
+    assert len(used_sources) == 6
     assert out == {"npd/s0", "konvid-1k/s0"}
     assert [fold.held_out for fold in folds_of(shared, "source")] == ["s0", "s1", "s2"]
     with pytest.raises(BadInput, match="konvid-1k/s0, npd/s0"):
@@ -217,8 +217,8 @@ def test_a_group_is_the_same_content_in_every_corpus() -> None:
 @pytest.mark.parametrize("mode", COMBINED)
 def test_a_mode_selects_used_and_held_out_corpora(mode: str) -> None:
     used, validated = COMBINED[mode]
-    there, out = held_sources(BOTH, combined=mode, val_fraction=0.2)
-    assert {name.split("/")[0] for name in there} == set(used)
+    used_sources, out = held_sources(BOTH, combined=mode, val_fraction=0.2)
+    assert {name.split("/")[0] for name in used_sources} == set(used)
     assert {name.split("/")[0] for name in out} == set(validated)
     assert not {name for name in out if "konvid" in name} or len({name for name in out if "konvid" in name}) == 6
 

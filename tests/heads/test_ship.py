@@ -69,7 +69,7 @@ def exported(path: Path, ask: Ask, *, offset: float) -> Path:
 def test_a_model_is_compared_with_its_teacher_and_timed(
     model: Path, line_table: Path, tmp_path: Path, ask: Ask
 ) -> None:
-    found, said = ask("eval", "--model", model, "--features", line_table, "--out-json", tmp_path / "e.json", "--json")
+    found, err = ask("eval", "--model", model, "--features", line_table, "--out-json", tmp_path / "e.json", "--json")
     assert found == json.loads((tmp_path / "e.json").read_text())
     assert found["n_samples"] == len(LINE) == 240
     assert min(found["plcc"], found["srocc"]) > 0.99
@@ -77,16 +77,16 @@ def test_a_model_is_compared_with_its_teacher_and_timed(
     assert 0 < found["latency_ms_p50_per_clip"] <= found["latency_ms_p95_per_clip"] < 1000
     assert found["run_provenance"]["inputs"]["features"]["sha256"]
     assert found["rows_fitted_on"] == 180
-    assert "180 of 240 rows" in said
+    assert "180 of 240 rows" in err
     scores = runtime.compute(open_model(model).session, LINE.rows().features, LINE.rows().codec)["vmaf"]
     assert found["bias"] == pytest.approx(float((scores - LINE.frame["vmaf"]).mean()), abs=1e-4)
 
 
 @pytest.mark.parametrize(("split", "samples"), [("held-out", 60), ("fold=fold0", 120), ("source=s3", 60)])
 def test_a_split_is_the_rows_of_some_sources(split: str, samples: int, model: Path, line_table: Path, ask: Ask) -> None:
-    found, said = ask("eval", "--model", model, "--features", line_table, "--split", split, "--json")
+    found, err = ask("eval", "--model", model, "--features", line_table, "--split", split, "--json")
     assert (found["n_samples"], found["split"]) == (samples, split)
-    assert ("fitted to" in said) == (split != "held-out")
+    assert ("fitted to" in err) == (split != "held-out")
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,9 @@ def test_an_invalid_split_is_refused(split: str, values: str, model: Path, line_
 def test_the_sources_of_a_fit_are_not_guessed(model: Path, line_table: Path, ask: Ask) -> None:
     model.with_suffix(".json").unlink()
     argv = ("eval", "--model", model, "--features", line_table)
-    found, said = ask(*argv, "--json")
+    found, err = ask(*argv, "--json")
     assert found["rows_fitted_on"] is None
-    assert "line.onnx" in said
+    assert "line.onnx" in err
     assert "--split held-out" in ask(*argv, "--split", "held-out", code=exits.BAD_INPUT)[1]
 
 
@@ -130,14 +130,14 @@ def test_clips_are_compared_with_subjective_scores_of_viewers(
         tmp_path / "joined.parquet",
     )
     argv = ("eval", "--model", model, "--features", tmp_path / "joined.parquet", "--target", "mos")
-    found, said = ask(*argv, "--json")
+    found, err = ask(*argv, "--json")
     assert found["n_samples"] == 7
     assert found["mapping"]["slope"] == pytest.approx(1 / 25, rel=0.01)
     assert found["mapping"]["intercept"] == pytest.approx(1, abs=0.05)
     assert found["rmse"] < 0.01
     assert found["bias"] == pytest.approx(0, abs=1e-9)
     assert found["teacher_itself"]["rmse"] == pytest.approx(0, abs=1e-9)
-    assert "the teacher" in said
+    assert "the teacher" in err
     (tmp_path / "same.csv").write_text("\n".join(["clip,MOS", *(f"{clip},3" for clip in means.index)]) + "\n")
     ask(
         "join-mos",
@@ -153,10 +153,10 @@ def test_clips_are_compared_with_subjective_scores_of_viewers(
         tmp_path / "same.parquet",
     )
     same = ("eval", "--model", model, "--features", tmp_path / "same.parquet", "--target", "mos")
-    found, said = ask(*same, "--out-json", tmp_path / "same_e.json", "--json", code=exits.INVALID)
+    found, err = ask(*same, "--out-json", tmp_path / "same_e.json", "--json", code=exits.INVALID)
     assert found == json.loads((tmp_path / "same_e.json").read_text())
     assert (found["n_samples"], found["plcc"]) == (8, None)
-    assert "constant (3)" in said
+    assert "constant (3)" in err
     two = (*argv, "--split", "source=s0")
     assert "2 of these clips" in ask(*two, code=exits.INVALID)[1]
 
@@ -181,17 +181,17 @@ def test_json_that_cannot_be_written_is_an_error(
 
 def test_a_table_of_another_teacher_is_refused(model: Path, tmp_path: Path, ask: Ask) -> None:
     table.write(tmp_path / "neg.parquet", line("vmaf_v0.6.1neg"), facts={})
-    _, said = ask("eval", "--model", model, "--features", tmp_path / "neg.parquet", code=exits.BAD_INPUT)
-    assert "vmaf_v0.6.1;" in said
-    assert "vmaf_v0.6.1neg" in said
+    _, err = ask("eval", "--model", model, "--features", tmp_path / "neg.parquet", code=exits.BAD_INPUT)
+    assert "vmaf_v0.6.1;" in err
+    assert "vmaf_v0.6.1neg" in err
 
 
 def test_a_codec_aware_model_is_refused_by_eval(line_table: Path, tmp_path: Path, ask: Ask) -> None:
     scale = Standardiser(mean=np.zeros(6, dtype=np.float32), std=np.ones(6, dtype=np.float32))
     (tmp_path / "m.onnx").write_bytes(graph.single(Network(architecture(), Draws(0, ""), 50.0), scale))
-    _, said = ask("eval", "--model", tmp_path / "m.onnx", "--features", line_table, code=exits.BAD_INPUT)
-    assert "codec block" in said
-    assert "score --corpus" in said
+    _, err = ask("eval", "--model", tmp_path / "m.onnx", "--features", line_table, code=exits.BAD_INPUT)
+    assert "codec block" in err
+    assert "score --corpus" in err
 
 
 def test_the_synthetic_clip_is_within_the_ranges_of_features() -> None:
@@ -356,19 +356,19 @@ def test_files_that_do_not_belong_together_are_refused(
     other.with_suffix(".json").write_bytes(model.with_suffix(".json").read_bytes())
     assert "line.json: sha256" in registered(other, ask, *report, code=exits.INVALID)
     (registry.parent / "a_line.onnx").write_bytes(other.read_bytes())
-    said = registered(model, ask, "--registry", registry, name="b", code=exits.INVALID)
-    assert "a_line.onnx" in said
-    assert "registry.json" in said
+    err = registered(model, ask, "--registry", registry, name="b", code=exits.INVALID)
+    assert "a_line.onnx" in err
+    assert "registry.json" in err
 
 
 def test_foreign_files_are_kept_and_a_killed_registration_continues(registry: Path, model: Path, ask: Ask) -> None:
     folder = registry.parent
-    (folder / "b.md").write_text("somebody's")
-    said = registered(model, ask, "--registry", registry, name="b", code=exits.BAD_INPUT)
-    assert str(folder / "b.md") in said
+    (folder / "b.md").write_text("foreign")
+    err = registered(model, ask, "--registry", registry, name="b", code=exits.BAD_INPUT)
+    assert str(folder / "b.md") in err
     (folder / "b.onnx").write_bytes(model.read_bytes())  # another file next to the same model may be foreign
     assert str(folder / "b.md") in registered(model, ask, "--registry", registry, name="b", code=exits.BAD_INPUT)
-    assert (folder / "b.md").read_text() == "somebody's"
+    assert (folder / "b.md").read_text() == "foreign"
     registry.unlink()  # all files but the line: as after a kill
     registered(model, ask, "--registry", registry)
     assert len(json.loads(registry.read_text())["models"]) == 1
@@ -430,8 +430,8 @@ def test_registered_files_are_not_overwritten(registry: Path, model: Path, line_
             ("repair-onnx", model, "--out", out),
             ("export", "--checkpoint", model.with_suffix(".safetensors"), "--out", out.with_suffix(".onnx")),
         ):
-            said = ask(*argv, code=exits.BAD_INPUT)[1]
-            assert "a registry" in said or "registered in registry.json" in said
+            err = ask(*argv, code=exits.BAD_INPUT)[1]
+            assert "a registry" in err or "registered in registry.json" in err
     assert digest(registry.parent) == before
 
 
@@ -446,8 +446,8 @@ def test_an_export_overwrites_only_an_earlier_one(model: Path, line_table: Path,
     before = digest(tmp_path)
     for name in ("tab.json", "notes.json", "draft.json", "measured.json", "theirs.onnx", "cut.onnx"):
         out = (tmp_path / name).with_suffix(".onnx")
-        said = ask("export", "--checkpoint", kept, "--out", out, code=exits.BAD_INPUT)[1]
-        assert str(tmp_path / name) in said
+        err = ask("export", "--checkpoint", kept, "--out", out, code=exits.BAD_INPUT)[1]
+        assert str(tmp_path / name) in err
     assert digest(tmp_path) == before
     first, _ = ask("export", "--checkpoint", kept, "--out", model, "--json")
     model.with_suffix(".json").unlink()  # as after a kill
@@ -464,18 +464,18 @@ def test_a_table_overwrites_no_registered_file(registry: Path, line_table: Path,
 def test_a_comparison_overwrites_no_registered_model(registry: Path, model: Path, line_table: Path, ask: Ask) -> None:
     registered(model, ask, "--registry", registry, name="loso")
     before = digest(registry.parent)
-    said = ask("loso", "--features", line_table, "--epochs", "1", "--out", registry.parent, code=exits.BAD_INPUT)[1]
-    assert "loso.json is registered in registry.json" in said
+    err = ask("loso", "--features", line_table, "--epochs", "1", "--out", registry.parent, code=exits.BAD_INPUT)[1]
+    assert "loso.json is registered in registry.json" in err
     assert {name: one for name, one in digest(registry.parent).items() if name in before} == before
 
 
 def test_an_id_is_used_once_in_a_folder_with_any_registries(registry: Path, model: Path, ask: Ask) -> None:
     registry = registry.rename(registry.with_name("first.json"))
     before = digest(registry.parent)
-    said = registered(model, ask, "--registry", registry.with_name("third.json"), code=exits.BAD_INPUT)
-    assert "registered in first.json" in said
-    said = registered(model, ask, "--registry", registry.with_name("third.json"), name="first", code=exits.BAD_INPUT)
-    assert "first.json is a registry" in said
+    err = registered(model, ask, "--registry", registry.with_name("third.json"), code=exits.BAD_INPUT)
+    assert "registered in first.json" in err
+    err = registered(model, ask, "--registry", registry.with_name("third.json"), name="first", code=exits.BAD_INPUT)
+    assert "first.json is a registry" in err
     assert digest(registry.parent) == before
 
 
@@ -507,9 +507,9 @@ def test_a_path_that_cannot_be_written_is_named(
         ("export", "--checkpoint", kept, "--out", out.with_suffix(".onnx") if name else folder_named_so),
         ("fit", "--epochs", "0", "--out", out if name else line_table),
     ):
-        said = ask(*argv, code=exits.BAD_INPUT)[1]
-        assert any(str(one) in said for one in (out, out.parent, folder_named_so, line_table))
-        assert "Traceback" not in said
+        err = ask(*argv, code=exits.BAD_INPUT)[1]
+        assert any(str(one) in err for one in (out, out.parent, folder_named_so, line_table))
+        assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,9 @@ def test_a_model_of_other_shapes_is_refused(
     rows: str | int, shape: tuple[int, ...], line_table: Path, tmp_path: Path, ask: Ask
 ) -> None:
     path = foreign(tmp_path / "odd.onnx", rows=rows, shape=shape)
-    _, said = ask("eval", "--model", path, "--features", line_table, code=exits.BAD_INPUT)
-    assert "odd.onnx" in said
-    assert "any number of rows" in said
+    _, err = ask("eval", "--model", path, "--features", line_table, code=exits.BAD_INPUT)
+    assert "odd.onnx" in err
+    assert "any number of rows" in err
 
 
 @pytest.mark.parametrize(
@@ -40,9 +40,9 @@ def test_external_weights_are_explained(
     # onnxruntime would load them from the working folder without a hash
     (renamed.parent / "head_final.onnx.data").write_bytes((renamed.parent / "tiny_v1.onnx.data").read_bytes())
     monkeypatch.chdir(renamed.parent)
-    _, said = ask(*argv, renamed, code=exits.BAD_INPUT)
-    assert all(text in said for text in ("tiny_v1.onnx", "3 weights", "head_final.onnx.data, tiny_v1.onnx.data"))
-    assert "repair-onnx" in said
+    _, err = ask(*argv, renamed, code=exits.BAD_INPUT)
+    assert all(text in err for text in ("tiny_v1.onnx", "3 weights", "head_final.onnx.data, tiny_v1.onnx.data"))
+    assert "repair-onnx" in err
 
 
 @pytest.mark.parametrize("how", ["the only one", "named", "as in the model"])
@@ -56,8 +56,8 @@ def test_a_repaired_copy_has_its_weights_inside(how: str, renamed: Path, tmp_pat
         (renamed.parent / "other.data").write_bytes(b"another model's")
         data = data.rename(renamed.parent / "head_final.onnx.data")
     before = renamed.read_bytes()
-    _, said = ask("repair-onnx", renamed, *further, "--out", out)
-    assert "all in one file" in said
+    _, err = ask("repair-onnx", renamed, *further, "--out", out)
+    assert "all in one file" in err
     data.unlink()
     assert renamed.read_bytes() == before
     assert find_external_weights(out, out.read_bytes()) is None
@@ -84,9 +84,9 @@ def test_a_file_of_weights_has_nothing_else(more: bytes, size: str, renamed: Pat
     whole = data.read_bytes()
     argv = ("repair-onnx", renamed, "--out", tmp_path / "whole.onnx")
     data.write_bytes(whole + more)
-    said = ask(*argv, code=exits.INVALID)[1]
-    assert "byte 36" in said
-    assert size in said
+    err = ask(*argv, code=exits.INVALID)[1]
+    assert "byte 36" in err
+    assert size in err
     assert not (tmp_path / "whole.onnx").exists()
     data.write_bytes(whole + bytes(28))  # padded to a multiple of 64
     ask(*argv)
@@ -115,9 +115,9 @@ def test_a_truncated_model_is_refused(renamed: Path, tmp_path: Path, ask: Ask) -
     for length in range(0, len(data), 20):
         renamed.write_bytes(data[:length])
         argv = ("repair-onnx", renamed, "--out", tmp_path / "whole.onnx")
-        said = ask(*argv, code=exits.BAD_INPUT)[1]
-        assert "ONNX" in said
-        assert "nothing to repair" not in said
+        err = ask(*argv, code=exits.BAD_INPUT)[1]
+        assert "ONNX" in err
+        assert "nothing to repair" not in err
 
 
 def test_a_model_that_cannot_be_repaired_is_refused(renamed: Path, tmp_path: Path, ask: Ask) -> None:
@@ -137,5 +137,5 @@ def test_a_file_name_in_another_folder_is_not_followed(location: str, renamed: P
     renamed.write_bytes(model.SerializeToString())
     (tmp_path / "outside.data").write_bytes((renamed.parent / "tiny_v1.onnx.data").read_bytes())
     (renamed.parent / "tiny_v1.onnx.data").unlink()
-    _, said = ask("repair-onnx", renamed, "--out", tmp_path / "whole.onnx", code=exits.BAD_INPUT)
-    assert "no *.data file" in said
+    _, err = ask("repair-onnx", renamed, "--out", tmp_path / "whole.onnx", code=exits.BAD_INPUT)
+    assert "no *.data file" in err

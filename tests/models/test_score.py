@@ -72,7 +72,7 @@ def ask(command: Command, capsys: pytest.CaptureFixture[str]) -> Ask:
 
 
 def test_every_cell_of_a_corpus_is_compared_with_its_teacher(models: Path, promoted: Path, ask: Ask) -> None:
-    found, said = ask("--model", models / f"{STEM}_ensemble.onnx", "--corpus", promoted, "--json")
+    found, err = ask("--model", models / f"{STEM}_ensemble.onnx", "--corpus", promoted, "--json")
     shard = json.loads((promoted / "corpus" / "shard.json").read_text())
     assert [cell["name"] for cell in found["encodes"]] == sorted(
         f"{cell['source']}/{cell['encoder']}/cq{cell['cq']:02d}" for cell in shard["cells"]
@@ -89,8 +89,8 @@ def test_every_cell_of_a_corpus_is_compared_with_its_teacher(models: Path, promo
     assert found["libvmaf"] == contract.DEFAULT_TEACHER
     assert found["model"]["id"] == f"{STEM}_ensemble"
     assert found["remarks"] == []
-    assert "vmaf_v0.6.1" in said
-    assert "144 frames" in said
+    assert "vmaf_v0.6.1" in err
+    assert "144 frames" in err
 
 
 def test_the_csv_overwrites_no_model(models: Path, promoted: Path, tmp_path: Path, ask: Ask) -> None:
@@ -100,8 +100,8 @@ def test_the_csv_overwrites_no_model(models: Path, promoted: Path, tmp_path: Pat
     before = [(tmp_path / name).read_bytes() for name in names]
     for name in names:
         argv = ("--model", tmp_path / names[0], "--corpus", promoted / "corpus", "--csv", tmp_path / name)
-        _, said = ask(*argv, code=exits.BAD_INPUT)
-        assert "both input and output" in said or "is a registry" in said
+        _, err = ask(*argv, code=exits.BAD_INPUT)
+        assert "both input and output" in err or "is a registry" in err
     assert [(tmp_path / name).read_bytes() for name in names] == before
 
 
@@ -118,8 +118,8 @@ def test_the_csv_has_every_frame_as_it_is(models: Path, promoted: Path, tmp_path
 
 
 def test_a_model_without_a_sidecar_says_so(plain: Path, promoted: Path, ask: Ask) -> None:
-    found, said = ask("--model", plain, "--corpus", promoted, "--json")
-    assert "plain.json" in said
+    found, err = ask("--model", plain, "--corpus", promoted, "--json")
+    assert "plain.json" in err
     assert found["model"] == {
         "file": "plain.onnx",
         "sha256": found["model"]["sha256"],
@@ -233,7 +233,7 @@ def test_a_pair_has_the_features_of_the_cell(tmp_path: Path, make_clip: MakeClip
 @pytest.mark.ffmpeg
 def test_from_two_clips_to_scores(models: Path, tmp_path: Path, ask: Ask) -> None:
     reference, distorted = golden_files(tmp_path, "natural-8bit")
-    found, said = ask(
+    found, err = ask(
         "--model",
         models / f"{STEM}_ensemble.onnx",
         "--ref",
@@ -255,7 +255,7 @@ def test_from_two_clips_to_scores(models: Path, tmp_path: Path, ask: Ask) -> Non
     assert found["libvmaf"] == "vmaf_v0.6.1"
     (remark,) = found["remarks"]
     assert "hevc_nvenc" in remark
-    assert remark.split(";")[0] in " ".join(said.split())
+    assert remark.split(";")[0] in " ".join(err.split())
 
 
 @pytest.mark.ffmpeg
@@ -273,9 +273,9 @@ def test_clips_that_differ_are_refused_with_both(
     plain: Path, clips: Path, tmp_path: Path, make_clip: MakeClip, ask: Ask
 ) -> None:
     shorter = make_clip(tmp_path / "short.mkv", "Fractal", frames=7)
-    said = ask("--model", plain, "--ref", clips / "Fractal.mkv", "--dis", shorter, code=exits.BAD_INPUT)[1]
-    assert "Fractal.mkv: 320x180 yuv420p, range tv, 25 fps, 10 frames" in said
-    assert "short.mkv: 320x180 yuv420p, range tv, 25 fps, 7 frames" in said
+    err = ask("--model", plain, "--ref", clips / "Fractal.mkv", "--dis", shorter, code=exits.BAD_INPUT)[1]
+    assert "Fractal.mkv: 320x180 yuv420p, range tv, 25 fps, 10 frames" in err
+    assert "short.mkv: 320x180 yuv420p, range tv, 25 fps, 7 frames" in err
 
 
 def pair_of(clips: Path) -> tuple[str | Path, ...]:
@@ -297,15 +297,15 @@ def pair_of(clips: Path) -> tuple[str | Path, ...]:
 def test_a_codec_aware_model_needs_the_encode(
     options: tuple[str, ...], value: str, models: Path, clips: Path, ask: Ask
 ) -> None:
-    said = ask("--model", models / f"{STEM}_seed0.onnx", *pair_of(clips), *options, code=exits.BAD_INPUT)[1]
-    assert value in said
+    err = ask("--model", models / f"{STEM}_seed0.onnx", *pair_of(clips), *options, code=exits.BAD_INPUT)[1]
+    assert value in err
 
 
 @pytest.mark.ffmpeg
 def test_an_encoder_outside_the_vocabulary_is_reported(models: Path, clips: Path, ask: Ask) -> None:
     model = models / f"{STEM}_seed0.onnx"
-    found, said = ask("--model", model, *pair_of(clips), "--encoder", "xeve", "--cq", "31", "--json")
-    assert "xeve" in said
+    found, err = ask("--model", model, *pair_of(clips), "--encoder", "xeve", "--cq", "31", "--json")
+    assert "xeve" in err
     # a clip against itself: libvmaf's scores may all be equal, and then there is no correlation
     assert (found["agreement"]["plcc"] is None) == (found["agreement"]["undefined"] is not None)
 
