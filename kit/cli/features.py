@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +13,10 @@ from kit.cli.output import Result, Table, json_option, names_line, option_texts,
 from kit.options.click_options import options
 from kit.options.command_tables import FEATURES
 from kit.system.ui import counted
+
+if TYPE_CHECKING:
+    from kit.features.combining import Combined
+    from kit.features.table import FeatureTable
 
 
 @click.command()
@@ -33,22 +39,21 @@ def combine(*, inputs: tuple[str, ...], out: Path, fill_missing: bool) -> Result
     _, session = command_session()
     tables = {name: table.read(path) for name, path in paths.items()}
     combined = combining.combine(tables, fill_missing=fill_missing)
-    inputs_facts = {
-        name: {
-            "sha256": one.sha256,
-            "rows": len(one),
-            "clips": sum(1 for _ in one.clips()),
-            "nan": dict(combined.missing[name]),
-        }
-        for name, one in tables.items()
-    }
+    inputs_facts = _inputs_facts(tables, combined)
     facts = {"inputs": inputs_facts, "shared_groups": list(combined.shared)}
     args = option_texts({"inputs": inputs, "fill_missing": fill_missing, "out": out})
     document = manifest.write(out, combined.table, facts, args=args, session=session, inputs=paths)
-    rows = []
-    for name, one in tables.items():
-        counts = (len(set(one.sources)), inputs_facts[name]["clips"], len(one))
-        rows.append(row(name, paths[name].name, *counts, ", ".join(combined.missing[name]) or "nothing"))
+    rows = [
+        row(
+            name,
+            paths[name].name,
+            len(set(tables[name].sources)),
+            one["clips"],
+            one["rows"],
+            ", ".join(one["nan"]) or "nothing",
+        )
+        for name, one in inputs_facts.items()
+    ]
     return Result(
         shown=(
             Table(title="Combined", columns=("corpus", "file", "sources", "clips", "rows", "NaN in"), rows=rows),
@@ -58,6 +63,19 @@ def combine(*, inputs: tuple[str, ...], out: Path, fill_missing: bool) -> Result
         ),
         data=document,
     )
+
+
+def _inputs_facts(tables: Mapping[str, FeatureTable], combined: Combined) -> dict[str, dict[str, Any]]:
+    """Return what the manifest records of each input."""
+    return {
+        name: {
+            "sha256": one.sha256,
+            "rows": len(one),
+            "clips": sum(1 for _ in one.clips()),
+            "nan": dict(combined.missing[name]),
+        }
+        for name, one in tables.items()
+    }
 
 
 @click.command("join-mos")

@@ -113,25 +113,7 @@ def run(request: LosoRequest, out: Path, session: Session) -> dict[str, Any]:
         folds = folds_of(table, request.folds)
         # before the training, so that an invalid baseline is refused at once
         baselines = [_compared_baseline(open_model(path, "--baseline"), table, folds) for path in request.baselines]
-        ensembles = EnsembleRequest(
-            rows=table.rows(),
-            corpus_sha256=table.sha256,
-            members=list(product(request.seeds, folds)),
-            recipes=request.recipes,
-            device=request.device,
-            folder=out / MEMBERS,
-        )
-        trained = train_members(ensembles, session.processes, session.ui, title="Leave-one-source-out")
-        refuse_diverged(request.recipes, trained)
-        heads = [
-            {
-                "name": recipe.arch,
-                "recipe": recipe.as_dict(),
-                "model": None,
-                **scored(table, folds, {str(seed): out_of_fold(folds, members, seed) for seed in request.seeds}),
-            }
-            for recipe, members in zip(request.recipes, trained, strict=True)
-        ]
+        heads = _trained_heads(request, table, folds, out / MEMBERS, session)
         inputs = {"features": identifying_file(request.features)} | {
             f"baseline {path.name}": path for path in request.baselines
         }
@@ -145,6 +127,31 @@ def run(request: LosoRequest, out: Path, session: Session) -> dict[str, Any]:
         write_json(out / RESULT, document)
         write_bytes(out / MARKDOWN, "\n".join(_markdown(document)).encode())
     return document
+
+
+def _trained_heads(
+    request: LosoRequest, table: FeatureTable, folds: Sequence[Fold], folder: Path, session: Session
+) -> list[dict[str, object]]:
+    """Train each recipe with every seed and fold, and score the predictions of the held-out rows."""
+    ensembles = EnsembleRequest(
+        rows=table.rows(),
+        corpus_sha256=table.sha256,
+        members=list(product(request.seeds, folds)),
+        recipes=request.recipes,
+        device=request.device,
+        folder=folder,
+    )
+    trained = train_members(ensembles, session.processes, session.ui, title="Leave-one-source-out")
+    refuse_diverged(request.recipes, trained)
+    return [
+        {
+            "name": recipe.arch,
+            "recipe": recipe.as_dict(),
+            "model": None,
+            **scored(table, folds, {str(seed): out_of_fold(folds, members, seed) for seed in request.seeds}),
+        }
+        for recipe, members in zip(request.recipes, trained, strict=True)
+    ]
 
 
 def _compared_baseline(model: ModelFile, table: FeatureTable, folds: Sequence[Fold]) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,21 +58,10 @@ def register(request: RegisterRequest, session: Session) -> tuple[dict[str, Any]
         Missing: no report, or no sidecar.
         CheckFailed: the model has not passed, or a file differs from its sidecar, the report or the registry.
     """
-    if not _ID.fullmatch(request.id):
-        raise BadInput(f"--id {request.id!r}: expected 1 to 80 of a-z, 0-9 and _")
-    names = [f"{request.id}{suffix}" for suffix in registry.FILES]
-    if request.registry.suffix != ".json" or request.registry.is_dir() or request.registry.name in names:
-        raise BadInput(
-            f"--registry {request.registry}: expected a .json file", hint="For example models/registry.json."
-        )
+    names = _file_names(request)
     license_id = spdx(request.license)
     model = open_model(request.model)
-    exported = _sidecar(model)
-    if request.kind != exported["kind"]:
-        raise BadInput(
-            f"kinds differ: --kind {request.kind}; the sidecar of {model.path.name} has {exported['kind']}",
-            hint=f"Use --kind {exported['kind']}.",
-        )
+    exported = _sidecar(model, request.kind)
     report = passed(request.report, model)
     folder = request.registry.parent
     with locked(folder):
@@ -90,16 +79,7 @@ def register(request: RegisterRequest, session: Session) -> tuple[dict[str, Any]
             "onnx": f"{request.id}.onnx",
             "license": license_id,
             "validation": _report_summary(report, request.report),
-            "registration": of_command(
-                session,
-                args={"id": request.id, "kind": request.kind, "license": license_id},
-                inputs={
-                    "model": request.model,
-                    "sidecar": request.model.with_suffix(".json"),
-                    "validation": request.report,
-                },
-                outputs=names,
-            ),
+            "registration": _provenance(request, license_id, names, session),
         }
         if problems := sidecar_problems(sidecar):
             raise ExportFailed(f"{request.id}.json", problems)
@@ -110,6 +90,37 @@ def register(request: RegisterRequest, session: Session) -> tuple[dict[str, Any]
         write_bytes(folder / f"{request.id}.md", card.markdown(sidecar, line).encode())
         write_json(request.registry, document)
     return line, sidecar
+
+
+def _file_names(request: RegisterRequest) -> list[str]:
+    """Return the names of the files to write next to the registry.
+
+    Raises:
+        BadInput: invalid id or name of the registry.
+    """
+    if not _ID.fullmatch(request.id):
+        raise BadInput(f"--id {request.id!r}: expected 1 to 80 of a-z, 0-9 and _")
+    names = [f"{request.id}{suffix}" for suffix in registry.FILES]
+    if request.registry.suffix != ".json" or request.registry.is_dir() or request.registry.name in names:
+        raise BadInput(
+            f"--registry {request.registry}: expected a .json file", hint="For example models/registry.json."
+        )
+    return names
+
+
+def _provenance(
+    request: RegisterRequest, license_id: str, outputs: Sequence[str], session: Session
+) -> dict[str, object]:
+    return of_command(
+        session,
+        args={"id": request.id, "kind": request.kind, "license": license_id},
+        inputs={
+            "model": request.model,
+            "sidecar": request.model.with_suffix(".json"),
+            "validation": request.report,
+        },
+        outputs=outputs,
+    )
 
 
 def spdx(text: str) -> str:
@@ -127,8 +138,8 @@ def spdx(text: str) -> str:
         ) from error
 
 
-def _sidecar(model: ModelFile) -> dict[str, Any]:
-    """Return the sidecar of an exported head."""
+def _sidecar(model: ModelFile, kind: str) -> dict[str, Any]:
+    """Return the sidecar of an exported head of this kind."""
     if model.outputs != (contract.TINY_OUTPUT,):
         raise BadInput(
             f"{model.path.name} is a model of a run, not a head", hint="exports/registry.json of the run lists it."
@@ -137,6 +148,11 @@ def _sidecar(model: ModelFile) -> dict[str, Any]:
         raise Missing(
             f"{model.path.with_suffix('.json').name}, the sidecar of {model.path.name}, is missing",
             hint="Register a model of `export`, with both of its files.",
+        )
+    if model.sidecar["kind"] != kind:
+        raise BadInput(
+            f"kinds differ: --kind {kind}; the sidecar of {model.path.name} has {model.sidecar['kind']}",
+            hint=f"Use --kind {model.sidecar['kind']}.",
         )
     return dict(model.sidecar)
 

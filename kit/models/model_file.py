@@ -103,19 +103,10 @@ def open_model(path: Path, option: str = "--model") -> ModelFile:
         BadInput: missing, not a model, or its inputs and outputs are not those of the kit; or a damaged sidecar.
         CheckFailed: the sidecar describes another file.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{option}: {path} cannot be read: {error.strerror}", hint=_HINT) from error
-    if external := find_external_weights(path, data):
-        raise BadInput(f"{option}: {external.describe(path.name)}", hint=_IN_ONE_FILE)
-    try:
-        session = runtime.open_session(data)
-    except Exception as error:  # onnxruntime's errors have no class in common
-        raise BadInput(f"{option}: onnxruntime cannot load {path.name}: {error}", hint=_HINT) from error
+    session, digest = _open_session(path, option)
     widths = {end.name: end.shape[1:] for end in session.get_inputs() if end.type == "tensor(float)"}
     outputs = tuple(end.name for end in session.get_outputs())
-    digest, sidecar = hashlib.sha256(data).hexdigest(), _read_sidecar(path.with_suffix(".json"))
+    sidecar = _read_sidecar(path.with_suffix(".json"))
     inputs = inputs_of(sidecar) if sidecar else _known_by_width(widths)
     if tuple(widths) not in _INPUT_NAMES or outputs not in _OUTPUT_NAMES or inputs is None:
         raise BadInput(
@@ -138,6 +129,20 @@ def open_model(path: Path, option: str = "--model") -> ModelFile:
     if sidecar:
         _compare(model, sidecar, widths)
     return model
+
+
+def _open_session(path: Path, option: str) -> tuple[InferenceSession, str]:
+    """Load an ONNX file; return its session and its SHA-256."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{option}: {path} cannot be read: {error.strerror}", hint=_HINT) from error
+    if external := find_external_weights(path, data):
+        raise BadInput(f"{option}: {external.describe(path.name)}", hint=_IN_ONE_FILE)
+    try:
+        return runtime.open_session(data), hashlib.sha256(data).hexdigest()
+    except Exception as error:  # onnxruntime's errors have no class in common
+        raise BadInput(f"{option}: onnxruntime cannot load {path.name}: {error}", hint=_HINT) from error
 
 
 def _known_by_width(widths: Mapping[str, list[int]]) -> Inputs | None:
