@@ -25,10 +25,11 @@ def kit_python(session: nox.Session) -> str:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style and the usual mistakes."""
+    """Style, the usual mistakes, and plain English."""
     session.install(*DEV)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("python", "tools/plain_words.py")
 
 
 @nox.session
