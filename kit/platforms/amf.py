@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from kit.core.values import EncodeSettings
-from kit.platforms.base import EncoderFamily, score_format
+from kit.platforms.base import EncoderFamily
 from kit.platforms.facts import HostFacts
 
 
@@ -15,14 +15,14 @@ class Amf(EncoderFamily):
 
     name = "amf"
     encoders = ("h264_amf", "hevc_amf", "av1_amf")
+    eight_bit_input = "nv12"
     remedies: ClassVar[Mapping[str, str]] = {
         "libamfrt64.so.1 failed to open": "Install AMD's AMF runtime (amf-amdgpu-pro)."
     }
 
     def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
         """Use the same QP for every frame type; AV1's index scale is five times as fine."""
-        accepted = ("yuv420p",) if encoder == "h264_amf" else ("yuv420p", "yuv420p10le")
-        score = score_format(encoder, pix_fmt, accepted)
+        device_fmt, score = self.device_formats(encoder, pix_fmt, ten_bit=encoder != "h264_amf")
         value = str(5 * cq if encoder == "av1_amf" else cq)
         qps = ("-qp_i", value, "-qp_p", value) + (() if encoder == "hevc_amf" else ("-qp_b", value))
         return EncodeSettings(
@@ -30,7 +30,7 @@ class Amf(EncoderFamily):
             preset="balanced",
             cq=cq,
             argv=("-c:v", encoder, "-usage", "transcoding", "-quality", "balanced", "-rc", "cqp", *qps),
-            encode_pix_fmt="p010le" if score == "yuv420p10le" else "nv12",
+            encode_pix_fmt=device_fmt,
             score_pix_fmt=score,
         )
 

@@ -26,6 +26,7 @@ class EncoderFamily(ABC):
         lacking: ffmpeg's messages for an unsupported variant; the probe then tries the next one.
         busy: ffmpeg's messages for a device that accepts no further encode at once.
         remedies: ffmpeg's message for a failed encoder to what helps.
+        eight_bit_input: the format of 8 bits that a device reads.
     """
 
     name: ClassVar[str]
@@ -34,6 +35,7 @@ class EncoderFamily(ABC):
     lacking: ClassVar[tuple[str, ...]] = ()
     busy: ClassVar[tuple[str, ...]] = ()
     remedies: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    eight_bit_input: ClassVar[str] = "yuv420p"
 
     @abstractmethod
     def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
@@ -46,6 +48,15 @@ class EncoderFamily(ABC):
     def device(self, facts: HostFacts) -> EncoderDevice:
         """Return the ffmpeg arguments that select the device."""
         return NO_DEVICE
+
+    def device_formats(self, encoder: str, pix_fmt: str, *, ten_bit: bool) -> tuple[str, str]:
+        """Return the format that a device reads, and the planar format of the same samples, always 4:2:0.
+
+        Args:
+            ten_bit: the device encodes 10 bits too.
+        """
+        score = score_format(encoder, pix_fmt, ("yuv420p", "yuv420p10le") if ten_bit else ("yuv420p",))
+        return "p010le" if score == "yuv420p10le" else self.eight_bit_input, score
 
     def max_parallel(self, facts: HostFacts) -> int | None:
         """Return the most encodes at once; None for no limit. Two keep a hardware encoder busy."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from kit.core.values import NO_DEVICE, EncoderDevice, EncodeSettings, Finding
-from kit.platforms.base import EncoderFamily, scale_63, score_format
+from kit.platforms.base import EncoderFamily, scale_63
 from kit.platforms.facts import HostFacts, NvidiaGpu
 
 #: GeForce driver version and the sessions that it and later ones allow.
@@ -48,15 +48,14 @@ class Nvenc(EncoderFamily):
 
     def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
         """Return ``-rc vbr -cq N -b:v 0 -preset p4``; the scale of av1 ends at 63."""
-        accepted = ("yuv420p",) if variant == _EIGHT_BIT else ("yuv420p", "yuv420p10le")
-        score = score_format(encoder, pix_fmt, accepted)
+        device_fmt, score = self.device_formats(encoder, pix_fmt, ten_bit=variant != _EIGHT_BIT)
         value = scale_63(cq) if encoder == "av1_nvenc" else max(1, cq)
         return EncodeSettings(
             encoder=encoder,
             preset="p4",
             cq=cq,
             argv=("-c:v", encoder, "-rc", "vbr", "-cq", str(value), "-b:v", "0", "-preset", "p4"),
-            encode_pix_fmt="p010le" if score == "yuv420p10le" else score,
+            encode_pix_fmt=device_fmt,
             score_pix_fmt=score,
         )
 

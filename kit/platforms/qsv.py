@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from kit.core.values import EncoderDevice, EncodeSettings, Finding
-from kit.platforms.base import EncoderFamily, score_format
+from kit.platforms.base import EncoderFamily
 from kit.platforms.facts import RENDER_NODES, HostFacts
 
 _ICQ, _CQP = "icq", "cqp"
@@ -21,6 +21,7 @@ class Qsv(EncoderFamily):
 
     name = "qsv"
     encoders = ("h264_qsv", "hevc_qsv", "av1_qsv")
+    eight_bit_input = "nv12"
     variants = (_ICQ, _CQP)
     lacking: ClassVar[tuple[str, ...]] = ("Selected ratecontrol mode is unsupported",)
     remedies: ClassVar[Mapping[str, str]] = {
@@ -35,15 +36,14 @@ class Qsv(EncoderFamily):
 
     def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
         """Use preset medium. h264 silently reduces 10 bits to 8, so it gets 8. CQP of av1 is 5N."""
-        accepted = ("yuv420p",) if encoder == "h264_qsv" else ("yuv420p", "yuv420p10le")
-        score = score_format(encoder, pix_fmt, accepted)
+        device_fmt, score = self.device_formats(encoder, pix_fmt, ten_bit=encoder != "h264_qsv")
         knob, scale = ("-q:v", 5 if encoder == "av1_qsv" else 1) if variant == _CQP else ("-global_quality", 1)
         return EncodeSettings(
             encoder=encoder,
             preset="medium",
             cq=cq,
             argv=("-c:v", encoder, knob, str(scale * max(1, cq)), "-preset", "medium"),
-            encode_pix_fmt="p010le" if score == "yuv420p10le" else "nv12",
+            encode_pix_fmt=device_fmt,
             score_pix_fmt=score,
         )
 

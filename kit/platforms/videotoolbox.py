@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from kit.core.values import EncodeSettings, Finding
-from kit.platforms.base import EncoderFamily, score_format
+from kit.platforms.base import EncoderFamily
 from kit.platforms.facts import HostFacts
 
 
@@ -24,8 +24,7 @@ class VideoToolbox(EncoderFamily):
 
     def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
         """Return ``-q:v`` = 100 − 2N within 1–99, without software fallback."""
-        accepted = ("yuv420p",) if encoder == "h264_videotoolbox" else ("yuv420p", "yuv420p10le")
-        score = score_format(encoder, pix_fmt, accepted)
+        device_fmt, score = self.device_formats(encoder, pix_fmt, ten_bit=encoder != "h264_videotoolbox")
         profile = ("-profile:v", "main10") if score == "yuv420p10le" else ()
         quality = min(99, max(1, 100 - 2 * cq))
         return EncodeSettings(
@@ -33,7 +32,7 @@ class VideoToolbox(EncoderFamily):
             preset="",
             cq=cq,
             argv=("-c:v", encoder, "-q:v", str(quality), "-realtime", "0", "-allow_sw", "0", *profile),
-            encode_pix_fmt="p010le" if score == "yuv420p10le" else score,
+            encode_pix_fmt=device_fmt,
             score_pix_fmt=score,
         )
 
