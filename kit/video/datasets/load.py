@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from kit.core.errors import BadInput, KitError, Several
@@ -78,21 +79,9 @@ def open_folder(
     listing = _listing(folder, requested)
     dataset, reason = choose(listing, requested)
     contents = dataset.contents(listing)
-    problems: list[KitError] = [*contents.problems, *_missing_copies(listing)]
-    if whole and requested != "auto":
-        problems += [BadInput(f"{name}: is missing") for name in contents.missing]
-    if not contents.references and not problems:
-        problems.append(BadInput(f"no reference clip of {dataset.name}", hint="Give another --dataset."))
-    files: tuple[SourceFile, ...] = ()
-    try:
-        clips = tuple(contents.references)
-        files = inspect_all(clips, folder, assumed=assumed, tools=tools, advance=advance, refused=refused)
-    except Several as error:
-        if not problems:
-            raise
-        problems += error.problems
-    if problems:
-        raise Several(f"{dataset.name} in {folder} cannot be used", problems)
+    clips = tuple(contents.references)
+    inspect = partial(inspect_all, clips, folder, assumed=assumed, tools=tools, advance=advance, refused=refused)
+    files = _open_all(dataset.name, contents, listing, inspect, complete=whole and requested != "auto")
     files = _grouped(files, contents, listing, tools=tools, cache=cache)
     pairs, unpaired = pair_up(contents.distorted, files)
     unusable = {**contents.unusable, **unpaired}
@@ -111,6 +100,36 @@ def open_folder(
         notes=contents.notes,
         ignored=_ignored(listing),
     )
+
+
+def _open_all(
+    name: str,
+    contents: Contents,
+    listing: Listing,
+    inspect: Callable[[], tuple[SourceFile, ...]],
+    *,
+    complete: bool,
+) -> tuple[SourceFile, ...]:
+    """Return the opened reference clips, or raise the problems of folder and clips at once.
+
+    Args:
+        complete: a missing clip is a problem.
+    """
+    problems: list[KitError] = [*contents.problems, *_missing_copies(listing)]
+    if complete:
+        problems += [BadInput(f"{missing}: is missing") for missing in contents.missing]
+    if not contents.references and not problems:
+        problems.append(BadInput(f"no reference clip of {name}", hint="Give another --dataset."))
+    files: tuple[SourceFile, ...] = ()
+    try:
+        files = inspect()
+    except Several as error:
+        if not problems:
+            raise
+        problems += error.problems
+    if problems:
+        raise Several(f"{name} in {listing.folder} cannot be used", problems)
+    return files
 
 
 def _listing(folder: Path, requested: str) -> Listing:
