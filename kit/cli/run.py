@@ -81,7 +81,8 @@ def run(first: int | None, only: int | None, dry_run: bool, **given: str | None)
             raise click.UsageError("--dry-run shows the whole run; leave --from and --only out.")
         return _dry_run(given)
     start, end = only or first or 1, only or 5
-    _refuse_idle(given, _names(*STEPS[start - 1 : end]), f"steps {start} to {end}")
+    steps = STEPS[start - 1 : end]
+    _refuse_idle(given, _names(*steps), f"the steps {', '.join(steps)}" if len(steps) > 1 else f"the step {steps[0]}")
     return _run_steps(given, first=start, last=end, verdict_decides=True)
 
 

@@ -76,7 +76,7 @@ def whole_numbers(low: int, high: int, *, ascending: bool = False) -> Kind:
     def read(text: str) -> tuple[int, ...]:
         words = _words(text)
         if bad := [word[:20] for word in words if _whole(word, low, high) is None]:
-            raise BadInput(f"not a whole number, {_span(low, high)}: {', '.join(bad)}")
+            raise BadInput(f"{', '.join(bad)}: not a whole number, {_span(low, high)}")
         numbers = tuple(map(int, words))
         _refuse_empty_or_twice(text, numbers, hint=f"Give numbers, {_span(low, high)}, separated by commas.")
         return tuple(sorted(numbers)) if ascending else numbers
