@@ -18,7 +18,7 @@ from kit.core.errors import BadInput, Missing
 from kit.options import resolve
 from kit.options.click_options import options, texts
 from kit.options.run_table import RUN, RUN_COMMANDS, STEPS, effective
-from kit.system.ui import duration, size
+from kit.system.ui import counted, duration, size
 
 if TYPE_CHECKING:
     from kit.page.headline import Headline
@@ -202,7 +202,9 @@ def _run_steps(given: _Given, *, first: int, last: int, verdict_decides: bool = 
     if last_name == "train":
         shown += [f"The evidence is not valid: {problem}" for problem in results["train"].problems]
     if verdict_decides and "verdict" in results and not config.shard_only:
-        shown.append(_result_table(config.out_dir, results["verdict"].document))
+        # step 2 has listed the failed cells; without them nothing is trained, so they are the only reasons
+        failed = 0 if adopts or "corpus" not in results else len(results["corpus"].unwaived)
+        shown.append(_result_table(config.out_dir, results["verdict"].document, failed_above=failed))
     return Result(
         code=pipeline.exit_code(results, results[last_name], verdict_decides=verdict_decides),
         shown=shown,
@@ -224,12 +226,18 @@ def _options_table(config: resolve.RunConfig) -> Table:
     return Table(title="Options", columns=("option", "value", "from"), rows=rows)
 
 
-def _result_table(out_dir: Path, document: Mapping[str, Any]) -> Table:
-    """Summarise a verdict on one screen."""
+def _result_table(out_dir: Path, document: Mapping[str, Any], *, failed_above: int) -> Table:
+    """Summarise a verdict on one screen.
+
+    Args:
+        failed_above: number of failed cells that are the reasons and are listed above already.
+    """
     from kit.page.headline import headline
 
     summary: Headline = headline(document)
-    page, reasons = out_dir / layout.REPORT_PAGE, summary.reasons
+    page = out_dir / layout.REPORT_PAGE
+    listed = f"{counted(failed_above, 'cell')} failed, listed under Failed cells above"
+    reasons = (listed,) if failed_above else summary.reasons
     rows = [row("verdict", summary.word), *(row("reason", reason) for reason in reasons[:_MOST_REASONS])]
     if len(reasons) > _MOST_REASONS:
         rows.append(row("", f"and {len(reasons) - _MOST_REASONS} more, in {layout.verdict_file(summary.word)}"))

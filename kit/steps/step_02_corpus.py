@@ -207,8 +207,7 @@ def _cost(cell: Cell) -> float:
 
 def _report(shard: Shard, session: Session) -> None:
     if shard.failed:
-        lines = zip(shards.failures_table(shard.failed), shard.failed, strict=True)
-        rows = [Row(cells=(name, str(cell.tries), reason), style="red") for (name, reason), cell in lines]
+        rows = [Row(cells=(str(cell.id), str(cell.tries), cell.short_reason), style="red") for cell in shard.failed]
         session.ui.table("Failed cells", ("cell", "tries", "reason"), rows)
     session.ui.say(f"Corpus: {shard.totals}")
     if shard.unwaived:

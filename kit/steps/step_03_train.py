@@ -89,7 +89,7 @@ def run(config: RunConfig, previous: Shard, session: Session) -> Training:
     """
     loso_folder.clear(config.out_dir)
     shipped = _shipped_model(config)
-    problems = [f"cell {name} failed: {why}" for name, why in shards.failures_table(previous.unwaived)]
+    problems = previous.problems
     scores, rows = None, None
     baselines: dict[str, Baseline] = {}
     if not problems:

@@ -128,6 +128,6 @@ class ReceivedRun:
     def judged(self) -> Judgement:
         """Gates and evidence computed again."""
         trained = self.trained
-        failed = [f"cell {name} failed: {why}" for name, why in shards.failures_table(self.shard.unwaived)]
+        failed = self.shard.problems
         problems = [*failed, *(line for line in trained.problems if line not in failed)]
         return judge(trained, problems, lambda _: self.members)

@@ -11,6 +11,7 @@ import click
 import pytest
 
 from kit.cli.output import MOST_LINES, Result, Table, finish, json_option, names_line, option_texts, row
+from kit.cli.run import _result_table
 from kit.core import exits
 
 
@@ -84,3 +85,19 @@ def test_names_are_listed_up_to_a_limit() -> None:
 def test_options_as_texts() -> None:
     options = {"a": None, "b": (), "c": (1, "x"), "d": False, "e": Path("/x"), "f": 0}
     assert option_texts(options) == {"c": ("1", "x"), "d": "false", "e": "/x", "f": "0"}
+
+
+def test_failed_cells_that_are_listed_already_are_counted(tmp_path: Path) -> None:
+    reasons = [f"cell Road/libx264/cq{cq} failed: planted" for cq in (37, 43)]
+    verdict = {
+        "verdict": "INVALID",
+        "recommendation": "",
+        "gate": {"mean_plcc": None},
+        "corpus": {"waived_cells": 0},
+        "evidence": {"problems": reasons},
+    }
+    listed, again = (_result_table(tmp_path, verdict, failed_above=count).rows for count in (0, 2))
+    assert [row.cells[1] for row in listed if row.cells[0] == "reason"] == reasons
+    (counted,) = [row.cells[1] for row in again if row.cells[0] == "reason"]
+    assert counted.startswith("2 cells failed")
+    assert len(again) == len(listed) - 1

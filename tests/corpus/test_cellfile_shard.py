@@ -26,7 +26,6 @@ from kit.corpus.store.shard import (
     Shard,
     cell_path,
     entry_for,
-    failures_table,
     observed_path,
     read_manifest,
     read_rows,
@@ -313,7 +312,7 @@ def test_a_manifest_reads_back(tmp_path: Path) -> None:
     assert read == replace(shard, cells=tuple(sorted(shard.cells, key=lambda entry: entry.key)))
     assert read.corpus_sha256 == shard.corpus_sha256
     assert (read.rows, read.groups) == (2 * FRAMES, ("Road",))
-    assert failures_table(read.failed) == [("Highway/libx265/cq09", "exit status 1")]
+    assert read.problems == ["cell Highway/libx265/cq09 failed: exit status 1"]
 
 
 def test_the_groups_have_a_file_of_their_own(tmp_path: Path) -> None:

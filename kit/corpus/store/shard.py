@@ -94,6 +94,11 @@ class FailedCell:
     def id(self) -> CellId:
         return CellId(source=self.source, encoder=self.encoder, cq=self.cq)
 
+    @property
+    def short_reason(self) -> str:
+        """The first line of the reason."""
+        return self.reason.splitlines()[0]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
@@ -147,6 +152,11 @@ class Shard:
     def unwaived(self) -> tuple[FailedCell, ...]:
         """Failed cells that are not waived."""
         return () if self.allow_partial else self.failed
+
+    @property
+    def problems(self) -> list[str]:
+        """One line for each failed cell that is not waived; any makes the evidence not valid."""
+        return [f"cell {cell.id} failed: {cell.short_reason}" for cell in self.unwaived]
 
     @property
     def corpus_sha256(self) -> str:
@@ -385,8 +395,3 @@ def read_rows(
         if rows.content_sha256() != entry.content_sha256 or rows.labels["cell_key"] != entry.key:
             raise CheckFailed(f"{entry.path} differs from its entry in {MANIFEST}", hint="Run `corpus` again.")
         yield entry, rows
-
-
-def failures_table(failed: Sequence[FailedCell]) -> list[tuple[str, str]]:
-    """Return (cell, first line of the reason) of each failed cell."""
-    return [(str(cell.id), cell.reason.splitlines()[0]) for cell in failed]
