@@ -212,7 +212,12 @@ def with_one_thread(argv: Sequence[str]) -> list[str]:
 
 def scoring_filter(model: str, threads: int) -> str:
     """Return the filter that compares ``[d]`` with ``[r]`` up to the end of the shorter one."""
-    return f"[d][r]libvmaf=log_fmt=json:log_path={SCORE_LOG}:{model}:n_threads={threads}:shortest=1:repeatlast=0[o]"
+    return f"[d][r]{libvmaf(model, threads)}[o]"
+
+
+def libvmaf(model: str, threads: int) -> str:
+    """Return the filter without its pads, which compares its first input with its second."""
+    return f"libvmaf=log_fmt=json:log_path={SCORE_LOG}:{model}:n_threads={threads}:shortest=1:repeatlast=0"
 
 
 def _usual_name(geometry: Geometry, pix_fmt: str) -> str:

@@ -17,6 +17,7 @@ from kit.video.ffmpeg import (
     distorted_source_filters,
     fused_command,
     input_args,
+    libvmaf,
     scoring_filter,
     source_filters,
 )
@@ -102,9 +103,9 @@ def score_pair(
         path = scratch / f"{pair.name}-{role}.yuv"
         golden.write_clip(path, luma, pair.bits)
         files.append(SourceFile(path=path, kind="yuv", label=role, geometry=pair.geometry))
-    options = f"log_fmt=json:log_path={SCORE_LOG}:{model_option(teacher)}:n_threads=1:shortest=1:repeatlast=0"
     inputs = (*input_args(files[0]), *input_args(files[1]))
-    argv = [str(ffmpeg.path), *COMMON, *inputs, "-filter_complex", f"[0:v][1:v]libvmaf={options}", "-f", "null", "-"]
+    filters = f"[0:v][1:v]{libvmaf(model_option(teacher), 1)}"
+    argv = [str(ffmpeg.path), *COMMON, *inputs, "-filter_complex", filters, "-f", "null", "-"]
     processes.run(argv, tried=f"scoring the golden pair {pair.name}", timeout=120, cwd=scratch)
     for file in files:
         file.path.unlink()
