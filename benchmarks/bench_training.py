@@ -115,7 +115,7 @@ def whole_run(table: Table, folds: Sequence[Fold], seeds: int, recipe: Recipe, w
     """Seconds of a whole training with processes, and the most memory its processes held at once, in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         ensemble = Ensemble(
-            table=table,
+            rows=table,
             members=[(seed, fold) for seed in range(seeds) for fold in folds],
             recipe=recipe,
             corpus_sha256="",

@@ -23,7 +23,8 @@ from kit.system.fsio import locked, sha256_file, write_bytes, write_json
 from kit.system.outputs import refuse_foreign
 from kit.training import checkpoint
 from kit.training.checkpoint import Checkpoint
-from kit.training.run_members import EnsembleRequest, refuse_diverged, train_members
+from kit.training.members import Ensemble
+from kit.training.run_members import refuse_diverged, train_members
 from kit.verdict.metrics import agreement_as_json
 
 CHECKPOINT, HISTORY, CONFIG, MEMBERS = "checkpoint.safetensors", "history.json", "config.yaml", "members"
@@ -89,30 +90,28 @@ def read_head(path: Path, *, hint: str = "Use the checkpoint.safetensors of a `f
 def _trained(
     config: FitConfig, whole: FeatureTable, out: Path, session: Session
 ) -> tuple[Checkpoint, dict[str, object]]:
-    from kit.training.device import choose
-
     table, held = split_rows(whole, config)
     _keep_options(out, config, table.sha256)
     groups = table.members(held)
     sources = sorted(source for members in groups.values() for source in members)
     fold = fold_without("", held, sources)
-    request = EnsembleRequest(
+    ensemble = Ensemble(
         rows=table.rows(),
         corpus_sha256=table.sha256,
         members=[(config.seed, fold)],
-        recipes=[config.recipe],
+        recipe=config.recipe,
         device=config.device,
         folder=out / MEMBERS,
     )
-    trained = train_members(request, session.processes, session.ui, title="Fit")
-    refuse_diverged(request.recipes, trained)
+    trained = train_members([ensemble], session.processes, session.ui, title="Fit")
+    refuse_diverged([config.recipe], trained)
     member = trained[0][config.seed, ""]
     facts = table_facts(table) | {
         "held_out": sources,
         "rows_held_out": len(fold.held),
         "fitted_groups": table.names(~held),
     }
-    origin = {"seed": config.seed, "device": choose(config.device).kind, "config_sha256": config.sha256}
+    origin = {"seed": config.seed, "device": ensemble.chosen.kind, "config_sha256": config.sha256}
     arrays = {name: array for name, array in member.arrays.items() if name.startswith(_HEAD)}
     return Checkpoint(kind=checkpoint.HEAD, recipe=config.recipe, arrays=arrays, facts=facts | origin), {
         "features": facts,

@@ -23,8 +23,9 @@ from kit.options.session import Session
 from kit.system.fsio import locked, write_bytes, write_json
 from kit.system.ui import figure
 from kit.training.folds import Fold
+from kit.training.members import Ensemble
 from kit.training.recipe import Recipe
-from kit.training.run_members import EnsembleRequest, out_of_fold, refuse_diverged, train_members
+from kit.training.run_members import out_of_fold, refuse_diverged, train_members
 
 RESULT, MARKDOWN = "loso.json", "loso.md"
 BY_SOURCE, _BY_COLUMN = "source", "column:"
@@ -133,14 +134,18 @@ def _trained_heads(
     request: LosoRequest, table: FeatureTable, folds: Sequence[Fold], folder: Path, session: Session
 ) -> list[dict[str, object]]:
     """Train each recipe with every seed and fold, and score the predictions of the held-out rows."""
-    ensembles = EnsembleRequest(
-        rows=table.rows(),
-        corpus_sha256=table.sha256,
-        members=list(product(request.seeds, folds)),
-        recipes=request.recipes,
-        device=request.device,
-        folder=folder,
-    )
+    rows, members_of = table.rows(), list(product(request.seeds, folds))
+    ensembles = [
+        Ensemble(
+            rows=rows,
+            corpus_sha256=table.sha256,
+            members=members_of,
+            recipe=recipe,
+            device=request.device,
+            folder=folder,
+        )
+        for recipe in request.recipes
+    ]
     trained = train_members(ensembles, session.processes, session.ui, title="Leave-one-source-out")
     refuse_diverged(request.recipes, trained)
     return [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,9 @@ from kit.options.session import Session
 from kit.system.fsio import locked, write_json
 from kit.system.ui import counted
 from kit.training.folds import Fold
-from kit.training.members import Members
+from kit.training.members import Ensemble, Members
 from kit.training.recipe import Recipe
-from kit.training.run_members import EnsembleRequest, diverged, out_of_fold, train_members
+from kit.training.run_members import diverged, out_of_fold, train_members
 
 RESULT, STORAGE = "tune.json", "study.db"
 _OBJECTIVE = "mean over folds of RMSE on the rows held out, VMAF points"
@@ -122,14 +121,18 @@ class Trainer:
     def figures(self, recipes: Sequence[Recipe]) -> list[dict[str, float | None] | None]:
         """Return the mean over folds of each figure; None for a recipe that diverged."""
         unique = tuple(dict.fromkeys(recipes))
-        ensembles = EnsembleRequest(
-            rows=self._table.rows(),
-            corpus_sha256=self._table.sha256,
-            members=list(product([self._request.seed], self._folds)),
-            recipes=unique,
-            device=self._request.device,
-            folder=self._out / MEMBERS,
-        )
+        rows = self._table.rows()
+        ensembles = [
+            Ensemble(
+                rows=rows,
+                corpus_sha256=self._table.sha256,
+                members=[(self._request.seed, fold) for fold in self._folds],
+                recipe=recipe,
+                device=self._request.device,
+                folder=self._out / MEMBERS,
+            )
+            for recipe in unique
+        ]
         trained = train_members(ensembles, self._session.processes, self._session.ui, title="Trials")
         figures = {recipe: self._figures(members) for recipe, members in zip(unique, trained, strict=True)}
         return [figures[recipe] for recipe in recipes]

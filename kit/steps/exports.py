@@ -22,9 +22,9 @@ from kit.system import validation
 from kit.system.fsio import TEMPORARY_PREFIX, read_json
 from kit.system.ui import Row, size
 from kit.training import folds, table
-from kit.training.device import choose
+from kit.training.members import Ensemble
 from kit.training.model import restored
-from kit.training.run_members import EnsembleRequest, run_recipe, train_members
+from kit.training.run_members import run_recipe, train_members
 
 _AGAIN = "Run `verdict` again."
 
@@ -38,20 +38,18 @@ def make(config: RunConfig, shard: Shard, verdict: Mapping[str, Any], session: S
     seeds = tuple(sorted(config.seeds))
     rows, recipe = table.load(shard), run_recipe(config)
     whole = folds.everything(rows)
-    request = EnsembleRequest(
+    full_fit = Ensemble(
         rows=rows,
         corpus_sha256=shard.corpus_sha256,
         members=list(product(seeds, [whole])),
-        recipes=[recipe],
+        recipe=recipe,
         device=config.device,
         folder=config.out_dir / layout.CHECKPOINTS,
     )
-    (members,) = train_members(request, session.processes, session.ui, title="Full fit")
+    (members,) = train_members([full_fit], session.processes, session.ui, title="Full fit")
     fitted = [restored(recipe.architecture, members[seed, whole.held_out].arrays) for seed in seeds]
     networks, scale = [network for network, _ in fitted], fitted[0][1]
-    ensemble = TrainedEnsemble(
-        verdict=verdict, recipe=recipe, scale=scale, seeds=seeds, device=choose(config.device).kind
-    )
+    ensemble = TrainedEnsemble(verdict=verdict, recipe=recipe, scale=scale, seeds=seeds, device=full_fit.chosen.kind)
     networks_of = {seed: [network] for seed, network in zip(seeds, networks, strict=True)}
     inputs = {
         "corpus": shard.folder / shards.MANIFEST,

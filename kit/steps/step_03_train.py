@@ -20,9 +20,9 @@ from kit.options.session import Session
 from kit.steps import loso_folder
 from kit.training import folds, predictions, table
 from kit.training.folds import Fold
-from kit.training.members import Members
+from kit.training.members import Ensemble, Members
 from kit.training.predictions import Predictions
-from kit.training.run_members import EnsembleRequest, run_recipe, train_members
+from kit.training.run_members import run_recipe, train_members
 from kit.training.table import Table
 from kit.verdict.baselines import Baseline, expected_baselines
 from kit.verdict.judge import Training, cell_facts
@@ -51,15 +51,18 @@ class _CrossValidation:
     def train(self, beside: Sequence[str] = ()) -> Mapping[str, Members]:
         """Train every member, by architecture; ``beside`` names other architectures to train as well."""
         archs = (self.config.arch, *beside)
-        request = EnsembleRequest(
-            rows=self.rows,
-            corpus_sha256=self.shard.corpus_sha256,
-            members=list(product(self.config.seeds, self.folds)),
-            recipes=[run_recipe(self.config, arch) for arch in archs],
-            device=self.config.device,
-            folder=self.config.out_dir / layout.CHECKPOINTS,
-        )
-        trained = train_members(request, self.session.processes, self.session.ui, title="Training")
+        ensembles = [
+            Ensemble(
+                rows=self.rows,
+                corpus_sha256=self.shard.corpus_sha256,
+                members=list(product(self.config.seeds, self.folds)),
+                recipe=run_recipe(self.config, arch),
+                device=self.config.device,
+                folder=self.config.out_dir / layout.CHECKPOINTS,
+            )
+            for arch in archs
+        ]
+        trained = train_members(ensembles, self.session.processes, self.session.ui, title="Training")
         return dict(zip(archs, trained, strict=True))
 
     def write_predictions(self, members: Sequence[tuple[int, Fold, NDArray[np.float32]]]) -> Predictions:

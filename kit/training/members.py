@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from kit.core import exits
 from kit.core.errors import DiskFull, ToolFailed
+from kit.platforms.detect import usable_cores
 from kit.system.fsio import TEMPORARY_PREFIX, remove_temporaries
 from kit.system.pool import run_many
 from kit.system.proc import Processes
 from kit.training.checkpoint import Checkpoint
+from kit.training.device import Device, choose
 from kit.training.folds import Fold
 from kit.training.job import TrainingJob, plan_stacks
 from kit.training.member_store import MemberStore
@@ -38,45 +40,58 @@ class Ensemble:
     """Members that share rows and recipe.
 
     Attributes:
+        corpus_sha256: identity of the rows.
         members: seed and fold of each; a label stands for one fold.
-        device: as in :class:`kit.training.device.Device`.
-        workers: most processes; a GPU is fed by one.
-        folder: of the checkpoints, and of temporary files during training.
+        device: one of ``contract.DEVICES``.
+        folder: of the checkpoints, and of temporary files during training; members in it are not trained again.
+        workers: most processes, None for one per usable core; a GPU is fed by one.
 
     Raises:
         ValueError: rows and recipe have different inputs.
     """
 
-    table: Rows
+    rows: Rows
+    corpus_sha256: str
     members: Sequence[tuple[int, Fold]]
     recipe: Recipe
-    corpus_sha256: str
     device: str
-    workers: int
     folder: Path
+    workers: int | None = None
+    _read: dict[tuple[int, str], Checkpoint] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.table.inputs != self.recipe.inputs:
-            raise ValueError(f"inputs differ: rows {self.table.inputs}, recipe {self.recipe.inputs}")
+        if self.rows.inputs != self.recipe.inputs:
+            raise ValueError(f"inputs differ: rows {self.rows.inputs}, recipe {self.recipe.inputs}")
         remove_temporaries(self.folder)
+
+    @cached_property
+    def chosen(self) -> Device:
+        """The device that its members are trained on."""
+        return choose(self.device)
 
     @property
     def store(self) -> MemberStore:
-        return MemberStore(folder=self.folder, recipe=self.recipe, corpus_sha256=self.corpus_sha256, device=self.device)
+        return MemberStore(
+            folder=self.folder, recipe=self.recipe, corpus_sha256=self.corpus_sha256, device=self.chosen.kind
+        )
 
     @property
     def processes(self) -> int:
         """Most processes that train its members at the same time."""
-        return self.workers if self.device == "cpu" else 1
+        return (self.workers or usable_cores()) if self.chosen.kind == "cpu" else 1
 
     @cached_property
     def _folds(self) -> tuple[Fold, ...]:
         return tuple({fold.held_out: fold for _, fold in self.members}.values())
 
     def finished(self) -> dict[tuple[int, str], Checkpoint]:
-        """Return the finished members."""
-        read = {(seed, fold.held_out): self.store.read(seed, fold.group_id) for seed, fold in self.members}
-        return {member: checkpoint for member, checkpoint in read.items() if checkpoint is not None}
+        """Return the finished members; each file is read once."""
+        read = {
+            (seed, fold.held_out): self._read.get((seed, fold.held_out)) or self.store.read(seed, fold.group_id)
+            for seed, fold in self.members
+        }
+        self._read.update((member, checkpoint) for member, checkpoint in read.items() if checkpoint is not None)
+        return {member: self._read[member] for member in read if member in self._read}
 
     def prepare(self, folder: Path) -> TrainingJob:
         """Plan the missing members and write everything that workers need into a folder."""
@@ -91,17 +106,17 @@ class Ensemble:
         job = TrainingJob(
             recipe=self.recipe,
             corpus_sha256=self.corpus_sha256,
-            device=self.device,
+            device=self.chosen.kind,
             checkpoints=self.folder,
             group_ids=tuple(fold.group_id for fold in self._folds),
-            stacks=plan_stacks(missing, workers=self.processes, largest=LARGEST[self.device]),
+            stacks=plan_stacks(missing, workers=self.processes, largest=LARGEST[self.chosen.kind]),
         )
-        job.write(folder, matrix(self.table, codec_aware=self.recipe.architecture.codec_aware), self._groups())
+        job.write(folder, matrix(self.rows, codec_aware=self.recipe.architecture.codec_aware), self._groups())
         return job
 
     def _groups(self) -> NDArray[np.int32]:
         """Return the index of the fold that holds out each row, -1 for none."""
-        groups = np.full(len(self.table), -1, dtype=np.int32)
+        groups = np.full(len(self.rows), -1, dtype=np.int32)
         for index, fold in enumerate(self._folds):
             groups[fold.held] = index
         return groups

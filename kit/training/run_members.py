@@ -1,25 +1,20 @@
-"""The one builder of ensembles: of a run, of heads, of a verification."""
+"""Train ensembles with a line of progress, and examine their members: of a run, of heads, of a verification."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kit.core.errors import InvalidEvidence
 from kit.options.resolve import RunConfig
-from kit.platforms.detect import usable_cores
 from kit.system.proc import Processes
 from kit.system.ui import Ui, counted
 from kit.training.checkpoint import Checkpoint
-from kit.training.device import choose
 from kit.training.folds import Fold
 from kit.training.members import Ensemble, Members, train
 from kit.training.recipe import Recipe
-from kit.training.table import Rows
 
 
 def run_recipe(config: RunConfig, arch: str | None = None) -> Recipe:
@@ -27,50 +22,21 @@ def run_recipe(config: RunConfig, arch: str | None = None) -> Recipe:
     return Recipe(epochs=config.epochs, arch=arch or config.arch)
 
 
-@dataclass(frozen=True, kw_only=True)
-class EnsembleRequest:
-    """Members to train: every recipe with every seed and fold.
+def train_members(ensembles: Sequence[Ensemble], processes: Processes, ui: Ui, *, title: str) -> list[Members]:
+    """Return the members of each ensemble; raises the errors of :func:`kit.training.members.train`.
 
-    Attributes:
-        corpus_sha256: identity of the rows.
-        members: seed and fold of each.
-        device: one of ``contract.DEVICES``.
-        folder: of the members; those in it are not trained again.
-        workers: most processes; None for one per usable core.
+    Args:
+        ensembles: one or more, with the same rows and device.
     """
-
-    rows: Rows
-    corpus_sha256: str
-    members: Sequence[tuple[int, Fold]]
-    recipes: Sequence[Recipe]
-    device: str
-    folder: Path
-    workers: int | None = None
-
-
-def train_members(request: EnsembleRequest, processes: Processes, ui: Ui, *, title: str) -> list[Members]:
-    """Return the members of each recipe; raises the errors of :func:`kit.training.members.train`."""
-    device = choose(request.device)
-    ensembles = [
-        Ensemble(
-            table=request.rows,
-            members=request.members,
-            recipe=recipe,
-            corpus_sha256=request.corpus_sha256,
-            device=device.kind,
-            workers=request.workers or usable_cores(),
-            folder=request.folder,
-        )
-        for recipe in request.recipes
-    ]
-    missing = [len(request.members) - len(ensemble.finished()) for ensemble in ensembles]
-    total = len(request.members) * len(ensembles)
-    archs = ", ".join(dict.fromkeys(recipe.arch for recipe in request.recipes))
+    device, rows = ensembles[0].chosen, ensembles[0].rows
+    missing = [len(ensemble.members) - len(ensemble.finished()) for ensemble in ensembles]
+    total = sum(len(ensemble.members) for ensemble in ensembles)
+    archs = ", ".join(dict.fromkeys(ensemble.recipe.arch for ensemble in ensembles))
     ui.say(
-        f"{title}: {counted(total, 'member')} of {archs} on {device.kind} ({device.reason}), {len(request.rows)} rows"
+        f"{title}: {counted(total, 'member')} of {archs} on {device.kind} ({device.reason}), {len(rows)} rows"
         + (f"; {total - sum(missing)} already trained" if sum(missing) < total else "")
     )
-    epochs = sum(count * recipe.epochs for count, recipe in zip(missing, request.recipes, strict=True))
+    epochs = sum(count * ensemble.recipe.epochs for count, ensemble in zip(missing, ensembles, strict=True))
     with ui.progress(title, epochs, "epochs") as advance:
         return train(ensembles, processes, lambda count: advance("", count))
 

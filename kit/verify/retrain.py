@@ -12,8 +12,8 @@ import numpy as np
 from kit.system.proc import Processes
 from kit.system.ui import Ui
 from kit.training.folds import Fold
-from kit.training.members import Members
-from kit.training.run_members import EnsembleRequest, train_members
+from kit.training.members import Ensemble, Members
+from kit.training.run_members import train_members
 from kit.verdict.metrics import agreement
 from kit.verify.check import Check
 from kit.verify.received_run import ReceivedRun
@@ -51,16 +51,16 @@ def retrain(run: ReceivedRun, options: Retraining, processes: Processes) -> Chec
     folds = {fold.held_out: fold for fold in run.folds}
     stored = run.members
     picked = chosen([(seed, label) for seed in stored for label in stored[seed]], options.count)
-    request = EnsembleRequest(
+    ensemble = Ensemble(
         rows=run.rows,
         corpus_sha256=run.shard.corpus_sha256,
         members=[(seed, folds[label]) for seed, label in picked],
-        recipes=[run.recipe],
+        recipe=run.recipe,
         device=options.device,
         folder=options.folder,
         workers=options.workers,
     )
-    (trained,) = train_members(request, processes, options.ui, title="Training again")
+    (trained,) = train_members([ensemble], processes, options.ui, title="Training again")
     plcc_off, score_off = _differences(run, trained, folds)
     worst = max(plcc_off, key=lambda member: plcc_off[member])
     failing = [member for member, difference in plcc_off.items() if not difference <= PLCC_TOLERANCE]

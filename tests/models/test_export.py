@@ -49,7 +49,7 @@ TABLE = make_table(frames=120)
 
 def whole_fit(folder: Path, seeds: tuple[int, ...] = (0, 1)) -> Ensemble:
     return Ensemble(
-        table=TABLE,
+        rows=TABLE,
         members=[(seed, everything(TABLE)) for seed in seeds],
         recipe=Recipe(epochs=4),
         corpus_sha256="0" * 64,
@@ -116,7 +116,7 @@ def test_inputs_of_no_table_are_trained_exported_and_scored(tmp_path: Path) -> N
     rows, recipe = make_table(frames=60, inputs=OTHER_INPUTS), Recipe(epochs=3, inputs=OTHER_INPUTS)
     whole = everything(rows)
     ensemble = Ensemble(
-        table=rows,
+        rows=rows,
         members=[(0, whole), (1, whole)],
         recipe=recipe,
         corpus_sha256="0" * 64,

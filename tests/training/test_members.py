@@ -45,7 +45,7 @@ FOLDS = by_group(TABLE)
 
 def ensemble(folder: Path, *, workers: int = 2, seeds: tuple[int, ...] = (0, 1), epochs: int = 6) -> Ensemble:
     return Ensemble(
-        table=TABLE,
+        rows=TABLE,
         members=list(product(seeds, FOLDS)),
         recipe=Recipe(epochs=epochs),
         corpus_sha256="0" * 64,
@@ -177,15 +177,16 @@ def test_a_damaged_or_renamed_member_is_refused(tmp_path: Path) -> None:
     for damaged in (other.read_bytes(), data[:-10], data[:5], b"", flipped):
         mine.write_bytes(damaged)
         with pytest.raises(BadInput, match=re.escape(str(mine))) as raised:
-            made.finished()
+            ensemble(tmp_path, seeds=(0,)).finished()
         assert "Delete this file" in raised.value.hint
     save_file(load_file(other), mine)
     with pytest.raises(BadInput, match=re.escape(str(mine))):
-        made.finished()
+        ensemble(tmp_path, seeds=(0,)).finished()
     untouched = other.stat().st_mtime_ns
     mine.unlink()
-    in_this_process(made, tmp_path / "again")
-    assert bits(made.finished()) == whole
+    again = ensemble(tmp_path, seeds=(0,))
+    in_this_process(again, tmp_path / "again")
+    assert bits(again.finished()) == whole
     assert other.stat().st_mtime_ns == untouched
 
 
@@ -222,7 +223,7 @@ def test_members_of_the_older_layout_are_read(whole: Members, tmp_path: Path, mo
 def test_a_chosen_few_members_have_the_same_bits(whole: Members, tmp_path: Path) -> None:
     few = [(1, FOLDS[2]), (0, FOLDS[0])]
     made = Ensemble(
-        table=TABLE,
+        rows=TABLE,
         members=few,
         recipe=Recipe(epochs=6),
         corpus_sha256="0" * 64,
