@@ -64,20 +64,11 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         raise BadInput(f"{target} exists already", hint="Give a new folder.")
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(target.parent.glob(f"{TEMPORARY_PREFIX}*{FOLDER_SUFFIX}"))
-    while True:
-        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, suffix=FOLDER_SUFFIX, dir=target.parent))
-        handle = os.open(temporary, os.O_RDONLY)
-        if _claimed(handle):
-            break
-        os.close(handle)
-    try:
+    with _claimed_folder(prefix=TEMPORARY_PREFIX, suffix=FOLDER_SUFFIX, parent=target.parent) as temporary:
         yield temporary
         temporary.chmod(0o755)
         _sync_all(temporary)
         temporary.replace(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        os.close(handle)
 
 
 def _sync_all(folder: Path) -> None:
@@ -98,8 +89,15 @@ def _sync_all(folder: Path) -> None:
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
     """Yield a new temporary folder of the system; remove it afterwards."""
+    with _claimed_folder(prefix=SCRATCH_PREFIX) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def _claimed_folder(*, prefix: str, suffix: str = "", parent: Path | None = None) -> Iterator[Path]:
+    """Yield a new folder, claimed until it is removed afterwards; it may be moved away before."""
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=SCRATCH_PREFIX))
+        folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=parent))
         handle = os.open(folder, os.O_RDONLY)
         if _claimed(handle):
             break
