@@ -14,11 +14,12 @@ from kit.core import contract
 from kit.core.errors import BadInput
 from kit.features import table as tables
 from kit.features.table import FeatureTable, fold_without
-from kit.heads.config import FitConfig, head
+from kit.heads.config import FIT_SETTINGS, FitConfig, head
 from kit.heads.split import split_rows
 from kit.heads.table_facts import identifying_file, table_facts
-from kit.options.provenance import Args, of_command
+from kit.options.provenance import of_command
 from kit.options.session import Session
+from kit.options.table import write_options
 from kit.system.fsio import locked, sha256_file, write_bytes, write_json
 from kit.system.outputs import refuse_foreign
 from kit.training import checkpoint
@@ -62,7 +63,7 @@ def make(config: FitConfig, features: Path | None, out: Path, session: Session) 
             **history,
             "run_provenance": of_command(
                 session,
-                args=_args(config),
+                args=write_options(FIT_SETTINGS, vars(config)),
                 inputs={} if features is None else {"features": identifying_file(features)},
                 outputs=[CHECKPOINT, HISTORY, CONFIG],
             ),
@@ -157,15 +158,6 @@ def _initial(config: FitConfig) -> Checkpoint:
         arrays={name: value.numpy() for name, value in network.state_dict().items()} | scale,
         facts=facts | {"fitted_groups": [], "seed": config.seed, "device": "cpu", "config_sha256": config.sha256},
     )
-
-
-def _args(config: FitConfig) -> Args:
-    """Return the options as on a command line."""
-    return {
-        name: tuple(value) if isinstance(value, list) else str(value)
-        for name, value in config.as_dict().items()
-        if value not in (None, [])
-    }
 
 
 def _no_training() -> dict[str, object]:

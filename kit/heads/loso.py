@@ -12,6 +12,7 @@ from kit.core import contract
 from kit.core.errors import BadInput
 from kit.features import table as tables
 from kit.features.table import FeatureTable
+from kit.heads.config import FIT, SEARCH
 from kit.heads.evaluate import fitted_on, predict
 from kit.heads.fit import MEMBERS
 from kit.heads.scored import FIGURES, scored
@@ -19,7 +20,9 @@ from kit.heads.table_facts import identifying_file, table_facts
 from kit.models.model_file import ModelFile, open_model
 from kit.models.registry import refuse_overwrite
 from kit.options.provenance import Args, of_command
+from kit.options.run_table import RUN
 from kit.options.session import Session
+from kit.options.table import write_options
 from kit.system.fsio import locked, write_bytes, write_json
 from kit.system.ui import figure
 from kit.training.folds import Fold
@@ -65,16 +68,9 @@ class LosoRequest:
 
     def as_args(self) -> Args:
         """Return the options without paths."""
-        first = self.recipes[0]  # only the architectures differ
-        return {
-            "arch": ",".join(recipe.arch for recipe in self.recipes),
-            "folds": self.folds,
-            "seeds": ",".join(map(str, self.seeds)),
-            "epochs": str(first.epochs),
-            "batch_size": str(first.batch_size),
-            "lr": str(first.lr),
-            "device": self.device,
-        }
+        options = (*SEARCH.pick("archs", "folds", "epochs"), RUN["seeds"], *FIT.pick("batch_size", "lr", "device"))
+        archs = tuple(recipe.arch for recipe in self.recipes)  # nothing else differs between the recipes
+        return write_options(options, {**vars(self.recipes[0]), **vars(self), "archs": archs})
 
 
 def folds_of(table: FeatureTable, scheme: str) -> tuple[Fold, ...]:

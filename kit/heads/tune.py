@@ -11,6 +11,7 @@ from kit.core import contract
 from kit.core.errors import InvalidEvidence
 from kit.features import table as tables
 from kit.features.table import FeatureTable
+from kit.heads.config import FIT, SEARCH
 from kit.heads.fit import MEMBERS
 from kit.heads.loso import folds_of
 from kit.heads.params import Param, recipe_with
@@ -20,6 +21,7 @@ from kit.heads.table_facts import identifying_file, table_facts
 from kit.models.registry import refuse_overwrite
 from kit.options.provenance import Args, of_command
 from kit.options.session import Session
+from kit.options.table import write_options
 from kit.system.fsio import locked, write_json
 from kit.system.ui import counted
 from kit.training.folds import Fold
@@ -53,21 +55,15 @@ class TuneRequest:
     def as_args(self) -> Args:
         """Return the options without paths; the address of a database may contain a password."""
         chosen = {param.name for param in self.params}
-        recipe = {
-            name: str(getattr(self.recipe, name))
-            for name in ("arch", "epochs", "batch_size", "lr")
-            if name not in chosen
-        }
-        storage = {} if self.storage is None else {"storage": "<storage>"}
-        return {
-            "param": tuple(map(str, self.params)),
-            "trials": str(self.trials),
-            "folds": self.folds,
-            "seed": str(self.seed),
-            "device": self.device,
-            **recipe,
-            **storage,
-        }
+        options = (
+            *SEARCH.pick("arch", "params", "trials", "folds", "epochs", "storage"),
+            *FIT.pick("batch_size", "lr", "seed", "device"),
+        )
+        storage = None if self.storage is None else "<storage>"
+        return write_options(
+            [option for option in options if option.name not in chosen],
+            {**vars(self.recipe), **vars(self), "storage": storage},
+        )
 
 
 def run(request: TuneRequest, out: Path, session: Session) -> dict[str, Any]:

@@ -7,7 +7,7 @@ folder remembers and the precedence of all of these follow from the table.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -86,6 +86,10 @@ class Option:
         except KitError as error:
             raise BadInput(f"{self.spelling}: {error.message}", hint=error.hint) from error
 
+    def write(self, value: Any) -> Raw:
+        """Return the text of a value, or the texts of an option that repeats."""
+        return tuple(map(self.kind.write, value)) if self.repeats else self.kind.write(value)
+
     @property
     def shown_default(self) -> str:
         """The default as help texts show it."""
@@ -161,6 +165,15 @@ def resolve(
     if problems:
         raise Several("options that cannot be used", problems)
     return values, origins
+
+
+def write_options(options: Iterable[Option], values: Mapping[str, Any]) -> Texts:
+    """Return the texts of the options that have a value, by their names on the command line with ``_``."""
+    return {
+        option.spelling.removeprefix("--").replace("-", "_"): option.write(values[option.name])
+        for option in options
+        if values[option.name] not in (None, ())
+    }
 
 
 def load_toml(text: str) -> object:
