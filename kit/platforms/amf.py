@@ -22,17 +22,10 @@ class Amf(EncoderFamily):
 
     def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
         """Use the same QP for every frame type; AV1's index scale is five times as fine."""
-        device_fmt, score = self.device_formats(encoder, pix_fmt, ten_bit=encoder != "h264_amf")
         value = str(5 * cq if encoder == "av1_amf" else cq)
         qps = ("-qp_i", value, "-qp_p", value) + (() if encoder == "hevc_amf" else ("-qp_b", value))
-        return EncodeSettings(
-            encoder=encoder,
-            preset="balanced",
-            cq=cq,
-            argv=("-c:v", encoder, "-usage", "transcoding", "-quality", "balanced", "-rc", "cqp", *qps),
-            encode_pix_fmt=device_fmt,
-            score_pix_fmt=score,
-        )
+        options = ("-usage", "transcoding", "-quality", "balanced", "-rc", "cqp", *qps)
+        return self.device_settings(encoder, cq, pix_fmt, options, preset="balanced", ten_bit=encoder != "h264_amf")
 
     def build(self, stream: bytes, ffmpeg_version: str, facts: HostFacts) -> str:
         """Return ffmpeg's version; the runtime's is unknown."""

@@ -49,14 +49,34 @@ class EncoderFamily(ABC):
         """Return the ffmpeg arguments that select the device."""
         return NO_DEVICE
 
-    def device_formats(self, encoder: str, pix_fmt: str, *, ten_bit: bool) -> tuple[str, str]:
-        """Return the format that a device reads, and the planar format of the same samples, always 4:2:0.
+    def device_settings(
+        self,
+        encoder: str,
+        cq: int,
+        pix_fmt: str,
+        options: tuple[str, ...],
+        *,
+        preset: str,
+        ten_bit: bool,
+        ten_bit_options: tuple[str, ...] = (),
+    ) -> EncodeSettings:
+        """Return the settings of an encoder on a device, which encodes 4:2:0 only.
 
         Args:
-            ten_bit: the device encodes 10 bits too.
+            options: its arguments after ``-c:v NAME``.
+            ten_bit: it encodes 10 bits too.
+            ten_bit_options: further arguments for 10 bits.
         """
         score = score_format(encoder, pix_fmt, ("yuv420p", "yuv420p10le") if ten_bit else ("yuv420p",))
-        return "p010le" if score == "yuv420p10le" else self.eight_bit_input, score
+        ten = score == "yuv420p10le"
+        return EncodeSettings(
+            encoder=encoder,
+            preset=preset,
+            cq=cq,
+            argv=("-c:v", encoder, *options, *(ten_bit_options if ten else ())),
+            encode_pix_fmt="p010le" if ten else self.eight_bit_input,
+            score_pix_fmt=score,
+        )
 
     def max_parallel(self, facts: HostFacts) -> int | None:
         """Return the most encodes at once; None for no limit. Two keep a hardware encoder busy."""

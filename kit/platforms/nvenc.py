@@ -48,16 +48,9 @@ class Nvenc(EncoderFamily):
 
     def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
         """Return ``-rc vbr -cq N -b:v 0 -preset p4``; the scale of av1 ends at 63."""
-        device_fmt, score = self.device_formats(encoder, pix_fmt, ten_bit=variant != _EIGHT_BIT)
         value = scale_63(cq) if encoder == "av1_nvenc" else max(1, cq)
-        return EncodeSettings(
-            encoder=encoder,
-            preset="p4",
-            cq=cq,
-            argv=("-c:v", encoder, "-rc", "vbr", "-cq", str(value), "-b:v", "0", "-preset", "p4"),
-            encode_pix_fmt=device_fmt,
-            score_pix_fmt=score,
-        )
+        options = ("-rc", "vbr", "-cq", str(value), "-b:v", "0", "-preset", "p4")
+        return self.device_settings(encoder, cq, pix_fmt, options, preset="p4", ten_bit=variant != _EIGHT_BIT)
 
     def device(self, facts: HostFacts) -> EncoderDevice:
         """Select the GPU by CUDA's number, if there are several."""

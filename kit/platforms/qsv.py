@@ -36,16 +36,9 @@ class Qsv(EncoderFamily):
 
     def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
         """Use preset medium. h264 silently reduces 10 bits to 8, so it gets 8. CQP of av1 is 5N."""
-        device_fmt, score = self.device_formats(encoder, pix_fmt, ten_bit=encoder != "h264_qsv")
         knob, scale = ("-q:v", 5 if encoder == "av1_qsv" else 1) if variant == _CQP else ("-global_quality", 1)
-        return EncodeSettings(
-            encoder=encoder,
-            preset="medium",
-            cq=cq,
-            argv=("-c:v", encoder, knob, str(scale * max(1, cq)), "-preset", "medium"),
-            encode_pix_fmt=device_fmt,
-            score_pix_fmt=score,
-        )
+        options = (knob, str(scale * max(1, cq)), "-preset", "medium")
+        return self.device_settings(encoder, cq, pix_fmt, options, preset="medium", ten_bit=encoder != "h264_qsv")
 
     def device(self, facts: HostFacts) -> EncoderDevice:
         """Open the first node with Intel's driver, else the first render node."""

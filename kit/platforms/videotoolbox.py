@@ -24,16 +24,15 @@ class VideoToolbox(EncoderFamily):
 
     def settings(self, encoder: str, cq: int, pix_fmt: str, variant: str) -> EncodeSettings:
         """Return ``-q:v`` = 100 − 2N within 1–99, without software fallback."""
-        device_fmt, score = self.device_formats(encoder, pix_fmt, ten_bit=encoder != "h264_videotoolbox")
-        profile = ("-profile:v", "main10") if score == "yuv420p10le" else ()
         quality = min(99, max(1, 100 - 2 * cq))
-        return EncodeSettings(
-            encoder=encoder,
+        return self.device_settings(
+            encoder,
+            cq,
+            pix_fmt,
+            ("-q:v", str(quality), "-realtime", "0", "-allow_sw", "0"),
             preset="",
-            cq=cq,
-            argv=("-c:v", encoder, "-q:v", str(quality), "-realtime", "0", "-allow_sw", "0", *profile),
-            encode_pix_fmt=device_fmt,
-            score_pix_fmt=score,
+            ten_bit=encoder != "h264_videotoolbox",
+            ten_bit_options=("-profile:v", "main10"),
         )
 
     def build(self, stream: bytes, ffmpeg_version: str, facts: HostFacts) -> str:
