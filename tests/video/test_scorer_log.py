@@ -49,10 +49,6 @@ def test_a_valid_log() -> None:
     assert (scores.features.dtype, scores.vmaf.dtype) == (np.float64, np.float64)
 
 
-def test_the_teacher_may_have_another_name() -> None:
-    assert parse(TEXT, teacher_name="canonical").vmaf.tolist() == [1.0, 1.0, 1.0]
-
-
 @pytest.mark.parametrize("end", [*range(0, len(TEXT) - 1, 17), len(TEXT) - 1])
 def test_a_truncated_log(end: int) -> None:
     with pytest.raises(LogError):

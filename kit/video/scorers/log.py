@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from kit.core import contract
 from kit.core.errors import KitError
 
+_TEACHER = "teacher"
 #: Names of models in a log's metrics; the rest are features.
-_MODELS = ("teacher", "canonical")
+_MODELS = (_TEACHER, "canonical")
 
 
 class LogError(KitError):
@@ -38,11 +39,8 @@ class Scores:
     others: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
-def parse(text: str, *, teacher_name: str = "teacher") -> Scores:
+def parse(text: str) -> Scores:
     """Parse a log.
-
-    Args:
-        teacher_name: name of the teacher in the log.
 
     Raises:
         LogError: not JSON (a truncated log), a frame missing or out of order, a metric missing, not a number or
@@ -56,7 +54,7 @@ def parse(text: str, *, teacher_name: str = "teacher") -> Scores:
             raise TypeError(f"frames is a {type(frames).__name__}")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LogError(f"libvmaf's log is incomplete ({len(text)} characters): {error!r}") from error
-    names = [contract.FEATURE_LOG_PREFIX + name for name in contract.FEATURES] + [teacher_name]
+    names = [contract.FEATURE_LOG_PREFIX + name for name in contract.FEATURES] + [_TEACHER]
     table = np.empty((len(frames), len(names)), dtype=np.float64)
     for index, frame in enumerate(frames):
         table[index] = _row(frame, index, names)
