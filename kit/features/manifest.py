@@ -8,8 +8,9 @@ from pathlib import Path
 from kit.core import contract
 from kit.core.errors import BadInput
 from kit.features import table
-from kit.options import provenance
+from kit.options.provenance import of_command
 from kit.options.session import Session
+from kit.options.table import Texts
 from kit.system.fsio import atomic_path, json_bytes, read_json
 from kit.system.outputs import refuse_foreign, refuse_inputs, require_writable
 
@@ -58,7 +59,7 @@ def write(
     rows: table.FeatureTable,
     details: Mapping[str, object],
     *,
-    args: provenance.Args,
+    args: Texts,
     session: Session,
     inputs: Mapping[str, Path],
 ) -> dict[str, object]:
@@ -83,7 +84,7 @@ def write(
         "corpora": corpora,
         **details,
     }
-    block = provenance.of_command(session, args=args, inputs=inputs, outputs=[path.name, manifest.name])
+    block = of_command(session, args=args, inputs=inputs, outputs=[path.name, manifest.name])
     whole = facts | {"run_provenance": block}
     with atomic_path(manifest) as temporary:
         temporary.write_bytes(json_bytes(whole))

@@ -51,7 +51,7 @@ def make(config: FitConfig, features: Path | None, out: Path, session: Session) 
     with locked(out):
         if features is None:
             _keep_options(out, config, None)
-            fitted, history = _initial(config), {"features": None, **_no_training()}
+            fitted, history = _initial(config)
         else:
             fitted, history = _trained(config, tables.read(features), out, session)
         checkpoint.write(out / CHECKPOINT, fitted)
@@ -140,7 +140,7 @@ def _validation(table: FeatureTable, held: NDArray[np.bool_], member: Checkpoint
     }
 
 
-def _initial(config: FitConfig) -> Checkpoint:
+def _initial(config: FitConfig) -> tuple[Checkpoint, dict[str, object]]:
     """Return the initial weights; features are not scaled, and the mean score is the middle of the range."""
     from kit.training.draws import Draws
     from kit.training.model import Network
@@ -152,16 +152,14 @@ def _initial(config: FitConfig) -> Checkpoint:
     facts: dict[str, Any] = dict.fromkeys(
         ("features_sha256", "teacher", "rows", "rows_held_out", "clips", "corpora", "sources", "held_out")
     )
-    return Checkpoint(
+    fitted = Checkpoint(
         kind=checkpoint.HEAD,
         recipe=recipe,
         arrays={name: value.numpy() for name, value in network.state_dict().items()} | scale,
         facts=facts | {"fitted_groups": [], "seed": config.seed, "device": "cpu", "config_sha256": config.sha256},
     )
-
-
-def _no_training() -> dict[str, object]:
-    return {
+    return fitted, {
+        "features": None,
         "held_out": {},
         "rows_trained": 0,
         "rows_held_out": 0,

@@ -19,10 +19,10 @@ from kit.heads.scored import FIGURES, scored
 from kit.heads.table_facts import identifying_file, table_facts
 from kit.models.model_file import ModelFile, open_model
 from kit.models.registry import refuse_overwrite
-from kit.options.provenance import Args, of_command
+from kit.options.provenance import of_command
 from kit.options.run_table import RUN
 from kit.options.session import Session
-from kit.options.table import write_options
+from kit.options.table import Texts, write_options
 from kit.system.fsio import locked, write_bytes, write_json
 from kit.system.ui import figure
 from kit.training.folds import Fold
@@ -66,7 +66,7 @@ class LosoRequest:
             "device": self.device,
         }
 
-    def as_args(self) -> Args:
+    def as_args(self) -> Texts:
         """Return the options without paths."""
         options = (*SEARCH.pick("archs", "folds", "epochs"), RUN["seeds"], *FIT.pick("batch_size", "lr", "device"))
         archs = tuple(recipe.arch for recipe in self.recipes)  # nothing else differs between the recipes

@@ -19,9 +19,9 @@ from kit.heads.scored import FIGURES, scored
 from kit.heads.study import Study, StudySettings, load_optuna, recipe_of, trial_facts
 from kit.heads.table_facts import identifying_file, table_facts
 from kit.models.registry import refuse_overwrite
-from kit.options.provenance import Args, of_command
+from kit.options.provenance import of_command
 from kit.options.session import Session
-from kit.options.table import write_options
+from kit.options.table import Texts, write_options
 from kit.system.fsio import locked, write_json
 from kit.system.ui import counted
 from kit.training.folds import Fold
@@ -52,7 +52,7 @@ class TuneRequest:
     device: str
     storage: str | None
 
-    def as_args(self) -> Args:
+    def as_args(self) -> Texts:
         """Return the options without paths; the address of a database may contain a password."""
         chosen = {param.name for param in self.params}
         options = (

@@ -15,9 +15,6 @@ from kit.options.session import KIT_ROOT, Session
 from kit.options.table import Texts
 from kit.system.fsio import sha256_file
 
-#: The options of a command as texts.
-Args = Texts
-
 _PACKAGES = ("numpy", "scipy", "torch", "onnx", "onnxruntime", "pyarrow", "safetensors", "imageio-ffmpeg")
 
 #: Set by ``run_full_pipeline.py`` as ``<process id>:<file>``; processes that it starts are not this entry point.
@@ -48,7 +45,7 @@ def block(
 
 
 def of_command(
-    session: Session, *, args: Args, inputs: Mapping[str, Path], outputs: Sequence[str]
+    session: Session, *, args: Texts, inputs: Mapping[str, Path], outputs: Sequence[str]
 ) -> dict[str, object]:
     """Return the provenance of a file of a command without a run folder.
 
