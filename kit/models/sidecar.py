@@ -50,12 +50,9 @@ class Description:
 
 def sidecar(description: Description, *, sha256: str, run_provenance: Mapping[str, object]) -> dict[str, object]:
     """Return the content of a sidecar; some facts have two names, since two loaders read them."""
-    recipe, scale = description.recipe, description.scale
-    arch = recipe.architecture
+    arch, scale = description.recipe.architecture, description.scale
     inputs = [contract.FEATURES_INPUT, *([contract.CODEC_INPUT] if arch.codec_aware else [])]
-    training_recipe = recipe_facts(
-        recipe, description.seeds, device=description.device, fitted_on=description.fitted_on
-    )
+    training_recipe = _training_recipe(description)
     return {
         "id": description.id,
         "name": description.name,
@@ -85,17 +82,18 @@ def sidecar(description: Description, *, sha256: str, run_provenance: Mapping[st
     }
 
 
-def recipe_facts(recipe: Recipe, seeds: Sequence[int], *, device: str, fitted_on: str) -> dict[str, object]:
-    """Return a recipe with the fields of its architecture."""
+def _training_recipe(description: Description) -> dict[str, object]:
+    """Return the recipe of a model with the fields of its architecture."""
+    recipe = description.recipe
     arch = {name: value for name, value in recipe.architecture.as_dict().items() if name != "name"}
     return {
         **recipe.as_dict(),
         **arch,
         "optimizer": "adam",
         "loss": "mse",
-        "seeds": list(seeds),
-        "device": device,
-        "fitted_on": fitted_on,
+        "seeds": list(description.seeds),
+        "device": description.device,
+        "fitted_on": description.fitted_on,
     }
 
 

@@ -142,6 +142,19 @@ def test_finished_members_are_not_trained_again(whole: Members, tmp_path: Path) 
     assert epochs == []
 
 
+def test_a_finished_member_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_this_process(ensemble(tmp_path, seeds=(1,)), tmp_path / "job")
+    read, paths = checkpoint.read, []
+
+    def counted(path: Path, *, hint: str) -> checkpoint.Checkpoint:
+        paths.append(path)
+        return read(path, hint=hint)
+
+    monkeypatch.setattr(checkpoint, "read", counted)
+    assert len(trained(ensemble(tmp_path, seeds=(1,)))) == len(FOLDS)
+    assert len(paths) == len(set(paths)) == len(FOLDS)
+
+
 def test_an_interrupted_training_continues_and_ends_with_the_same_bits(
     whole: Members, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
