@@ -140,9 +140,9 @@ class Installer:
 
     def pip_settings(self) -> dict[str, str]:
         """Return the indexes, folders, certificates and proxy that pip is configured for, as variables for uv."""
-        if find_spec("pip") is None:
-            return {}
-        command = [sys.executable, "-m", "pip", "config", "list"]
+        # an environment that uv made has no pip, the Python it was made with may have one
+        python = sys.executable if find_spec("pip") else getattr(sys, "_base_executable", sys.executable)
+        command = [python, "-m", "pip", "config", "list"]
         output = subprocess.run(command, capture_output=True, text=True, env=self.environ, check=False).stdout
         variables = {}
         for section in ("global", "install", ":env:"):  # a later one takes priority

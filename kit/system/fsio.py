@@ -98,7 +98,10 @@ def _claimed_folder(*, prefix: str, suffix: str = "", parent: Path | None = None
     """Yield a new folder, claimed until it is removed afterwards; it may be moved away before."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=suffix, dir=parent))
-        handle = os.open(folder, os.O_RDONLY)
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # another process has taken it for an abandoned one
         if _claimed(handle):
             break
         os.close(handle)

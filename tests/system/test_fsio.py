@@ -23,6 +23,7 @@ from kit.system.fsio import (
     locked,
     read_json,
     remove_temporaries,
+    scratch_folder,
     sha256_file,
     temporaries,
     write_bytes,
@@ -270,3 +271,20 @@ def test_folders_may_disappear_during_the_search(tmp_path: Path) -> None:
     finally:
         over.set()
         busy.join()
+
+
+def test_a_scratch_folder_that_another_process_removes_at_once_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def mkdtemp(**kwargs: object) -> str:
+        made.append(tmp_path / str(len(made)))
+        if len(made) > 1:
+            made[-1].mkdir()
+        return str(made[-1])
+
+    monkeypatch.setattr("tempfile.mkdtemp", mkdtemp)
+    with scratch_folder() as folder:
+        assert folder == made[1]
+        assert len(made) == 2
