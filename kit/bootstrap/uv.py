@@ -59,6 +59,8 @@ class Installer:
         self.python = getattr(sys, "_base_executable", "") or sys.executable
         self.environ = {name: value for name, value in os.environ.items() if name not in UNWANTED}
         self.environ |= {"PIP_USER": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_PYTHON_DOWNLOADS": "never"}
+        # as pip does: a kit that somebody else starts may not write it, and would compile torch at every start
+        self.environ.setdefault("UV_COMPILE_BYTECODE", "1")
         if ssl.get_default_verify_paths().cafile:  # as pip does, so that a company's certificate counts
             self.environ.setdefault("UV_SYSTEM_CERTS", "1")
         self.offline = [] if wheels is None else ["--no-index", "--find-links", str(wheels)]
