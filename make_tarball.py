@@ -28,15 +28,18 @@ from kit.system.archive import ArchiveFile, write_tar_gz  # noqa: E402
 from kit.system.fsio import atomic_path  # noqa: E402
 
 LIST = "MANIFEST.sha256"
+#: Names the packed commit, for the models of an unpacked kit (kit.options.provenance.COMMIT_FILE).
+COMMIT = "COMMIT"
 SIZE_LIMIT = 1 << 20
 
 
 def committed(root: Path) -> list[ArchiveFile]:
-    """The files of the last commit, in order of their names."""
+    """The files of the last commit, and one with its hash, in order of their names."""
     packed = subprocess.run(
         ["git", "-C", str(root), "archive", "--format=tar", "HEAD"], check=True, capture_output=True
     ).stdout
-    members = []
+    argv = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    members = [ArchiveFile(name=COMMIT, data=subprocess.run(argv, check=True, capture_output=True).stdout)]
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         for info in tar:
             stream = tar.extractfile(info) if info.isfile() else None

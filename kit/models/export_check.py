@@ -63,10 +63,14 @@ def _raise_if(path: Path, problems: list[str]) -> None:
 def expected(
     networks: Sequence[Network], scale: Standardiser, table: Rows, rows: NDArray[np.int32], outputs: Sequence[str]
 ) -> dict[str, NDArray[np.float64]]:
-    """Return torch's results: float64 mean over the networks, and of several the standard deviation (ddof 1)."""
+    """Return torch's results in float64: the mean over the clipped networks, and of several the unclipped deviation.
+
+    The standard deviation has ddof 1.
+    """
     inputs = inputs_for(table, rows, scale, codec_aware=networks[0].arch.codec_aware)
-    members = np.stack([network.scores(inputs) for network in networks]).astype(np.float64)
-    values = [members.mean(axis=0)] if len(members) == 1 else [members.mean(axis=0), members.std(axis=0, ddof=1)]
+    members = np.stack([network.unclipped(inputs) for network in networks]).astype(np.float64)
+    values = [members.clip(*contract.SCORE_RANGE).mean(axis=0)]
+    values += [members.std(axis=0, ddof=1)] if len(members) > 1 else []
     return dict(zip(outputs, values, strict=True))
 
 
@@ -91,7 +95,9 @@ def differences(computed: Mapping[str, Floats], expected: Mapping[str, NDArray[n
 
 
 def range_problems(session: InferenceSession, table: Rows, outputs: Sequence[str], first: float) -> list[str]:
-    """Check shapes for one row and for all, and that outputs stay in the teacher's range for extreme inputs too.
+    """Check shapes for one row and for all, and the range of outputs, for extreme inputs too.
+
+    A score is in the teacher's range; a spread is finite and not negative.
 
     Args:
         first: the score of the first row, computed with others.
@@ -101,11 +107,12 @@ def range_problems(session: InferenceSession, table: Rows, outputs: Sequence[str
         "all rows": (table.features, table.codec),
         "extreme rows": _extreme(table.inputs),
     }
-    problems, (low, high) = [], contract.SCORE_RANGE
+    problems, most = [], float(np.finfo(np.float32).max)
     for what, (features, codec) in cases.items():
         computed = runtime.compute(session, features, codec)
         for name in outputs:
             values = computed[name]
+            low, high = (0.0, most) if name == contract.SPREAD_OUTPUT else contract.SCORE_RANGE
             if values.shape != (len(features),):
                 problems.append(f"{what}: {name} has the shape {values.shape}; expected {(len(features),)}")
             elif not ((values >= low) & (values <= high)).all():

@@ -1,7 +1,7 @@
 """From trained networks to the bytes of an ONNX file. Pure: the same weights give the same bytes.
 
-Inputs are raw features and the codec block; the standardiser, the clipping to the teacher's range and, for an ensemble,
-mean and standard deviation over its members are part of the graph. Weights are inside the file.
+Inputs are raw features and the codec block; the standardiser, the clipping of scores to the teacher's range and, for an
+ensemble, mean and standard deviation over its members are part of the graph. Weights are inside the file.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def fused(networks: Sequence[Network], scale: Standardiser) -> bytes:
     """Return the graph of an ensemble: ``score`` [N], the mean over its members, and ``score_std`` [N] with ddof 1.
 
     The first layers of all members are one product, the others products of matrices whose first axis is the members.
-    Each member is clipped before the mean, as in the single graphs.
+    Each member is clipped before the mean, as in the single graphs. ``score_std`` is that of members before they are
+    clipped: members that all end at 0 or at 100 would otherwise agree exactly where they are far off.
 
     Raises:
         ValueError: fewer than two networks, or of different architectures.
@@ -56,9 +57,10 @@ def fused(networks: Sequence[Network], scale: Standardiser) -> bytes:
         biases = np.stack([bias[None, :] for _, bias in members])
         product = graph.add("MatMul", graph.activated(hidden), graph.constant(f"weight{layer}", weights))
         hidden = graph.add("Add", product, graph.constant(f"bias{layer}", biases))
-    clipped = graph.add("Clip", graph.squeezed(hidden, axis=2), *graph.limits())  # [members, N]
-    mean = graph.add("ReduceMean", clipped, to=contract.SCORE_OUTPUT, axes=[0], keepdims=0)
-    off = graph.add("Sub", clipped, mean)
+    scores = graph.squeezed(hidden, axis=2)  # [members, N]
+    clipped = graph.add("Clip", scores, *graph.limits())
+    graph.add("ReduceMean", clipped, to=contract.SCORE_OUTPUT, axes=[0], keepdims=0)
+    off = graph.add("Sub", scores, graph.add("ReduceMean", scores, axes=[0], keepdims=0))
     squares = graph.add("ReduceMean", graph.add("Mul", off, off), axes=[0], keepdims=0)
     variance = graph.add("Mul", squares, graph.number("bessel", count / (count - 1)))
     graph.add("Sqrt", variance, to=contract.SPREAD_OUTPUT)

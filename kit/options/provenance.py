@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -10,15 +11,23 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kit import __version__
+from kit.core.errors import ToolFailed
 from kit.options.resolve import RunConfig, as_texts
 from kit.options.session import KIT_ROOT, Session
 from kit.options.table import Texts
 from kit.system.fsio import sha256_file
+from kit.system.proc import Processes
 
 _PACKAGES = ("numpy", "scipy", "torch", "onnx", "onnxruntime", "pyarrow", "safetensors", "imageio-ffmpeg")
 
 #: Set by ``run_full_pipeline.py`` as ``<process id>:<file>``; processes that it starts are not this entry point.
 _ENTRY = "VMAF_KIT_ENTRY"
+
+#: In the top folder of an unpacked kit: the commit that it was packed from. ``make_tarball.py`` writes it.
+COMMIT_FILE = "COMMIT"
+#: SHA-1 or SHA-256 of a commit.
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_GIT_SECONDS = 20.0
 
 
 def entry_point(environ: Mapping[str, str], process_id: int) -> str:
@@ -30,6 +39,24 @@ def entry_point(environ: Mapping[str, str], process_id: int) -> str:
 def utc_now() -> str:
     """Return the time as ``2026-01-31T12:00:00Z``."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def commit_of(root: Path, processes: Processes) -> str | None:
+    """Return the commit that a kit is of; None if it is neither a git checkout nor unpacked from a packed commit.
+
+    Changes of the checkout that are not committed are not seen.
+    """
+    if (root / ".git").exists():  # a folder around the kit may be another repository
+        try:
+            argv = ["git", "-C", str(root), "rev-parse", "HEAD"]
+            text = processes.run(argv, tried="reading the commit of the kit", timeout=_GIT_SECONDS).stdout.decode()
+        except ToolFailed:
+            return None
+    elif (root / COMMIT_FILE).is_file():
+        text = (root / COMMIT_FILE).read_text(encoding="utf-8", errors="replace")
+    else:
+        return None
+    return text.strip() if _COMMIT.fullmatch(text.strip()) else None
 
 
 def block(

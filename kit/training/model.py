@@ -54,11 +54,15 @@ class Network(torch.nn.Module):
         return scores.squeeze(1)
 
     @torch.no_grad()
+    def unclipped(self, inputs: Tensor) -> NDArray[np.float32]:
+        """Return scores of any size: float32 [n]; the spread over the members of an ensemble is that of these."""
+        self.eval()
+        scores: NDArray[np.float32] = self(inputs).numpy()
+        return scores
+
     def scores(self, inputs: Tensor) -> NDArray[np.float32]:
         """Return the scores of the exported graph: float32 [n], clipped to the teacher's range."""
-        self.eval()
-        clipped: NDArray[np.float32] = self(inputs).clamp(*contract.SCORE_RANGE).numpy()
-        return clipped
+        return self.unclipped(inputs).clip(*contract.SCORE_RANGE)
 
 
 def restored(arch: Architecture, arrays: Mapping[str, NDArray[np.float32]]) -> tuple[Network, Standardiser]:

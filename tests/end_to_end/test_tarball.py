@@ -15,7 +15,9 @@ import pytest
 
 from kit import __version__
 from kit.core import exits, layout
+from kit.options.provenance import commit_of
 from kit.options.session import KIT_ROOT
+from kit.system.proc import Processes
 
 NAME = f"vmaf-ensemble-kit-{__version__}"
 
@@ -60,6 +62,10 @@ def test_an_unpacked_kit_packs_itself_the_same(tarball: Path, unpacked: Path, tm
     done = pack(unpacked, tmp_path / "again")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "again" / tarball.name).read_bytes() == tarball.read_bytes()
+
+
+def test_an_unpacked_kit_knows_its_commit(unpacked: Path) -> None:
+    assert commit_of(unpacked, Processes()) == commit_of(KIT_ROOT, Processes()) is not None
 
 
 def test_a_changed_kit_does_not_pack_itself(unpacked: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 from kit.core import contract, exits
 from kit.core.errors import ExportFailed
 from kit.models import export_check, graph, runtime
+from kit.training.loop import inputs_for
 from kit.training.model import restored
 from kit.training.standardiser import fit_standardiser
 from tests.training.builders import make_table, networks
@@ -55,7 +56,22 @@ def test_the_ensemble_is_mean_and_spread_of_the_single_graphs(arch: str, tmp_pat
     assert (members < 100).any()
     fused = runtime.compute(runtime.open_session(graph.fused(made, SCALE)), TABLE.features, TABLE.codec)
     assert fused[contract.SCORE_OUTPUT] == pytest.approx(members.mean(axis=0), abs=2e-5)
-    assert fused[contract.SPREAD_OUTPUT] == pytest.approx(members.std(axis=0, ddof=1), abs=2e-5)
+    inputs = inputs_for(TABLE, np.arange(len(TABLE), dtype=np.int32), SCALE, codec_aware=made[0].arch.codec_aware)
+    unclipped = np.stack([network.unclipped(inputs) for network in made]).astype(np.float64)
+    assert fused[contract.SPREAD_OUTPUT] == pytest.approx(unclipped.std(axis=0, ddof=1), abs=2e-5)
+
+
+def test_members_that_are_all_clipped_still_disagree(tmp_path: Path) -> None:
+    made = networks("linear")
+    with torch.no_grad():
+        for index, network in enumerate(made):
+            network.weights[0].zero_()
+            network.biases[0].fill_(110.0 + 15 * index)
+    path = written(tmp_path, graph.fused(made, SCALE))
+    export_check.check(path, made, SCALE, TABLE)
+    computed = runtime.compute(runtime.open_session(path.read_bytes()), TABLE.features, TABLE.codec)
+    assert (computed[contract.SCORE_OUTPUT] == 100).all()
+    assert computed[contract.SPREAD_OUTPUT] == pytest.approx(15.0)
 
 
 def test_the_same_weights_give_the_same_bytes() -> None:
