@@ -40,6 +40,7 @@ class RunConfig:
     arch: str
     folds: str
     holdout: tuple[str, ...]
+    max_rows_per_source: int | None
     device: str
     box: str
     ffmpeg: Path | None

@@ -152,6 +152,7 @@ RUN = Table(
         _training(
             "holdout", some_of(contract.HOLDOUTS), "Also hold out each encoder, box or both, as evidence.", default=()
         ),
+        _training("max_rows_per_source", whole(1, 1 << 31), "Train on at most N evenly spaced rows of a source."),
         _training(
             "baseline", path("M.onnx", absolute=True), "Model to compare the ensemble with, such as the shipped one."
         ),

@@ -10,6 +10,7 @@ from kit.page.blocks import Block, Figures, Table, TableCell, Text, number, perc
 from kit.page.gather import RunFacts
 from kit.verdict.accuracy import RANGES
 from kit.verdict.calibration import NORMAL
+from kit.verdict.coverage import share_sentence
 
 _ERROR_COLUMNS = ("RMSE", "MAE", "bias", "95 % below", "largest", "PLCC", "SROCC")
 #: Figures of a table of errors with their formats, in the order of the columns.
@@ -222,5 +223,7 @@ def coverage(run: RunFacts) -> Iterator[Block]:
     else:
         compared = evidence["near_duplicates"]["compared"]
         yield Text(text=f"No two sources in different folds show the same content ({compared} pairs compared).")
+    if "rows_by_source" in evidence:  # verdicts of version 1 lack it
+        yield Text(text=share_sentence(evidence["rows_by_source"]))
     for name, count in evidence["thin_encoders"]["encoders"].items():
         yield Text(text=f"Few rows of {name}: {count['groups']} groups, {count['cells']} cells, {count['rows']} rows.")

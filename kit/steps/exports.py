@@ -37,7 +37,7 @@ def make(config: RunConfig, shard: Shard, verdict: Mapping[str, Any], session: S
     """
     seeds = tuple(sorted(config.seeds))
     rows, recipe = table.load(shard), run_recipe(config)
-    whole = folds.everything(rows)
+    (whole,) = folds.thinned(rows, [folds.everything(rows)], config.max_rows_per_source)
     full_fit = Ensemble(
         rows=rows,
         corpus_sha256=shard.corpus_sha256,

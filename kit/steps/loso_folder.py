@@ -12,6 +12,7 @@ from kit.corpus.store import shard as shards
 from kit.corpus.store.shard import Shard
 from kit.options.provenance import block
 from kit.options.resolve import RunConfig
+from kit.options.run_table import RUN
 from kit.options.session import Session
 from kit.system import validation
 from kit.system.fsio import read_json, sha256_file, write_json
@@ -45,6 +46,7 @@ def write_summary(config: RunConfig, training: Training) -> None:
         "arch": config.arch,
         "folds": training.folds,
         "holdout": list(training.holdout),
+        **({"max_rows_per_source": training.max_rows_per_source} if training.max_rows_per_source else {}),
         "predictions_sha256": file_hash(config.out_dir / layout.PREDICTIONS),
         "baselines": {
             name: {
@@ -89,6 +91,7 @@ def load(config: RunConfig) -> Training:
         seeds=tuple(summary["seeds"]),
         folds=summary["folds"],
         holdout=tuple(summary["holdout"]),
+        max_rows_per_source=summary.get("max_rows_per_source"),
         predictions=predictions.read(config.out_dir / layout.PREDICTIONS) if valid else None,
         problems=tuple(summary["problems"]),
         baselines=read_baselines(config.out_dir, summary) if valid else {},
@@ -112,18 +115,19 @@ def read_baselines(run_dir: Path, summary: Mapping[str, Any]) -> dict[str, Basel
 
 def _check_options(config: RunConfig, summary: Mapping[str, Any]) -> None:
     """Refuse a training with other options than requested; the order of seeds and hold-outs does not matter."""
-    for name in ("epochs", "arch", "folds", "seeds", "holdout"):
-        trained, requested = summary[name], getattr(config, name)
+    for name in ("epochs", "arch", "folds", "seeds", "holdout", "max_rows_per_source"):
+        trained: Any = summary.get(name)
+        requested: Any = getattr(config, name)
         same = set(trained) == set(requested) if name in ("seeds", "holdout") else trained == requested
         if not same:
             raise BadInput(
                 f"{name} differ: trained with {_text(trained)}; requested {_text(requested)}",
-                hint=f"Leave --{name} out to use the training, or run `train` again.",
+                hint=f"Leave {RUN[name].spelling} out to use the training, or run `train` again.",
             )
 
 
 def _text(value: object) -> str:
-    return (",".join(map(str, value)) or "none") if isinstance(value, list | tuple) else str(value)
+    return (",".join(map(str, value)) or "none") if isinstance(value, list | tuple) else str(value or "none")
 
 
 def _check_hash(path: Path, expected: str | None) -> None:

@@ -106,6 +106,7 @@ def run(config: RunConfig, previous: Shard, session: Session) -> Training:
         seeds=config.seeds,
         folds=config.folds,
         holdout=config.holdout,
+        max_rows_per_source=config.max_rows_per_source,
         predictions=scores,
         problems=tuple(problems),
         baselines=baselines,
@@ -143,7 +144,7 @@ def _train(
         session=session,
         shard=shard,
         rows=rows,
-        folds=folds.by_group(rows, config.folds),
+        folds=folds.thinned(rows, folds.by_group(rows, config.folds), config.max_rows_per_source),
         file=layout.PREDICTIONS,
     )
     holdouts = {by: _hold_out(main, by) for by in config.holdout}
@@ -230,14 +231,15 @@ def _hold_out(main: _CrossValidation, by: str) -> _CrossValidation:
     """Split the rows by encoder or by box; a cell that several boxes made belongs to no box and is left out."""
     file = layout.holdout_predictions(by)
     if by == "encoder":
-        return replace(main, folds=folds.by_encoder(main.rows), file=file)
+        parts = folds.thinned(main.rows, folds.by_encoder(main.rows), main.config.max_rows_per_source)
+        return replace(main, folds=parts, file=file)
     boxes = {
         entry.key: sorted({str(observed.get("box")) for observed in shards.observations(main.shard, entry)})
         for entry in main.shard.cells
     }
     rows = table.only(main.rows, {key for key, names in boxes.items() if len(names) == 1})
     parts = folds.by_box(rows, [boxes[entry.key][0] for entry in rows.cells])
-    return replace(main, rows=rows, folds=parts, file=file)
+    return replace(main, rows=rows, folds=folds.thinned(rows, parts, main.config.max_rows_per_source), file=file)
 
 
 def _train_holdout(validation: _CrossValidation, by: str) -> Sequence[str]:

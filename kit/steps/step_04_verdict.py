@@ -17,6 +17,7 @@ from kit.steps.results import Verdict
 from kit.system.fsio import read_json, write_json
 from kit.system.ui import Row
 from kit.training import predictions
+from kit.verdict.coverage import share_sentence
 from kit.verdict.gate import apply_gate
 from kit.verdict.judge import Training, check_complete, document, gate_as_json, judge
 from kit.verdict.out_of_fold import mean_plccs, member_agreement
@@ -67,6 +68,9 @@ def _show(verdict: Verdict, session: Session) -> None:
     rows = _figure_rows(result) if verdict.word != "INVALID" else []
     if waived := result["corpus"]["waived_cells"]:
         rows.append(Row(cells=("left out", f"{waived} failed cells, waived by --allow-partial"), style="yellow"))
+    share = (result["evidence"].get("coverage") or {}).get("rows_by_source", {"warn": False})
+    if share["warn"]:
+        rows.append(Row(cells=("rows by source", share_sentence(share)), style="yellow"))
     boxes = result["corpus"]["boxes"]
     for box in boxes if len(boxes) > 1 else ():
         cells = f"{box['cells']} cells, {box['rows']} rows with {', '.join(box['encoders'])}"

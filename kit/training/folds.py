@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,8 @@ class Fold:
     Attributes:
         held_out: label of the held-out rows; empty if nothing is held out.
         group_id: SHA-256 over the held-out sources, independent of their labels; keys the random numbers.
-        train, held: int32 row indices of the table; disjoint, together all rows.
+        train, held: int32 row indices of the table; disjoint, together all rows, unless :func:`thinned` took some of
+            ``train``.
     """
 
     held_out: str
@@ -161,3 +162,43 @@ def everything(table: Table) -> Fold:
         train=np.arange(len(table), dtype=np.int32),
         held=np.empty(0, dtype=np.int32),
     )
+
+
+def thinned(table: Table, folds: Sequence[Fold], most: int | None) -> tuple[Fold, ...]:
+    """Return the folds with at most ``most`` training rows of a source; the held-out rows stay complete.
+
+    Args:
+        most: at least 1; None for no limit.
+    """
+    if most is None:
+        return tuple(folds)
+    kept = evenly_kept([(entry.source_id, entry.rows) for entry in table.cells], most)
+    return tuple(replace(fold, train=fold.train[kept[fold.train]]) for fold in folds)
+
+
+#: The frames that consecutive cells keep begin at different places: the golden ratio spreads them most evenly.
+_PHASE, _PHASES = 618, 1000
+
+
+def evenly_kept(cells: Sequence[tuple[str, int]], most: int) -> NDArray[np.bool_]:
+    """Return which rows to keep, bool [rows], so that a source keeps ``most`` rows, or all if it has no more.
+
+    They are evenly spaced: over the cells of a source in proportion to their rows, and over the frames of a cell. Only
+    integers are used, so that every machine keeps the same rows.
+
+    Args:
+        cells: source and number of rows of each cell, in order of the rows.
+    """
+    total: defaultdict[str, int] = defaultdict(int)
+    for source, rows in cells:
+        total[source] += rows
+    kept, before, number = [], dict.fromkeys(total, 0), dict.fromkeys(total, 0)
+    for source, rows in cells:
+        keep = np.zeros(rows, dtype=np.bool_)
+        wanted, done = min(most, total[source]), before[source]
+        share = wanted * (done + rows) // total[source] - wanted * done // total[source]
+        phase = number[source] * _PHASE % _PHASES
+        keep[(np.arange(share) * _PHASES + phase) * rows // max(1, share * _PHASES)] = True
+        kept.append(keep)
+        before[source], number[source] = done + rows, number[source] + 1
+    return np.concatenate([np.empty(0, dtype=np.bool_), *kept])

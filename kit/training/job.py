@@ -77,7 +77,7 @@ class TrainingJob:
 
         Args:
             rows: [n, inputs + 1], raw inputs and target.
-            groups: [n], index of each row's group.
+            groups: int32 [2, n]: the index of the fold that holds out each row, and 1 for a row that others train on.
 
         Raises:
             OSError: with ``errno``: the disk is full.
@@ -112,12 +112,17 @@ def open_rows(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
 
 
 def fold_of(groups: NDArray[np.int32], index: int, group_id: str) -> Fold:
-    """Return the fold that holds out a group; it trains on all rows if the group has none."""
+    """Return the fold that holds out a group; it trains on all other rows that are trained on at all.
+
+    Args:
+        groups: as in :meth:`TrainingJob.write`.
+    """
+    held_by, trained = groups
     return Fold(
         held_out=str(index),
         group_id=group_id,
-        train=np.flatnonzero(groups != index).astype(np.int32),
-        held=np.flatnonzero(groups == index).astype(np.int32),
+        train=np.flatnonzero((held_by != index) & (trained == 1)).astype(np.int32),
+        held=np.flatnonzero(held_by == index).astype(np.int32),
     )
 
 

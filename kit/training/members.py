@@ -115,11 +115,12 @@ class Ensemble:
         return job
 
     def _groups(self) -> NDArray[np.int32]:
-        """Return the index of the fold that holds out each row, -1 for none."""
-        groups = np.full(len(self.rows), -1, dtype=np.int32)
+        """Return int32 [2, n]: the index of the fold that holds out each row, -1 for none; 1 where any trains on it."""
+        held_by, trained = np.full(len(self.rows), -1, dtype=np.int32), np.zeros(len(self.rows), dtype=np.int32)
         for index, fold in enumerate(self._folds):
-            groups[fold.held] = index
-        return groups
+            held_by[fold.held] = index
+            trained[fold.train] = 1
+        return np.stack([held_by, trained])
 
 
 def train(ensembles: Sequence[Ensemble], processes: Processes, advance: Callable[[int], None]) -> list[Members]:

@@ -68,6 +68,9 @@ class Recipe:
     """How a member is trained: Adam on the mean squared error, ``epochs`` passes over all rows in random order.
 
     The last batch of a pass may be smaller.
+
+    Attributes:
+        max_rows_per_source: most training rows of a source, see :func:`kit.training.folds.thinned`; None for no limit.
     """
 
     epochs: int
@@ -76,6 +79,7 @@ class Recipe:
     lr: float = contract.LEARNING_RATE
     weight_decay: float = contract.WEIGHT_DECAY
     inputs: Inputs = DEFAULT_INPUTS
+    max_rows_per_source: int | None = None
 
     @property
     def architecture(self) -> Architecture:
@@ -88,11 +92,12 @@ class Recipe:
     def as_dict(self) -> dict[str, object]:
         """Return what documents and keys record.
 
-        Inputs are listed only where they are not those that a document without them means, so that keys of earlier
-        trainings stay valid.
+        Inputs are listed only where they are not those that a document without them means, and a limit only where there
+        is one, so that keys of earlier trainings stay valid.
         """
         numbers = {name: getattr(self, name) for name in ("epochs", "arch", "batch_size", "lr", "weight_decay")}
-        return numbers | ({} if self.inputs == UNNAMED_INPUTS else {"inputs": self.inputs.as_dict()})
+        limit = {"max_rows_per_source": self.max_rows_per_source} if self.max_rows_per_source else {}
+        return numbers | limit | ({} if self.inputs == UNNAMED_INPUTS else {"inputs": self.inputs.as_dict()})
 
 
 def read_recipe(document: Mapping[str, Any]) -> Recipe:

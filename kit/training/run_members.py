@@ -19,7 +19,7 @@ from kit.training.recipe import Recipe
 
 def run_recipe(config: RunConfig, arch: str | None = None) -> Recipe:
     """Return the recipe of a run, or the same with another architecture."""
-    return Recipe(epochs=config.epochs, arch=arch or config.arch)
+    return Recipe(epochs=config.epochs, arch=arch or config.arch, max_rows_per_source=config.max_rows_per_source)
 
 
 def train_members(ensembles: Sequence[Ensemble], processes: Processes, ui: Ui, *, title: str) -> list[Members]:

@@ -50,10 +50,16 @@ class Baseline:
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """The corpus of the verdict, which a shipped model may know: its hash and the identities of its sources."""
+    """The corpus of the verdict.
+
+    Attributes:
+        sha256, source_ids: its hash and the identities of its sources, which a shipped model may know.
+        max_rows_per_source: most training rows of a source; None for no limit.
+    """
 
     sha256: str
     source_ids: Set[str]
+    max_rows_per_source: int | None = None
 
 
 def expected_baselines(arch: str) -> tuple[str, ...]:

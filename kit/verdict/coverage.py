@@ -10,6 +10,7 @@ import numpy as np
 
 from kit.core import contract
 from kit.training.table import Table
+from kit.verdict.baselines import Corpus
 from kit.verdict.near_duplicates import near_duplicates
 from kit.verdict.out_of_fold import CellFacts
 
@@ -17,9 +18,11 @@ from kit.verdict.out_of_fold import CellFacts
 NAMED = 20
 #: An encoder with fewer content groups or rows than these is neither learned nor tested well.
 ENCODER_GROUPS, ENCODER_ROWS = 3, 200
+#: A source with a larger share of the training rows decides what the networks learn.
+LARGEST_SHARE = 1 / 3
 
 
-def coverage(rows: Table, cells: Mapping[str, CellFacts]) -> dict[str, object]:
+def coverage(rows: Table, cells: Mapping[str, CellFacts], corpus: Corpus) -> dict[str, object]:
     """Build the ``coverage`` object of a verdict.
 
     Args:
@@ -35,7 +38,40 @@ def coverage(rows: Table, cells: Mapping[str, CellFacts]) -> dict[str, object]:
         "outside_training": _outside(rows, facts),
         "near_duplicates": near_duplicates(rows, facts),
         "thin_encoders": _thin(facts),
+        "rows_by_source": rows_by_source(facts, corpus.max_rows_per_source),
     }
+
+
+def rows_by_source(facts: Sequence[CellFacts], most: int | None) -> dict[str, object]:
+    """Build the ``rows_by_source`` of a verdict's ``coverage``: the source with most training rows, and its share.
+
+    Args:
+        most: most training rows of a source; None for no limit.
+    """
+    rows: defaultdict[str, int] = defaultdict(int)
+    for cell in facts:
+        rows[cell.source] += cell.rows
+    trained = {source: min(count, most or count) for source, count in rows.items()}
+    largest = max(sorted(trained), key=lambda source: (trained[source], rows[source]))
+    share = trained[largest] / sum(trained.values())
+    return {
+        "largest": largest,
+        "share": share,
+        "share_of_all": rows[largest] / sum(rows.values()),
+        "warn_above": LARGEST_SHARE,
+        "warn": share > LARGEST_SHARE,
+        "max_rows_per_source": most,
+    }
+
+
+def share_sentence(figures: Mapping[str, Any]) -> str:
+    """Return ``rows_by_source`` in words, with what to do where it is a warning."""
+    most = figures["max_rows_per_source"]
+    limit = f" (at most {most} of a source are trained on)" if most else ""
+    text = f"{figures['largest']} has the most: {figures['share']:.0%} of the training rows{limit}."
+    if figures["warn"]:
+        text += f" Above {figures['warn_above']:.0%} one source decides what is learned: use --max-rows-per-source."
+    return text
 
 
 def _range(values: np.ndarray[Any, np.dtype[np.float32]]) -> dict[str, float]:

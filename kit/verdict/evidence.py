@@ -41,5 +41,5 @@ def evidence(
     return {
         **summary(predictions, cells),
         **comparison(predictions, cells, baselines, corpus, rows.inputs.codec_width),
-        "coverage": coverage(rows, cells),
+        "coverage": coverage(rows, cells, corpus),
     }

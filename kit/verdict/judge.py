@@ -31,6 +31,7 @@ class Training:
         predictions: None where nothing could be trained.
         baselines: by name.
         rows: every row of the corpus; None where there are no predictions.
+        max_rows_per_source: most training rows of a source; None for no limit.
         problems: one line for each reason why the evidence is not valid.
     """
 
@@ -42,6 +43,7 @@ class Training:
     problems: tuple[str, ...]
     baselines: Mapping[str, Baseline]
     rows: Table | None
+    max_rows_per_source: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +124,11 @@ def check_complete(predictions: Predictions, shard: Shard, scheme: str, seeds: S
 
 
 def _evidence(training: Training, predictions: Predictions, rows: Table) -> dict[str, object]:
-    corpus = Corpus(sha256=training.shard.corpus_sha256, source_ids=frozenset(_source_ids(training.shard)))
+    corpus = Corpus(
+        sha256=training.shard.corpus_sha256,
+        source_ids=frozenset(_source_ids(training.shard)),
+        max_rows_per_source=training.max_rows_per_source,
+    )
     return evidence(predictions, rows, cell_facts(training.shard, training.folds), training.baselines, corpus)
 
 

@@ -97,12 +97,18 @@ class ReceivedRun:
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(epochs=self.training["epochs"], arch=self.training["arch"], inputs=self.inputs)
+        return Recipe(
+            epochs=self.training["epochs"],
+            arch=self.training["arch"],
+            inputs=self.inputs,
+            max_rows_per_source=self.training.get("max_rows_per_source"),
+        )
 
     @property
     def folds(self) -> tuple[Fold, ...]:
         """The folds that the predictions were made in."""
-        return folds.by_group(self.rows, self.training["folds"])
+        parts = folds.by_group(self.rows, self.training["folds"])
+        return folds.thinned(self.rows, parts, self.training.get("max_rows_per_source"))
 
     @cached_property
     def members(self) -> MemberAgreement:
@@ -118,6 +124,7 @@ class ReceivedRun:
             seeds=tuple(self.training["seeds"]),
             folds=self.training["folds"],
             holdout=tuple(self.training["holdout"]),
+            max_rows_per_source=self.training.get("max_rows_per_source"),
             predictions=self.predictions if predicted else None,
             problems=tuple(self.training["problems"]),
             baselines=self.baselines if predicted else {},

@@ -197,8 +197,9 @@ def _gate_figures(gate: Mapping[str, Any]) -> str:
 def _evidence(run: ReceivedRun) -> str:
     computed = document(run.trained, run.judged, run.verdict["decided_by"])
     names = ("evidence", "corpus", "seeds", "demo")
-    received = {name: run.verdict[name] for name in names} | {"evidence": _reworded(run.verdict["evidence"])}
-    expected = {name: computed[name] for name in names} | {"evidence": _reworded(computed["evidence"])}
+    first = run.verdict["schema_version"] == 1
+    received = {name: run.verdict[name] for name in names} | {"evidence": _reworded(run.verdict["evidence"], first)}
+    expected = {name: computed[name] for name in names} | {"evidence": _reworded(computed["evidence"], first)}
     problems = differences(received, expected)
     if run.manifest["demo"] != run.shard.demo:
         problems.append(f"manifest.json, demo: {run.manifest['demo']}, computed again {run.shard.demo}")
@@ -206,8 +207,16 @@ def _evidence(run: ReceivedRun) -> str:
     return "every field follows from the corpus and the predictions"
 
 
-def _reworded(evidence: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the hash of the predictions and an explanation, and name cells as the kit does since 0.2."""
+#: Parts of the coverage that verdicts of version 1 lack or computed otherwise.
+_COVERAGE_OF_2 = ("near_duplicates", "rows_by_source")
+
+
+def _reworded(evidence: Mapping[str, Any], first: bool) -> dict[str, Any]:
+    """Leave out the hash of the predictions and an explanation, and name cells as the kit does since 0.2.
+
+    Args:
+        first: of a verdict of version 1: leave out what it cannot have.
+    """
     result = {name: value for name, value in evidence.items() if name != "predictions_sha256"}
     if "calibration" in result:
         spread = {name: value for name, value in result["calibration"]["spread"].items() if name != "what"}
@@ -217,6 +226,8 @@ def _reworded(evidence: Mapping[str, Any]) -> dict[str, Any]:
         worst = [{**cell, "cell": _cell_name(cell["cell"])} for cell in outside["worst"]]
         worst.sort(key=lambda cell: (-cell["share"], cell["cell"]))
         result["coverage"] = {**result["coverage"], "outside_training": {**outside, "worst": worst}}
+        for name in _COVERAGE_OF_2 if first else ():
+            result["coverage"].pop(name, None)
     return result
 
 

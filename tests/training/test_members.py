@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from kit.system.fsio import TEMPORARY_PREFIX
 from kit.system.proc import Processes
 from kit.training import checkpoint, device, worker
 from kit.training.draws import Draws
-from kit.training.folds import by_group
+from kit.training.folds import by_group, thinned
 from kit.training.job import plan_stacks
 from kit.training.loop import fit, inputs_for, train_member
 from kit.training.members import Ensemble, Members, train
@@ -108,6 +109,18 @@ def test_every_member_predicts_as_the_reference_loop(whole: Members) -> None:
     for seed, fold in ((0, FOLDS[0]), (1, FOLDS[2])):
         expected = train_member(TABLE, fold, seed, Recipe(epochs=6))
         assert whole[seed, fold.held_out].arrays["predictions"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_limit_of_rows_reaches_every_process_and_no_prediction(whole: Members, tmp_path: Path) -> None:
+    recipe = Recipe(epochs=6, max_rows_per_source=15)
+    folds = thinned(TABLE, FOLDS, 15)
+    made = replace(ensemble(tmp_path / "members", seeds=(1,)), recipe=recipe, members=[(1, fold) for fold in folds])
+    in_this_process(made, tmp_path / "job")
+    for fold, complete in zip(folds, FOLDS, strict=True):
+        limited = made.finished()[1, fold.held_out].arrays["predictions"]
+        assert limited == pytest.approx(train_member(TABLE, fold, 1, recipe), abs=1e-3)
+        assert len(limited) == len(complete.held)
+        assert not np.allclose(limited, whole[1, fold.held_out].arrays["predictions"], atol=1e-3)
 
 
 def test_the_training_loss_of_an_epoch_is_the_mean_of_its_steps(whole: Members) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 from kit.core import contract
 from kit.core.errors import BadInput, InvalidEvidence
 from kit.training.draws import Draws
-from kit.training.folds import by_box, by_encoder, by_group
+from kit.training.folds import by_box, by_encoder, by_group, evenly_kept, thinned
 from kit.training.loop import train_member
 from kit.training.model import Network
-from kit.training.recipe import Recipe, architecture
+from kit.training.recipe import Recipe, architecture, read_recipe
 from kit.training.standardiser import fit_standardiser
 from kit.training.table import Table, only
 from tests.training.builders import GROUPS, make_table
@@ -382,3 +383,35 @@ def test_a_tiny_head_sees_the_features_alone(name: str, parameters: int) -> None
     found = train_member(table, fold, 0, recipe)
     assert np.array_equal(train_member(replace(table, codec=table.codec + 1), fold, 0, recipe), found)
     assert not np.array_equal(train_member(replace(table, features=table.features**2), fold, 0, recipe), found)
+
+
+# ------------------------------------------------------------------------------------------------ row limits
+
+
+def test_a_limit_keeps_evenly_spaced_rows_of_every_cell() -> None:
+    cells = [("long", 500), ("long", 500), ("short", 40), ("long", 500), ("long", 300)]
+    kept = np.split(evenly_kept(cells, 90), np.cumsum([rows for _, rows in cells])[:-1])
+    assert [int(part.sum()) for part in kept] == [25, 25, 40, 25, 15]
+    assert all(np.diff(np.flatnonzero(part)).max() <= 20 for part in (kept[0], kept[1], kept[3], kept[4]))
+    # frames differ from cell to cell, so that many frames are seen
+    assert len(set(np.concatenate([np.flatnonzero(part) for part in (kept[0], kept[1], kept[3])]).tolist())) >= 70
+
+
+@pytest.mark.parametrize("most", [1, 7, 39, 40, 41, 1_000])
+def test_a_limit_is_met_exactly(most: int) -> None:
+    table = make_table(frames=20)  # two cells of 20 rows a source
+    for fold, limited in zip(by_group(table), thinned(table, by_group(table), most), strict=True):
+        counts = Counter(table.cells[cell].source for cell in table.cell[limited.train].tolist())
+        assert set(counts.values()) == {min(most, 40)}
+        assert set(limited.train) <= set(fold.train)
+        assert np.array_equal(limited.held, fold.held)
+        assert limited.group_id == fold.group_id
+
+
+def test_without_a_limit_nothing_changes() -> None:
+    table = make_table()
+    folds = by_group(table)
+    assert all(one is two for one, two in zip(thinned(table, folds, None), folds, strict=True))
+    assert "max_rows_per_source" not in QUICK.as_dict()
+    limited = replace(QUICK, max_rows_per_source=9)
+    assert read_recipe(limited.as_dict()) == limited

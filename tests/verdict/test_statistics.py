@@ -386,7 +386,7 @@ def shown(table: Table) -> Any:
         )
         for entry in table.cells
     }
-    return coverage.coverage(table, cells)
+    return coverage.coverage(table, cells, CORPUS)
 
 
 def test_ranges_and_saturation() -> None:
@@ -452,6 +452,18 @@ def test_encoders_with_few_rows_are_listed() -> None:
     assert shown(replace(table, cells=entries))["thin_encoders"]["encoders"] == {
         "libx265": {"groups": 1, "cells": 2, "rows": 60}
     }
+
+
+@pytest.mark.parametrize(("frames", "most", "share", "warn"), [(30, None, 30 / 60, True), (30, 10, 10 / 40, False)])
+def test_a_source_with_more_than_a_third_of_the_training_rows_is_a_warning(
+    frames: int, most: int | None, share: float, warn: bool
+) -> None:
+    rows = {"long": frames, "a": 10, "b": 10, "c": 10}
+    cells = [CellFacts(source=name, group=name, fold=name, encoder="e", rows=count) for name, count in rows.items()]
+    result = coverage.rows_by_source(cells, most)
+    assert (result["share"], result["warn"], result["share_of_all"]) == (share, warn, 0.5)
+    assert result["largest"] == "long"
+    assert ("--max-rows-per-source" in coverage.share_sentence(result)) == warn
 
 
 # ---------------------------------------------------------------------------------------------------- expert gate
