@@ -121,6 +121,8 @@ ABLATIONS = MappingProxyType({"no_codec_block": ((64, 64), "gelu", False, 0.1)})
 BASELINES = ("linear", "mlp_small", "no_codec_block")
 #: Name of the ``--baseline`` model among them.
 SHIPPED = "shipped"
+#: Name of the teacher's published formula among them; it is computed and needs no training.
+TEACHER_FORMULA = "teacher_formula"
 #: Training recipe of every architecture: Adam, mean squared error.
 LEARNING_RATE = 5e-4
 WEIGHT_DECAY = 1e-5
@@ -163,6 +165,10 @@ EXPERT_THRESHOLDS = MappingProxyType(
 
 #: Largest accepted difference of a scorer from the golden table, in VMAF points.
 GOLDEN_TOLERANCE = 2e-3
+
+#: Largest accepted difference of a score from the teacher's formula of its features, in VMAF points. Logs round features
+#: to six digits, which alone moves a score by up to 1.6e-4 (7,000 rows; docs/adr/0025).
+FORMULA_TOLERANCE = 2e-3
 
 #: Largest accepted difference of an anchor's mean score on two boxes with different builds or architectures of x264, in
 #: VMAF points. x264 with and without assembly differs by 0.04 to 0.44 (docs/adr/0016), a broken scorer by more: CUDA
