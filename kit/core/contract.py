@@ -166,8 +166,8 @@ EXPERT_THRESHOLDS = MappingProxyType(
 #: Largest accepted difference of a scorer from the golden table, in VMAF points.
 GOLDEN_TOLERANCE = 2e-3
 
-#: Largest accepted difference of a score from the teacher's formula of its features, in VMAF points. Logs round features
-#: to six digits, which alone moves a score by up to 1.6e-4 (7,000 rows; docs/adr/0025).
+#: Largest accepted difference of a score from the teacher's formula of its features, in VMAF points. Logs round
+#: features to six digits, which alone moves a score by up to 1.6e-4 (docs/adr/0025).
 FORMULA_TOLERANCE = 2e-3
 
 #: Largest accepted difference of an anchor's mean score on two boxes with different builds or architectures of x264, in

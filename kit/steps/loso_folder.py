@@ -19,6 +19,7 @@ from kit.system.fsio import read_json, sha256_file, write_json
 from kit.training import predictions, table
 from kit.verdict.baselines import Baseline
 from kit.verdict.judge import Training
+from kit.video.scorers.formula import formula_of
 
 _AGAIN = "Run `train` again."
 
@@ -96,6 +97,7 @@ def load(config: RunConfig) -> Training:
         problems=tuple(summary["problems"]),
         baselines=read_baselines(config.out_dir, summary) if valid else {},
         rows=table.load(shard) if valid else None,
+        formula=formula_of(shard.teacher),
     )
 
 

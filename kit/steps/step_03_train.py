@@ -28,6 +28,7 @@ from kit.verdict.baselines import Baseline, expected_baselines
 from kit.verdict.judge import Training, cell_facts
 from kit.verdict.out_of_fold import ENSEMBLE, member_agreement
 from kit.verdict.seed_report import History, holdout_report, report_file, seed_reports, with_ensemble
+from kit.video.scorers.formula import formula_of
 
 if TYPE_CHECKING:
     from kit.models.model_file import ModelFile
@@ -111,6 +112,7 @@ def run(config: RunConfig, previous: Shard, session: Session) -> Training:
         problems=tuple(problems),
         baselines=baselines,
         rows=rows,
+        formula=formula_of(previous.teacher),
     )
     loso_folder.write_summary(config, training)
     for problem in problems:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kit.core.canon import sha256_json
-from kit.core.contract import EXPERT_THRESHOLDS, GATE_THRESHOLDS
+from kit.core.contract import EXPERT_THRESHOLDS, GATE_THRESHOLDS, TEACHER_FORMULA
 from kit.core.errors import InvalidEvidence
 
 
@@ -134,8 +134,12 @@ def _expert_checks(evidence: Mapping[str, Any], thresholds: Mapping[str, float])
     yield check("seed_rmse_max", {f"seed {seed}": figures["rmse"] for seed, figures in frame["per_seed"].items()})
     yield check("source_bias_max", _biases(frame["per_source"]))
     yield check("encoder_bias_max", _biases(frame["per_encoder"]))
-    # a model that was trained on held-out sources is no measure
-    honest = {name: baseline for name, baseline in evidence["baselines"].items() if baseline["leaked"] is not True}
+    # a model that was trained on held-out sources is no measure, and no student is better than its teacher's formula
+    honest = {
+        name: baseline
+        for name, baseline in evidence["baselines"].items()
+        if baseline["leaked"] is not True and name != TEACHER_FORMULA
+    }
     if honest:
         yield check("baseline_plcc_loss_max", {name: _loss(baseline) for name, baseline in honest.items()})
     pairs = evidence["coverage"]["near_duplicates"]["pairs"]

@@ -16,10 +16,12 @@ from kit.corpus.store.shard import Shard
 from kit.training.folds import assign
 from kit.training.predictions import Predictions
 from kit.training.table import Table
-from kit.verdict.baselines import Baseline, Corpus
+from kit.verdict.baselines import Baseline, Corpus, formula_baseline
 from kit.verdict.evidence import evidence
 from kit.verdict.gate import ExpertReport, GateReport, apply_expert_gate, apply_gate, thresholds_sha256
 from kit.verdict.out_of_fold import CellFacts, MemberAgreement, completeness_problems, mean_plccs, member_agreement
+from kit.verdict.target import formula_predictions, formula_scores, target
+from kit.video.scorers.formula import Formula
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,7 @@ class Training:
         baselines: by name.
         rows: every row of the corpus; None where there are no predictions.
         max_rows_per_source: most training rows of a source; None for no limit.
+        formula: of the teacher; None if the kit has none.
         problems: one line for each reason why the evidence is not valid.
     """
 
@@ -43,6 +46,7 @@ class Training:
     problems: tuple[str, ...]
     baselines: Mapping[str, Baseline]
     rows: Table | None
+    formula: Formula | None
     max_rows_per_source: int | None = None
 
 
@@ -129,7 +133,13 @@ def _evidence(training: Training, predictions: Predictions, rows: Table) -> dict
         source_ids=frozenset(_source_ids(training.shard)),
         max_rows_per_source=training.max_rows_per_source,
     )
-    return evidence(predictions, rows, cell_facts(training.shard, training.folds), training.baselines, corpus)
+    scores = formula_scores(rows, training.formula)
+    facts = target(rows, training.shard.teacher, scores)
+    baselines = dict(training.baselines)
+    if scores is not None and facts["formula_known"]:
+        baselines[contract.TEACHER_FORMULA] = formula_baseline(formula_predictions(predictions, rows, scores))
+    figures = evidence(predictions, rows, cell_facts(training.shard, training.folds), baselines, corpus)
+    return {"target": facts, **figures}
 
 
 def document(training: Training, judgement: Judgement, decided_by: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from kit.verdict.baselines import Baseline
 from kit.verdict.judge import Judgement, Training, judge
 from kit.verdict.out_of_fold import MemberAgreement, member_agreement
 from kit.verify.differences import listed
+from kit.video.scorers.formula import formula_of
 
 
 class ReceivedRun:
@@ -129,6 +130,7 @@ class ReceivedRun:
             problems=tuple(self.training["problems"]),
             baselines=self.baselines if predicted else {},
             rows=self.rows if predicted else None,
+            formula=formula_of(self.shard.teacher),
         )
 
     @cached_property

@@ -391,6 +391,7 @@ def test_a_model_without_the_codec_block_has_no_vocabulary(tmp_path: Path) -> No
             problems=("x",),
             baselines={},
             rows=None,
+            formula=None,
         ),
         session,
     )

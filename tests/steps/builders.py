@@ -109,5 +109,6 @@ def write_training(config: RunConfig, session: Session, shard: Shard, noise: flo
         problems=(),
         baselines=baselines,
         rows=rows,
+        formula=None,
     )
     loso_folder.write_summary(config, training)

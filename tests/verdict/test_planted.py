@@ -186,6 +186,7 @@ def judged(folder: Path, planted: Planted) -> Judgement:
         problems=(),
         baselines={"linear": linear},
         rows=rows,
+        formula=None,
     )
     return judge(training, ())
 
