@@ -11,11 +11,10 @@ from click.core import ParameterSource
 
 from kit.cli.opening import command_session
 from kit.cli.output import Result, Table, json_option, row
-from kit.heads.config import FIT, SEARCH
+from kit.heads.config import FIT, SEARCH, head_recipe
 from kit.options.click_options import options
 from kit.options.run_table import RUN
 from kit.system.ui import figure
-from kit.training.recipe import Recipe
 
 
 @click.command()
@@ -38,7 +37,7 @@ def loso(*, archs: tuple[str, ...], epochs: int, batch_size: int, lr: float, out
     """
     from kit.heads.loso import MARKDOWN, TABLES, LosoRequest, lines, remarks, run
 
-    recipes = tuple(Recipe(arch=arch, epochs=epochs, batch_size=batch_size, lr=lr) for arch in archs)
+    recipes = tuple(head_recipe(arch, epochs=epochs, batch_size=batch_size, lr=lr) for arch in archs)
     request = LosoRequest(recipes=recipes, **given)
     _, session = command_session(out_dir=out.absolute())
     document = run(request, out.absolute(), session)
@@ -76,7 +75,7 @@ def tune(*, arch: str, epochs: int, batch_size: int, lr: float, storage: str | N
         )
     if twice := {name for name in names if names.count(name) > 1}:
         raise click.UsageError(f"--param {', '.join(sorted(twice))} was given twice.")
-    recipe = Recipe(arch=arch, epochs=epochs, batch_size=batch_size, lr=lr)
+    recipe = head_recipe(arch, epochs=epochs, batch_size=batch_size, lr=lr)
     request = TuneRequest(recipe=recipe, storage=storage, **given)
     # the address of a database may hold a password
     argv = [item.replace(storage, "<storage>") if storage else item for item in sys.argv[1:]]

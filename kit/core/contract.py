@@ -128,6 +128,14 @@ LEARNING_RATE = 5e-4
 WEIGHT_DECAY = 1e-5
 BATCH_SIZE = 32
 
+#: Values of ``--recipe``, with the share of the training rows whose codec block is zero; where there are such rows, an
+#: encoder without training rows is given to the network as a block of zeros.
+RECIPES = MappingProxyType({"contract-2": 0.5, "contract": 0.0})
+#: Recipe of a document that names none.
+UNNAMED_RECIPE = "contract"
+#: Values of a recipe's solver: Adam in batches, or the closed form of a linear network.
+ADAM, LEAST_SQUARES = "adam", "least squares"
+
 #: Defaults of tiny heads, which are fitted to a feature table. Adam and its weight decay are those above; a head of a
 #: few hundred weights takes larger batches and steps.
 TINY_ARCH, TINY_EPOCHS, TINY_BATCH_SIZE, TINY_LEARNING_RATE = "mlp_small", 30, 256, 1e-3

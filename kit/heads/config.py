@@ -13,7 +13,7 @@ from kit.options import table
 from kit.options.run_table import RUN
 from kit.options.table import Option, Raw, Table, Texts, choice
 from kit.options.values import DIR, FILE, Kind, number, one_of, path, text, whole
-from kit.training.recipe import Recipe, architecture
+from kit.training.recipe import Recipe, architecture, solver_of
 
 NETFLIX, KONVID = "npd", "konvid-1k"
 #: Modes of ``--combined``: the corpora that are used, and those of them whose sources may be held out.
@@ -45,6 +45,12 @@ def head(name: str) -> str:
     if codec_aware:
         raise BadInput(f"{name} needs the codec block, which a feature table does not have", hint=hint)
     return name
+
+
+def head_recipe(arch: str, *, epochs: int, batch_size: int, lr: float) -> Recipe:
+    """Return how a head is trained: a linear one in closed form, unless it keeps its initial weights."""
+    solver = solver_of(arch) if epochs else contract.ADAM
+    return Recipe(arch=arch, epochs=epochs, batch_size=batch_size, lr=lr, solver=solver)
 
 
 def _heads(text: str) -> tuple[str, ...]:
@@ -194,7 +200,7 @@ class FitConfig:
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(epochs=self.epochs, arch=self.arch, batch_size=self.batch_size, lr=self.lr)
+        return head_recipe(self.arch, epochs=self.epochs, batch_size=self.batch_size, lr=self.lr)
 
     def as_dict(self) -> dict[str, object]:
         """Return the options as JSON and YAML have them."""

@@ -26,7 +26,7 @@ _ROWS = "N"
 
 def single(network: Network, scale: Standardiser, output: str = contract.SCORE_OUTPUT) -> bytes:
     """Return the graph of one network, whose ``output`` is [N]."""
-    graph = _Graph(network.arch, scale)
+    graph = _Graph(network, scale)
     hidden = graph.standardised
     for layer, (weight, bias) in enumerate(_layers(network)):
         if layer:
@@ -44,12 +44,12 @@ def fused(networks: Sequence[Network], scale: Standardiser) -> bytes:
     clipped: members that all end at 0 or at 100 would otherwise agree exactly where they are far off.
 
     Raises:
-        ValueError: fewer than two networks, or of different architectures.
+        ValueError: fewer than two networks, or of different architectures or encoders in training.
     """
     arch, count = networks[0].arch, len(networks)
-    if count < 2 or any(network.arch != arch for network in networks):
-        raise ValueError("an ensemble needs two networks or more of one architecture")
-    graph = _Graph(arch, scale)
+    if count < 2 or any(network.arch != arch or _slots(network) != _slots(networks[0]) for network in networks):
+        raise ValueError("an ensemble needs two networks or more of one architecture, trained with the same encoders")
+    graph = _Graph(networks[0], scale)
     first, *others = zip(*map(_layers, networks), strict=True)
     hidden = graph.split(graph.gemm("0", graph.standardised, *map(np.concatenate, zip(*first, strict=True))), count)
     for layer, members in enumerate(others, start=1):
@@ -67,6 +67,10 @@ def fused(networks: Sequence[Network], scale: Standardiser) -> bytes:
     return graph.serialised(f"{arch.name}_{contract.ENSEMBLE}")
 
 
+def _slots(network: Network) -> list[float] | None:
+    return None if network.trained_slots is None else list(network.trained_slots.tolist())
+
+
 def _layers(network: Network) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Return weight [out, in] and bias [out] of each layer."""
     pairs = zip(network.weights, network.biases, strict=True)
@@ -76,8 +80,9 @@ def _layers(network: Network) -> list[tuple[NDArray[np.float32], NDArray[np.floa
 class _Graph:
     """An unfinished graph; every method returns the name of what it added."""
 
-    def __init__(self, arch: Architecture, scale: Standardiser) -> None:
-        self._arch = arch
+    def __init__(self, network: Network, scale: Standardiser) -> None:
+        self._arch = arch = network.arch
+        trained_slots = None if network.trained_slots is None else network.trained_slots.numpy()
         self._nodes: list[NodeProto] = []
         self._constants: dict[str, TensorProto] = {}
         self._inputs = [_end(contract.FEATURES_INPUT, len(arch.inputs.features))]
@@ -86,7 +91,15 @@ class _Graph:
         self.standardised = self.add("Div", shifted, self.constant("feature_std", scale.std))
         if arch.codec_aware:
             self._inputs.append(_end(contract.CODEC_INPUT, arch.inputs.codec_width))
-            self.standardised = self.add("Concat", self.standardised, contract.CODEC_INPUT, axis=1)
+            block = contract.CODEC_INPUT if trained_slots is None else self.known_block(trained_slots)
+            self.standardised = self.add("Concat", self.standardised, block, axis=1)
+
+    def known_block(self, trained_slots: NDArray[np.float32]) -> str:
+        """Add the codec block, all zeros for an encoder that was not in training: such blocks the network has seen."""
+        slots = self.constant("trained_slots", trained_slots[:, None])
+        limits = self.number("unknown", 0), self.number("known", 1)
+        known = self.add("Clip", self.add("MatMul", contract.CODEC_INPUT, slots), *limits)
+        return self.add("Mul", contract.CODEC_INPUT, known)
 
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
         self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)

@@ -38,6 +38,7 @@ class RunConfig:
     seeds: tuple[int, ...]
     epochs: int
     arch: str
+    recipe: str
     folds: str
     holdout: tuple[str, ...]
     max_rows_per_source: int | None

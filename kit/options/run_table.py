@@ -143,6 +143,12 @@ RUN = Table(
             f"Network to train; only {contract.ARCH} uses the codec block.",
             steps=("train",),
         ),
+        choice(
+            "recipe",
+            tuple(contract.RECIPES),
+            "Training; contract-2 also trains for unknown encoders.",
+            steps=("train",),
+        ),
         _training(
             "folds",
             FOLDS,

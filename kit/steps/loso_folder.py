@@ -45,6 +45,7 @@ def write_summary(config: RunConfig, training: Training) -> None:
         "seeds": list(training.seeds),
         "epochs": config.epochs,
         "arch": config.arch,
+        "recipe": config.recipe,
         "folds": training.folds,
         "holdout": list(training.holdout),
         **({"max_rows_per_source": training.max_rows_per_source} if training.max_rows_per_source else {}),
@@ -117,8 +118,9 @@ def read_baselines(run_dir: Path, summary: Mapping[str, Any]) -> dict[str, Basel
 
 def _check_options(config: RunConfig, summary: Mapping[str, Any]) -> None:
     """Refuse a training with other options than requested; the order of seeds and hold-outs does not matter."""
-    for name in ("epochs", "arch", "folds", "seeds", "holdout", "max_rows_per_source"):
-        trained: Any = summary.get(name)
+    unnamed = {"recipe": contract.UNNAMED_RECIPE}
+    for name in ("epochs", "arch", "recipe", "folds", "seeds", "holdout", "max_rows_per_source"):
+        trained: Any = summary.get(name, unnamed.get(name))
         requested: Any = getattr(config, name)
         same = set(trained) == set(requested) if name in ("seeds", "holdout") else trained == requested
         if not same:

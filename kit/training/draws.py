@@ -1,7 +1,7 @@
 """Every random number of one member, from its own counter-based streams.
 
 The key depends only on (seed, group id), so the other members of a stack, the order and the process change nothing.
-Weights, orders and masks have one stream each, and the position in a stream follows from the epoch or the step: any
+Weights, orders, masks and zeroed codec blocks have one stream each, and the position in a stream follows from the epoch or the step: any
 step can be drawn without those before it, in portions of any size.
 Philox: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Streams of one key: the highest word of the counter.
-_WEIGHTS, _ORDERS, _MASKS = range(3)
+_WEIGHTS, _ORDERS, _MASKS, _BLOCKS = range(4)
 #: Bytes of one tick of the counter: four words of 64 bits.
 _TICK = 32
 _GOLDEN = (5**0.5 - 1) / 2
@@ -42,6 +42,12 @@ class Draws:
     def order(self, epoch: int, count: int) -> NDArray[np.int64]:
         """Return the order of the rows in an epoch, a permutation of 0 … count-1."""
         return np.random.Generator(self._stream(_ORDERS, epoch=epoch)).permutation(count)
+
+    def zeroed_blocks(self, epoch: int, count: int, share: float) -> NDArray[np.bool_]:
+        """Return whose codec block is zero in an epoch: bool [count], for the rows in the order of that epoch."""
+        unit = np.random.Generator(self._stream(_BLOCKS, epoch=epoch)).random(count, dtype=np.float32)
+        zeroed: NDArray[np.bool_] = unit < np.float32(share)
+        return zeroed
 
     def kept(self, step: int, dropout: float, out: Sequence[NDArray[np.bool_]]) -> None:
         """Draw the dropout masks of consecutive steps, counted from the start of training.

@@ -16,14 +16,15 @@ class Feed:
 
     Args:
         train: int32 [n], indices of its training rows.
+        zeroed_from: with block dropout, the index of the first row's copy with a codec block of zeros.
 
     Attributes:
         steps: steps of the whole training.
         steps_per_epoch: steps of one pass over its rows.
     """
 
-    def __init__(self, recipe: Recipe, draws: Draws, train: NDArray[np.int32]) -> None:
-        self._recipe, self._draws, self._train = recipe, draws, train
+    def __init__(self, recipe: Recipe, draws: Draws, train: NDArray[np.int32], zeroed_from: int = 0) -> None:
+        self._recipe, self._draws, self._train, self._zeroed_from = recipe, draws, train, zeroed_from
         self._dropout = recipe.architecture.dropout
         self.steps_per_epoch = recipe.steps_per_epoch(len(train))
         self.steps = recipe.epochs * self.steps_per_epoch
@@ -49,6 +50,9 @@ class Feed:
         if epoch != self._epoch:
             rows, batches = len(self._train), np.empty(self.steps_per_epoch * self._recipe.batch_size, dtype=np.int32)
             np.take(self._train, self._draws.order(epoch, rows), out=batches[:rows])
+            if self._recipe.block_dropout:
+                zeroed = self._draws.zeroed_blocks(epoch, rows, self._recipe.block_dropout)
+                batches[:rows][zeroed] += self._zeroed_from
             batches[rows:] = np.resize(batches[:rows], len(batches) - rows)
             self._batches, self._epoch = batches.reshape(self.steps_per_epoch, -1), epoch
         return self._batches

@@ -76,7 +76,8 @@ class TrainingJob:
         """Write job and rows into a folder.
 
         Args:
-            rows: [n, inputs + 1], raw inputs and target.
+            rows: [n, inputs + 1], raw inputs and target; with block dropout [2n, inputs + 1], see
+                :func:`kit.training.table.with_zeroed_copies`.
             groups: int32 [2, n]: the index of the fold that holds out each row, and 1 for a row that others train on.
 
         Raises:

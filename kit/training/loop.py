@@ -12,7 +12,7 @@ from torch.nn.functional import mse_loss
 
 from kit.training.draws import Draws
 from kit.training.folds import Fold
-from kit.training.model import Network
+from kit.training.model import Network, trained_slots
 from kit.training.recipe import Recipe
 from kit.training.standardiser import Standardiser, fit_standardiser
 from kit.training.table import Rows, Table
@@ -43,14 +43,25 @@ def fit(
     step = 0
     for epoch in range(recipe.epochs):
         order = torch.from_numpy(draws.order(epoch, len(target)))
+        shown = zeroed_in(inputs, recipe, draws, epoch, order)
         for batch in torch.split(order, recipe.batch_size):
             kept = [layer[: len(batch)] for layer in kept_in(network, recipe, draws, step)]
             optimizer.zero_grad()
-            loss = mse_loss(network(inputs[batch], kept), target[batch])
+            loss = mse_loss(network(shown[batch], kept), target[batch])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             on_loss(loss.detach())
             step += 1
+
+
+def zeroed_in(inputs: Tensor, recipe: Recipe, draws: Draws, epoch: int, order: Tensor) -> Tensor:
+    """Return the inputs [n, width] of an epoch: the codec block is zero for a share of the rows."""
+    if not recipe.block_dropout:
+        return inputs
+    shown = inputs.clone()
+    zeroed = torch.from_numpy(draws.zeroed_blocks(epoch, len(order), recipe.block_dropout))
+    shown[order[zeroed], len(recipe.inputs.features) :] = 0
+    return shown
 
 
 def kept_in(network: Network, recipe: Recipe, draws: Draws, step: int) -> list[Tensor]:
@@ -74,5 +85,8 @@ def train_member(table: Table, fold: Fold, seed: int, recipe: Recipe) -> NDArray
     target = torch.from_numpy(table.target[fold.train])
     network = Network(arch, draws, float(target.mean(dtype=torch.float64)))
     inputs = inputs_for(table, fold.train, standardiser, codec_aware=arch.codec_aware)
+    if recipe.block_dropout:
+        network.trained_slots = trained_slots(table.codec, fold.train, recipe.inputs)
+        inputs = network.as_known(inputs)
     fit(network, inputs, target, recipe, draws)
     return network.scores(inputs_for(table, fold.held, standardiser, codec_aware=arch.codec_aware))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.core import exits
+from kit.core import contract, exits
 from kit.core.errors import DiskFull, ToolFailed
 from kit.platforms.detect import usable_cores
 from kit.system.fsio import TEMPORARY_PREFIX, remove_temporaries
@@ -26,7 +26,7 @@ from kit.training.folds import Fold
 from kit.training.job import TrainingJob, plan_stacks
 from kit.training.member_store import MemberStore
 from kit.training.recipe import Recipe
-from kit.training.table import Rows, matrix
+from kit.training.table import Rows, matrix, with_zeroed_copies
 
 #: Members by seed and label of the held-out rows.
 Members = Mapping[tuple[int, str], Checkpoint]
@@ -111,7 +111,10 @@ class Ensemble:
             group_ids=tuple(fold.group_id for fold in self._folds),
             stacks=plan_stacks(missing, workers=self.processes, largest=LARGEST[self.chosen.kind]),
         )
-        job.write(folder, matrix(self.rows, codec_aware=self.recipe.architecture.codec_aware), self._groups())
+        rows = matrix(self.rows, codec_aware=self.recipe.architecture.codec_aware)
+        if self.recipe.block_dropout:
+            rows = with_zeroed_copies(rows, self.recipe.inputs)
+        job.write(folder, rows, self._groups())
         return job
 
     def _groups(self) -> NDArray[np.int32]:
@@ -138,6 +141,9 @@ def train(ensembles: Sequence[Ensemble], processes: Processes, advance: Callable
         for ensemble in ensembles:
             if len(ensemble.finished()) < len(ensemble.members):
                 ensemble.folder.mkdir(parents=True, exist_ok=True)
+                if ensemble.recipe.solver == contract.LEAST_SQUARES:
+                    _solve(ensemble, advance)
+                    continue
                 folder = tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=ensemble.folder)
                 folders.append(Path(opened.enter_context(folder)))
                 most = max(most, ensemble.processes)
@@ -145,6 +151,15 @@ def train(ensembles: Sequence[Ensemble], processes: Processes, advance: Callable
         if folders:
             _run_workers(folders, min(most, stacks), processes, advance)
     return [ensemble.finished() for ensemble in ensembles]
+
+
+def _solve(ensemble: Ensemble, advance: Callable[[int], None]) -> None:
+    """Compute the missing members of a closed form in this process."""
+    from kit.training.closed_form import train_missing  # late: it needs torch
+
+    finished = ensemble.finished()
+    missing = [(seed, fold) for seed, fold in ensemble.members if (seed, fold.held_out) not in finished]
+    train_missing(ensemble.rows, missing, ensemble.recipe, ensemble.store, advance)
 
 
 def _run_workers(folders: Sequence[Path], workers: int, processes: Processes, advance: Callable[[int], None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kit.core import contract
@@ -65,12 +65,15 @@ def architecture(name: str = contract.ARCH, inputs: Inputs = DEFAULT_INPUTS) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a member is trained: Adam on the mean squared error, ``epochs`` passes over all rows in random order.
+    """How a member is trained to the least mean squared error.
 
-    The last batch of a pass may be smaller.
+    With Adam: ``epochs`` passes over all rows in random order; the last batch of a pass may be smaller.
 
     Attributes:
+        block_dropout: share of the training rows whose codec block is zero, drawn anew in each pass; 0 for none.
+        solver: ``adam``, or ``least squares`` for a network without hidden layers, which then ignores the numbers.
         max_rows_per_source: most training rows of a source, see :func:`kit.training.folds.thinned`; None for no limit.
+        name: of ``contract.RECIPES``; the other fields decide the weights.
     """
 
     epochs: int
@@ -80,6 +83,9 @@ class Recipe:
     weight_decay: float = contract.WEIGHT_DECAY
     inputs: Inputs = DEFAULT_INPUTS
     max_rows_per_source: int | None = None
+    block_dropout: float = 0.0
+    solver: str = contract.ADAM
+    name: str = field(default=contract.UNNAMED_RECIPE, compare=False)
 
     @property
     def architecture(self) -> Architecture:
@@ -92,12 +98,46 @@ class Recipe:
     def as_dict(self) -> dict[str, object]:
         """Return what documents and keys record.
 
-        Inputs are listed only where they are not those that a document without them means, and a limit only where there
-        is one, so that keys of earlier trainings stay valid.
+        Inputs, limit, block dropout and solver are listed only where they are not those that a document without them means,
+        so that keys of earlier trainings stay valid.
         """
-        numbers = {name: getattr(self, name) for name in ("epochs", "arch", "batch_size", "lr", "weight_decay")}
-        limit = {"max_rows_per_source": self.max_rows_per_source} if self.max_rows_per_source else {}
-        return numbers | limit | ({} if self.inputs == UNNAMED_INPUTS else {"inputs": self.inputs.as_dict()})
+        listed: dict[str, object] = {
+            name: getattr(self, name) for name in ("epochs", "arch", "batch_size", "lr", "weight_decay")
+        }
+        if self.inputs != UNNAMED_INPUTS:
+            listed["inputs"] = self.inputs.as_dict()
+        if self.max_rows_per_source:
+            listed["max_rows_per_source"] = self.max_rows_per_source
+        if self.block_dropout:
+            listed["block_dropout"] = self.block_dropout
+        if self.solver != contract.ADAM:
+            listed["solver"] = self.solver
+        return listed
+
+
+def solver_of(arch: str) -> str:
+    """Return how an architecture is trained: without hidden layers the least squares are a closed form."""
+    return contract.ADAM if architecture(arch).hidden else contract.LEAST_SQUARES
+
+
+def named_recipe(
+    name: str | None, *, epochs: int, arch: str, inputs: Inputs = DEFAULT_INPUTS, max_rows_per_source: int | None = None
+) -> Recipe:
+    """Return a recipe of ``contract.RECIPES``; None is that of a document without a recipe, which has Adam only.
+
+    Raises:
+        KeyError: unknown recipe or architecture.
+    """
+    known = name or contract.UNNAMED_RECIPE
+    return Recipe(
+        epochs=epochs,
+        arch=arch,
+        inputs=inputs,
+        max_rows_per_source=max_rows_per_source,
+        block_dropout=contract.RECIPES[known] if architecture(arch).codec_aware else 0.0,
+        solver=solver_of(arch) if name else contract.ADAM,
+        name=known,
+    )
 
 
 def read_recipe(document: Mapping[str, Any]) -> Recipe:

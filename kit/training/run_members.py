@@ -14,12 +14,14 @@ from kit.system.ui import Ui, counted
 from kit.training.checkpoint import Checkpoint
 from kit.training.folds import Fold
 from kit.training.members import Ensemble, Members, train
-from kit.training.recipe import Recipe
+from kit.training.recipe import Recipe, named_recipe
 
 
 def run_recipe(config: RunConfig, arch: str | None = None) -> Recipe:
     """Return the recipe of a run, or the same with another architecture."""
-    return Recipe(epochs=config.epochs, arch=arch or config.arch, max_rows_per_source=config.max_rows_per_source)
+    return named_recipe(
+        config.recipe, epochs=config.epochs, arch=arch or config.arch, max_rows_per_source=config.max_rows_per_source
+    )
 
 
 def train_members(ensembles: Sequence[Ensemble], processes: Processes, ui: Ui, *, title: str) -> list[Members]:

@@ -112,6 +112,19 @@ def only(table: Table, keys: Set[str]) -> Table:
     )
 
 
+def with_zeroed_copies(rows: NDArray[np.float32], inputs: Inputs) -> NDArray[np.float32]:
+    """Return the rows of :func:`matrix`, then a copy of each with a codec block of zeros: float32 [2n, width + 1].
+
+    The block of an encoder outside the vocabulary is zero in both.
+    """
+    both = np.concatenate([rows, rows])
+    first = len(inputs.features)
+    bits = both[: len(rows), first : first + len(inputs.encoder_vocab)]
+    both[: len(rows), first : first + inputs.codec_width] *= bits.any(axis=1, keepdims=True)
+    both[len(rows) :, first : first + inputs.codec_width] = 0
+    return both
+
+
 def matrix(table: Rows, *, codec_aware: bool) -> NDArray[np.float32]:
     """Return raw inputs and target side by side: float32 [n, width + 1]."""
     inputs = (table.features, table.codec) if codec_aware else (table.features,)

@@ -10,6 +10,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from kit.training.feed import Feed
 from kit.training.folds import Fold
 from kit.training.job import StackPlan, TrainingJob, claim, fold_of, open_rows, read_job
 from kit.training.member_store import Array
-from kit.training.model import Network
+from kit.training.model import TRAINED_SLOTS, Network, trained_slots
 from kit.training.recipe import Recipe
 from kit.training.standardiser import Standardiser, fit_standardiser
 
@@ -41,14 +42,31 @@ _KINDS = ("parameters", "first", "second")
 _LOSSES = "losses"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _OfFold:
+    """What the members of a fold share.
+
+    Attributes:
+        rows: of the table; with block dropout a copy of each with a codec block of zeros comes after them.
+        trained_slots: see :class:`Network`.
+    """
+
+    fold: Fold
+    scale: Standardiser
+    mean_target: float
+    rows: int
+    trained_slots: Tensor | None
+
+
 class Member:
     """One member of a stack: its fold, scale, batches and network."""
 
-    def __init__(self, seed: int, fold: Fold, scale: Standardiser, mean_target: float, recipe: Recipe) -> None:
-        draws = Draws(seed, fold.group_id)
-        self.seed, self.fold, self.scale = seed, fold, scale
-        self.network = Network(recipe.architecture, draws, mean_target)
-        self.feed = Feed(recipe, draws, fold.train)
+    def __init__(self, seed: int, known: _OfFold, recipe: Recipe) -> None:
+        draws = Draws(seed, known.fold.group_id)
+        self.seed, self.fold, self.scale = seed, known.fold, known.scale
+        self.network = Network(recipe.architecture, draws, known.mean_target)
+        self.network.trained_slots = known.trained_slots
+        self.feed = Feed(recipe, draws, known.fold.train, known.rows)
 
     def predictions(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the scores of the held-out rows, float32 [held]; empty for a full fit."""
@@ -182,6 +200,8 @@ class StackRun:
         stacked.take(self._stack.parameters, index, member.network)
         weights = {name: value.numpy() for name, value in member.network.state_dict().items()}
         scale = {"mean": member.scale.mean, "std": member.scale.std}
+        if member.network.trained_slots is not None:
+            scale[TRAINED_SLOTS] = member.network.trained_slots.numpy()
         results = {"predictions": member.predictions(self._rows), "training_loss": self._losses.means(index)}
         self._write(index, weights | scale | results, finished=True)
 
@@ -199,20 +219,27 @@ class StackRun:
 
 def _members(job: TrainingJob, plan: StackPlan, rows: NDArray[np.float32], groups: NDArray[np.int32]) -> list[Member]:
     """Return the members of a stack, longest training first."""
-    features = len(job.recipe.inputs.features)
-    known: dict[int, tuple[Fold, Standardiser, float]] = {}
+    known: dict[int, _OfFold] = {}
     members = []
     for seed, group in plan.members:
         if group not in known:
-            fold = fold_of(groups, group, job.group_ids[group])
-            target = rows[fold.train, -1]
-            known[group] = (
-                fold,
-                fit_standardiser(rows[:, :features], fold.train),
-                float(target.mean(dtype=np.float64)),
-            )
-        members.append(Member(seed, *known[group], job.recipe))
+            known[group] = _of_fold(job.recipe, fold_of(groups, group, job.group_ids[group]), rows, groups.shape[1])
+        members.append(Member(seed, known[group], job.recipe))
     return sorted(members, key=lambda member: -member.feed.steps)
+
+
+def _of_fold(recipe: Recipe, fold: Fold, rows: NDArray[np.float32], count: int) -> _OfFold:
+    features, block = len(recipe.inputs.features), recipe.inputs.codec_width
+    slots = None
+    if recipe.block_dropout:
+        slots = trained_slots(rows[:count, features : features + block], fold.train, recipe.inputs)
+    return _OfFold(
+        fold=fold,
+        scale=fit_standardiser(rows[:, :features], fold.train),
+        mean_target=float(rows[fold.train, -1].mean(dtype=np.float64)),
+        rows=count,
+        trained_slots=slots,
+    )
 
 
 def work(folder: Path, report: Callable[[int], None]) -> None:

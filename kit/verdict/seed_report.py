@@ -86,6 +86,7 @@ def seed_reports(
             "per_source_encoder": per_source_encoder(part, cells),
             **_over_folds(agreements[seed]),
             "arch": recipe.arch,
+            **({} if recipe.name == contract.UNNAMED_RECIPE else {"recipe": recipe.name}),
             "epochs": recipe.epochs,
             "batch_size": recipe.batch_size,
             "lr": recipe.lr,

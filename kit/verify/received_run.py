@@ -22,7 +22,7 @@ from kit.system.fsio import read_json
 from kit.training import folds, predictions, table
 from kit.training.folds import Fold
 from kit.training.predictions import Predictions
-from kit.training.recipe import Recipe
+from kit.training.recipe import Recipe, named_recipe
 from kit.training.table import Table
 from kit.verdict.baselines import Baseline
 from kit.verdict.judge import Judgement, Training, judge
@@ -98,9 +98,14 @@ class ReceivedRun:
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(
+        return self.recipe_of(self.training["arch"])
+
+    def recipe_of(self, arch: str) -> Recipe:
+        """Return how an architecture, the ensemble's or a baseline's, was trained."""
+        return named_recipe(
+            self.training.get("recipe"),
             epochs=self.training["epochs"],
-            arch=self.training["arch"],
+            arch=arch,
             inputs=self.inputs,
             max_rows_per_source=self.training.get("max_rows_per_source"),
         )
