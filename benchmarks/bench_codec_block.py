@@ -78,14 +78,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
     whole, seeds = tables.load(read_manifest(given.corpus)), range(given.seeds)
-    print(f"{len(whole)} rows, {given.epochs} epochs, {given.seeds} seeds")  # noqa: T201 - a script
+    print(f"{len(whole)} rows, {given.epochs} epochs, {given.seeds} seeds")
     with tempfile.TemporaryDirectory() as folder:
         plain = errors(whole, Recipe(epochs=given.epochs, arch="no_codec_block"), seeds, Path(folder))
         for share in map(float, given.shares.split(",")):
             blocked = errors(whole, Recipe(epochs=given.epochs, block_dropout=share), seeds, Path(folder))
             for name in blocked:
                 one, two, times, low, high = ratio(blocked[name], plain[name])
-                print(  # noqa: T201
+                print(
                     f"share {share:.2f}  {name:12} with {one:.3f}  without {two:.3f}  ratio {times:.2f} "
                     f"({low:.2f} to {high:.2f})",
                     flush=True,

@@ -17,7 +17,6 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 from kit import __version__
 from kit.core import contract
 from kit.training.model import Network
-from kit.training.recipe import Architecture
 from kit.training.standardiser import Standardiser
 
 PRODUCER = "vmaf-ensemble-kit"

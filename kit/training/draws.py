@@ -1,8 +1,8 @@
 """Every random number of one member, from its own counter-based streams.
 
 The key depends only on (seed, group id), so the other members of a stack, the order and the process change nothing.
-Weights, orders, masks and zeroed codec blocks have one stream each, and the position in a stream follows from the epoch or the step: any
-step can be drawn without those before it, in portions of any size.
+Weights, orders, masks and zeroed codec blocks have one stream each, and the position in a stream follows from the epoch
+or the step: any step can be drawn without those before it, in portions of any size.
 Philox: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
 

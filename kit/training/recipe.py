@@ -98,8 +98,8 @@ class Recipe:
     def as_dict(self) -> dict[str, object]:
         """Return what documents and keys record.
 
-        Inputs, limit, block dropout and solver are listed only where they are not those that a document without them means,
-        so that keys of earlier trainings stay valid.
+        Inputs, limit, block dropout and solver are listed only where they are not those that a document without them
+        means, so that keys of earlier trainings stay valid.
         """
         listed: dict[str, object] = {
             name: getattr(self, name) for name in ("epochs", "arch", "batch_size", "lr", "weight_decay")

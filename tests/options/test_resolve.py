@@ -33,6 +33,7 @@ GOOD = {
     "folds": "kfold:5",
     "holdout": "encoder,box",
     "max_rows_per_source": "900",
+    "recipe": "contract",
     "device": "cpu",
     "baseline": "/models/shipped.onnx",
     "gate": "expert",

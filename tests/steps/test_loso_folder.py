@@ -58,6 +58,7 @@ def test_a_training_is_read_as_it_was_written(trained: Path) -> None:
         ({"folds": "kfold:3"}, ("folds", "loso", "kfold:3")),
         ({"holdout": ("encoder",)}, ("holdout", "none", "encoder")),
         ({"max_rows_per_source": 9}, ("max_rows_per_source", "none", "9")),
+        ({"recipe": "contract"}, ("recipe", "contract-2", "contract")),
     ],
     ids=lambda value: next(iter(value)),
 )
