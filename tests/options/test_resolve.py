@@ -142,6 +142,7 @@ def test_defaults() -> None:
         seeds=(0, 1, 2, 3, 4),
         epochs=200,
         arch="fr_regressor_v2",
+        recipe="contract-2",
         folds="loso",
         holdout=(),
         max_rows_per_source=None,
