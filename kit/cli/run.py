@@ -232,17 +232,21 @@ def _result_table(out_dir: Path, document: Mapping[str, Any], *, failed_above: i
     Args:
         failed_above: number of failed cells that are the reasons and are listed above already.
     """
+    from kit.page.gather import losses
     from kit.page.headline import headline
 
-    summary: Headline = headline(document)
+    summary: Headline = headline(document, losses(out_dir, document["seeds"]))
     page = out_dir / layout.REPORT_PAGE
     listed = f"{counted(failed_above, 'cell')} failed, listed under Failed cells above"
     reasons = (listed,) if failed_above else summary.reasons
-    rows = [row("verdict", summary.word), *(row("reason", reason) for reason in reasons[:_MOST_REASONS])]
+    about = "missing" if summary.word == "INVALID" else "reason"
+    rows = [row("verdict", summary.text), *(row(about, reason) for reason in reasons[:_MOST_REASONS])]
     if len(reasons) > _MOST_REASONS:
         rows.append(row("", f"and {len(reasons) - _MOST_REASONS} more, in {layout.verdict_file(summary.word)}"))
     rows += [row(*number) for number in summary.numbers]
     rows += [row("worst source", summary.worst)] if summary.worst else []
+    rows += [row("warning", warning) for warning in summary.warnings]
+    rows += [row("try next", step) for step in summary.next_steps]
     rows += [row("run folder", out_dir), row("page", page if page.is_file() else "none")]
     return Table(title="Result", columns=("", ""), rows=rows)
 

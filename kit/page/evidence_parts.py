@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from kit.page import figures
-from kit.page.blocks import Block, Figures, Table, TableCell, Text, number, percent
+from kit.page.blocks import Block, Figures, Items, Table, TableCell, Text, correlation, difference, number, percent
 from kit.page.gather import RunFacts
 from kit.verdict.accuracy import RANGES
-from kit.verdict.calibration import NORMAL
 from kit.verdict.coverage import share_sentence
 
-_ERROR_COLUMNS = ("RMSE", "MAE", "bias", "95 % below", "largest", "PLCC", "SROCC")
+_ERROR_COLUMNS = ("RMSE", "MAE", "bias", "p95", "max", "PLCC", "SROCC")
 #: Figures of a table of errors with their formats, in the order of the columns.
 _ERROR_FORMATS = {
     "count": "d",
@@ -21,16 +21,15 @@ _ERROR_FORMATS = {
     "bias": "+.2f",
     "p95": ".2f",
     "max": ".2f",
-    "plcc": ".4f",
-    "srocc": ".4f",
 }
 
 
 def errors(run: RunFacts) -> Iterator[Block]:
     """Show every slice of ``errors``."""
     yield Text(
-        text="At clip level a cell counts once, with its means over frames. A narrow range of scores lowers a "
-        "correlation: do not compare correlations within a range with the one over all scores."
+        text="p95: 95 % of the absolute errors are smaller. At clip level a cell counts once, with its means over "
+        "frames. A narrow range of scores lowers a correlation: do not compare correlations within a range with the "
+        "one over all scores."
     )
     for level in ("clip", "frame"):
         slices = run.evidence["errors"][level]
@@ -49,7 +48,11 @@ def _error_table(caption: str, labels: tuple[str, str], slices: Mapping[str, Map
         caption=caption,
         columns=(*labels, *_ERROR_COLUMNS),
         rows=[
-            [name, *(number(figure[key], form) for key, form in _ERROR_FORMATS.items())]
+            [
+                name,
+                *(number(figure[key], form) for key, form in _ERROR_FORMATS.items()),
+                *(correlation(figure[key]) for key in ("plcc", "srocc")),
+            ]
             for name, figure in slices.items()
         ],
     )
@@ -70,9 +73,9 @@ def uncertainty(run: RunFacts) -> Iterator[Block]:
         rows=[
             [
                 title,
-                *(number(evidence[name][end], ".4f") for end in ("value", "low", "high")),
-                *_without(evidence[name]["without_one_min"]),
-                *_without(evidence[name]["without_one_max"]),
+                *(_figure(name, evidence[name][end]) for end in ("value", "low", "high")),
+                *_without(name, evidence[name]["without_one_min"]),
+                *_without(name, evidence[name]["without_one_max"]),
             ]
             for name, title in figures.RESAMPLED.items()
         ],
@@ -82,20 +85,26 @@ def uncertainty(run: RunFacts) -> Iterator[Block]:
             yield Text(text=f"{title}: no interval, {evidence[name]['undefined']}.")
 
 
-def _without(extreme: Mapping[str, Any] | None) -> list[TableCell | str]:
-    return ["–", "–"] if extreme is None else [number(extreme["value"], ".4f"), str(extreme["group"])]
+def _figure(name: str, value: float | None) -> TableCell:
+    return number(value) if name == "rmse" else correlation(value)
+
+
+def _without(name: str, extreme: Mapping[str, Any] | None) -> list[TableCell | str]:
+    return ["–", "–"] if extreme is None else [_figure(name, extreme["value"]), str(extreme["group"])]
 
 
 def baselines(run: RunFacts) -> Iterator[Block]:
     """Compare the ensemble with simpler models and the shipped one on the same rows."""
     models = run.evidence["baselines"]
-    if line := run.evidence.get("codec_block"):
-        yield Text(text=line)
+    block = run.evidence.get("codec_block")
+    if isinstance(block, str):
+        yield Text(text=block)
     yield Text(
         text="Differences are the ensemble's figure minus the baseline's, with intervals of a paired bootstrap "
-        "over groups: above 0 for PLCC and below 0 for RMSE the ensemble is better."
+        "over groups: above 0 for PLCC and below 0 for RMSE the ensemble is better. A baseline that has not converged "
+        "is no measure; its figures are grey."
     )
-    difference = ("difference", "low", "high")
+    ends = ("difference", "low", "high")
     yield Table(
         caption="Baselines",
         rows=[_baseline(name, model) for name, model in models.items()],
@@ -103,39 +112,105 @@ def baselines(run: RunFacts) -> Iterator[Block]:
             "baseline",
             "mean PLCC",
             "RMSE",
-            *(f"PLCC {end}" for end in difference),
-            *(f"RMSE {end}" for end in difference),
-            "p (z)",
-            "p (F)",
+            *(f"PLCC {end}" for end in ends),
+            *(f"RMSE {end}" for end in ends),
+            "converged",
             "leaked",
         ),
     )
-    for name, model in models.items():
-        reason = [model["leaked_reason"]] if model["model"] else []
-        yield Text(text=f"{name}: {'; '.join([model['what'], *reason, *model['problems']])}.")
-    tested = [model["p1401"] for model in models.values() if model["p1401"]]
-    if tested:
-        tests = tested[0]
-        yield Text(
-            text=f"p: ITU-T P.1401 at clip level, {tests['clips']} clips, Fisher's z and the RMSE; corrected: "
-            f"{tests['correction']}. Assumptions: {'; '.join(tests['assumptions'])}."
-        )
+    yield Items(items=tuple(_described(name, model) for name, model in models.items()))
 
 
 _LEAKED = {True: "YES", False: "no", None: "unknown"}
+_CONVERGED = {True: "yes", False: "NOT CONVERGED", None: "–"}
 
 
 def _baseline(name: str, model: Mapping[str, Any]) -> list[TableCell | str]:
-    difference, tests = model["difference"] or {}, model["p1401"] or {}
-    cells: list[TableCell | str] = [name, number(model["mean_plcc"], ".4f"), number(model["rmse"])]
-    for figure, form in (("mean_plcc", "+.4f"), ("rmse", "+.2f")):
-        cells += [number(difference.get(figure, {}).get(end), form) for end in ("value", "low", "high")]
-    cells += [number((tests.get(test) or {}).get("p_holm"), ".2g") for test in ("fisher_z", "rmse")]
-    return [*cells, TableCell(text=_LEAKED[model["leaked"]], bad=model["leaked"] is True)]
+    between, converged = model["difference"] or {}, model.get("converged")
+    cells = [correlation(model["mean_plcc"]), number(model["rmse"])]
+    for figure, form in (("mean_plcc", difference), ("rmse", _signed)):
+        cells += [form(between.get(figure, {}).get(end)) for end in ("value", "low", "high")]
+    if converged is False:
+        cells = [replace(cell, quiet=True) for cell in cells]
+    return [
+        name,
+        *cells,
+        TableCell(text=_CONVERGED[converged], bad=converged is False),
+        TableCell(text=_LEAKED[model["leaked"]], bad=model["leaked"] is True),
+    ]
+
+
+def _signed(value: float | None) -> TableCell:
+    return number(value, "+.2f")
+
+
+def _described(name: str, model: Mapping[str, Any]) -> str:
+    """Say what a baseline is; of the model given with ``--baseline`` also its file and what it was trained on."""
+    parts = [model["what"]]
+    if shipped := model["model"]:
+        parts += [f"file {shipped['file']}, SHA-256 {shipped['sha256'][:16]}", model["leaked_reason"]]
+    if (trend := model.get("convergence")) and model.get("converged") is False:
+        parts.append(
+            f"loss {trend['last_tenth']:.4g} in the last tenth of the training, {trend['tenth_before']:.4g} in the "
+            "tenth before"
+        )
+    return f"{name}: {'; '.join([*parts, *model['problems']])}."
+
+
+def holdouts(run: RunFacts) -> Iterator[Block]:
+    """Show how well encoders and boxes are predicted that were not in training."""
+    block = run.evidence.get("codec_block")
+    if isinstance(block, Mapping):
+        yield Text(text=block["conclusion"])
+        if unseen := block.get("unseen"):
+            yield Table(
+                caption="Each encoder and content group held out together: with and without the codec block",
+                columns=("unseen encoder", "RMSE with", "RMSE without", "ratio", "difference", "low", "high"),
+                rows=[_unseen(encoder, figures) for encoder, figures in unseen.items()],
+            )
+    seen = run.evidence.get("errors", {}).get("frame", {}).get("per_encoder", {})
+    for by, report in run.holdouts.items():
+        yield Text(
+            text=f"--holdout {by}: each {by} in turn was left out of the training. Its sources were in training with "
+            "the others, so this says nothing about unseen content."
+        )
+        rows: list[list[TableCell | str]] = []
+        for fold in report["folds"]:
+            seeds = [figure["rmse"] for figure in fold["per_seed"].values()]
+            rows.append(
+                [
+                    str(fold["held_out"]),
+                    number(fold["n_val"], "d"),
+                    number(fold["rmse"]),
+                    TableCell(text=f"{min(seeds):.2f} to {max(seeds):.2f}", key=max(seeds)),
+                    number(fold["bias"], "+.2f"),
+                    correlation(fold["plcc"]),
+                    *([number(seen[fold["held_out"]]["rmse"])] if by == "encoder" and seen else []),
+                ]
+            )
+        in_training = ("RMSE when in training",) if by == "encoder" and seen else ()
+        yield Table(
+            caption=f"By held-out {by}, ensemble mean",
+            columns=(f"held-out {by}", "frames", "RMSE", "RMSE of the seeds", "bias", "PLCC", *in_training),
+            rows=rows,
+        )
+
+
+def _unseen(encoder: str, figures: Mapping[str, Any]) -> list[TableCell | str]:
+    between = figures["difference"]
+    return [
+        encoder,
+        number(figures["rmse_with"]),
+        number(figures["rmse_without"]),
+        number(figures["ratio"]),
+        *(number(between[end], "+.2f") for end in ("value", "low", "high")),
+    ]
 
 
 def calibration(run: RunFacts) -> Iterator[Block]:
     """Show the intervals around a single score."""
+    if widths := run.evidence.get("half_widths"):
+        yield from _half_widths(widths)
     evidence = run.evidence["calibration"]
     yield Text(text=f"Intervals around the score of an unseen clip: {evidence['method']}. {evidence['applies']}")
     if coverages := figures.calibration(run):
@@ -157,14 +232,43 @@ def calibration(run: RunFacts) -> Iterator[Block]:
     for level in evidence["levels"]:
         if "too_few" in level:
             yield Text(text=level["too_few"][:1].upper() + level["too_few"][1:] + ".")
-    spread = evidence["spread"]
-    if spread["coverage"] is not None:
-        ratio = spread["error_over_spread"]
+    ratio = evidence["spread"].get("error_over_spread")
+    if ratio is not None:
         yield Text(
-            text=f"Spread over seeds as a measure of the error: the error is within {NORMAL} standard deviations for "
-            f"{percent(spread['coverage'], 1).text} of the rows (95 % if the spread showed the error)."
-            + ("" if ratio is None else f" The RMSE is {ratio:.1f} times the typical standard deviation of the seeds.")
+            text=f"Seed disagreement (score_std): the RMSE is {ratio:.1f} times the typical standard deviation of the "
+            "seeds. It shows where the seeds differ, and is no measure of the error."
         )
+
+
+def _half_widths(widths: Mapping[str, Any]) -> Iterator[Block]:
+    """Show how far from the teacher a score may be, of a frame and of a clip, at each level."""
+    rows: list[list[TableCell | str]] = []
+    for kind, levels in widths.items():
+        for level, one in sorted(levels.items()):
+            rows.append(
+                [
+                    kind,
+                    percent(float(level)),
+                    TableCell(text=f"±{one['half_width']:.2f}", key=one["half_width"]),
+                    str(one["method"]),
+                    number(one["groups"], "d"),
+                    "–" if one["coverage"] is None else percent(one["coverage"], 1),
+                    _named(one["worst_group"]),
+                ]
+            )
+    yield Table(
+        caption="Calibrated half-widths: a score of unseen content is within so many VMAF points of the teacher's",
+        columns=("of a", "level", "half-width", "method", "groups", "covered, leaving a group out", "worst group"),
+        rows=rows,
+    )
+
+
+def _named(group: Any) -> str:
+    """Return a worst group as a text, with its coverage where it has one."""
+    if not isinstance(group, Mapping):
+        return "–" if group is None else str(group)
+    covered = group.get("coverage")
+    return str(group["name"]) + ("" if covered is None else f", {percent(covered, 1).text} covered")
 
 
 def _level(level: Mapping[str, Any]) -> list[TableCell | str]:

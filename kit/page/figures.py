@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kit.core.texts import correlation
 from kit.page import plots
 from kit.page.blocks import Figure, percent
 from kit.page.gather import RunFacts, ScoredCell, Scores, joined
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 PANELS = 12
 #: Dots of a panel: with more rows, the largest errors and every n-th of the others are drawn.
 _DOTS, _LARGEST = 6000, 300
+#: Points of a line over time at most, each a mean over as many frames as needed; with so few, each has a marker.
+_MOMENTS, _FEW_MOMENTS = 120, 12
 #: Titles of the resampled figures.
 RESAMPLED = {"mean_plcc": "mean PLCC", "srocc": "mean SROCC", "rmse": "RMSE, VMAF points"}
 #: Ticks of the axis of PLCC, and the PLCC at its end.
@@ -40,7 +43,7 @@ def _predicted(run: RunFacts, number: int, label: str, limits: tuple[float, floa
     by_encoder = _by_encoder(run, run.of_source(label))
     scores = joined(run.of_source(label))
     agreement: Any = agreement_as_json(scores.prediction, scores.target, what=label)
-    plcc = "PLCC undefined" if agreement["plcc"] is None else f"PLCC {agreement['plcc']:.4f}"
+    plcc = "PLCC undefined" if agreement["plcc"] is None else f"PLCC {correlation(agreement['plcc'])}"
     figures = f"RMSE {scores.rmse:.2f}, bias {scores.bias:+.2f}, {plcc}, {len(scores.target)} frames"
 
     def draw(axes: Axes) -> None:
@@ -63,7 +66,7 @@ def _predicted(run: RunFacts, number: int, label: str, limits: tuple[float, floa
             )
         axes.set(xlim=limits, ylim=limits, xlabel="teacher, VMAF", ylabel="predicted, VMAF", title=plots.short(label))
         axes.set_aspect("equal")
-        plots.legend(axes, run.encoders, "upper left")
+        plots.legend(axes, run.encoders, "upper left", [encoder for encoder, _ in by_encoder])
 
     alt = f"Predicted against teacher for {label}, with the line of equal scores: {figures}."
     return plots.figure(f"predicted-{number:02d}", alt=alt, caption=figures, draw=draw)
@@ -102,14 +105,15 @@ def _by_quality_point(
     summary = f"largest for {worst[0]} at quality point {worst[1]}: {values[worst]:{form}} VMAF points"
 
     def draw(axes: Axes) -> None:
-        for index, encoder in enumerate(run.encoders):
-            own = {cq: value for (name, cq), value in values.items() if name == encoder}
+        drawn = [index for index, encoder in enumerate(run.encoders) if any(name == encoder for name, _ in values)]
+        for index in drawn:
+            own = {cq: value for (name, cq), value in values.items() if name == run.encoders[index]}
             axes.plot(list(own), list(own.values()), color=plots.colour(index), marker=plots.marker(index))
         axes.axhline(0, color=plots.INK, linewidth=0.9)
         if len(points := sorted({cq for _, cq in values})) <= 12:
             axes.set_xticks(points)
         axes.set(xlabel="quality point (cq), coarser to the right", ylabel="VMAF points", title=title)
-        plots.legend(axes, run.encoders, "best")
+        plots.legend(axes, run.encoders, "best", drawn)
 
     alt = f"{title} by encoder and quality point, {summary}."
     return plots.figure(name, alt=alt, caption=f"{title}: {summary}", draw=draw)
@@ -125,13 +129,16 @@ def folds(run: RunFacts) -> tuple[Figure, ...]:
     members = {
         seed: {fold["held_out"]: fold["plcc"] for fold in report["folds"]} for seed, report in run.seed_reports.items()
     }
-    lowest = sorted({(min(of[label] for of in members.values()), label) for label in next(iter(members.values()))})
+    plccs = {label: [of[label] for of in members.values()] for label in next(iter(members.values()))}
+    lowest = sorted((min(of_fold), label) for label, of_fold in plccs.items() if None not in of_fold)
+    if not lowest:
+        return ()
     shown, required = lowest[: 2 * PANELS], float(run.verdict["gate"]["per_seed_min"])
 
     def draw(axes: Axes) -> None:
-        for index, plccs in enumerate(members.values()):
+        for index, of_seed in enumerate(members.values()):
             axes.scatter(
-                [_nines(plccs[label]) for _, label in shown],
+                [_nines(of_seed[label]) for _, label in shown],
                 range(len(shown)),
                 color=plots.colour(index),
                 marker=plots.marker(index),
@@ -145,7 +152,7 @@ def folds(run: RunFacts) -> tuple[Figure, ...]:
         axes.set(xlabel=f"PLCC (dashed: {required:g}, required by the gate)", title="PLCC of every seed by fold")
         plots.legend(axes, [f"seed {seed}" for seed in members], "best")
 
-    summary = f"the lowest is {lowest[0][0]:.4f} with {lowest[0][1]} held out"
+    summary = f"the lowest is {correlation(lowest[0][0])} with {lowest[0][1]} held out"
     alt = f"PLCC of every seed by fold; {summary}."
     return (plots.figure("folds", alt=alt, caption=f"PLCC by fold: {summary}", draw=draw, left=0.32),)
 
@@ -173,10 +180,57 @@ def _rate_quality(run: RunFacts, number: int, label: str) -> Figure:
         unit = "kbit/s" if run.timed_rates else "kbit per frame"
         axes.set(xlabel=unit, ylabel="VMAF, mean over frames", title=plots.short(label))
         _plain_ticks(axes.xaxis, [cell.rate or 0.0 for cell in cells])
-        plots.legend(axes, run.encoders, "lower right")
+        plots.legend(axes, run.encoders, "lower right", [encoder for encoder, _ in _by_encoder(run, cells)])
 
     alt = f"Rate and quality of {label}, teacher as solid and prediction as dotted lines, {summary}."
     return plots.figure(f"rate-{number:02d}", alt=alt, caption=summary, draw=draw)
+
+
+def over_time(run: RunFacts) -> tuple[Figure, ...]:
+    """Plot the mean error at each moment of a clip, a panel per source, a line per encoder."""
+    return tuple(_over_time(run, number, label) for number, label in enumerate(run.sources[:PANELS], 1))
+
+
+def _over_time(run: RunFacts, number: int, label: str) -> Figure:
+    fps, by_encoder = run.fps(label), _by_encoder(run, run.of_source(label))
+    lines = {encoder: _mean_error(cells, fps) for encoder, cells in by_encoder}
+    unit = "frame" if fps is None else "s"
+    moment, error = max(
+        ((m, e) for line in lines.values() for m, e in zip(*line, strict=True)), key=lambda one: abs(one[1])
+    )
+    where = f"frame {moment:.0f}" if fps is None else f"{moment:.1f} s"
+    summary = f"largest mean error at {where}: {error:+.2f} VMAF points"
+
+    def draw(axes: Axes) -> None:
+        axes.axhline(0, color=plots.INK, linewidth=0.9)
+        for encoder, (moments, errors) in lines.items():
+            few = len(moments) <= _FEW_MOMENTS
+            axes.plot(
+                moments,
+                errors,
+                color=plots.colour(encoder),
+                linewidth=1.2,
+                marker=plots.marker(encoder),
+                markevery=1 if few else len(moments) // 4,
+                markersize=4,
+            )
+        axes.set(xlabel=f"time in the clip, {unit}", ylabel="predicted minus teacher", title=plots.short(label))
+        plots.legend(axes, run.encoders, "best", lines)
+
+    alt = f"Error over time of {label}, mean over its encodes: {summary}."
+    return plots.figure(f"time-{number:02d}", alt=alt, caption=summary, draw=draw)
+
+
+def _mean_error(cells: Sequence[ScoredCell], fps: float | None) -> tuple[list[float], list[float]]:
+    """Average the error of several encodes at each moment: moments in seconds, or frames without a rate, and means."""
+    frames = np.concatenate([cell.frames for cell in cells])
+    width = -(-(int(frames.max()) + 1) // _MOMENTS)
+    part, error = frames // width, np.concatenate([cell.scores.error for cell in cells])
+    counts = np.bincount(part)
+    shown = np.flatnonzero(counts)
+    middle = (shown + 0.5) * width - 0.5
+    means = np.bincount(part, weights=error)[shown] / counts[shown]
+    return (middle if fps is None else middle / fps).tolist(), means.tolist()
 
 
 def _plain_ticks(axis: Axis, values: Sequence[float]) -> None:
@@ -221,9 +275,14 @@ def bootstrap(run: RunFacts) -> tuple[Figure, ...]:
     )
 
 
+def _resampled(name: str, value: float) -> str:
+    return f"{value:.2f}" if name == "rmse" else correlation(value)
+
+
 def _distribution(name: str, values: NDArray[np.float64], interval: Mapping[str, Any], level: float) -> Figure:
     title = RESAMPLED[name]
-    summary = f"{interval['value']:.4f}, {percent(level).text} interval {interval['low']:.4f} to {interval['high']:.4f}"
+    value, low, high = (_resampled(name, interval[end]) for end in ("value", "low", "high"))
+    summary = f"{value}, {percent(level).text} interval {low} to {high}"
 
     def draw(axes: Axes) -> None:
         axes.hist(values, bins=40, color=plots.colour(0), alpha=0.75)

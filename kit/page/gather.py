@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.core import layout
+from kit.core import contract, layout
 from kit.core.errors import BadInput, Missing
 from kit.corpus.store import received
 from kit.corpus.store import shard as shards
@@ -52,12 +53,13 @@ class ScoredCell:
     """A cell with the ensemble's predictions.
 
     Attributes:
-        scores: out-of-fold, of the ensemble mean.
+        scores: out-of-fold, of the ensemble mean; frames: int32 [n], the number of each frame in its clip.
         rate: kbit/s where the frame rate is known, else kbit per frame; None where the size is unknown.
     """
 
     entry: CellEntry
     scores: Scores
+    frames: NDArray[np.int32]
     rate: float | None
 
 
@@ -78,6 +80,7 @@ class RunFacts:
     Attributes:
         cells: with predictions, sorted by source, encoder and quality point; empty for INVALID.
         reports: of the seeds by number, and of the ensemble mean by ``ENSEMBLE``; empty for INVALID.
+        holdouts: reports of ``--holdout`` by what was held out.
         timed_rates: rates are in kbit/s.
         times: of the cells that have one, longest first.
         training, prereqs: the documents of these names; empty where there are none.
@@ -88,6 +91,7 @@ class RunFacts:
     predictions: Predictions | None
     cells: tuple[ScoredCell, ...]
     reports: Mapping[int, Mapping[str, Any]]
+    holdouts: Mapping[str, Mapping[str, Any]]
     timed_rates: bool
     times: tuple[CellTime, ...]
     training: Mapping[str, Any]
@@ -104,17 +108,46 @@ class RunFacts:
         return {seed: report for seed, report in self.reports.items() if seed != ENSEMBLE}
 
     @property
+    def losses(self) -> dict[int, Sequence[float]]:
+        """The training loss of each seed by epoch, of reports that have it."""
+        reports = self.seed_reports.items()
+        return {seed: report["training_loss"] for seed, report in reports if report.get("training_loss")}
+
+    @property
     def encoders(self) -> tuple[str, ...]:
         return tuple(sorted({entry.encoder for entry in self.shard.cells}))
 
-    @property
+    @cached_property
     def sources(self) -> tuple[str, ...]:
         """Labels of the sources with predictions, largest RMSE first."""
-        rmse = {label: joined(self.of_source(label)).rmse for label in {cell.entry.source for cell in self.cells}}
+        rmse = {label: joined(cells).rmse for label, cells in self._by_source.items()}
         return tuple(sorted(rmse, key=lambda label: (-rmse[label], label)))
 
+    @cached_property
+    def _by_source(self) -> dict[str, list[ScoredCell]]:
+        sources: dict[str, list[ScoredCell]] = {}
+        for cell in self.cells:
+            sources.setdefault(cell.entry.source, []).append(cell)
+        return sources
+
+    @cached_property
+    def geometry(self) -> dict[str, Mapping[str, Any]]:
+        """The geometry of each source by its label; empty where imported rows do not give it."""
+        geometries: dict[str, Any] = {str(source["label"]): source["geometry"] for source in self.shard.sources}
+        return {label: geometry or {} for label, geometry in geometries.items()}
+
+    def resolution(self, label: str) -> str:
+        """The resolution of a source, e.g. ``640x360``."""
+        geometry = self.geometry[label]
+        return f"{geometry['width']}x{geometry['height']}" if "width" in geometry else "unknown"
+
+    def fps(self, label: str) -> float | None:
+        """Frames per second of a source; None where they are unknown."""
+        rate = self.geometry[label].get("fps")
+        return None if rate is None else float(Fraction(rate))
+
     def of_source(self, label: str) -> list[ScoredCell]:
-        return [cell for cell in self.cells if cell.entry.source == label]
+        return self._by_source[label]
 
     def by_point(self) -> dict[tuple[str, int], list[ScoredCell]]:
         """Cells by encoder and quality point, in order."""
@@ -130,6 +163,16 @@ def joined(cells: Sequence[ScoredCell]) -> Scores:
         target=np.concatenate([cell.scores.target for cell in cells]),
         prediction=np.concatenate([cell.scores.prediction for cell in cells]),
     )
+
+
+def losses(folder: Path, seeds: Sequence[int]) -> dict[int, Sequence[float]]:
+    """Read the training loss of each seed by epoch from a run folder; of the seeds that have one.
+
+    Raises:
+        BadInput: a report cannot be read.
+    """
+    reports = {seed: _optional(folder / report_file(seed)) for seed in seeds}
+    return {seed: report["training_loss"] for seed, report in reports.items() if report.get("training_loss")}
 
 
 def gather(folder: Path) -> RunFacts:
@@ -151,6 +194,7 @@ def gather(folder: Path) -> RunFacts:
     geometries: list[Any] = [source["geometry"] or {} for source in shard.sources]
     timed = all("fps" in geometry for geometry in geometries)
     reports = {seed: _optional(folder / report_file(seed)) for seed in (*verdict["seeds"], ENSEMBLE)} if valid else {}
+    holdouts = {by: _optional(folder / layout.holdout_report(by)) for by in contract.HOLDOUTS} if valid else {}
     return RunFacts(
         verdict=verdict,
         shard=shard,
@@ -158,6 +202,7 @@ def gather(folder: Path) -> RunFacts:
         timed_rates=timed,
         cells=_cells(shard, predictions, timed=timed) if predictions is not None else (),
         reports={seed: report for seed, report in reports.items() if report},
+        holdouts={by: report for by, report in holdouts.items() if report},
         times=_times(shard),
         training=_optional(folder / layout.TRAINING),
         prereqs=_optional(folder / layout.PREREQS),
@@ -175,15 +220,21 @@ def _cells(shard: Shard, predictions: Predictions, *, timed: bool) -> tuple[Scor
     order = np.argsort(mean.cell, kind="stable")
     ends = np.cumsum(np.bincount(mean.cell, minlength=len(mean.cells)))
     target, prediction = (column.astype(np.float64)[order] for column in (mean.target, mean.prediction))
-    scores = {
-        key: Scores(target=target[begin:end], prediction=prediction[begin:end])
+    parts = {
+        key: slice(begin, end)
         for key, begin, end in zip(mean.cells, [0, *ends[:-1].tolist()], ends.tolist(), strict=True)
     }
+    frames = mean.frame[order]
     geometry = {str(source["label"]): source["geometry"] for source in shard.sources}
     cells = [
-        ScoredCell(entry=entry, scores=scores[entry.key], rate=_rate(entry, geometry[entry.source] if timed else None))
+        ScoredCell(
+            entry=entry,
+            scores=Scores(target=target[rows], prediction=prediction[rows]),
+            frames=frames[rows],
+            rate=_rate(entry, geometry[entry.source] if timed else None),
+        )
         for entry in shard.cells
-        if entry.key in scores
+        if (rows := parts.get(entry.key)) is not None
     ]
     return tuple(sorted(cells, key=lambda cell: (cell.entry.source, cell.entry.encoder, cell.entry.cq, cell.entry.key)))
 

@@ -12,7 +12,7 @@ from kit.page.blocks import Section
 from kit.page.headline import Headline
 
 _HERE = Path(__file__).parent
-#: Reasons shown; the verdict's file has all.
+#: Reasons shown at once; the others are folded.
 MOST_REASONS = 12
 
 

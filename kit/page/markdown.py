@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from html import escape
 
-from kit.page.blocks import Block, Details, Figures, Section, Table, Text
+from kit.page.blocks import Block, Details, Figures, Items, Section, Table, Text
 from kit.page.headline import Headline
 
 #: Characters with a meaning in Markdown or in the HTML in it.
@@ -18,14 +19,16 @@ def markdown(head: Headline, title: str, sections: Sequence[Section], folder: st
     Args:
         folder: folder of the figures, relative to the page.
     """
-    lines = [f"# {head.word}: {plain(title)}", "", plain(head.recommendation), ""]
-    lines += [f"- {plain(reason)}" for reason in head.reasons]
-    lines.append("")
+    lines = [f"# {plain(head.text)}", "", plain(title), "", plain(head.recommendation), ""]
+    lines += _list("What is missing" if head.word == "INVALID" else "", head.reasons)
+    lines += [line for warning in head.warnings for line in (f"**{plain(warning)}**", "")]
+    lines += _list("What to try next", head.next_steps)
     if head.numbers:
         lines += _table("", [name for name, _ in head.numbers], [[value for _, value in head.numbers]])
         lines += [f"Worst source: {plain(head.worst)}.", ""]
+    lines += [plain(head.target), ""] if head.target else []
     for caption, conditions in head.conditions:
-        rows = [[one.name, "passed" if one.passed else "FAILED", one.measured, one.required] for one in conditions]
+        rows = [[one.name, one.result, one.measured, one.required] for one in conditions]
         lines += _table(caption, ["condition", "result", "measured", "required"], rows)
     for section in sections:
         lines += [f"## {plain(section.title)}", ""]
@@ -44,9 +47,15 @@ def _block(block: Block, folder: str) -> Iterator[str]:
     match block:
         case Text():
             yield from (plain(block.text), "")
+        case Items():
+            yield from _list("", block.items)
         case Table():
             rows = [[cell.text for cell in row] for row in block.cells]
-            yield from _table(block.caption, block.columns, rows)
+            if block.folded:
+                yield from (f"<details><summary>{escape(block.title)}</summary>", "")
+                yield from (*_table("", block.columns, rows), "</details>", "")
+            else:
+                yield from _table(block.caption, block.columns, rows)
         case Figures():
             for figure in block.figures:
                 yield from (f"![{plain(figure.alt)}]({folder}/{figure.name}.png)", "")
@@ -54,6 +63,12 @@ def _block(block: Block, folder: str) -> Iterator[str]:
             yield from (f"{plain(block.title)}:", "")
             yield from ("    " + line for line in block.text.splitlines())
             yield ""
+
+
+def _list(caption: str, items: Sequence[str]) -> list[str]:
+    if not items:
+        return []
+    return [*([f"**{plain(caption)}**", ""] if caption else []), *(f"- {plain(item)}" for item in items), ""]
 
 
 def _table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

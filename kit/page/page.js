@@ -6,7 +6,10 @@ for (const button of document.querySelectorAll("table.sortable th button")) {
     const turn = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
     for (const other of row.children) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", turn === 1 ? "ascending" : "descending");
-    const key = (line) => line.children[column].dataset.key;
+    const key = (line) => {
+      const cell = line.children[column];
+      return cell.dataset.key ?? (isNaN(cell.textContent) ? undefined : cell.textContent);
+    };
     const text = (line) => line.children[column].textContent;
     const compare = (one, two) => {
       const a = key(one), b = key(two);

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree as ET
 
@@ -97,20 +97,24 @@ def figure(name: str, *, alt: str, caption: str, draw: Callable[[Axes], object],
     return Figure(name=name, alt=alt, caption=caption, svg=inlined(svg.getvalue(), name, alt), png=png.getvalue())
 
 
-def legend(axes: Axes, names: Iterable[str], loc: Position) -> None:
-    """Add a legend of colours and markers."""
+def legend(axes: Axes, names: Sequence[str], loc: Position, drawn: Iterable[int] | None = None) -> None:
+    """Add a legend of colours and markers; none where everything on the page has one colour, or too many have one.
+
+    Args:
+        names: of all encoders or seeds of the page.
+        drawn: numbers of those that this figure shows; None for all.
+    """
     from matplotlib.lines import Line2D
 
-    labels = list(names)
+    shown = list(range(len(names)) if drawn is None else drawn)
     handles = [
-        Line2D([], [], color=colour(index), marker=marker(index), linestyle="none", markersize=4)
-        for index in range(len(labels))
+        Line2D([], [], color=colour(index), marker=marker(index), linestyle="none", markersize=4) for index in shown
     ]
-    if 1 < len(labels) <= 2 * len(COLOURS):
+    if len(names) > 1 and 0 < len(shown) <= 2 * len(COLOURS):
         axes.legend(
             handles,
-            [short(name) for name in labels],
-            ncols=1 + (len(labels) > 4),
+            [short(names[index]) for index in shown],
+            ncols=1 + (len(shown) > 4),
             handletextpad=0.1,
             borderaxespad=0.2,
             loc=loc,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kit.page import evidence_parts, figures
-from kit.page.blocks import Block, Details, Figures, Section, Table, TableCell, Text, number
+import numpy as np
+
+from kit.page import evidence_parts, figures, rates
+from kit.page.blocks import Block, Details, Figures, Items, Section, Table, TableCell, Text, correlation, number
 from kit.page.gather import RunFacts, joined
 from kit.verdict.out_of_fold import ENSEMBLE
 
@@ -19,11 +21,16 @@ _AGREEMENT = ("frames", "RMSE", "bias", "MAE", "PLCC", "SROCC", "KROCC")
 
 
 def sections(run: RunFacts) -> Iterator[Section]:
-    """Build every section in order."""
+    """Build every section in order; the last one lists what is left out."""
+    left_out: dict[str, list[str]] = {}
     for part in _PARTS:
-        reason = part.missing(run)
-        blocks = (Text(text=f"Left out: {reason}"),) if reason else tuple(part.blocks(run))
-        yield Section(id=part.id, title=part.title, blocks=blocks)
+        if reason := part.missing(run):
+            left_out.setdefault(reason, []).append(part.title)
+        elif blocks := tuple(part.blocks(run)):
+            yield Section(id=part.id, title=part.title, blocks=blocks)
+    if left_out:
+        items = tuple(f"{', '.join(titles)}: {reason}" for reason, titles in left_out.items())
+        yield Section(id="left-out", title="Not on this page", blocks=(Items(items=items),))
 
 
 def _predicted(run: RunFacts) -> Iterator[Block]:
@@ -48,7 +55,7 @@ def _agreement(figure: Mapping[str, Any]) -> list[TableCell]:
         number(figure["rmse"]),
         number(figure["bias"], "+.2f"),
         number(figure["mae"]),
-        *(number(figure[name], ".4f") for name in ("plcc", "srocc", "krocc")),
+        *(correlation(figure[name]) for name in ("plcc", "srocc", "krocc")),
     ]
 
 
@@ -74,10 +81,76 @@ def _errors(run: RunFacts) -> Iterator[Block]:
         rows=rows,
         columns=("encoder", "quality point", "cells", "frames", "RMSE", "bias", "largest error"),
     )
+    by_resolution: dict[str, list[str]] = {}
+    for label in run.sources:
+        by_resolution.setdefault(run.resolution(label), []).append(label)
+    yield Table(
+        caption="By resolution, ensemble mean",
+        rows=[_of_resolution(run, name, by_resolution[name]) for name in sorted(by_resolution, key=_pixels)],
+        columns=("resolution", "sources", "cells", "frames", "RMSE", "bias", "largest error", "worst source"),
+    )
+
+
+def _pixels(resolution: str) -> tuple[int, str]:
+    """Sort resolutions by size; the unknown one comes first."""
+    width, _, height = resolution.partition("x")
+    return (int(width) * int(height) if height else 0, resolution)
+
+
+def _of_resolution(run: RunFacts, name: str, labels: Sequence[str]) -> list[TableCell | str]:
+    """Return the row of a resolution; ``labels`` have the worst source first."""
+    cells = [cell for label in labels for cell in run.of_source(label)]
+    scores = joined(cells)
+    return [
+        name,
+        number(len(labels), "d"),
+        number(len(cells), "d"),
+        number(len(scores.target), "d"),
+        number(scores.rmse),
+        number(scores.bias, "+.2f"),
+        number(float(abs(scores.error).max())),
+        labels[0],
+    ]
+
+
+def _over_time(run: RunFacts) -> Iterator[Block]:
+    yield Text(
+        text="Mean over the encodes of an encoder of prediction minus teacher, at each moment of the clip. An error "
+        "that begins with a cut or a motion comes from the content, a constant one from the source as a whole."
+    )
+    if len(run.sources) > figures.PANELS:
+        yield Text(text=f"The {figures.PANELS} sources with the largest RMSE of {len(run.sources)}.")
+    yield Figures(figures=figures.over_time(run))
+    yield Table(
+        caption="The worst second of each source, over all its encodes",
+        columns=("source", "from, s", "frames", "RMSE there", "bias there", "RMSE of the clip", "ratio"),
+        rows=[_worst_second(run, label) for label in run.sources],
+    )
+
+
+def _worst_second(run: RunFacts, label: str) -> list[TableCell | str]:
+    """Return the row of a source; without a frame rate a second has 25 frames, and the beginning is a frame."""
+    cells, fps = run.of_source(label), run.fps(label)
+    scores, frames = joined(cells), np.concatenate([cell.frames for cell in cells])
+    second = (frames / (fps or 25.0)).astype(np.int64)
+    counts, squares = np.bincount(second), np.bincount(second, weights=scores.error**2)
+    rmse = np.sqrt(squares / np.maximum(counts, 1))
+    worst = int(rmse.argmax())
+    bias = float(scores.error[second == worst].mean())
+    return [
+        label,
+        TableCell(text=f"{worst}" if fps else f"frame {25 * worst}", key=float(worst)),
+        number(int(counts[worst]), "d"),
+        number(float(rmse[worst])),
+        number(bias, "+.2f"),
+        number(scores.rmse),
+        number(float(rmse[worst]) / scores.rmse if scores.rmse else None, ".1f"),
+    ]
 
 
 def _folds(run: RunFacts) -> Iterator[Block]:
-    yield Figures(figures=figures.folds(run))
+    if drawn := figures.folds(run):
+        yield Figures(figures=drawn)
     gate = run.verdict["gate"]
     plccs = {
         seed: {fold["held_out"]: fold["plcc"] for fold in report["folds"]} for seed, report in run.seed_reports.items()
@@ -90,10 +163,10 @@ def _folds(run: RunFacts) -> Iterator[Block]:
                 str(fold["held_out"]),
                 number(fold["n_val"], "d"),
                 *(
-                    number(of[fold["held_out"]], ".4f", bad=of[fold["held_out"]] < gate["per_seed_min"])
-                    for of in plccs.values()
+                    correlation(plcc, bad=plcc is not None and plcc < gate["per_seed_min"])
+                    for plcc in (of[fold["held_out"]] for of in plccs.values())
                 ),
-                number(fold["plcc"], ".4f"),
+                correlation(fold["plcc"]),
                 number(fold["rmse"]),
                 number(fold["bias"], "+.2f"),
             ]
@@ -104,7 +177,7 @@ def _folds(run: RunFacts) -> Iterator[Block]:
         caption="By seed, all frames",
         columns=("seed", "mean PLCC over folds", *_AGREEMENT),
         rows=[
-            [number(int(seed), "d"), number(gate["per_seed_plccs"][seed], ".4f"), *_agreement(figure)]
+            [number(int(seed), "d"), correlation(gate["per_seed_plccs"][seed]), *_agreement(figure)]
             for seed, figure in run.evidence["per_seed"].items()
         ],
     )
@@ -117,6 +190,7 @@ def _rate_quality(run: RunFacts) -> Iterator[Block]:
         "point is a cell, its score the mean over frames." + unit
     )
     yield Figures(figures=figures.rate_quality(run))
+    yield from rates.bd_rates(run)
 
 
 def _training(run: RunFacts) -> Iterator[Block]:
@@ -212,6 +286,11 @@ def _without_sizes(run: RunFacts) -> str:
     return _invalid(run) or ("" if known else "the corpus has no encoded bytes.")
 
 
+def _without_holdouts(run: RunFacts) -> str:
+    known = bool(run.holdouts) or isinstance(run.evidence.get("codec_block"), Mapping)
+    return _invalid(run) or ("" if known else "no encoder or box was held out (--holdout).")
+
+
 def _without_losses(run: RunFacts) -> str:
     known = all(report.get("training_loss") for report in run.reports.values())
     return _without_reports(run) or ("" if known else "the reports are of a kit that kept no training loss.")
@@ -242,9 +321,11 @@ _PARTS = tuple(
     _Part(id=identity, title=title, missing=missing, blocks=blocks)
     for identity, title, missing, blocks in (
         ("predicted", "Predicted against teacher", _invalid, _predicted),
-        ("errors", "Error by encoder and quality point", _invalid, _errors),
+        ("errors", "Error by encoder, quality point and resolution", _invalid, _errors),
         ("slices", "Errors in VMAF points", _without("errors"), evidence_parts.errors),
+        ("time", "Error over time", _invalid, _over_time),
         ("folds", "Seeds and folds", _without_reports, _folds),
+        ("holdouts", "Encoders and boxes that were not in training", _without_holdouts, evidence_parts.holdouts),
         ("rate", "Rate and quality", _without_sizes, _rate_quality),
         ("training", "Training", _without_losses, _training),
         ("uncertainty", "Intervals of the figures", _without("uncertainty"), evidence_parts.uncertainty),

@@ -23,7 +23,7 @@ def write(run: Path, out: Path) -> None:
         Missing, BadInput, CheckFailed: a file of the run folder is missing or damaged.
     """
     facts = gather(run)
-    head, parts = headline(facts.verdict), tuple(sections(facts))
+    head, parts = headline(facts.verdict, facts.losses), tuple(sections(facts))
     boxes = ", ".join(box.name for box in facts.shard.boxes if box.box) or "an imported corpus"
     title = f"VMAF ensemble on {boxes}" + (", demo clips" if facts.verdict["demo"] else "")
     (out / _FIGURES).mkdir(parents=True)
