@@ -119,7 +119,7 @@ def _section(name: str, schema: Schema) -> Iterator[str]:
     place = f", `{schema['x-file']}`" if "x-file" in schema else ""
     yield f"{kind}{place}; schema `kit/system/schemas/{name}.json`."
     yield ""
-    for title, table in tables(schema).items():
+    for title, table in ({} if schema.get("x-older") else tables(schema)).items():
         if title:
             yield f"*{title}*:"
             yield ""

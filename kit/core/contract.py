@@ -10,6 +10,9 @@ from types import MappingProxyType
 #: Version of the row schema, of ``shard.json`` and of the cell key.
 SCHEMA_VERSION = 1
 
+#: Version of the verdict document and of the rules it was made by; a bundle is judged by the rules of its own version.
+VERDICT_VERSION = 2
+
 #: The filter before every conversion of pixel format: swscale's reproducible path. Part of a cell's key.
 CONVERT = "scale=flags=bicubic+accurate_rnd+full_chroma_int+bitexact"
 
@@ -148,26 +151,35 @@ HOLDOUTS = ("encoder", "box")
 #: Values of ``--device``.
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
-#: The default gate. The hash of this mapping is part of every verdict.
+#: The default gate. The hash of this mapping is part of every verdict. Fewer than ``seeds_min`` seeds, fewer than
+#: ``groups_min`` groups with a correlation, or fewer than ``defined_folds_min`` of the folds with one: INVALID.
 GATE_THRESHOLDS = MappingProxyType(
-    {"mean_plcc_min": 0.95, "plcc_spread_max": 0.005, "per_seed_plcc_min": 0.95, "groups_min": 3}
+    {
+        "mean_plcc_min": 0.95,
+        "plcc_spread_max": 0.005,
+        "per_seed_plcc_min": 0.95,
+        "groups_min": 3,
+        "seeds_min": 3,
+        "defined_folds_min": 0.9,
+    }
 )
 
 #: Values of ``--gate``: which gates have to be passed. The first one always has to be.
 GATES = ("default", "expert")
 
-#: The expert gate, fixed before any verdict. The hash of this mapping is part of every verdict.
-#: Errors and biases are VMAF points of the ensemble mean (of each seed alone for ``seed_rmse_max``).
+#: The expert gate, fixed before any verdict; reasons: docs/adr/0027. The hash of this mapping is part of every verdict.
+#: RMSE, bias and p95 are VMAF points; ``linear_ratio_max`` is the ensemble's RMSE over that of the least-squares line.
 EXPERT_THRESHOLDS = MappingProxyType(
     {
-        "mean_plcc_low_min": 0.95,
-        "group_plcc_min": 0.90,
-        "ensemble_rmse_max": 3.0,
-        "seed_rmse_max": 3.0,
-        "source_bias_max": 3.0,
-        "encoder_bias_max": 3.0,
-        "baseline_plcc_loss_max": 0.002,
         "near_duplicates_max": 0,
+        "ensemble_rmse_max": 2.0,
+        "source_rmse_max": 3.0,
+        "clip_p95_max": 2.0,
+        "unseen_rmse_max": 3.0,
+        "encoder_bias_max": 2.0,
+        "seed_rmse_max": 3.0,
+        "linear_ratio_max": 0.9,
+        "evidence_groups_min": 9,
     }
 )
 

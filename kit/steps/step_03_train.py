@@ -25,6 +25,7 @@ from kit.training.predictions import Predictions
 from kit.training.run_members import run_recipe, train_members
 from kit.training.table import Table
 from kit.verdict.baselines import Baseline, expected_baselines
+from kit.verdict.gate import seed_problems
 from kit.verdict.judge import Training, cell_facts
 from kit.verdict.out_of_fold import ENSEMBLE, member_agreement
 from kit.verdict.seed_report import History, holdout_report, report_file, seed_reports, with_ensemble
@@ -88,12 +89,12 @@ def check(config: RunConfig) -> None:
 def run(config: RunConfig, previous: Shard, session: Session) -> Training:
     """Train every member, write predictions and a report for each seed; the same for each ``--holdout``.
 
-    Evidence that cannot become valid (a failed cell that is not waived, too few groups) is not trained on: the
+    Evidence that cannot become valid (a failed cell that is not waived, too few groups or seeds) is not trained on: the
     training is returned with its problems.
     """
     loso_folder.clear(config.out_dir)
     shipped = _shipped_model(config)
-    problems = previous.problems
+    problems = [*previous.problems, *seed_problems(len(config.seeds))]
     scores, rows = None, None
     baselines: dict[str, Baseline] = {}
     if not problems:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kit.core import contract, layout
+from kit.core import layout
 from kit.core.errors import BadInput, Missing
 from kit.corpus.store import shard as shards
 from kit.options.provenance import block, utc_now
@@ -18,18 +18,13 @@ from kit.system.fsio import read_json, write_json
 from kit.system.ui import Row
 from kit.training import predictions
 from kit.verdict.coverage import share_sentence
-from kit.verdict.gate import apply_gate
-from kit.verdict.judge import Training, check_complete, document, gate_as_json, judge
-from kit.verdict.out_of_fold import mean_plccs, member_agreement
+from kit.verdict.gate import gate_of
+from kit.verdict.judge import Training, cell_facts, check_complete, document, gate_as_json, judge
+from kit.verdict.out_of_fold import member_agreement
+from kit.verdict.rules import RULES
 
 NAME = "verdict"
 
-_RECOMMENDATIONS = {
-    "PROMOTE": "The gate passed: ship the ensemble after the lead has verified the bundle.",
-    "HOLD": "The gate did not pass: do not ship the ensemble.",
-    "INVALID": "The evidence is not valid, so no gate was applied: fix the problems listed and run again.",
-}
-_DEMO = "Built-in demo clips: the run shows that the kit works, it is no recommendation."
 _AGAIN = "Run `verdict` again."
 
 
@@ -45,9 +40,7 @@ def run(config: RunConfig, previous: Training, session: Session) -> Verdict:
     predictions_file = config.out_dir / layout.PREDICTIONS
     result["evidence"]["predictions_sha256"] = file_hash(predictions_file)
     result |= {
-        "schema_version": contract.SCHEMA_VERSION,
         "generated_at_utc": utc_now(),
-        "recommendation": _DEMO if previous.shard.demo else _RECOMMENDATIONS[word],
         "run_provenance": block(
             config, session, inputs={"predictions": predictions_file}, outputs=[layout.verdict_file(word)]
         ),
@@ -76,7 +69,8 @@ def _show(verdict: Verdict, session: Session) -> None:
         cells = f"{box['cells']} cells, {box['rows']} rows with {', '.join(box['encoders'])}"
         rows.append(Row(cells=(f"box {box['box'] or 'unknown'}", f"{cells} ({box['platform'] or 'unknown'})")))
     rows.append(Row(cells=("recommendation", result["recommendation"])))
-    session.ui.table(f"Verdict: {verdict.word}", ("", ""), rows)
+    rows += [Row(cells=("", reason)) for reason in result["ship_reasons"]]
+    session.ui.table(f"Verdict: {result['headline']}", ("", ""), rows)
 
 
 def _figure_rows(result: Mapping[str, Any]) -> list[Row]:
@@ -91,19 +85,20 @@ def _figure_rows(result: Mapping[str, Any]) -> list[Row]:
         Row(cells=("worst source", f"{worst['name']}: RMSE {worst['rmse']:.2f}, bias {worst['bias']:+.2f}")),
         _expert_row(result["expert_gate"], result["decided_by"]),
     ]
-    return rows + ([Row(cells=("codec block", evidence["codec_block"]))] if evidence["codec_block"] else [])
+    return rows + _codec_rows(evidence["codec_block"])
+
+
+def _codec_rows(codec_block: Mapping[str, Any] | str | None) -> list[Row]:
+    if codec_block is None:
+        return []
+    return [Row(cells=("codec block", codec_block if isinstance(codec_block, str) else codec_block["conclusion"]))]
 
 
 def _expert_row(expert: Mapping[str, Any], decided_by: str) -> Row:
-    failed = [
-        f"{check['name']} {'undefined' if check['value'] is None else format(check['value'], '.4g')}, "
-        f"threshold {check['threshold']:g}" + (f" ({check['where']})" if check["where"] else "")
-        for check in expert["checks"]
-        if not check["passed"]
-    ]
-    result = "passed" if expert["passed"] else "not passed: " + "; ".join(failed)
-    role = "decides with the default gate" if decided_by == expert["name"] else "for information"
-    return Row(cells=("expert gate", f"{result} ({role})"), style="" if expert["passed"] else "yellow")
+    role = "decides with the default gate" if decided_by == expert["name"] else "needed to ship"
+    failing = f": {', '.join(expert['failing'])}" if expert["failing"] else ""
+    style = "" if expert["passed"] else "yellow"
+    return Row(cells=("expert gate", f"{expert['status']}{failing} ({role})"), style=style)
 
 
 def load(config: RunConfig, session: Session) -> Verdict:
@@ -139,5 +134,7 @@ def _is_stale(run_dir: Path, result: Mapping[str, Any]) -> bool:
         return False
     scores = predictions.read(file)
     shard = shards.read_manifest(run_dir / layout.CORPUS)
-    check_complete(scores, shard, result["evidence"]["folds"], result["seeds"])
-    return bool(gate_as_json(apply_gate(mean_plccs(member_agreement(scores)))) != result["gate"])
+    scheme, rules = result["evidence"]["folds"], RULES[result["schema_version"]]
+    check_complete(scores, shard, scheme, result["seeds"])
+    gate = gate_of(member_agreement(scores), cell_facts(shard, scheme), rules.gate)
+    return bool(gate_as_json(gate, rules) != result["gate"])

@@ -94,6 +94,8 @@ def comparison(
     others: Mapping[str, Baseline],
     corpus: Corpus,
     codec_width: int,
+    *,
+    version: int = contract.VERDICT_VERSION,
 ) -> dict[str, object]:
     """Build the ``baselines`` and ``codec_block`` of the evidence.
 
@@ -111,26 +113,31 @@ def comparison(
             "leaked": leak,
             "leaked_reason": reason,
             "problems": list(others[name].problems),
-            **_compared(own, clips, others[name].predictions, cells),
+            **_compared(own, clips, others[name].predictions, cells, version),
         }
     _correct([result["p1401"] for result in results.values() if result["p1401"] is not None])
     return {"baselines": results, "codec_block": _codec_block(results.get("no_codec_block"), codec_width)}
 
 
 def _compared(
-    own: ByGroup, clips: tuple[Values, Values], predictions: Predictions | None, cells: Mapping[str, CellFacts]
+    own: ByGroup,
+    clips: tuple[Values, Values],
+    predictions: Predictions | None,
+    cells: Mapping[str, CellFacts],
+    version: int,
 ) -> dict[str, Any]:
     """Compare the ensemble with one baseline: its figures, the differences and the tests."""
     if predictions is None:
         return {**dict.fromkeys(_FIGURES), "difference": None, "p1401": None}
     other = by_group(predictions, cells)
     every = np.arange(len(other.groups))
-    figures = {name: float(figure(every)) for name, figure in other.statistics().items()}
+    figures = {name: float(figure(every)) for name, figure in other.statistics(version=version).items()}
     return {
         **{name: value if np.isfinite(value) else None for name, value in figures.items()},
         "difference": {
-            name: interval(_minus(own.statistics()[name], other.statistics()[name]), len(every))
-            for name in ("mean_plcc", "rmse")
+            name: interval(_minus(figure, other.statistics(version=version)[name]), len(every), version=version)
+            for name, figure in own.statistics(version=version).items()
+            if name in ("mean_plcc", "rmse")
         },
         "p1401": _p1401(clips, _clip_means(predictions)),
     }

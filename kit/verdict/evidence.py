@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kit.core import contract
 from kit.training.predictions import Predictions
 from kit.training.table import Table
 from kit.verdict.accuracy import brief, errors_by_level
 from kit.verdict.baselines import Baseline, Corpus, comparison
 from kit.verdict.calibration import calibration
 from kit.verdict.coverage import coverage
+from kit.verdict.half_widths import errors_by_group, half_widths
 from kit.verdict.intervals import by_group, uncertainty
 from kit.verdict.out_of_fold import CellFacts
 
 
-def summary(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[str, object]:
-    """Compute what follows from the predictions alone."""
+def summary(
+    predictions: Predictions, cells: Mapping[str, CellFacts], *, version: int = contract.VERDICT_VERSION
+) -> dict[str, object]:
+    """Compute what follows from the predictions alone, as a verdict of a version has it."""
     errors = errors_by_level(predictions, cells)
+    grouped = errors_by_group(predictions, cells)
     return {
         **brief(errors["frame"]),
         "errors": errors,
-        "uncertainty": uncertainty(by_group(predictions, cells)),
-        "calibration": calibration(predictions, cells),
+        "uncertainty": uncertainty(by_group(predictions, cells), version=version),
+        "calibration": calibration(predictions, cells, grouped["frame"]),
+        "half_widths": half_widths(grouped),
     }
 
 
@@ -31,15 +37,18 @@ def evidence(
     cells: Mapping[str, CellFacts],
     baselines: Mapping[str, Baseline],
     corpus: Corpus,
+    *,
+    version: int = contract.VERDICT_VERSION,
 ) -> dict[str, object]:
     """Compute all evidence.
 
     Args:
         predictions: complete, of every seed.
         rows: every row of the corpus.
+        version: of the verdict; of version 1 the bootstrap is computed as then, the other fields as now.
     """
     return {
-        **summary(predictions, cells),
-        **comparison(predictions, cells, baselines, corpus, rows.inputs.codec_width),
+        **summary(predictions, cells, version=version),
+        **comparison(predictions, cells, baselines, corpus, rows.inputs.codec_width, version=version),
         "coverage": coverage(rows, cells, corpus),
     }

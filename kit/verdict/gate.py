@@ -1,25 +1,31 @@
 """The gates: from figures to PROMOTE or HOLD. Pure, so that anyone can replay them.
 
 The default gate passes when the mean over seeds of the mean-over-folds PLCC, its spread over seeds and every single
-seed pass. The expert gate (``--gate expert``) adds conditions on errors that PLCC hides. A tie with a threshold passes.
+seed pass; it decides PROMOTE. The expert gate has conditions on errors that PLCC hides; models may ship only when it
+passes too, and with ``--gate expert`` it also decides. A tie with a threshold passes.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from kit.core.canon import sha256_json
-from kit.core.contract import EXPERT_THRESHOLDS, GATE_THRESHOLDS, TEACHER_FORMULA
+from kit.core.contract import EXPERT_THRESHOLDS, GATE_THRESHOLDS
 from kit.core.errors import InvalidEvidence
+from kit.verdict.out_of_fold import CellFacts, MemberAgreement, left_out_folds, mean_plccs
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateReport:
-    """The ``gate`` object of a verdict: figures, thresholds and results."""
+    """The ``gate`` object of a verdict: figures, thresholds and results.
+
+    Attributes:
+        left_out_folds: folds without a correlation, with the reason; not in verdicts of version 1.
+    """
 
     passed: bool
     mean_plcc: float
@@ -32,6 +38,7 @@ class GateReport:
     per_seed_min: float
     per_seed_pass: bool
     failing_seeds: tuple[int, ...]
+    left_out_folds: Mapping[str, str] = field(default_factory=dict)
     thresholds_sha256: str
 
 
@@ -40,11 +47,54 @@ def thresholds_sha256(thresholds: Mapping[str, float]) -> str:
     return sha256_json(dict(thresholds))
 
 
-def apply_gate(per_seed_plccs: Mapping[int, float], thresholds: Mapping[str, float] = GATE_THRESHOLDS) -> GateReport:
-    """Apply the default gate to the mean-over-folds PLCC of each seed.
+def seed_problems(seeds: int, thresholds: Mapping[str, float] = GATE_THRESHOLDS) -> list[str]:
+    """Return why so many seeds are too few for a verdict, or nothing. Version 1 has no minimum."""
+    needed = int(thresholds.get("seeds_min", 1))
+    if seeds >= needed:
+        return []
+    counted = "1 seed" if seeds == 1 else f"{seeds} seeds"
+    return [f"{counted}, a verdict needs at least {needed}: their spread shows how much a figure owes to chance"]
+
+
+def gate_of(
+    members: MemberAgreement, cells: Mapping[str, CellFacts], thresholds: Mapping[str, float] = GATE_THRESHOLDS
+) -> GateReport:
+    """Apply the default gate to the agreement of every member.
+
+    Folds without a correlation (of a constant clip) are left out of the means.
 
     Raises:
-        InvalidEvidence: no seed, or a figure that is not finite or not in -1 to 1.
+        InvalidEvidence: too few seeds, groups or folds with a correlation.
+    """
+    left_out = left_out_folds(members)
+    folds = {cell.fold for cell in cells.values()}
+    groups = {cell.group for cell in cells.values() if cell.fold not in left_out}
+    problems = seed_problems(len(members), thresholds)
+    needed, share = int(thresholds["groups_min"]), thresholds.get("defined_folds_min", 1.0)
+    # a share of a whole number is rounded: 0.9 of 10 folds are 9
+    if left_out and (len(groups) < needed or len(folds) - len(left_out) < share * len(folds) - 1e-9):
+        problems.append(
+            f"{len(left_out)} of {len(folds)} folds have no correlation, at least {share:.0%} of the folds and "
+            f"{needed} content groups must have one"
+        )
+        problems += [f"held out {fold}: {reason}" for fold, reason in left_out.items()]
+    if problems:
+        raise InvalidEvidence(problems)
+    return apply_gate(mean_plccs(members), thresholds, left_out)
+
+
+def apply_gate(
+    per_seed_plccs: Mapping[int, float],
+    thresholds: Mapping[str, float] = GATE_THRESHOLDS,
+    left_out: Mapping[str, str] | None = None,
+) -> GateReport:
+    """Apply the default gate to the mean-over-folds PLCC of each seed.
+
+    Args:
+        left_out: folds without a correlation, with the reason.
+
+    Raises:
+        InvalidEvidence: too few seeds, or a figure that is not finite or not in -1 to 1.
     """
     if not per_seed_plccs:
         raise InvalidEvidence(["no seed has a result"])
@@ -53,7 +103,7 @@ def apply_gate(per_seed_plccs: Mapping[int, float], thresholds: Mapping[str, flo
         for seed, value in per_seed_plccs.items()
         if not (math.isfinite(value) and -1 <= value <= 1)
     ]
-    if bad:
+    if bad := bad + seed_problems(len(per_seed_plccs), thresholds):
         raise InvalidEvidence(bad)
     values = list(per_seed_plccs.values())
     # exact: a sum rounded before the division can push a tie below its threshold
@@ -74,8 +124,14 @@ def apply_gate(per_seed_plccs: Mapping[int, float], thresholds: Mapping[str, flo
         per_seed_min=thresholds["per_seed_plcc_min"],
         per_seed_pass=not failing,
         failing_seeds=failing,
+        left_out_folds=dict(left_out or {}),
         thresholds_sha256=thresholds_sha256(thresholds),
     )
+
+
+PASSED, FAILED, INSUFFICIENT = "passed", "failed", "insufficient evidence"
+#: The check whose failure means that there is too little evidence, which is no failure of the models.
+EVIDENCE_CHECK = "evidence_groups_min"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,67 +153,103 @@ class ExpertCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertReport:
-    """The ``expert_gate`` object of a verdict."""
+    """The ``expert_gate`` object of a verdict.
+
+    Attributes:
+        status: ``PASSED``, ``FAILED`` or ``INSUFFICIENT``; not in verdicts of version 1.
+        failing: names of the checks that failed, without ``EVIDENCE_CHECK``.
+    """
 
     name: str
     thresholds: Mapping[str, float]
     thresholds_sha256: str
+    status: str
     passed: bool
     checks: tuple[ExpertCheck, ...]
     failing: tuple[str, ...]
 
+    def check(self, name: str) -> ExpertCheck | None:
+        """Return a check by its name; None where it does not apply."""
+        return next((check for check in self.checks if check.name == name), None)
+
+
+#: Applies the checks of a version to a verdict's evidence.
+Checks = Callable[[Mapping[str, Any], Mapping[str, float]], Iterable[ExpertCheck]]
+
 
 def apply_expert_gate(
-    evidence: Mapping[str, Any] | None, thresholds: Mapping[str, float] = EXPERT_THRESHOLDS
+    evidence: Mapping[str, Any] | None,
+    thresholds: Mapping[str, float] = EXPERT_THRESHOLDS,
+    checks_of: Checks | None = None,
 ) -> ExpertReport:
-    """Apply the expert gate to a verdict's evidence; without evidence it fails with no checks."""
-    checks = () if evidence is None else tuple(_expert_checks(evidence, thresholds))
+    """Apply the expert gate to a verdict's evidence; without evidence it fails with no checks.
+
+    Args:
+        checks_of: the checks of another version.
+    """
+    checks = () if evidence is None else tuple((checks_of or expert_checks)(evidence, thresholds))
+    failing = tuple(check.name for check in checks if not check.passed and check.name != EVIDENCE_CHECK)
+    enough = all(check.passed for check in checks if check.name == EVIDENCE_CHECK)
+    status = FAILED if failing or not checks else PASSED if enough else INSUFFICIENT
     return ExpertReport(
         name="expert",
         thresholds=dict(thresholds),
         thresholds_sha256=thresholds_sha256(thresholds),
-        passed=bool(checks) and all(check.passed for check in checks),
+        status=status,
+        passed=status == PASSED,
         checks=checks,
-        failing=tuple(check.name for check in checks if not check.passed),
+        failing=failing,
     )
 
 
-def _expert_checks(evidence: Mapping[str, Any], thresholds: Mapping[str, float]) -> Iterator[ExpertCheck]:
+def expert_checks(evidence: Mapping[str, Any], thresholds: Mapping[str, float]) -> Iterator[ExpertCheck]:
+    """Yield the checks of the expert gate, the one that a reader should see first at the front."""
+
     def check(name: str, values: Mapping[Any, float | None]) -> ExpertCheck:
-        return _check(name, values, thresholds[name])
+        return worst_check(name, values, thresholds[name])
 
-    frame = evidence["errors"]["frame"]
-    worst = evidence["uncertainty"]["worst_group"]
-    yield check("mean_plcc_low_min", {None: evidence["uncertainty"]["mean_plcc"]["low"]})
-    yield check("group_plcc_min", {worst["group"]: worst["plcc"]})
+    frame, clip = evidence["errors"]["frame"], evidence["errors"]["clip"]
+    yield near_duplicates_check(evidence, thresholds, by_features=False)
     yield check("ensemble_rmse_max", {None: frame["overall"]["rmse"]})
+    yield check("source_rmse_max", {name: figures["rmse"] for name, figures in frame["per_source"].items()})
+    yield check("clip_p95_max", {None: clip["overall"]["p95"]})
+    if unseen := _unseen(evidence.get("codec_block")):
+        yield check("unseen_rmse_max", unseen)
+    yield check("encoder_bias_max", {name: abs(figures["bias"]) for name, figures in frame["per_encoder"].items()})
     yield check("seed_rmse_max", {f"seed {seed}": figures["rmse"] for seed, figures in frame["per_seed"].items()})
-    yield check("source_bias_max", _biases(frame["per_source"]))
-    yield check("encoder_bias_max", _biases(frame["per_encoder"]))
-    # a model that was trained on held-out sources is no measure, and no student is better than its teacher's formula
-    honest = {
-        name: baseline
-        for name, baseline in evidence["baselines"].items()
-        if baseline["leaked"] is not True and name != TEACHER_FORMULA
-    }
-    if honest:
-        yield check("baseline_plcc_loss_max", {name: _loss(baseline) for name, baseline in honest.items()})
-    pairs = evidence["coverage"]["near_duplicates"]["pairs"]
+    if "linear" in evidence["baselines"]:
+        yield check("linear_ratio_max", {None: _ratio(frame["overall"]["rmse"], evidence["baselines"]["linear"])})
+    yield check(EVIDENCE_CHECK, {None: evidence["uncertainty"]["groups"]})
+
+
+def near_duplicates_check(
+    evidence: Mapping[str, Any], thresholds: Mapping[str, float], *, by_features: bool
+) -> ExpertCheck:
+    """Count the pairs of sources in different folds that look the same.
+
+    Args:
+        by_features: pairs that only their features show count too; else these only warn.
+    """
+    found = evidence["coverage"]["near_duplicates"]
+    pairs = found["pairs"] if by_features or found.get("method") == "fingerprints" else []
     names = ", ".join(" and ".join(pair["sources"]) for pair in pairs) or None
-    yield check("near_duplicates_max", {names: len(pairs)})
+    return worst_check("near_duplicates_max", {names: len(pairs)}, thresholds["near_duplicates_max"])
 
 
-def _biases(slices: Mapping[str, Any]) -> dict[str, float]:
-    return {name: abs(figures["bias"]) for name, figures in slices.items()}
+def _unseen(codec_block: Mapping[str, Any] | None) -> dict[str, float]:
+    """Return the RMSE of each encoder that was held out, with the codec block; empty with one encoder."""
+    if not isinstance(codec_block, Mapping):
+        return {}
+    return {name: figures["rmse_with"] for name, figures in (codec_block["unseen"] or {}).items()}
 
 
-def _loss(baseline: Mapping[str, Any]) -> float | None:
-    """Return how much higher a baseline's mean PLCC is than the ensemble's."""
-    value = None if baseline["difference"] is None else baseline["difference"]["mean_plcc"]["value"]
-    return None if value is None else -value
+def _ratio(rmse: float, linear: Mapping[str, Any]) -> float | None:
+    """Return the ensemble's RMSE over that of the least-squares line; None where the line has none, or 0."""
+    other = linear["rmse"]
+    return rmse / other if other else None
 
 
-def _check(name: str, values: Mapping[Any, float | None], threshold: float) -> ExpertCheck:
+def worst_check(name: str, values: Mapping[Any, float | None], threshold: float) -> ExpertCheck:
     """Compare the worst of the values with a threshold, a minimum or a maximum by its name; undefined is the worst."""
     sign = -1 if name.endswith("_min") else 1
     where = max(values, key=lambda key: math.inf if (value := values[key]) is None else sign * value)

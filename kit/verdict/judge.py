@@ -18,8 +18,10 @@ from kit.training.predictions import Predictions
 from kit.training.table import Table
 from kit.verdict.baselines import Baseline, Corpus, formula_baseline
 from kit.verdict.evidence import evidence
-from kit.verdict.gate import ExpertReport, GateReport, apply_expert_gate, apply_gate, thresholds_sha256
-from kit.verdict.out_of_fold import CellFacts, MemberAgreement, completeness_problems, mean_plccs, member_agreement
+from kit.verdict.gate import ExpertReport, GateReport, apply_expert_gate, gate_of, thresholds_sha256
+from kit.verdict.out_of_fold import CellFacts, MemberAgreement, completeness_problems, member_agreement
+from kit.verdict.recommendation import recommended
+from kit.verdict.rules import CURRENT, Rules
 from kit.verdict.target import formula_predictions, formula_scores, target
 from kit.video.scorers.formula import Formula
 
@@ -57,11 +59,13 @@ class Judgement:
     Attributes:
         gate: None where the evidence is not valid.
         evidence: the ``evidence`` object of a verdict without the hash of the predictions.
+        rules: that the gates were applied by.
     """
 
     gate: GateReport | None
     expert: ExpertReport
     evidence: Mapping[str, Any]
+    rules: Rules
 
     def word(self, decided_by: str) -> str:
         """Return the verdict by one of ``contract.GATES``; ``expert`` needs both gates."""
@@ -89,12 +93,14 @@ def judge(
     training: Training,
     problems: Sequence[str],
     agreement_of: Callable[[Predictions], MemberAgreement] = member_agreement,
+    rules: Rules = CURRENT,
 ) -> Judgement:
     """Apply both gates and compute the evidence.
 
     Args:
         problems: reasons known so far why the evidence is not valid.
         agreement_of: computes the agreement of every member, or returns it where it is known.
+        rules: of the version of the verdict.
     """
     gate, figures = None, None
     if not problems:
@@ -103,12 +109,14 @@ def judge(
             if predictions is None or rows is None:
                 raise InvalidEvidence(["there are no predictions"])
             check_complete(predictions, training.shard, training.folds, training.seeds)
-            gate = apply_gate(mean_plccs(agreement_of(predictions)))
-            figures = _evidence(training, predictions, rows)
+            cells = cell_facts(training.shard, training.folds)
+            gate = gate_of(agreement_of(predictions), cells, rules.gate)
+            figures = _evidence(training, predictions, rows, rules)
         except InvalidEvidence as error:
             gate, problems = None, error.problems
     whole = {"problems": list(problems), "folds": training.folds, **(figures or {})}
-    return Judgement(gate=gate, expert=apply_expert_gate(figures), evidence=whole)
+    expert = apply_expert_gate(figures, rules.expert, rules.checks)
+    return Judgement(gate=gate, expert=expert, evidence=whole, rules=rules)
 
 
 def check_complete(predictions: Predictions, shard: Shard, scheme: str, seeds: Sequence[int]) -> None:
@@ -127,7 +135,7 @@ def check_complete(predictions: Predictions, shard: Shard, scheme: str, seeds: S
         raise InvalidEvidence(problems)
 
 
-def _evidence(training: Training, predictions: Predictions, rows: Table) -> dict[str, object]:
+def _evidence(training: Training, predictions: Predictions, rows: Table, rules: Rules) -> dict[str, object]:
     corpus = Corpus(
         sha256=training.shard.corpus_sha256,
         source_ids=frozenset(_source_ids(training.shard)),
@@ -138,37 +146,50 @@ def _evidence(training: Training, predictions: Predictions, rows: Table) -> dict
     baselines = dict(training.baselines)
     if scores is not None and facts["formula_known"]:
         baselines[contract.TEACHER_FORMULA] = formula_baseline(formula_predictions(predictions, rows, scores))
-    figures = evidence(predictions, rows, cell_facts(training.shard, training.folds), baselines, corpus)
+    cells = cell_facts(training.shard, training.folds)
+    figures = evidence(predictions, rows, cells, baselines, corpus, version=rules.version)
     return {"target": facts, **figures}
 
 
 def document(training: Training, judgement: Judgement, decided_by: str) -> dict[str, Any]:
     """Build the part of a verdict that follows from corpus and predictions: all but hashes, times and provenance."""
-    return {
+    gate, version = gate_as_json(judgement.gate, judgement.rules), judgement.rules.version
+    result: dict[str, Any] = {
+        "schema_version": version,
         "verdict": judgement.word(decided_by),
         "seeds": list(training.seeds),
         "decided_by": decided_by,
-        "gate": gate_as_json(judgement.gate),
+        "gate": gate,
         "expert_gate": asdict(judgement.expert),
         "corpus": _corpus_summary(training.shard),
         "evidence": dict(judgement.evidence),
         "demo": training.shard.demo,
     }
+    if version == 1:
+        del result["expert_gate"]["status"]
+        return result
+    return result | asdict(recommended(result))
 
 
-def gate_as_json(gate: GateReport | None) -> dict[str, object]:
+def gate_as_json(gate: GateReport | None, rules: Rules = CURRENT) -> dict[str, Any]:
     """Build the ``gate`` object; of no gate the thresholds without figures."""
     if gate is not None:
-        return asdict(gate) | {"failing_seeds": list(gate.failing_seeds)}
-    thresholds = contract.GATE_THRESHOLDS
-    empty = dict.fromkeys(GateReport.__dataclass_fields__) | {"passed": False, "per_seed_plccs": {}}
-    return empty | {
-        "mean_plcc_threshold": thresholds["mean_plcc_min"],
-        "plcc_spread_max": thresholds["plcc_spread_max"],
-        "per_seed_min": thresholds["per_seed_plcc_min"],
-        "failing_seeds": [],
-        "thresholds_sha256": thresholds_sha256(thresholds),
-    }
+        result = asdict(gate) | {"failing_seeds": list(gate.failing_seeds)}
+    else:
+        thresholds = rules.gate
+        result = dict.fromkeys(GateReport.__dataclass_fields__) | {
+            "passed": False,
+            "per_seed_plccs": {},
+            "mean_plcc_threshold": thresholds["mean_plcc_min"],
+            "plcc_spread_max": thresholds["plcc_spread_max"],
+            "per_seed_min": thresholds["per_seed_plcc_min"],
+            "failing_seeds": [],
+            "left_out_folds": {},
+            "thresholds_sha256": thresholds_sha256(thresholds),
+        }
+    if rules.version == 1:
+        del result["left_out_folds"]
+    return result
 
 
 def _source_ids(shard: Shard) -> list[str]:

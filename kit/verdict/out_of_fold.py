@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kit.core.errors import InvalidEvidence
 from kit.training.predictions import Predictions
-from kit.verdict.metrics import Agreement, Values, agreement
+from kit.verdict.metrics import Values, agreement_as_json
 
 #: Number of the ensemble mean where seeds are numbers.
 ENSEMBLE = -1
@@ -28,13 +29,53 @@ class CellFacts:
     rows: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class FoldAgreement:
+    """Agreement of a member with its held-out rows.
+
+    Attributes:
+        plcc, srocc, krocc: None where they do not exist: ``undefined`` says why.
+        rmse, mae, bias: VMAF points, no mapping applied.
+    """
+
+    n: int
+    plcc: float | None
+    srocc: float | None
+    krocc: float | None
+    rmse: float
+    mae: float
+    bias: float
+    undefined: str | None
+
+
 #: Agreement of every member by seed and fold, both in order.
-MemberAgreement = Mapping[int, Mapping[str, Agreement]]
+MemberAgreement = Mapping[int, Mapping[str, FoldAgreement]]
+
+
+def left_out_folds(members: MemberAgreement) -> dict[str, str]:
+    """Return the folds without a correlation, with the reason: they are left out of the means of every seed."""
+    reasons: dict[str, str] = {}
+    for seed, folds in members.items():
+        for fold, figures in folds.items():
+            if figures.undefined is not None:
+                reasons.setdefault(fold, f"seed {seed}: {figures.undefined}")
+    return dict(sorted(reasons.items()))
 
 
 def mean_plccs(members: MemberAgreement) -> dict[int, float]:
-    """Average the PLCC of each seed over its folds."""
-    return {seed: mean(fold.plcc for fold in folds.values()) for seed, folds in members.items()}
+    """Average the PLCC of each seed over the folds that have one for every seed.
+
+    Raises:
+        InvalidEvidence: no fold has one.
+    """
+    left_out = left_out_folds(members)
+    means = {}
+    for seed, folds in members.items():
+        plccs = [figures.plcc for fold, figures in folds.items() if fold not in left_out and figures.plcc is not None]
+        if not plccs:
+            raise InvalidEvidence([f"seed {seed}: no fold has a correlation"])
+        means[seed] = mean(plccs)
+    return means
 
 
 def completeness_problems(predictions: Predictions, cells: Mapping[str, CellFacts], seeds: Sequence[int]) -> list[str]:
@@ -83,20 +124,20 @@ def member_agreement(predictions: Predictions) -> MemberAgreement:
     """Compute the agreement of every member on its held-out rows.
 
     Raises:
-        InvalidEvidence: the agreement of a member is undefined or not finite; all of these are named.
+        InvalidEvidence: a value of a member is not finite; all of these are named.
     """
-    members: dict[int, dict[str, Agreement]] = {}
+    members: dict[int, dict[str, FoldAgreement]] = {}
     problems: list[str] = []
     for seed, fold, rows in predictions.members():
         prediction, target = (
             column[rows].astype(np.float64) for column in (predictions.prediction, predictions.target)
         )
         try:
-            result = agreement(prediction, target, what=f"seed {seed}, held out {fold}")
+            figures: dict[str, Any] = agreement_as_json(prediction, target, what=f"seed {seed}, held out {fold}")
         except InvalidEvidence as error:
             problems += error.problems
         else:
-            members.setdefault(seed, {})[fold] = result
+            members.setdefault(seed, {})[fold] = FoldAgreement(**figures)
     if problems:
         raise InvalidEvidence(problems)
     return members

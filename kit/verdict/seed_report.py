@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from statistics import fmean, mean, pstdev
 
@@ -14,11 +14,19 @@ from kit.training.folds import Fold
 from kit.training.predictions import Predictions
 from kit.training.recipe import Recipe
 from kit.verdict.accuracy import per_source_encoder
-from kit.verdict.metrics import Agreement
-from kit.verdict.out_of_fold import ENSEMBLE, CellFacts, MemberAgreement, ensemble_mean, mean_plccs, member_agreement
+from kit.verdict.out_of_fold import (
+    ENSEMBLE,
+    CellFacts,
+    FoldAgreement,
+    MemberAgreement,
+    ensemble_mean,
+    left_out_folds,
+    mean_plccs,
+    member_agreement,
+)
 
 #: Figures of a fold in the order of a report.
-_FIGURES = ("plcc", "srocc", "krocc", "rmse", "mae", "bias")
+_FIGURES = ("plcc", "srocc", "krocc", "rmse", "mae", "bias", "undefined")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +73,11 @@ def seed_reports(
         histories: of every seed and of ``ENSEMBLE``.
 
     Raises:
-        InvalidEvidence: the agreement of the ensemble mean is undefined or not finite in a fold.
+        InvalidEvidence: a value of the ensemble mean is not finite.
     """
     average = ensemble_mean(predictions)
     agreements = {**members, **member_agreement(average)}
+    left_out = left_out_folds(agreements).keys()
     parts = {seed: predictions.part(rows) for seed, rows in predictions.seeds()} | {ENSEMBLE: average}
     groups = {
         fold.held_out: sorted({cell.group for cell in cells.values() if cell.fold == fold.held_out}) for fold in folds
@@ -84,7 +93,7 @@ def seed_reports(
                 _fold(fold, agreements[seed][fold.held_out]) | {"groups": groups[fold.held_out]} for fold in folds
             ],
             "per_source_encoder": per_source_encoder(part, cells),
-            **_over_folds(agreements[seed]),
+            **_over_folds(agreements[seed], left_out),
             "arch": recipe.arch,
             **({} if recipe.name == contract.UNNAMED_RECIPE else {"recipe": recipe.name}),
             "epochs": recipe.epochs,
@@ -100,15 +109,17 @@ def seed_reports(
     }
 
 
-def _over_folds(agreements: Mapping[str, Agreement]) -> dict[str, float]:
-    """Summarise a seed over its folds."""
-    plccs = [fold.plcc for fold in agreements.values()]
+def _over_folds(agreements: Mapping[str, FoldAgreement], left_out: Set[str]) -> dict[str, float | None]:
+    """Summarise a seed over its folds; those without a correlation count for the RMSE alone."""
+    defined = [(fold.plcc, fold.srocc) for name, fold in agreements.items() if name not in left_out]
+    plccs = [plcc for plcc, _ in defined if plcc is not None]
+    sroccs = [srocc for _, srocc in defined if srocc is not None]
     return {
-        "mean_plcc": mean(plccs),
-        "std_plcc": pstdev(plccs),
-        "min_plcc": min(plccs),
-        "max_plcc": max(plccs),
-        "mean_srocc": fmean(fold.srocc for fold in agreements.values()),
+        "mean_plcc": mean(plccs) if plccs else None,
+        "std_plcc": pstdev(plccs) if plccs else None,
+        "min_plcc": min(plccs, default=None),
+        "max_plcc": max(plccs, default=None),
+        "mean_srocc": fmean(sroccs) if sroccs else None,
         "mean_rmse": fmean(fold.rmse for fold in agreements.values()),
     }
 
@@ -121,7 +132,7 @@ def holdout_report(
     Its sources are in training too, with other encoders or from other boxes: it shows nothing about unseen content.
 
     Raises:
-        InvalidEvidence: the agreement of a member is undefined or not finite; all of these are named.
+        InvalidEvidence: a value of a member is not finite, or no fold has a correlation.
     """
     members = member_agreement(predictions)
     (ensemble,) = member_agreement(ensemble_mean(predictions)).values()
@@ -138,7 +149,7 @@ def holdout_report(
     }
 
 
-def _fold(fold: Fold, agreement: Agreement) -> dict[str, object]:
+def _fold(fold: Fold, agreement: FoldAgreement) -> dict[str, object]:
     return {
         "held_out": fold.held_out,
         "n_train": len(fold.train),
@@ -147,5 +158,5 @@ def _fold(fold: Fold, agreement: Agreement) -> dict[str, object]:
     }
 
 
-def _figures(agreement: Agreement) -> dict[str, object]:
+def _figures(agreement: FoldAgreement) -> dict[str, object]:
     return {name: getattr(agreement, name) for name in _FIGURES}

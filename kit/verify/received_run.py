@@ -27,6 +27,7 @@ from kit.training.table import Table
 from kit.verdict.baselines import Baseline
 from kit.verdict.judge import Judgement, Training, judge
 from kit.verdict.out_of_fold import MemberAgreement, member_agreement
+from kit.verdict.rules import RULES, Rules
 from kit.verify.differences import listed
 from kit.video.scorers.formula import formula_of
 
@@ -61,7 +62,15 @@ class ReceivedRun:
 
     @cached_property
     def verdict(self) -> dict[str, Any]:
-        return self.document(layout.verdict_file(str(self.word)), "verdict")
+        name = layout.verdict_file(str(self.word))
+        value: Any = read_json(self.folder / name)
+        first = isinstance(value, dict) and value.get("schema_version") == 1
+        return self.document(name, "verdict_1" if first else "verdict")
+
+    @property
+    def rules(self) -> Rules:
+        """The rules of the version of its verdict."""
+        return RULES[self.verdict["schema_version"]]
 
     @cached_property
     def training(self) -> dict[str, Any]:
@@ -144,4 +153,4 @@ class ReceivedRun:
         trained = self.trained
         failed = self.shard.problems
         problems = [*failed, *(line for line in trained.problems if line not in failed)]
-        return judge(trained, problems, lambda _: self.members)
+        return judge(trained, problems, lambda _: self.members, self.rules)

@@ -171,7 +171,7 @@ def _reports(run: ReceivedRun) -> str:
 def _gate(run: ReceivedRun) -> str:
     decided_by = run.verdict["decided_by"]
     computed = document(run.trained, run.judged, decided_by)
-    for name, thresholds in (("gate", contract.GATE_THRESHOLDS), ("expert_gate", contract.EXPERT_THRESHOLDS)):
+    for name, thresholds in (("gate", run.rules.gate), ("expert_gate", run.rules.expert)):
         received, pinned = run.verdict[name], thresholds_sha256(thresholds)
         if received["thresholds_sha256"] != pinned:
             digest = str(received["thresholds_sha256"])[:12]
@@ -185,7 +185,7 @@ def _gate(run: ReceivedRun) -> str:
 def _expert_result(gate: ExpertReport) -> str:
     if not gate.checks:
         return ""
-    return "; expert gate " + ("passed" if gate.passed else f"not passed: {', '.join(gate.failing)}")
+    return f"; expert gate {gate.status}" + (f": {', '.join(gate.failing)}" if gate.failing else "")
 
 
 def _gate_figures(gate: Mapping[str, Any]) -> str:
@@ -196,8 +196,9 @@ def _gate_figures(gate: Mapping[str, Any]) -> str:
 
 def _evidence(run: ReceivedRun) -> str:
     computed = document(run.trained, run.judged, run.verdict["decided_by"])
-    names = ("evidence", "corpus", "seeds", "demo")
+    names: tuple[str, ...] = ("evidence", "corpus", "seeds", "demo")
     first = run.verdict["schema_version"] == 1
+    names += () if first else _RECOMMENDED
     received = {name: run.verdict[name] for name in names} | {"evidence": _reworded(run.verdict["evidence"], first)}
     expected = {name: computed[name] for name in names} | {"evidence": _reworded(computed["evidence"], first)}
     if "target" not in received["evidence"]:  # earlier kits did not compare with the formula
@@ -210,6 +211,10 @@ def _evidence(run: ReceivedRun) -> str:
     return "every field follows from the corpus and the predictions"
 
 
+#: What a verdict recommends, since version 2.
+_RECOMMENDED = ("may_ship", "headline", "ship_reasons", "ship_encoders", "recommendation")
+#: Parts of the evidence that verdicts of version 1 lack or computed otherwise.
+_EVIDENCE_OF_2 = ("calibration", "half_widths")
 #: Parts of the coverage that verdicts of version 1 lack or computed otherwise.
 _COVERAGE_OF_2 = ("near_duplicates", "rows_by_source")
 
@@ -221,6 +226,9 @@ def _reworded(evidence: Mapping[str, Any], first: bool) -> dict[str, Any]:
         first: of a verdict of version 1: leave out what it cannot have.
     """
     result = {name: value for name, value in evidence.items() if name != "predictions_sha256"}
+    if first:
+        for name in _EVIDENCE_OF_2:
+            result.pop(name, None)
     if "calibration" in result:
         spread = {name: value for name, value in result["calibration"]["spread"].items() if name != "what"}
         result["calibration"] = {**result["calibration"], "spread": spread}

@@ -92,5 +92,6 @@ def _differences(
         target = run.rows.target[folds[label].held].astype(np.float64)
         score_off.append(float(np.sqrt(np.mean((before - again) ** 2))))
         agreed = agreement(again, target, what=f"seed {seed}, held out {label}, trained again")
-        plcc_off[seed, label] = abs(agreed.plcc - stored[seed][label].plcc)
+        before_plcc = stored[seed][label].plcc
+        plcc_off[seed, label] = 0.0 if before_plcc is None else abs(agreed.plcc - before_plcc)
     return plcc_off, score_off

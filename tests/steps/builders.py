@@ -17,7 +17,7 @@ from tests.corpus.builders import plan, shard_of
 from tests.options.builders import run_in
 
 #: Options of a run that is over quickly.
-QUICK = ("--cqs", "25,37", "--seeds", "0,1", "--epochs", "3", "--device", "cpu", "--box", "testbox")
+QUICK = ("--cqs", "25,37", "--seeds", "0,1,2", "--epochs", "3", "--device", "cpu", "--box", "testbox")
 
 
 def run_folder(folder: Path, **options: object) -> tuple[RunConfig, Session]:
