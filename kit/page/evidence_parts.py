@@ -222,7 +222,7 @@ def calibration(run: RunFacts) -> Iterator[Block]:
             rows=[_level(level) for level in levels],
             columns=(
                 "level",
-                "guaranteed",
+                "simulated coverage",
                 "covered, mean over groups",
                 "worst group",
                 "covered there",
@@ -271,11 +271,15 @@ def _named(group: Any) -> str:
     return str(group["name"]) + ("" if covered is None else f", {percent(covered, 1).text} covered")
 
 
+def _simulated(coverage: Mapping[str, float] | None) -> str:
+    return "–" if coverage is None else f"{percent(coverage['low']).text} to {percent(coverage['high']).text}"
+
+
 def _level(level: Mapping[str, Any]) -> list[TableCell | str]:
     worst = level["worst_group"]
     return [
         percent(level["level"]),
-        percent(level["guarantee"]),
+        _simulated(level.get("simulated_coverage")),
         percent(level["coverage"], 1),
         str(worst["name"]),
         percent(worst["coverage"], 1),

@@ -53,7 +53,7 @@ def seed_problems(seeds: int, thresholds: Mapping[str, float] = GATE_THRESHOLDS)
     if seeds >= needed:
         return []
     counted = "1 seed" if seeds == 1 else f"{seeds} seeds"
-    return [f"{counted}, a verdict needs at least {needed}: their spread shows how much a figure owes to chance"]
+    return [f"{counted}; a verdict needs at least {needed}: use --seeds 0,1,2"]
 
 
 def gate_of(
