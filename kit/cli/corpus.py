@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -148,16 +148,19 @@ def _info_lines(summary: Summary) -> Iterator[str | Table]:
 
 @click.command("import")
 @click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
-@options(*MERGE.pick("out", "groups_file"))
+@options(*MERGE.pick("out", "groups_file", "assume_teacher"))
 @json_option
-def import_(path: Path, out: Path, groups_file: Path | None) -> Result:
+def import_(path: Path, out: Path, groups_file: Path | None, assume_teacher: str | Path | None) -> Result:
     """Make a shard from the predecessor's rows (.jsonl, .jsonl.gz).
 
-    Facts that the rows lack become null. Nothing is written unless every line is valid.
+    Facts that the rows lack become null. Nothing is written unless every line is valid and every score follows from
+    its features by the formula of vmaf_v0.6.1; scores of another model, named by --assume-teacher, are not checked.
     """
     from kit.corpus.exchange.importing import import_rows
+    from kit.video.scorers.teachers import resolve
 
-    imported = import_rows(path, out, groups_file=groups_file)
+    teacher = None if assume_teacher is None else replace(resolve(assume_teacher), path=None)
+    imported = import_rows(path, out, groups_file=groups_file, teacher=teacher)
     shard = imported.shard
     summary = (
         f"{out}: {len(shard.cells)} cells, {shard.rows} rows, {len(shard.sources)} sources, "

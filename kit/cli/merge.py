@@ -131,6 +131,7 @@ def _remarks(report: Report) -> Iterator[str | Table]:
         if len(versions) > 1:
             boxes = (f"{version} ({', '.join(names)})" for version, names in versions.items())
             yield f"{name} differs: {'; '.join(boxes)}"
+    yield report.scores
     if report.assumed_teacher:
         yield f"Rows without a recorded teacher are taken to be of {report.assumed_teacher} (--assume-teacher)."
     elif report.teacher is None:

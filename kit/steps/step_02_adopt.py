@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from kit.core import layout
-from kit.core.errors import BadInput
+from kit.core.errors import BadInput, CheckFailed
+from kit.core.values import Teacher
 from kit.corpus.store import shard as shards
 from kit.corpus.store.planned import PLAN, shard_folder
+from kit.corpus.store.score_check import HINT, ScoreCheck
 from kit.corpus.store.shard import UNKNOWN, Shard
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
@@ -24,28 +26,38 @@ def run(config: RunConfig, previous: None, session: Session) -> Shard:
 
     Raises:
         BadInput: no corpus, another teacher than the requested one, or another corpus in the run folder.
-        CheckFailed: a cell is damaged.
+        CheckFailed: a cell is damaged, or scores do not follow from their features.
     """
     if config.corpus is None:
         raise BadInput("no corpus to adopt", hint="Give one with --corpus.")
     given_folder, folder = shard_folder(config.corpus), config.out_dir / layout.CORPUS
     given = shards.read_manifest(given_folder)
-    if config.origins["teacher"] != "default" and given.teacher is not None:
-        requested = teachers.resolve(config.teacher)
-        if requested.identity != given.teacher.identity:
-            raise BadInput(
-                f"teachers differ: {config.corpus} has {given.teacher}; requested {requested}",
-                hint="Leave --teacher out.",
-            )
-    shard = replace(given, folder=folder, allow_partial=config.allow_partial)
+    shard = replace(given, folder=folder, allow_partial=config.allow_partial, teacher=_teacher(config, given))
     if given_folder.resolve() != folder.resolve():
         _refuse_other(folder, given)
         _copy(given, folder)
     shards.write_manifest(shard)
-    for _ in shards.read_rows(shard):  # raises if a cell differs from its entry in the manifest
-        pass
+    check = ScoreCheck(shard.teacher)
+    for entry, rows in shards.read_rows(shard):  # raises if a cell differs from its entry in the manifest
+        check.add(entry.id, rows.features, rows.vmaf)
+    if check.problem is not None:
+        raise CheckFailed(f"{config.corpus}: {check.problem}", hint=HINT)
     _report(shard, session)
+    session.ui.say(check.agreed)
     return shard
+
+
+def _teacher(config: RunConfig, given: Shard) -> Teacher | None:
+    """Return the teacher of a corpus, or the requested one if the corpus names none."""
+    if config.origins["teacher"] == "default":
+        return given.teacher
+    requested = replace(teachers.resolve(config.teacher), path=None)
+    if given.teacher is not None and requested.identity != given.teacher.identity:
+        raise BadInput(
+            f"teachers differ: {config.corpus} has {given.teacher}; requested {requested}",
+            hint="Leave --teacher out.",
+        )
+    return given.teacher or requested
 
 
 def _refuse_other(folder: Path, given: Shard) -> None:

@@ -13,6 +13,7 @@ from kit.core import contract, layout
 from kit.core.errors import CheckFailed, InvalidEvidence
 from kit.core.values import CellId
 from kit.corpus.store import shard as shards
+from kit.corpus.store.score_check import ScoreCheck
 from kit.system.fsio import read_json, sha256_file
 from kit.training.predictions import Predictions
 from kit.verdict.baselines import expected_baselines
@@ -54,6 +55,19 @@ def _cells(run: ReceivedRun) -> str:
     groups = read_json(run.folder / layout.CORPUS / shards.GROUPS)
     _raise(differences(groups, shards.groups_document(run.shard), where=shards.GROUPS))
     return f"{len(run.shard.cells)} cells, {run.shard.rows} rows"
+
+
+def _scores(run: ReceivedRun) -> str:
+    """Compare every score with the teacher's formula of its features."""
+    rows, check = run.rows, ScoreCheck(run.shard.teacher)
+    features = rows.features.take([rows.inputs.features.index(name) for name in contract.FEATURES], axis=1)
+    end = 0
+    for entry in rows.cells:
+        begin, end = end, end + entry.rows
+        check.add(entry.id, features[begin:end], rows.target[begin:end])
+    if check.problem is not None:
+        raise CheckFailed(check.problem)
+    return check.agreed
 
 
 def _scorer(run: ReceivedRun) -> str:
@@ -263,6 +277,7 @@ ALWAYS: Checks = (
     ("documents", "JSON files fit the kit's schemas", _documents),
     ("verdict file", "the one that the manifest names, and no other", _one_verdict),
     ("cells", "keys, hashes, row counts and ranges of the corpus's manifest", _cells),
+    ("scores", "those of the teacher's formula, where the kit has it", _scores),
     ("scorer", f"golden answers within {contract.GOLDEN_TOLERANCE:g} VMAF points", _scorer),
 )
 #: Checks of a bundle with PROMOTE or HOLD.

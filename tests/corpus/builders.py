@@ -34,9 +34,13 @@ from kit.corpus.store.shard import (
 )
 from kit.platforms.registry import settings_for
 from kit.system.archive import ArchiveFile, write_tar_gz
+from kit.video.scorers.formula import formula_of
 from kit.video.scorers.golden import EXPECTED
 from kit.video.scorers.teachers import CANONICAL
 from tests.platforms.builders import ready
+
+#: The teacher of made rows, whose scores follow from no features: the kit has no formula of it.
+MADE = Teacher(id="vmaf_made")
 
 
 def planned(name: str, frames: int = 10, family: str = "software") -> Cell:
@@ -73,7 +77,7 @@ def plan(
     encoding = [ready(name, build=build) for name in encoders]
     defaults = {
         "architecture": "x86_64",
-        "teacher": Teacher(id=contract.DEFAULT_TEACHER),
+        "teacher": MADE,
         "scorer_id": "cpu/golden-1",
         "settings_for": settings_for,
     }
@@ -91,6 +95,18 @@ def rows_of(cell: Cell) -> CellRows:
     )
     facts = {"encoded_bytes": 10_000 - 100 * cq, "content_sha256": rows.content_sha256()}
     return replace(rows, facts={**footer_facts(cell), **facts})
+
+
+def formula_rows(cell: Cell, shift: float = 0.0) -> CellRows:
+    """Return rows whose scores are those of the default teacher's formula, plus some VMAF points."""
+    made = rows_of(cell)
+    fine = 1 - cell.settings.cq / 100
+    low, high = np.array([fine, *(fine - 0.3 + 0.08 * scale for scale in range(4)), 2.0]), np.array([0.05] * 5 + [8.0])
+    features = low + high * made.features
+    formula = formula_of(CANONICAL)
+    assert formula is not None
+    rows = replace(made, features=features, vmaf=np.clip(formula.scores(features) + shift, 0, 100))
+    return replace(rows, facts={**rows.facts, "content_sha256": rows.content_sha256()})
 
 
 def altered(cell: Cell, by: float) -> CellRows:
@@ -129,7 +145,7 @@ def shard_of(
     *,
     box: str = "b",
     golden: float = 0.0,
-    teacher: Teacher = CANONICAL,
+    teacher: Teacher = MADE,
     rows: Callable[[Cell], CellRows] = rows_of,
 ) -> Shard:
     """Write cells and their manifest."""
@@ -158,9 +174,17 @@ def shard_of(
 Rows = list[dict[str, Any]]
 
 
+def scored(features: dict[str, float]) -> dict[str, float]:
+    """Return features with the score of the default teacher's formula."""
+    formula = formula_of(CANONICAL)
+    assert formula is not None
+    (score,) = formula.scores(np.array([[features[name] for name in contract.FEATURES]])).tolist()
+    return {"vmaf": score, **features}
+
+
 def rows(sources: tuple[str, ...] = ("Highway", "Park", "Sea"), frames: int = 3) -> Rows:
     """Return lines in the order a box writes them, with numbers of many digits."""
-    noise: Iterator[float] = iter(np.random.default_rng(3).uniform(0, 1, 10_000).tolist())
+    noise: Iterator[float] = iter(np.random.default_rng(3).uniform(0.5, 1, 10_000).tolist())
     return [
         {
             "src": src,
@@ -169,8 +193,7 @@ def rows(sources: tuple[str, ...] = ("Highway", "Park", "Sea"), frames: int = 3)
             "enc_bytes": 1000 - cq,
             "enc_time_ms": 1.5,
             "frame_index": frame,
-            "vmaf": 100 * next(noise),
-            **{name: next(noise) for name in contract.FEATURES},
+            **scored({name: next(noise) for name in contract.FEATURES}),
         }
         for src in sources
         for encoder in ("libx264", "hevc_new")

@@ -24,7 +24,7 @@ from kit.corpus.store.cellfile import read_facts, row_schema
 from kit.corpus.store.shard import observed_path, read_manifest, read_rows
 from kit.training import folds, table
 from tests.cli.builders import Kit
-from tests.corpus.builders import Rows, imported, plan, rows, shard_of, write
+from tests.corpus.builders import Rows, imported, plan, rows, scored, shard_of, write
 
 
 def test_unknown_values_are_null(tmp_path: Path) -> None:
@@ -84,7 +84,11 @@ def test_the_key_depends_on_the_rows_only(tmp_path: Path) -> None:
     before = keys("a", rows())
     assert keys("b", list(reversed(rows()))) == before
     assert keys("c", [row | {"enc_time_ms": 9.0} for row in rows()]) == before
-    for name, change in {"d": {"adm2": 0.5}, "e": {"enc_bytes": 7}, "f": {"src": "Else"}}.items():
+    for name, change in {
+        "d": scored(dict.fromkeys(contract.FEATURES, 0.9)),
+        "e": {"enc_bytes": 7},
+        "f": {"src": "Else"},
+    }.items():
         first = [
             row | change if (row["src"], row["encoder"], row["cq"]) == ("Sea", "libx264", 19) else row for row in rows()
         ]

@@ -35,7 +35,8 @@ from kit.corpus.store.shard import (
 from kit.options.session import KIT_ROOT
 from kit.system import validation
 from tests.cli.builders import Kit
-from tests.corpus.builders import altered, bundle_of, plan, shard_of
+from tests.corpus.builders import MADE, altered, bundle_of, plan, shard_of, write
+from tests.corpus.builders import rows as scored_rows
 
 V1 = Teacher(id="vmaf_v1.0.16_3d0h")
 
@@ -103,13 +104,13 @@ def four(tmp_path: Path) -> list[Path]:
     shard_of(tmp_path / "a", first, [failed(cell, tries=number) for number, cell in enumerate(gone)], box="anna")
     shard_of(tmp_path / "b", (*second, *renamed(gone[:1], {"Highway": "Autobahn"}, {"Autobahn": "Road"})), box="bert")
     shard_of(tmp_path / "c", (*third, *other), [replace(failed(gone[1], tries=7), source="Zoo")], box="carl")
-    import_rows(jsonl(tmp_path / "rows.jsonl", "Sea", "Lake"), tmp_path / "d", groups_file=None)
+    import_rows(jsonl(tmp_path / "rows.jsonl", "Sea", "Lake"), tmp_path / "d", groups_file=None, check_scores=False)
     return [tmp_path / name for name in "abcd"]
 
 
 @pytest.mark.essential
 def test_any_order_and_any_grouping_give_the_same_shard(four: list[Path], tmp_path: Path) -> None:
-    assumed = Teacher(id=contract.DEFAULT_TEACHER)
+    assumed = MADE
     whole = files(join(*four, out=tmp_path / "whole", assumed=assumed).shard.folder)
     assert len([name for name in whole if name.endswith(".parquet")]) == 18
     number = itertools.count()
@@ -117,7 +118,7 @@ def test_any_order_and_any_grouping_give_the_same_shard(four: list[Path], tmp_pa
     def merged(*parts: Path) -> Path:
         out = tmp_path / f"m{next(number)}"
         teachers = {read_manifest(part).teacher for part in parts}
-        join(*parts, out=out, assumed=assumed if None in teachers and len(teachers) > 1 else None)
+        join(*parts, out=out, assumed=assumed if None in teachers else None)
         return out
 
     for order in itertools.permutations(four):
@@ -137,7 +138,7 @@ def test_any_order_and_any_grouping_give_the_same_shard(four: list[Path], tmp_pa
 
 
 def test_written_files_conform_to_their_schemas(four: list[Path], tmp_path: Path) -> None:
-    join(*four, out=tmp_path / "m", assumed=Teacher(id=contract.DEFAULT_TEACHER))
+    join(*four, out=tmp_path / "m", assumed=MADE)
     cells = plan(("Highway",), cqs=(25, 31))
     shard_of(tmp_path / "e", cells, box="emil")
     shard_of(tmp_path / "f", cells, box="frida", rows=lambda cell: altered(cell, 0.5 * (cell.settings.cq == 25)))
@@ -158,7 +159,7 @@ def test_written_files_conform_to_their_schemas(four: list[Path], tmp_path: Path
 
 
 def test_names_are_resolved_by_rule_and_reported(four: list[Path], tmp_path: Path) -> None:
-    result = join(*four, out=tmp_path / "m", assumed=Teacher(id=contract.DEFAULT_TEACHER))
+    result = join(*four, out=tmp_path / "m", assumed=MADE)
     park = plan(("Park",))[0].source.sha256
     other = plan(("Park",), content="another park")[0].source.sha256
     groups = {str(source["label"]): str(source["group"]) for source in result.shard.sources}
@@ -266,7 +267,7 @@ def test_a_dropped_cell_does_not_come_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("facts", "named"),
     [
-        ({"teacher": V1}, ["teachers", "vmaf_v0.6.1 (a: anna)", "vmaf_v1.0.16_3d0h (b: bert)"]),
+        ({"teacher": V1}, ["teachers", "vmaf_made (a: anna)", "vmaf_v1.0.16_3d0h (b: bert)"]),
         ({"scorer_id": "cuda/golden-1"}, ["scorers", "cpu/golden-1 (anna)", "cuda/golden-1 (bert)"]),
         ({"golden": 0.003}, ["golden pair flat", "anna", "bert", "0.003000", "0.002 at most"]),
     ],
@@ -371,15 +372,16 @@ def test_rows_need_an_assumed_teacher(tmp_path: Path) -> None:
     shard_of(tmp_path / "a", plan(), box="anna")
     rows = jsonl(tmp_path / "old.jsonl", "Lake")
     error = refused(tmp_path / "a", rows, out=tmp_path / "m")
-    assert "unknown (old.jsonl: unknown); vmaf_v0.6.1 (a: anna)" in error.message
+    assert "unknown (old.jsonl: unknown); vmaf_made (a: anna)" in error.message
     assert "--assume-teacher" in error.hint
-    result = join(tmp_path / "a", rows, out=tmp_path / "m", assumed=Teacher(id=contract.DEFAULT_TEACHER))
-    assert result.report.assumed_teacher == "vmaf_v0.6.1"
+    result = join(tmp_path / "a", rows, out=tmp_path / "m", assumed=MADE)
+    assert result.report.assumed_teacher == "vmaf_made"
     assert [(box.box, box.cells) for box in result.shard.boxes] == [(None, 2), ("anna", 4)]
     assert V1.id in refused(tmp_path / "a", rows, out=tmp_path / "n", assumed=V1).message
     with pytest.raises(BadInput, match="--assume-teacher"):
         join(tmp_path / "a", out=tmp_path / "n", assumed=V1)
-    assert join(rows, rows, out=tmp_path / "n").shard.teacher is None
+    named = write(tmp_path / "scored.jsonl", scored_rows())
+    assert join(named, named, out=tmp_path / "n").shard.teacher is None
 
 
 def test_rows_out_of_range_are_refused(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def other_crf(encoder: ReadyEncoder, cq: int, pix_fmt: str) -> EncodeSettings:
     [
         ({"build": "x264 - core 165"}, "encoder build changed: x264 - core 164 → x264 - core 165"),
         ({"scorer_id": "cuda/golden-1"}, "scorer changed: cpu/golden-1 → cuda/golden-1"),
-        ({"teacher": Teacher(id="vmaf_v0.6.1neg")}, "teacher changed: vmaf_v0.6.1 → vmaf_v0.6.1neg"),
+        ({"teacher": Teacher(id="vmaf_v0.6.1neg")}, "teacher changed: vmaf_made → vmaf_v0.6.1neg"),
         ({"architecture": "aarch64"}, "CPU architecture changed: x86_64 → aarch64"),
         ({"content": "else"}, f"source changed: {sha256_json('Highway')[:12]} → {sha256_json('Highwayelse')[:12]}"),
         ({"settings_for": slower}, "preset changed: medium → slow; arguments changed: -preset medium → -preset slow"),

@@ -107,7 +107,7 @@ def prereqs(run: Path, **change: Any) -> None:
     value = {
         "encoders": [{"name": "libx264", "build": "x264 - core 164"}],
         "scorer": {"id": "cpu/golden-1"},
-        "teacher": {"id": "vmaf_v0.6.1", "sha256": None},
+        "teacher": {"id": "vmaf_made", "sha256": None},
     }
     (run / "prereqs.json").write_text(json.dumps(value | change))
 
@@ -138,7 +138,7 @@ def test_the_plan_is_compared_with_the_current_prerequisites(tmp_path: Path) -> 
     prereqs(tmp_path, scorer={"id": "cuda/golden-1"})
     assert not status(tmp_path).complete
     prereqs(tmp_path, teacher={"id": "mine", "sha256": "c" * 64})
-    reason = f"teacher changed: vmaf_v0.6.1 → file {'c' * 12}"
+    reason = f"teacher changed: vmaf_made → file {'c' * 12}"
     assert states(status(tmp_path)) == {"A/libx264/cq25": ("outdated", reason)}
     prereqs(tmp_path, scorer=None, encoders=[], teacher=None)
     assert status(tmp_path).complete

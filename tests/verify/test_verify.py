@@ -79,6 +79,7 @@ def test_an_honest_promotion_is_valid_from_the_archive_to_the_models(
         "documents",
         "verdict file",
         "cells",
+        "scores",
         "scorer",
         "predictions",
         "targets",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,13 +11,14 @@ import numpy as np
 from kit.core import contract
 from kit.core.canon import sha256_json
 from kit.core.errors import BadInput
-from kit.core.values import CellId
+from kit.core.values import CellId, Teacher
 from kit.corpus.exchange import jsonl
 from kit.corpus.exchange.jsonl import Encode
 from kit.corpus.make.produce import OBSERVATION
 from kit.corpus.store import shard as shards
 from kit.corpus.store.boxes import BoxCounts
 from kit.corpus.store.cellfile import CellRows
+from kit.corpus.store.score_check import HINT, ScoreCheck
 from kit.corpus.store.shard import CellEntry, Shard
 from kit.system.fsio import remove_temporaries
 from kit.system.outputs import refuse_foreign
@@ -49,18 +50,23 @@ class Imported:
     notes: tuple[str, ...]
 
 
-def import_rows(path: Path, out: Path, *, groups_file: Path | None) -> Imported:
+def import_rows(
+    path: Path, out: Path, *, groups_file: Path | None, teacher: Teacher | None = None, check_scores: bool = True
+) -> Imported:
     """Make a shard of a file of rows. Nothing is written unless every line is valid.
 
     Args:
         out: folder of the shard; new or empty, or left by an interrupted import.
         groups_file: ``groups.json`` by label; else the rules of known data sets, else one group per label.
+        teacher: the model that made the scores; None if unknown.
+        check_scores: compare the scores with the formula of the teacher, of the default one if it is unknown.
 
     Raises:
         BadInput, Several: the file, the groups or the folder cannot be used; the error names each line.
     """
     _refuse_used(out)
     content = jsonl.read(path)
+    check = _checked(path, content.encodes, teacher) if check_scores else None
     labels = sorted({encode.src for encode in content.encodes})
     group = _groups(labels, groups_file)
     out.mkdir(parents=True, exist_ok=True)
@@ -73,13 +79,25 @@ def import_rows(path: Path, out: Path, *, groups_file: Path | None) -> Imported:
         folder=out,
         boxes=counts.boxes(),
         demo=False,
-        teacher=None,
+        teacher=teacher,
         sources=tuple({"label": label, "sha256": None, "group": group[label], "geometry": None} for label in labels),
         cells=cells,
         failed=(),
     )
     shards.write_manifest(shard)
-    return Imported(shard=shard, notes=_notes(shard, group, content.unused))
+    notes = _notes(shard, group, content.unused)
+    return Imported(shard=shard, notes=notes if check is None else (*notes, check.agreed))
+
+
+def _checked(path: Path, encodes: Sequence[Encode], teacher: Teacher | None) -> ScoreCheck:
+    """Compare the scores of all rows with the teacher's formula."""
+    check = ScoreCheck(teacher)
+    for encode in encodes:
+        rows = _rows(encode)
+        check.add(encode.id, rows.features, rows.vmaf)
+    if check.problem is not None:
+        raise BadInput(f"{path}: {check.problem}", hint=HINT)
+    return check
 
 
 def _refuse_used(out: Path) -> None:
@@ -103,11 +121,7 @@ def _groups(labels: list[str], path: Path | None) -> dict[str, str]:
 
 def _write_encode(encode: Encode, group: str, out: Path) -> CellEntry:
     """Write the cell of an encode and return its manifest entry."""
-    order = np.argsort(np.array(encode.frames))
-    numbers = np.array(encode.numbers).reshape(len(order), -1)[order]
-    rows = CellRows(
-        labels={}, cq=encode.cq, features=np.ascontiguousarray(numbers[:, :-1]), vmaf=numbers[:, -1].copy(), facts={}
-    )
+    rows = _rows(encode)
     content = rows.content_sha256()
     key = key_of_rows(encode.id, enc_bytes=encode.enc_bytes, content_sha256=content)
     entry = CellEntry(
@@ -118,7 +132,7 @@ def _write_encode(encode: Encode, group: str, out: Path) -> CellEntry:
         encoder=encode.encoder,
         preset=None,
         cq=encode.cq,
-        rows=len(order),
+        rows=len(rows.vmaf),
         encoded_bytes=encode.enc_bytes,
         content_sha256=content,
         path=shards.path_of(encode.id, key),
@@ -135,6 +149,15 @@ def _write_encode(encode: Encode, group: str, out: Path) -> CellEntry:
     rows = replace(rows, labels=shards.row_labels(entry.facts, IMPORTED), facts=facts)
     shards.write_cell(out, entry.path, rows, [{**dict.fromkeys(OBSERVATION), "enc_time_ms": encode.enc_time_ms}])
     return entry
+
+
+def _rows(encode: Encode) -> CellRows:
+    """Return the rows of an encode in order of their frames, without labels and facts."""
+    order = np.argsort(np.array(encode.frames))
+    numbers = np.array(encode.numbers).reshape(len(order), -1)[order]
+    return CellRows(
+        labels={}, cq=encode.cq, features=np.ascontiguousarray(numbers[:, :-1]), vmaf=numbers[:, -1].copy(), facts={}
+    )
 
 
 def key_of_rows(cell: CellId, *, enc_bytes: int | None, content_sha256: str) -> str:

@@ -18,6 +18,7 @@ from kit.corpus.store import shard as shards
 from kit.corpus.store.boxes import BoxId, box_id
 from kit.corpus.store.cellfile import CellRows
 from kit.corpus.store.received import Received, read_cell
+from kit.corpus.store.score_check import ScoreCheck
 from kit.corpus.store.shard import CellEntry, Shard
 
 
@@ -139,17 +140,21 @@ def merge_encode(
     out: Path,
     resolved: Resolved,
     dropped: frozenset[str],
+    checks: Sequence[ScoreCheck],
 ) -> MergedEncode:
     """Read the cells of an encode, compare them, and write those of the result.
 
     Args:
         inputs: number of the input, its shard, and the manifest entry of the cell.
         dropped: keys that an input has dropped because boxes disagreed.
+        checks: of the scores of each input; collects what differs.
 
     Raises:
         CheckFailed: a cell is damaged.
     """
     cells = [(number, read_cell(shard, entry)) for number, shard, entry in inputs]
+    for number, received in cells:
+        checks[number].add(received.entry.id, received.rows.features, received.rows.vmaf)
     cell = CellId(source=resolved.label[encode.source_id], encoder=encode.encoder, cq=encode.cq)
     versions = _versions(cells)
     differences = [(a, b, _difference(a.rows, b.rows)) for a, b in combinations(versions, 2)]

@@ -61,6 +61,6 @@ def _kind(path: Path) -> str:
 def _open(path: Path, scratch: Path) -> Input:
     kind, name = _kind(path), path.absolute().name
     if kind == "rows":
-        return Input(name=name, kind=kind, shard=import_rows(path, scratch, groups_file=None).shard)
+        return Input(name=name, kind=kind, shard=import_rows(path, scratch, groups_file=None, check_scores=False).shard)
     folder = received.open_bundle(path, scratch) / layout.CORPUS if kind == "bundle" else shard_folder(path)
     return Input(name=name, kind=kind, shard=received.read_shard(folder, name))

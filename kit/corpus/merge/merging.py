@@ -17,6 +17,7 @@ from kit.corpus.merge.labels import Resolved, resolve, source_id
 from kit.corpus.merge.report import Report
 from kit.corpus.store import shard as shards
 from kit.corpus.store.boxes import BoxCounts, BoxId
+from kit.corpus.store.score_check import HINT, ScoreCheck
 from kit.corpus.store.shard import CellEntry, FailedCell, Shard
 from kit.system.fsio import TEMPORARY_PREFIX, atomic_folder, write_json
 from kit.system.pool import run_many
@@ -75,11 +76,13 @@ def merge(
             inputs = compatible.assume(opened, assumed)
             teacher = compatible.check(inputs)
             resolved = resolve([one.shard for one in inputs])
-            merged = _merge_cells(inputs, folder, resolved, workers=workers, show=show)
+            checks = [ScoreCheck(teacher) for _ in inputs]
+            merged = _merge_cells(inputs, folder, resolved, checks, workers=workers, show=show)
+            _check_scores(inputs, checks)
         shard, makers = _shard(inputs, folder, resolved, merged, teacher)
         pairs = quorum.box_pairs(((box.box, box.platform) for box in shard.boxes), merged)
         report = reports.report(
-            inputs, shard, merged=merged, makers=makers, pairs=pairs, resolved=resolved, assumed=assumed
+            inputs, shard, merged=merged, makers=makers, pairs=pairs, resolved=resolved, assumed=assumed, checks=checks
         )
         try:
             quorum.check(pairs)
@@ -89,6 +92,13 @@ def merge(
         write_json(folder / reports.FILE, report.as_json())
         shards.write_manifest(shard)
     return Result(shard=replace(shard, folder=out), report=report)
+
+
+def _check_scores(inputs: Sequence[Input], checks: Sequence[ScoreCheck]) -> None:
+    """Refuse inputs whose scores do not follow from their features."""
+    problems = [(one.name, check.problem) for one, check in zip(inputs, checks, strict=True)]
+    if lines := [f"{name}: {problem}" for name, problem in problems if problem is not None]:
+        raise CheckFailed("\n".join(lines), hint=HINT)
 
 
 def _check_conflicts(report: Report, *, drop: bool) -> None:
@@ -107,6 +117,7 @@ def _merge_cells(
     inputs: Sequence[Input],
     folder: Path,
     resolved: Resolved,
+    checks: Sequence[ScoreCheck],
     *,
     workers: int,
     show: Callable[[float, str], None],
@@ -122,7 +133,10 @@ def _merge_cells(
     done = 0
 
     def merge_batch(batch: Sequence[EncodeId]) -> list[MergedEncode]:
-        return [merge_encode(own, cells[own], out=folder, resolved=resolved, dropped=dropped) for own in batch]
+        return [
+            merge_encode(own, cells[own], out=folder, resolved=resolved, dropped=dropped, checks=checks)
+            for own in batch
+        ]
 
     def count(batch: Sequence[EncodeId], _result: list[MergedEncode]) -> None:
         nonlocal done

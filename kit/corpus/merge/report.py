@@ -15,6 +15,7 @@ from kit.corpus.merge.inputs import Input
 from kit.corpus.merge.labels import Resolved, source_id
 from kit.corpus.merge.quorum import BoxPair, BoxPairs, shown
 from kit.corpus.store.boxes import BoxId
+from kit.corpus.store.score_check import ScoreCheck, agreement
 from kit.corpus.store.shard import Shard
 
 #: Name of the report in the folder of the shard.
@@ -80,7 +81,12 @@ class Renamed:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The report; ``versions``: name of a version string to its values, each with the boxes that report it."""
+    """The report.
+
+    Attributes:
+        versions: name of a version string to its values, each with the boxes that report it.
+        scores: one line: how closely the scores follow from their features.
+    """
 
     corpus_sha256: str
     teacher: Mapping[str, str | None] | None
@@ -102,6 +108,7 @@ class Report:
     conflicts: tuple[ConflictShare, ...]
     renamed: tuple[Renamed, ...]
     versions: Mapping[str, Mapping[str, tuple[str, ...]]]
+    scores: str
 
     def as_json(self) -> dict[str, Any]:
         renamed = [
@@ -120,6 +127,7 @@ def report(
     pairs: BoxPairs,
     resolved: Resolved,
     assumed: Teacher | None,
+    checks: Sequence[ScoreCheck],
 ) -> Report:
     """Return the report.
 
@@ -128,6 +136,7 @@ def report(
         merged: its encodes.
         makers: the boxes that made each key of the result.
         assumed: the teacher given with --assume-teacher.
+        checks: of the scores of each input.
     """
     kept = [one for encode in merged for one in encode.kept]
     return Report(
@@ -151,6 +160,7 @@ def report(
         conflicts=tuple(_conflict(one, inputs) for encode in merged for one in encode.conflicts),
         renamed=tuple(_renamed(inputs, resolved)),
         versions=_versions(kept),
+        scores=agreement(checks),
     )
 
 

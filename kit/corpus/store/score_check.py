@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kit.core import contract
 from kit.core.values import CellId, Teacher
-from kit.corpus.store.cellfile import CellRows
 from kit.video.scorers.formula import Formula, formula_of
 
 #: Cells that a message names.
@@ -47,15 +49,15 @@ class ScoreCheck:
     """
 
     def __init__(self, teacher: Teacher | None) -> None:
-        self._teacher = teacher
-        self._formula: Formula | None = formula_of(teacher)
-        self._deviations: list[Deviation] = []
+        self.teacher = teacher
+        self.formula: Formula | None = formula_of(teacher)
+        self.deviations: list[Deviation] = []
 
-    def add(self, cell: CellId, rows: CellRows) -> None:
-        """Compare the rows of a cell."""
-        if self._formula is None:
+    def add(self, cell: CellId, features: NDArray[np.floating[Any]], scores: NDArray[np.floating[Any]]) -> None:
+        """Compare the scores [n] of a cell's rows, VMAF points, with those of their features [n, 6]."""
+        if self.formula is None:
             return
-        differences = rows.vmaf - self._formula.scores(rows.features)
+        differences = scores - self.formula.scores(features)
         sizes = np.abs(differences)
         deviation = Deviation(
             cell=cell,
@@ -64,38 +66,37 @@ class ScoreCheck:
             largest=float(sizes.max()),
             mean=float(differences.mean()),
         )
-        self._deviations.append(deviation)
-
-    @property
-    def unchecked(self) -> str | None:
-        """One line if the kit has no formula of the teacher."""
-        if self._formula is not None:
-            return None
-        return f"Scores unchecked: the kit has no formula of the teacher {self._teacher}."
+        self.deviations.append(deviation)
 
     @property
     def agreed(self) -> str:
         """One line: how closely all scores follow from their features."""
-        if self._formula is None:
-            return f"unchecked: the kit has no formula of the teacher {self._teacher}"
-        largest = max((one.largest for one in self._deviations), default=0.0)
-        rows = sum(one.rows for one in self._deviations)
-        return f"{rows} scores follow from their features, largest difference {largest:.2g}"
+        return agreement([self])
 
     @property
     def problem(self) -> str | None:
         """A message of several lines if scores differ; the cells with the largest differences are named."""
         wrong = sorted(
-            (one for one in self._deviations if one.wrong), key=lambda one: (-one.largest, -abs(one.mean), one.cell)
+            (one for one in self.deviations if one.wrong), key=lambda one: (-one.largest, -abs(one.mean), one.cell)
         )
         if not wrong:
             return None
-        rows, of = sum(one.wrong for one in wrong), sum(one.rows for one in self._deviations)
+        rows, of = sum(one.wrong for one in wrong), sum(one.rows for one in self.deviations)
         mean = sum(one.mean * one.rows for one in wrong) / sum(one.rows for one in wrong)
         lines = [str(one) for one in wrong[:_LISTED]]
         lines += [f"and {len(wrong) - _LISTED} more cells"] if len(wrong) > _LISTED else []
         return (
-            f"{rows} of {of} scores in {len(wrong)} of {len(self._deviations)} cells do not follow from their features "
-            f"by the formula of {self._teacher or contract.DEFAULT_TEACHER}, mean difference {mean:+.3g}, "
+            f"{rows} of {of} scores in {len(wrong)} of {len(self.deviations)} cells do not follow from their features "
+            f"by the formula of {self.teacher or contract.DEFAULT_TEACHER}, mean difference {mean:+.3g}, "
             f"expected {contract.FORMULA_TOLERANCE} at most:" + "".join(f"\n  - {line}" for line in lines)
         )
+
+
+def agreement(checks: Sequence[ScoreCheck]) -> str:
+    """Return one line: how closely the scores of all checks, which have one teacher, follow from their features."""
+    first = checks[0]
+    if first.formula is None:
+        return f"Scores unchecked: the kit has no formula of the teacher {first.teacher}"
+    largest = max((one.largest for check in checks for one in check.deviations), default=0.0)
+    rows = sum(one.rows for check in checks for one in check.deviations)
+    return f"{rows} scores follow from their features by the teacher's formula, largest difference {largest:.2g}"
