@@ -38,7 +38,7 @@ def target(rows: Table, teacher: Teacher | None, scores: NDArray[np.float64] | N
     if scores is None:
         sentence = (
             f"The kit has no formula of the target, the score of {name or 'an unknown teacher'}: RMSE is approximation "
-            "error and whatever the network's inputs do not show."
+            "error and all that the network's inputs do not show."
         )
         return {
             "teacher": name,

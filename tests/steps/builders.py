@@ -13,7 +13,8 @@ from kit.options.resolve import RunConfig
 from kit.options.session import Session
 from kit.system.fsio import write_json
 from kit.training.predictions import Predictions
-from tests.corpus.builders import plan, shard_of
+from kit.video.scorers.teachers import CANONICAL
+from tests.corpus.builders import formula_rows, plan, shard_of
 from tests.options.builders import run_in
 
 #: Options of a run that is over quickly.
@@ -23,7 +24,8 @@ QUICK = ("--cqs", "25,37", "--seeds", "0,1,2", "--epochs", "3", "--device", "cpu
 def run_folder(folder: Path, **options: object) -> tuple[RunConfig, Session]:
     """Make a run folder with a corpus of four sources that a network learns quickly, as after `corpus`."""
     write_json(folder / layout.PREREQS, {"box": "testbox"})
-    shard_of(folder / layout.CORPUS, plan(("Highway", "Park", "Tango", "Crowd"), cqs=(19, 31, 43), frames=12))
+    cells = plan(("Highway", "Park", "Tango", "Crowd"), cqs=(19, 31, 43), frames=12, teacher=CANONICAL)
+    shard_of(folder / layout.CORPUS, cells, teacher=CANONICAL, rows=formula_rows)
     return run_in(folder, **options)
 
 
