@@ -85,7 +85,7 @@ def headline(verdict: Mapping[str, Any], losses: Mapping[int, Sequence[float]] |
         text=_text(verdict, expert),
         tone=_tone(verdict),
         recommendation=verdict["recommendation"],
-        target=(evidence.get("target") or {}).get("sentence") or "",
+        target="" if _contradicted(verdict) else (evidence.get("target") or {}).get("sentence") or "",
         reasons=tuple(_reasons(verdict, (*default, *(expert if expert_decides else ())))),
         warnings=tuple(_warnings(verdict)),
         next_steps=next_steps(verdict, losses or {}),
@@ -192,9 +192,15 @@ def _reasons(verdict: Mapping[str, Any], conditions: tuple[Condition, ...]) -> l
     return reasons
 
 
+def _contradicted(verdict: Mapping[str, Any]) -> bool:
+    """Return whether the scores are not those of the teacher's formula, though the kit knows it."""
+    target = verdict["evidence"].get("target") or {}
+    return target.get("largest_difference") is not None and not target["formula_known"]
+
+
 def _warnings(verdict: Mapping[str, Any]) -> list[str]:
-    """Name what the gate does not see: sources in several folds, and a source that outweighs the others."""
-    found = []
+    """Name what the gate does not see: other scores, sources in several folds, a source that outweighs the others."""
+    found = [verdict["evidence"]["target"]["sentence"]] if _contradicted(verdict) else []
     coverage = verdict["evidence"].get("coverage", {})
     near = coverage.get("near_duplicates", {})
     if pairs := near.get("pairs"):
