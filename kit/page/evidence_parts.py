@@ -249,7 +249,7 @@ def _half_widths(widths: Mapping[str, Any]) -> Iterator[Block]:
                 [
                     kind,
                     percent(float(level)),
-                    TableCell(text=f"±{one['half_width']:.2f}", key=one["half_width"]),
+                    _width(one["half_width"]),
                     str(one["method"]),
                     number(one["groups"], "d"),
                     "–" if one["coverage"] is None else percent(one["coverage"], 1),
@@ -261,6 +261,10 @@ def _half_widths(widths: Mapping[str, Any]) -> Iterator[Block]:
         columns=("of a", "level", "half-width", "method", "groups", "covered, leaving a group out", "worst group"),
         rows=rows,
     )
+
+
+def _width(half_width: float | None) -> TableCell:
+    return TableCell(text="–") if half_width is None else TableCell(text=f"±{half_width:.2f}", key=half_width)
 
 
 def _named(group: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from kit.core.texts import beside, correlation
 from kit.page.next_steps import next_steps
 from kit.verdict.coverage import share_sentence
+from kit.verdict.gate import EVIDENCE_CHECK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +153,11 @@ _EXPERT_NAMES = {
     "encoder_bias_max": "largest bias of an encoder",
     "baseline_plcc_loss_max": "lead of a baseline in mean PLCC",
     "near_duplicates_max": "pairs of sources with the same content",
+    "source_rmse_max": "RMSE of the worst source",
+    "clip_p95_max": "95 % of the errors of clips",
+    "unseen_rmse_max": "RMSE of an encoder that was not in training",
+    "linear_ratio_max": "RMSE as a share of that of the least-squares line",
+    EVIDENCE_CHECK: "content groups",
 }
 
 
@@ -171,6 +177,7 @@ def _expert_condition(check: Mapping[str, Any]) -> Condition:
         measured="undefined" if value is None else _short(name, value, check["threshold"]),
         required=f"at {'least' if name.endswith('_min') else 'most'} {check['threshold']:g}",
         passed=check["passed"],
+        enough=name != EVIDENCE_CHECK,
     )
 
 
@@ -185,8 +192,10 @@ def _reasons(verdict: Mapping[str, Any], conditions: tuple[Condition, ...]) -> l
     reasons = [str(problem) for problem in verdict["evidence"]["problems"]]
     reasons += [f"{one.name}: {one.measured}, required: {one.required}" for one in conditions if one.failed]
     if conditions and not reasons:
-        reasons = [f"All {len(conditions)} conditions are met."]
-    reasons += [str(reason) for reason in verdict.get("ship_reasons", ())]
+        reasons = [f"All {len(conditions)} conditions of the gate are met."]
+    if verdict["verdict"] == "PROMOTE":
+        warnings = _warnings(verdict)
+        reasons += [str(reason) for reason in verdict.get("ship_reasons", ()) if reason not in warnings]
     if waived := verdict["corpus"]["waived_cells"]:
         reasons.append(f"{waived} failed cells were waived (--allow-partial).")
     return reasons
@@ -205,11 +214,10 @@ def _warnings(verdict: Mapping[str, Any]) -> list[str]:
     near = coverage.get("near_duplicates", {})
     if pairs := near.get("pairs"):
         names = "; ".join(" and ".join(pair["sources"]) for pair in pairs[:3])
-        more = f"; {len(pairs) - 3} more" if len(pairs) > 3 else ""
-        sure = "" if near.get("method") == "fingerprints" else " may"
-        found.append(
-            f"Sources in different folds{sure} show the same content: {names}{more}. The figures are too good."
-        )
+        more = f"; and {len(pairs) - 3} more" if len(pairs) > 3 else ""
+        sure = near.get("method") == "fingerprints"
+        kind = "Near-duplicates in different folds" if sure else "Possible near-duplicates, by features alone"
+        found.append(f"{kind}: {names}{more}.")
     if (share := coverage.get("rows_by_source")) and share["warn"]:
         found.append(share_sentence(share))
     return found

@@ -19,7 +19,7 @@ _STANDS_OUT = 1.5
 #: Shares of the rows above which saturation and extrapolation are worth naming.
 _SATURATED, _OUTSIDE = 0.5, 0.25
 #: Content groups below which the expert gate has too little evidence.
-_GROUPS = 9
+_GROUPS = contract.EXPERT_THRESHOLDS["evidence_groups_min"]
 
 
 def next_steps(verdict: Mapping[str, Any], losses: Mapping[int, Sequence[float]]) -> tuple[str, ...]:
@@ -51,8 +51,8 @@ def _invalid(verdict: Mapping[str, Any]) -> Iterator[str]:
             f"Add sources: the corpus has {groups} content groups, at least "
             f"{contract.GATE_THRESHOLDS['groups_min']} are needed, {_GROUPS} to ship."
         )
-    if len(seeds := verdict.get("seeds", ())) < 3:
-        yield f"Train three seeds or more, --seeds 0,1,2: {len(seeds)} were trained."
+    if len(seeds := verdict.get("seeds", ())) < contract.GATE_THRESHOLDS["seeds_min"]:
+        yield f"Train more seeds, at least --seeds 0,1,2: {len(seeds)} were trained."
     yield "Fix what is missing and run the same command again; finished work is kept."
 
 

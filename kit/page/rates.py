@@ -119,14 +119,19 @@ def _row(teacher: BdRate, predicted: BdRate, anchor_points: int, other: _Curve) 
 
 
 def _percent(share: float | None, unit: str = " %") -> TableCell:
-    return TableCell(text="–") if share is None else TableCell(text=f"{100 * share:+.1f}{unit}", key=100 * share)
+    return TableCell(text="–") if share is None else TableCell(text=_signed(share) + unit, key=100 * share)
+
+
+def _signed(share: float) -> str:
+    """Format a share in per cent with its sign, without a negative zero."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
 
 
 def _summary(name: str, anchor: str, shares: Sequence[tuple[str, float, float]], sources: int) -> str:
     teacher, predicted = (float(np.mean([share[place] for share in shares])) for place in (1, 2))
     worst: Any = max(shares, key=lambda share: abs(share[2] - share[1]))
     return (
-        f"{name} against {anchor}, mean over {len(shares)} of {sources} sources: {100 * teacher:+.1f} % by the "
-        f"teacher, {100 * predicted:+.1f} % by the prediction; the largest difference is "
-        f"{100 * (worst[2] - worst[1]):+.1f} points ({worst[0]})."
+        f"{name} against {anchor}, mean over {len(shares)} of {sources} sources: {_signed(teacher)} % by the "
+        f"teacher, {_signed(predicted)} % by the prediction; the largest difference is "
+        f"{_signed(worst[2] - worst[1])} points ({worst[0]})."
     )

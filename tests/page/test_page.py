@@ -121,7 +121,7 @@ def test_the_verdict_and_its_reasons_come_first_and_every_section_follows_in_ord
     assert page.headings == [("h1", "verdict"), *(("h2", name) for name in SECTIONS)]
     assert len(set(page.ids)) == len(page.ids)
     head = text[text.index("<body>") : text.index("<main>")]
-    assert ">HOLD<" in head
+    assert ">HOLD: mean PLCC 0." in head[head.index("<h1") : head.index("</h1>")]
     assert re.search(r"<li>mean PLCC over seeds and folds: 0\.\d{4}, required: at least 0\.95</li>", head)
     assert text.index("FAILED") < text.index("<h2")
 
@@ -170,8 +170,9 @@ def test_an_invalid_verdict_leaves_sections_out_with_the_reason(tmp_path: Path) 
     (left_out,) = re.findall(r"<li>([^<]*): the verdict is INVALID", text)
     assert len(left_out.split(", ")) >= len(SECTIONS) - len(WITHOUT_FIGURES)
     head = text[: text.index("<main>")]
-    assert head.index("What is missing") < head.index("Clip0/libx264/cq50 failed") < head.index("What to try next")
-    assert "--allow-partial" in head[head.index("What to try next") :]
+    missing, steps = head.index("What is missing"), head.index("What to try next")
+    assert "<li>cell Clip0/libx264/cq50 failed: it broke</li>" in head[missing:steps]
+    assert "--allow-partial" in head[steps:]
 
 
 def test_an_older_run_leaves_sections_out_with_the_reason(held: Path, tmp_path: Path) -> None:
@@ -211,9 +212,10 @@ def test_the_evidence_has_its_cautions(held: Path, shown: Path) -> None:
         assert words in text
     # four groups are too few for 80 %
     assert "needs at least 9 content groups, there are 4" in text
-    low = evidence["uncertainty"]["mean_plcc"]["low"]
-    assert re.search(rf"lower end of the interval of mean PLCC\s*FAILED\s*{low:.4f}\s*at least 0\.95", text)
-    assert "for information" in text
+    worst = evidence["worst_source"]
+    named = rf"RMSE of the worst source \({worst['name']}\)\s*FAILED\s*{worst['rmse']:.2f}\s*at most 3"
+    assert re.search(named, text)
+    assert re.search(r"content groups\s*too little evidence\s*4\s*at least 9", text)
 
 
 # ------------------------------------------------------------------------------------------------------- safety
