@@ -12,6 +12,8 @@ from typing import Any
 from kit.verdict.coverage import share_sentence
 from kit.verdict.gate import EVIDENCE_CHECK, INSUFFICIENT
 
+#: Checks of the expert gate whose failure is in the headline whichever gate decided.
+_EVERYWHERE = ("near_duplicates_max",)
 #: Failures that the headline names; the rest is counted.
 _NAMED = 3
 
@@ -41,8 +43,11 @@ def recommended(verdict: Mapping[str, Any]) -> Recommendation:
     may_ship = word == "PROMOTE" and expert["passed"] and not verdict["demo"]
     encoders = tuple(verdict["corpus"]["encoders"]) if may_ship else ()
     failures = [*_gate_failures(verdict["gate"]), *_expert_failures(expert)]
+    # a HOLD is explained by the gate that decided; near-duplicates are in every headline
+    deciding = [*_gate_failures(verdict["gate"]), *_expert_failures(expert, _EVERYWHERE)]
+    named = deciding if word == "HOLD" and verdict["decided_by"] != expert["name"] else failures
     warnings = _warnings(verdict["evidence"])
-    headline, advice = _headline(verdict, failures, encoders)
+    headline, advice = _headline(verdict, named, encoders)
     if duplicates := _possible_duplicates(verdict["evidence"]):
         headline = f"{headline}; {duplicates}"
     reasons = [*verdict["evidence"]["problems"], *map(_sentence, failures)] if word != "PROMOTE" or failures else []
@@ -120,8 +125,8 @@ def _gate_failures(gate: Mapping[str, Any]) -> Iterator[str]:
         yield f"PLCC of seed {seed} {gate['per_seed_plccs'][str(seed)]:.4f} < {gate['per_seed_min']:g}"
 
 
-def _expert_failures(expert: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a phrase for each check of the expert gate that failed."""
+def _expert_failures(expert: Mapping[str, Any], only: Sequence[str] | None = None) -> Iterator[str]:
+    """Yield a phrase for each check of the expert gate, or for some of them, that failed."""
     phrases = {
         "near_duplicates_max": "near-duplicates in different folds: {where}",
         "ensemble_rmse_max": "RMSE {value} > {limit}",
@@ -133,7 +138,7 @@ def _expert_failures(expert: Mapping[str, Any]) -> Iterator[str]:
         "linear_ratio_max": "RMSE {value} times that of a line > {limit}",
     }
     for check in expert["checks"]:
-        if check["name"] in expert["failing"]:
+        if check["name"] in expert["failing"] and (only is None or check["name"] in only):
             value = "undefined" if check["value"] is None else f"{check['value']:.2f}"
             phrase = phrases.get(check["name"], check["name"] + " {value}, limit {limit}")
             yield phrase.format(value=value, limit=f"{check['threshold']:g}", where=check["where"])

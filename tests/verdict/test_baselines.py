@@ -87,10 +87,10 @@ def test_each_baseline_is_trained_in_the_same_folds_with_the_same_seeds(promoted
 
 
 def test_other_architectures_have_no_baselines(run: Path) -> None:
-    verdict = judged(run, arch="linear", epochs=2, seeds=(0,))
+    verdict = judged(run, arch="linear", epochs=2)
     assert verdict.document["evidence"]["baselines"] == {}
     assert verdict.document["evidence"]["codec_block"] is None
-    assert "baseline_plcc_loss_max" not in {check["name"] for check in verdict.document["expert_gate"]["checks"]}
+    assert "linear_ratio_max" not in {check["name"] for check in verdict.document["expert_gate"]["checks"]}
     assert not list((run / layout.LOSO).glob("baseline_*"))
     assert failed(run, verdict.word) == []
 
@@ -102,11 +102,10 @@ def test_a_model_that_was_fitted_on_this_corpus_is_marked_as_leaked(run: Path, s
     assert "this corpus" in result["leaked_reason"]
     assert result["mean_plcc"] > 0.99
     assert result["model"]["file"] == shipped.name
-    assert verdict.document["expert_gate"]["passed"]
     assert failed(run, "PROMOTE") == []
     config, session = run_in(run, baseline=shipped)
     config = replace(config, corpus=run)
-    assert layout.baseline_predictions(contract.SHIPPED) in step_05_bundle.contents(config, "PROMOTE", (0, 1))
+    assert layout.baseline_predictions(contract.SHIPPED) in step_05_bundle.contents(config, "PROMOTE", (0, 1, 2))
     again = step_03_train.load(config, session)
     assert again.baselines[contract.SHIPPED].model == result["model"]
 
@@ -169,7 +168,7 @@ def test_the_requested_gate_decides(run: Path) -> None:
         words[gate] = verdict.word
         assert verdict.document["decided_by"] == gate
         assert verdict.document["gate"]["passed"]
-        assert {"ensemble_rmse_max", "source_bias_max"} <= set(verdict.document["expert_gate"]["failing"])
+        assert {"ensemble_rmse_max", "source_rmse_max"} <= set(verdict.document["expert_gate"]["failing"])
         assert "gate" not in failed(run, verdict.word)
         assert "evidence" not in failed(run, verdict.word)
     assert words == {"expert": "HOLD", "default": "PROMOTE"}

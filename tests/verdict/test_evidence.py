@@ -126,7 +126,7 @@ def test_loso_is_the_agreement_of_each_member_and_its_mean_over_folds() -> None:
             own = [row for row in rows() if row[0] == seed and row[1] == fold]
             target = np.array([row[4] for row in own], dtype=np.float32).astype(np.float64)
             prediction = np.array([row[5] for row in own], dtype=np.float32).astype(np.float64)
-            assert member == agreement(prediction, target, what="x")
+            assert vars(member) == {**agreement(prediction, target, what="x").as_dict(), "undefined": None}
             assert member.n == (24 if fold == "Fuente" else 12)
             plccs.append(float(np.corrcoef(prediction, target)[0, 1]))
         assert mean_plccs(result)[seed] == pytest.approx(math.fsum(plccs) / 3, abs=1e-12)
@@ -157,10 +157,14 @@ def test_a_planted_value_is_invalid_and_its_members_are_all_named(bad: float) ->
     )
 
 
-def test_a_constant_member_is_invalid() -> None:
+def test_a_constant_member_has_errors_and_no_correlation() -> None:
     content = [(*row[:5], 50.0 if row[:2] == (1, "Fuente") else row[5]) for row in rows()]
-    with pytest.raises(InvalidEvidence, match="seed 1, held out Fuente: the prediction is constant"):
-        member_agreement(table(content))
+    member = member_agreement(table(content))[1]["Fuente"]
+    assert (member.plcc, member.srocc, member.krocc) == (None, None, None)
+    assert member.undefined == "the prediction is constant (50), its correlation is undefined"
+    assert member.rmse == pytest.approx(
+        np.sqrt(np.mean([(50 - row[4]) ** 2 for row in rows((0,)) if row[1] == "Fuente"]))
+    )
 
 
 def test_the_ensemble_mean_is_taken_row_by_row() -> None:
@@ -195,6 +199,7 @@ def test_the_summary_by_hand() -> None:
         "errors",
         "uncertainty",
         "calibration",
+        "half_widths",
     }
     per_source = result["per_source"]
     assert isinstance(per_source, dict)

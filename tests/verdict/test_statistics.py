@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks import simulate_intervals
 from kit.core import contract
 from kit.core.errors import InvalidEvidence
 from kit.training.folds import assign
 from kit.training.predictions import Predictions
 from kit.training.table import Table
-from kit.verdict import calibration, coverage, intervals
+from kit.verdict import calibration, coverage, half_widths, intervals, simulated
 from kit.verdict.accuracy import RANGES, errors_by_level, figures, in_range
 from kit.verdict.baselines import ASSUMPTIONS, Baseline, Corpus, comparison, leaked
-from kit.verdict.gate import apply_expert_gate
+from kit.verdict.gate import apply_expert_gate, thresholds_sha256
 from kit.verdict.out_of_fold import CellFacts
+from kit.verdict.rules import RULES
 from tests.training.builders import from_columns, make_table
 
 FRAMES = 30
@@ -157,13 +159,18 @@ def test_the_figures_are_means_over_seeds_and_groups() -> None:
 def bca(values: np.ndarray[Any, Any], resampled: np.ndarray[Any, Any]) -> tuple[float, float]:
     """Compute the BCa interval (Efron 1987) of a mean from the resamples alone."""
     value = values.mean()
-    bias = stats.norm.ppf(((resampled < value).mean() + (resampled <= value).mean()) / 2)
+    ends = bca_levels(values, ((resampled < value).mean() + (resampled <= value).mean()) / 2)
+    low, high = np.quantile(resampled, ends)
+    return float(low), float(high)
+
+
+def bca_levels(values: np.ndarray[Any, Any], below: float) -> list[float]:
+    """Return the shares of resamples below the ends; ``below`` is the share below the mean."""
+    bias = stats.norm.ppf(below)
     left = np.array([np.delete(values, index).mean() for index in range(len(values))])
     apart = left.mean() - left
     skew = (apart**3).sum() / (6 * (apart**2).sum() ** 1.5)
-    ends = [stats.norm.cdf(bias + (bias + z) / (1 - skew * (bias + z))) for z in stats.norm.ppf([0.025, 0.975])]
-    low, high = np.quantile(resampled, ends)
-    return float(low), float(high)
+    return [float(stats.norm.cdf(bias + (bias + z) / (1 - skew * (bias + z)))) for z in stats.norm.ppf([0.025, 0.975])]
 
 
 def test_an_interval_is_bca_over_groups() -> None:
@@ -193,16 +200,55 @@ def test_equal_groups_have_no_interval() -> None:
     assert "all groups have the same figure" in str(result["undefined"])
 
 
-def test_a_group_without_a_correlation_gives_null_not_nan() -> None:
-    cells = facts(folds=3)
+def constant_group(cells: dict[str, CellFacts], group: str = "g04") -> Predictions:
+    """Return predictions of a corpus in which every score of one group is 100."""
     whole = predicted(cells)
-    constant = np.array([cells[whole.cells[cell]].group == "g04" for cell in whole.cell])
-    predictions = replace(whole, target=np.where(constant, np.float32(100), whole.target))
-    result: Any = intervals.uncertainty(intervals.by_group(predictions, cells))
-    assert (result["mean_plcc"]["value"], result["mean_plcc"]["low"]) == (None, None)
-    assert result["mean_plcc"]["undefined"]
-    assert result["worst_group"] == {"group": "g04", "plcc": None}
-    assert result["rmse"]["low"] is not None
+    constant = np.array([cells[whole.cells[cell]].group == group for cell in whole.cell])
+    return replace(whole, target=np.where(constant, np.float32(100), whole.target))
+
+
+def test_a_group_without_a_correlation_is_left_out_of_the_means_and_named() -> None:
+    cells = facts(folds=3)
+    predictions = constant_group(cells)
+    parts = intervals.by_group(predictions, cells)
+    result: Any = intervals.uncertainty(parts)
+    assert result["left_out"] == ["g04"]
+    assert result["mean_plcc"]["value"] == pytest.approx(np.delete(parts.plcc, 4).mean())
+    assert result["mean_plcc"]["low"] < result["mean_plcc"]["value"] < result["mean_plcc"]["high"]
+    assert result["worst_group"]["group"] != "g04"
+    # its errors count: the targets of the group are far from its predictions
+    assert result["rmse"]["without_one_min"]["group"] == "g04"
+    first: Any = intervals.uncertainty(parts, version=1)
+    assert (first["mean_plcc"]["value"], first["mean_plcc"]["low"]) == (None, None)
+    assert first["worst_group"] == {"group": "g04", "plcc": None}
+
+
+@pytest.mark.parametrize("groups", [3, 5, 7])
+def test_few_groups_are_resampled_in_every_way(groups: int) -> None:
+    """Compare with every one of K^K resamples, which weigh alike."""
+    values = np.random.default_rng(groups).lognormal(size=groups)
+    result: Any = intervals.interval(lambda index: values[index].mean(axis=-1), groups)
+    assert result["resamples"] == math.comb(2 * groups - 1, groups)
+    grid = np.stack(np.meshgrid(*[np.arange(groups)] * groups), axis=-1).reshape(-1, groups)
+    drawn = np.sort(values[np.sort(grid, axis=-1)].mean(axis=-1))
+    value = values.mean()
+    low, high = bca_levels(values, ((drawn < value).mean() + (drawn <= value).mean()) / 2)
+    expected = [drawn[math.ceil(share * len(drawn) - 1e-6) - 1] for share in (low, high)]
+    assert [result["low"], result["high"]] == pytest.approx(expected, abs=1e-12)
+
+
+def test_more_is_drawn_where_an_end_is_near_the_extreme_of_the_resamples() -> None:
+    even = np.random.default_rng(0).normal(size=30)
+    skewed = np.append(np.zeros(29), 1.0) + even / 100
+    counts = [
+        intervals.interval(lambda index, of=of: of[index].mean(axis=-1), 30)["resamples"]  # type: ignore[misc]
+        for of in (even, skewed)
+    ]
+    assert counts[0] == intervals.RESAMPLES
+    assert intervals.RESAMPLES < counts[1] <= intervals.MOST_RESAMPLES  # type: ignore[operator]
+    first: Any = intervals.interval(lambda index: skewed[index].mean(axis=-1), 30, version=1)
+    again = stats.bootstrap((skewed,), np.mean, n_resamples=4000, rng=np.random.default_rng(intervals.SEED))
+    assert (first["low"], first["high"]) == pytest.approx(tuple(again.confidence_interval), abs=1e-9)
 
 
 # ------------------------------------------------------------------------------------------------------ baselines
@@ -310,69 +356,139 @@ def test_a_baseline_without_predictions_has_no_figure() -> None:
 # ---------------------------------------------------------------------------------------------------- calibration
 
 
-@pytest.mark.parametrize(("level", "groups"), [(0.5, 3), (0.8, 9), (0.9, 19), (0.95, 39)])
+def calibrated(predictions: Predictions, cells: dict[str, CellFacts]) -> Any:
+    errors = half_widths.errors_by_group(predictions, cells)["frame"]
+    return calibration.calibration(predictions, cells, errors)
+
+
+@pytest.mark.parametrize(("level", "groups"), [(0.5, 1), (0.8, 4), (0.9, 9), (0.95, 19)])
 def test_levels_need_groups(level: float, groups: int) -> None:
     assert calibration.groups_needed(level) == groups
-    # finite for α ≥ 1/(K+1): the quantile must be within the measured errors
-    assert (1 - level) / 2 >= 1 / (groups + 1) - 1e-12
-    assert (1 - level) / 2 < 1 / groups
+    # 1/(K+1) is at infinity: the quantile must be within the measured errors
+    assert level <= groups / (groups + 1) + 1e-12
+    assert groups == 1 or level > (groups - 1) / groups
 
 
 def test_a_level_with_too_few_groups_has_a_reason_instead_of_numbers() -> None:
     cells = facts()
-    result: Any = calibration.calibration(predicted(cells), cells)
+    predictions = predicted(cells)
+    result = calibrated(predictions, cells)
     by_level = {level["level"]: level for level in result["levels"]}
     assert by_level[0.95] == {
         "level": 0.95,
-        "too_few": "too few sources for 95 %: needs at least 39 content groups, there are 9",
+        "too_few": "too few sources for 95 %: needs at least 19 content groups, there are 9",
     }
-    assert by_level[0.8]["guarantee"] == pytest.approx(0.8)
-    assert by_level[0.8]["alpha"] == pytest.approx(0.1)
-    # with nine groups and α = 1/10 the half-width is the largest error
-    mean = np.stack([predicted(cells).prediction[rows].astype(float) for _, rows in predicted(cells).seeds()]).mean(
-        axis=0
-    )
-    target = predicted(cells).target[: len(mean)].astype(float)
-    assert by_level[0.8]["width"] == pytest.approx(2 * np.abs(mean - target).max(), abs=1e-4)
-    assert by_level[0.5]["width"] < by_level[0.8]["width"]
-    assert result["method"] == "grouped jackknife+ over content groups"
+    # with nine groups the half-width at 90 % is the largest error
+    mean = np.stack([predictions.prediction[rows].astype(float) for _, rows in predictions.seeds()]).mean(axis=0)
+    target = predictions.target[: len(mean)].astype(float)
+    assert by_level[0.9]["width"] == pytest.approx(2 * np.abs(mean - target).max(), abs=1e-4)
+    assert by_level[0.5]["width"] < by_level[0.8]["width"] < by_level[0.9]["width"]
+    assert by_level[0.8]["simulated_coverage"] == {
+        "groups": 9,
+        **dict(zip(("low", "high"), simulated.JACKKNIFE[0.8][9], strict=True)),
+    }
+    assert result["method"] == "grouped jackknife over content groups"
 
 
-def test_intervals_cover_new_groups_as_often_as_guaranteed() -> None:
-    """Draw groups with errors of different sizes 200 times; the last one is new."""
-    covered = []
-    for trial in range(200):
-        generator = np.random.default_rng(trial)
-        size = generator.gamma(2, 1, 20)
-        off = [np.sort(np.abs(generator.normal(0, one, 40))) for one in size]
-        half = calibration.half_width(0.8, off[:19], 19)
-        covered.append(float((off[19] <= half).mean()))
-    # α is 0.1: the half-width alone covers 1-α of a new group's rows on average; 1-2α is guaranteed
-    assert 0.87 <= np.mean(covered) <= 0.96
-
-
-def test_fewer_folds_than_groups_guarantee_less() -> None:
+def test_with_kfold_it_is_called_cross_validation() -> None:
     cells = facts(folds=3)
-    result: Any = calibration.calibration(predicted(cells), cells)
-    assert result["method"] == "grouped CV+ over content groups"
-    loss = min(2 * (1 - 1 / 3) / (9 / 3 + 1), (1 - 3 / 9) / (3 + 1))
-    assert result["levels"][0]["guarantee"] == pytest.approx(0.5 - loss)
+    assert calibrated(predicted(cells), cells)["method"] == "grouped cross-validation over content groups"
 
 
-def test_a_spread_that_shows_the_error_and_one_that_does_not() -> None:
+def test_the_seeds_disagreement_leaves_out_what_clipping_hides() -> None:
     cells = facts()
-    good: Any = calibration.calibration(
-        predicted(cells, lambda _s, _g, noise: noise * np.linspace(0.1, 5, FRAMES)), cells
-    )
+    good = calibrated(predicted(cells, lambda _s, _g, noise: noise * np.linspace(0.1, 5, FRAMES)), cells)["spread"]
     # three seeds: the error of their mean is 1/√3 of one seed's
-    assert good["spread"]["error_over_spread"] == pytest.approx(1 / math.sqrt(3), rel=0.2)
-    assert good["spread"]["srocc_with_error"] > 0.3
-    blind: Any = calibration.calibration(predicted(cells, lambda _s, _g, noise: 0.01 * noise + 4), cells)
-    assert blind["spread"]["coverage"] == 0
-    assert blind["spread"]["error_over_spread"] > 100
-    single: Any = calibration.calibration(predicted(cells, seeds=(4,)), cells)
-    assert single["spread"]["undefined"] == "one seed has no spread"
-    assert single["spread"]["coverage"] is None
+    assert good["error_over_spread"] == pytest.approx(1 / math.sqrt(3), rel=0.2)
+    assert good["srocc_with_error"] > 0.3
+    assert good["clipped"] < 0.03
+    blind = calibrated(predicted(cells, lambda _s, _g, noise: 0.01 * noise + 4), cells)["spread"]
+    assert blind["error_over_spread"] > 100
+    half = predicted(cells, lambda _s, _g, noise: noise)
+    at_the_top = np.arange(len(half) // 3) % 2 == 0
+    clipped = replace(half, prediction=np.where(np.tile(at_the_top, 3), np.float32(100), half.prediction))
+    result = calibrated(clipped, cells)["spread"]
+    assert result["clipped"] == pytest.approx(0.5, abs=0.02)
+    scores = half.prediction.reshape(3, -1).astype(float)[:, ~at_the_top]
+    scores = scores[:, (scores < 100).all(axis=0)]
+    assert result["mean"] == pytest.approx(scores.std(axis=0, ddof=1).mean())
+    single = calibrated(predicted(cells, seeds=(4,)), cells)["spread"]
+    assert (single["undefined"], single["mean"]) == ("one seed has no spread", None)
+
+
+# ---------------------------------------------------------------------------------------------------- half-widths
+
+
+def widths(groups: int, off: Any = lambda _s, _g, noise: noise) -> Any:
+    cells = facts(groups)
+    return half_widths.half_widths(half_widths.errors_by_group(predicted(cells, off), cells))
+
+
+def test_with_few_groups_the_half_width_is_the_two_level_students_t_by_hand() -> None:
+    cells = facts(9)
+    predictions = predicted(cells, lambda _s, group, noise: noise + 9 * (group == 8))
+    error = (
+        np.mean([predictions.prediction[rows] for _, rows in predictions.seeds()], axis=0) - predictions.target[:540]
+    )
+    of_group = error.reshape(9, 2 * FRAMES)  # cells are in order of their groups
+    for unit, errors in (("frame", of_group), ("clip", of_group.reshape(9, 2, FRAMES).mean(axis=2))):
+        entry = widths(9, lambda _s, group, noise: noise + 9 * (group == 8))[unit]["0.9"]
+        between = (errors.mean(axis=1) ** 2).sum() / 8
+        within = errors.var(axis=1, ddof=1).mean()
+        expected = stats.t.ppf(0.95, 8) * math.sqrt(between * (1 + 1 / 9) + within)
+        assert entry["half_width"] == pytest.approx(expected, rel=1e-5)
+        assert (entry["method"], entry["groups"]) == ("two-level Student-t", 9)
+        assert entry["worst_group"]["name"] == "g08"
+        assert entry["worst_group"]["coverage"] <= entry["coverage"] <= 1
+
+
+def test_with_19_groups_the_half_width_is_conformal_and_at_95_percent_the_largest_error() -> None:
+    result = widths(19)
+    assert {entry["method"] for unit in result.values() for entry in unit.values()} == {"grouped conformal"}
+    cells = facts(19)
+    predictions = predicted(cells)
+    error = np.mean([predictions.prediction[rows] for _, rows in predictions.seeds()], axis=0)
+    error = np.abs(error - predictions.target[: len(error)])
+    assert result["frame"]["0.95"]["half_width"] == pytest.approx(float(error.max()), abs=1e-4)
+    assert result["clip"]["0.95"]["half_width"] < result["frame"]["0.95"]["half_width"]
+    for unit in result.values():
+        sizes = [unit[level]["half_width"] for level in ("0.5", "0.8", "0.9", "0.95")]
+        assert sizes == sorted(sizes)
+
+
+def test_a_conformal_half_width_covers_new_groups_as_often_as_requested() -> None:
+    """Draw groups with errors of different sizes 300 times; the last one is new."""
+    covered = []
+    for trial in range(300):
+        generator = np.random.default_rng(trial)
+        off = [generator.normal(0, one, 40) for one in generator.gamma(2, 1, 20)]
+        half = half_widths.conformal_half_width(0.8, off[:19], 19)
+        covered.append(float((np.abs(off[19]) <= half).mean()))
+    assert 0.77 <= np.mean(covered) <= 0.88
+
+
+@pytest.mark.parametrize("groups", [3, 9])
+def test_the_table_of_the_simulation_is_what_the_simulation_gives(groups: int) -> None:
+    """Repeat some entries with fewer repetitions: within four standard errors."""
+    repetitions = 300
+    for (low, high), shares in (
+        (simulated.BOOTSTRAP[groups], simulate_intervals.bootstrap(groups, repetitions).values()),
+        (
+            simulated.JACKKNIFE[0.5][groups],
+            [
+                share
+                for method, _, level, share in simulate_intervals.score_intervals(groups, repetitions)
+                if (method, level) == ("jackknife", 0.5)
+            ],
+        ),
+    ):
+        error = 4 * math.sqrt(0.25 / repetitions)
+        assert low - error <= min(shares) <= max(shares) <= high + error
+
+
+def test_the_entry_of_the_nearest_smaller_number_of_groups_is_taken() -> None:
+    coverages = {3: (0.1, 0.2), 9: (0.3, 0.4)}
+    assert [simulated.lookup(coverages, groups)["groups"] for groups in (2, 3, 8, 9, 500)] == [3, 3, 3, 9, 9]
 
 
 # ------------------------------------------------------------------------------------------------------- coverage
@@ -469,52 +585,93 @@ def test_a_source_with_more_than_a_third_of_the_training_rows_is_a_warning(
 # ---------------------------------------------------------------------------------------------------- expert gate
 
 
-def evidence(**changes: Any) -> Any:
-    cells = facts(5)
+def evidence(groups: int = GROUPS, **changes: Any) -> Any:
+    cells = facts(groups)
     predictions = predicted(cells)
-    frame = errors_by_level(predictions, cells)["frame"]
-    near = {"mean_plcc": {"value": 0.001, "low": 0.0, "high": 0.01, "undefined": None}}
     whole = {
-        "errors": {"frame": frame},
+        "errors": errors_by_level(predictions, cells),
         "uncertainty": intervals.uncertainty(intervals.by_group(predictions, cells)),
-        "baselines": {"linear": {"leaked": False, "difference": near}},
-        "coverage": {"near_duplicates": {"pairs": []}},
+        "baselines": {"linear": {"leaked": False, "rmse": 3.0}},
+        "codec_block": {"unseen": {"libx264": {"rmse_with": 1.0}, "libx265": {"rmse_with": 2.0}}},
+        "coverage": {"near_duplicates": {"method": "fingerprints", "pairs": []}},
     }
     return whole | changes
 
 
+def unseen(rmse: float | None) -> dict[str, Any]:
+    return {"unseen": {"libx264": {"rmse_with": 1.0}, "libx265": {"rmse_with": rmse}}}
+
+
+def duplicates(method: str) -> dict[str, Any]:
+    return {"near_duplicates": {"method": method, "pairs": [{"sources": ["s00", "s01"]}]}}
+
+
 def test_the_expert_gate_passes_a_good_training() -> None:
     result = apply_expert_gate(evidence())
-    assert result.passed
+    assert (result.status, result.passed, result.failing) == ("passed", True, ())
     assert {check.name for check in result.checks} == set(contract.EXPERT_THRESHOLDS)
     assert result.thresholds_sha256 == apply_expert_gate(None).thresholds_sha256
-    assert not apply_expert_gate(None).passed
+    assert (apply_expert_gate(None).status, apply_expert_gate(None).passed) == ("failed", False)
+
+
+def test_fewer_than_nine_groups_are_insufficient_evidence_and_no_failure() -> None:
+    result = apply_expert_gate(evidence(8))
+    assert (result.status, result.passed, result.failing) == ("insufficient evidence", False, ())
+    worse = apply_expert_gate(evidence(8, codec_block=unseen(4.1)))
+    assert (worse.status, worse.failing) == ("failed", ("unseen_rmse_max",))
 
 
 @pytest.mark.parametrize(
-    ("leak", "value", "failing"),
+    ("changes", "failing", "where"),
     [
-        (False, -0.002, ()),
-        (False, -0.0021, ("baseline_plcc_loss_max",)),
-        (None, -0.01, ("baseline_plcc_loss_max",)),
-        (True, -0.01, ()),
-        (False, None, ("baseline_plcc_loss_max",)),
+        ({"baselines": {"linear": {"rmse": 0.6}}}, ("linear_ratio_max",), None),
+        ({"baselines": {"linear": {"rmse": None}}}, ("linear_ratio_max",), None),
+        ({"baselines": {}}, (), None),
+        ({"codec_block": unseen(3.01)}, ("unseen_rmse_max",), "libx265"),
+        ({"codec_block": unseen(None)}, ("unseen_rmse_max",), "libx265"),
+        ({"codec_block": None}, (), None),
+        ({"coverage": duplicates("fingerprints")}, ("near_duplicates_max",), "s00 and s01"),
+        ({"coverage": duplicates("features")}, (), None),
     ],
 )
-def test_a_better_baseline_fails_the_expert_gate_unless_it_is_leaked(
-    leak: Any, value: float | None, failing: Any
-) -> None:
-    difference = {"mean_plcc": {"value": value, "low": None, "high": None, "undefined": "x"}}
-    others = {"shipped": {"leaked": leak, "difference": difference}}
-    assert apply_expert_gate(evidence(baselines=others)).failing == failing
+def test_each_condition_fails_the_expert_gate(changes: Any, failing: tuple[str, ...], where: str | None) -> None:
+    report = apply_expert_gate(evidence(**changes))
+    assert report.failing == failing
+    assert [check.where for check in report.checks if check.name in failing] == [where] * len(failing)
 
 
-def test_an_undefined_figure_fails() -> None:
-    result = evidence()
-    result["uncertainty"]["mean_plcc"]["low"] = None
-    report = apply_expert_gate(result)
-    assert report.failing == ("mean_plcc_low_min",)
-    assert report.checks[0].value is None
+@pytest.mark.parametrize(
+    ("path", "check"),
+    [
+        (("frame", "overall", "rmse"), "ensemble_rmse_max"),
+        (("frame", "per_source", "s03", "rmse"), "source_rmse_max"),
+        (("clip", "overall", "p95"), "clip_p95_max"),
+        (("frame", "per_encoder", "libx265", "bias"), "encoder_bias_max"),
+        (("frame", "per_seed", "1", "rmse"), "seed_rmse_max"),
+    ],
+)
+def test_each_error_has_a_limit_that_a_tie_meets(path: tuple[str, ...], check: str) -> None:
+    for value, failing in (
+        (contract.EXPERT_THRESHOLDS[check], ()),
+        (contract.EXPERT_THRESHOLDS[check] + 0.01, (check,)),
+    ):
+        result = evidence()
+        result["baselines"] = {}
+        place = result["errors"]
+        for name in path[:-1]:
+            place = place[name]
+        place[path[-1]] = value
+        assert apply_expert_gate(result).failing == failing
+
+
+def test_version_1_keeps_its_thresholds_and_its_checks() -> None:
+    rules = RULES[1]
+    near = {"mean_plcc": {"value": -0.01, "low": None, "high": None, "undefined": "x"}}
+    others = {name: {"leaked": name == "shipped", "difference": near} for name in ("linear", "shipped")}
+    report = apply_expert_gate(evidence(baselines=others, coverage=duplicates("features")), rules.expert, rules.checks)
+    assert {check.name for check in report.checks} == set(rules.expert)
+    assert report.failing == ("baseline_plcc_loss_max", "near_duplicates_max")
+    assert thresholds_sha256(rules.expert).startswith("f1f59318d03cd694")
 
 
 def test_nan_is_invalid() -> None:
