@@ -91,7 +91,7 @@ def test_a_refused_command_changes_nothing(run_copy: Path, kit_here: Kit) -> Non
     )
     (run_copy.parent / "seeds.toml").write_text("seeds = [7]")
     done = kit_here("verdict", "--config", "seeds.toml", "--out-dir", str(run_copy), cwd=run_copy.parent)
-    check_error(done, exits.BAD_INPUT, "seeds", "0,1", "7")
+    check_error(done, exits.BAD_INPUT, "seeds", "0,1,2", "7")
     (run_copy.parent / "epochs.toml").write_text("epochs = 99")
     done = kit_here("verdict", "--config", "epochs.toml", "--out-dir", str(run_copy), cwd=run_copy.parent)
     check_error(done, exits.BAD_INPUT, "epochs", "3", "99")

@@ -41,19 +41,19 @@ def run(trained: Path, tmp_path: Path) -> Path:
 def test_a_training_is_read_as_it_was_written(trained: Path) -> None:
     config, _ = run_in(trained, epochs=EPOCHS)
     training = loso_folder.load(config)
-    assert (training.seeds, training.folds, training.problems) == ((0, 1), "loso", ())
+    assert (training.seeds, training.folds, training.problems) == ((0, 1, 2), "loso", ())
     assert training.baselines.keys() == set(contract.BASELINES)
     assert training.predictions is not None
     assert training.rows is not None
-    assert len(training.predictions) == 2 * len(training.rows)
+    assert len(training.predictions) == 3 * len(training.rows)
     # the order of the seeds does not matter
-    assert loso_folder.load(replace(config, seeds=(1, 0))).seeds == (0, 1)
+    assert loso_folder.load(replace(config, seeds=(1, 2, 0))).seeds == (0, 1, 2)
 
 
 @pytest.mark.parametrize(
     ("options", "values"),
     [
-        ({"seeds": (0, 7)}, ("seeds", "0,1", "0,7")),
+        ({"seeds": (0, 7)}, ("seeds", "0,1,2", "0,7")),
         ({"epochs": 9}, ("epochs", "3", "9")),
         ({"folds": "kfold:3"}, ("folds", "loso", "kfold:3")),
         ({"holdout": ("encoder",)}, ("holdout", "none", "encoder")),
