@@ -120,6 +120,8 @@ ARCHS = MappingProxyType(
 )
 #: Architectures without an option: the default one without the codec block, to measure the effect of the block.
 ABLATIONS = MappingProxyType({"no_codec_block": ((64, 64), "gelu", False, 0.1)})
+#: Name of the ablation's models, which are exported beside those of ``ARCH`` where they are not worse.
+FEATURES_ONLY = f"{ARCH}_features"
 #: Architectures that are trained in the same folds with the same seeds as ``ARCH`` and compared with it.
 BASELINES = ("linear", "mlp_small", "no_codec_block")
 #: Name of the ``--baseline`` model among them.
@@ -241,6 +243,8 @@ ONNX_OPS = (
     "Constant",
     "ConstantOfShape",
 )
+#: Version of the sidecars of models; a sidecar without one is of version 1.
+SIDECAR_VERSION = 2
 #: Names of a graph's inputs, raw features [N, features] and codec block [N, slots], and outputs, VMAF points [N].
 FEATURES_INPUT, CODEC_INPUT = "features", "codec_onehot"
 #: Output of a tiny head.

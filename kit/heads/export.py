@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,8 @@ from kit.models.export import write_model, write_sidecar
 from kit.models.registry import refuse_overwrite
 from kit.models.runtime import Checked
 from kit.models.sidecar import Description
-from kit.options.provenance import of_command
-from kit.options.session import Session
+from kit.options.provenance import commit_of, of_command
+from kit.options.session import KIT_ROOT, Session
 from kit.system.fsio import TEMPORARY_PREFIX, read_json
 from kit.system.outputs import refuse_foreign
 from kit.training.checkpoint import Checkpoint
@@ -75,7 +76,9 @@ def make(source: Path, features: Path | None, out: Path, session: Session) -> di
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out.parent) as temporary:
         try:
             model = write_model(Path(temporary) / out.name, [network], scale, rows, contract.TINY_OUTPUT)
-            document = write_sidecar(model, describe(out.stem, fitted, scale, model.checked, rows_of), run_provenance)
+            commit = commit_of(KIT_ROOT, session.processes)
+            description = describe(out.stem, fitted, scale, model.checked, rows_of)
+            document = write_sidecar(model, replace(description, commit=commit), run_provenance)
         except ExportFailed as error:
             raise ExportFailed(out.name, error.problems, hint=_HINT) from error
         for suffix in (".onnx", ".json"):
@@ -135,6 +138,8 @@ def describe(name: str, fitted: Checkpoint, scale: Standardiser, checked: Checke
         },
         notes=_notes(fitted),
         license=None,
+        dataset=None if facts["corpora"] is None else ", ".join(facts["corpora"]),
+        manifest=None,
         config_sha256=facts["config_sha256"],
         fields={
             "round_trip": {"rows": checked.rows, "on": rows_of, "largest": checked.largest},

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 
 from kit.core import contract
 from kit.core.errors import BadInput, CheckFailed, ExportFailed, Missing
-from kit.heads import card, ship_gate
-from kit.models import registry
+from kit.heads import ship_gate
+from kit.models import card, registry
 from kit.models.model_file import ModelFile, open_model
 from kit.models.sidecar import sidecar_problems
 from kit.options.provenance import of_command
@@ -87,9 +88,17 @@ def register(request: RegisterRequest, session: Session) -> tuple[dict[str, Any]
         document = registry.document([*models, line])
         write_bytes(folder / line["onnx"], request.model.read_bytes())
         write_json(folder / f"{request.id}.json", sidecar)
-        write_bytes(folder / f"{request.id}.md", card.markdown(sidecar, line).encode())
+        write_bytes(folder / f"{request.id}.md", _card(model, sidecar, line).encode())
         write_json(request.registry, document)
     return line, sidecar
+
+
+def _card(model: ModelFile, sidecar: Mapping[str, Any], line: Mapping[str, Any]) -> str:
+    """Return the card of a head, with its score of the means of its features."""
+    means = np.array([sidecar["feature_mean"]], dtype=np.float32)
+    (score,), _ = model.scores(means, np.empty((1, 0), dtype=np.float32))
+    limits = ship_gate.describe_limits(sidecar["validation"]["limits"])
+    return card.of_head(sidecar, line, limits, float(score))
 
 
 def _file_names(request: RegisterRequest) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from kit.core import contract
@@ -11,6 +12,7 @@ from kit.core.canon import sha256_json
 from kit.core.errors import BadInput
 from kit.core.inputs import DEFAULT_INPUTS, UNNAMED_INPUTS, Inputs, read_inputs
 from kit.models.runtime import Checked
+from kit.models.shown import Shown
 from kit.system import validation
 from kit.training.recipe import Recipe
 from kit.training.standardiser import Standardiser
@@ -18,6 +20,10 @@ from kit.training.standardiser import Standardiser
 #: Schemas of the sidecars of heads and of ensembles.
 HEAD_SCHEMA, ENSEMBLE_SCHEMA = "tiny_sidecar", "sidecar"
 KIND = "fr"
+#: What the graph does with raw features before the first layer.
+_NORMALIZATION = MappingProxyType(
+    {"formula": "(features - feature_mean) / feature_std", "inputs": [contract.FEATURES_INPUT], "in_graph": True}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +35,9 @@ class Description:
         seeds: of its networks.
         device: that they were trained on.
         fitted_on: rows that they were trained on, in words.
+        dataset: names of the data sets that the rows were made for; None for initial weights.
+        manifest: path and hash of the manifest of its corpus; None for a feature table, which has none.
+        commit: of the kit; None where that is unknown.
         config_sha256: hash of the options of the fit; None for the hash of the recipe.
         fields: what only heads or only ensembles have.
     """
@@ -44,6 +53,9 @@ class Description:
     corpus: Mapping[str, object]
     notes: str
     license: str | None
+    dataset: str | None
+    manifest: Mapping[str, str] | None
+    commit: str | None = None
     config_sha256: str | None = None
     fields: Mapping[str, object]
 
@@ -54,6 +66,7 @@ def sidecar(description: Description, *, sha256: str, run_provenance: Mapping[st
     inputs = [contract.FEATURES_INPUT, *([contract.CODEC_INPUT] if arch.codec_aware else [])]
     training_recipe = _training_recipe(description)
     return {
+        "schema_version": contract.SIDECAR_VERSION,
         "id": description.id,
         "name": description.name,
         "kind": KIND,
@@ -63,6 +76,7 @@ def sidecar(description: Description, *, sha256: str, run_provenance: Mapping[st
         "feature_mean": scale.mean.tolist(),
         "feature_std": scale.std.tolist(),
         "onnx_has_scaler": True,
+        "input_normalization": dict(_NORMALIZATION),
         "input_names": inputs,
         "input_name": inputs[0],
         "output_names": list(description.outputs),
@@ -72,9 +86,12 @@ def sidecar(description: Description, *, sha256: str, run_provenance: Mapping[st
         "opset": contract.ONNX_OPSET,
         "onnx_opset": contract.ONNX_OPSET,
         "sha256": sha256,
+        "dataset": description.dataset,
+        "parent_dataset_manifest": description.manifest,
         "corpus": dict(description.corpus),
         "training_recipe": training_recipe,
         "train_config_hash": description.config_sha256 or sha256_json(training_recipe),
+        "train_commit": description.commit,
         "license": description.license,
         "notes": description.notes,
         "run_provenance": run_provenance,
@@ -89,7 +106,7 @@ def _training_recipe(description: Description) -> dict[str, object]:
     return {
         **recipe.as_dict(),
         **arch,
-        "optimizer": "adam",
+        "optimizer": recipe.solver,
         "loss": "mse",
         "seeds": list(description.seeds),
         "device": description.device,
@@ -108,6 +125,8 @@ def sidecar_problems(document: Any) -> list[str]:
         return [error.message]
     count = len(inputs.features)
     lengths = {name: (len(document[name]), count) for name in ("feature_mean", "feature_std")}
+    if example := document.get("example"):
+        lengths["example.features"] = (len(example["features"]), count)
     if document.get("codec_block_dim") is not None:
         lengths["codec_block_dim"] = (document["codec_block_dim"], inputs.codec_width)
         lengths["codec_block_layout"] = (len(document["codec_block_layout"]), inputs.codec_width)
@@ -132,13 +151,35 @@ def inputs_of(document: Mapping[str, Any]) -> Inputs:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """How far off the scores of content are that was not in training: out-of-fold errors, VMAF points.
+
+    Attributes:
+        of: whose errors: of the ensemble mean, or of one seed.
+        worst_source: ``name``, ``rmse`` and ``bias`` of the source with the largest RMSE.
+        half_widths: ``half_widths`` of a verdict, for these errors; None where they were not computed.
+    """
+
+    of: str
+    mean_plcc: float
+    rmse: float
+    bias: float
+    worst_source: Mapping[str, Any]
+    half_widths: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainedEnsemble:
-    """What all models of a run share.
+    """What all models of an architecture share in a run.
 
     Attributes:
         verdict: the document of the PROMOTE.
         scale: the standardiser of all members.
         device: that the members were trained on.
+        shown: what they were fitted to.
+        accuracy: of each seed's model, and as None of the ensemble in one file.
+        commit: of the kit; None where that is unknown.
+        reason: why it is exported beside the ensemble of the verdict; None for that ensemble itself.
     """
 
     verdict: Mapping[str, Any]
@@ -146,6 +187,17 @@ class TrainedEnsemble:
     scale: Standardiser
     device: str
     seeds: tuple[int, ...]
+    shown: Shown
+    accuracy: Mapping[int | None, Accuracy]
+    commit: str | None = None
+    reason: str | None = None
+
+    @property
+    def models(self) -> tuple[int | None, ...]:
+        """The seeds whose networks have their own file, and None for all in one file; of a companion that alone."""
+        if len(self.seeds) == 1:
+            return self.seeds
+        return (None,) if self.reason is not None else (*self.seeds, None)
 
     @property
     def trained_encoders(self) -> list[str]:
@@ -162,55 +214,88 @@ class TrainedEnsemble:
         arch = self.recipe.architecture
         inputs = f"{len(arch.inputs.features)} libvmaf features"
         inputs += " and the codec block" if arch.codec_aware else ""
-        text = f"{arch.name}, {_part(seed)}: full-reference quality of a frame from {inputs}"
+        text = f"{stem_of(arch.name)}, {_part(seed)}: full-reference quality of a frame from {inputs}"
         if seed is None:
-            text += f"; mean and standard deviation of {len(self.seeds)} networks"
+            text += f"; mean of {len(self.seeds)} networks and their disagreement"
         teacher = (self.verdict["corpus"]["teacher"] or {}).get("id") or "not recorded"
         return f"{text}; teacher {teacher[:40]}."
 
-    def describe(self, seed: int | None, checked: Checked) -> Description:
-        """Return the description of one seed's model, or of the ensemble in one file for None."""
-        arch, gate = self.recipe.architecture, self.verdict["gate"]
+    def describe(self, seed: int | None, checked: Checked, example: Mapping[str, object]) -> Description:
+        """Return the description of one seed's model, or of the ensemble in one file for None.
+
+        Args:
+            example: see :func:`kit.models.export.example_of`.
+        """
+        arch, accuracy = self.recipe.architecture, self.accuracy[seed]
         return Description(
             id=model_id(arch.name, seed),
-            name=f"{arch.name} {contract.ENSEMBLE}, {_part(seed)}",
+            name=f"{stem_of(arch.name)} {contract.ENSEMBLE}, {_part(seed)}",
             recipe=self.recipe,
             seeds=self.seeds if seed is None else (seed,),
             device=self.device,
-            fitted_on="all rows",
+            fitted_on=self._fitted_on(),
             scale=self.scale,
             outputs=(contract.SCORE_OUTPUT, contract.SPREAD_OUTPUT) if seed is None else (contract.SCORE_OUTPUT,),
             corpus={**self.verdict["corpus"], "demo": self.verdict["demo"]},
-            notes=self._notes(checked),
+            notes=self._notes(checked, accuracy),
             license=contract.MODEL_LICENSE,
+            dataset=", ".join(self.shown.corpora),
+            manifest={"path": "corpus/shard.json", "sha256": self.shown.manifest_sha256},
+            commit=self.commit,
             fields={
-                "ensemble_id": f"{arch.name}_{contract.ENSEMBLE}",
+                "ensemble_id": _ensemble_id(arch.name),
+                "companion_of": None if self.reason is None else _ensemble_id(contract.ARCH),
+                "companion_reason": self.reason,
                 "seed": seed,
                 **_codec_fields(arch.inputs, codec_aware=arch.codec_aware),
-                "train_commit": None,
-                "gate": gate,
-                "loso_mean_plcc": gate["mean_plcc"] if seed is None else gate["per_seed_plccs"][str(seed)],
+                "gate": self.verdict["gate"],
+                "loso_mean_plcc": accuracy.mean_plcc,
+                "accuracy": {
+                    "of": accuracy.of,
+                    "rmse": accuracy.rmse,
+                    "bias": accuracy.bias,
+                    "worst_source": {name: accuracy.worst_source[name] for name in ("name", "rmse", "bias")},
+                },
+                "half_widths": accuracy.half_widths,
+                "input_ranges": {name: list(limits) for name, limits in self.shown.ranges.items()},
+                "resolutions": list(self.shown.resolutions),
                 "trained_encoders": self.trained_encoders,
                 "untrained_encoders": self.untrained_encoders,
+                "example": dict(example),
             },
         )
 
-    def _notes(self, checked: Checked) -> str:
-        corpus = self.verdict["corpus"]
+    def _fitted_on(self) -> str:
+        most = self.recipe.max_rows_per_source
+        return "all rows" if most is None else f"at most {most} rows of a source"
+
+    def _notes(self, checked: Checked, accuracy: Accuracy) -> str:
+        corpus, worst = self.verdict["corpus"], accuracy.worst_source
         text = (
-            f"Fitted on all {corpus['rows']} rows of {corpus['sources']} sources after PROMOTE. onnxruntime and torch "
-            f"differ by at most {checked.largest:.1e} VMAF points on {checked.rows} rows."
+            f"Fitted on {self._fitted_on()} of {corpus['sources']} sources ({corpus['rows']} rows) after PROMOTE. "
+            f"Out of fold: RMSE {accuracy.rmse:.2f} VMAF points, worst source {worst['rmse']:.2f}."
         )
         if self.recipe.architecture.codec_aware:
-            text += f" Encoders in the corpus: {', '.join(self.trained_encoders) or 'none'}; others are untrained."
+            text += f" Encoders in training: {', '.join(self.trained_encoders) or 'none of the vocabulary'}."
+        if self.reason is not None:
+            text += f" {self.reason}"
         if self.verdict["demo"]:
             text = f"Made from demo clips: it shows that the kit works and is for no measurement. {text}"
-        return text
+        return f"{text} onnxruntime and torch differ by at most {checked.largest:.1e} on {checked.rows} rows."[:512]
+
+
+def stem_of(arch: str) -> str:
+    """Return the name of an architecture in names of models."""
+    return contract.FEATURES_ONLY if arch in contract.ABLATIONS else arch
+
+
+def _ensemble_id(arch: str) -> str:
+    return f"{stem_of(arch)}_{contract.ENSEMBLE}"
 
 
 def model_id(arch: str, seed: int | None) -> str:
     """Return the name of a model, and of its files without suffix; ``seed`` is None for the ensemble in one file."""
-    return f"{arch}_{contract.ENSEMBLE}_{'ensemble' if seed is None else f'seed{seed}'}"
+    return f"{_ensemble_id(arch)}_{'ensemble' if seed is None else f'seed{seed}'}"
 
 
 def _part(seed: int | None) -> str:

@@ -51,7 +51,7 @@ def run(config: RunConfig, previous: Training, session: Session) -> Verdict:
     if word == "PROMOTE":
         from kit.steps import exports  # late: it needs torch and onnxruntime, which not every box that judges has
 
-        exports.make(config, previous.shard, result, session)
+        exports.make(config, previous, result, session)
     return verdict
 
 

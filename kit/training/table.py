@@ -40,11 +40,13 @@ class Table(Rows):
     Attributes:
         cells: the finished cells; ``cell`` [n] is the index of each row's cell.
         frame: int32 [n], frame index within the cell.
+        corpora: names of the data sets that the cells were made for, sorted.
     """
 
     cells: tuple[CellEntry, ...]
     cell: NDArray[np.int32]
     frame: NDArray[np.int32]
+    corpora: tuple[str, ...] = ()
 
 
 def load(shard: Shard, inputs: Inputs = DEFAULT_INPUTS) -> Table:
@@ -59,12 +61,13 @@ def load(shard: Shard, inputs: Inputs = DEFAULT_INPUTS) -> Table:
 
 def gathered(cells: Iterable[tuple[CellEntry, CellRows]], inputs: Inputs = DEFAULT_INPUTS) -> Table:
     """Return the rows of cells, which come in order of their keys."""
-    entries = []
+    entries, corpora = [], set()
     features = [np.empty((0, len(inputs.features)), dtype=np.float32)]
     target = [np.empty(0, dtype=np.float32)]
     columns = inputs.columns_of(contract.FEATURES)
     for entry, rows in cells:
         entries.append(entry)
+        corpora.add(str(rows.labels["corpus"]))
         features.append(rows.features.take(columns, axis=1).astype(np.float32))
         target.append(rows.vmaf.astype(np.float32))
     counts = [entry.rows for entry in entries]
@@ -77,6 +80,7 @@ def gathered(cells: Iterable[tuple[CellEntry, CellRows]], inputs: Inputs = DEFAU
         features=np.concatenate(features),
         codec=_blocks(entries, inputs)[cell],
         target=np.concatenate(target),
+        corpora=tuple(sorted(corpora)),
     )
 
 

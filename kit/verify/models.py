@@ -10,10 +10,12 @@ import numpy as np
 
 from kit.core import contract, layout
 from kit.core.errors import CheckFailed
+from kit.corpus.store import shard as shards
 from kit.models import runtime
 from kit.models.graph_format import format_problems
 from kit.models.runtime import Checked
 from kit.models.sidecar import TrainedEnsemble, model_id, sidecar
+from kit.steps.model_facts import FullFit, described_ensembles, full_fold
 from kit.system.fsio import sha256_file
 from kit.training.standardiser import fit_standardiser
 from kit.verdict.metrics import agreement
@@ -34,36 +36,64 @@ def _files(run: ReceivedRun) -> dict[int | None, Path]:
     return {seed: run.folder / layout.EXPORTS / f"{model_id(run.recipe.arch, seed)}.onnx" for seed in kinds}
 
 
+def _ensembles(run: ReceivedRun) -> list[TrainedEnsemble]:
+    """Describe the models again: the ensemble, and its companion on the features alone if there is one."""
+    first = next(iter(_files(run).values()))
+    received = run.document(f"{layout.EXPORTS}/{first.stem}.json", "sidecar")
+    fit = FullFit(
+        recipe=run.recipe,
+        scale=fit_standardiser(run.rows.features, full_fold(run.rows, run.recipe).train),
+        device=received["training_recipe"]["device"],
+        commit=received["train_commit"],
+        manifest_sha256=sha256_file(run.folder / layout.CORPUS / shards.MANIFEST),
+    )
+    return described_ensembles(run.trained, run.verdict, fit)
+
+
 def _described(run: ReceivedRun) -> str:
-    """Compare registry and sidecars with the files, the verdict and the corpus."""
-    files = _files(run)
+    """Compare registry, sidecars and cards with the files, the verdict and the corpus."""
     registry = run.document(layout.REGISTRY, "registry")
     entries = {entry["onnx"]: entry for entry in registry["models"]}
-    models = {path.name for path in files.values()}
+    described = [
+        (run.folder / layout.EXPORTS / f"{model_id(ensemble.recipe.arch, seed)}.onnx", ensemble, seed)
+        for ensemble in _ensembles(run)
+        for seed in ensemble.models
+    ]
+    models = {path.name for path, *_ in described}
     present = {path.name for path in (run.folder / layout.EXPORTS).iterdir()}
-    expected = models | {f"{Path(name).stem}.json" for name in models} | {Path(layout.REGISTRY).name}
-    if entries.keys() != models or present != expected:
+    # earlier kits wrote no cards
+    suffixes = (".json", ".md") if run.verdict.get("schema_version", 1) > 1 else (".json",)
+    beside = {f"{Path(name).stem}{suffix}" for name in models for suffix in suffixes}
+    expected = models | beside | {Path(layout.REGISTRY).name}
+    if (
+        entries.keys() != models
+        or present - expected - {f"{Path(name).stem}.md" for name in models}
+        or expected - present
+    ):
         raise CheckFailed(
             f"files {', '.join(sorted(present))}; registry {', '.join(sorted(entries))}; "
             f"expected {', '.join(sorted(expected))}"
         )
-    scale = fit_standardiser(run.rows.features, np.arange(len(run.rows), dtype=np.int32))
-    seeds = tuple(sorted(run.training["seeds"]))
     problems = []
-    for seed, path in files.items():
-        received = run.document(f"{layout.EXPORTS}/{path.stem}.json", "sidecar")
-        device = received["training_recipe"]["device"]
-        ensemble = TrainedEnsemble(verdict=run.verdict, recipe=run.recipe, scale=scale, seeds=seeds, device=device)
-        digest = sha256_file(path)
-        description = ensemble.describe(seed, Checked(rows=0, largest=0.0))
-        again = sidecar(description, sha256=digest, run_provenance={})
-        skip = (*_MAKING, *(() if "feature_set" in received else ("feature_set",)))  # earlier kits did not write it
-        problems += differences(received, again, skip=skip, where=path.stem, tolerance=_FLOAT32)
-        if (listed_digest := entries[path.name]["sha256"]) != digest:
+    for path, ensemble, seed in described:
+        problems += _differences(run, path, ensemble, seed)
+        digest, listed_digest = sha256_file(path), entries[path.name]["sha256"]
+        if listed_digest != digest:
             problems.append(f"{path.name}: SHA-256 {digest[:12]}, the registry has {listed_digest[:12]}")
     if problems:
         raise CheckFailed(listed(problems))
-    return f"{len(files)} models as described"
+    return f"{len(described)} models as described"
+
+
+def _differences(run: ReceivedRun, path: Path, ensemble: TrainedEnsemble, seed: int | None) -> list[str]:
+    """Compare a sidecar with its description."""
+    received = run.document(f"{layout.EXPORTS}/{path.stem}.json", "sidecar")
+    description = ensemble.describe(seed, Checked(rows=0, largest=0.0), received.get("example", {}))
+    again = sidecar(description, sha256=sha256_file(path), run_provenance={})
+    skip = {*_MAKING}
+    if "schema_version" not in received:  # earlier kits did not write these
+        skip |= again.keys() - received.keys()
+    return differences(received, again, skip=tuple(skip), where=path.stem, tolerance=_FLOAT32)
 
 
 def _formed(run: ReceivedRun) -> str:

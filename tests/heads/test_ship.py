@@ -17,9 +17,9 @@ from kit.core import contract, exits
 from kit.core.inputs import DEFAULT_INPUTS
 from kit.features import table
 from kit.heads import register
-from kit.heads.card import parameters
 from kit.heads.table_facts import table_facts
 from kit.models import graph, latency, runtime
+from kit.models.card import parameters
 from kit.models.model_file import open_model
 from kit.models.sidecar import sidecar_problems
 from kit.system import validation

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 import tarfile
 import tomllib
 from collections.abc import Callable, Mapping
@@ -21,15 +24,17 @@ from kit.core.errors import BadInput, ExportFailed, Missing
 from kit.core.inputs import DEFAULT_INPUTS
 from kit.corpus.store.shard import read_manifest
 from kit.models import graph, runtime, sidecar
-from kit.models.export import write_model, write_sidecar
+from kit.models.export import example_of, typical_row, write_model, write_sidecar
 from kit.models.model_file import open_model
-from kit.models.sidecar import TrainedEnsemble, sidecar_problems
+from kit.models.shown import Shown, ranges_of
+from kit.models.sidecar import Accuracy, TrainedEnsemble, sidecar_problems
+from kit.options.provenance import commit_of
 from kit.options.session import KIT_ROOT
 from kit.steps import exports, step_03_train, step_04_verdict, step_05_bundle
 from kit.system import validation
 from kit.system.fsio import sha256_file
 from kit.system.proc import Processes
-from kit.training import checkpoint, worker
+from kit.training import checkpoint, table, worker
 from kit.training.folds import by_group, everything
 from kit.training.members import Ensemble, train
 from kit.training.model import Network, restored
@@ -110,6 +115,21 @@ def test_a_full_fit_that_was_killed_ends_with_the_same_bits(tmp_path: Path, monk
 
 # ------------------------------------------------------------------------------------------ other inputs
 
+#: Fields that sidecars have since version 2.
+SECOND_VERSION = (
+    "feature_set",
+    "input_normalization",
+    "dataset",
+    "parent_dataset_manifest",
+    "companion_of",
+    "companion_reason",
+    "accuracy",
+    "half_widths",
+    "input_ranges",
+    "resolutions",
+    "example",
+)
+
 
 def test_inputs_of_no_table_are_trained_exported_and_scored(tmp_path: Path) -> None:
     """Four features and three encoders: every width follows from the value that is passed in."""
@@ -149,7 +169,28 @@ def test_inputs_of_no_table_are_trained_exported_and_scored(tmp_path: Path) -> N
         },
         "demo": False,
     }
-    trained = TrainedEnsemble(verdict=verdict, recipe=recipe, scale=fitted[0][1], device="cpu", seeds=(0, 1))
+    accuracy = Accuracy(
+        of="x",
+        mean_plcc=0.9,
+        rmse=1.0,
+        bias=0.0,
+        worst_source={"name": "x", "rmse": 2.0, "bias": 1.0},
+        half_widths=None,
+    )
+    trained = TrainedEnsemble(
+        verdict=verdict,
+        recipe=recipe,
+        scale=fitted[0][1],
+        device="cpu",
+        seeds=(0, 1),
+        shown=Shown(
+            corpora=("x",),
+            ranges=ranges_of(rows.features, rows.codec, rows.inputs, codec_aware=True),
+            resolutions=("640x360",),
+            manifest_sha256="0" * 64,
+        ),
+        accuracy={0: accuracy, None: accuracy},
+    )
     run_provenance = dict.fromkeys(
         ("entrypoint", "argv", "args", "inputs", "outputs", "versions", "kit_version", "utc")
     ) | {"schema": "ai-run-provenance-v1"}
@@ -157,7 +198,9 @@ def test_inputs_of_no_table_are_trained_exported_and_scored(tmp_path: Path) -> N
         path = tmp_path / f"{sidecar.model_id(recipe.arch, seed)}.onnx"
         exported = write_model(path, [network for network, _ in networks], trained.scale, rows)
         assert exported.checked.largest <= contract.EXPORT_TOLERANCE
-        document = write_sidecar(exported, trained.describe(seed, exported.checked), run_provenance)
+        example = example_of(exported, rows, typical_row(rows))
+        document = write_sidecar(exported, trained.describe(seed, exported.checked, example), run_provenance)
+        assert document["input_ranges"].keys() == {*OTHER_INPUTS.features, "preset_norm", "crf_norm"}
         assert (document["feature_set"], document["feature_order"]) == ("four", list(OTHER_INPUTS.features))
         assert (document["encoder_vocab_version"], document["codec_block_dim"]) == (99, 5)
         model = open_model(path)
@@ -175,7 +218,8 @@ def test_a_sidecar_of_an_earlier_kit_is_read(promoted: Path, tmp_path: Path) -> 
         shutil.copy(promoted / layout.EXPORTS / f"{STEM}_seed0{suffix}", tmp_path)
     path = tmp_path / f"{STEM}_seed0.json"
     document = load(path)
-    del document["feature_set"]
+    for name in (*SECOND_VERSION, "schema_version"):
+        del document[name]
     path.write_text(json.dumps(document))
     assert open_model(path.with_suffix(".onnx")).inputs == DEFAULT_INPUTS
 
@@ -208,7 +252,7 @@ def test_promote_exports_each_seed_and_the_ensemble_in_one_file(promoted: Path) 
     folder = promoted / layout.EXPORTS
     ids = [f"{STEM}_seed0", f"{STEM}_seed1", f"{STEM}_ensemble"]
     assert sorted(path.name for path in folder.iterdir()) == sorted(
-        ["registry.json", *(f"{name}.onnx" for name in ids), *(f"{name}.json" for name in ids)]
+        ["registry.json", *(f"{name}{suffix}" for name in ids for suffix in (".onnx", ".json", ".md"))]
     )
     registry = load(folder / "registry.json")
     assert set(registry) == {"schema_version", "models"}
@@ -226,6 +270,7 @@ def test_the_sidecar_has_the_fields_of_the_contract(promoted: Path) -> None:
         name = f"{STEM}_ensemble" if seed is None else f"{STEM}_seed{seed}"
         document = load(promoted / layout.EXPORTS / f"{name}.json")
         assert set(document) == {
+            "schema_version",
             "id",
             "name",
             "ensemble_id",
@@ -236,11 +281,11 @@ def test_the_sidecar_has_the_fields_of_the_contract(promoted: Path) -> None:
             "codec_block_dim",
             "encoder_vocab",
             "encoder_vocab_version",
-            "feature_set",
             "feature_order",
             "feature_mean",
             "feature_std",
             "onnx_has_scaler",
+            *SECOND_VERSION,
             "input_names",
             "input_name",
             "output_names",
@@ -275,13 +320,34 @@ def test_the_sidecar_has_the_fields_of_the_contract(promoted: Path) -> None:
         assert document["training_recipe"]["seeds"] == ([0, 1] if seed is None else [seed])
         plccs = verdict["gate"]["per_seed_plccs"]
         assert document["loso_mean_plcc"] == (verdict["gate"]["mean_plcc"] if seed is None else plccs[str(seed)])
+        assert document["train_commit"] == commit_of(KIT_ROOT, Processes())
+        assert document["dataset"] == "local"
+        assert document["parent_dataset_manifest"]["sha256"] == sha256_file(promoted / "corpus" / "shard.json")
+        errors = verdict["evidence"]["ensemble_mean"] if seed is None else verdict["evidence"]["per_seed"][str(seed)]
+        assert document["accuracy"]["rmse"] == pytest.approx(errors["rmse"])
+        assert document["resolutions"] == ["64x64"]
         assert str(promoted) not in json.dumps(document)
+
+
+def test_the_sidecar_has_the_range_of_every_input_and_an_example(promoted: Path) -> None:
+    rows = table.load(read_manifest(promoted / layout.CORPUS))
+    model = open_model(promoted / layout.EXPORTS / f"{STEM}_ensemble.onnx")
+    assert model.sidecar is not None
+    ranges, example = model.sidecar["input_ranges"], model.sidecar["example"]
+    for index, name in enumerate(contract.FEATURES):
+        assert ranges[name] == [rows.features[:, index].min(), rows.features[:, index].max()]
+    assert ranges["crf_norm"] == pytest.approx([19 / 63, 43 / 63])
+    assert len(ranges) == len(contract.FEATURES) + 2
+    score, spread = model.scores(
+        *(np.array([example[name]], dtype=np.float32) for name in model.sidecar["input_names"])
+    )
+    assert spread is not None
+    assert [example["score"], example["score_std"]] == pytest.approx([score[0], spread[0]], abs=1e-4)
+    assert example["teacher"] == pytest.approx(np.median(rows.target), abs=1)
 
 
 @pytest.mark.essential
 def test_the_models_have_learned_what_the_corpus_shows(promoted: Path) -> None:
-    from kit.training import table
-
     rows = table.load(read_manifest(promoted / layout.CORPUS))
     session = runtime.open_session((promoted / layout.EXPORTS / f"{STEM}_ensemble.onnx").read_bytes())
     found = runtime.compute(session, rows.features, rows.codec)
@@ -312,6 +378,7 @@ def test_the_bundle_holds_the_models_of_a_promote(run: Path) -> None:
         (lambda folder: (folder / f"{STEM}_seed1.onnx").unlink(), "seed1.onnx"),
         (lambda folder: (folder / f"{STEM}_seed1.onnx").write_bytes(b"other"), "seed1.onnx"),
         (lambda folder: (folder / f"{STEM}_seed0.json").unlink(), "seed0.json"),
+        (lambda folder: (folder / f"{STEM}_seed0.md").unlink(), "seed0.md"),
         (lambda folder: edit(folder / f"{STEM}_seed0.json", ("corpus", "sha256"), "0" * 64), "seed0.json"),
         (lambda folder: edit(folder / f"{STEM}_seed0.json", ("sha256",), "0" * 64), "seed0.json"),
         (lambda folder: edit(folder / "registry.json", ("models", 0, "license"), ""), "registry.json"),
@@ -368,33 +435,22 @@ def test_a_failed_check_fails_the_run_and_leaves_no_models(run: Path, monkeypatc
 
 
 def test_one_seed_has_no_ensemble_in_one_file(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, trained, _ = judged(run)
     config, session = run_in(run, seeds=(1,))
     verdict = load(run / "PROMOTE.json")
-    layout.withdraw_verdict(run)
-    exports.make(config, read_manifest(run / layout.CORPUS), verdict, session)
-    assert [path.name for path in (run / layout.EXPORTS).glob("*.onnx")] == [f"{STEM}_seed1.onnx"]
+    shutil.rmtree(run / layout.EXPORTS)
+    exports.make(config, replace(trained, seeds=(1,)), verdict, session)
+    assert f"{STEM}_seed1.onnx" in [path.name for path in (run / layout.EXPORTS).glob("*.onnx")]
+    assert f"{STEM}_ensemble.onnx" not in [path.name for path in (run / layout.EXPORTS).glob("*.onnx")]
     assert "ensemble" in capsys.readouterr().err
-    assert len(exports.listed(config, (1,), verdict["corpus"]["sha256"])) == 3
+    assert f"exports/{STEM}_seed1.md" in exports.listed(config, (1,), verdict["corpus"]["sha256"])
 
 
 def test_a_model_without_the_codec_block_has_no_vocabulary(tmp_path: Path) -> None:
-    config, session = run_folder(tmp_path / "run", arch="mlp_small", seeds=(0, 1), epochs=2)
-    shard = read_manifest(config.out_dir / layout.CORPUS)
-    verdict = step_04_verdict.run(
-        config,
-        Training(
-            shard=shard,
-            seeds=(0, 1),
-            folds="loso",
-            holdout=(),
-            predictions=None,
-            problems=("x",),
-            baselines={},
-            rows=None,
-            formula=None,
-        ),
-        session,
-    )
+    seeds = (0, 1, 2)
+    config, session = run_folder(tmp_path / "run", arch="mlp_small", seeds=seeds, epochs=2)
+    trained = step_03_train.run(config, read_manifest(config.out_dir / layout.CORPUS), session)
+    verdict = step_04_verdict.run(config, trained, session)
     promoted_verdict = {
         **verdict.document,
         "gate": {
@@ -402,11 +458,11 @@ def test_a_model_without_the_codec_block_has_no_vocabulary(tmp_path: Path) -> No
             "passed": True,
             "mean_plcc": 0.96,
             "plcc_spread": 0.0,
-            "per_seed_plccs": {"0": 0.96, "1": 0.96},
+            "per_seed_plccs": {str(seed): 0.96 for seed in seeds},
         },
         "demo": True,
     }
-    exports.make(config, shard, promoted_verdict, session)
+    exports.make(config, trained, promoted_verdict, session)
     document = load(config.out_dir / layout.EXPORTS / f"mlp_small_{contract.ENSEMBLE}_ensemble.json")
     assert document["input_names"] == ["features"]
     assert [document[name] for name in ("codec_aware", "codec_block_layout", "codec_block_dim", "encoder_vocab")] == [
@@ -462,9 +518,11 @@ def test_a_schema_refuses(schema: str, place: tuple[str | int, ...], value: obje
 def test_a_schema_requires_every_field(promoted: Path) -> None:
     for schema, name in (("registry", "registry.json"), ("sidecar", f"{STEM}_seed0.json")):
         document = load(promoted / layout.EXPORTS / name)
-        for key in document.keys() - {"feature_set"}:  # earlier sidecars do not have it
+        for key in document:
             lacking = {other: value for other, value in document.items() if other != key}
-            assert validation.problems(schema, lacking) == [f"$: '{key}' is a required property"]
+            if schema == "registry" or key != "schema_version":  # a sidecar without it is of version 1
+                (problem,) = validation.problems(schema, lacking)
+                assert problem.startswith(f"$: '{key}' is a ")
 
 
 def test_a_document_that_breaks_its_schema_is_not_written(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -484,3 +542,38 @@ def test_force_is_refused_politely(step: str, command: Command, capsys: pytest.C
 def test_the_models_are_under_the_license_of_the_kit() -> None:
     project: Mapping[str, Any] = tomllib.loads((KIT_ROOT / "pyproject.toml").read_text())["project"]
     assert project["license"] == contract.MODEL_LICENSE
+
+
+# ------------------------------------------------------------------------------------------ cards
+
+
+@pytest.mark.essential
+@pytest.mark.parametrize("name", [f"{STEM}_ensemble", f"{STEM}_seed1"])
+def test_the_example_of_a_card_prints_what_the_card_says(name: str, run: Path, tmp_path: Path) -> None:
+    """In a folder with the model alone, and without the kit."""
+    card = (run / layout.EXPORTS / f"{name}.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(run / layout.EXPORTS / f"{name}.onnx", alone)
+    argv = [sys.executable, "-I", "-c", example]
+    done = subprocess.run(argv, cwd=alone, capture_output=True, text=True, check=True, timeout=60)
+    printed = [float(line) for line in done.stdout.splitlines()]
+    stated = [float(number) for number in re.findall(r"^print\(.*\)  # (.*)$", example, re.MULTILINE)]
+    assert len(printed) == (2 if name.endswith("ensemble") else 1)
+    assert printed == pytest.approx(stated, abs=2e-3)
+    document = load(run / layout.EXPORTS / f"{name}.json")
+    assert printed[0] == pytest.approx(document["example"]["score"], abs=2e-3)
+
+
+def test_a_card_has_what_a_reader_of_the_log_needs(promoted: Path) -> None:
+    card = (promoted / layout.EXPORTS / f"{STEM}_ensemble.md").read_text()
+    for name in contract.FEATURES:
+        assert f"`integer_{name}`" in card
+    assert "| 0 | `encoder_onehot[libx264]` | 1 for libx264, else 0 | yes |" in card
+    assert "| 1 | `encoder_onehot[libaom-av1]` | 1 for libaom-av1, else 0 | no |" in card
+    assert "`preset_norm` = ordinal / 9" in card
+    assert "`crf_norm` = cq / 63" in card
+    assert "(cq 19 to 43)" in card
+    assert "Unknown encoder:" in card
+    assert "No model for measurements" not in card
