@@ -19,6 +19,7 @@ from kit.training.recipe import Recipe
 from kit.training.standardiser import Standardiser
 from kit.training.table import Table
 from kit.verdict.accuracy import brief, errors_by_level
+from kit.verdict.half_widths import errors_by_group, half_widths
 from kit.verdict.judge import Training, cell_facts
 from kit.verdict.out_of_fold import CellFacts
 
@@ -167,5 +168,5 @@ def accuracy_of(predictions: Predictions, cells: Mapping[str, CellFacts], *, of:
         rmse=figures["ensemble_mean"]["rmse"],
         bias=figures["ensemble_mean"]["bias"],
         worst_source=figures["worst_source"],
-        half_widths=None,
+        half_widths=half_widths(errors_by_group(predictions, cells)),
     )

@@ -175,7 +175,7 @@ def workspace(
         shutil.copytree(folder, place / name)
     (bundle,) = finished.parent.glob("ensemble-results-*.tar.gz")
     shutil.copy(bundle, place / "bundle.tar.gz")
-    (model,) = (promoted / "exports").glob("*_ensemble.onnx")
+    (model,) = (promoted / "exports").glob("fr_regressor_v2_ensemble*_ensemble.onnx")
     for suffix in (".onnx", ".json"):
         shutil.copy(model.with_suffix(suffix), place / f"model{suffix}")
     make_clip(place / "dis.mkv", "Bars", "-c:v", "libx264", "-crf", "31")

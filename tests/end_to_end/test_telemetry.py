@@ -34,7 +34,7 @@ def of_microsoft(env: dict[str, str]) -> list[Path]:
 
 @pytest.mark.essential
 def test_scoring_leaves_no_file(promoted: Path, fresh: dict[str, str], tmp_path: Path) -> None:
-    model = next((promoted / "exports").glob("*_ensemble.onnx"))
+    model = next((promoted / "exports").glob("fr_regressor_v2_ensemble*_ensemble.onnx"))
     argv = [sys.executable, str(KIT_ROOT / "kit" / "__main__.py"), "score", "--model", str(model)]
     done = subprocess.run(
         [*argv, "--corpus", str(promoted), "--json"], cwd=tmp_path, env=fresh, capture_output=True, check=False
@@ -54,7 +54,7 @@ def test_every_process_of_the_kit_inherits_the_variable(kit_here: Kit, tmp_path:
 
 def test_without_the_variable_the_files_appear(promoted: Path, fresh: dict[str, str]) -> None:
     """The counter-check, on the system where it was observed: the tests above would notice the files."""
-    model = next((promoted / "exports").glob("*_ensemble.onnx"))
+    model = next((promoted / "exports").glob("fr_regressor_v2_ensemble*_ensemble.onnx"))
     subprocess.run([sys.executable, "-c", LOAD, str(model)], env=fresh, check=True)
     if not of_microsoft(fresh) and sys.platform != "linux":
         pytest.skip("onnxruntime leaves no such files on this system")

@@ -31,6 +31,7 @@ from kit.models.sidecar import Accuracy, TrainedEnsemble, sidecar_problems
 from kit.options.provenance import commit_of
 from kit.options.session import KIT_ROOT
 from kit.steps import exports, step_03_train, step_04_verdict, step_05_bundle
+from kit.steps.model_facts import companion_reason, expected_ids
 from kit.system import validation
 from kit.system.fsio import sha256_file
 from kit.system.proc import Processes
@@ -47,6 +48,7 @@ from tests.steps.builders import run_folder
 from tests.training.builders import OTHER_INPUTS, make_table
 
 TABLE = make_table(frames=120)
+COMPANION = f"{contract.FEATURES_ONLY}_{contract.ENSEMBLE}_ensemble"
 
 
 # ------------------------------------------------------------------------------------------ the full fit
@@ -250,7 +252,7 @@ def bundled(folder: Path, **options: object) -> Path:
 @pytest.mark.essential
 def test_promote_exports_each_seed_and_the_ensemble_in_one_file(promoted: Path) -> None:
     folder = promoted / layout.EXPORTS
-    ids = [f"{STEM}_seed0", f"{STEM}_seed1", f"{STEM}_ensemble"]
+    ids = [f"{STEM}_seed0", f"{STEM}_seed1", f"{STEM}_seed2", f"{STEM}_ensemble", COMPANION]
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         ["registry.json", *(f"{name}{suffix}" for name in ids for suffix in (".onnx", ".json", ".md"))]
     )
@@ -266,7 +268,7 @@ def test_promote_exports_each_seed_and_the_ensemble_in_one_file(promoted: Path) 
 
 def test_the_sidecar_has_the_fields_of_the_contract(promoted: Path) -> None:
     verdict, shard = load(promoted / "PROMOTE.json"), load(promoted / "corpus" / "shard.json")
-    for seed in (0, 1, None):
+    for seed in (0, 1, 2, None):
         name = f"{STEM}_ensemble" if seed is None else f"{STEM}_seed{seed}"
         document = load(promoted / layout.EXPORTS / f"{name}.json")
         assert set(document) == {
@@ -317,7 +319,7 @@ def test_the_sidecar_has_the_fields_of_the_contract(promoted: Path) -> None:
         assert document["trained_encoders"] == ["libx264"]
         assert document["untrained_encoders"] == list(contract.ENCODER_VOCAB[1:])
         assert document["output_names"] == (["score", "score_std"] if seed is None else ["score"])
-        assert document["training_recipe"]["seeds"] == ([0, 1] if seed is None else [seed])
+        assert document["training_recipe"]["seeds"] == ([0, 1, 2] if seed is None else [seed])
         plccs = verdict["gate"]["per_seed_plccs"]
         assert document["loso_mean_plcc"] == (verdict["gate"]["mean_plcc"] if seed is None else plccs[str(seed)])
         assert document["train_commit"] == commit_of(KIT_ROOT, Processes())
@@ -325,6 +327,10 @@ def test_the_sidecar_has_the_fields_of_the_contract(promoted: Path) -> None:
         assert document["parent_dataset_manifest"]["sha256"] == sha256_file(promoted / "corpus" / "shard.json")
         errors = verdict["evidence"]["ensemble_mean"] if seed is None else verdict["evidence"]["per_seed"][str(seed)]
         assert document["accuracy"]["rmse"] == pytest.approx(errors["rmse"])
+        if seed is None:
+            assert document["half_widths"] == verdict["evidence"]["half_widths"]
+        assert document["half_widths"]["clip"]["0.95"]["half_width"] > 0
+        assert document["companion_of"] is None
         assert document["resolutions"] == ["64x64"]
         assert str(promoted) not in json.dumps(document)
 
@@ -544,11 +550,63 @@ def test_the_models_are_under_the_license_of_the_kit() -> None:
     assert project["license"] == contract.MODEL_LICENSE
 
 
+# ------------------------------------------------------------------------------------------ a companion
+
+
+def test_a_model_on_the_features_alone_is_exported_beside_the_ensemble(promoted: Path) -> None:
+    """Score and quality point of these rows are given by the features: without the block nothing is lost."""
+    evidence = load(promoted / "PROMOTE.json")["evidence"]
+    document = load(promoted / layout.EXPORTS / f"{COMPANION}.json")
+    assert sidecar_problems(document) == []
+    assert document["companion_of"] == STEM
+    assert (document["codec_aware"], document["input_names"]) == (False, ["features"])
+    assert set(document["input_ranges"]) == set(contract.FEATURES)
+    assert document["accuracy"]["rmse"] == pytest.approx(evidence["baselines"]["no_codec_block"]["rmse"], rel=0.2)
+    assert document["half_widths"] != evidence["half_widths"]
+    assert document["training_recipe"]["seeds"] == [0, 1, 2]
+    model = open_model(promoted / layout.EXPORTS / f"{COMPANION}.onnx")
+    assert model.ensemble
+    assert not model.codec_aware
+
+
+def verdict_of(version: int = 2, rmse: float | None = 0.9, conclusion: str = "", **interval: float | None) -> Any:
+    """A verdict with RMSE 0.8 of the ensemble, and the interval of its difference from the model without the block."""
+    difference = {"rmse": {"value": 0.8 - (rmse or 0), "low": None, "high": None} | interval} if interval else None
+    without = {"rmse": rmse, "difference": difference, "mean_plcc": 0.99}
+    return {
+        "schema_version": version,
+        "evidence": {
+            "ensemble_mean": {"rmse": 0.8},
+            "baselines": {"no_codec_block": without},
+            "codec_block": {"conclusion": conclusion},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("verdict", "exported"),
+    [
+        (verdict_of(low=-0.3, high=0.1), True),  # not shown to be worse
+        (verdict_of(low=-0.3, high=-0.1), False),  # the block helps
+        (verdict_of(low=0.1, high=0.3), True),
+        (verdict_of(low=-0.3, high=-0.1, conclusion="The codec block harms unseen encoders."), True),
+        (verdict_of(version=1, low=-0.3, high=0.1), False),
+        (verdict_of(rmse=None), False),
+        (verdict_of(rmse=0.9), False),  # no interval: the figures themselves
+        (verdict_of(rmse=0.7), True),
+        (verdict_of(rmse=0.7, low=None, high=None), True),
+    ],
+)
+def test_a_companion_is_exported_where_it_is_not_worse(verdict: Any, exported: bool) -> None:
+    assert (companion_reason(verdict) is not None) == exported
+    assert len(expected_ids(contract.ARCH, (0, 1, 2), verdict)) == 4 + exported
+
+
 # ------------------------------------------------------------------------------------------ cards
 
 
 @pytest.mark.essential
-@pytest.mark.parametrize("name", [f"{STEM}_ensemble", f"{STEM}_seed1"])
+@pytest.mark.parametrize("name", [f"{STEM}_ensemble", f"{STEM}_seed1", COMPANION])
 def test_the_example_of_a_card_prints_what_the_card_says(name: str, run: Path, tmp_path: Path) -> None:
     """In a folder with the model alone, and without the kit."""
     card = (run / layout.EXPORTS / f"{name}.md").read_text()
@@ -577,3 +635,8 @@ def test_a_card_has_what_a_reader_of_the_log_needs(promoted: Path) -> None:
     assert "(cq 19 to 43)" in card
     assert "Unknown encoder:" in card
     assert "No model for measurements" not in card
+    half_width = load(promoted / layout.EXPORTS / f"{STEM}_ensemble.json")["half_widths"]["clip"]["0.95"]["half_width"]
+    assert re.search(rf"95 % \| ± [0-9.]+ \| ± {half_width:.2f} \|", card)
+    companion = (promoted / layout.EXPORTS / f"{COMPANION}.md").read_text()
+    assert f"`{STEM}`, the ensemble that passed the gate" in companion
+    assert "codec_onehot" not in companion
