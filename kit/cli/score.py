@@ -43,8 +43,9 @@ def score(
 ) -> Result:
     """Score frames of a corpus or of a pair of clips with a model.
 
-    Shows libvmaf's own score too, and the spread of an ensemble. Both clips of a pair need the same geometry and
-    number of frames.
+    Shows libvmaf's own score too, the interval around each clip's mean at 95 %, what is outside the model's training
+    range, and the disagreement of an ensemble's seeds. Both clips of a pair need the same geometry and number of
+    frames.
 
     Exit codes: 0 done, 2 bad input, 3 model and sidecar do not belong together.
     """
@@ -70,10 +71,11 @@ def score(
         from kit.heads.scoring import score_pair
 
         encode = _checked_encode(loaded, encoder, cq, preset)
-        scored = (score_pair(loaded, dis.name, _features(ref, dis, texts), encode),)
+        features, resolution = _features(ref, dis, texts)
+        scored = (score_pair(loaded, dis.name, features, encode, resolution),)
         libvmaf = contract.CANONICAL_MODEL
     if csv_file is not None:
-        _write_csv(csv_file, scored, libvmaf)
+        _write_csv(csv_file, loaded, scored, libvmaf)
     return Result(shown=tuple(_tables(loaded, scored, libvmaf)), data=_document(loaded, scored, libvmaf))
 
 
@@ -82,12 +84,14 @@ def _score_corpus(model: ModelFile, folder: Path) -> tuple[tuple[Scored, ...], s
     from kit.corpus.store import shard as shards
     from kit.corpus.store.planned import shard_folder
     from kit.heads.scoring import score_corpus
+    from kit.models.shown import resolutions_of
     from kit.training import table
 
     shard = shards.read_manifest(shard_folder(folder))
     if not shard.cells:
         raise BadInput(f"{folder} has no finished cell", hint="Make cells with `corpus`.")
-    return score_corpus(model, table.load(shard)), shard.teacher.id if shard.teacher else "teacher"
+    resolutions = {str(source["label"]): size for source in shard.sources for size in resolutions_of([source])}
+    return score_corpus(model, table.load(shard), resolutions), shard.teacher.id if shard.teacher else "teacher"
 
 
 def _checked_encode(model: ModelFile, encoder: str | None, cq: int | None, preset: str | None) -> Encode:
@@ -115,8 +119,8 @@ def _checked_encode(model: ModelFile, encoder: str | None, cq: int | None, prese
     return Encode(encoder=encoder, preset=preset, cq=cq)
 
 
-def _features(ref: Path, dis: Path, texts: Mapping[str, str]) -> Scores:
-    """Compute the features of a pair with a verified scorer."""
+def _features(ref: Path, dis: Path, texts: Mapping[str, str]) -> tuple[Scores, str]:
+    """Compute the features of a pair with a verified scorer; return them and the resolution."""
     from kit.platforms.detect import classify, usable_cores
     from kit.prereqs.examine import facts_for, scorer_for
     from kit.video.ffmpeg import scoring_partner
@@ -137,7 +141,8 @@ def _features(ref: Path, dis: Path, texts: Mapping[str, str]) -> Scores:
     scorer = scorer_for(config, classify(facts_for(config, session)).tag, ffmpeg, session)
     proof = choose.verify_scorer(scorer, teacher=teachers.CANONICAL, processes=processes)
     session.ui.say(f"Features of {reference.geometry.frames} frames by {scorer.name} ({proof.id})")
-    return pair.extract(scorer, reference, distorted, processes=processes, threads=usable_cores())
+    scores = pair.extract(scorer, reference, distorted, processes=processes, threads=usable_cores())
+    return scores, f"{reference.geometry.width}x{reference.geometry.height}"
 
 
 def _tables(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> Iterator[str | Table]:
@@ -150,11 +155,11 @@ def _tables(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> Iterato
             "known, and its SHA-256 is not checked."
         )
     yield from remarks(model, scored, libvmaf)
-    spread = ("spread",) if model.ensemble else ()
+    spread = ("disagreement",) if model.ensemble else ()
     yield Table(
         title="Scores",
-        columns=("encode", "frames", "mean", "harmonic mean", "min", *spread, libvmaf),
-        rows=[_line(cell) for cell in scored],
+        columns=("encode", "frames", "mean", "95 % interval", "harmonic mean", "min", *spread, libvmaf),
+        rows=[_line(model, cell) for cell in scored],
         limit=MOST_LINES,
         complete_in="--csv and --json have all",
     )
@@ -166,19 +171,23 @@ def _tables(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> Iterato
     )
 
 
-def _line(cell: Scored) -> Row:
-    figures = [*asdict(cell.pooled).values()]
+def _line(model: ModelFile, cell: Scored) -> Row:
+    from kit.heads.scoring import interval_of
+
+    pooled, interval = cell.pooled, interval_of(model, cell)
+    between = "none" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"
+    figures = [pooled.harmonic_mean, pooled.min]
     figures += [] if cell.mean_spread is None else [cell.mean_spread]
     figures.append(float(cell.libvmaf.mean()))
-    return row(cell.name, len(cell.score), *(f"{value:.3f}" for value in figures))
+    return row(cell.name, len(cell.score), f"{pooled.mean:.3f}", between, *(f"{value:.3f}" for value in figures))
 
 
-def _write_csv(path: Path, scored: Sequence[Scored], libvmaf: str) -> None:
+def _write_csv(path: Path, model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> None:
     from kit.heads.scoring import csv_text
     from kit.system.fsio import write_bytes
 
     try:
-        write_bytes(path, csv_text(scored, libvmaf).encode())
+        write_bytes(path, csv_text(model, scored, libvmaf).encode())
     except OSError as error:
         raise BadInput(f"--csv: {path} cannot be written: {error.strerror}") from error
 
@@ -194,22 +203,32 @@ def _document(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> dict[
             "codec_aware": model.codec_aware,
             "ensemble": model.ensemble,
             "teacher": model.teacher,
+            "half_widths": model.half_widths,
         },
         "libvmaf": libvmaf,
         "remarks": remarks(model, scored, libvmaf),
         "agreement": agreement_of(scored),
-        "encodes": [_cell_json(cell) for cell in scored],
+        "encodes": [_cell_json(model, cell) for cell in scored],
     }
 
 
-def _cell_json(cell: Scored) -> dict[str, object]:
-    from kit.heads.scoring import agreement_of
+def _cell_json(model: ModelFile, cell: Scored) -> dict[str, object]:
+    from kit.heads.scoring import agreement_of, interval_of
 
+    interval = interval_of(model, cell)
     return {
         "name": cell.name,
         **asdict(cell.encode),
         "frames": len(cell.score),
-        "pooled": asdict(cell.pooled) | {"mean_spread": cell.mean_spread, "libvmaf_mean": float(cell.libvmaf.mean())},
+        "resolution": cell.resolution,
+        "outside": list(cell.outside),
+        "outside_frames": int(cell.outside_rows.sum()),
+        "pooled": {
+            **asdict(cell.pooled),
+            "interval": interval and asdict(interval),
+            "mean_spread": cell.mean_spread,
+            "libvmaf_mean": float(cell.libvmaf.mean()),
+        },
         "agreement": agreement_of([cell]),
         "score": cell.score.tolist(),
         "score_std": None if cell.spread is None else cell.spread.tolist(),

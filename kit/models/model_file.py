@@ -62,6 +62,26 @@ class ModelFile:
         return tuple(self.sidecar["untrained_encoders"]) if self.sidecar and self.codec_aware else ()
 
     @property
+    def trained_encoders(self) -> tuple[str, ...]:
+        """Encoders whose slot it was trained with, if recorded."""
+        return tuple(self.sidecar["trained_encoders"]) if self.sidecar and self.codec_aware else ()
+
+    @property
+    def half_widths(self) -> Mapping[str, Any] | None:
+        """Calibrated half-widths for ``frame`` and ``clip`` by level, if recorded, see the sidecar's schema."""
+        return self.sidecar.get("half_widths") if self.sidecar else None
+
+    @property
+    def input_ranges(self) -> Mapping[str, list[float]]:
+        """Lowest and highest value in training of each input; empty if not recorded."""
+        return self.sidecar.get("input_ranges", {}) if self.sidecar else {}
+
+    @property
+    def resolutions(self) -> tuple[str, ...]:
+        """Resolutions in training, such as ``640x360``; empty if not recorded."""
+        return tuple(self.sidecar.get("resolutions", ())) if self.sidecar else ()
+
+    @property
     def identity(self) -> dict[str, object]:
         """What documents record of it; facts of its corpus are null without a sidecar."""
         corpus = self.sidecar["corpus"] if self.sidecar else {}

@@ -119,8 +119,13 @@ def companion_reason(verdict: Mapping[str, Any]) -> str | None:
 
 
 def _block_harms(block: object) -> bool:
-    """Return whether the evidence concludes that the block does harm for encoders that were not in training."""
-    return isinstance(block, Mapping) and "harm" in str(block.get("conclusion", ""))
+    """Return whether the block does harm that is worth naming for an encoder that was not in training."""
+    if not isinstance(block, Mapping):
+        return False
+    differences = [figures["difference"] for figures in block["unseen"].values()]
+    return any(
+        one["low"] is not None and one["low"] > 0 and one["value"] >= block["smallest_effect"] for one in differences
+    )
 
 
 def _shown(training: Training, rows: Table, fit: FullFit) -> Shown:

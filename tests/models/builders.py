@@ -47,3 +47,17 @@ def renamed_model(folder: Path) -> Path:
 
 
 STEM = f"{contract.ARCH}_{contract.ENSEMBLE}"
+#: Fields that sidecars have since version 2.
+SECOND_VERSION = (
+    "feature_set",
+    "input_normalization",
+    "dataset",
+    "parent_dataset_manifest",
+    "companion_of",
+    "companion_reason",
+    "accuracy",
+    "half_widths",
+    "input_ranges",
+    "resolutions",
+    "example",
+)

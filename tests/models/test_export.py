@@ -42,7 +42,7 @@ from kit.training.model import Network, restored
 from kit.training.recipe import Recipe
 from kit.verdict.judge import Training
 from tests.cli.builders import Command
-from tests.models.builders import STEM
+from tests.models.builders import SECOND_VERSION, STEM
 from tests.options.builders import run_in
 from tests.steps.builders import run_folder
 from tests.training.builders import OTHER_INPUTS, make_table
@@ -116,21 +116,6 @@ def test_a_full_fit_that_was_killed_ends_with_the_same_bits(tmp_path: Path, monk
 
 
 # ------------------------------------------------------------------------------------------ other inputs
-
-#: Fields that sidecars have since version 2.
-SECOND_VERSION = (
-    "feature_set",
-    "input_normalization",
-    "dataset",
-    "parent_dataset_manifest",
-    "companion_of",
-    "companion_reason",
-    "accuracy",
-    "half_widths",
-    "input_ranges",
-    "resolutions",
-    "example",
-)
 
 
 def test_inputs_of_no_table_are_trained_exported_and_scored(tmp_path: Path) -> None:
@@ -569,8 +554,12 @@ def test_a_model_on_the_features_alone_is_exported_beside_the_ensemble(promoted:
     assert not model.codec_aware
 
 
-def verdict_of(version: int = 2, rmse: float | None = 0.9, conclusion: str = "", **interval: float | None) -> Any:
-    """A verdict with RMSE 0.8 of the ensemble, and the interval of its difference from the model without the block."""
+def verdict_of(version: int = 2, rmse: float | None = 0.9, unseen: float = 0.0, **interval: float | None) -> Any:
+    """A verdict with RMSE 0.8 of the ensemble, and the interval of its difference from the model without the block.
+
+    Args:
+        unseen: what the block adds to the RMSE of a held-out encoder, at least, VMAF points.
+    """
     difference = {"rmse": {"value": 0.8 - (rmse or 0), "low": None, "high": None} | interval} if interval else None
     without = {"rmse": rmse, "difference": difference, "mean_plcc": 0.99}
     return {
@@ -578,7 +567,10 @@ def verdict_of(version: int = 2, rmse: float | None = 0.9, conclusion: str = "",
         "evidence": {
             "ensemble_mean": {"rmse": 0.8},
             "baselines": {"no_codec_block": without},
-            "codec_block": {"conclusion": conclusion},
+            "codec_block": {
+                "unseen": {"libx265": {"difference": {"value": unseen + 0.04, "low": unseen, "high": unseen + 0.08}}},
+                "smallest_effect": 0.05,
+            },
         },
     }
 
@@ -589,7 +581,8 @@ def verdict_of(version: int = 2, rmse: float | None = 0.9, conclusion: str = "",
         (verdict_of(low=-0.3, high=0.1), True),  # not shown to be worse
         (verdict_of(low=-0.3, high=-0.1), False),  # the block helps
         (verdict_of(low=0.1, high=0.3), True),
-        (verdict_of(low=-0.3, high=-0.1, conclusion="The codec block harms unseen encoders."), True),
+        (verdict_of(low=-0.3, high=-0.1, unseen=0.02), True),  # but does harm for an encoder not in training
+        (verdict_of(low=-0.3, high=-0.1, unseen=-0.02), False),
         (verdict_of(version=1, low=-0.3, high=0.1), False),
         (verdict_of(rmse=None), False),
         (verdict_of(rmse=0.9), False),  # no interval: the figures themselves

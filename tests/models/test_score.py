@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from kit.core import contract, exits, layout
 from kit.core.errors import BadInput, CheckFailed
 from kit.core.values import SourceFile
+from kit.heads.scoring import Encode, score_pair
 from kit.models import graph, runtime
 from kit.models.model_file import open_model
 from kit.system.fsio import scratch_folder
@@ -29,11 +31,12 @@ from kit.video.ffmpeg import Ffmpeg
 from kit.video.scorers import base, golden, pair, vmaf_tool
 from kit.video.scorers.base import Work
 from kit.video.scorers.ffmpeg_filter import FilterScorer
+from kit.video.scorers.log import Scores
 from kit.video.scorers.proof import means
 from kit.video.sources.read import Tools
 from kit.video.sources.scan import inspect
 from tests.cli.builders import Command
-from tests.models.builders import STEM
+from tests.models.builders import SECOND_VERSION, STEM
 from tests.training.builders import make_table, networks
 from tests.video.builders import MakeClip, cell_of, write_tool
 
@@ -111,10 +114,83 @@ def test_the_csv_has_every_frame_as_it_is(models: Path, promoted: Path, tmp_path
     found, _ = ask("--model", model, "--corpus", promoted / "corpus", "--csv", target, "--json")
     with target.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["name", "encoder", "preset", "cq", "frame_index", "score", "vmaf_v0.6.1"]
+    columns = ["name", "encoder", "preset", "cq", "frame_index", "score", "vmaf_v0.6.1", "low", "high", "outside"]
+    assert list(rows[0]) == columns
     assert [float(row["score"]) for row in rows] == [value for cell in found["encodes"] for value in cell["score"]]
     assert [int(row["frame_index"]) for row in rows[:13]] == [*range(12), 0]
     assert found["encodes"][0]["score_std"] is None
+    half_width = found["model"]["half_widths"]["frame"]["0.95"]["half_width"]
+    for row in rows:
+        assert float(row["low"]) == pytest.approx(max(0, float(row["score"]) - half_width))
+        assert float(row["high"]) == pytest.approx(min(100, float(row["score"]) + half_width))
+        assert row["outside"] == "0"
+
+
+def changed(path: Path, **fields: object) -> Path:
+    """A model whose sidecar has other values; None removes a field."""
+    document = json.loads(path.with_suffix(".json").read_text()) | fields
+    kept = {name: value for name, value in document.items() if value is not None or name not in fields}
+    path.with_suffix(".json").write_text(json.dumps(kept))
+    return path
+
+
+def test_a_clip_has_an_interval_around_its_mean(models: Path, promoted: Path, ask: Ask) -> None:
+    found, err = ask("--model", models / f"{STEM}_ensemble.onnx", "--corpus", promoted, "--json")
+    half_width = json.loads((promoted / "PROMOTE.json").read_text())["evidence"]["half_widths"]["clip"]["0.95"][
+        "half_width"
+    ]
+    covered = 0
+    for cell in found["encodes"]:
+        interval, mean = cell["pooled"]["interval"], cell["pooled"]["mean"]
+        assert interval == pytest.approx({"low": max(0, mean - half_width), "high": min(100, mean + half_width)})
+        covered += interval["low"] <= cell["pooled"]["libvmaf_mean"] <= interval["high"]
+        assert (cell["outside"], cell["outside_frames"], cell["resolution"]) == ([], 0, "64x64")
+    assert covered >= 0.95 * len(found["encodes"])
+    first = found["encodes"][0]["pooled"]["interval"]
+    assert f"{first['low']:.2f} to {first['high']:.2f}" in err
+
+
+def test_what_is_outside_of_the_training_is_flagged(models: Path, promoted: Path, tmp_path: Path, ask: Ask) -> None:
+    path = models / f"{STEM}_ensemble.onnx"
+    ranges = json.loads(path.with_suffix(".json").read_text())["input_ranges"]
+    narrow = ranges | {"motion2": [ranges["motion2"][0], 0.5], "crf_norm": [19 / 63, 31 / 63]}
+    changed(path, input_ranges=narrow, resolutions=["640x360"])
+    found, err = ask("--model", path, "--corpus", promoted, "--csv", tmp_path / "f.csv", "--json")
+    motion, beyond = {}, 0
+    for cell in found["encodes"]:
+        lines = {line.split()[0]: line for line in cell["outside"]}
+        assert ("cq" in lines) == (cell["cq"] == 43)
+        assert lines.get("cq", "cq 43 > 31") == "cq 43 > 31"
+        motion |= {cell["name"]: lines["motion2"]} if "motion2" in lines else {}
+        beyond += cell["outside_frames"]
+    assert motion
+    name, line = next(iter(motion.items()))
+    assert re.fullmatch(r"motion2 [0-9.]+ > 0\.5( \(\d+ of 12 frames\))?", line)
+    assert f"outside training range: {line} in {name}" in found["remarks"]
+    assert "outside training range: motion2" in " ".join(err.split())
+    assert "outside training: resolution 64x64; trained on 640x360" in found["remarks"]
+    with (tmp_path / "f.csv").open(newline="") as stream:
+        assert sum(int(row["outside"]) for row in csv.DictReader(stream)) == beyond
+
+
+def test_an_encoder_that_was_not_in_training_has_no_range_of_quality_points(promoted: Path) -> None:
+    model = open_model(promoted / layout.EXPORTS / f"{STEM}_ensemble.onnx")
+    frames = Scores(version="x", features=np.full((3, 6), 0.5), vmaf=np.zeros(3), others={})
+    known, unknown = (
+        score_pair(model, "x", frames, Encode(encoder=name, preset=None, cq=51), "64x64")
+        for name in ("libx264", "xeve")
+    )
+    assert "cq 51 > 43" in known.outside
+    assert not any(line.startswith("cq") for line in unknown.outside)
+
+
+def test_an_earlier_sidecar_has_no_interval(models: Path, promoted: Path, ask: Ask) -> None:
+    path = changed(models / f"{STEM}_ensemble.onnx", **dict.fromkeys(("schema_version", *SECOND_VERSION)))
+    found, _ = ask("--model", path, "--corpus", promoted, "--json")
+    assert found["model"]["half_widths"] is None
+    assert all(cell["pooled"]["interval"] is None and not cell["outside"] for cell in found["encodes"])
+    (remark,) = found["remarks"]
+    assert "no interval" in remark
 
 
 def test_a_model_without_a_sidecar_says_so(plain: Path, promoted: Path, ask: Ask) -> None:
@@ -127,7 +203,9 @@ def test_a_model_without_a_sidecar_says_so(plain: Path, promoted: Path, ask: Ask
         "codec_aware": False,
         "ensemble": True,
         "teacher": None,
+        "half_widths": None,
     }
+    assert "no interval" in found["remarks"][0]
 
 
 # ------------------------------------------------------------------------------------------ a model file
@@ -253,8 +331,9 @@ def test_from_two_clips_to_scores(models: Path, tmp_path: Path, ask: Ask) -> Non
     assert np.mean(encode["libvmaf"]) == pytest.approx(golden.EXPECTED["natural-8bit"][-1], abs=2e-3)
     assert all(0 <= value <= 100 for value in encode["score"])
     assert found["libvmaf"] == "vmaf_v0.6.1"
-    (remark,) = found["remarks"]
+    (remark,) = (line for line in found["remarks"] if not line.startswith("outside"))
     assert "hevc_nvenc" in remark
+    assert any("resolution 480x270" in line for line in found["remarks"])
     assert remark.split(";")[0] in " ".join(err.split())
 
 
