@@ -119,11 +119,16 @@ ARCHS = MappingProxyType(
     }
 )
 #: Architectures without an option: the default one without the codec block, to measure the effect of the block.
-ABLATIONS = MappingProxyType({"no_codec_block": ((64, 64), "gelu", False, 0.1)})
+WITHOUT_BLOCK = "no_codec_block"
+ABLATIONS = MappingProxyType({WITHOUT_BLOCK: ((64, 64), "gelu", False, 0.1)})
 #: Name of the ablation's models, which are exported beside those of ``ARCH`` where they are not worse.
 FEATURES_ONLY = f"{ARCH}_features"
 #: Architectures that are trained in the same folds with the same seeds as ``ARCH`` and compared with it.
 BASELINES = ("linear", "mlp_small", "no_codec_block")
+#: Most sets of content groups, and number of seeds, with which each encoder is held out in a corpus of several.
+UNSEEN_SETS, UNSEEN_SEEDS = 4, 2
+#: Seeds of a baseline where they are fewer than the ensemble's; the ensemble's same seeds are compared with it.
+BASELINE_SEEDS = MappingProxyType({"linear": 1, WITHOUT_BLOCK: 2})
 #: Name of the ``--baseline`` model among them.
 SHIPPED = "shipped"
 #: Name of the teacher's published formula among them; it is computed and needs no training.

@@ -45,6 +45,11 @@ def baseline_predictions(name: str) -> str:
     return f"{LOSO}/baseline_{name}.parquet"
 
 
+def unseen_predictions(arch: str) -> str:
+    """Relative path of the predictions of an architecture for encoders that were not in training."""
+    return f"{LOSO}/unseen_{arch}.parquet"
+
+
 def verdict_file(verdict: str) -> str:
     """Relative path of a verdict."""
     return f"{verdict}.json"

@@ -58,6 +58,15 @@ def write_summary(config: RunConfig, training: Training) -> None:
             }
             for name, baseline in training.baselines.items()
         },
+        "unseen": None
+        if training.unseen is None
+        else {
+            arch: {
+                "predictions_sha256": file_hash(config.out_dir / layout.unseen_predictions(arch)),
+                "problems": list(part.problems),
+            }
+            for arch, part in training.unseen.items()
+        },
         "problems": list(training.problems),
     }
     write_json(config.out_dir / layout.TRAINING, summary)
@@ -87,6 +96,8 @@ def load(config: RunConfig) -> Training:
     _check_hash(config.out_dir / layout.PREDICTIONS, summary["predictions_sha256"])
     for name, baseline in summary["baselines"].items():
         _check_hash(config.out_dir / layout.baseline_predictions(name), baseline["predictions_sha256"])
+    for arch, part in (summary.get("unseen") or {}).items():
+        _check_hash(config.out_dir / layout.unseen_predictions(arch), part["predictions_sha256"])
     valid = not summary["problems"]
     return Training(
         shard=shard,
@@ -97,6 +108,7 @@ def load(config: RunConfig) -> Training:
         predictions=predictions.read(config.out_dir / layout.PREDICTIONS) if valid else None,
         problems=tuple(summary["problems"]),
         baselines=read_baselines(config.out_dir, summary) if valid else {},
+        unseen=read_unseen(config.out_dir, summary) if valid else None,
         rows=table.load(shard) if valid else None,
         formula=formula_of(shard.teacher),
     )
@@ -113,6 +125,23 @@ def read_baselines(run_dir: Path, summary: Mapping[str, Any]) -> dict[str, Basel
             model=entry["model"],
         )
         for name, entry in summary["baselines"].items()
+    }
+
+
+def read_unseen(run_dir: Path, summary: Mapping[str, Any]) -> dict[str, Baseline] | None:
+    """Read the predictions for held-out encoders; None for a training without them."""
+    entries = summary.get("unseen")
+    if entries is None:
+        return None
+    return {
+        arch: Baseline(
+            predictions=predictions.read(run_dir / layout.unseen_predictions(arch))
+            if entry["predictions_sha256"]
+            else None,
+            problems=tuple(entry["problems"]),
+            model=None,
+        )
+        for arch, entry in entries.items()
     }
 
 

@@ -114,6 +114,33 @@ def by_encoder(table: Table) -> tuple[Fold, ...]:
     return _by_label(table, "encoder", [entry.encoder for entry in table.cells])
 
 
+def unseen_sets(cells: Iterable[CellEntry]) -> dict[str, str]:
+    """Return the set of each content group with which each encoder is held out; raises the errors of :func:`assign`."""
+    entries = tuple(cells)
+    return assign(entries, f"kfold:{min(contract.UNSEEN_SETS, len(_groups(entries)[0]))}")
+
+
+def unseen_label(encoder: str, group_set: str) -> str:
+    """Return the label of the held-out rows of an encoder in a set of content groups."""
+    return f"{encoder}/{group_set}"
+
+
+def without_encoder(others: Table, encoder: str, sets: Mapping[str, str]) -> tuple[Fold, ...]:
+    """Return one fold per set of content groups, of rows without an encoder.
+
+    Args:
+        others: the rows of the other encoders.
+        sets: the set of each content group of the corpus.
+    """
+    sources = {label: sorted(group for group in sets if sets[group] == label) for label in sorted(set(sets.values()))}
+    known, _ = _groups(others.cells)
+    ids = {
+        label: sha256_json({"encoder": encoder, "sources": sorted(set().union(*(known.get(g, set()) for g in groups)))})
+        for label, groups in sources.items()
+    }
+    return _folds(others, [sets[entry.group] for entry in others.cells], ids)
+
+
 def by_box(table: Table, boxes: Sequence[str]) -> tuple[Fold, ...]:
     """Return one fold per box.
 

@@ -34,6 +34,8 @@ class Training:
         folds: the scheme, ``loso`` or ``kfold:K``; holdout: the hold-outs trained as well, of ``contract.HOLDOUTS``.
         predictions: None where nothing could be trained.
         baselines: by name.
+        unseen: predictions for encoders that were not in training, by architecture; empty for a corpus of one encoder,
+            None for an architecture without the codec block.
         rows: every row of the corpus; None where there are no predictions.
         max_rows_per_source: most training rows of a source; None for no limit.
         formula: of the teacher; None if the kit has none.
@@ -50,6 +52,7 @@ class Training:
     rows: Table | None
     formula: Formula | None
     max_rows_per_source: int | None = None
+    unseen: Mapping[str, Baseline] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

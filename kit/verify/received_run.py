@@ -16,7 +16,7 @@ from kit.core.inputs import DEFAULT_INPUTS, Inputs, known_inputs
 from kit.corpus.store import received
 from kit.corpus.store import shard as shards
 from kit.corpus.store.shard import Shard
-from kit.steps.loso_folder import read_baselines
+from kit.steps.loso_folder import read_baselines, read_unseen
 from kit.system import validation
 from kit.system.fsio import read_json
 from kit.training import folds, predictions, table
@@ -102,6 +102,11 @@ class ReceivedRun:
         return predictions.read(self.folder / layout.PREDICTIONS)
 
     @cached_property
+    def unseen(self) -> dict[str, Baseline] | None:
+        """Predictions for held-out encoders by architecture."""
+        return read_unseen(self.folder, self.training)
+
+    @cached_property
     def baselines(self) -> dict[str, Baseline]:
         return read_baselines(self.folder, self.training)
 
@@ -143,6 +148,7 @@ class ReceivedRun:
             predictions=self.predictions if predicted else None,
             problems=tuple(self.training["problems"]),
             baselines=self.baselines if predicted else {},
+            unseen=self.unseen if predicted else None,
             rows=self.rows if predicted else None,
             formula=formula_of(self.shard.teacher),
         )
