@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from kit.options.session import Session
 from kit.system import validation
 from kit.system.fsio import read_json, sha256_file, write_json
 from kit.training import predictions, table
-from kit.verdict.baselines import Baseline
+from kit.verdict.baselines import Baseline, Convergence
 from kit.verdict.judge import Training
 from kit.video.scorers.formula import formula_of
 
@@ -55,6 +56,7 @@ def write_summary(config: RunConfig, training: Training) -> None:
                 "predictions_sha256": file_hash(config.out_dir / layout.baseline_predictions(name)),
                 "problems": list(baseline.problems),
                 "model": baseline.model,
+                "convergence": baseline.convergence and asdict(baseline.convergence),
             }
             for name, baseline in training.baselines.items()
         },
@@ -123,6 +125,7 @@ def read_baselines(run_dir: Path, summary: Mapping[str, Any]) -> dict[str, Basel
             else None,
             problems=tuple(entry["problems"]),
             model=entry["model"],
+            convergence=Convergence(**trend) if (trend := entry.get("convergence")) else None,
         )
         for name, entry in summary["baselines"].items()
     }

@@ -17,14 +17,15 @@ from kit.corpus.store import shard as shards
 from kit.corpus.store.shard import Shard
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
-from kit.steps import loso_folder
+from kit.steps import loso_folder, unseen_encoders
 from kit.training import folds, predictions, table
 from kit.training.folds import Fold
 from kit.training.members import Ensemble, Members
 from kit.training.predictions import Predictions
+from kit.training.recipe import solver_of
 from kit.training.run_members import run_recipe, train_members
 from kit.training.table import Table
-from kit.verdict.baselines import Baseline, expected_baselines
+from kit.verdict.baselines import Baseline, convergence, expected_baselines
 from kit.verdict.gate import seed_problems
 from kit.verdict.judge import Training, cell_facts
 from kit.verdict.out_of_fold import ENSEMBLE, member_agreement
@@ -53,11 +54,12 @@ class _CrossValidation:
     def train(self, beside: Sequence[str] = ()) -> Mapping[str, Members]:
         """Train every member, by architecture; ``beside`` names other architectures to train as well."""
         archs = (self.config.arch, *beside)
+        seeds = {arch: self.config.seeds[: contract.BASELINE_SEEDS.get(arch)] for arch in beside}
         ensembles = [
             Ensemble(
                 rows=self.rows,
                 corpus_sha256=self.shard.corpus_sha256,
-                members=list(product(self.config.seeds, self.folds)),
+                members=list(product(seeds.get(arch, self.config.seeds), self.folds)),
                 recipe=run_recipe(self.config, arch),
                 device=self.config.device,
                 folder=self.config.out_dir / layout.CHECKPOINTS,
@@ -97,10 +99,12 @@ def run(config: RunConfig, previous: Shard, session: Session) -> Training:
     problems = [*previous.problems, *seed_problems(len(config.seeds))]
     scores, rows = None, None
     baselines: dict[str, Baseline] = {}
+    unseen: Mapping[str, Baseline] | None = None
     if not problems:
         try:
             rows = table.load(previous)
             scores, problems, baselines = _train(config, previous, session, rows, shipped)
+            unseen = None if problems else unseen_encoders.train(config, session, previous, rows)
         except InvalidEvidence as error:
             problems = list(error.problems)
     training = Training(
@@ -112,6 +116,7 @@ def run(config: RunConfig, previous: Shard, session: Session) -> Training:
         predictions=scores,
         problems=tuple(problems),
         baselines=baselines,
+        unseen=unseen,
         rows=rows,
         formula=formula_of(previous.teacher),
     )
@@ -169,11 +174,18 @@ def _train(
 
 def _baseline(main: _CrossValidation, arch: str, trained: Members) -> Baseline:
     """Write the predictions of another architecture. A failed member of it does not invalidate the ensemble."""
-    own = replace(main, file=layout.baseline_predictions(arch))
+    config = replace(main.config, seeds=main.config.seeds[: contract.BASELINE_SEEDS.get(arch)])
+    own = replace(main, config=config, file=layout.baseline_predictions(arch))
     scores, problems = _write_scores(own, trained)
     if problems:
         (own.config.out_dir / own.file).unlink()
-    return Baseline(predictions=None if problems else scores, problems=tuple(problems), model=None)
+    loss = np.mean([history.loss for history in _histories(own, trained).values()], axis=0)
+    return Baseline(
+        predictions=None if problems else scores,
+        problems=tuple(problems),
+        model=None,
+        convergence=None if problems or solver_of(arch) == contract.LEAST_SQUARES else convergence(loss),
+    )
 
 
 def _shipped_baseline(main: _CrossValidation, model: ModelFile) -> Baseline:

@@ -18,7 +18,7 @@ from kit.training.members import Ensemble
 from kit.training.recipe import Recipe
 from kit.training.run_members import run_recipe, train_members
 from kit.training.table import Table
-from kit.verdict.baselines import Baseline, expected_baselines
+from kit.verdict.baselines import Baseline, unseen_archs
 
 
 def train(config: RunConfig, session: Session, shard: Shard, rows: Table) -> dict[str, Baseline] | None:
@@ -27,15 +27,13 @@ def train(config: RunConfig, session: Session, shard: Shard, rows: Table) -> dic
     Returns:
         Predictions by architecture, empty for one encoder; None for an architecture without the block.
     """
-    if not expected_baselines(config.arch):
-        return None
     encoders = sorted({entry.encoder for entry in rows.cells})
-    if len(encoders) < 2:
-        return {}
+    archs = unseen_archs(config.arch, encoders)
+    if not archs:
+        return archs if archs is None else {}
     session.ui.say(f"Unseen encoders: each in turn ({', '.join(encoders)}), with the codec block and without")
     parts = {name: _part(rows, name, config.max_rows_per_source) for name in encoders}
     seeds = config.seeds[: contract.UNSEEN_SEEDS]
-    archs = (contract.ARCH, contract.WITHOUT_BLOCK)
     ensembles = [
         Ensemble(
             rows=others,

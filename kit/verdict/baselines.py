@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,27 +11,52 @@ import numpy as np
 from kit.core import contract
 from kit.training.predictions import Predictions
 from kit.verdict.intervals import ByGroup, Statistic, by_group, interval
-from kit.verdict.metrics import Values, pearson
-from kit.verdict.out_of_fold import CellFacts, columns, ensemble_mean
+from kit.verdict.metrics import Values
+from kit.verdict.out_of_fold import CellFacts
 
 #: Description of each baseline.
 DESCRIPTIONS = {
-    "linear": "a line through the six features, trained in the same folds with the same seeds",
+    "linear": "the least-squares line through the six features of the training rows, in the same folds",
     "mlp_small": "6-16-8-1 on the six features, trained in the same folds with the same seeds",
-    "no_codec_block": "the same network without the codec block, trained in the same folds with the same seeds",
+    contract.WITHOUT_BLOCK: "the same network without the codec block, trained in the same folds with the first seeds, "
+    "with which alone the ensemble is compared here",
     contract.SHIPPED: "the model given with --baseline, as it is",
     contract.TEACHER_FORMULA: "the teacher's published formula of the six features, computed without training",
 }
-#: Family-wise significance level of the tests.
-SIGNIFICANCE = 0.05
-ASSUMPTIONS = (
-    "clips are independent (several encodes of one source are not)",
-    "the two models are taken as independent samples, although both score the same clips",
-    "scores and errors are normally distributed",
-    "no mapping is fitted: N degrees of freedom for the RMSE",
-)
+#: A training has converged if its loss fell by less than this share from the tenth of the epochs before the last to the
+#: last one, measured in docs/adr/0026; with fewer epochs a tenth is too short to tell.
+CONVERGED_BELOW, EPOCHS_TO_TELL = 0.05, 50
 _NO_SIDECAR = "there is no sidecar that tells what it was trained on"
 _FIGURES = ("mean_plcc", "srocc", "rmse")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convergence:
+    """Mean training loss of the last tenth of the epochs and of the tenth before it, VMAF points squared.
+
+    Both are None for fewer than ``EPOCHS_TO_TELL`` epochs.
+    """
+
+    last_tenth: float | None
+    tenth_before: float | None
+
+    @property
+    def converged(self) -> bool:
+        if self.last_tenth is None or self.tenth_before is None:
+            return False
+        return self.last_tenth > (1 - CONVERGED_BELOW) * self.tenth_before
+
+
+def convergence(loss: Values) -> Convergence:
+    """Return the convergence of a training.
+
+    Args:
+        loss: float64 [epochs], VMAF points squared, mean over members.
+    """
+    if len(loss) < EPOCHS_TO_TELL:
+        return Convergence(last_tenth=None, tenth_before=None)
+    tenth = len(loss) // 10
+    return Convergence(last_tenth=float(loss[-tenth:].mean()), tenth_before=float(loss[-2 * tenth : -tenth].mean()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +67,13 @@ class Baseline:
         predictions: its scores for the ensemble's rows; None where they cannot be used, see ``problems``.
         model: of the shipped one ``file``, ``sha256``, and the ``corpus_sha256`` and ``source_ids`` that it was trained
             on, null where they are unknown; None for a model trained in the same folds.
+        convergence: of a training in epochs; None for a closed form, for a file, and where it was not recorded.
     """
 
     predictions: Predictions | None
     problems: tuple[str, ...]
     model: Mapping[str, Any] | None
+    convergence: Convergence | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +93,16 @@ class Corpus:
 def expected_baselines(arch: str) -> tuple[str, ...]:
     """Name the baselines that are trained with an ensemble: all for the default architecture, none for others."""
     return contract.BASELINES if arch == contract.ARCH else ()
+
+
+def unseen_archs(arch: str, encoders: Sequence[str]) -> tuple[str, ...] | None:
+    """Name what is trained with each encoder held out: with and without the block, nothing for a single encoder.
+
+    None for an architecture without the codec block.
+    """
+    if not expected_baselines(arch):
+        return None
+    return (contract.ARCH, contract.WITHOUT_BLOCK) if len(set(encoders)) > 1 else ()
 
 
 def formula_baseline(scores: Predictions) -> Baseline:
@@ -93,42 +130,51 @@ def comparison(
     cells: Mapping[str, CellFacts],
     others: Mapping[str, Baseline],
     corpus: Corpus,
-    codec_width: int,
     *,
     version: int = contract.VERDICT_VERSION,
-) -> dict[str, object]:
-    """Build the ``baselines`` and ``codec_block`` of the evidence.
+) -> dict[str, dict[str, Any]]:
+    """Build the ``baselines`` of the evidence.
 
     Differences are the ensemble's figure minus the baseline's, with intervals of a paired bootstrap over groups: a
     resample takes the same groups from both.
     """
     own = by_group(predictions, cells)
-    clips = _clip_means(predictions)
     results: dict[str, dict[str, Any]] = {}
     for name in sorted(others):
         leak, reason = (False, "not trained") if name == contract.TEACHER_FORMULA else leaked(others[name], corpus)
+        other, trend = others[name].predictions, others[name].convergence
+        paired = own
+        if name == contract.WITHOUT_BLOCK and other is not None:  # a mean over fewer seeds is farther off
+            paired = by_group(of_seeds(predictions, {seed for seed, _ in other.seeds()}), cells)
         results[name] = {
             "what": DESCRIPTIONS[name],
             "model": others[name].model,
             "leaked": leak,
             "leaked_reason": reason,
             "problems": list(others[name].problems),
-            **_compared(own, clips, others[name].predictions, cells, version),
+            "converged": None if trend is None else trend.converged,
+            "convergence": None if trend is None or trend.last_tenth is None else asdict(trend),
+            **_compared(paired, other, cells, version),
         }
-    _correct([result["p1401"] for result in results.values() if result["p1401"] is not None])
-    return {"baselines": results, "codec_block": _codec_block(results.get("no_codec_block"), codec_width)}
+    return results
+
+
+def of_seeds(predictions: Predictions, seeds: Set[int]) -> Predictions:
+    """Return the rows of some seeds."""
+    rows = np.concatenate([np.arange(part.start, part.stop) for seed, part in predictions.seeds() if seed in seeds])
+    columns = ("seed", "fold", "cell", "frame", "target", "prediction")
+    return replace(predictions, **{name: getattr(predictions, name)[rows] for name in columns})
 
 
 def _compared(
     own: ByGroup,
-    clips: tuple[Values, Values],
     predictions: Predictions | None,
     cells: Mapping[str, CellFacts],
     version: int,
 ) -> dict[str, Any]:
-    """Compare the ensemble with one baseline: its figures, the differences and the tests."""
+    """Compare the ensemble with one baseline: its figures and the differences."""
     if predictions is None:
-        return {**dict.fromkeys(_FIGURES), "difference": None, "p1401": None}
+        return {**dict.fromkeys(_FIGURES), "difference": None}
     other = by_group(predictions, cells)
     every = np.arange(len(other.groups))
     figures = {name: float(figure(every)) for name, figure in other.statistics(version=version).items()}
@@ -139,76 +185,8 @@ def _compared(
             for name, figure in own.statistics(version=version).items()
             if name in ("mean_plcc", "rmse")
         },
-        "p1401": _p1401(clips, _clip_means(predictions)),
     }
 
 
 def _minus(one: Statistic, two: Statistic) -> Statistic:
     return lambda index: one(index) - two(index)
-
-
-def _clip_means(predictions: Predictions) -> tuple[Values, Values]:
-    """Average the ensemble mean and the target over the frames of each cell: float64 [cells] each."""
-    average, (_, target) = ensemble_mean(predictions), columns(predictions)
-    frames = np.bincount(average.cell)
-    return (
-        np.bincount(average.cell, weights=average.prediction.astype(np.float64)) / frames,
-        np.bincount(average.cell, weights=target) / frames,
-    )
-
-
-def _p1401(own: tuple[Values, Values], other: tuple[Values, Values]) -> dict[str, Any] | None:
-    """Test the difference as in ITU-T P.1401 (2020), 7.6.1 and 7.6.4, at clip level, two-sided.
-
-    None for fewer than four clips or without a correlation.
-    """
-    from scipy import stats
-
-    clips = len(own[0])
-    if clips < 4 or any(np.ptp(values) == 0 for values in (*own, *other)):
-        return None
-    # a correlation of 1 has no finite z; this close to 1 the difference is a rounding error
-    fisher = [float(np.arctanh(min(pearson(*pair), 1 - 1e-12))) for pair in (own, other)]
-    z = (fisher[0] - fisher[1]) / float(np.sqrt(2 / (clips - 3)))
-    squares = [float(np.mean((prediction - target) ** 2)) for prediction, target in (own, other)]
-    tests: dict[str, Any] = {"fisher_z": {"z": z, "p": float(2 * stats.norm.sf(abs(z)))}, "rmse": None}
-    if min(squares) > 0:
-        f = max(squares) / min(squares)
-        tests["rmse"] = {"f": f, "p": min(1.0, float(2 * stats.f.sf(f, clips, clips)))}
-    return {
-        "clips": clips,
-        **tests,
-        "level": SIGNIFICANCE,
-        "correction": "Holm, over all baselines and both tests",
-        "assumptions": list(ASSUMPTIONS),
-    }
-
-
-def _correct(baselines: list[dict[str, Any]]) -> None:
-    """Add ``p_holm`` and ``significant`` to every test (Holm 1979)."""
-    tests = [tests[name] for tests in baselines for name in ("fisher_z", "rmse") if tests[name] is not None]
-    reached = 0.0
-    for rank, test in enumerate(sorted(tests, key=lambda test: float(test["p"]))):
-        reached = max(reached, min(1.0, (len(tests) - rank) * test["p"]))
-        test |= {"p_holm": reached, "significant": reached < SIGNIFICANCE}
-
-
-def _codec_block(without: Mapping[str, Any] | None, codec_width: int) -> str | None:
-    """Conclude in one line whether the block is worth its inputs; None where nothing was trained without it."""
-    if without is None or without["difference"] is None:
-        return None
-    plcc, rmse = without["difference"]["mean_plcc"], without["difference"]["rmse"]
-    if None in (plcc["low"], rmse["low"]):
-        return "Nothing can be said of the codec block: all groups differ alike, or a correlation does not exist."
-    differences = (
-        f"with it mean PLCC differs by {plcc['value']:+.4f} ({plcc['low']:+.4f} to {plcc['high']:+.4f}) and RMSE "
-        f"by {rmse['value']:+.2f} VMAF points ({rmse['low']:+.2f} to {rmse['high']:+.2f})"
-    )
-    inputs = f"the codec block's {codec_width} inputs"
-    better, worse = plcc["low"] > 0 or rmse["high"] < 0, plcc["high"] < 0 or rmse["low"] > 0
-    if better and not worse:
-        return f"Worth it: {inputs} help; {differences}."
-    if worse and not better:
-        return f"Not worth it: {inputs} do harm; {differences}."
-    effect = "help one figure and harm the other" if better else "make no clear difference"
-    return f"Not shown: {inputs} {effect}; {differences}."

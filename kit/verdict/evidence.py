@@ -10,6 +10,7 @@ from kit.training.table import Table
 from kit.verdict.accuracy import brief, errors_by_level
 from kit.verdict.baselines import Baseline, Corpus, comparison
 from kit.verdict.calibration import calibration
+from kit.verdict.codec_block import codec_block
 from kit.verdict.coverage import coverage
 from kit.verdict.half_widths import errors_by_group, half_widths
 from kit.verdict.intervals import by_group, uncertainty
@@ -38,6 +39,7 @@ def evidence(
     baselines: Mapping[str, Baseline],
     corpus: Corpus,
     *,
+    unseen: Mapping[str, Baseline] | None = None,
     version: int = contract.VERDICT_VERSION,
 ) -> dict[str, object]:
     """Compute all evidence.
@@ -45,10 +47,12 @@ def evidence(
     Args:
         predictions: complete, of every seed.
         rows: every row of the corpus.
+        unseen: predictions for encoders that were not in training, see :func:`kit.verdict.codec_block.codec_block`.
         version: of the verdict; of version 1 the bootstrap is computed as then, the other fields as now.
     """
     return {
         **summary(predictions, cells, version=version),
-        **comparison(predictions, cells, baselines, corpus, rows.inputs.codec_width, version=version),
+        "baselines": comparison(predictions, cells, baselines, corpus, version=version),
+        "codec_block": codec_block(unseen, cells),
         "coverage": coverage(rows, cells, corpus),
     }

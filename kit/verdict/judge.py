@@ -150,7 +150,7 @@ def _evidence(training: Training, predictions: Predictions, rows: Table, rules: 
     if scores is not None and facts["formula_known"]:
         baselines[contract.TEACHER_FORMULA] = formula_baseline(formula_predictions(predictions, rows, scores))
     cells = cell_facts(training.shard, training.folds)
-    figures = evidence(predictions, rows, cells, baselines, corpus, version=rules.version)
+    figures = evidence(predictions, rows, cells, baselines, corpus, unseen=training.unseen, version=rules.version)
     return {"target": facts, **figures}
 
 

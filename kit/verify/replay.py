@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kit.core import contract, layout
 from kit.core.errors import CheckFailed, InvalidEvidence
@@ -15,11 +16,12 @@ from kit.core.values import CellId
 from kit.corpus.store import shard as shards
 from kit.corpus.store.score_check import ScoreCheck
 from kit.system.fsio import read_json, sha256_file
+from kit.training import folds
 from kit.training.predictions import Predictions
-from kit.verdict.baselines import expected_baselines
+from kit.verdict.baselines import expected_baselines, of_seeds, unseen_archs
 from kit.verdict.gate import ExpertReport, thresholds_sha256
 from kit.verdict.judge import cell_facts, check_complete, document
-from kit.verdict.out_of_fold import ENSEMBLE
+from kit.verdict.out_of_fold import ENSEMBLE, completeness_problems
 from kit.verdict.seed_report import History, report_file, seed_reports
 from kit.verify.differences import differences, listed
 from kit.verify.received_run import ReceivedRun
@@ -106,11 +108,8 @@ def _out_of_range(predictions: Predictions) -> int:
 
 def _targets(run: ReceivedRun) -> str:
     """Compare the stored targets with the corpus's scores."""
-    rows, stored = run.rows, run.predictions
-    ends = np.cumsum([entry.rows for entry in rows.cells])
-    first_row = {entry.key: end - entry.rows for entry, end in zip(rows.cells, ends.tolist(), strict=True)}
-    starts = np.array([first_row[key] for key in stored.cells], dtype=np.int64)
-    expected = rows.target[starts[stored.cell] + stored.frame]
+    stored = run.predictions
+    expected = _expected_targets(run, stored)
     if wrong := np.flatnonzero(expected != stored.target).tolist():
         first = wrong[0]
         raise CheckFailed(
@@ -119,6 +118,20 @@ def _targets(run: ReceivedRun) -> str:
             f"of {expected[first]:.6g}"
         )
     return f"{len(stored)} targets equal the corpus's scores"
+
+
+def _expected_targets(run: ReceivedRun, stored: Predictions) -> NDArray[np.float32]:
+    """Return the corpus's score of each row that is predicted."""
+    rows = run.rows
+    ends = np.cumsum([entry.rows for entry in rows.cells])
+    first_row = {entry.key: end - entry.rows for entry, end in zip(rows.cells, ends.tolist(), strict=True)}
+    starts = np.array([first_row[key] for key in stored.cells], dtype=np.int64)
+    expected: NDArray[np.float32] = rows.target[starts[stored.cell] + stored.frame]
+    return expected
+
+
+def _wrong_targets(run: ReceivedRun, stored: Predictions) -> int:
+    return int(np.count_nonzero(_expected_targets(run, stored) != stored.target))
 
 
 def _baselines(run: ReceivedRun) -> str:
@@ -132,7 +145,33 @@ def _baselines(run: ReceivedRun) -> str:
             raise CheckFailed(f"{name}: only the shipped baseline is a model file, and it must be one")
         if entry["predictions_sha256"] is not None:
             _baseline(run, name, entry["predictions_sha256"])
-    return f"{_names(entries)}; the ensemble's rows"
+    return f"{_names(entries)}; the ensemble's rows{_unseen(run)}"
+
+
+def _unseen(run: ReceivedRun) -> str:
+    """Check the predictions for encoders that were not in training: each row once per seed, in the right fold."""
+    entries = run.training.get("unseen")
+    encoders = sorted({entry.encoder for entry in run.shard.cells})
+    expected = unseen_archs(run.training["arch"], encoders) if run.training.get("recipe") else None
+    if (None if entries is None else set(entries)) != (None if expected is None else set(expected)):
+        raise CheckFailed(f"unseen encoders: the bundle has {_names(entries or ())}, expected {_names(expected or ())}")
+    seeds = run.training["seeds"][: contract.UNSEEN_SEEDS]
+    sets = folds.unseen_sets(run.shard.cells) if entries else {}
+    for arch, entry in (entries or {}).items():
+        if entry["predictions_sha256"] is None:
+            continue
+        if sha256_file(run.folder / layout.unseen_predictions(arch)) != entry["predictions_sha256"]:
+            raise CheckFailed(f"{layout.unseen_predictions(arch)} is not the file that training.json names")
+        own = (run.unseen or {})[arch].predictions
+        facts = {
+            key: replace(cell, fold=folds.unseen_label(cell.encoder, sets[cell.group]))
+            for key, cell in cell_facts(run.shard, run.training["folds"]).items()
+        }
+        problems = ["no predictions"] if own is None else completeness_problems(own, facts, seeds)
+        if own is not None and not problems and _out_of_range(own) + _wrong_targets(run, own):
+            problems.append("scores outside their range, or targets that are not the corpus's")
+        _raise([f"{layout.unseen_predictions(arch)}: {line}" for line in problems])
+    return f"; unseen encoders: {', '.join(encoders)}" if entries else ""
 
 
 def _baseline(run: ReceivedRun, name: str, expected: str) -> None:
@@ -140,10 +179,12 @@ def _baseline(run: ReceivedRun, name: str, expected: str) -> None:
     if digest != expected:
         raise CheckFailed(f"{name}: training.json names {expected[:12]}, the file has {digest[:12]}")
     rows = run.predictions
+    own = run.baselines[name].predictions
+    if name in contract.BASELINE_SEEDS and run.training.get("recipe"):  # earlier kits trained every seed
+        rows = of_seeds(rows, set(run.training["seeds"][: contract.BASELINE_SEEDS[name]]))
     if name == contract.SHIPPED:  # one seed
         ((_, first), *_) = rows.seeds()
         rows = replace(rows.part(first), seed=np.full(first.stop - first.start, ENSEMBLE, dtype=np.int32))
-    own = run.baselines[name].predictions
     if own is None or not own.same_rows(rows):
         raise CheckFailed(f"{name}: other rows, targets or folds than the ensemble")
     if outside := _out_of_range(own):
@@ -228,7 +269,9 @@ def _evidence(run: ReceivedRun) -> str:
 #: What a verdict recommends, since version 2.
 _RECOMMENDED = ("may_ship", "headline", "ship_reasons", "ship_encoders", "recommendation")
 #: Parts of the evidence that verdicts of version 1 lack or computed otherwise.
-_EVIDENCE_OF_2 = ("calibration", "half_widths")
+_EVIDENCE_OF_2 = ("calibration", "half_widths", "codec_block")
+#: Parts of a baseline that verdicts of version 1 lack, have besides, or word otherwise.
+_BASELINE_OF_2 = ("what", "p1401", "converged", "convergence")
 #: Parts of the coverage that verdicts of version 1 lack or computed otherwise.
 _COVERAGE_OF_2 = ("near_duplicates", "rows_by_source")
 
@@ -243,6 +286,10 @@ def _reworded(evidence: Mapping[str, Any], first: bool) -> dict[str, Any]:
     if first:
         for name in _EVIDENCE_OF_2:
             result.pop(name, None)
+        result["baselines"] = {
+            name: {key: value for key, value in model.items() if key not in _BASELINE_OF_2}
+            for name, model in result.get("baselines", {}).items()
+        }
     if "calibration" in result:
         spread = {name: value for name, value in result["calibration"]["spread"].items() if name != "what"}
         result["calibration"] = {**result["calibration"], "spread": spread}
