@@ -89,11 +89,7 @@ def test_each_baseline_is_trained_in_the_same_folds(promoted: Path) -> None:
 
 def test_other_architectures_have_no_baselines(run: Path) -> None:
     verdict = judged(run, arch="linear", epochs=2)
-<<<<<<< HEAD
     assert verdict.document["evidence"]["baselines"].keys() <= {contract.TEACHER_FORMULA}
-=======
-    assert verdict.document["evidence"]["baselines"] == {}
->>>>>>> 7b3094a (Judge the codec block by encoders that were not in training)
     assert verdict.document["evidence"]["codec_block"] is None
     assert "linear_ratio_max" not in {check["name"] for check in verdict.document["expert_gate"]["checks"]}
     assert not list((run / layout.LOSO).glob("baseline_*"))

@@ -18,13 +18,8 @@ from kit.training.predictions import Predictions
 from kit.training.table import Table
 from kit.verdict import calibration, coverage, half_widths, intervals, simulated
 from kit.verdict.accuracy import RANGES, errors_by_level, figures, in_range
-<<<<<<< HEAD
-from kit.verdict.baselines import ASSUMPTIONS, Baseline, Corpus, comparison, leaked
-from kit.verdict.gate import apply_expert_gate, thresholds_sha256
-=======
 from kit.verdict.baselines import EPOCHS_TO_TELL, Baseline, Corpus, comparison, convergence, leaked
-from kit.verdict.gate import apply_expert_gate
->>>>>>> 7b3094a (Judge the codec block by encoders that were not in training)
+from kit.verdict.gate import apply_expert_gate, thresholds_sha256
 from kit.verdict.out_of_fold import CellFacts
 from kit.verdict.rules import RULES
 from tests.training.builders import from_columns, make_table
