@@ -108,8 +108,8 @@ def main() -> None:
             found.setdefault((method, level), {}).setdefault(groups, []).append(share)
     for (method, level), by_groups in found.items():
         print(method.upper(), level)
-        for groups, shares in by_groups.items():
-            print(f"    {groups}: ({min(shares):.3f}, {max(shares):.3f}),")
+        for groups, scored in by_groups.items():
+            print(f"    {groups}: ({min(scored):.3f}, {max(scored):.3f}),")
 
 
 if __name__ == "__main__":

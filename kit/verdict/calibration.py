@@ -16,7 +16,7 @@ import numpy as np
 from kit.core import contract
 from kit.training.predictions import Predictions
 from kit.verdict import simulated
-from kit.verdict.half_widths import LEVELS, conformal_half_width, coverage_without_one
+from kit.verdict.half_widths import LEVELS, conformal_widths
 from kit.verdict.metrics import Values, mean_ranks, pearson
 from kit.verdict.out_of_fold import CellFacts, columns, ensemble_mean
 
@@ -49,27 +49,32 @@ def calibration(
         "groups": len(errors),
         "folds": folds,
         "applies": APPLIES,
-        "levels": [_level(level, errors) for level in LEVELS],
+        "levels": _levels(errors),
         "spread": _spread(predictions),
     }
 
 
-def _level(level: float, errors: Mapping[str, Values]) -> dict[str, object]:
-    """Compute the width of a level's interval, and how much of each group an interval from the others covers."""
+def _levels(errors: Mapping[str, Values]) -> list[dict[str, object]]:
+    """Compute the width of each level's interval, and how much of each group an interval from the others covers."""
     groups = len(errors)
-    if groups < (needed := groups_needed(level)):
-        percent = f"{level:.0%}".replace("%", " %")
-        reason = f"too few sources for {percent}: needs at least {needed} content groups, there are {groups}"
-        return {"level": level, "too_few": reason}
-    covered = coverage_without_one(errors, lambda others: conformal_half_width(level, others, groups))
-    worst = min(covered, key=covered.__getitem__)
-    return {
-        "level": level,
-        "coverage": float(np.mean(list(covered.values()))),
-        "worst_group": {"name": worst, "coverage": covered[worst]},
-        "width": 2 * conformal_half_width(level, list(errors.values()), groups),
-        "simulated_coverage": simulated.lookup(simulated.JACKKNIFE[level], groups),
-    }
+    measured = conformal_widths([level for level in LEVELS if groups >= groups_needed(level)], errors)
+    return [
+        {
+            "level": level,
+            "coverage": measured[level].coverage,
+            "worst_group": measured[level].worst_group,
+            "width": 2 * measured[level].half_width,
+            "simulated_coverage": simulated.lookup(simulated.JACKKNIFE[level], groups),
+        }
+        if level in measured
+        else {"level": level, "too_few": _too_few(level, groups)}
+        for level in LEVELS
+    ]
+
+
+def _too_few(level: float, groups: int) -> str:
+    percent = f"{level:.0%}".replace("%", " %")
+    return f"too few sources for {percent}: needs at least {groups_needed(level)} content groups, there are {groups}"
 
 
 def _spread(predictions: Predictions) -> dict[str, object]:

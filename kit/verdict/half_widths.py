@@ -10,9 +10,11 @@ t(K-1)·√(s_b²·(1 + 1/K) + s_w²), with the mean square s_b² of the groups'
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kit.training.predictions import Predictions
 from kit.verdict.metrics import Values
@@ -42,39 +44,94 @@ def errors_by_group(predictions: Predictions, cells: Mapping[str, CellFacts]) ->
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A half-width and how much of each group an interval made of the other groups covers.
+
+    Attributes:
+        half_width: VMAF points; covered: share of its rows by group.
+    """
+
+    half_width: float
+    covered: Mapping[str, float]
+
+    @property
+    def coverage(self) -> float:
+        """Mean over groups."""
+        return float(np.mean(list(self.covered.values())))
+
+    @property
+    def worst_group(self) -> dict[str, object]:
+        """The group with the smallest share."""
+        worst = min(self.covered, key=self.covered.__getitem__)
+        return {"name": worst, "coverage": self.covered[worst]}
+
+
 def half_widths(errors: Mapping[str, Mapping[str, Values]]) -> dict[str, object]:
     """Build the ``half_widths`` object of a verdict of the errors by group, for frames and for clips."""
-    return {unit: {f"{level:g}": _entry(level, of_group) for level in LEVELS} for unit, of_group in errors.items()}
+    return {unit: _entries(of_group) for unit, of_group in errors.items()}
 
 
-def _entry(level: float, errors: Mapping[str, Values]) -> dict[str, object]:
-    groups = len(errors)
-    conformal = groups >= CONFORMAL_GROUPS
-    entry = {"method": CONFORMAL if conformal else STUDENT, "groups": groups}
-    if groups < 3:
-        return {"half_width": None, **entry, "worst_group": None, "coverage": None}
-
-    def width(of: Sequence[Values]) -> float:
-        return conformal_half_width(level, of, groups) if conformal else student_half_width(level, of)
-
-    covered = coverage_without_one(errors, width)
-    worst = min(covered, key=covered.__getitem__)
+def _entries(errors: Mapping[str, Values]) -> dict[str, dict[str, object]]:
+    conformal = len(errors) >= CONFORMAL_GROUPS
+    measured = conformal_widths(LEVELS, errors) if conformal else _student_widths(LEVELS, errors)
     return {
-        "half_width": width(list(errors.values())),
-        **entry,
-        "worst_group": {"name": worst, "coverage": covered[worst]},
-        "coverage": float(np.mean(list(covered.values()))),
+        f"{level:g}": {
+            "half_width": one.half_width,
+            "method": CONFORMAL if conformal else STUDENT,
+            "groups": len(errors),
+            "worst_group": one.worst_group,
+            "coverage": one.coverage,
+        }
+        for level, one in measured.items()
     }
 
 
-def coverage_without_one(
-    errors: Mapping[str, Values], width_of: Callable[[Sequence[Values]], float]
-) -> dict[str, float]:
-    """Return the share of each group's errors inside an interval made of the other groups."""
+def conformal_widths(levels: Sequence[float], errors: Mapping[str, Values]) -> dict[float, Measured]:
+    """Compute the conformal half-width of each level; errors are sorted once for all groups that are left out."""
+    sizes = {name: np.abs(own) for name, own in errors.items()}
+    values, weights, owner = _pooled(list(sizes.values()))
+    every = [_quantile(level, values, weights, len(errors)) for level in levels]
+    covered: list[dict[str, float]] = [{} for _ in levels]
+    for number, (name, own) in enumerate(sizes.items()):
+        others = np.where(owner == number, 0.0, weights)
+        for place, level in enumerate(levels):
+            covered[place][name] = float(np.mean(own <= _quantile(level, values, others, len(errors))))
     return {
-        name: float(np.mean(np.abs(own) <= width_of([other for label, other in errors.items() if label != name])))
-        for name, own in errors.items()
+        level: Measured(half_width=width, covered=shares)
+        for level, width, shares in zip(levels, every, covered, strict=True)
     }
+
+
+def _student_widths(levels: Sequence[float], errors: Mapping[str, Values]) -> dict[float, Measured]:
+    measured = {}
+    for level in levels:
+        covered = {
+            name: float(
+                np.mean(np.abs(own) <= student_half_width(level, [errors[other] for other in errors if other != name]))
+            )
+            for name, own in errors.items()
+        }
+        measured[level] = Measured(half_width=student_half_width(level, list(errors.values())), covered=covered)
+    return measured
+
+
+def _pooled(sizes: Sequence[Values]) -> tuple[Values, Values, NDArray[np.int64]]:
+    """Return the absolute errors of all groups in order, the weight of each, and its group."""
+    values = np.concatenate(sizes)
+    order = np.argsort(values, kind="stable")
+    weights = np.concatenate([np.full(len(own), 1 / len(own)) for own in sizes])
+    owner = np.repeat(np.arange(len(sizes)), [len(own) for own in sizes])
+    return values[order], weights[order], owner[order]
+
+
+def _quantile(level: float, values: Values, weights: Values, groups: int) -> float:
+    """Return the smallest of the sorted values with level·(K+1)/K of the weights at or below it."""
+    share = min(1.0, level * (groups + 1) / groups)
+    reached = np.cumsum(weights)
+    # sums of weights are rounded: a share that is met exactly must not be missed by a rounding error
+    index = int(np.searchsorted(reached, (share - 1e-9) * reached[-1]))
+    return float(values[min(index, len(values) - 1)])
 
 
 def conformal_half_width(level: float, errors: Sequence[Values], groups: int) -> float:
@@ -83,14 +140,8 @@ def conformal_half_width(level: float, errors: Sequence[Values], groups: int) ->
     Args:
         errors: of some groups, VMAF points; groups: K, the number of all groups.
     """
-    share = min(1.0, level * (groups + 1) / groups)
-    values = np.abs(np.concatenate(errors))
-    weights = np.concatenate([np.full(len(own), 1 / (len(errors) * len(own))) for own in errors])
-    order = np.argsort(values, kind="stable")
-    reached = np.cumsum(weights[order])
-    # sums of weights are rounded: a share that is met exactly must not be missed by a rounding error
-    index = min(int(np.searchsorted(reached, share - 1e-9)), len(order) - 1)
-    return float(values[order[index]])
+    values, weights, _ = _pooled([np.abs(own) for own in errors])
+    return _quantile(level, values, weights, groups)
 
 
 def student_half_width(level: float, errors: Sequence[Values]) -> float:

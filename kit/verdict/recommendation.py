@@ -131,11 +131,11 @@ def _expert_failures(expert: Mapping[str, Any], only: Sequence[str] | None = Non
         "near_duplicates_max": "near-duplicates in different folds: {where}",
         "ensemble_rmse_max": "RMSE {value} > {limit}",
         "source_rmse_max": "RMSE of source {where} {value} > {limit}",
-        "clip_p95_max": "95 % of clips are only within {value} > {limit}",
+        "clip_p95_max": "95th percentile of clip errors {value} > {limit}",
         "unseen_rmse_max": "RMSE of an unseen encoder {value} > {limit} ({where})",
         "encoder_bias_max": "bias of {where} {value} > {limit}",
         "seed_rmse_max": "RMSE of {where} {value} > {limit}",
-        "linear_ratio_max": "RMSE {value} times that of a line > {limit}",
+        "linear_ratio_max": "RMSE {value} times that of the least-squares line > {limit}",
     }
     for check in expert["checks"]:
         if check["name"] in expert["failing"] and (only is None or check["name"] in only):
