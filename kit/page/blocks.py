@@ -53,8 +53,13 @@ class TableCell:
 
 
 def number(value: float | None, form: str = ".2f", *, bad: bool = False) -> TableCell:
-    """Format a number; None is a dash."""
-    return TableCell(text="–") if value is None else TableCell(text=format(value, form), key=float(value), bad=bad)
+    """Format a number, without a negative zero; None is a dash."""
+    if value is None:
+        return TableCell(text="–")
+    text = format(value, form)
+    if text.startswith("-") and not text.strip("-0."):
+        text = text.replace("-", "+" if form.startswith("+") else "")
+    return TableCell(text=text, key=float(value), bad=bad)
 
 
 def correlation(value: float | None, *, bad: bool = False) -> TableCell:

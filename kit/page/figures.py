@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Panels of one kind; the tables have every source.
 PANELS = 12
+#: Lines of the figure of folds, as many as its labels have room for.
+_FOLDS = 16
 #: Dots of a panel: with more rows, the largest errors and every n-th of the others are drawn.
 _DOTS, _LARGEST = 6000, 300
 #: Points of a line over time at most, each a mean over as many frames as needed; with so few, each has a marker.
@@ -133,7 +135,7 @@ def folds(run: RunFacts) -> tuple[Figure, ...]:
     lowest = sorted((min(of_fold), label) for label, of_fold in plccs.items() if None not in of_fold)
     if not lowest:
         return ()
-    shown, required = lowest[: 2 * PANELS], float(run.verdict["gate"]["per_seed_min"])
+    shown, required = lowest[:_FOLDS], float(run.verdict["gate"]["per_seed_min"])
 
     def draw(axes: Axes) -> None:
         for index, of_seed in enumerate(members.values()):
@@ -152,7 +154,8 @@ def folds(run: RunFacts) -> tuple[Figure, ...]:
         axes.set(xlabel=f"PLCC (dashed: {required:g}, required by the gate)", title="PLCC of every seed by fold")
         plots.legend(axes, [f"seed {seed}" for seed in members], "best")
 
-    summary = f"the lowest is {correlation(lowest[0][0])} with {lowest[0][1]} held out"
+    of_all = f", the {len(shown)} lowest of {len(lowest)} folds" if len(shown) < len(lowest) else ""
+    summary = f"the lowest is {correlation(lowest[0][0])} with {lowest[0][1]} held out{of_all}"
     alt = f"PLCC of every seed by fold; {summary}."
     return (plots.figure("folds", alt=alt, caption=f"PLCC by fold: {summary}", draw=draw, left=0.32),)
 

@@ -31,7 +31,9 @@ def next_steps(verdict: Mapping[str, Any], losses: Mapping[int, Sequence[float]]
     if verdict.get("demo") and verdict["verdict"] != "INVALID":
         return ()
     if verdict["verdict"] == "INVALID":
-        return tuple(_invalid(verdict))[:MOST]
+        return tuple(_invalid(verdict)) or (
+            "Fix what is missing, and run the same command again; finished work is kept.",
+        )
     ships = verdict.get("may_ship", verdict.get("expert_gate", {}).get("passed", True))
     if verdict["verdict"] == "PROMOTE" and ships:
         return ()
@@ -53,7 +55,6 @@ def _invalid(verdict: Mapping[str, Any]) -> Iterator[str]:
         )
     if len(seeds := verdict.get("seeds", ())) < contract.GATE_THRESHOLDS["seeds_min"]:
         yield f"Train more seeds, at least --seeds 0,1,2: {len(seeds)} were trained."
-    yield "Fix what is missing and run the same command again; finished work is kept."
 
 
 def _steps(verdict: Mapping[str, Any], losses: Mapping[int, Sequence[float]]) -> Iterator[str]:

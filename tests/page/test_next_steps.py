@@ -111,10 +111,14 @@ def test_models_that_may_ship_need_no_advice_and_others_do() -> None:
 def test_an_invalid_verdict_says_what_to_add() -> None:
     corpus = {"groups": 2, "failed_cells": 3, "waived_cells": 1, "rows": 0}
     steps = next_steps(verdict("INVALID", seeds=[0, 1], corpus=corpus), {})
-    assert len(steps) == 4
+    assert len(steps) == 3
     assert "the 2 failed ones" in steps[0]
     assert "2 content groups, at least 3" in steps[1]
     assert "--seeds 0,1,2" in steps[2]
+
+
+def test_another_invalid_verdict_is_to_be_fixed_and_run_again() -> None:
+    assert "run the same command again" in only(verdict("INVALID"))
 
 
 def test_at_most_five_steps_are_shown() -> None:
