@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,8 @@ SETUP_NOTE = (
 )
 #: Reasons of a verdict that the end of a run shows.
 _MOST_REASONS = 20
+#: The problem of a failed cell among those of a verdict.
+_FAILED_CELL = re.compile(r"cell \S.* failed: ")
 _PLACES = (RUN["out_dir"], RUN_COMMANDS["config_file"])
 #: Texts of options by name; None where an option was not given.
 _Given = Mapping[str, str | None]
@@ -235,10 +238,11 @@ def _result_table(out_dir: Path, document: Mapping[str, Any], *, failed_above: i
     from kit.page.gather import losses
     from kit.page.headline import headline
 
-    summary: Headline = headline(document, losses(out_dir, document["seeds"]))
+    summary: Headline = headline(document, losses(out_dir, document.get("seeds", ())))
     page = out_dir / layout.REPORT_PAGE
     listed = f"{counted(failed_above, 'cell')} failed, listed under Failed cells above"
-    reasons = (listed,) if failed_above else summary.reasons
+    others = tuple(reason for reason in summary.reasons if not _FAILED_CELL.match(reason))
+    reasons = (listed, *others) if failed_above else summary.reasons
     about = "missing" if summary.word == "INVALID" else "reason"
     rows = [row("verdict", summary.text), *(row(about, reason) for reason in reasons[:_MOST_REASONS])]
     if len(reasons) > _MOST_REASONS:

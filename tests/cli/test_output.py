@@ -89,15 +89,17 @@ def test_options_as_texts() -> None:
 
 def test_failed_cells_that_are_listed_already_are_counted(tmp_path: Path) -> None:
     reasons = [f"cell Road/libx264/cq{cq} failed: planted" for cq in (37, 43)]
+    seeds = "2 seeds, at least 3 are needed"
     verdict = {
         "verdict": "INVALID",
         "recommendation": "",
         "gate": {"mean_plcc": None},
         "corpus": {"waived_cells": 0},
-        "evidence": {"problems": reasons},
+        "evidence": {"problems": [*reasons, seeds]},
     }
     listed, again = (_result_table(tmp_path, verdict, failed_above=count).rows for count in (0, 2))
-    assert [row.cells[1] for row in listed if row.cells[0] == "reason"] == reasons
-    (counted,) = [row.cells[1] for row in again if row.cells[0] == "reason"]
+    assert [row.cells[1] for row in listed if row.cells[0] == "missing"] == [*reasons, seeds]
+    counted, other = [row.cells[1] for row in again if row.cells[0] == "missing"]
     assert counted.startswith("2 cells failed")
+    assert other == seeds
     assert len(again) == len(listed) - 1

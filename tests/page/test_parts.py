@@ -183,11 +183,11 @@ def test_a_key_is_written_only_where_the_text_is_not_the_number() -> None:
     assert Table(caption="c", columns=("n",), rows=[["–"]]).cells[0][0].sorted_by == ""
 
 
-@pytest.mark.parametrize(("drawn", "names"), [(None, {"one", "two", "three"}), ([2], {"three"}), ([], set())])
 def test_there_is_no_negative_zero() -> None:
     assert [number(-0.001, form).text for form in (".2f", "+.2f", ".4f")] == ["0.00", "+0.00", "-0.0010"]
 
 
+@pytest.mark.parametrize(("drawn", "names"), [(None, {"one", "two", "three"}), ([2], {"three"}), ([], set())])
 def test_a_legend_names_only_what_is_drawn(drawn: list[int] | None, names: set[str]) -> None:
     made = figure("x", alt="a", caption="c", draw=lambda axes: legend(axes, ["one", "two", "three"], "best", drawn))
     assert {name for name in ("one", "two", "three") if f">{name}<" in made.svg} == names
