@@ -10,6 +10,7 @@ import click
 from kit.cli.opening import command_session
 from kit.cli.output import Result, Table, json_option, row
 from kit.core.errors import BadInput, CheckFailed
+from kit.core.texts import correlation
 from kit.system.ui import figure
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _verdicts(comparison: Comparison) -> Table:
     plccs = [document["gate"]["per_seed_plccs"] for document in documents]
     seeds = sorted({seed for of_side in plccs for seed in of_side}, key=int)
     rows = [row("verdict", *(document["verdict"] for document in documents))]
-    rows += [row(f"PLCC, seed {seed}", *(figure(of_side.get(seed), 4) for of_side in plccs)) for seed in seeds]
+    rows += [row(f"PLCC, seed {seed}", *(correlation(of_side.get(seed)) for of_side in plccs)) for seed in seeds]
     return Table(title="Verdicts", columns=("", *(side.name for side in comparison.sides)), rows=rows)
 
 

@@ -10,6 +10,7 @@ import click
 
 from kit.cli.opening import command_session, read_config, require_onnxruntime
 from kit.cli.output import Result, Table, json_option, row, show_table
+from kit.core.texts import correlation
 from kit.heads.config import FIT, FIT_SETTINGS, HEAD_EXPORT, resolve
 from kit.options.click_options import options, texts
 from kit.options.table import Raw, load_yaml
@@ -70,7 +71,7 @@ def _summary(history: Mapping[str, Any]) -> Iterator[str | Table]:
         return
     slices = {"all held out": validation} | validation["per_source"]
     rows = [
-        row(name, part["n"], *(figure(part[key], 4) for key in ("plcc", "srocc", "krocc", "rmse")))
+        row(name, part["n"], *(correlation(part[key]) for key in ("plcc", "srocc", "krocc")), figure(part["rmse"], 4))
         for name, part in slices.items()
     ]
     yield Table(title="Validation", columns=("source", "rows", "PLCC", "SROCC", "KROCC", "RMSE"), rows=rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,7 @@ from kit.cli.opening import ffmpeg_session, require_onnxruntime
 from kit.cli.output import MOST_LINES, Result, Table, json_option, row
 from kit.core import contract
 from kit.core.errors import BadInput
+from kit.core.texts import correlation
 from kit.options.click_options import options, texts
 from kit.options.command_tables import SCORE
 from kit.options.run_table import RUN
@@ -163,10 +164,11 @@ def _tables(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> Iterato
         limit=MOST_LINES,
         complete_in="--csv and --json have all",
     )
-    agreement = agreement_of(scored)
-    correlation = agreement["undefined"] or f"PLCC {agreement['plcc']:.4f}, SROCC {agreement['srocc']:.4f}"
+    agreement: Mapping[str, Any] = agreement_of(scored)
+    plcc, srocc = correlation(agreement["plcc"]), correlation(agreement["srocc"])
+    agreed = agreement["undefined"] or f"PLCC {plcc}, SROCC {srocc}"
     yield (
-        f"Agreement with {libvmaf} over {agreement['n']} frames: {correlation}; RMSE {agreement['rmse']:.2f}, bias "
+        f"Agreement with {libvmaf} over {agreement['n']} frames: {agreed}; RMSE {agreement['rmse']:.2f}, bias "
         f"{agreement['bias']:+.2f} VMAF points"
     )
 

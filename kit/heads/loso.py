@@ -10,6 +10,7 @@ from typing import Any
 
 from kit.core import contract
 from kit.core.errors import BadInput
+from kit.core.texts import correlation
 from kit.features import table as tables
 from kit.features.table import FeatureTable
 from kit.heads.config import FIT, SEARCH
@@ -185,8 +186,8 @@ def lines(document: Mapping[str, Any]) -> dict[str, list[tuple[str, ...]]]:
         tables_of["Clips"].append(
             (
                 _label(entry),
-                figure(clip["plcc"], 4),
-                figure(every["plcc"], 4),
+                correlation(clip["plcc"]),
+                correlation(every["plcc"]),
                 figure(clip["rmse"], 2),
                 figure(every["rmse"], 2),
                 figure(every["bias"], 2),

@@ -8,6 +8,7 @@ from typing import Any
 
 from kit.core import layout
 from kit.core.errors import BadInput, Missing
+from kit.core.texts import correlation
 from kit.corpus.store import shard as shards
 from kit.options.provenance import block, utc_now
 from kit.options.resolve import RunConfig
@@ -75,10 +76,10 @@ def _show(verdict: Verdict, session: Session) -> None:
 
 def _figure_rows(result: Mapping[str, Any]) -> list[Row]:
     gate, evidence = result["gate"], result["evidence"]
-    seeds = ", ".join(f"{seed}: {value:.4f}" for seed, value in gate["per_seed_plccs"].items())
+    seeds = ", ".join(f"{seed}: {correlation(value)}" for seed, value in gate["per_seed_plccs"].items())
     mean, worst = evidence["ensemble_mean"], evidence["worst_source"]
     rows = [
-        Row(cells=("mean PLCC", f"{gate['mean_plcc']:.4f} (at least {gate['mean_plcc_threshold']})")),
+        Row(cells=("mean PLCC", f"{correlation(gate['mean_plcc'])} (at least {gate['mean_plcc_threshold']})")),
         Row(cells=("spread over seeds", f"{gate['plcc_spread']:.4f} (at most {gate['plcc_spread_max']})")),
         Row(cells=("PLCC by seed", f"{seeds} (at least {gate['per_seed_min']})")),
         Row(cells=("ensemble mean", f"RMSE {mean['rmse']:.2f}, bias {mean['bias']:+.2f} VMAF points")),

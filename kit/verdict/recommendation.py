@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kit.core.texts import beside
 from kit.verdict.coverage import share_sentence
 from kit.verdict.gate import EVIDENCE_CHECK, INSUFFICIENT
 
@@ -118,11 +119,13 @@ def _gate_failures(gate: Mapping[str, Any]) -> Iterator[str]:
     if gate["mean_plcc"] is None:
         return
     if not gate["mean_plcc_pass"]:
-        yield f"mean PLCC {gate['mean_plcc']:.4f} < {gate['mean_plcc_threshold']:g}"
+        yield f"mean PLCC {beside(gate['mean_plcc'], gate['mean_plcc_threshold'], 4)} < {gate['mean_plcc_threshold']:g}"
     if not gate["plcc_spread_pass"]:
-        yield f"spread of PLCC over seeds {gate['plcc_spread']:.4f} > {gate['plcc_spread_max']:g}"
+        limit = gate["plcc_spread_max"]
+        yield f"spread of PLCC over seeds {beside(gate['plcc_spread'], limit, 4)} > {limit:g}"
     for seed in gate["failing_seeds"]:
-        yield f"PLCC of seed {seed} {gate['per_seed_plccs'][str(seed)]:.4f} < {gate['per_seed_min']:g}"
+        limit = gate["per_seed_min"]
+        yield f"PLCC of seed {seed} {beside(gate['per_seed_plccs'][str(seed)], limit, 4)} < {limit:g}"
 
 
 def _expert_failures(expert: Mapping[str, Any], only: Sequence[str] | None = None) -> Iterator[str]:
@@ -139,7 +142,7 @@ def _expert_failures(expert: Mapping[str, Any], only: Sequence[str] | None = Non
     }
     for check in expert["checks"]:
         if check["name"] in expert["failing"] and (only is None or check["name"] in only):
-            value = "undefined" if check["value"] is None else f"{check['value']:.2f}"
+            value = "undefined" if check["value"] is None else beside(check["value"], check["threshold"])
             phrase = phrases.get(check["name"], check["name"] + " {value}, limit {limit}")
             yield phrase.format(value=value, limit=f"{check['threshold']:g}", where=check["where"])
 

@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any
 
 from kit.core.contract import TEACHER_FORMULA
-from kit.core.contract import TEACHER_FORMULA
 from kit.verdict.gate import ExpertCheck, near_duplicates_check, worst_check
 
 GATE_THRESHOLDS = MappingProxyType(

@@ -10,6 +10,7 @@ import numpy as np
 
 from kit.core import contract, layout
 from kit.core.errors import CheckFailed
+from kit.core.texts import correlation
 from kit.corpus.store import shard as shards
 from kit.models import runtime
 from kit.models.graph_format import format_problems
@@ -132,8 +133,8 @@ def _computed(run: ReceivedRun) -> str:
     result = agreement(members.mean(axis=0), run.rows.target[chosen].astype(np.float64), what="models on the corpus")
     least = contract.GATE_THRESHOLDS["mean_plcc_min"]
     if result.plcc < least:
-        raise CheckFailed(f"PLCC {result.plcc:.4f} on rows they were fitted to, expected at least {least}")
-    return f"PLCC {result.plcc:.4f}, RMSE {result.rmse:.2f} on {len(chosen)} rows they were fitted to"
+        raise CheckFailed(f"PLCC {correlation(result.plcc)} on rows they were fitted to, expected at least {least}")
+    return f"PLCC {correlation(result.plcc)}, RMSE {result.rmse:.2f} on {len(chosen)} rows they were fitted to"
 
 
 CHECKS: Checks = (

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kit.core import contract, layout
 from kit.core.errors import CheckFailed, InvalidEvidence
+from kit.core.texts import correlation
 from kit.core.values import CellId
 from kit.corpus.store import shard as shards
 from kit.corpus.store.score_check import ScoreCheck
@@ -247,7 +248,7 @@ def _expert_result(gate: ExpertReport) -> str:
 def _gate_figures(gate: Mapping[str, Any]) -> str:
     if gate["mean_plcc"] is None:
         return "no figures"
-    return f"mean PLCC {gate['mean_plcc']:.4f}, spread {gate['plcc_spread']:.4f}"
+    return f"mean PLCC {correlation(gate['mean_plcc'])}, spread {gate['plcc_spread']:.4f}"
 
 
 def _evidence(run: ReceivedRun) -> str:
