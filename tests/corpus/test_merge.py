@@ -495,7 +495,7 @@ def test_the_command_reports_and_refuses(tmp_path: Path, merged: Path, kit: Kit)
 def test_a_run_on_a_merged_corpus_reports_what_each_box_contributed(
     tmp_path: Path, merged: Path, kit_here: Kit
 ) -> None:
-    given = ("run", "--corpus", "m", "--out-dir", "run", "--seeds", "0,1", "--epochs", "1", "--box", "lead")
+    given = ("run", "--corpus", "m", "--out-dir", "run", "--seeds", "0,1,2", "--epochs", "1", "--box", "lead")
     done = kit_here(*given, "--json", cwd=tmp_path)
     assert done.returncode in (0, 1), done.stderr
     assert "demo clips" not in done.stderr

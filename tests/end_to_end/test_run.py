@@ -86,6 +86,10 @@ def test_the_verdict_has_the_fields_of_the_contract(finished: Path) -> None:
         "evidence",
         "demo",
         "recommendation",
+        "may_ship",
+        "headline",
+        "ship_reasons",
+        "ship_encoders",
         "run_provenance",
     }
     gate = value["gate"]
@@ -102,6 +106,7 @@ def test_the_verdict_has_the_fields_of_the_contract(finished: Path) -> None:
         "per_seed_min",
         "per_seed_pass",
         "failing_seeds",
+        "left_out_folds",
         "thresholds_sha256",
     }
     assert gate["thresholds_sha256"] == thresholds_sha256(contract.GATE_THRESHOLDS)
@@ -244,12 +249,23 @@ def test_a_damaged_cell_is_made_again(run_copy: Path, kit_here: Kit) -> None:
 
 
 def test_the_seeds_given_are_trained(run_copy: Path, kit_here: Kit) -> None:
-    done = kit_here("train", "--seeds", "7", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    done = kit_here("train", "--seeds", "7,8,9", "--out-dir", str(run_copy), cwd=run_copy.parent)
     assert done.returncode == 0, done.stderr
-    assert [path.name for path in (run_copy / "loso").glob("loso_seed*.json")] == ["loso_seed7.json"]
-    assert set(pq.read_table(run_copy / layout.PREDICTIONS).column("seed").to_pylist()) == {7}
+    names = {path.name for path in (run_copy / "loso").glob("loso_seed*.json")}
+    assert names == {f"loso_seed{seed}.json" for seed in (7, 8, 9)}
+    assert set(pq.read_table(run_copy / layout.PREDICTIONS).column("seed").to_pylist()) == {7, 8, 9}
     assert kit_here("verdict", "--out-dir", str(run_copy), cwd=run_copy.parent).returncode in (0, 1)
-    assert verdict_of(run_copy)["seeds"] == [7]
+    assert verdict_of(run_copy)["seeds"] == [7, 8, 9]
+
+
+def test_fewer_than_three_seeds_are_invalid_and_nothing_is_trained(run_copy: Path, kit_here: Kit) -> None:
+    done = kit_here("train", "--seeds", "7,8", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    assert done.returncode == 3, done.stderr
+    assert not (run_copy / layout.PREDICTIONS).exists()
+    done = kit_here("verdict", "--out-dir", str(run_copy), cwd=run_copy.parent)
+    assert done.returncode == 3, done.stderr
+    verdict = verdict_of(run_copy)
+    assert (verdict["verdict"], verdict["may_ship"], verdict["headline"][:16]) == ("INVALID", False, "INVALID: 2 seeds")
 
 
 def test_more_quality_points_keep_finished_cells(run_copy: Path, kit_here: Kit) -> None:
