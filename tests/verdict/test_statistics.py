@@ -620,6 +620,7 @@ def test_fewer_than_nine_groups_are_insufficient_evidence_and_no_failure() -> No
         ({"baselines": {}}, (), None),
         ({"codec_block": unseen(3.01)}, ("unseen_rmse_max",), "libx265"),
         ({"codec_block": unseen(None)}, ("unseen_rmse_max",), "libx265"),
+        ({"codec_block": {"unseen": {}}}, ("unseen_rmse_max",), None),
         ({"codec_block": None}, (), None),
         ({"coverage": duplicates("fingerprints")}, ("near_duplicates_max",), "s00 and s01"),
         ({"coverage": duplicates("features")}, (), None),
