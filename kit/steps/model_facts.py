@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kit.core import contract
 from kit.models.shown import Shown, shown_by
 from kit.models.sidecar import Accuracy, TrainedEnsemble, model_id
 from kit.training import folds
@@ -23,8 +24,6 @@ from kit.verdict.half_widths import errors_by_group, half_widths
 from kit.verdict.judge import Training, cell_facts
 from kit.verdict.out_of_fold import CellFacts
 
-#: The baseline whose architecture companions have.
-ABLATION = "no_codec_block"
 #: The first version of the verdict whose runs have companions.
 _COMPANIONS_SINCE = 2
 
@@ -87,12 +86,14 @@ def expected_ids(arch: str, seeds: Sequence[int], verdict: Mapping[str, Any]) ->
     """Return the ids of the models of a PROMOTE: each seed, the ensemble in one file, and a companion."""
     in_one = [None] if len(seeds) > 1 else []
     ids = [model_id(arch, seed) for seed in (*sorted(seeds), *in_one)]
-    return ids if companion_reason(verdict) is None else [*ids, model_id(ABLATION, None if in_one else seeds[0])]
+    if companion_reason(verdict) is not None:
+        ids.append(model_id(contract.WITHOUT_BLOCK, None if in_one else seeds[0]))
+    return ids
 
 
 def companion_recipe(recipe: Recipe) -> Recipe:
     """Return the recipe of an ensemble without the codec block."""
-    return replace(recipe, arch=ABLATION, block_dropout=0.0)
+    return replace(recipe, arch=contract.WITHOUT_BLOCK, block_dropout=0.0)
 
 
 def companion_reason(verdict: Mapping[str, Any]) -> str | None:
@@ -101,21 +102,17 @@ def companion_reason(verdict: Mapping[str, Any]) -> str | None:
     Verdicts of version 1 have no companions.
     """
     evidence = verdict["evidence"]
-    without = evidence["baselines"].get(ABLATION)
+    without = evidence["baselines"].get(contract.WITHOUT_BLOCK)
     if verdict.get("schema_version", 1) < _COMPANIONS_SINCE or without is None or without["rmse"] is None:
         return None
-    own, other = evidence["ensemble_mean"]["rmse"], without["rmse"]
-    compared = f"RMSE {other:.2f} without the codec block, {own:.2f} with it"
-    difference = (without["difference"] or {}).get("rmse")
-    if difference is not None and difference["high"] is not None:
-        low, high = -difference["high"], -difference["low"]
-        compared += f", difference {low:+.2f} to {high:+.2f}"
-        not_worse = low <= 0
-    else:
-        not_worse = other <= own
-    if not_worse:
-        return f"Not worse than the codec-aware ensemble: {compared}."
-    return f"The codec block harms unseen encoders: {compared}." if _block_harms(evidence["codec_block"]) else None
+    harms = _block_harms(evidence["codec_block"])
+    off = without["difference"]["rmse"]  # with the block minus without it, of the same seeds
+    value, low = -off["value"], -off["value"] if off["high"] is None else -off["high"]
+    compared = f"RMSE {without['rmse']:.2f} without the codec block, {without['rmse'] - value:.2f} with it"
+    compared += "" if off["high"] is None else f", difference {value:+.2f} ({low:+.2f} to {-off['low']:+.2f})"
+    if low <= 0:
+        return f"Not worse than with the codec block: {compared}."
+    return f"The codec block does harm for an unseen encoder; for those in training: {compared}." if harms else None
 
 
 def _block_harms(block: object) -> bool:
@@ -156,10 +153,10 @@ def _accuracies(
 
 
 def _of_companion(training: Training, cells: Mapping[str, CellFacts], verdict: Mapping[str, Any]) -> Accuracy:
-    predictions = training.baselines[ABLATION].predictions
+    predictions = training.baselines[contract.WITHOUT_BLOCK].predictions
     if predictions is None:
         raise ValueError("a companion needs the predictions of its baseline")
-    plcc = verdict["evidence"]["baselines"][ABLATION]["mean_plcc"]
+    plcc = verdict["evidence"]["baselines"][contract.WITHOUT_BLOCK]["mean_plcc"]
     count = len(list(predictions.seeds()))
     return accuracy_of(predictions, cells, of=f"mean of {count} seeds", mean_plcc=plcc)
 

@@ -554,18 +554,26 @@ def test_a_model_on_the_features_alone_is_exported_beside_the_ensemble(promoted:
     assert not model.codec_aware
 
 
-def verdict_of(version: int = 2, rmse: float | None = 0.9, unseen: float = 0.0, **interval: float | None) -> Any:
-    """A verdict with RMSE 0.8 of the ensemble, and the interval of its difference from the model without the block.
+def verdict_of(
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    rmse: float | None = 0.9,
+    unseen: float = 0.0,
+    version: int = 2,
+) -> Any:
+    """A verdict with RMSE 0.8 of the ensemble.
 
     Args:
+        low, high: interval of that minus ``rmse``, the RMSE without the block.
         unseen: what the block adds to the RMSE of a held-out encoder, at least, VMAF points.
     """
-    difference = {"rmse": {"value": 0.8 - (rmse or 0), "low": None, "high": None} | interval} if interval else None
-    without = {"rmse": rmse, "difference": difference, "mean_plcc": 0.99}
+    without: dict[str, Any] = {"rmse": rmse, "difference": None, "mean_plcc": 0.99}
+    if rmse is not None:
+        without["difference"] = {"rmse": {"value": 0.8 - rmse, "low": low, "high": high}}
     return {
         "schema_version": version,
         "evidence": {
-            "ensemble_mean": {"rmse": 0.8},
             "baselines": {"no_codec_block": without},
             "codec_block": {
                 "unseen": {"libx265": {"difference": {"value": unseen + 0.04, "low": unseen, "high": unseen + 0.08}}},
@@ -578,16 +586,15 @@ def verdict_of(version: int = 2, rmse: float | None = 0.9, unseen: float = 0.0, 
 @pytest.mark.parametrize(
     ("verdict", "exported"),
     [
-        (verdict_of(low=-0.3, high=0.1), True),  # not shown to be worse
-        (verdict_of(low=-0.3, high=-0.1), False),  # the block helps
-        (verdict_of(low=0.1, high=0.3), True),
-        (verdict_of(low=-0.3, high=-0.1, unseen=0.02), True),  # but does harm for an encoder not in training
-        (verdict_of(low=-0.3, high=-0.1, unseen=-0.02), False),
-        (verdict_of(version=1, low=-0.3, high=0.1), False),
+        (verdict_of(-0.3, 0.1), True),  # not shown to be worse
+        (verdict_of(-0.3, -0.1), False),  # the block helps
+        (verdict_of(0.1, 0.3, rmse=0.6), True),
+        (verdict_of(-0.3, -0.1, unseen=0.02), True),  # but does harm for an encoder not in training
+        (verdict_of(-0.3, -0.1, unseen=-0.02), False),
+        (verdict_of(-0.3, 0.1, version=1), False),
         (verdict_of(rmse=None), False),
         (verdict_of(rmse=0.9), False),  # no interval: the figures themselves
         (verdict_of(rmse=0.7), True),
-        (verdict_of(rmse=0.7, low=None, high=None), True),
     ],
 )
 def test_a_companion_is_exported_where_it_is_not_worse(verdict: Any, exported: bool) -> None:
