@@ -127,7 +127,8 @@ def _outside(
 
     The numbers of the codec block are compared for encoders in training only: of others the block says nothing.
     """
-    names = [name for name in model.input_ranges if name not in NUMBERS or encode.encoder in model.trained_encoders]
+    inputs = (*model.inputs.features, *(NUMBERS if encode.encoder in model.trained_encoders else ()))
+    names = [name for name in inputs if name in model.input_ranges]
     if not names:
         return (), np.zeros(len(features), dtype=np.bool_)
     columns = columns_of(names, features, codec, model.inputs)
@@ -183,7 +184,10 @@ def remarks(model: ModelFile, scored: Sequence[Scored], libvmaf: str) -> list[st
     if unknown:
         lines.append(f"{', '.join(unknown)}: not in the vocabulary; the model gets no encoder as input.")
     if untrained:
-        lines.append(f"{', '.join(untrained)}: the model was not trained on it; its scores are extrapolated.")
+        how = "scores it like any unknown encoder" if model.knows_unknown else "extrapolates"
+        lines.append(f"{', '.join(untrained)}: the model was not trained on it, and {how}.")
+    if (unknown or untrained) and half_width(model, "clip") is not None:
+        lines.append("The interval is for encoders in training.")
     return lines + _outside_lines(model, scored)
 
 

@@ -67,6 +67,11 @@ class ModelFile:
         return tuple(self.sidecar["trained_encoders"]) if self.sidecar and self.codec_aware else ()
 
     @property
+    def knows_unknown(self) -> bool:
+        """Whether its training had rows of unknown encoders; then an encoder that was not in training is one."""
+        return bool(self.sidecar and self.sidecar["training_recipe"].get("block_dropout"))
+
+    @property
     def half_widths(self) -> Mapping[str, Any] | None:
         """Calibrated half-widths for ``frame`` and ``clip`` by level, if recorded, see the sidecar's schema."""
         return self.sidecar.get("half_widths") if self.sidecar else None

@@ -331,8 +331,9 @@ def test_from_two_clips_to_scores(models: Path, tmp_path: Path, ask: Ask) -> Non
     assert np.mean(encode["libvmaf"]) == pytest.approx(golden.EXPECTED["natural-8bit"][-1], abs=2e-3)
     assert all(0 <= value <= 100 for value in encode["score"])
     assert found["libvmaf"] == "vmaf_v0.6.1"
-    (remark,) = (line for line in found["remarks"] if not line.startswith("outside"))
-    assert "hevc_nvenc" in remark
+    remark, about_interval = (line for line in found["remarks"] if not line.startswith("outside"))
+    assert remark == "hevc_nvenc: the model was not trained on it, and scores it like any unknown encoder."
+    assert "interval" in about_interval
     assert any("resolution 480x270" in line for line in found["remarks"])
     assert remark.split(";")[0] in " ".join(err.split())
 
