@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.opening import command_session
+from kit.cli.opening import command_session, run_config, session_of
 from kit.cli.output import Result, Table, json_option, row
-from kit.core import exits
+from kit.core import exits, layout
 from kit.core.errors import BadInput
 from kit.options.click_options import options
 from kit.options.command_tables import BUNDLES
@@ -22,28 +22,51 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", metavar="BUNDLE", type=click.Path(path_type=Path))
-@options(*BUNDLES.pick("retrain", "allowed_signers"), RUN["device"])
+@click.argument("bundle", metavar="BUNDLE|RUN", type=click.Path(path_type=Path))
+@options(*BUNDLES.pick("retrain", "allowed_signers", "max_epochs"), RUN["device"])
 @json_option
-def verify(bundle: Path, retrain: str | None, allowed_signers: Path | None, device: str) -> Result:
-    """Check a bundle from another box, from archive to models.
+def verify(bundle: Path, retrain: str | None, allowed_signers: Path | None, max_epochs: int, device: str) -> Result:
+    """Check a bundle from another box, or a run folder before it is sent.
 
-    Nothing in the bundle is executed.
+    Nothing in the bundle is executed. A run folder is checked as the bundle that `bundle` would write.
 
     Exit codes: 0 valid, 2 no such file, 3 a check failed.
     """
     from kit.system.fsio import scratch_folder
     from kit.verify import bundle as verification
 
-    if not bundle.is_file():
-        raise BadInput(f"{bundle}: no such file", hint="Give the path of an ensemble-results-….tar.gz.")
+    if not bundle.exists():
+        raise BadInput(f"{bundle}: no such file", hint="Give an ensemble-results-….tar.gz, or a run folder.")
     _, session = command_session()
     with scratch_folder() as scratch:
         retraining = None if retrain is None else _retraining(retrain, device, scratch, session)
+        packed = _pack(bundle.absolute(), scratch) if bundle.is_dir() else bundle.absolute()
         checked = verification.verify(
-            bundle.absolute(), scratch, session.processes, allowed_signers=allowed_signers, retraining=retraining
+            packed,
+            scratch,
+            session.processes,
+            allowed_signers=allowed_signers,
+            retraining=retraining,
+            most_epochs=max_epochs,
         )
     return _result(checked, bundle)
+
+
+def _pack(run: Path, scratch: Path) -> Path:
+    """Write the bundle of a run folder, which stays as it is.
+
+    Raises:
+        Missing, BadInput: no run folder, or one that cannot be packed.
+    """
+    from kit.steps import pipeline
+
+    if not (run / layout.CONFIG).is_file():
+        raise BadInput(f"{run} is no run folder: no {layout.CONFIG}", hint="Give a run folder, or its bundle.")
+    config = run_config({}, {}, out_dir=run, remembered=pipeline.remembered(run))
+    target = scratch / "packed" / f"{run.name}.tar.gz"
+    target.parent.mkdir()
+    pipeline.pack(config, session_of(config), target)
+    return target
 
 
 def _retraining(members: str, device: str, scratch: Path, session: Session) -> Retraining:

@@ -197,6 +197,22 @@ GOLDEN_TOLERANCE = 2e-3
 #: features to six digits, which alone moves a score by up to 1.6e-4 (docs/adr/0025).
 FORMULA_TOLERANCE = 2e-3
 
+#: Most epochs that a bundle may ask for when its members are trained again.
+MOST_EPOCHS = 2000
+
+#: A model scores the rows that it was fitted to with an RMSE of at most this ratio of the out-of-fold RMSE of its seed,
+#: plus the margin in VMAF points; honest models have a ratio of 0.4 to 1 (docs/adr/0025).
+FITTED_RMSE_RATIO, FITTED_MARGIN = 1.25, 0.05
+#: Its bias differs from the out-of-fold bias by at most this share of the out-of-fold RMSE, plus the margin.
+FITTED_BIAS_SHARE = 0.75
+
+#: Members trained again: the RMS of the difference of scores is at most this share of the RMSE of the member trained
+#: again, and so is the difference of the two RMSE, plus the margin in VMAF points (docs/adr/0025).
+RETRAINED_RMS_SHARE, RETRAINED_RMSE_SHARE, RETRAINED_MARGIN = 0.5, 0.2, 0.05
+
+#: Largest accepted difference of a least-squares baseline from the one computed again, in VMAF points.
+LEAST_SQUARES_TOLERANCE = 0.01
+
 #: Largest accepted difference of an anchor's mean score on two boxes with different builds or architectures of x264, in
 #: VMAF points. x264 with and without assembly differs by 0.04 to 0.44 (docs/adr/0016), a broken scorer by more: CUDA
 #: with more than 8 bits by 1 to 1.5. For cells with equal keys, GOLDEN_TOLERANCE applies.

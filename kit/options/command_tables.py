@@ -56,8 +56,14 @@ BUNDLES = Table(
         Option(
             "retrain",
             matching("all|0*[1-9]\\d{0,8}", "all or a number of 1 or more", metavar="N|all"),
-            "Train N random members again and compare their PLCC.",
+            "Train N random members again and compare their scores.",
             otherwise="none; predictions stay unproven",
+        ),
+        Option(
+            "max_epochs",
+            whole(1, 999_999),
+            "Refuse a bundle that was trained for more epochs.",
+            default=contract.MOST_EPOCHS,
         ),
         Option("allowed_signers", FILE, "Require a signature by one of these SSH keys (ssh-keygen format)."),
         Option(

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,12 @@ def _make_page(config: RunConfig, verdict: Verdict | None, session: Session) -> 
 def would_leave(config: RunConfig, session: Session) -> dict[str, int]:
     """Return path and size of every file that `bundle` would pack; write nothing."""
     return step_05_bundle.listing(config, _before(STEPS[-1], config, session))
+
+
+def pack(config: RunConfig, session: Session, target: Path) -> None:
+    """Write the bundle that `bundle` would write, unsigned, to another place; the run folder stays as it is."""
+    unsigned = replace(config, sign=None)
+    step_05_bundle.pack(unsigned, _before(STEPS[-1], config, session), session, target, datetime.now(UTC))
 
 
 def _sweep(out_dir: Path, cache: Path) -> None:

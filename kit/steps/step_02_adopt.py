@@ -17,6 +17,7 @@ from kit.options.resolve import RunConfig
 from kit.options.session import Session
 from kit.system.ui import Row
 from kit.video.scorers import teachers
+from kit.video.sources.demo import demo_clips
 
 NAME = "corpus"
 
@@ -32,7 +33,13 @@ def run(config: RunConfig, previous: None, session: Session) -> Shard:
         raise BadInput("no corpus to adopt", hint="Give one with --corpus.")
     given_folder, folder = shard_folder(config.corpus), config.out_dir / layout.CORPUS
     given = shards.read_manifest(given_folder)
-    shard = replace(given, folder=folder, allow_partial=config.allow_partial, teacher=_teacher(config, given))
+    shard = replace(
+        given,
+        folder=folder,
+        allow_partial=config.allow_partial,
+        teacher=_teacher(config, given),
+        demo=given.demo or bool(demo_clips(entry.src_sha256 for entry in given.cells)),
+    )
     if given_folder.resolve() != folder.resolve():
         _refuse_other(folder, given)
         _copy(given, folder)

@@ -33,6 +33,7 @@ from kit.prereqs.report import Prereqs
 from kit.system.pool import run_many
 from kit.system.ui import Row, duration
 from kit.video.scorers import teachers
+from kit.video.sources.demo import demo_clips
 
 NAME = "corpus"
 #: Makes cells with a bench and waits for disk space.
@@ -64,7 +65,7 @@ def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
     shard = Shard(
         folder=folder,
         boxes=(),
-        demo=config.demo,
+        demo=config.demo or bool(demo_clips(source.sha256 for source in sources)),
         teacher=previous.teacher,
         sources=tuple(_describe(source) for source in sources),
         cells=tuple(done + made),

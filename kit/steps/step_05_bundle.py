@@ -36,11 +36,29 @@ def run(config: RunConfig, previous: Verdict | None, session: Session) -> Bundle
         Missing: a file that belongs in the bundle does not exist.
         CheckFailed: the archive, read back, differs from the run folder.
     """
-    word, seeds = _word_and_seeds(previous)
     now = datetime.now(UTC)
+    target = config.out_dir.parent / f"ensemble-results-{config.box}-{now:%Y%m%dT%H%M%SZ}.tar.gz"
+    manifest = pack(config, previous, session, target, now)
+    # last: a run folder with a manifest is a finished run
+    write_json(config.out_dir / layout.MANIFEST, manifest)
+    bundle = Bundle(
+        path=target,
+        size=target.stat().st_size,
+        sha256=sha256_file(target),
+        verdict=None if previous is None else previous.word,
+    )
+    signed = config.sign is not None
+    files = f"{len(manifest['files']) + 1 + signed} files, SHA-256 {bundle.sha256[:16]}…{', signed' if signed else ''}"
+    session.ui.say(f"Bundle: {bundle.path} ({size(bundle.size)}, {files})")
+    return bundle
+
+
+def pack(config: RunConfig, previous: Verdict | None, session: Session, target: Path, now: datetime) -> dict[str, Any]:
+    """Write the bundle of a run folder, which stays as it is, and return its manifest; raises the errors of `run`."""
+    word, seeds = _word_and_seeds(previous)
     members = [_member(config.out_dir, name) for name in contents(config, word, seeds)]
     described = [_described(member) for member in members]
-    manifest = {
+    manifest: dict[str, Any] = {
         "schema_version": contract.SCHEMA_VERSION,
         "kit_version": __version__,
         "box": config.box,
@@ -53,14 +71,8 @@ def run(config: RunConfig, previous: Verdict | None, session: Session) -> Bundle
     if config.sign is not None:
         signature = sign(json_bytes(manifest), config.sign, session.processes)
         unlisted.append(ArchiveFile(name=layout.SIGNATURE, data=signature))
-    target = config.out_dir.parent / f"ensemble-results-{config.box}-{now:%Y%m%dT%H%M%SZ}.tar.gz"
     _write_archive(target, [*unlisted, *members], [*map(_described, unlisted), *described], now)
-    # last: a run folder with a manifest is a finished run
-    write_json(config.out_dir / layout.MANIFEST, manifest)
-    bundle = Bundle(path=target, size=target.stat().st_size, sha256=sha256_file(target), verdict=word)
-    files = f"{len(unlisted) + len(members)} files, SHA-256 {bundle.sha256[:16]}…{', signed' if config.sign else ''}"
-    session.ui.say(f"Bundle: {bundle.path} ({size(bundle.size)}, {files})")
-    return bundle
+    return manifest
 
 
 def _write_archive(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kit.core import layout
+from kit.core import contract, layout
 from kit.core.errors import CheckFailed, InvalidEvidence, ToolFailed
 from kit.corpus.store import received
 from kit.options.session import KIT_ROOT
@@ -55,12 +55,14 @@ def verify(
     *,
     allowed_signers: Path | None = None,
     retraining: Retraining | None = None,
+    most_epochs: int = contract.MOST_EPOCHS,
 ) -> Verified:
     """Unpack a bundle into ``scratch`` and check everything in it.
 
     Args:
         allowed_signers: file of SSH keys; one of them must have signed the bundle.
         retraining: members to train again.
+        most_epochs: that the bundle's training may have.
 
     Raises:
         BadInput, PrerequisiteFailed: an argument other than the bundle cannot be used.
@@ -79,11 +81,14 @@ def verify(
         checks.append(check)
     else:
         labels.append(UNCHECKED if (folder / layout.SIGNATURE).is_file() else UNSIGNED)
-    checks += _in_a_process(folder, processes)
+    proven = False
+    checks += _in_a_process(folder, processes, most_epochs)
     verdict, box = _verdict_and_box(folder)
     if retraining is not None and all(check.passed for check in checks):
-        checks.append(_retrained(folder, retraining, processes))
-    if verdict in ("PROMOTE", "HOLD") and not any(check.name == "training" and check.passed for check in checks):
+        again = _retrained(folder, retraining, processes, most_epochs)
+        checks += again
+        proven = all(check.passed for check in again)
+    if verdict in ("PROMOTE", "HOLD") and not proven:
         labels.append(UNPROVEN)
     return Verified(checks=tuple(checks), verdict=verdict, box=box, signed_by=signed_by, labels=tuple(labels))
 
@@ -128,9 +133,9 @@ def _signature(folder: Path, allowed: Path, processes: Processes) -> tuple[Check
     return Check(name="signature", passed=True, expected=expected, found=f"signed by {name}"), name
 
 
-def _in_a_process(folder: Path, processes: Processes) -> list[Check]:
+def _in_a_process(folder: Path, processes: Processes, most_epochs: int) -> list[Check]:
     """Run the checks that open files of another box, in a process with limits on memory and time."""
-    argv = (sys.executable, "-m", _MODULE, str(folder))
+    argv = (sys.executable, "-m", _MODULE, str(folder), str(most_epochs))
     lines: list[bytes] = []
     failure = None
     try:
@@ -146,11 +151,11 @@ def _in_a_process(folder: Path, processes: Processes) -> list[Check]:
     return checks
 
 
-def _retrained(folder: Path, retraining: Retraining, processes: Processes) -> Check:
+def _retrained(folder: Path, retraining: Retraining, processes: Processes, most_epochs: int) -> list[Check]:
     from kit.verify.received_run import ReceivedRun  # late: torch takes seconds, and most verifications need none
     from kit.verify.retrain import retrain
 
     try:
-        return retrain(ReceivedRun(folder), retraining, processes)
+        return retrain(ReceivedRun(folder, most_epochs), retraining, processes)
     except (CheckFailed, InvalidEvidence) as error:
-        return Check(name="training", passed=False, expected="members trained again", found=error.message)
+        return [Check(name="training", passed=False, expected="members trained again", found=error.message)]

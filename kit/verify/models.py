@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kit.core import contract, layout
 from kit.core.errors import CheckFailed
@@ -130,6 +131,10 @@ def _computed(run: ReceivedRun) -> str:
         spread = np.abs(outputs[None][contract.SPREAD_OUTPUT] - members.std(axis=0, ddof=1))[inside].max(initial=0.0)
         if not max(mean, spread) <= contract.EXPORT_TOLERANCE:
             raise CheckFailed(f"the ensemble differs from its members: mean by {mean:.3g}, spread by {spread:.3g}")
+    for seed, path in _files(run).items():
+        if seed is not None:
+            score = outputs[seed][contract.SCORE_OUTPUT]
+            _compare_with_unseen(run, path.name, chosen, score, _out_of_fold(run, seed)[chosen])
     result = agreement(members.mean(axis=0), run.rows.target[chosen].astype(np.float64), what="models on the corpus")
     least = contract.GATE_THRESHOLDS["mean_plcc_min"]
     if result.plcc < least:
@@ -137,8 +142,44 @@ def _computed(run: ReceivedRun) -> str:
     return f"PLCC {correlation(result.plcc)}, RMSE {result.rmse:.2f} on {len(chosen)} rows they were fitted to"
 
 
+def _out_of_fold(run: ReceivedRun, seed: int) -> NDArray[np.float32]:
+    """Return the out-of-fold predictions of a seed in the order of the corpus's rows [n]."""
+    part = run.predictions.part(dict(run.predictions.seeds())[seed])
+    scores = np.empty(len(run.rows), dtype=np.float32)
+    scores[run.rows_of(part)] = part.prediction
+    return scores
+
+
+def _compare_with_unseen(
+    run: ReceivedRun, name: str, rows: NDArray[np.int32], fitted: NDArray[np.float32], unseen: NDArray[np.float32]
+) -> None:
+    """Compare a model's errors on rows that it was fitted to with its seed's errors on the same rows, held out.
+
+    Args:
+        rows: their indices; fitted, unseen: scores of these rows [n], VMAF points.
+
+    Raises:
+        CheckFailed: the model is much worse than the predictions that the verdict is about, or its bias is another.
+    """
+    target = run.rows.target[rows].astype(np.float64)
+    rmse, rmse_unseen = (float(np.sqrt(np.mean((score - target) ** 2))) for score in (fitted, unseen))
+    bias, bias_unseen = (float(np.mean(score - target)) for score in (fitted, unseen))
+    most = contract.FITTED_RMSE_RATIO * rmse_unseen + contract.FITTED_MARGIN
+    if not rmse <= most:
+        raise CheckFailed(
+            f"{name}: RMSE {rmse:.3g} on rows it was fitted to, {rmse_unseen:.3g} out of fold, expected {most:.3g} at "
+            "most: the predictions are not those of such a model, or the model is another"
+        )
+    most = contract.FITTED_BIAS_SHARE * rmse_unseen + contract.FITTED_MARGIN
+    if not abs(bias - bias_unseen) <= most:
+        raise CheckFailed(
+            f"{name}: bias {bias:+.3g} on rows it was fitted to, {bias_unseen:+.3g} out of fold, expected within "
+            f"{most:.3g} of it"
+        )
+
+
 CHECKS: Checks = (
     ("model descriptions", "registry and sidecars follow from files, verdict and corpus", _described),
     ("model files", f"opset {contract.ONNX_OPSET}, listed operators, nothing outside the file", _formed),
-    ("model scores", "in range, the ensemble the mean of its members, PLCC as in the gate", _computed),
+    ("model scores", "in range, the ensemble the mean of its members, errors as out of fold", _computed),
 )

@@ -1,4 +1,6 @@
-"""The process that checks an unpacked bundle: ``python -m kit.verify.process FOLDER``, one check per line on stdout."""
+"""The process that checks an unpacked bundle: ``python -m kit.verify.process FOLDER EPOCHS``, one check per line on
+stdout; EPOCHS: the most that its training may have.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ def main() -> int:
     from kit.verify.checks import run_checks
     from kit.verify.received_run import ReceivedRun
 
-    for check in run_checks(ReceivedRun(Path(sys.argv[1]))):
+    for check in run_checks(ReceivedRun(Path(sys.argv[1]), int(sys.argv[2]))):
         sys.stdout.write(json.dumps(asdict(check)) + "\n")
         sys.stdout.flush()
     return 0

@@ -10,7 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kit.core import layout
+import numpy as np
+from numpy.typing import NDArray
+
+from kit.core import contract, layout
 from kit.core.errors import BadInput, CheckFailed
 from kit.core.inputs import DEFAULT_INPUTS, Inputs, known_inputs
 from kit.corpus.store import received
@@ -37,10 +40,12 @@ class ReceivedRun:
 
     Args:
         folder: where it was unpacked; ``manifest.json`` is in it.
+        most_epochs: that its training may have.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, most_epochs: int = contract.MOST_EPOCHS) -> None:
         self.folder = folder
+        self.most_epochs = most_epochs
 
     def document(self, name: str, schema: str) -> dict[str, Any]:
         """Read a JSON file that must fit its schema."""
@@ -100,6 +105,14 @@ class ReceivedRun:
     @cached_property
     def predictions(self) -> Predictions:
         return predictions.read(self.folder / layout.PREDICTIONS)
+
+    def rows_of(self, stored: Predictions) -> NDArray[np.int64]:
+        """Return the index in ``rows`` of each prediction."""
+        first_row = dict(
+            zip((entry.key for entry in self.rows.cells), np.flatnonzero(self.rows.frame == 0).tolist(), strict=True)
+        )
+        starts = np.array([first_row[key] for key in stored.cells], dtype=np.int64)
+        return starts[stored.cell] + stored.frame
 
     @cached_property
     def unseen(self) -> dict[str, Baseline] | None:

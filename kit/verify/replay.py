@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kit.core import contract, layout
 from kit.core.errors import CheckFailed, InvalidEvidence
@@ -17,16 +15,15 @@ from kit.core.values import CellId
 from kit.corpus.store import shard as shards
 from kit.corpus.store.score_check import ScoreCheck
 from kit.system.fsio import read_json, sha256_file
-from kit.training import folds
-from kit.training.predictions import Predictions
-from kit.verdict.baselines import expected_baselines, of_seeds, unseen_archs
 from kit.verdict.gate import ExpertReport, thresholds_sha256
 from kit.verdict.judge import cell_facts, check_complete, document
-from kit.verdict.out_of_fold import ENSEMBLE, completeness_problems
+from kit.verdict.out_of_fold import ENSEMBLE
 from kit.verdict.seed_report import History, report_file, seed_reports
+from kit.verify.baselines import check_baselines, out_of_range
 from kit.verify.differences import differences, listed
 from kit.verify.received_run import ReceivedRun
 from kit.video.scorers import golden
+from kit.video.sources.demo import demo_clips
 
 _LOW, _HIGH = contract.SCORE_RANGE
 
@@ -73,6 +70,23 @@ def _scores(run: ReceivedRun) -> str:
     return check.agreed
 
 
+def _demo(run: ReceivedRun) -> str:
+    """Recognise the demo clips by the hashes of their frames, whatever their label."""
+    clips = demo_clips(entry.src_sha256 for entry in run.shard.cells)
+    if clips and not run.shard.demo:
+        raise CheckFailed(f"demo is false, and the sources are demo clips: {', '.join(clips)}")
+    return "demo clips, as labelled" if run.shard.demo else "no demo clip"
+
+
+def _recipe(run: ReceivedRun) -> str:
+    epochs = run.training["epochs"]
+    if epochs > run.most_epochs:
+        raise CheckFailed(
+            f"{layout.TRAINING} asks for {epochs} epochs, expected {run.most_epochs} at most (--max-epochs)"
+        )
+    return f"{run.recipe.name}, {epochs} epochs"
+
+
 def _scorer(run: ReceivedRun) -> str:
     """Compare the golden answers that every box measured with the pinned ones."""
     errors = {
@@ -95,22 +109,16 @@ def _predictions(run: ReceivedRun) -> str:
         check_complete(run.predictions, run.shard, run.training["folds"], run.training["seeds"])
     except InvalidEvidence as error:
         problems += error.problems
-    if outside := _out_of_range(run.predictions):
+    if outside := out_of_range(run.predictions):
         problems.append(f"{outside} predictions are outside {_LOW:g} to {_HIGH:g}")
     _raise(problems)
     return f"{len(run.predictions)} predictions of {len(run.training['seeds'])} seeds"
 
 
-def _out_of_range(predictions: Predictions) -> int:
-    """Count the predictions outside the range of scores; NaN is outside."""
-    values = predictions.prediction
-    return int(np.count_nonzero(~((values >= _LOW) & (values <= _HIGH))))
-
-
 def _targets(run: ReceivedRun) -> str:
     """Compare the stored targets with the corpus's scores."""
     stored = run.predictions
-    expected = _expected_targets(run, stored)
+    expected = run.rows.target[run.rows_of(stored)]
     if wrong := np.flatnonzero(expected != stored.target).tolist():
         first = wrong[0]
         raise CheckFailed(
@@ -119,81 +127,6 @@ def _targets(run: ReceivedRun) -> str:
             f"of {expected[first]:.6g}"
         )
     return f"{len(stored)} targets equal the corpus's scores"
-
-
-def _expected_targets(run: ReceivedRun, stored: Predictions) -> NDArray[np.float32]:
-    """Return the corpus's score of each row that is predicted."""
-    rows = run.rows
-    ends = np.cumsum([entry.rows for entry in rows.cells])
-    first_row = {entry.key: end - entry.rows for entry, end in zip(rows.cells, ends.tolist(), strict=True)}
-    starts = np.array([first_row[key] for key in stored.cells], dtype=np.int64)
-    expected: NDArray[np.float32] = rows.target[starts[stored.cell] + stored.frame]
-    return expected
-
-
-def _wrong_targets(run: ReceivedRun, stored: Predictions) -> int:
-    return int(np.count_nonzero(_expected_targets(run, stored) != stored.target))
-
-
-def _baselines(run: ReceivedRun) -> str:
-    """Check that no baseline is left out, and that each has the ensemble's rows."""
-    entries = run.training["baselines"]
-    expected = set(expected_baselines(run.training["arch"]))
-    if entries.keys() - {contract.SHIPPED} != expected:
-        raise CheckFailed(f"the bundle has {_names(entries)}, expected {_names(expected)}")
-    for name, entry in entries.items():
-        if (name == contract.SHIPPED) != (entry["model"] is not None):
-            raise CheckFailed(f"{name}: only the shipped baseline is a model file, and it must be one")
-        if entry["predictions_sha256"] is not None:
-            _baseline(run, name, entry["predictions_sha256"])
-    return f"{_names(entries)}; the ensemble's rows{_unseen(run)}"
-
-
-def _unseen(run: ReceivedRun) -> str:
-    """Check the predictions for encoders that were not in training: each row once per seed, in the right fold."""
-    entries = run.training.get("unseen")
-    encoders = sorted({entry.encoder for entry in run.shard.cells})
-    expected = unseen_archs(run.training["arch"], encoders) if run.training.get("recipe") else None
-    if (None if entries is None else set(entries)) != (None if expected is None else set(expected)):
-        raise CheckFailed(f"unseen encoders: the bundle has {_names(entries or ())}, expected {_names(expected or ())}")
-    seeds = run.training["seeds"][: contract.UNSEEN_SEEDS]
-    sets = folds.unseen_sets(run.shard.cells) if entries else {}
-    for arch, entry in (entries or {}).items():
-        if entry["predictions_sha256"] is None:
-            continue
-        if sha256_file(run.folder / layout.unseen_predictions(arch)) != entry["predictions_sha256"]:
-            raise CheckFailed(f"{layout.unseen_predictions(arch)} is not the file that training.json names")
-        own = (run.unseen or {})[arch].predictions
-        facts = {
-            key: replace(cell, fold=folds.unseen_label(cell.encoder, sets[cell.group]))
-            for key, cell in cell_facts(run.shard, run.training["folds"]).items()
-        }
-        problems = ["no predictions"] if own is None else completeness_problems(own, facts, seeds)
-        if own is not None and not problems and _out_of_range(own) + _wrong_targets(run, own):
-            problems.append("scores outside their range, or targets that are not the corpus's")
-        _raise([f"{layout.unseen_predictions(arch)}: {line}" for line in problems])
-    return f"; unseen encoders: {', '.join(encoders)}" if entries else ""
-
-
-def _baseline(run: ReceivedRun, name: str, expected: str) -> None:
-    digest = sha256_file(run.folder / layout.baseline_predictions(name))
-    if digest != expected:
-        raise CheckFailed(f"{name}: training.json names {expected[:12]}, the file has {digest[:12]}")
-    rows = run.predictions
-    own = run.baselines[name].predictions
-    if name in contract.BASELINE_SEEDS and run.training.get("recipe"):  # earlier kits trained every seed
-        rows = of_seeds(rows, set(run.training["seeds"][: contract.BASELINE_SEEDS[name]]))
-    if name == contract.SHIPPED:  # one seed
-        ((_, first), *_) = rows.seeds()
-        rows = replace(rows.part(first), seed=np.full(first.stop - first.start, ENSEMBLE, dtype=np.int32))
-    if own is None or not own.same_rows(rows):
-        raise CheckFailed(f"{name}: other rows, targets or folds than the ensemble")
-    if outside := _out_of_range(own):
-        raise CheckFailed(f"{name}: {outside} predictions are outside {_LOW:g} to {_HIGH:g}")
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
 
 
 def _reports(run: ReceivedRun) -> str:
@@ -253,45 +186,74 @@ def _gate_figures(gate: Mapping[str, Any]) -> str:
 
 def _evidence(run: ReceivedRun) -> str:
     computed = document(run.trained, run.judged, run.verdict["decided_by"])
-    names: tuple[str, ...] = ("evidence", "corpus", "seeds", "demo")
+    names: tuple[str, ...] = ("corpus", "seeds", "demo")
     first = run.verdict["schema_version"] == 1
     names += () if first else _RECOMMENDED
-    received = {name: run.verdict[name] for name in names} | {"evidence": _reworded(run.verdict["evidence"], first)}
-    expected = {name: computed[name] for name in names} | {"evidence": _reworded(computed["evidence"], first)}
-    if "target" not in received["evidence"]:  # earlier kits did not compare with the formula
-        expected["evidence"].pop("target", None)
-        expected["evidence"].get("baselines", {}).pop(contract.TEACHER_FORMULA, None)
-    problems = differences(received, expected)
+    problems = differences({name: run.verdict[name] for name in names}, {name: computed[name] for name in names})
+    received, expected = _reworded(run.verdict["evidence"]), _reworded(computed["evidence"])
+    if first:
+        received, expected = _of_version_1(received), _of_version_1(expected)
+    problems += differences(_without_formula(received), _without_formula(expected), where="evidence")
+    for name in ("target", "baselines"):
+        one, two = (_formula_part(evidence, name) for evidence in (received, expected))
+        problems += differences(one, two, where=f"evidence.{name}", tolerance=_FLOAT32)
     if run.manifest["demo"] != run.shard.demo:
         problems.append(f"manifest.json, demo: {run.manifest['demo']}, computed again {run.shard.demo}")
     _raise(problems)
-    return "every field follows from the corpus and the predictions"
+    left_out = f"; of version 1, so not computed again: {', '.join(_CHANGED_SINCE_1)}" if first else ""
+    return f"every field follows from the corpus and the predictions{left_out}"
 
 
 #: What a verdict recommends, since version 2.
 _RECOMMENDED = ("may_ship", "headline", "ship_reasons", "ship_encoders", "recommendation")
-#: Parts of the evidence that verdicts of version 1 lack or computed otherwise.
-_EVIDENCE_OF_2 = ("calibration", "half_widths", "codec_block")
-#: Parts of a baseline that verdicts of version 1 lack, have besides, or word otherwise.
-_BASELINE_OF_2 = ("what", "p1401", "converged", "convergence")
-#: Parts of the coverage that verdicts of version 1 lack or computed otherwise.
-_COVERAGE_OF_2 = ("near_duplicates", "rows_by_source")
+#: Fields of the evidence that verdicts of version 1 lack, or that had another meaning or wording: not compared.
+_CHANGED_SINCE_1 = (
+    "baselines.p1401",
+    "calibration",
+    "codec_block",
+    "coverage.near_duplicates",
+    "coverage.rows_by_source",
+    "half_widths",
+    "target",
+)
+#: Fields of a baseline that mean the same in every version.
+_BASELINE_OF_1 = ("model", "leaked", "problems", "mean_plcc", "srocc", "rmse", "difference")
+#: The formula's scores are rounded to float32: on another machine a few of them round to the next number.
+_FLOAT32 = 1e-6
 
 
-def _reworded(evidence: Mapping[str, Any], first: bool) -> dict[str, Any]:
-    """Leave out the hash of the predictions and an explanation, and name cells as the kit does since 0.2.
-
-    Args:
-        first: of a verdict of version 1: leave out what it cannot have.
-    """
-    result = {name: value for name, value in evidence.items() if name != "predictions_sha256"}
-    if first:
-        for name in _EVIDENCE_OF_2:
-            result.pop(name, None)
+def _of_version_1(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep of the evidence what verdicts of version 1 have with the same meaning."""
+    result = {name: value for name, value in evidence.items() if name not in _CHANGED_SINCE_1}
+    if "coverage" in result:
+        coverage = result["coverage"].items()
+        result["coverage"] = {name: value for name, value in coverage if f"coverage.{name}" not in _CHANGED_SINCE_1}
+    if "baselines" in result:
         result["baselines"] = {
-            name: {key: value for key, value in model.items() if key not in _BASELINE_OF_2}
-            for name, model in result.get("baselines", {}).items()
+            name: {field: baseline[field] for field in _BASELINE_OF_1}
+            for name, baseline in result["baselines"].items()
+            if name != contract.TEACHER_FORMULA
         }
+    return result
+
+
+def _formula_part(evidence: Mapping[str, Any], name: str) -> Any:
+    """Return what was computed with the teacher's formula: the target, or the formula among the baselines."""
+    part = evidence.get(name, {})
+    return part if name == "target" else part.get(contract.TEACHER_FORMULA)
+
+
+def _without_formula(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    result = {name: value for name, value in evidence.items() if name != "target"}
+    if "baselines" in result:
+        others = result["baselines"].items()
+        result["baselines"] = {name: value for name, value in others if name != contract.TEACHER_FORMULA}
+    return result
+
+
+def _reworded(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the hash of the predictions and an explanation, and name cells as the kit does since 0.2."""
+    result = {name: value for name, value in evidence.items() if name != "predictions_sha256"}
     if "calibration" in result:
         spread = {name: value for name, value in result["calibration"]["spread"].items() if name != "what"}
         result["calibration"] = {**result["calibration"], "spread": spread}
@@ -300,8 +262,6 @@ def _reworded(evidence: Mapping[str, Any], first: bool) -> dict[str, Any]:
         worst = [{**cell, "cell": _cell_name(cell["cell"])} for cell in outside["worst"]]
         worst.sort(key=lambda cell: (-cell["share"], cell["cell"]))
         result["coverage"] = {**result["coverage"], "outside_training": {**outside, "worst": worst}}
-        for name in _COVERAGE_OF_2 if first else ():
-            result["coverage"].pop(name, None)
     return result
 
 
@@ -327,13 +287,15 @@ ALWAYS: Checks = (
     ("verdict file", "the one that the manifest names, and no other", _one_verdict),
     ("cells", "keys, hashes, row counts and ranges of the corpus's manifest", _cells),
     ("scores", "those of the teacher's formula, where the kit has it", _scores),
+    ("demo", "demo clips are labelled as such", _demo),
     ("scorer", f"golden answers within {contract.GOLDEN_TOLERANCE:g} VMAF points", _scorer),
 )
 #: Checks of a bundle with PROMOTE or HOLD.
 PREDICTED: Checks = (
+    ("recipe", "a named recipe, and not too many epochs", _recipe),
     ("predictions", "each row once per seed, in the fold that holds out its group", _predictions),
     ("targets", "equal to the corpus's scores", _targets),
-    ("baselines", "all that the kit trains, for the ensemble's rows", _baselines),
+    ("baselines", "all that the kit trains, for the ensemble's rows", check_baselines),
     ("reports", "computed again from the predictions, equal", _reports),
 )
 #: Checks of a bundle with a verdict.

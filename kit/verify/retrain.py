@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from kit.core import contract, layout
+from kit.models import runtime
+from kit.models.sidecar import model_id
 from kit.system.proc import Processes
 from kit.system.ui import Ui
+from kit.training import folds
 from kit.training.folds import Fold
+from kit.training.loop import inputs_for
 from kit.training.members import Ensemble, Members
+from kit.training.model import restored
+from kit.training.predictions import Predictions
 from kit.training.run_members import train_members
-from kit.verdict.metrics import agreement
 from kit.verify.check import Check
 from kit.verify.received_run import ReceivedRun
 
-#: Largest difference of a member's PLCC between two machines (DESIGN §8).
-PLCC_TOLERANCE = 1e-3
+Floats = NDArray[np.float32] | NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,52 +52,129 @@ def chosen(members: Sequence[tuple[int, str]], count: int | None) -> list[tuple[
     return sorted(secrets.SystemRandom().sample(list(members), count))
 
 
-def retrain(run: ReceivedRun, options: Retraining, processes: Processes) -> Check:
-    """Train members from the shard and compare the PLCC of their held-out rows with that of the stored predictions."""
-    folds = {fold.held_out: fold for fold in run.folds}
-    stored = run.members
-    picked = chosen([(seed, label) for seed in stored for label in stored[seed]], options.count)
-    ensemble = Ensemble(
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """The scores of a member in a bundle and of the member trained again, VMAF points.
+
+    Attributes:
+        name: of the member, for people.
+        rms: of the difference of their scores.
+        rmse, rmse_again: their errors.
+    """
+
+    name: str
+    rms: float
+    rmse: float
+    rmse_again: float
+
+    @property
+    def share(self) -> float:
+        """The difference as a share of the limits; more than 1 fails."""
+        margin = contract.RETRAINED_MARGIN
+        return max(
+            self.rms / (contract.RETRAINED_RMS_SHARE * self.rmse_again + margin),
+            abs(self.rmse - self.rmse_again) / (contract.RETRAINED_RMSE_SHARE * self.rmse_again + margin),
+        )
+
+    def __str__(self) -> str:
+        errors = f"RMSE {self.rmse:.3g}, again {self.rmse_again:.3g}"
+        return f"{self.name}: scores differ by an RMS of {self.rms:.2g}, {errors}"
+
+
+def compared(name: str, stored: Floats, again: Floats, target: Floats) -> Again:
+    """Compare scores [n] of a member and of the member trained again."""
+    return Again(name=name, rms=_rms(stored, again), rmse=_rms(stored, target), rmse_again=_rms(again, target))
+
+
+def _rms(one: Floats, two: Floats) -> float:
+    return float(np.sqrt(np.mean((one.astype(np.float64) - two) ** 2)))
+
+
+def retrain(run: ReceivedRun, options: Retraining, processes: Processes) -> list[Check]:
+    """Train members, a full fit and a member of each baseline from the shard; compare their scores with the bundle's.
+
+    The full fit exists after PROMOTE only; it is compared with the export of its seed.
+    """
+    parts = {fold.held_out: fold for fold in run.folds}
+    members = [(seed, label) for seed, label, _ in run.predictions.members()]
+    plans = [_plan(run, run.recipe.arch, chosen(members, options.count), parts, options)]
+    baselines = _baselines(run)
+    for name, stored in baselines.items():
+        one = chosen([(seed, label) for seed, label, _ in stored.members()], 1)
+        plans.append(_plan(run, name, one, parts, options))
+    (whole,) = folds.thinned(run.rows, [folds.everything(run.rows)], run.training.get("max_rows_per_source"))
+    if run.word == "PROMOTE":
+        ((seed, _),) = chosen([(seed, "") for seed in run.training["seeds"]], 1)
+        plans.append(_plan(run, run.recipe.arch, [(seed, "")], {"": whole}, options))
+    trained = train_members(plans, processes, options.ui, title="Training again")
+    first = list(_held_out(run, run.predictions, trained[0], parts))
+    checks = [_check("training", f"{len(first)} of {len(members)} members", first)]
+    beside = [
+        line
+        for (name, stored), again in zip(baselines.items(), trained[1:], strict=False)
+        for line in _held_out(run, stored, again, parts, prefix=f"{name}, ")
+    ]
+    if beside:
+        checks.append(_check("training of baselines", f"{len(beside)} members", beside))
+    if run.word == "PROMOTE":
+        checks.append(_check("training of models", "1 model", [_export(run, trained[-1])]))
+    return checks
+
+
+def _baselines(run: ReceivedRun) -> dict[str, Predictions]:
+    """Return the predictions of the baselines that were trained, by name."""
+    own = {name: baseline.predictions for name, baseline in run.baselines.items() if name != contract.SHIPPED}
+    return {name: stored for name, stored in sorted(own.items()) if stored is not None}
+
+
+def _plan(
+    run: ReceivedRun, arch: str, members: Sequence[tuple[int, str]], parts: Mapping[str, Fold], options: Retraining
+) -> Ensemble:
+    return Ensemble(
         rows=run.rows,
         corpus_sha256=run.shard.corpus_sha256,
-        members=[(seed, folds[label]) for seed, label in picked],
-        recipe=run.recipe,
+        members=[(seed, parts[label]) for seed, label in members],
+        recipe=run.recipe_of(arch),
         device=options.device,
         folder=options.folder,
         workers=options.workers,
     )
-    (trained,) = train_members([ensemble], processes, options.ui, title="Training again")
-    plcc_off, score_off = _differences(run, trained, folds)
-    worst = max(plcc_off, key=lambda member: plcc_off[member])
-    failing = [member for member, difference in plcc_off.items() if not difference <= PLCC_TOLERANCE]
-    measured = (
-        f"{len(plcc_off)} of {sum(map(len, stored.values()))} members; PLCC differs by at most {plcc_off[worst]:.1e} "
-        f"(seed {worst[0]}, {worst[1]}), scores by an RMS of at most {max(score_off):.2g}"
-    )
-    if failing:
-        measured += f"; {len(failing)} differ by more than {PLCC_TOLERANCE:g}"
-    return Check(
-        name="training",
-        passed=not failing,
-        expected=f"PLCC within {PLCC_TOLERANCE:g} when trained again",
-        found=measured,
-    )
 
 
-def _differences(
-    run: ReceivedRun, trained: Members, folds: Mapping[str, Fold]
-) -> tuple[dict[tuple[int, str], float], list[float]]:
-    """Return for each member the difference of PLCC, and the RMS difference of the scores in VMAF points."""
-    stored = run.members
-    rows_of = {(seed, label): rows for seed, label, rows in run.predictions.members()}
-    plcc_off, score_off = {}, []
+def _held_out(
+    run: ReceivedRun, stored: Predictions, trained: Members, parts: Mapping[str, Fold], prefix: str = ""
+) -> Iterator[Again]:
+    """Compare what members predict for the rows that they hold out."""
+    rows_of = {(seed, label): rows for seed, label, rows in stored.members()}
     for (seed, label), member in trained.items():
-        again = member.arrays["predictions"].astype(np.float64)
         # the rows of a fold are in the order of the predictions: cells by key, frames in order
-        before = run.predictions.prediction[rows_of[seed, label]].astype(np.float64)
-        target = run.rows.target[folds[label].held].astype(np.float64)
-        score_off.append(float(np.sqrt(np.mean((before - again) ** 2))))
-        agreed = agreement(again, target, what=f"seed {seed}, held out {label}, trained again")
-        before_plcc = stored[seed][label].plcc
-        plcc_off[seed, label] = 0.0 if before_plcc is None else abs(agreed.plcc - before_plcc)
-    return plcc_off, score_off
+        before, again = stored.prediction[rows_of[seed, label]], member.arrays["predictions"]
+        yield compared(f"{prefix}seed {seed}, {label}", before, again, run.rows.target[parts[label].held])
+
+
+def _export(run: ReceivedRun, trained: Members) -> Again:
+    """Compare an exported model with the full fit trained again, on rows of the corpus."""
+    (((seed, _), member),) = trained.items()
+    spread = np.linspace(0, len(run.rows) - 1, min(contract.EXPORT_ROWS, len(run.rows))).round()
+    rows = np.unique(spread).astype(np.int32)
+    network, scale = restored(run.recipe.architecture, member.arrays)
+    again = network.scores(inputs_for(run.rows, rows, scale, codec_aware=network.arch.codec_aware))
+    name = f"{model_id(run.recipe.arch, seed)}.onnx"
+    session = runtime.open_session((run.folder / layout.EXPORTS / name).read_bytes())
+    stored = runtime.compute(session, run.rows.features[rows], run.rows.codec[rows])[contract.SCORE_OUTPUT]
+    return compared(name, stored, again, run.rows.target[rows])
+
+
+def _check(name: str, what: str, lines: Sequence[Again]) -> Check:
+    worst = max(lines, key=lambda line: (np.isnan(line.share), line.share))
+    failing = [line for line in lines if not line.share <= 1]
+    found = f"{what}; the largest difference: {worst}" + (f"; {len(failing)} differ too much" if failing else "")
+    return Check(
+        name=name,
+        passed=not failing,
+        expected=(
+            f"RMS of the difference at most {contract.RETRAINED_RMS_SHARE:g} of the RMSE of the member trained again, "
+            f"RMSE within {contract.RETRAINED_RMSE_SHARE:g} of it, each plus {contract.RETRAINED_MARGIN:g}"
+        ),
+        found=found,
+    )

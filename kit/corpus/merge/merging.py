@@ -21,6 +21,7 @@ from kit.corpus.store.score_check import HINT, ScoreCheck
 from kit.corpus.store.shard import CellEntry, FailedCell, Shard
 from kit.system.fsio import TEMPORARY_PREFIX, atomic_folder, write_json
 from kit.system.pool import run_many
+from kit.video.sources.demo import demo_clips
 
 #: Encodes that one thread merges at a time.
 _BATCH = 16
@@ -164,7 +165,7 @@ def _shard(
     shard = Shard(
         folder=folder,
         boxes=counts.boxes(),
-        demo=any(one.shard.demo for one in inputs),
+        demo=any(one.shard.demo for one in inputs) or bool(demo_clips(cell.src_sha256 for cell in cells)),
         teacher=teacher,
         sources=resolved.sources,
         cells=cells,

@@ -18,7 +18,7 @@ that changes a byte needs a new ``DEMO_VERSION`` with a new ``DEMO_SHA256``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -104,6 +104,27 @@ DEMO_SHA256: Mapping[str, str] = MappingProxyType(
         "Confetti": "3d66fd04e4fe50e4999471c3f7e847f261284432e62238953c45d83129a83791",
     }
 )
+
+#: ``src_sha256`` of each clip: its identity in a corpus, a hash of geometry and frames.
+DEMO_IDENTITIES: Mapping[str, str] = MappingProxyType(
+    {
+        "Pebbles": "b6e139c9614d783442150b8a311c8cb2ee8f1876a9904e6881d5c731ca123854",
+        "RoseWindow": "cfd0908699c6ab06f551adc5c827cb299d092c163f1b486537fcdfb9cd1e2df1",
+        "DawnRidges": "00ea433a506460e7630b3fc7ecda89b52acd31f655defc1dcbf328983656c039",
+        "NightCity": "d6e06b15ca8c7a625f952fa1df23a40d2583ed3ca75f9bc0a85b6d7349e0dabe",
+        "BirchesToSky": "99c9266412ed71a4a3d0af6d2e61adbf18cdc35519f4cc58faa60cb65ecb3e70",
+        "ClosingTitles": "5e4efcf47147acd18d2fe84fc052ad46296383923112aa96b48a258289a1b3eb",
+        "SunsetFade": "58f67b08a7ab7711a417503da037f164999e3cd731d5b1c52ba7da99bcadb28f",
+        "BookShelf": "9996c439f388fbf1147a46b6f3260b9c17fb482229b1ece3ff8454d4b86bf137",
+        "Confetti": "70ae5c2a94602c73e60b7411b784cf78414f6b4e7c5c32442f773eaa10632f83",
+    }
+)
+
+
+def demo_clips(identities: Iterable[str | None]) -> list[str]:
+    """Return the names of the demo clips among sources, by their ``src_sha256``, sorted."""
+    known = {identity: name for name, identity in DEMO_IDENTITIES.items()}
+    return sorted({known[identity] for identity in identities if identity in known})
 
 
 def render(source: DemoSource) -> Iterator[bytes]:
