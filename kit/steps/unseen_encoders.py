@@ -32,7 +32,7 @@ def train(config: RunConfig, session: Session, shard: Shard, rows: Table) -> dic
     if not archs:
         return archs if archs is None else {}
     session.ui.say(f"Unseen encoders: each in turn ({', '.join(encoders)}), with the codec block and without")
-    parts = {name: _part(rows, name, config.max_rows_per_source) for name in encoders}
+    parts = {name: part_of(rows, name, config.max_rows_per_source) for name in encoders}
     seeds = config.seeds[: contract.UNSEEN_SEEDS]
     ensembles = [
         Ensemble(
@@ -54,20 +54,20 @@ def train(config: RunConfig, session: Session, shard: Shard, rows: Table) -> dic
             finished = next(trained)
             for seed in seeds:
                 for fold in parts[name][1]:
-                    unseen = _unseen_rows(rows, name, fold)
+                    unseen = unseen_rows(rows, name, fold)
                     arrays = finished[seed, fold.held_out].arrays
-                    members.append((seed, unseen, _scores(rows, unseen, run_recipe(config, arch), arrays)))
+                    members.append((seed, unseen, scores_of(rows, unseen, run_recipe(config, arch), arrays)))
         results[arch] = _written(config, shard, rows, arch, members)
     return results
 
 
-def _part(rows: Table, encoder: str, most: int | None) -> tuple[Table, tuple[Fold, ...]]:
+def part_of(rows: Table, encoder: str, most: int | None) -> tuple[Table, tuple[Fold, ...]]:
     """Return the rows of the other encoders, and their folds, of which each leaves out one set of groups."""
     others = table.only(rows, {entry.key for entry in rows.cells if entry.encoder != encoder})
     return others, folds.thinned(others, folds.without_encoder(others, encoder, folds.unseen_sets(rows.cells)), most)
 
 
-def _unseen_rows(rows: Table, encoder: str, fold: Fold) -> Fold:
+def unseen_rows(rows: Table, encoder: str, fold: Fold) -> Fold:
     """Return the fold with the rows of the held-out encoder in the held-out groups as its held-out rows."""
     sets = folds.unseen_sets(rows.cells)
     held = [entry.encoder == encoder and sets[entry.group] == fold.held_out for entry in rows.cells]
@@ -75,7 +75,9 @@ def _unseen_rows(rows: Table, encoder: str, fold: Fold) -> Fold:
     return replace(fold, held_out=folds.unseen_label(encoder, fold.held_out), held=found)
 
 
-def _scores(rows: Table, fold: Fold, recipe: Recipe, arrays: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+def scores_of(
+    rows: Table, fold: Fold, recipe: Recipe, arrays: Mapping[str, NDArray[np.float32]]
+) -> NDArray[np.float32]:
     from kit.training.loop import inputs_for  # late: these need torch
     from kit.training.model import restored
 

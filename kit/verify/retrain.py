@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kit.core import contract, layout
 from kit.models import runtime
 from kit.models.sidecar import model_id
+from kit.steps import unseen_encoders
 from kit.system.proc import Processes
 from kit.system.ui import Ui
 from kit.training import folds
@@ -114,6 +115,8 @@ def retrain(run: ReceivedRun, options: Retraining, processes: Processes) -> list
         checks.append(_check("training of baselines", f"{len(beside)} members", beside))
     if run.word == "PROMOTE":
         checks.append(_check("training of models", "1 model", [_export(run, trained[-1])]))
+    if unseen := list(_unseen(run, options, processes)):
+        checks.append(_check("training without an encoder", f"{len(unseen)} members", unseen))
     return checks
 
 
@@ -159,6 +162,24 @@ def _export(run: ReceivedRun, trained: Members) -> Again:
     session = runtime.open_session((run.folder / layout.EXPORTS / name).read_bytes())
     stored = runtime.compute(session, run.rows.features[rows], run.rows.codec[rows])[contract.SCORE_OUTPUT]
     return compared(name, stored, again, run.rows.target[rows])
+
+
+def _unseen(run: ReceivedRun, options: Retraining, processes: Processes) -> Iterator[Again]:
+    """Train a member of each architecture again that has not seen an encoder; compare its scores for that encoder."""
+    for arch, baseline in sorted((run.unseen or {}).items()):
+        stored = baseline.predictions
+        if stored is None:
+            continue
+        ((seed, label),) = chosen([(seed, label) for seed, label, _ in stored.members()], 1)
+        encoder = label.split("/")[0]
+        others, parts = unseen_encoders.part_of(run.rows, encoder, run.training.get("max_rows_per_source"))
+        (fold,) = (one for one in parts if folds.unseen_label(encoder, one.held_out) == label)
+        plan = replace(_plan(run, arch, [(seed, fold.held_out)], {fold.held_out: fold}, options), rows=others)
+        (trained,) = train_members([plan], processes, options.ui, title=f"Training again without {encoder}")
+        held = unseen_encoders.unseen_rows(run.rows, encoder, fold)
+        again = unseen_encoders.scores_of(run.rows, held, plan.recipe, trained[seed, fold.held_out].arrays)
+        (rows,) = (own for one, name, own in stored.members() if (one, name) == (seed, label))
+        yield compared(f"{arch}, seed {seed}, {label}", stored.prediction[rows], again, run.rows.target[held.held])
 
 
 def _check(name: str, what: str, lines: Sequence[Again]) -> Check:
