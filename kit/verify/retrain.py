@@ -190,8 +190,8 @@ def _check(name: str, what: str, lines: Sequence[Again]) -> Check:
         name=name,
         passed=not failing,
         expected=(
-            f"RMS of the difference at most {contract.RETRAINED_RMS_SHARE:g} of the RMSE of the member trained again plus "
-            f"{contract.RETRAINED_MARGIN:g}"
+            f"RMS of the difference at most {contract.RETRAINED_RMS_SHARE:g} of the RMSE of the member trained again, "
+            f"plus {contract.RETRAINED_MARGIN:g}"
         ),
         found=found,
     )

@@ -220,7 +220,7 @@ def test_no_bundle_names_the_box_or_its_owner(clips: Path, tmp_path: Path, kit: 
         "37",
         "--no-anchor",
         "--seeds",
-        "0",
+        "0,1,2",
         "--epochs",
         "1",
         "--box",
