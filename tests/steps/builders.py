@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from kit.core import layout
+from kit.core import contract, layout
 from kit.corpus.store.shard import FailedCell, Shard
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
 from kit.system.fsio import write_json
+from kit.training import folds
+from kit.training.folds import Fold
 from kit.training.predictions import Predictions
+from kit.training.table import Table
 from kit.video.scorers.teachers import CANONICAL
 from tests.corpus.builders import formula_rows, plan, shard_of
 from tests.options.builders import run_in
@@ -62,9 +65,9 @@ def judged_run(
 def write_training(config: RunConfig, session: Session, shard: Shard, noise: float) -> None:
     """Write a training whose predictions are the targets with noise (VMAF points), as step 3 writes it."""
     from kit.steps import loso_folder
-    from kit.training import folds, predictions, table
+    from kit.training import predictions, table
     from kit.training.run_members import run_recipe
-    from kit.verdict.baselines import Baseline, expected_baselines
+    from kit.verdict.baselines import Baseline, expected_baselines, unseen_archs
     from kit.verdict.judge import Training, cell_facts
     from kit.verdict.out_of_fold import member_agreement
     from kit.verdict.seed_report import History, report_file, seed_reports, with_ensemble
@@ -73,21 +76,34 @@ def write_training(config: RunConfig, session: Session, shard: Shard, noise: flo
     parts = folds.by_group(rows, config.folds)
     generator = np.random.default_rng(5)
 
-    def noisy(path: str, size: float) -> Predictions:
+    def noisy(path: str, size: float, seeds: Sequence[int], held_out: Sequence[Fold] = parts) -> Predictions:
         members = []
-        for seed in config.seeds:
-            for fold in parts:
+        for seed in seeds:
+            for fold in held_out:
                 scores = rows.target[fold.held] + generator.normal(0, size, len(fold.held))
                 members.append((seed, fold, np.clip(scores, 0, 100).astype(np.float32)))
         result = predictions.from_members(shard.corpus_sha256, rows, members)
         predictions.write(config.out_dir / path, result)
         return result
 
-    scores = noisy(layout.PREDICTIONS, noise)
+    scores = noisy(layout.PREDICTIONS, noise, config.seeds)
     sizes = zip(expected_baselines(config.arch), (2 * noise, 2 * noise, noise), strict=True)
-    baselines = {
-        name: Baseline(predictions=noisy(layout.baseline_predictions(name), size), problems=(), model=None)
-        for name, size in sizes
+    baselines = {}
+    for name, size in sizes:
+        trained = noisy(layout.baseline_predictions(name), size, config.seeds[: contract.BASELINE_SEEDS.get(name)])
+        baselines[name] = Baseline(predictions=trained, problems=(), model=None)
+    unseen = {
+        arch: Baseline(
+            predictions=noisy(
+                layout.unseen_predictions(arch),
+                noise,
+                config.seeds[: contract.UNSEEN_SEEDS],
+                _unseen_folds(rows),
+            ),
+            problems=(),
+            model=None,
+        )
+        for arch in unseen_archs(config.arch, [entry.encoder for entry in shard.cells]) or ()
     }
     losses = np.geomspace(900, 4, config.epochs)
     reports = seed_reports(
@@ -110,7 +126,24 @@ def write_training(config: RunConfig, session: Session, shard: Shard, noise: flo
         predictions=scores,
         problems=(),
         baselines=baselines,
+        unseen=unseen,
         rows=rows,
         formula=None,
     )
     loso_folder.write_summary(config, training)
+
+
+def _unseen_folds(rows: Table) -> tuple[Fold, ...]:
+    """Return a fold for each encoder and set of content groups that is held out with it."""
+    sets = folds.unseen_sets(rows.cells)
+    labels = [folds.unseen_label(entry.encoder, sets[entry.group]) for entry in rows.cells]
+    of_row = np.array(labels)[rows.cell]
+    return tuple(
+        Fold(
+            held_out=label,
+            group_id=label,
+            train=np.empty(0, np.int32),
+            held=np.flatnonzero(of_row == label).astype(np.int32),
+        )
+        for label in sorted(set(labels))
+    )
