@@ -120,7 +120,9 @@ def _conflicts(report: Report) -> Table:
 
 
 def _remarks(report: Report) -> Iterator[str | Table]:
-    """Renamed labels, differing versions, and assumptions that a reader should know of."""
+    """Renamed labels, differing versions, near-duplicates, and assumptions that a reader should know of."""
+    from kit.corpus.store.alike import lines
+
     yield Table(
         title="Renamed",
         columns=("input", "kind", "before", "after"),
@@ -132,6 +134,10 @@ def _remarks(report: Report) -> Iterator[str | Table]:
             boxes = (f"{version} ({', '.join(names)})" for version, names in versions.items())
             yield f"{name} differs: {'; '.join(boxes)}"
     yield report.scores
+    yield from lines(report.near_duplicates)
+    if without := report.near_duplicates.without:
+        names = ", ".join(without[:MOST_LINES]) + (" …" if len(without) > MOST_LINES else "")
+        yield f"{len(without)} sources have no fingerprint, so nobody can say whether they look like others: {names}"
     if report.assumed_teacher:
         yield f"Rows without a recorded teacher are taken to be of {report.assumed_teacher} (--assume-teacher)."
     elif report.teacher is None:

@@ -53,11 +53,16 @@ class SourceFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A reference clip with its identity (``sha256``) and its content group."""
+    """A reference clip with its identity (``sha256``) and its content group.
+
+    Attributes:
+        fingerprint: of its content, as a manifest stores it; None where it was not made.
+    """
 
     file: SourceFile
     sha256: str
     group: str
+    fingerprint: Mapping[str, object] | None = field(default=None, compare=False, hash=False)
 
     @property
     def label(self) -> str:

@@ -27,7 +27,7 @@ from kit.system.ui import counted
 from kit.video.ffmpeg import Ffmpeg, distorted_source_filters
 from kit.video.scorers import base, log, pair
 from kit.video.scorers.base import CellScorer, Work
-from kit.video.sources.identity import fingerprint, identify
+from kit.video.sources.identity import file_digest, identify
 from kit.video.sources.read import Tools
 
 #: Encoder and quality point for a reference without distorted clips.
@@ -137,7 +137,7 @@ def cache_key(reference: Source, distorted: SourceFile | None, instruments: Inst
     else:
         filters = distorted_source_filters(distorted.geometry, reference.geometry)
         distortion = {
-            "blake3": fingerprint(distorted, instruments.identities),
+            "blake3": file_digest(distorted, instruments.identities),
             "geometry": identity_header(distorted.geometry).decode(),
             "filters": filters,
         }

@@ -300,11 +300,7 @@ def coverage(run: RunFacts) -> Iterator[Block]:
         columns=("column", "lowest", "highest"),
         rows=[[name, number(span["min"], ".4g"), number(span["max"], ".4g")] for name, span in ranges.items()],
     )
-    saturated, outside, pairs = (
-        evidence["saturated"],
-        evidence["outside_training"],
-        evidence["near_duplicates"]["pairs"],
-    )
+    saturated, outside = evidence["saturated"], evidence["outside_training"]
     yield Text(
         text=f"{percent(saturated['share'], 1).text} of the rows have a score of {saturated['score']:g}: differences "
         f"above it are invisible. {outside['rows']} rows in {outside['cells']} cells have features outside the range "
@@ -319,23 +315,40 @@ def coverage(run: RunFacts) -> Iterator[Block]:
                 for cell in outside["worst"]
             ],
         )
-    if pairs:
-        yield Table(
-            caption="Sources in different folds that show the same content",
-            columns=("source", "same content as", "correlation of motion2", "of the other features"),
-            rows=[
-                [
-                    *(TableCell(text=str(name), bad=True) for name in pair["sources"]),
-                    number(pair["motion2"]),
-                    number(pair["others"]),
-                ]
-                for pair in pairs
-            ],
-        )
-    else:
-        compared = evidence["near_duplicates"]["compared"]
-        yield Text(text=f"No two sources in different folds show the same content ({compared} pairs compared).")
+    yield from _near_duplicates(evidence["near_duplicates"])
     if "rows_by_source" in evidence:  # verdicts of version 1 lack it
         yield Text(text=share_sentence(evidence["rows_by_source"]))
     for name, count in evidence["thin_encoders"]["encoders"].items():
         yield Text(text=f"Few rows of {name}: {count['groups']} groups, {count['cells']} cells, {count['rows']} rows.")
+
+
+def _near_duplicates(found: Mapping[str, Any]) -> Iterator[Block]:
+    """Show sources in different folds with the same content: by fingerprints, else by features."""
+    sure = found.get("method") == "fingerprints"
+    by_features = found.get("suspected", ()) if sure else found["pairs"]
+    if sure and found["pairs"]:
+        yield Table(
+            caption="Sources in different folds that show the same content",
+            columns=("source", "same content as", "similarity", "threshold", "mirrored"),
+            rows=[
+                [
+                    *(TableCell(text=str(name), bad=True) for name in pair["sources"]),
+                    number(pair["similarity"], ".2f"),
+                    number(pair["threshold"], ".2f"),
+                    "yes" if pair["mirrored"] else "no",
+                ]
+                for pair in found["pairs"]
+            ],
+        )
+    if by_features:
+        yield Table(
+            caption="Sources in different folds that may show the same content, by features alone",
+            columns=("source", "perhaps the same content as", "correlation of motion2", "of the other features"),
+            rows=[[*map(str, one["sources"]), number(one["motion2"]), number(one["others"])] for one in by_features],
+        )
+    if not found["pairs"]:
+        how = "by fingerprints" if sure else "by features"
+        yield Text(
+            text=f"No two sources in different folds show the same content ({found['compared']} pairs compared {how}, "
+            f"{found['not_comparable']} not comparable)."
+        )

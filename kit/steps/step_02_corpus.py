@@ -21,7 +21,7 @@ from kit.corpus.make.produce import Bench, geometry_facts
 from kit.corpus.make.schedule import Schedule
 from kit.corpus.make.tally import Tally
 from kit.corpus.plan import cells_at_once, plan_cells
-from kit.corpus.store import planned
+from kit.corpus.store import alike, planned
 from kit.corpus.store import shard as shards
 from kit.corpus.store.boxes import BoxCounts
 from kit.corpus.store.shard import Box, CellEntry, FailedCell, Shard
@@ -55,6 +55,9 @@ def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
     folder = config.out_dir / layout.CORPUS
     folder.mkdir(parents=True, exist_ok=True)
     sources = identify(previous, session)
+    described = tuple(_describe(source) for source in sources)
+    for line in alike.lines(alike.compared(described)):
+        session.ui.say(line)
     bench = previous.bench(config, session, folder)
     disk = DiskWait(folder, say=session.ui.say, pause=session.processes.pause, patience=config.disk_wait)
     with _maker(config, previous, sources, session) as (cells, produce_all):
@@ -67,7 +70,7 @@ def run(config: RunConfig, previous: Prereqs, session: Session) -> Shard:
         boxes=(),
         demo=config.demo or bool(demo_clips(source.sha256 for source in sources)),
         teacher=previous.teacher,
-        sources=tuple(_describe(source) for source in sources),
+        sources=described,
         cells=tuple(done + made),
         failed=tuple(failed),
         allow_partial=config.allow_partial,
@@ -150,6 +153,7 @@ def _describe(source: Source) -> dict[str, object]:
         "sha256": source.sha256,
         "group": source.group,
         "geometry": geometry_facts(source.geometry),
+        **({"fingerprint": dict(source.fingerprint)} if source.fingerprint else {}),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from kit.training.predictions import Predictions
 from kit.verdict.intervals import ByGroup, Statistic, by_group, interval
 from kit.verdict.metrics import Values
 from kit.verdict.out_of_fold import CellFacts
+from kit.video.fingerprints.fingerprint import Fingerprint
 
 #: Description of each baseline.
 DESCRIPTIONS = {
@@ -83,11 +84,13 @@ class Corpus:
     Attributes:
         sha256, source_ids: its hash and the identities of its sources, which a shipped model may know.
         max_rows_per_source: most training rows of a source; None for no limit.
+        fingerprints: of the sources that have one, by label.
     """
 
     sha256: str
     source_ids: Set[str]
     max_rows_per_source: int | None = None
+    fingerprints: Mapping[str, Fingerprint] = field(default_factory=dict)
 
 
 def expected_baselines(arch: str) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ def coverage(rows: Table, cells: Mapping[str, CellFacts], corpus: Corpus) -> dic
         "scores": _range(rows.target),
         "saturated": {"score": most, "rows": saturated, "share": saturated / len(rows)},
         "outside_training": _outside(rows, facts),
-        "near_duplicates": near_duplicates(rows, facts),
+        "near_duplicates": near_duplicates(rows, facts, corpus.fingerprints),
         "thin_encoders": _thin(facts),
         "rows_by_source": rows_by_source(facts, corpus.max_rows_per_source),
     }

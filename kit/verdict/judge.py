@@ -23,6 +23,7 @@ from kit.verdict.out_of_fold import CellFacts, MemberAgreement, completeness_pro
 from kit.verdict.recommendation import recommended
 from kit.verdict.rules import CURRENT, Rules
 from kit.verdict.target import formula_predictions, formula_scores, target
+from kit.video.fingerprints.fingerprint import fingerprints_of
 from kit.video.scorers.formula import Formula
 
 
@@ -143,6 +144,7 @@ def _evidence(training: Training, predictions: Predictions, rows: Table, rules: 
         sha256=training.shard.corpus_sha256,
         source_ids=frozenset(_source_ids(training.shard)),
         max_rows_per_source=training.max_rows_per_source,
+        fingerprints=fingerprints_of(training.shard.sources),
     )
     scores = formula_scores(rows, training.formula)
     facts = target(rows, training.shard.teacher, scores)

@@ -1,10 +1,15 @@
-"""Find sources of different folds that show the same content, by the trajectories of their features. Pure."""
+"""Find sources of different folds that show the same content, by fingerprints or by features. Pure.
+
+Where a source has no fingerprint, as in shards of earlier versions, the trajectories of the features are compared. They
+also take different scenes for one, so such pairs only warn.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +18,8 @@ from kit.core import contract
 from kit.training.table import Table
 from kit.verdict.metrics import Values
 from kit.verdict.out_of_fold import CellFacts
+from kit.video.fingerprints.compare import find_pairs
+from kit.video.fingerprints.fingerprint import Fingerprint
 
 #: Two sources are near-duplicates if, at one shift of at most ``LAGS`` frames and over at least ``OVERLAP`` frames,
 #: three correlations are high enough: of motion2 and of its change from frame to frame at least ``MOTION_ALIKE``, and
@@ -25,8 +32,45 @@ _BETTER = 1e-9
 _MOTION = contract.FEATURES.index("motion2")
 
 
-def near_duplicates(rows: Table, facts: Sequence[CellFacts]) -> dict[str, object]:
+def near_duplicates(
+    rows: Table, facts: Sequence[CellFacts], fingerprints: Mapping[str, Fingerprint]
+) -> dict[str, object]:
     """Build the ``near_duplicates`` of a verdict's ``coverage``: pairs of sources whose folds differ.
+
+    Args:
+        facts: of each of the table's cells.
+        fingerprints: by label, of the sources that have one. Without any, features alone are compared; without some,
+            the pairs that lack one are compared by features and listed apart.
+    """
+    fold_of = {cell.source: cell.fold for cell in facts}
+    known = {name: fingerprints[name] for name in fold_of if name in fingerprints}
+    without = sorted(fold_of.keys() - known.keys())
+    by_features = features_alike(rows, facts) if without else {"pairs": []}
+    if not known:
+        return {"method": "features", **by_features}
+    found = find_pairs(known, fold_of)
+    pairs = [
+        {
+            "sources": list(pair.labels),
+            "similarity": pair.similarity,
+            "threshold": pair.threshold,
+            "shift": pair.shift,
+            "mirrored": pair.mirrored,
+        }
+        for pair in found.pairs
+    ]
+    return {
+        "method": "fingerprints",
+        "compared": found.compared,
+        "not_comparable": found.not_comparable,
+        "pairs": pairs,
+        "without_fingerprint": without,
+        "suspected": [pair for pair in by_features["pairs"] if not known.keys() >= set(pair["sources"])],
+    }
+
+
+def features_alike(rows: Table, facts: Sequence[CellFacts]) -> dict[str, Any]:
+    """Compare sources by their features.
 
     Args:
         facts: of each of the table's cells.

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kit.core.canon import canonical_json
 from kit.core.errors import CheckFailed
 from kit.core.graph import components
 from kit.corpus.store.shard import Shard
@@ -23,6 +24,7 @@ class _SourceNames:
     labels: set[str] = field(default_factory=set)
     groups: set[str] = field(default_factory=set)
     geometry: Any = None
+    fingerprint: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,7 @@ def resolve(shards: Sequence[Shard]) -> Resolved:
             "sha256": names_of[name].sha256,
             "group": group[name],
             "geometry": names_of[name].geometry,
+            **({"fingerprint": names_of[name].fingerprint} if names_of[name].fingerprint else {}),
             "labels": sorted(names_of[name].labels),
             "groups": sorted(names_of[name].groups),
         }
@@ -81,6 +84,8 @@ def _source_names(shards: Sequence[Shard]) -> dict[str, _SourceNames]:
                     hint="One of the shards with this source is damaged; leave it out.",
                 )
             one.geometry = one.geometry or own["geometry"]
+            given = [known for known in (one.fingerprint, own.get("fingerprint")) if known is not None]
+            one.fingerprint = min(given, key=canonical_json, default=None)
     return names_of
 
 

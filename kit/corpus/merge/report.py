@@ -14,6 +14,8 @@ from kit.corpus.merge.cells import Conflict, Kept, MergedEncode
 from kit.corpus.merge.inputs import Input
 from kit.corpus.merge.labels import Resolved, source_id
 from kit.corpus.merge.quorum import BoxPair, BoxPairs, shown
+from kit.corpus.store import alike
+from kit.corpus.store.alike import Alike
 from kit.corpus.store.boxes import BoxId
 from kit.corpus.store.score_check import ScoreCheck, agreement
 from kit.corpus.store.shard import Shard
@@ -86,6 +88,7 @@ class Report:
     Attributes:
         versions: name of a version string to its values, each with the boxes that report it.
         scores: one line: how closely the scores follow from their features.
+        near_duplicates: sources of different content groups that show the same content.
     """
 
     corpus_sha256: str
@@ -109,6 +112,7 @@ class Report:
     renamed: tuple[Renamed, ...]
     versions: Mapping[str, Mapping[str, tuple[str, ...]]]
     scores: str
+    near_duplicates: Alike
 
     def as_json(self) -> dict[str, Any]:
         renamed = [
@@ -161,6 +165,7 @@ def report(
         renamed=tuple(_renamed(inputs, resolved)),
         versions=_versions(kept),
         scores=agreement(checks),
+        near_duplicates=alike.compared(shard.sources),
     )
 
 

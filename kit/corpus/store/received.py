@@ -27,6 +27,7 @@ from kit.corpus.store.shard import CellEntry, FailedCell, Shard
 from kit.system import validation
 from kit.system.archive import LIMITS, ArchiveLimits, unpack_tar_gz
 from kit.system.fsio import read_json
+from kit.video.fingerprints.fingerprint import fingerprint_of
 
 _NAME = re.compile(r"[A-Za-z0-9-][\w.+-]{0,149}", re.ASCII)
 #: Largest manifest and largest observations of a cell that are read, in bytes.
@@ -138,6 +139,11 @@ def _contradictions(shard: Shard) -> Iterator[str]:
             yield f"cell {entry.key[:12]}: no source {entry.source!r} with its src_sha256 and group"
         elif entry.path != (expected := shards.path_of(entry.id, entry.key)):
             yield f"cell {entry.key[:12]}: path is {entry.path!r:.200}, expected {expected}"
+    for label, own in sources.items():
+        try:
+            fingerprint_of(own)
+        except CheckFailed as error:
+            yield f"source {label!r}: {error.message}"
     for failed in shard.failed:
         if failed.source not in sources:
             yield f"failed cell {failed.key[:12]}: no source {failed.source!r}"

@@ -22,6 +22,7 @@ from kit.video.datasets.pack import (
     write_groups,
 )
 from kit.video.datasets.packed import PackedClip, read_pack
+from kit.video.fingerprints.fingerprint import Fingerprinter
 from kit.video.sources.identity import identify, remember
 from kit.video.sources.read import frames_of
 from kit.video.sources.scan import inspect
@@ -175,12 +176,13 @@ def _write_sidecar(task: _Task) -> None:
 def _unpack_one(task: _Task, context: PackContext) -> None:
     clip = task.clip
     file = _packed_clip(task, context)
-    digest = hashlib.sha256(identity_header(clip.geometry))
+    digest, fingerprinter = hashlib.sha256(identity_header(clip.geometry)), Fingerprinter(clip.geometry)
     with atomic_path(task.target) as temporary:
         with temporary.open("wb") as target:
             for frame in frames_of(file, context.tools):
                 context.tools.processes.check()
                 digest.update(frame)
+                fingerprinter.add(frame)
                 target.write(frame)
         if digest.hexdigest() != clip.src_sha256:
             raise CheckFailed(
@@ -189,7 +191,9 @@ def _unpack_one(task: _Task, context: PackContext) -> None:
             )
         _write_sidecar(task)
     restored = SourceFile(path=task.target, kind="yuv", label=clip.label, geometry=clip.geometry)
-    remember(restored, Source(file=restored, sha256=clip.src_sha256, group=clip.group), context.cache)
+    fingerprint = fingerprinter.result().as_dict()
+    source = Source(file=restored, sha256=clip.src_sha256, group=clip.group, fingerprint=fingerprint)
+    remember(restored, source, context.cache)
 
 
 def _packed_clip(task: _Task, context: PackContext) -> SourceFile:

@@ -6,8 +6,8 @@ import hashlib
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from blake3 import blake3
@@ -18,16 +18,17 @@ from kit.core.geometry import identity_header
 from kit.core.values import Geometry, Source, SourceFile
 from kit.system.fsio import read_json, write_json
 from kit.system.pool import run_many
+from kit.video.fingerprints.fingerprint import Fingerprinter
 from kit.video.sources.read import Tools, frames_of
 
 log = logging.getLogger(__name__)
 
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 _BLOCK = 1 << 20
 
 
 def identify(file: SourceFile, tools: Tools, cache: Path) -> Source:
-    """Hash a clip, or read the hash from the cache if path, size, time and geometry are unchanged.
+    """Hash a clip and make its fingerprint, or read both from the cache if path, size, time and geometry are unchanged.
 
     A container may decode to fewer frames than it has packets (an edit list hides frames); the source has the decoded
     number.
@@ -36,26 +37,26 @@ def identify(file: SourceFile, tools: Tools, cache: Path) -> Source:
         BadInput: the clip cannot be decoded to its end.
     """
     entry, facts = _entry(file, cache, "identity")
-    if (known := _cached(entry, facts)) is not None:
-        return _source(file, *known)
+    if (known := _cached(entry, facts)) is not None and known.fingerprint is not None:
+        return _source(file, known)
     source = measure(file, tools)
     remember(file, source, cache)
     return source
 
 
-def fingerprint(file: SourceFile, cache: Path) -> str:
+def file_digest(file: SourceFile, cache: Path) -> str:
     """Return the BLAKE3 of a clip's file, cached like the identity.
 
     For internal keys: ten times as fast as SHA-256 on processors without instructions for it.
     """
-    entry, facts = _entry(file, cache, "fingerprint")
+    entry, facts = _entry(file, cache, "file")
     if (known := _cached(entry, facts)) is not None:
-        return known[1]
+        return known.digest
     digest = blake3()
     with file.path.open("rb") as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
-    _remember(entry, facts, file, digest.hexdigest())
+    _remember(entry, facts, _Measured(frames=file.geometry.frames, digest=digest.hexdigest(), fingerprint=None))
     return digest.hexdigest()
 
 
@@ -65,7 +66,7 @@ def measure(file: SourceFile, tools: Tools) -> Source:
     Raises:
         BadInput: the clip cannot be decoded to its end.
     """
-    return _source(file, *_hash(file, tools))
+    return _source(file, _hash(file, tools))
 
 
 def remember(file: SourceFile, source: Source, cache: Path) -> None:
@@ -76,14 +77,24 @@ def remember(file: SourceFile, source: Source, cache: Path) -> None:
         source: its identity.
     """
     entry, facts = _entry(file, cache, "identity")
-    _remember(entry, facts, source.file, source.sha256)
+    measured = _Measured(frames=source.geometry.frames, digest=source.sha256, fingerprint=source.fingerprint)
+    _remember(entry, facts, measured)
 
 
-def _remember(entry: Path, facts: dict[str, object], file: SourceFile, digest: str) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """What is cached of a clip; a hash of its file has no fingerprint."""
+
+    frames: int
+    digest: str
+    fingerprint: Mapping[str, object] | None
+
+
+def _remember(entry: Path, facts: Mapping[str, object], measured: _Measured) -> None:
     try:
-        write_json(entry, {"facts": facts, "frames": file.geometry.frames, "digest": digest})
+        write_json(entry, {"facts": facts, **asdict(measured)})
     except OSError as error:
-        log.warning("the hash of %s is not cached: %s", file.path.name, error)
+        log.warning("the hash of %s is not cached: %s", facts["path"], error)
 
 
 def _entry(file: SourceFile, cache: Path, kind: str) -> tuple[Path, dict[str, object]]:
@@ -100,13 +111,13 @@ def _entry(file: SourceFile, cache: Path, kind: str) -> tuple[Path, dict[str, ob
     return cache / kind / f"{hashlib.sha256(os.fsencode(path)).hexdigest()}.json", facts
 
 
-def _source(file: SourceFile, frames: int, digest: str) -> Source:
-    decoded = replace(file, geometry=replace(file.geometry, frames=frames))
-    return Source(file=decoded, sha256=digest, group=file.content_group)
+def _source(file: SourceFile, measured: _Measured) -> Source:
+    decoded = replace(file, geometry=replace(file.geometry, frames=measured.frames))
+    return Source(file=decoded, sha256=measured.digest, group=file.content_group, fingerprint=measured.fingerprint)
 
 
-def _cached(entry: Path, facts: dict[str, object]) -> tuple[int, str] | None:
-    """Return (frames, hash) of a valid entry; None for a missing or damaged one."""
+def _cached(entry: Path, facts: Mapping[str, object]) -> _Measured | None:
+    """Return a valid entry; None for a missing or damaged one."""
     if not entry.is_file():
         return None
     try:
@@ -115,15 +126,16 @@ def _cached(entry: Path, facts: dict[str, object]) -> tuple[int, str] | None:
         return None
     if not isinstance(value, dict) or value.get("facts") != facts:
         return None
-    return int(value["frames"]), str(value["digest"])
+    return _Measured(frames=int(value["frames"]), digest=str(value["digest"]), fingerprint=value["fingerprint"])
 
 
-def _hash(file: SourceFile, tools: Tools) -> tuple[int, str]:
+def _hash(file: SourceFile, tools: Tools) -> _Measured:
     geometry = file.geometry
     while True:
-        counted, digest = _hash_once(file, geometry, tools)
+        measured = _hash_once(file, geometry, tools)
+        counted = measured.frames
         if counted == geometry.frames:
-            return counted, digest
+            return measured
         if file.kind != "container" or geometry.frames != file.geometry.frames:
             raise BadInput(
                 f"{file.path.name}: decodes to {counted} frames, expected {geometry.frames}",
@@ -132,18 +144,19 @@ def _hash(file: SourceFile, tools: Tools) -> tuple[int, str]:
         geometry = replace(geometry, frames=counted)
 
 
-def _hash_once(file: SourceFile, geometry: Geometry, tools: Tools) -> tuple[int, str]:
-    counted = 0
+def _hash_once(file: SourceFile, geometry: Geometry, tools: Tools) -> _Measured:
+    counted, fingerprinter = 0, Fingerprinter(geometry)
 
     def counting() -> Iterator[bytes]:
         nonlocal counted
         for frame in frames_of(replace(file, geometry=geometry), tools):
             counted += 1
             tools.processes.check()
+            fingerprinter.add(frame)
             yield frame
 
     digest = sha256_chunks(identity_header(geometry), counting())
-    return counted, digest
+    return _Measured(frames=counted, digest=digest, fingerprint=fingerprinter.result().as_dict() if counted else None)
 
 
 def identify_all(

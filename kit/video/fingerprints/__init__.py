@@ -1,0 +1,1 @@
+"""Perceptual hashes of clips, and pairs of clips that show the same content."""
