@@ -2,9 +2,9 @@
 
     python benchmarks/simulate_codec_block.py [--draws 20000]
 
-A corpus has 3, 9 or 19 content groups and 1 to 9 held-out encoders. The difference of RMSE of a group has mean 0: a part
-of its own and a part that the groups of a set share with their networks, in VMAF points. Printed: the share of corpora
-whose conclusion says "helps" or "harms" for some encoder, and how often it says so for an effect of 0.2 points.
+A corpus has 3, 9 or 19 content groups and 2 to 9 held-out encoders. The difference of RMSE of a group has mean 0: a
+part of its own and a part that the groups of a set share with their networks, in VMAF points. Printed: the share of
+corpora whose conclusion says "helps" or "harms" for some encoder, and how often it says so for an effect of 0.2 points.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from kit.verdict.out_of_fold import CellFacts
 
 #: Smallest difference of RMSE that the conclusion names, in VMAF points.
 SMALLEST_EFFECT = 0.05
-#: Share of corpora without any effect in which an interval for all encoders together leaves out 0 if the differences are
-#: normal. Skewed ones double it, and at most 5 % must read "helps" or "harms" (benchmarks/simulate_codec_block.py).
+#: Share of corpora without any effect in which one of the intervals leaves out 0 if the differences are normal. Skewed
+#: differences double it, and at most 5 % of them may read "helps" or "harms" (benchmarks/simulate_codec_block.py).
 SIGNIFICANCE = 0.02
 
 
