@@ -11,6 +11,8 @@ from click.core import ParameterSource
 
 from kit.cli.opening import command_session
 from kit.cli.output import Result, Table, json_option, row
+from kit.core.contract import LEAST_SQUARES
+from kit.core.errors import BadInput
 from kit.heads.config import FIT, SEARCH, head_recipe
 from kit.options.click_options import options
 from kit.options.run_table import RUN
@@ -76,6 +78,8 @@ def tune(*, arch: str, epochs: int, batch_size: int, lr: float, storage: str | N
     if twice := {name for name in names if names.count(name) > 1}:
         raise click.UsageError(f"--param {', '.join(sorted(twice))} was given twice.")
     recipe = head_recipe(arch, epochs=epochs, batch_size=batch_size, lr=lr)
+    if recipe.solver == LEAST_SQUARES:
+        raise BadInput(f"--arch {arch}: its least squares have no parameter to choose", hint="Use `fit` or `loso`.")
     request = TuneRequest(recipe=recipe, storage=storage, **given)
     # the address of a database may hold a password
     argv = [item.replace(storage, "<storage>") if storage else item for item in sys.argv[1:]]

@@ -384,3 +384,6 @@ def test_tune_refuses_options_without_effect(
     for further in (("--lr", "0.1"), ("--param", "lr=choice:1"), ("--arch", "linear")):
         assert command(tune(features, tmp_path, "--trials", "1", *further)) == exits.BAD_INPUT
     assert "--param lr" in capsys.readouterr().err
+    linear = ["tune", "--features", str(features), "--arch", "linear", "--param", "lr=float:1e-4:1e-2:log"]
+    assert command([*linear, "--trials", "1", "--out", str(tmp_path / "tuned")]) == exits.BAD_INPUT
+    assert "least squares" in capsys.readouterr().err

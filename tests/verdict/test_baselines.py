@@ -194,7 +194,7 @@ def test_the_plan_counts_the_baselines() -> None:
         arch: estimate(complete({"arch": arch}, {}, out_dir=Path("x"), box="b", box_origin=""), result)
         for arch in ("fr_regressor_v2", "mlp_medium")
     }
-    assert plans["fr_regressor_v2"].members == 4 * 25
+    assert plans["fr_regressor_v2"].members == 5 * (5 + 5 + 2 + 1)
     assert plans["mlp_medium"].members == 25
     times = [plans[arch].training_seconds - TRAINING_START for arch in ("fr_regressor_v2", "mlp_medium")]
-    assert times[0] == pytest.approx(2.6 * times[1])
+    assert times[0] == pytest.approx((5 + 0.35 * 5 + 2) / 5 * times[1])
