@@ -42,9 +42,7 @@ def estimate(config: RunConfig, prereqs: Prereqs) -> Estimate:
     folds = fold_count(config.folds) or groups
     encoders = len({encoder for encoder, _ in prereqs.points})
     seeds = 0 if config.shard_only else len(config.seeds)
-    seeds_of = {
-        name: min(seeds, contract.BASELINE_SEEDS.get(name, seeds)) for name in expected_baselines(config.arch)
-    }
+    seeds_of = {name: min(seeds, contract.BASELINE_SEEDS.get(name, seeds)) for name in expected_baselines(config.arch)}
     held_out = seeds * encoders * ("encoder" in config.holdout)
     sets = min(contract.UNSEEN_SETS, groups)
     unseen = encoders * sets * min(seeds, contract.UNSEEN_SEEDS) * 2 if encoders > 1 and seeds_of else 0
