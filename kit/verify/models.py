@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kit import __version__
 from kit.core import contract, layout
 from kit.core.errors import CheckFailed
 from kit.core.texts import correlation
 from kit.corpus.store import shard as shards
-from kit.models import runtime
+from kit.models import card, runtime
 from kit.models.graph_format import format_problems
 from kit.models.runtime import Checked
 from kit.models.sidecar import TrainedEnsemble, model_id, sidecar
-from kit.steps.model_facts import FullFit, described_ensembles, full_fold
+from kit.steps.model_facts import FullFit, described_ensembles, expected_ids, full_fold
 from kit.system.fsio import sha256_file
+from kit.training.predictions import Predictions
 from kit.training.standardiser import fit_standardiser
 from kit.verdict.metrics import agreement
+from kit.verdict.out_of_fold import ensemble_mean
 from kit.verify.differences import differences, listed
 from kit.verify.received_run import ReceivedRun
 from kit.verify.replay import Checks
@@ -28,7 +31,7 @@ from kit.verify.replay import Checks
 #: A standardiser is float32: computed again, its figures differ by a rounding error.
 _FLOAT32 = 1e-6
 #: Fields of a sidecar that describe how it was made, not the model.
-_MAKING = ("notes", "run_provenance")
+_MAKING = ("notes", "companion_reason", "run_provenance")
 
 
 def _files(run: ReceivedRun) -> dict[int | None, Path]:
@@ -98,16 +101,26 @@ def _differences(run: ReceivedRun, path: Path, ensemble: TrainedEnsemble, seed: 
     return differences(received, again, skip=tuple(skip), where=path.stem, tolerance=_FLOAT32)
 
 
+def _companion(run: ReceivedRun) -> Path | None:
+    """Return the file of the model on the features alone that is exported beside the ensemble; None without one."""
+    ids = expected_ids(run.recipe.arch, run.training["seeds"], run.verdict)
+    extra = ids[len(_files(run)) :]
+    return run.folder / layout.EXPORTS / f"{extra[0]}.onnx" if extra else None
+
+
 def _formed(run: ReceivedRun) -> str:
     """Check the graphs without running them."""
     problems, arch, files = [], run.recipe.architecture, _files(run)
-    for seed, path in files.items():
-        outputs = (contract.SCORE_OUTPUT, contract.SPREAD_OUTPUT) if seed is None else (contract.SCORE_OUTPUT,)
-        lines = format_problems(path.read_bytes(), arch.inputs, codec_aware=arch.codec_aware, outputs=outputs)
+    both = (contract.SCORE_OUTPUT, contract.SPREAD_OUTPUT)
+    graphs = [(path, arch.codec_aware, both if seed is None else both[:1]) for seed, path in files.items()]
+    companion = _companion(run)
+    graphs += [] if companion is None else [(companion, False, both if len(files) > 1 else both[:1])]
+    for path, codec_aware, outputs in graphs:
+        lines = format_problems(path.read_bytes(), arch.inputs, codec_aware=codec_aware, outputs=outputs)
         problems += [f"{path.name}: {line}" for line in lines]
     if problems:
         raise CheckFailed(listed(problems))
-    return f"{len(files)} graphs, listed operators only, weights inside"
+    return f"{len(graphs)} graphs, listed operators only, weights inside"
 
 
 def _computed(run: ReceivedRun) -> str:
@@ -135,6 +148,7 @@ def _computed(run: ReceivedRun) -> str:
         if seed is not None:
             score = outputs[seed][contract.SCORE_OUTPUT]
             _compare_with_unseen(run, path.name, chosen, score, _out_of_fold(run, seed)[chosen])
+    _compare_companion(run, chosen)
     result = agreement(members.mean(axis=0), run.rows.target[chosen].astype(np.float64), what="models on the corpus")
     least = contract.GATE_THRESHOLDS["mean_plcc_min"]
     if result.plcc < least:
@@ -142,9 +156,26 @@ def _computed(run: ReceivedRun) -> str:
     return f"PLCC {correlation(result.plcc)}, RMSE {result.rmse:.2f} on {len(chosen)} rows they were fitted to"
 
 
+def _compare_companion(run: ReceivedRun, rows: NDArray[np.int32]) -> None:
+    """Compare the errors of the model on the features alone, if there is one, with those of its baseline."""
+    path = _companion(run)
+    if path is None:
+        return
+    predictions = run.baselines[contract.WITHOUT_BLOCK].predictions
+    if predictions is None:
+        raise CheckFailed(f"{path.name}: there are no predictions of {contract.WITHOUT_BLOCK}")
+    session = runtime.open_session(path.read_bytes())
+    score = runtime.compute(session, run.rows.features[rows], run.rows.codec[rows])[contract.SCORE_OUTPUT]
+    _compare_with_unseen(run, path.name, rows, score, _in_order(run, ensemble_mean(predictions))[rows])
+
+
 def _out_of_fold(run: ReceivedRun, seed: int) -> NDArray[np.float32]:
     """Return the out-of-fold predictions of a seed in the order of the corpus's rows [n]."""
-    part = run.predictions.part(dict(run.predictions.seeds())[seed])
+    return _in_order(run, run.predictions.part(dict(run.predictions.seeds())[seed]))
+
+
+def _in_order(run: ReceivedRun, part: Predictions) -> NDArray[np.float32]:
+    """Return predictions of one seed in the order of the corpus's rows [n]."""
     scores = np.empty(len(run.rows), dtype=np.float32)
     scores[run.rows_of(part)] = part.prediction
     return scores
@@ -178,8 +209,46 @@ def _compare_with_unseen(
         )
 
 
+def _shown(run: ReceivedRun) -> str:
+    """Compute the example of every sidecar, and make the card again; kits of another version write other cards."""
+    if run.verdict.get("schema_version", 1) < 2:
+        return "earlier kits wrote neither cards nor examples"
+    entries = {entry["id"]: entry for entry in run.document(layout.REGISTRY, "registry")["models"]}
+    problems, cards = [], 0
+    for name in expected_ids(run.recipe.arch, run.training["seeds"], run.verdict):
+        document = run.document(f"{layout.EXPORTS}/{name}.json", "sidecar")
+        problems += _example_problems(run, name, document)
+        if document["run_provenance"]["kit_version"] == __version__:
+            cards += 1
+            received = (run.folder / layout.EXPORTS / f"{name}.md").read_text(encoding="utf-8")
+            if received != card.of_run(document, entries[name], run.verdict):
+                problems.append(f"{name}.md is not the card that this kit writes of its sidecar")
+    if problems:
+        raise CheckFailed(listed(problems))
+    return f"{len(entries)} examples; {cards} cards as this kit writes them"
+
+
+def _example_problems(run: ReceivedRun, name: str, document: Mapping[str, Any]) -> list[str]:
+    """Compare the scores of a sidecar's example with those of its model, and its inputs with the corpus."""
+    example = document["example"]
+    features = np.array([example[contract.FEATURES_INPUT]], dtype=np.float32)
+    codec = np.array([example[contract.CODEC_INPUT] or []], dtype=np.float32)
+    session = runtime.open_session((run.folder / layout.EXPORTS / f"{name}.onnx").read_bytes())
+    computed = runtime.compute(session, features, codec)
+    problems = [
+        f"{name}: {output} of the example is {example.get(output)}, computed again {computed[output][0]:.6g}"
+        for output in document["output_names"]
+        if not abs(example.get(output, np.inf) - computed[output][0]) <= contract.EXPORT_TOLERANCE
+    ]
+    rows = np.flatnonzero((run.rows.features == features).all(axis=1))
+    if not np.isin(np.float32(example["teacher"]), run.rows.target[rows]):
+        problems.append(f"{name}: the example is no row of the corpus")
+    return problems
+
+
 CHECKS: Checks = (
     ("model descriptions", "registry and sidecars follow from files, verdict and corpus", _described),
     ("model files", f"opset {contract.ONNX_OPSET}, listed operators, nothing outside the file", _formed),
     ("model scores", "in range, the ensemble the mean of its members, errors as out of fold", _computed),
+    ("model cards", "examples and cards follow from models and sidecars", _shown),
 )

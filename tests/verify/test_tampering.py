@@ -17,8 +17,9 @@ from onnx import helper, numpy_helper
 
 from kit.core import contract, exits, layout
 from kit.corpus.store.shard import read_manifest
+from kit.models import card
 from kit.steps import step_03_train, step_04_verdict
-from kit.system.fsio import sha256_file, write_json
+from kit.system.fsio import read_json, sha256_file, write_json
 from kit.system.proc import Processes
 from kit.system.ui import Ui
 from kit.training import checkpoint, predictions
@@ -134,8 +135,17 @@ def scale_models(run: Path, by: float) -> None:
         scale(model, by)
         path.write_bytes(model.SerializeToString())
         digests[path.name] = sha256_file(path)
-        edit(path.with_suffix(".json"), lambda value, name=path.name: value.update(sha256=digests[name]))  # type: ignore[misc]
+        edit(path.with_suffix(".json"), lambda value, name=path.name: _describe(value, digests[name], by))  # type: ignore[misc]
     edit(run / layout.REGISTRY, lambda value: [one.update(sha256=digests[one["onnx"]]) for one in value["models"]])
+    for line in read_json(run / layout.REGISTRY)["models"]:
+        document = read_json(run / layout.EXPORTS / f"{line['id']}.json")
+        text = card.of_run(document, line, read_json(run / "PROMOTE.json"))
+        (run / layout.EXPORTS / f"{line['id']}.md").write_text(text)
+
+
+def _describe(sidecar: dict[str, Any], digest: str, by: float) -> None:
+    sidecar["sha256"] = digest
+    sidecar["example"].update({name: by * sidecar["example"][name] for name in sidecar["output_names"]})
 
 
 @pytest.mark.parametrize("by", [0.3, 0.9])

@@ -34,6 +34,7 @@ from kit.verify.differences import differences
 from kit.verify.received_run import ReceivedRun
 from kit.verify.retrain import Retraining
 from tests.cli.builders import Command
+from tests.models.builders import STEM
 from tests.options.builders import run_in
 from tests.verify.builders import TOP, bundle_of, edit, files_of, manifest_of, packed
 
@@ -92,6 +93,7 @@ def test_an_honest_promotion_is_valid_from_the_archive_to_the_models(
         "model descriptions",
         "model files",
         "model scores",
+        "model cards",
     ]
     assert all(check["passed"] for check in result["checks"])
     assert (result["valid"], result["verdict"], result["box"]) == (True, "PROMOTE", "testbox")
@@ -320,6 +322,33 @@ FORGERIES: dict[str, tuple[Change, str]] = {
     "model-operator": (remodel(_operator), "model files"),
     "model-domain": (remodel(_domain), "model files"),
     "model-of-a-terabyte": (remodel(_huge), "model scores"),
+    "model-example": (
+        document(f"{layout.EXPORTS}/{STEM}_seed1.json", lambda value: value["example"].update(score=12.0)),
+        "model cards",
+    ),
+    "model-example-row": (
+        document(f"{layout.EXPORTS}/{STEM}_seed1.json", lambda value: value["example"].update(teacher=12.0)),
+        "model cards",
+    ),
+    "model-card": (lambda run: (run / layout.EXPORTS / f"{STEM}_seed1.md").write_text("# Safe"), "model cards"),
+    "model-no-card": (lambda run: (run / layout.EXPORTS / f"{STEM}_seed1.md").unlink(), "model descriptions"),
+    "model-half-width": (
+        document(
+            f"{layout.EXPORTS}/{STEM}_seed1.json",
+            lambda value: value["half_widths"]["clip"]["0.95"].update(half_width=0.01),
+        ),
+        "model descriptions",
+    ),
+    "model-range": (
+        document(
+            f"{layout.EXPORTS}/{STEM}_seed1.json", lambda value: value["input_ranges"].update(motion2=[0.0, 99.0])
+        ),
+        "model descriptions",
+    ),
+    "model-no-companion": (
+        lambda run: next((run / layout.EXPORTS).glob("*_features_*.onnx")).unlink(),
+        "model descriptions",
+    ),
     "model-no-onnx": (lambda run: next((run / layout.EXPORTS).glob("*.onnx")).write_bytes(b"x" * 999), "model files"),
     "model-hash": (document(layout.REGISTRY, lambda v: v["models"][0].update(sha256="0" * 64)), "model descriptions"),
     "model-scaler": (document(_export("seed0"), lambda v: v["feature_mean"].__setitem__(0, 9.0)), "model descriptions"),
