@@ -150,6 +150,10 @@ ADAM, LEAST_SQUARES = "adam", "least squares"
 #: few hundred weights takes larger batches and steps.
 TINY_ARCH, TINY_EPOCHS, TINY_BATCH_SIZE, TINY_LEARNING_RATE = "mlp_small", 30, 256, 1e-3
 
+#: Limits of the ship gate of tiny heads: held-out rows, PLCC with the teacher, RMSE in VMAF points (targets 0 to 100).
+#: Looser ones may be requested and are written into report, card and registry.
+SHIP_ROWS, SHIP_MIN_PLCC, SHIP_MAX_RMSE = 100, 0.97, 3.0
+
 #: Default of ``--folds``: each content group is held out once; the alternative is ``kfold:K``.
 DEFAULT_FOLDS = "loso"
 #: Values of ``--holdout``: additional hold-outs, for evidence that no gate uses.

@@ -12,7 +12,7 @@ from kit.heads import params
 from kit.options import table
 from kit.options.run_table import RUN
 from kit.options.table import Option, Raw, Table, Texts, choice
-from kit.options.values import DIR, FILE, Kind, number, one_of, path, text, whole
+from kit.options.values import DIR, FILE, FLAG, Kind, number, one_of, path, text, whole
 from kit.training.recipe import Recipe, architecture, solver_of
 
 NETFLIX, KONVID = "npd", "konvid-1k"
@@ -147,12 +147,29 @@ SHIP = Table(
             "split",
             text("SPLIT"),
             "Rows to use: held-out (sources not fitted to), or COLUMN=VALUE.",
-            otherwise="all rows",
+            otherwise="eval: all rows; validate: held-out",
         ),
         choice("target", ("vmaf", "mos"), "Compare frames with VMAF, or clip means with subjective scores."),
-        Option("rows", whole(3, 1 << 31), "Evenly spaced rows to check.", default=100),
-        Option("min_plcc", number(0, 1, to_high=True), "Least PLCC with the teacher.", default=0.97),
-        Option("max_rmse", number(0), "Largest RMSE in VMAF points.", otherwise="any"),
+        Option(
+            "rows",
+            whole(3, 1 << 31),
+            "Evenly spaced rows to check.",
+            default=contract.SHIP_ROWS,
+        ),
+        Option(
+            "min_plcc",
+            number(0, 1, to_high=True),
+            "Least PLCC with the teacher.",
+            default=contract.SHIP_MIN_PLCC,
+        ),
+        Option("max_rmse", number(0), "Largest RMSE in VMAF points.", default=contract.SHIP_MAX_RMSE),
+        Option(
+            "allow_training_rows",
+            FLAG,
+            "Also check rows of sources that the model was fitted to.",
+            flag="--allow-training-rows",
+            default=False,
+        ),
         Option("out_json", FILE, "Write the report to this file.", otherwise="validate: M.validation.json; eval: none"),
         Option("name", text("ID"), "Name of the model and its files: a-z, 0-9 and _.", flag="--id", required=True),
         choice("kind", contract.MODEL_KINDS, "Kind in the sidecar; fr is full reference.", required=True),

@@ -22,9 +22,11 @@ from kit.options.session import Session
 from kit.system import validation
 from kit.system.fsio import locked, read_json, sha256_file, write_bytes, write_json
 from kit.system.outputs import refuse_foreign
+from kit.video.sources.demo import demo_clips
 
 #: Suffix of the report of ``validate``, in the folder of the model.
 REPORT_SUFFIX = ".validation.json"
+_LONGEST_NOTES = 512
 _ID = re.compile(r"[a-z0-9_]{1,80}")
 
 
@@ -82,9 +84,10 @@ def register(request: RegisterRequest, session: Session) -> tuple[dict[str, Any]
             "validation": _report_summary(report, request.report),
             "registration": _provenance(request, license_id, names, session),
         }
+        sidecar["notes"] = _notes(sidecar)
         if problems := sidecar_problems(sidecar):
             raise ExportFailed(f"{request.id}.json", problems)
-        line = registry.line(sidecar, description=_description(sidecar), smoke=sidecar["corpus"]["sha256"] is None)
+        line = registry.line(sidecar, description=_description(sidecar), smoke=bool(demo_clips(_fitted_on(sidecar))))
         document = registry.document([*models, line])
         write_bytes(folder / line["onnx"], request.model.read_bytes())
         write_json(folder / f"{request.id}.json", sidecar)
@@ -178,7 +181,7 @@ def passed(path: Path, model: ModelFile) -> dict[str, Any]:
         raise Missing(f"{path}, the validation of {model.path.name}, is missing", hint="Run `validate` first.")
     report: Any = read_json(path)
     if problems := validation.problems(ship_gate.SCHEMA, report):
-        raise BadInput(f"{path.name} is not a report of `validate`: {problems[0]}")
+        raise BadInput(f"{path.name} is not a report of this `validate`: {problems[0]}", hint="Run `validate` again.")
     if report["model"]["sha256"] != model.sha256:
         raise CheckFailed(
             f"{path.name} is about a model with SHA-256 {report['model']['sha256'][:16]}…; {model.path.name} "
@@ -195,8 +198,23 @@ def passed(path: Path, model: ModelFile) -> dict[str, Any]:
 
 def _report_summary(report: Mapping[str, Any], path: Path) -> dict[str, object]:
     """Return the part of a report that the sidecar keeps."""
-    kept = {name: report[name] for name in ("split", "rows_fitted_on", "limits", "figures")}
+    kept = {name: report[name] for name in ("split", "rows_fitted_on", "limits", "looser", "figures")}
     return {"report_sha256": sha256_file(path), "features_sha256": report["features"]["features_sha256"], **kept}
+
+
+def _fitted_on(sidecar: Mapping[str, Any]) -> Sequence[str]:
+    """Return the names and hashes of the content that a head was fitted to."""
+    return sidecar["corpus"]["fitted_groups"] or ()
+
+
+def _notes(sidecar: Mapping[str, Any]) -> str:
+    """Return the notes of an exported head, with demo clips and with limits that are looser than the default ones."""
+    notes = [sidecar["notes"]]
+    if demo := demo_clips(_fitted_on(sidecar)):
+        notes.append(f"Fitted to {len(demo)} built-in demo clips: it only shows that the kit works.")
+    if looser := sidecar["validation"]["looser"]:
+        notes.append(f"Looser limits than the default: {'; '.join(looser)}.")
+    return " ".join(notes)[:_LONGEST_NOTES]
 
 
 def _registered(path: Path, name: str) -> list[dict[str, Any]]:

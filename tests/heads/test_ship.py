@@ -28,6 +28,7 @@ from kit.training.draws import Draws
 from kit.training.model import Network
 from kit.training.recipe import Recipe, architecture
 from kit.training.standardiser import Standardiser
+from kit.video.sources.demo import DEMO_IDENTITIES
 from tests.cli.builders import Ask, Command
 from tests.features.builders import LINE, OFFSET, SLOPES, line
 from tests.models.builders import foreign
@@ -169,7 +170,7 @@ def test_json_that_cannot_be_written_is_an_error(
     unread, write = os.pipe()
     os.close(unread)
     argv = ["eval", "--model", str(model), "--features", str(line_table), "--json"]
-    failing = ["validate", *argv[1:], "--max-rmse", "0.01"]
+    failing = ["validate", *argv[1:], "--rows", "50", "--max-rmse", "0.01"]
     with Path("/dev/full").open("w") as full, os.fdopen(write, "w") as gone:
         for arguments, stream, code in ((failing, full, exits.INVALID), (argv, gone, exits.OK)):
             monkeypatch.setattr(sys, "stdout", stream)
@@ -204,7 +205,8 @@ def test_the_synthetic_clip_is_within_the_ranges_of_features() -> None:
 
 
 def validated(model: Path, line_table: Path, ask: Ask, *further: object, code: int = exits.OK) -> dict[str, Any]:
-    argv = ("validate", "--model", model, "--features", line_table, *further, "--json")
+    """Validate on 50 of the 60 held-out rows, unless ``further`` says otherwise; return the report."""
+    argv = ("validate", "--model", model, "--features", line_table, "--rows", "50", *further, "--json")
     found, _ = ask(*argv, code=code)
     assert found == json.loads(model.with_suffix(".validation.json").read_text())
     assert validation.problems("validation", found) == []
@@ -214,12 +216,66 @@ def validated(model: Path, line_table: Path, ask: Ask, *further: object, code: i
 def test_a_model_within_the_limits_passes(model: Path, line_table: Path, ask: Ask) -> None:
     found = validated(model, line_table, ask, "--split", "held-out", "--rows", "50", "--max-rmse", "0.2")
     assert (found["passed"], found["reasons"], found["rows_fitted_on"]) == (True, [], 0)
-    assert found["limits"] == {"rows": 50, "min_plcc": 0.97, "max_rmse": 0.2}
+    assert found["limits"] == {"rows": 50, "min_plcc": 0.97, "max_rmse": 0.2, "allow_training_rows": False}
+    assert found["looser"] == ["50 rows (default 100)"]
     assert found["figures"]["n"] == 50
 
 
+def test_held_out_rows_are_the_default_and_the_error_has_a_limit(model: Path, line_table: Path, ask: Ask) -> None:
+    found = validated(model, line_table, ask)
+    assert (found["passed"], found["split"], found["rows_fitted_on"]) == (True, "held-out", 0)
+    assert found["limits"]["max_rmse"] == contract.SHIP_MAX_RMSE == 3.0
+
+
+@pytest.mark.parametrize("split", ["fold=fold0", "source=s0"])
+def test_rows_that_the_model_was_fitted_to_are_refused_unless_allowed(
+    split: str, model: Path, line_table: Path, ask: Ask
+) -> None:
+    found = validated(model, line_table, ask, "--split", split, code=exits.INVALID)
+    (reason,) = found["reasons"]
+    assert "--allow-training-rows" in reason
+    assert str(found["rows_fitted_on"]) in reason
+    assert "line.onnx has not passed" in registered(model, ask, code=exits.INVALID)
+    allowed = validated(model, line_table, ask, "--split", split, "--allow-training-rows")
+    assert any("fitted to" in text for text in allowed["looser"])
+    registered(model, ask)
+    (line,) = json.loads((model.parent / "registry.json").read_text())["models"]
+    assert "Looser limits" in line["notes"]
+    assert "Looser than the default limit" in (model.parent / "a_line.md").read_text()
+
+
+def test_a_model_without_a_record_of_its_sources_is_refused_unless_allowed(
+    model: Path, line_table: Path, ask: Ask
+) -> None:
+    model.with_suffix(".json").unlink()
+    (reason,) = validated(model, line_table, ask, code=exits.INVALID)["reasons"]
+    assert "--allow-training-rows" in reason
+    assert validated(model, line_table, ask, "--allow-training-rows")["passed"]
+
+
+def test_initial_weights_do_not_pass(line_table: Path, tmp_path: Path, ask: Ask) -> None:
+    ask("fit", "--epochs", "0", "--out", tmp_path / "fit")
+    ask("export", "--checkpoint", tmp_path / "fit" / "checkpoint.safetensors", "--out", tmp_path / "new.onnx")
+    found = validated(tmp_path / "new.onnx", line_table, ask, "--max-rmse", "1000", code=exits.INVALID)
+    assert "initial weights" in found["reasons"][0]
+
+
+def test_a_head_that_was_fitted_to_demo_clips_is_no_model_for_measurements(
+    model: Path, line_table: Path, ask: Ask
+) -> None:
+    validated(model, line_table, ask)
+    sidecar = json.loads(model.with_suffix(".json").read_text())
+    sidecar["corpus"]["fitted_groups"].append(DEMO_IDENTITIES["Pebbles"])
+    model.with_suffix(".json").write_text(json.dumps(sidecar))
+    registered(model, ask)
+    (line,) = json.loads((model.parent / "registry.json").read_text())["models"]
+    assert line["smoke"]
+    assert "1 built-in demo clips" in line["notes"]
+    assert "No model for measurements" in (model.parent / "a_line.md").read_text()
+
+
 def test_the_checked_rows_are_spread_over_the_table(model: Path, line_table: Path, ask: Ask) -> None:
-    found = validated(model, line_table, ask, "--split", "fold=fold0", "--rows", "8")
+    found = validated(model, line_table, ask, "--split", "fold=fold0", "--rows", "8", "--allow-training-rows")
     chosen = LINE.only((LINE.frame["fold"] == "fold0").to_numpy()).rows()
     every = np.arange(0, 120, 17)
     scores = runtime.compute(open_model(model).session, chosen.features[every], chosen.codec[every])["vmaf"]
@@ -246,19 +302,19 @@ def test_a_constant_model_does_not_pass(line_table: Path, tmp_path: Path, ask: A
     path = exported(tmp_path / "high.onnx", ask, offset=1e6)
     found = validated(path, line_table, ask, code=exits.INVALID)
     assert found["figures"]["plcc"] is None
-    (reason,) = found["reasons"]
-    assert "constant (100)" in reason
+    assert "constant (100)" in found["reasons"][0]
+    assert "RMSE" in found["reasons"][1]
 
 
 def test_a_model_of_another_exporter_follows_the_rules(line_table: Path, tmp_path: Path, ask: Ask) -> None:
     path = foreign(tmp_path / "old.onnx", opset=13)
-    found = validated(path, line_table, ask, code=exits.INVALID)
+    found = validated(path, line_table, ask, "--allow-training-rows", code=exits.INVALID)
     assert found["figures"]["plcc"] > 0.99
     assert "13" in found["reasons"][0]
 
 
 def test_more_rows_than_the_table_has_are_refused(model: Path, line_table: Path, ask: Ask) -> None:
-    argv = ("validate", "--model", model, "--features", line_table, "--rows", "241")
+    argv = ("validate", "--model", model, "--features", line_table, "--rows", "241", "--allow-training-rows")
     err = ask(*argv, code=exits.BAD_INPUT)[1]
     assert "--rows 241" in err
     assert "240" in err
@@ -299,7 +355,7 @@ def test_a_registered_model_has_a_sidecar_a_card_and_a_line(registry: Path, mode
     assert open_model(folder / "a_line.onnx").sidecar == sidecar
     card = (folder / "a_line.md").read_text()
     assert line["description"].endswith("teacher vmaf_v0.6.1; fitted to 180 rows of npd")
-    assert re.findall(r"\d+", line["notes"]) == ["180", "3", "60", "1"]
+    assert re.findall(r"\d+", line["notes"]) == ["180", "3", "60", "1", "50", "100"]
     for part in ("7 weights", "from 0 to 100", "`npd/s0`, `npd/s2`, `npd/s3`", "| held out | `npd/s1` |", "## Limits"):
         assert part in card
 
@@ -426,7 +482,7 @@ def test_registered_files_are_not_overwritten(registry: Path, model: Path, line_
         out = registry.with_name(name)
         for argv in (
             ("eval", "--model", model, "--features", line_table, "--out-json", out),
-            ("validate", "--model", model, "--features", line_table, "--out-json", out),
+            ("validate", "--model", model, "--features", line_table, "--rows", "50", "--out-json", out),
             ("repair-onnx", model, "--out", out),
             ("export", "--checkpoint", model.with_suffix(".safetensors"), "--out", out.with_suffix(".onnx")),
         ):
@@ -503,7 +559,7 @@ def test_a_path_that_cannot_be_written_is_named(
     folder_named_so.mkdir()
     for argv in (
         ("eval", "--model", model, "--features", line_table, "--out-json", out),
-        ("validate", "--model", model, "--features", line_table, "--out-json", out),
+        ("validate", "--model", model, "--features", line_table, "--rows", "50", "--out-json", out),
         ("export", "--checkpoint", kept, "--out", out.with_suffix(".onnx") if name else folder_named_so),
         ("fit", "--epochs", "0", "--out", out if name else line_table),
     ):
@@ -538,6 +594,6 @@ def test_the_limits_of_the_ship_gate_are_on_the_card(model: Path, line_table: Pa
     report.write_text(json.dumps(found | {"limits": found["limits"] | {"min_plcc": -1}}))
     assert "line.validation.json" in registered(model, ask, code=exits.BAD_INPUT)
     report.write_text(json.dumps(found))
-    limits = "PLCC of at least 0.5, RMSE of at most 7, on 100 rows"
+    limits = "PLCC of at least 0.5, RMSE of at most 7, on 50 held-out rows"
     assert limits in registered(model, ask)
     assert limits in (model.parent / "a_line.md").read_text()
