@@ -68,14 +68,20 @@ def mean_plccs(members: MemberAgreement) -> dict[int, float]:
     Raises:
         InvalidEvidence: no fold has one.
     """
-    left_out = left_out_folds(members)
-    means = {}
-    for seed, folds in members.items():
-        plccs = [figures.plcc for fold, figures in folds.items() if fold not in left_out and figures.plcc is not None]
-        if not plccs:
-            raise InvalidEvidence([f"seed {seed}: no fold has a correlation"])
-        means[seed] = mean(plccs)
+    means = {seed: value for seed, value in defined_means(members).items() if value is not None}
+    if len(means) < len(members):
+        raise InvalidEvidence(["no fold has a correlation"])
     return means
+
+
+def defined_means(members: MemberAgreement) -> dict[int, float | None]:
+    """Average the PLCC of each seed over the folds that have one for every seed; None where no fold has one."""
+    left_out = left_out_folds(members)
+    plccs = {
+        seed: [figures.plcc for fold, figures in folds.items() if fold not in left_out and figures.plcc is not None]
+        for seed, folds in members.items()
+    }
+    return {seed: mean(values) if values else None for seed, values in plccs.items()}
 
 
 def completeness_problems(predictions: Predictions, cells: Mapping[str, CellFacts], seeds: Sequence[int]) -> list[str]:

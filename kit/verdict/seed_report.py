@@ -19,9 +19,9 @@ from kit.verdict.out_of_fold import (
     CellFacts,
     FoldAgreement,
     MemberAgreement,
+    defined_means,
     ensemble_mean,
     left_out_folds,
-    mean_plccs,
     member_agreement,
 )
 
@@ -132,7 +132,7 @@ def holdout_report(
     Its sources are in training too, with other encoders or from other boxes: it shows nothing about unseen content.
 
     Raises:
-        InvalidEvidence: a value of a member is not finite, or no fold has a correlation.
+        InvalidEvidence: a value of a member is not finite; all of these are named.
     """
     members = member_agreement(predictions)
     (ensemble,) = member_agreement(ensemble_mean(predictions)).values()
@@ -145,7 +145,7 @@ def holdout_report(
             | {"per_seed": {str(seed): _figures(of[fold.held_out]) for seed, of in members.items()}}
             for fold in folds
         ],
-        "mean_plcc": {str(seed): value for seed, value in mean_plccs(members).items()},
+        "mean_plcc": {str(seed): value for seed, value in defined_means(members).items()},
     }
 
 

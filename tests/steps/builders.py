@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from kit.core import contract, layout
+from kit.core.values import Cell
+from kit.corpus.store.cellfile import CellRows
 from kit.corpus.store.shard import FailedCell, Shard
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
@@ -17,7 +19,7 @@ from kit.training.folds import Fold
 from kit.training.predictions import Predictions
 from kit.training.table import Table
 from kit.video.scorers.teachers import CANONICAL
-from tests.corpus.builders import formula_rows, plan, shard_of
+from tests.corpus.builders import formula_rows, plan, rows_of, shard_of
 from tests.options.builders import run_in
 
 #: Options of a run that is over quickly.
@@ -41,6 +43,7 @@ def judged_run(
     frames: int = 12,
     noise: float = 12.0,
     failed: Sequence[FailedCell] = (),
+    rows: Callable[[Cell], CellRows] = rows_of,
     **options: object,
 ) -> Path:
     """Make a run folder with a verdict; its predictions are the targets with noise (VMAF points): HOLD by default.
@@ -51,7 +54,7 @@ def judged_run(
 
     write_json(folder / layout.PREREQS, {"box": "testbox", "ffmpeg": {"version": "7.1"}})
     cells = plan([f"Clip{number}" for number in range(sources)], encoders, cqs, frames=frames)
-    shard = shard_of(folder / layout.CORPUS, cells, failed)
+    shard = shard_of(folder / layout.CORPUS, cells, failed, rows=rows)
     config, session = run_in(folder, **({"epochs": 3} | options))
     if not failed:
         write_training(config, session, shard, noise)
