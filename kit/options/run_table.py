@@ -128,7 +128,10 @@ RUN = Table(
             steps=(*_MAKING, "corpus"),
         ),
         _training(
-            "seeds", whole_numbers(0, 2**31 - 1), "Seeds of the ensemble's networks.", default=contract.DEFAULT_SEEDS
+            "seeds",
+            whole_numbers(0, 2**31 - 1),
+            "Seeds of the ensemble's networks; a verdict needs three.",
+            default=contract.DEFAULT_SEEDS,
         ),
         _training(
             "epochs",

@@ -47,7 +47,7 @@ def recommended(verdict: Mapping[str, Any]) -> Recommendation:
     # a HOLD is explained by the gate that decided; near-duplicates are in every headline
     deciding = [*_gate_failures(verdict["gate"]), *_expert_failures(expert, _EVERYWHERE)]
     named = deciding if word == "HOLD" and verdict["decided_by"] != expert["name"] else failures
-    warnings = _warnings(verdict["evidence"])
+    warnings = [*_left_out(verdict["gate"]), *_warnings(verdict["evidence"])]
     headline, advice = _headline(verdict, named, encoders)
     if duplicates := _possible_duplicates(verdict["evidence"]):
         headline = f"{headline}; {duplicates}"
@@ -145,6 +145,14 @@ def _expert_failures(expert: Mapping[str, Any], only: Sequence[str] | None = Non
             value = "undefined" if check["value"] is None else beside(check["value"], check["threshold"])
             phrase = phrases.get(check["name"], check["name"] + " {value}, limit {limit}")
             yield phrase.format(value=value, limit=f"{check['threshold']:g}", where=check["where"])
+
+
+def _left_out(gate: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each fold without a correlation."""
+    return [
+        f"{fold} has no correlation and is left out of the mean PLCC; its errors count ({reason})."
+        for fold, reason in gate["left_out_folds"].items()
+    ]
 
 
 def _possible_duplicates(evidence: Mapping[str, Any]) -> str:

@@ -34,7 +34,7 @@ def constant(cell: Cell) -> CellRows:
 
 
 def judged(folder: Path, sources: int) -> tuple[Path, dict[str, Any]]:
-    run = judged_run(folder, sources=sources, encoders=("libx264",), noise=0.1, rows=constant, gate="expert")
+    run = judged_run(folder, sources=sources, encoders=("libx264",), noise=6.0, rows=constant)
     (word,) = layout.verdicts_in(run)
     return run, json.loads((run / layout.verdict_file(word)).read_text())
 
@@ -42,16 +42,17 @@ def judged(folder: Path, sources: int) -> tuple[Path, dict[str, Any]]:
 def test_one_of_ten_is_left_out_and_named_and_its_errors_count(tmp_path: Path) -> None:
     run, verdict = judged(tmp_path / "run", 10)
     gate, evidence = verdict["gate"], verdict["evidence"]
-    assert gate["passed"]
+    assert verdict["verdict"] == "HOLD"  # noise of six points
     assert list(gate["left_out_folds"]) == ["Clip0"]
     assert "the target is constant (100)" in gate["left_out_folds"]["Clip0"]
-    assert gate["mean_plcc"] > 0.99
+    assert 0.5 < gate["mean_plcc"] < 0.95
     assert evidence["uncertainty"]["left_out"] == ["Clip0"]
     assert (evidence["per_source"]["Clip0"]["plcc"], evidence["errors"]["frame"]["per_source"]["Clip0"]["plcc"]) == (
         None,
         None,
     )
-    assert 0 < evidence["per_source"]["Clip0"]["rmse"] < 0.2
+    assert 1 < evidence["per_source"]["Clip0"]["rmse"] < 6
+    assert any(reason.startswith("Clip0 has no correlation") for reason in verdict["ship_reasons"])
     assert validation.problems("verdict", verdict) == []
     report = json.loads((run / layout.seed_report(0)).read_text())
     fold = next(fold for fold in report["folds"] if fold["held_out"] == "Clip0")
@@ -60,7 +61,7 @@ def test_one_of_ten_is_left_out_and_named_and_its_errors_count(tmp_path: Path) -
     assert report["mean_plcc"] == gate["per_seed_plccs"]["0"]
     assert validation.problems("seed_report", report) == []
     # the verdict is current, as its predictions give it
-    config, session = run_in(run, gate="expert", epochs=3)
+    config, session = run_in(run, epochs=3)
     assert step_04_verdict.load(config, session).document["gate"] == gate
 
 
@@ -84,6 +85,6 @@ def test_a_holdout_without_a_correlation_has_null_and_no_error(tmp_path: Path) -
     report: Any = holdout_report("encoder", "0" * 64, folds=folds, predictions=part)
     assert report["mean_plcc"] == {str(seed): None for seed in SEEDS}
     assert report["folds"][0]["plcc"] is None
-    assert report["folds"][0]["rmse"] == pytest.approx(0.06, abs=0.06)
+    assert report["folds"][0]["rmse"] == pytest.approx(3.5, abs=2.5)
     problems = validation.problems("holdout", {**report, "run_provenance": {}})
     assert [line for line in problems if "run_provenance" not in line] == []

@@ -18,6 +18,7 @@ GATE = {
     "per_seed_plccs": {"0": 0.99, "1": 0.94},
     "per_seed_min": 0.95,
     "failing_seeds": [],
+    "left_out_folds": {},
 }
 PAIR = {"pairs": [{"sources": ["bear", "blocks"]}]}
 
@@ -135,7 +136,7 @@ def test_near_duplicates_are_in_every_headline(word: str, decided_by: str) -> No
 def test_an_invalid_verdict_names_its_first_problem() -> None:
     made = verdict(
         verdict="INVALID",
-        gate=dict.fromkeys(GATE),
+        gate=dict.fromkeys(GATE) | {"left_out_folds": {}},
         evidence={"problems": ["2 seeds; a verdict needs at least 3", "another"]},
     )
     made["expert_gate"] |= {"status": "failed", "passed": False, "checks": [], "failing": []}
