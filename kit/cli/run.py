@@ -244,7 +244,9 @@ def _result_table(out_dir: Path, document: Mapping[str, Any], *, failed_above: i
     others = tuple(reason for reason in summary.reasons if not _FAILED_CELL.match(reason))
     reasons = (listed, *others) if failed_above else summary.reasons
     about = "missing" if summary.word == "INVALID" else "reason"
-    rows = [row("verdict", summary.text), *(row(about, reason) for reason in reasons[:_MOST_REASONS])]
+    # what is missing follows line by line
+    first = summary.word if summary.word == "INVALID" else summary.text
+    rows = [row("verdict", first), *(row(about, reason) for reason in reasons[:_MOST_REASONS])]
     if len(reasons) > _MOST_REASONS:
         rows.append(row("", f"and {len(reasons) - _MOST_REASONS} more, in {layout.verdict_file(summary.word)}"))
     rows += [row(*number) for number in summary.numbers]

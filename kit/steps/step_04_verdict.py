@@ -70,6 +70,9 @@ def _show(verdict: Verdict, session: Session) -> None:
         cells = f"{box['cells']} cells, {box['rows']} rows with {', '.join(box['encoders'])}"
         rows.append(Row(cells=(f"box {box['box'] or 'unknown'}", f"{cells} ({box['platform'] or 'unknown'})")))
     rows.append(Row(cells=("recommendation", result["recommendation"])))
+    if verdict.word == "INVALID":
+        session.ui.table("Verdict: INVALID", ("", ""), rows)
+        return
     rows += [Row(cells=("", reason)) for reason in result["ship_reasons"]]
     session.ui.table(f"Verdict: {result['headline']}", ("", ""), rows)
 
@@ -89,10 +92,10 @@ def _figure_rows(result: Mapping[str, Any]) -> list[Row]:
     return rows + _codec_rows(evidence["codec_block"])
 
 
-def _codec_rows(codec_block: Mapping[str, Any] | str | None) -> list[Row]:
+def _codec_rows(codec_block: Mapping[str, Any] | None) -> list[Row]:
     if codec_block is None:
         return []
-    return [Row(cells=("codec block", codec_block if isinstance(codec_block, str) else codec_block["conclusion"]))]
+    return [Row(cells=("codec block", codec_block["conclusion"]))]
 
 
 def _expert_row(expert: Mapping[str, Any], decided_by: str) -> Row:

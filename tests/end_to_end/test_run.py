@@ -161,7 +161,7 @@ def test_no_member_was_trained_on_what_it_predicts(finished: Path) -> None:
     shard = json.loads((finished / "corpus" / "shard.json").read_text())
     group = {cell["key"]: cell["group"] for cell in shard["cells"]}
     assert (table["fold"] == table["cell_key"].map(group)).all()
-    assert len(table) == 2 * 12 * FRAMES
+    assert len(table) == 3 * 12 * FRAMES
 
 
 @pytest.mark.essential
