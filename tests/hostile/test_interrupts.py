@@ -21,7 +21,7 @@ from tests.video.builders import MakeClip
 
 pytestmark = pytest.mark.ffmpeg
 
-ARGS = ("--cqs", "19,25,31,37", "--seeds", "0", "--epochs", "2", "--box", "testbox")
+ARGS = ("--cqs", "19,25,31,37", "--seeds", "0,1,2", "--epochs", "2", "--box", "testbox")
 
 
 @pytest.fixture(scope="module")
