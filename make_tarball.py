@@ -30,7 +30,8 @@ from kit.system.fsio import atomic_path  # noqa: E402
 LIST = "MANIFEST.sha256"
 #: Names the packed commit, for the models of an unpacked kit (kit.options.provenance.COMMIT_FILE).
 COMMIT = "COMMIT"
-SIZE_LIMIT = 1 << 20
+#: 1.25 MiB: most of it are the texts of tests, docs and hashes of packages.
+SIZE_LIMIT = 5 << 18
 
 
 def committed(root: Path) -> list[ArchiveFile]:
