@@ -45,7 +45,8 @@ class Headline:
 
     Attributes:
         text: the word and what fails, in one line.
-        tone: ``good`` where the models may ship, ``caution`` where not, ``bad`` for INVALID.
+        tone: ``good`` where the models may ship, ``caution`` where not, ``neutral`` for demo clips that pass,
+            ``bad`` for INVALID.
         target: what the figures are errors of; empty where that is unknown.
         reasons: reasons for the word, a sentence each; for INVALID everything that is missing.
         warnings: what is wrong with the evidence without deciding.
@@ -111,8 +112,10 @@ def _text(verdict: Mapping[str, Any], expert: Sequence[Condition]) -> str:
 def _tone(verdict: Mapping[str, Any]) -> str:
     if verdict["verdict"] != "PROMOTE":
         return "bad" if verdict["verdict"] == "INVALID" else "caution"
+    if verdict.get("demo"):
+        return "neutral"
     ships = verdict.get("may_ship", verdict.get("expert_gate", {}).get("passed", True))
-    return "good" if ships or verdict.get("demo") else "caution"
+    return "good" if ships else "caution"
 
 
 def _gate(gate: Mapping[str, Any]) -> tuple[Condition, ...]:
@@ -212,12 +215,15 @@ def _warnings(verdict: Mapping[str, Any]) -> list[str]:
     found = [verdict["evidence"]["target"]["sentence"]] if _contradicted(verdict) else []
     coverage = verdict["evidence"].get("coverage", {})
     near = coverage.get("near_duplicates", {})
-    if pairs := near.get("pairs"):
-        names = "; ".join(" and ".join(pair["sources"]) for pair in pairs[:3])
-        more = f"; and {len(pairs) - 3} more" if len(pairs) > 3 else ""
-        sure = near.get("method") == "fingerprints"
-        kind = "Near-duplicates in different folds" if sure else "Possible near-duplicates, by features alone"
-        found.append(f"{kind}: {names}{more}.")
+    sure = near.get("method") == "fingerprints"
+    possible = near.get("suspected", ()) if sure else near.get("pairs", ())
+    for kind, pairs in (
+        ("Near-duplicates in different folds", near["pairs"] if sure else ()),
+        ("Possible near-duplicates, by features alone", possible),
+    ):
+        names = [" and ".join(pair["sources"]) for pair in pairs]
+        more = f"; and {len(names) - 3} more" if len(names) > 3 else ""
+        found += [f"{kind}: {'; '.join(names[:3])}{more}."] if names else []
     if (share := coverage.get("rows_by_source")) and share["warn"]:
         found.append(share_sentence(share))
     return found

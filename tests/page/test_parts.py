@@ -227,6 +227,31 @@ def test_a_score_that_contradicts_the_teacher_is_a_warning(run: Path) -> None:
     assert made.target == ""
 
 
+def test_near_duplicates_are_warnings_sure_by_fingerprints_and_possible_by_features(run: Path) -> None:
+    value = json.loads((run / "HOLD.json").read_text())
+    pairs = [{"sources": [f"A{number}", f"B{number}"]} for number in range(5)]
+    value["evidence"]["coverage"]["near_duplicates"] = {
+        "method": "fingerprints",
+        "pairs": pairs,
+        "suspected": pairs[:1],
+    }
+    sure, possible = headline(value).warnings
+    assert sure.startswith("Near-duplicates in different folds: A0 and B0")
+    assert sure.endswith("; and 2 more.")
+    assert possible == "Possible near-duplicates, by features alone: A0 and B0."
+    value["evidence"]["coverage"]["near_duplicates"] = {"method": "features", "pairs": pairs[:1]}
+    assert headline(value).warnings == (possible,)
+
+
+def test_the_tone_is_that_of_the_recommendation(run: Path) -> None:
+    hold = json.loads((run / "HOLD.json").read_text())
+    promote = hold | {"verdict": "PROMOTE"}
+    assert headline(hold).tone == headline(promote | {"may_ship": False}).tone == "caution"
+    assert headline(promote | {"may_ship": True}).tone == "good"
+    assert headline(promote | {"may_ship": False, "demo": True}).tone == "neutral"
+    assert headline(INVALID).tone == "bad"
+
+
 def test_a_verdict_of_version_1_gets_a_headline_from_its_expert_gate(run: Path) -> None:
     value = json.loads((run / "HOLD.json").read_text())
     for name in ("headline", "may_ship", "ship_reasons", "ship_encoders"):
