@@ -130,6 +130,8 @@ def apply_gate(
 
 
 PASSED, FAILED, INSUFFICIENT = "passed", "failed", "insufficient evidence"
+#: Pairs of near-duplicates that a check names; all are in the coverage.
+_PAIRS_NAMED = 3
 #: The check whose failure means that there is too little evidence, which is no failure of the models.
 EVIDENCE_CHECK = "evidence_groups_min"
 
@@ -232,7 +234,10 @@ def near_duplicates_check(
     """
     found = evidence["coverage"]["near_duplicates"]
     pairs = found["pairs"] if by_features or found.get("method") == "fingerprints" else []
-    names = ", ".join(" and ".join(pair["sources"]) for pair in pairs) or None
+    named = [" and ".join(pair["sources"]) for pair in pairs]
+    if not by_features and len(named) > _PAIRS_NAMED:
+        named = [*named[:_PAIRS_NAMED], f"{len(named) - _PAIRS_NAMED} more pairs"]
+    names = ", ".join(named) or None
     return worst_check("near_duplicates_max", {names: len(pairs)}, thresholds["near_duplicates_max"])
 
 

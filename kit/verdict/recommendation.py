@@ -167,6 +167,11 @@ def _possible_duplicates(evidence: Mapping[str, Any]) -> str:
 def _warnings(evidence: Mapping[str, Any]) -> list[str]:
     """Return what a reader should know before shipping, and no gate decides; a sentence each."""
     lines = [_sentence(one) for one in (_possible_duplicates(evidence),) if one]
+    thin = evidence.get("coverage", {}).get("thin_encoders", {}).get("encoders", {})
+    lines += [
+        f"Little is known of {name}: {count['rows']} rows of {count['groups']} content groups."
+        for name, count in thin.items()
+    ]
     rows = evidence.get("coverage", {}).get("rows_by_source", {})
     if rows.get("warn"):
         lines.append(share_sentence(rows))

@@ -69,7 +69,8 @@ RUN_HERE = {
         placeholders={"M2.onnx": "tiny.onnx", "F": "run"}, further=("--out-json", "eval.json")
     ),
     "python3 -m kit validate --model M2.onnx --features F": Ran(
-        placeholders={"M2.onnx": "tiny.onnx", "F": "run"}, further=("--rows", "9", "--min-plcc", "0.1", "--max-rmse", "99")
+        placeholders={"M2.onnx": "tiny.onnx", "F": "run"},
+        further=("--rows", "9", "--min-plcc", "0.1", "--max-rmse", "99"),
     ),
     "python3 -m kit register --model M2.onnx --id ID --kind fr --license BSD-3-Clause": Ran(
         placeholders={"M2.onnx": "tiny.onnx", "ID": "a_head"}

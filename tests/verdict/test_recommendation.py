@@ -151,3 +151,9 @@ def test_one_long_source_is_a_reason_to_look_twice() -> None:
     result = recommended(verdict(evidence={"problems": [], "coverage": {"rows_by_source": share}}))
     assert result.may_ship
     assert any("long" in reason and "92%" in reason for reason in result.ship_reasons)
+
+
+def test_an_encoder_with_few_rows_is_a_reason_to_look_twice() -> None:
+    thin = {"encoders": {"libx265": {"groups": 2, "cells": 2, "rows": 60}}}
+    result = recommended(verdict(evidence={"problems": [], "coverage": {"thin_encoders": thin}}))
+    assert any(reason.startswith("Little is known of libx265: 60 rows of 2") for reason in result.ship_reasons)

@@ -656,6 +656,13 @@ def test_each_error_has_a_limit_that_a_tie_meets(path: tuple[str, ...], check: s
         assert apply_expert_gate(result).failing == failing
 
 
+def test_many_pairs_of_near_duplicates_are_counted() -> None:
+    pairs = [{"sources": ["a", f"b{number}"]} for number in range(7)]
+    found = {"near_duplicates": {"method": "fingerprints", "pairs": pairs}}
+    (check,) = (one for one in apply_expert_gate(evidence(coverage=found)).checks if not one.passed)
+    assert (check.value, check.where) == (7, "a and b0, a and b1, a and b2, 4 more pairs")
+
+
 def test_version_1_keeps_its_thresholds_and_its_checks() -> None:
     rules = RULES[1]
     near = {"mean_plcc": {"value": -0.01, "low": None, "high": None, "undefined": "x"}}
