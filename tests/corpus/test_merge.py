@@ -23,6 +23,7 @@ from kit.corpus.exchange.importing import import_rows
 from kit.corpus.inspect.status import status
 from kit.corpus.merge.merging import BoxesDisagree, Result, merge
 from kit.corpus.store import cellfile
+from kit.corpus.store.alike import lines
 from kit.corpus.store.shard import (
     FailedCell,
     Shard,
@@ -34,9 +35,11 @@ from kit.corpus.store.shard import (
 )
 from kit.options.session import KIT_ROOT
 from kit.system import validation
+from kit.video.fingerprints.fingerprint import Fingerprint
 from tests.cli.builders import Kit
 from tests.corpus.builders import MADE, altered, bundle_of, plan, shard_of, write
 from tests.corpus.builders import rows as scored_rows
+from tests.video.builders import made_fingerprint
 
 V1 = Teacher(id="vmaf_v1.0.16_3d0h")
 
@@ -547,3 +550,40 @@ def test_a_run_folder_has_one_corpus(tmp_path: Path, merged: Path, kit_here: Kit
     assert done.returncode == 2, done.stderr
     assert read_manifest(merged).corpus_sha256[:12] in done.stderr
     assert files(tmp_path / "run" / "corpus") == files(tmp_path / "a")
+
+
+# ---------------------------------------------------------------------------------------------- fingerprints
+
+
+def with_fingerprints(folder: Path, prints: dict[str, Fingerprint]) -> Path:
+    """Give the sources of a shard fingerprints."""
+    shard = read_manifest(folder)
+    sources = [
+        {**source, **({"fingerprint": prints[label].as_dict()} if (label := str(source["label"])) in prints else {})}
+        for source in shard.sources
+    ]
+    write_manifest(replace(shard, sources=tuple(sources)))
+    return folder
+
+
+def test_the_same_content_of_two_boxes_is_reported_and_not_regrouped(tmp_path: Path) -> None:
+    shard_of(tmp_path / "a", plan(("Highway", "Park"), frames=12))
+    shard_of(tmp_path / "b", plan(("Autobahn", "Lake", "Sea"), frames=12))
+    plain = join(tmp_path / "a", tmp_path / "b", out=tmp_path / "plain")
+    assert plain.report.near_duplicates.without == ("Autobahn", "Highway", "Lake", "Park", "Sea")
+    assert (plain.report.near_duplicates.compared, plain.report.near_duplicates.pairs) == (0, ())
+    a = with_fingerprints(tmp_path / "a", {"Highway": made_fingerprint(1), "Park": made_fingerprint(2)})
+    b = with_fingerprints(tmp_path / "b", {"Autobahn": made_fingerprint(1, changed=0.05), "Lake": made_fingerprint(3)})
+    merged = join(a, b, out=tmp_path / "ab")
+    found = merged.report.near_duplicates
+    assert [pair.labels for pair in found.pairs] == [("Autobahn", "Highway")]
+    assert (found.compared, found.without) == (6, ("Sea",))
+    assert merged.shard.corpus_sha256 == plain.shard.corpus_sha256
+    assert len(merged.shard.groups) == 5
+    for name, schema in (("merge.json", "merge"), ("shard.json", "shard")):
+        assert validation.problems(schema, json.loads((tmp_path / "ab" / name).read_text())) == []
+    join(b, a, tmp_path / "plain", out=tmp_path / "again")
+    assert files(tmp_path / "again") == files(tmp_path / "ab")
+    (line, advice) = lines(found)
+    assert "Autobahn and Highway" in line
+    assert "groups.json" in advice

@@ -524,3 +524,16 @@ def test_observations_that_are_no_document_are_refused(tmp_path: Path, text: str
     observed_path(tmp_path, shard.cells[0].path).write_text(text)
     with pytest.raises(CheckFailed):
         read_cell(shard, shard.cells[0])
+
+
+@pytest.mark.parametrize("hashes", ["AAAA", "A" * 30_000, "\x1b[31m"], ids=["short", "long", "no base64"])
+def test_a_fingerprint_that_does_not_fit_its_clip_is_refused(hashes: str, tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    shard = shard_of(folder, plan(("a",)))
+    (source,) = shard.sources
+    fingerprint = {"version": 1, "every": 1, "hashes": hashes}
+    write_manifest(replace(shard, sources=({**source, "fingerprint": fingerprint},)))
+    with pytest.raises(CheckFailed) as error:
+        read_shard(folder, "s")
+    assert "fingerprint" in error.value.message
+    assert len(error.value.message) < 2_000

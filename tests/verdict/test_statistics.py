@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +23,9 @@ from kit.verdict.baselines import EPOCHS_TO_TELL, Baseline, Corpus, comparison, 
 from kit.verdict.gate import apply_expert_gate, thresholds_sha256
 from kit.verdict.out_of_fold import CellFacts
 from kit.verdict.rules import RULES
+from kit.video.fingerprints.fingerprint import Fingerprint
 from tests.training.builders import from_columns, make_table
+from tests.video.builders import made_fingerprint
 
 FRAMES = 30
 #: Figures with an interval.
@@ -485,7 +488,7 @@ def test_the_entry_of_the_nearest_smaller_number_of_groups_is_taken() -> None:
 # ------------------------------------------------------------------------------------------------------- coverage
 
 
-def shown(table: Table) -> Any:
+def shown(table: Table, prints: Mapping[str, Fingerprint] | None = None) -> Any:
     folds = assign(table.cells, "loso")
     cells = {
         entry.key: CellFacts(
@@ -493,7 +496,7 @@ def shown(table: Table) -> Any:
         )
         for entry in table.cells
     }
-    return coverage.coverage(table, cells, CORPUS)
+    return coverage.coverage(table, cells, replace(CORPUS, fingerprints=prints or {}))
 
 
 def test_ranges_and_saturation() -> None:
@@ -544,6 +547,30 @@ def test_the_same_content_under_two_names_is_detected_across_folds(shift: int) -
     assert abs(pair["lag"]) == abs(shift)
     assert min(pair["motion2"], pair["others"]) > 0.9
     assert shown(copied(table, "Tango", shift, 0.7))["near_duplicates"]["pairs"] == []
+
+
+def test_fingerprints_decide_where_sources_have_them() -> None:
+    table = copied(make_table(frames=48), "Tango", 0, 0.02)
+    sources = {entry.source for entry in table.cells}
+    assert shown(table)["near_duplicates"]["method"] == "features"
+    prints = {name: made_fingerprint(number) for number, name in enumerate(sorted(sources))}
+    result = shown(table, prints)["near_duplicates"]  # features alone take Highway and Tango for one
+    # five sources, two of them in one group
+    assert (result["method"], result["compared"], result["pairs"]) == ("fingerprints", 9, [])
+    assert (result["suspected"], result["without_fingerprint"]) == ([], [])
+    alike = prints | {"Crowd": made_fingerprint(9), "Tango": made_fingerprint(9, changed=0.1)}
+    (pair,) = shown(table, alike)["near_duplicates"]["pairs"]
+    assert pair["sources"] == ["Crowd", "Tango"]
+    assert 0.2 < pair["threshold"] < pair["similarity"] < 1
+
+
+def test_a_source_without_a_fingerprint_is_compared_by_features_which_only_warn() -> None:
+    table = copied(make_table(frames=48), "Tango", 0, 0.02)
+    sources = sorted({entry.source for entry in table.cells})
+    prints = {name: made_fingerprint(number) for number, name in enumerate(sources) if name != "Tango"}
+    result = shown(table, prints)["near_duplicates"]
+    assert (result["method"], result["pairs"], result["without_fingerprint"]) == ("fingerprints", [], ["Tango"])
+    assert [pair["sources"] for pair in result["suspected"]] == [["Highway", "Tango"]]
 
 
 def test_sources_of_one_group_and_short_ones_are_not_compared() -> None:

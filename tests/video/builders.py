@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
+
+import numpy as np
 
 from kit.core.geometry import RawFormat
 from kit.core.values import Cell, SourceFile, Teacher
@@ -16,6 +19,7 @@ from kit.corpus.store.shard import observed_path
 from kit.platforms.registry import settings_for
 from kit.system.proc import Processes
 from kit.video.ffmpeg import Ffmpeg
+from kit.video.fingerprints.fingerprint import GRID, Fingerprint
 from kit.video.scorers.ffmpeg_filter import FilterScorer
 from kit.video.scorers.teachers import CANONICAL
 from kit.video.sources.identity import identify
@@ -37,6 +41,14 @@ FRAMES = 10
 
 #: ``make_clip(path, picture, *ffmpeg_output_args, frames=10)`` writes a clip.
 MakeClip = Callable[..., Path]
+
+
+def made_fingerprint(seed: int, frames: int = 12, changed: float = 0.0) -> Fingerprint:
+    """Return the fingerprint of a picture that changes slowly; ``changed`` is the share of signs that differ."""
+    generator = np.random.default_rng(seed)
+    picture = generator.normal(size=(GRID, GRID)) + 0.3 * generator.normal(size=(frames, GRID, GRID)).cumsum(axis=0)
+    flipped = np.random.default_rng(seed + 1).uniform(size=picture.shape) < changed
+    return Fingerprint(fps=Fraction(25), every=1, hashes=np.sign(np.where(flipped, -picture, picture)).astype(np.int8))
 
 
 def write_model(path: Path, weight: float = 0.5) -> Path:

@@ -73,7 +73,7 @@ class Comparison:
     pairs: tuple[Pair, ...]
 
 
-class _Clip:
+class Clip:
     """A fingerprint, ready for comparisons."""
 
     def __init__(self, fingerprint: Fingerprint) -> None:
@@ -163,7 +163,7 @@ def find_pairs(fingerprints: Mapping[str, Fingerprint], group_of: Mapping[str, s
     Args:
         fingerprints, group_of: by label.
     """
-    clips = {label: _Clip(fingerprint) for label, fingerprint in sorted(fingerprints.items())}
+    clips = {label: Clip(fingerprint) for label, fingerprint in sorted(fingerprints.items())}
     apart = [pair for pair in combinations(clips, 2) if group_of[pair[0]] != group_of[pair[1]]]
     with_contrast = {label for label, clip in clips.items() if len(clip.contrast) >= LEAST_FRAMES}
     comparable = [pair for pair in apart if with_contrast.issuperset(pair) and _overlap(*(clips[one] for one in pair))]
@@ -176,14 +176,14 @@ def find_pairs(fingerprints: Mapping[str, Fingerprint], group_of: Mapping[str, s
     return Comparison(compared=len(comparable), not_comparable=len(apart) - len(comparable), pairs=tuple(pairs))
 
 
-def _overlap(one: _Clip, two: _Clip) -> bool:
+def _overlap(one: Clip, two: Clip) -> bool:
     """Return whether two clips can have enough frames in common at all."""
     return (
         min(len(clip.signs) * clip.spacing for clip in (one, two)) >= LEAST_FRAMES * max(one.spacing, two.spacing) / 2
     )
 
 
-def _likely(clips: Mapping[str, _Clip]) -> dict[str, dict[str, bool]]:
+def _likely(clips: Mapping[str, Clip]) -> dict[str, dict[str, bool]]:
     """Return which clips may show the same content: a few frames of one are roughly like some frame of the other."""
     if not clips:
         return {}
@@ -194,17 +194,22 @@ def _likely(clips: Mapping[str, _Clip]) -> dict[str, dict[str, bool]]:
     return {one: dict(zip(clips, row.tolist(), strict=True)) for one, row in zip(clips, alike, strict=True)}
 
 
-def _matched(labels: tuple[str, str], one: _Clip, two: _Clip) -> Pair | None:
+def _matched(labels: tuple[str, str], one: Clip, two: Clip) -> Pair | None:
     best = similarity(one, two)
     if best is None:
         return None
-    threshold = THRESHOLD + FOR_STILLNESS * max(one.stillness, two.stillness)
-    if best[0] < threshold:
+    least = threshold(one, two)
+    if best[0] < least:
         return None
-    return Pair(labels=labels, similarity=best[0], threshold=threshold, shift=best[1], mirrored=best[2])
+    return Pair(labels=labels, similarity=best[0], threshold=least, shift=best[1], mirrored=best[2])
 
 
-def similarity(one: _Clip, two: _Clip) -> tuple[float, float, bool] | None:
+def threshold(one: Clip, two: Clip) -> float:
+    """Return the similarity from which two clips show the same content."""
+    return THRESHOLD + FOR_STILLNESS * max(one.stillness, two.stillness)
+
+
+def similarity(one: Clip, two: Clip) -> tuple[float, float, bool] | None:
     """Return the largest similarity of two clips, the shift in seconds there, and whether one is mirrored.
 
     None if at no shift enough frames with contrast overlap.
@@ -225,7 +230,7 @@ def similarity(one: _Clip, two: _Clip) -> tuple[float, float, bool] | None:
 
 
 def _scores(
-    first: _Clip, second: _Clip, frames: NDArray[np.int64], windows: Sequence[int], *, least: int
+    first: Clip, second: Clip, frames: NDArray[np.int64], windows: Sequence[int], *, least: int
 ) -> Iterator[tuple[float, int, bool, float]]:
     """Yield similarity, window, mirrored and lag in seconds of the windows of some frames of the first clip.
 
