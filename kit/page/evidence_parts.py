@@ -10,6 +10,7 @@ from kit.page import figures
 from kit.page.blocks import Block, Figures, Items, Table, TableCell, Text, correlation, difference, number, percent
 from kit.page.gather import RunFacts
 from kit.verdict.accuracy import RANGES
+from kit.verdict.baselines import EPOCHS_TO_TELL
 from kit.verdict.coverage import share_sentence
 
 _ERROR_COLUMNS = ("RMSE", "MAE", "bias", "p95", "max", "PLCC", "SROCC")
@@ -149,9 +150,12 @@ def _described(name: str, model: Mapping[str, Any]) -> str:
     parts = [model["what"]]
     if shipped := model["model"]:
         parts += [f"file {shipped['file']}, SHA-256 {shipped['sha256'][:16]}", model["leaked_reason"]]
-    if (trend := model.get("convergence")) and model.get("converged") is False:
+    if model.get("converged") is False:
+        trend = model["convergence"]
         parts.append(
-            f"loss {trend['last_tenth']:.4g} in the last tenth of the training, {trend['tenth_before']:.4g} in the "
+            f"fewer than the {EPOCHS_TO_TELL} epochs that would tell whether it has converged"
+            if trend is None
+            else f"loss {trend['last_tenth']:.4g} in the last tenth of the training, {trend['tenth_before']:.4g} in the "
             "tenth before"
         )
     return f"{name}: {'; '.join([*parts, *model['problems']])}."
@@ -276,7 +280,10 @@ def _named(group: Any) -> str:
 
 
 def _simulated(coverage: Mapping[str, float] | None) -> str:
-    return "–" if coverage is None else f"{percent(coverage['low']).text} to {percent(coverage['high']).text}"
+    if coverage is None:
+        return "–"
+    low, high = percent(coverage["low"]).text, percent(coverage["high"]).text
+    return low if low == high else f"{low} to {high}"
 
 
 def _level(level: Mapping[str, Any]) -> list[TableCell | str]:

@@ -9,11 +9,10 @@ import numpy as np
 
 from kit.core import contract
 from kit.core.texts import correlation
+from kit.verdict.baselines import EPOCHS_TO_TELL, convergence
 
 #: Steps that are shown at most, the most telling first.
 MOST = 5
-#: Training goes on where the last tenth of the epochs has a loss below this share of that of the tenth before.
-_STILL_FALLING = 0.98
 #: An encoder or a source stands out with an RMSE above this many times that of all rows.
 _STANDS_OUT = 1.5
 #: Shares of the rows above which saturation and extrapolation are worth naming.
@@ -54,7 +53,7 @@ def _invalid(verdict: Mapping[str, Any]) -> Iterator[str]:
             f"{contract.GATE_THRESHOLDS['groups_min']} are needed, {_GROUPS} to ship."
         )
     if len(seeds := verdict.get("seeds", ())) < contract.GATE_THRESHOLDS["seeds_min"]:
-        yield f"Train more seeds, at least --seeds 0,1,2: {len(seeds)} were trained."
+        yield f"Train more seeds, at least --seeds 0,1,2: {len(seeds)} were requested."
 
 
 def _steps(verdict: Mapping[str, Any], losses: Mapping[int, Sequence[float]]) -> Iterator[str]:
@@ -66,30 +65,22 @@ def _steps(verdict: Mapping[str, Any], losses: Mapping[int, Sequence[float]]) ->
 
 
 def _training(evidence: Mapping[str, Any], losses: Mapping[int, Sequence[float]]) -> Iterator[str]:
-    ratios = {seed: ratio for seed, loss in losses.items() if (ratio := _last_tenths(loss)) is not None}
-    falling = [seed for seed, ratio in ratios.items() if ratio < _STILL_FALLING]
+    trends = [convergence(np.asarray(loss, dtype=np.float64)) for loss in losses.values()]
+    falling = [trend for trend in trends if not trend.converged]
     if falling:
         epochs = len(next(iter(losses.values())))
-        drop = 100 * (1 - min(ratios[seed] for seed in falling))
-        yield (
-            f"Train longer, --epochs {2 * epochs}: after {epochs} epochs the loss still fell by up to {drop:.0f} % "
-            "from one tenth of the training to the next."
-        )
+        shares = [trend.last_tenth / trend.tenth_before for trend in falling if trend.last_tenth and trend.tenth_before]
+        why = f"fewer than {EPOCHS_TO_TELL} epochs do not tell whether the training has converged, it had {epochs}"
+        if shares:
+            drop = 100 * (1 - min(shares))
+            why = f"after {epochs} epochs the loss still fell by up to {drop:.0f} % from one tenth of them to the next"
+        yield f"Train longer, --epochs {2 * max(epochs, EPOCHS_TO_TELL)}: {why}."
     rmse, line = evidence.get("ensemble_mean", {}).get("rmse"), (evidence.get("baselines") or {}).get("linear") or {}
     if not falling and rmse is not None and line.get("rmse") is not None and line["rmse"] < rmse:
         yield (
             f"Train longer or with another recipe: a straight line has RMSE {line['rmse']:.2f}, the ensemble "
             f"{rmse:.2f}."
         )
-
-
-def _last_tenths(loss: Sequence[float]) -> float | None:
-    """Return the mean loss of the last tenth of the epochs as a share of that of the tenth before it."""
-    tenth = max(1, len(loss) // 10)
-    if len(loss) < 2 * tenth or len(loss) < 2:
-        return None
-    last, before = float(np.mean(loss[-tenth:])), float(np.mean(loss[-2 * tenth : -tenth]))
-    return last / before if before > 0 else None
 
 
 def _content(verdict: Mapping[str, Any], evidence: Mapping[str, Any]) -> Iterator[str]:

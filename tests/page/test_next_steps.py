@@ -9,7 +9,7 @@ import pytest
 
 from kit.page.next_steps import MOST, next_steps
 
-FLAT, FALLING = [4.0] * 20, [100.0 * 0.8**epoch for epoch in range(20)]
+FLAT, FALLING = [4.0] * 50, [100.0 * 0.9**epoch for epoch in range(50)]
 
 
 def verdict(word: str = "HOLD", *, evidence: Mapping[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
@@ -44,9 +44,10 @@ def only(document: Mapping[str, Any], losses: Mapping[int, list[float]] | None =
 
 def test_training_that_still_improves_is_to_go_on() -> None:
     step = only(verdict(), {0: FLAT, 1: FALLING})
-    # two epochs are a tenth: 0.8 squared of the loss is left from one tenth to the next
-    assert "--epochs 40" in step
-    assert "36 %" in step
+    # five epochs are a tenth: 0.9 to the fifth of the loss is left from one tenth to the next
+    assert "--epochs 100" in step
+    assert "41 %" in step
+    assert "--epochs 100" in only(verdict(), {0: FLAT[:40]})
 
 
 def test_a_better_line_means_that_the_networks_are_not_trained() -> None:

@@ -131,6 +131,7 @@ def test_the_shipped_model_and_one_that_has_not_converged_are_marked(
         models["shipped"] = {**models["linear"], "what": "the given model", "model": model, "leaked": True}
         models["shipped"] |= {"leaked_reason": "it knows two sources", "converged": None}
         models["mlp_small"] |= {"converged": False, "convergence": {"last_tenth": 3.5, "tenth_before": 4.5}}
+        models["no_codec_block"] |= {"converged": False, "convergence": None}
 
     text = page_with(lambda folder: edit(folder / "HOLD.json", change))
     rows = {row[0]: row for row in cells_of(text, "Baselines")}
@@ -139,6 +140,7 @@ def test_the_shipped_model_and_one_that_has_not_converged_are_marked(
     assert re.search(r"<td>mlp_small</td><td class=\"number quiet\"", text)
     assert not re.search(r"<td>shipped</td><td class=\"number quiet\"", text)
     assert "mine.onnx, SHA-256 abababababababab; it knows two sources" in text
+    assert "fewer than the 50 epochs" in text
     assert "loss 3.5 in the last tenth of the training, 4.5 in the tenth before" in text
 
 
