@@ -155,8 +155,8 @@ def _described(name: str, model: Mapping[str, Any]) -> str:
         parts.append(
             f"fewer than the {EPOCHS_TO_TELL} epochs that would tell whether it has converged"
             if trend is None
-            else f"loss {trend['last_tenth']:.4g} in the last tenth of the training, {trend['tenth_before']:.4g} in the "
-            "tenth before"
+            else f"loss {trend['last_tenth']:.4g} in the last tenth of the training, {trend['tenth_before']:.4g} in "
+            "the tenth before"
         )
     return f"{name}: {'; '.join([*parts, *model['problems']])}."
 
