@@ -1,9 +1,10 @@
 """The codec block for an encoder that was not in training: RMSE with it and without it, by recipe.
 
-    python benchmarks/bench_codec_block.py CORPUS [--shares 0,0.3,0.5,0.7] [--epochs 200] [--seeds 5]
+    python benchmarks/bench_codec_block.py [CORPUS] [--shares 0,0.3,0.5,0.7] [--epochs 200] [--seeds 5]
 
-CORPUS is a shard with two encoders or more. Each encoder is held out together with each content group: a member is
-trained on the rows of the other encoders and the other groups, and predicts the rows of that encoder in that group.
+CORPUS is a shard with two encoders or more; without it the demo clips are encoded with three. Each encoder is held out
+together with each content group: a member is trained on the rows of the other encoders and the other groups, and
+predicts the rows of that encoder in that group.
 Printed for each encoder: the median over groups of the RMSE, mean over seeds, with and without the block, their ratio,
 and a 95 % percentile interval of the ratio from a bootstrap over groups.
 """
@@ -11,6 +12,8 @@ and a 95 % percentile interval of the ratio from a bootstrap over groups.
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,8 +33,16 @@ from kit.training.model import restored
 from kit.training.recipe import Recipe
 from kit.training.table import Table
 
+ROOT = Path(__file__).resolve().parents[1]
 #: Resamples of the interval of a ratio.
 _RESAMPLES = 4000
+
+
+def demo(folder: Path) -> Path:
+    """Encode the demo clips with three encoders and return the shard."""
+    options = ["--encoders", "libx264,libx265,libsvtav1", "--shard-only", "--out-dir", str(folder / "run")]
+    subprocess.run([sys.executable, str(ROOT / "run_full_pipeline.py"), *options], check=True)
+    return folder / "run" / "corpus"
 
 
 def errors(whole: Table, recipe: Recipe, seeds: Sequence[int], folder: Path) -> dict[str, NDArray[np.float64]]:
@@ -72,14 +83,15 @@ def ratio(with_block: NDArray[np.float64], without: NDArray[np.float64]) -> tupl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", type=Path)
+    parser.add_argument("corpus", type=Path, nargs="?")
     parser.add_argument("--shares", default="0,0.3,0.5,0.7", help="shares of rows with a block of zeros")
     parser.add_argument("--epochs", type=int, default=contract.DEFAULT_EPOCHS)
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
-    whole, seeds = tables.load(read_manifest(given.corpus)), range(given.seeds)
-    print(f"{len(whole)} rows, {given.epochs} epochs, {given.seeds} seeds")
+    seeds = range(given.seeds)
     with tempfile.TemporaryDirectory() as folder:
+        whole = tables.load(read_manifest(given.corpus or demo(Path(folder))))
+        print(f"{len(whole)} rows, {given.epochs} epochs, {given.seeds} seeds")
         plain = errors(whole, Recipe(epochs=given.epochs, arch="no_codec_block"), seeds, Path(folder))
         for share in map(float, given.shares.split(",")):
             blocked = errors(whole, Recipe(epochs=given.epochs, block_dropout=share), seeds, Path(folder))

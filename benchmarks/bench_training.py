@@ -94,7 +94,7 @@ def one_thread(table: Table, folds: Sequence[Fold], members: int, recipe: Recipe
     arch = architecture(recipe.arch)
     chosen = [(number // len(folds), folds[number % len(folds)]) for number in range(members)]
     raw = matrix(table, codec_aware=arch.codec_aware)
-    rows = torch.from_numpy(with_zeroed_copies(raw, recipe.inputs) if recipe.block_dropout else raw)
+    rows = torch.from_numpy(np.concatenate([*with_zeroed_copies(raw, recipe.inputs)]) if recipe.block_dropout else raw)
     parameters = stacked.zeros(arch, members, rows)
     for index, (seed, fold) in enumerate(chosen):
         stacked.put(parameters, index, Network(arch, Draws(seed, fold.group_id), 50.0))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kit.system.fsio import read_json, write_bytes, write_json
+from kit.system.fsio import atomic_path, read_json, write_json
 from kit.training.folds import Fold
 from kit.training.member_store import MemberStore
 from kit.training.recipe import Recipe, read_recipe
+from kit.training.table import with_zeroed_copies
 
 _PLAN, _ROWS, _GROUPS = "plan.json", "rows.npy", "groups.npy"
 
@@ -76,20 +76,33 @@ class TrainingJob:
         """Write job and rows into a folder.
 
         Args:
-            rows: [n, inputs + 1], raw inputs and target; with block dropout [2n, inputs + 1], see
+            rows: [n, inputs + 1], raw inputs and target; with block dropout the file also has their copies, see
                 :func:`kit.training.table.with_zeroed_copies`.
             groups: int32 [2, n]: the index of the fold that holds out each row, and 1 for a row that others train on.
 
         Raises:
             OSError: with ``errno``: the disk is full.
         """
-        for name, array in ((_ROWS, rows), (_GROUPS, groups)):
-            # through memory: the error that numpy raises on a full disk has no errno
-            buffer = io.BytesIO()
-            np.save(buffer, array)
-            write_bytes(folder / name, buffer.getvalue())
+        if self.recipe.block_dropout:
+            _save(folder / _ROWS, 2 * len(rows), with_zeroed_copies(rows, self.recipe.inputs), like=rows)
+        else:
+            _save(folder / _ROWS, len(rows), [rows], like=rows)
+        _save(folder / _GROUPS, len(groups), [groups], like=groups)
         plan = asdict(self) | {"checkpoints": str(self.checkpoints), "recipe": self.recipe.as_dict()}
         write_json(folder / _PLAN, plan)
+
+
+def _save(path: Path, count: int, parts: Iterable[NDArray[Any]], *, like: NDArray[Any]) -> None:
+    """Write parts of an array as numpy does; the error that numpy raises on a full disk has no errno.
+
+    Args:
+        count: length of the first axis of the whole array; like: an array of its type and its other axes.
+    """
+    header = {"descr": like.dtype.str, "fortran_order": False, "shape": (count, *like.shape[1:])}
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(np.ascontiguousarray(part).data)
 
 
 def read_job(folder: Path) -> TrainingJob:

@@ -26,7 +26,7 @@ from kit.training.folds import Fold
 from kit.training.job import TrainingJob, plan_stacks
 from kit.training.member_store import MemberStore
 from kit.training.recipe import Recipe
-from kit.training.table import Rows, matrix, with_zeroed_copies
+from kit.training.table import Rows, matrix
 
 #: Members by seed and label of the held-out rows.
 Members = Mapping[tuple[int, str], Checkpoint]
@@ -111,10 +111,7 @@ class Ensemble:
             group_ids=tuple(fold.group_id for fold in self._folds),
             stacks=plan_stacks(missing, workers=self.processes, largest=LARGEST[self.chosen.kind]),
         )
-        rows = matrix(self.rows, codec_aware=self.recipe.architecture.codec_aware)
-        if self.recipe.block_dropout:
-            rows = with_zeroed_copies(rows, self.recipe.inputs)
-        job.write(folder, rows, self._groups())
+        job.write(folder, matrix(self.rows, codec_aware=self.recipe.architecture.codec_aware), self._groups())
         return job
 
     def _groups(self) -> NDArray[np.int32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,9 @@ from kit.core.inputs import DEFAULT_INPUTS, Inputs
 from kit.corpus.store.cellfile import CellRows
 from kit.corpus.store.shard import CellEntry, Shard, read_rows
 from kit.training.codec_block import codec_block
+
+#: Rows of a part of :func:`with_zeroed_copies`: there may be millions.
+_PART = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,17 +119,19 @@ def only(table: Table, keys: Set[str]) -> Table:
     )
 
 
-def with_zeroed_copies(rows: NDArray[np.float32], inputs: Inputs) -> NDArray[np.float32]:
-    """Return the rows of :func:`matrix`, then a copy of each with a codec block of zeros: float32 [2n, width + 1].
+def with_zeroed_copies(rows: NDArray[np.float32], inputs: Inputs) -> Iterator[NDArray[np.float32]]:
+    """Yield the rows of :func:`matrix` [n, width + 1], then a copy of each with a codec block of zeros, in parts.
 
     The block of an encoder outside the vocabulary is zero in both.
     """
-    both = np.concatenate([rows, rows])
     first = len(inputs.features)
-    bits = both[: len(rows), first : first + len(inputs.encoder_vocab)]
-    both[: len(rows), first : first + inputs.codec_width] *= bits.any(axis=1, keepdims=True)
-    both[len(rows) :, first : first + inputs.codec_width] = 0
-    return both
+    encoders, block = slice(first, first + len(inputs.encoder_vocab)), slice(first, first + inputs.codec_width)
+    for zeroed in (False, True):
+        for begin in range(0, len(rows), _PART):
+            part = rows[begin : begin + _PART].copy()
+            known = part[:, encoders].any(axis=1)
+            part[:, block] *= np.zeros_like(known)[:, None] if zeroed else known[:, None]
+            yield part
 
 
 def matrix(table: Rows, *, codec_aware: bool) -> NDArray[np.float32]:

@@ -71,7 +71,7 @@ def test_the_batches_are_those_of_the_recipe_without_it_except_for_the_blocks() 
 
 def test_the_copies_have_no_block_and_unknown_encoders_have_none_either() -> None:
     plain = matrix(TABLE, codec_aware=True)
-    both = with_zeroed_copies(plain, TABLE.inputs)
+    both = np.concatenate([*with_zeroed_copies(plain, TABLE.inputs)])
     features, width = len(TABLE.inputs.features), TABLE.inputs.codec_width
     assert both.shape == (2 * len(TABLE), plain.shape[1])
     assert not both[len(TABLE) :, features : features + width].any()
@@ -94,7 +94,9 @@ def test_weights_are_those_of_the_reference_loop() -> None:
             Network(recipe.architecture, Draws(seed, fold.group_id), 50.0).to(torch.float64) for _ in range(2)
         )
         scale = fit_standardiser(TABLE.features, fold.train)
-        rows = torch.from_numpy(with_zeroed_copies(matrix(TABLE, codec_aware=True), TABLE.inputs)).to(torch.float64)
+        rows = torch.from_numpy(
+            np.concatenate([*with_zeroed_copies(matrix(TABLE, codec_aware=True), TABLE.inputs)])
+        ).double()
         parameters = stacked.zeros(recipe.architecture, 1, rows)
         stacked.put(parameters, 0, network)
         feed = Feed(recipe, Draws(seed, fold.group_id), fold.train, len(TABLE))

@@ -328,7 +328,7 @@ def test_an_interrupted_command_continues(
     assert not (run_copy / layout.TRAINING).exists()
     done = kit("train", "--out-dir", str(run_copy), "--epochs", "3", cwd=run_copy)
     assert done.returncode == 0, done.stderr
-    assert "32 already trained" in done.stderr
+    assert "36 already trained" in done.stderr
     assert not list(members.glob(TEMPORARY_PREFIX + "*"))
 
 
@@ -336,7 +336,7 @@ def test_an_interrupted_command_continues(
 def test_a_run_with_a_tiny_head_has_a_verdict(run_copy: Path, kit_here: Kit) -> None:
     done = kit_here("train", "--out-dir", str(run_copy), "--arch", "mlp_small", "--device", "cpu", cwd=run_copy)
     assert done.returncode == 0, done.stderr
-    assert "8 members of mlp_small on cpu" in done.stderr
+    assert "12 members of mlp_small on cpu" in done.stderr
     report = json.loads((run_copy / layout.seed_report(0)).read_text())
     assert (report["arch"], report["num_codecs"], report["epochs"]) == ("mlp_small", 0, 3)
     assert kit_here("verdict", "--out-dir", str(run_copy), cwd=run_copy).returncode in (exits.OK, exits.HOLD)
