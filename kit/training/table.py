@@ -129,8 +129,7 @@ def with_zeroed_copies(rows: NDArray[np.float32], inputs: Inputs) -> Iterator[ND
     for zeroed in (False, True):
         for begin in range(0, len(rows), _PART):
             part = rows[begin : begin + _PART].copy()
-            known = part[:, encoders].any(axis=1)
-            part[:, block] *= np.zeros_like(known)[:, None] if zeroed else known[:, None]
+            part[:, block] *= 0 if zeroed else part[:, encoders].any(axis=1, keepdims=True)
             yield part
 
 
