@@ -39,10 +39,11 @@ class Shown:
 
 def shown_by(rows: Table, shard: Shard, manifest_sha256: str, *, codec_aware: bool) -> Shown:
     """Return what a corpus shows a model that is fitted to all of its rows."""
+    labels = {entry.source for entry in shard.cells}  # a source whose cells all failed was not shown
     return Shown(
         corpora=rows.corpora,
         ranges=ranges_of(rows.features, rows.codec, rows.inputs, codec_aware=codec_aware),
-        resolutions=resolutions_of(shard.sources),
+        resolutions=resolutions_of([source for source in shard.sources if source["label"] in labels]),
         manifest_sha256=manifest_sha256,
     )
 
