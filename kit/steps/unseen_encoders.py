@@ -25,9 +25,9 @@ def train(config: RunConfig, session: Session, shard: Shard, rows: Table) -> dic
     """Train both architectures and write what they predict for the held-out encoders.
 
     Returns:
-        Predictions by architecture, empty for one encoder; None for an architecture without the block.
+        Predictions by architecture, empty where no encoder can be held out; None for an architecture without the block.
     """
-    encoders = sorted({entry.encoder for entry in rows.cells})
+    encoders = folds.unseen_encoders(rows.cells)
     archs = unseen_archs(config.arch, encoders)
     if not archs:
         return archs if archs is None else {}
@@ -62,9 +62,16 @@ def train(config: RunConfig, session: Session, shard: Shard, rows: Table) -> dic
 
 
 def part_of(rows: Table, encoder: str, most: int | None) -> tuple[Table, tuple[Fold, ...]]:
-    """Return the rows of the other encoders, and their folds, of which each leaves out one set of groups."""
+    """Return the rows of the other encoders, and their folds: one for each set of groups that the encoder has rows of.
+
+    Args:
+        most: most training rows of a source; None for no limit.
+    """
     others = table.only(rows, {entry.key for entry in rows.cells if entry.encoder != encoder})
-    return others, folds.thinned(others, folds.without_encoder(others, encoder, folds.unseen_sets(rows.cells)), most)
+    sets = folds.unseen_sets(rows.cells)
+    needed = {sets[entry.group] for entry in rows.cells if entry.encoder == encoder}
+    parts = [fold for fold in folds.without_encoder(others, encoder, sets) if fold.held_out in needed]
+    return others, folds.thinned(others, parts, most)
 
 
 def unseen_rows(rows: Table, encoder: str, fold: Fold) -> Fold:

@@ -120,6 +120,18 @@ def unseen_sets(cells: Iterable[CellEntry]) -> dict[str, str]:
     return assign(entries, f"kfold:{min(contract.UNSEEN_SETS, len(_groups(entries)[0]))}")
 
 
+def unseen_encoders(cells: Iterable[CellEntry]) -> tuple[str, ...]:
+    """Name the encoders that can be held out with each set of groups: rows of others remain in other sets. Sorted."""
+    entries = tuple(cells)
+    encoders = sorted({entry.encoder for entry in entries})
+    if len(encoders) < 2:
+        return ()
+    sets = unseen_sets(entries)
+    held = {name: {sets[entry.group] for entry in entries if entry.encoder == name} for name in encoders}
+    others = {name: {sets[entry.group] for entry in entries if entry.encoder != name} for name in encoders}
+    return tuple(name for name in encoders if all(others[name] - {label} for label in held[name]))
+
+
 def unseen_label(encoder: str, group_set: str) -> str:
     """Return the label of the held-out rows of an encoder in a set of content groups."""
     return f"{encoder}/{group_set}"

@@ -99,13 +99,14 @@ def expected_baselines(arch: str) -> tuple[str, ...]:
 
 
 def unseen_archs(arch: str, encoders: Sequence[str]) -> tuple[str, ...] | None:
-    """Name what is trained with each encoder held out: with and without the block, nothing for a single encoder.
+    """Name what is trained with each encoder held out: with and without the block; None if there is no block.
 
-    None for an architecture without the codec block.
+    Args:
+        encoders: those that can be held out, see :func:`kit.training.folds.unseen_encoders`.
     """
     if not expected_baselines(arch):
         return None
-    return (contract.ARCH, contract.WITHOUT_BLOCK) if len(set(encoders)) > 1 else ()
+    return (contract.ARCH, contract.WITHOUT_BLOCK) if encoders else ()
 
 
 def formula_baseline(scores: Predictions) -> Baseline:

@@ -125,20 +125,25 @@ def codec_block(unseen: Mapping[str, Baseline] | None, cells: Mapping[str, CellF
     """Build the ``codec_block`` of the evidence; None for an architecture without the block.
 
     Args:
-        unseen: predictions for held-out encoders by architecture, with the block and without; empty for one encoder.
+        unseen: predictions for held-out encoders by architecture, with the block and without; empty where no encoder
+            can be held out.
     """
     if unseen is None:
         return None
     encoders = sorted({cell.encoder for cell in cells.values()})
     effects: dict[str, Effect] = {}
-    if len(encoders) < 2:
-        text = f"Nothing can be said of an encoder that was not in training: the corpus has {_names(encoders)} only."
+    if not unseen:
+        text = "Nothing can be said of an encoder that was not in training: " + (
+            f"the corpus has {_names(encoders)} only."
+            if len(encoders) < 2
+            else "without one of them and its content groups no rows are left."
+        )
     else:
         parts = [unseen[arch].predictions for arch in (contract.ARCH, contract.WITHOUT_BLOCK)]
         problems = [line for arch in unseen for line in unseen[arch].problems]
         text = f"Nothing can be said of an encoder that was not in training: {'; '.join(problems)}."
         if parts[0] is not None and parts[1] is not None:
-            effects = _effects(parts[0], parts[1], cells, encoders)
+            effects = _effects(parts[0], parts[1], cells)
             text = conclusion(effects)
     return {
         "conclusion": text,
@@ -149,10 +154,9 @@ def codec_block(unseen: Mapping[str, Baseline] | None, cells: Mapping[str, CellF
     }
 
 
-def _effects(
-    with_block: Predictions, without: Predictions, cells: Mapping[str, CellFacts], encoders: Sequence[str]
-) -> dict[str, Effect]:
+def _effects(with_block: Predictions, without: Predictions, cells: Mapping[str, CellFacts]) -> dict[str, Effect]:
     errors = [_group_errors(predictions, cells) for predictions in (with_block, without)]
+    encoders = sorted({encoder for encoder, _ in errors[0]})
     sets = _sets(with_block, cells)
     effects = {}
     for name in encoders:
@@ -165,9 +169,9 @@ def _effects(
 def _group_errors(predictions: Predictions, cells: Mapping[str, CellFacts]) -> dict[tuple[str, str], float]:
     """Return the RMSE of each encoder and content group, mean over seeds, VMAF points."""
     pairs = [(cells[key].encoder, cells[key].group) for key in predictions.cells]
-    names = sorted(set(pairs))
+    names = sorted({pairs[cell] for cell in np.unique(predictions.cell).tolist()})
     index = {pair: number for number, pair in enumerate(names)}
-    of_cell = np.array([index[pair] for pair in pairs], dtype=np.int64)
+    of_cell = np.array([index.get(pair, -1) for pair in pairs], dtype=np.int64)
     squares = (predictions.prediction.astype(np.float64) - predictions.target.astype(np.float64)) ** 2
     rmse = []
     for _, rows in predictions.seeds():

@@ -47,7 +47,7 @@ def check_baselines(run: ReceivedRun) -> str:
 def _unseen(run: ReceivedRun) -> str:
     """Check the predictions for encoders that were not in training: each row once per seed, in the right fold."""
     entries = run.training.get("unseen")
-    encoders = sorted({entry.encoder for entry in run.shard.cells})
+    encoders = folds.unseen_encoders(run.shard.cells)
     expected = unseen_archs(run.training["arch"], encoders) if run.training.get("recipe") else None
     if (None if entries is None else set(entries)) != (None if expected is None else set(expected)):
         raise CheckFailed(f"unseen encoders: the bundle has {_names(entries or ())}, expected {_names(expected or ())}")
@@ -62,6 +62,7 @@ def _unseen(run: ReceivedRun) -> str:
         facts = {
             key: replace(cell, fold=folds.unseen_label(cell.encoder, sets[cell.group]))
             for key, cell in cell_facts(run.shard, run.training["folds"]).items()
+            if cell.encoder in encoders
         }
         problems = ["no predictions"] if own is None else completeness_problems(own, facts, seeds)
         if (

@@ -106,7 +106,7 @@ def write_training(config: RunConfig, session: Session, shard: Shard, noise: flo
             problems=(),
             model=None,
         )
-        for arch in unseen_archs(config.arch, [entry.encoder for entry in shard.cells]) or ()
+        for arch in unseen_archs(config.arch, folds.unseen_encoders(shard.cells)) or ()
     }
     losses = np.geomspace(900, 4, config.epochs)
     reports = seed_reports(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from kit.core import contract, layout
+from kit.core.values import Cell
 from kit.corpus.store.shard import Shard, read_manifest
 from kit.steps import step_03_train, step_04_verdict, step_05_bundle
 from kit.system.fsio import read_json, sha256_file, write_json
@@ -25,10 +27,17 @@ ENCODERS = ("libx264", "libx265", "libsvtav1")
 SOURCES = ("Crowd", "Highway", "Park", "Sea", "Tango")
 
 
-def trained_run(folder: Path, encoders: tuple[str, ...] = ENCODERS, **options: object) -> Path:
-    """Make a run folder with a training of a few epochs and its verdict."""
+def trained_run(
+    folder: Path,
+    encoders: tuple[str, ...] = ENCODERS,
+    *,
+    further: Sequence[Cell] = (),
+    sources: tuple[str, ...] = SOURCES,
+    **options: object,
+) -> Path:
+    """Make a run folder with a training of a few epochs and its verdict; ``further`` are cells beside all others."""
     write_json(folder / layout.PREREQS, {"box": "testbox"})
-    shard_of(folder / layout.CORPUS, plan(SOURCES, encoders, (19, 37), frames=6))
+    shard_of(folder / layout.CORPUS, [*plan(sources, encoders, (19, 37), frames=6), *further])
     config, session = run_in(folder, **({"epochs": 2} | options))
     trained = step_03_train.run(config, read_manifest(folder / layout.CORPUS), session)
     step_04_verdict.run(config, trained, session)
@@ -134,6 +143,19 @@ def test_of_one_encoder_nothing_can_be_said(tmp_path: Path) -> None:
     assert "libx264" in block["conclusion"]
     assert not list((run / layout.LOSO).glob("unseen_*"))
     assert failed(run) == []
+
+
+def test_an_encoder_of_one_content_group_leaves_nothing_to_train_on_for_the_others(tmp_path: Path) -> None:
+    alone = plan(("Park",), ("libx265",), (19, 37), frames=6)
+    run = trained_run(tmp_path / "run", ("libx264",), sources=("Park", "Sea", "Tango"), further=alone)
+    assert folds.unseen_encoders(corpus_of(run).cells) == ("libx265",)
+    block = verdict_of(run)["evidence"]["codec_block"]
+    assert set(block["unseen"]) == {"libx265"}
+    assert block["unseen"]["libx265"]["difference"]["low"] is None
+    assert len(predictions.read(run / layout.unseen_predictions(contract.ARCH))) == 2 * 2 * 6
+    assert failed(run) == []
+    # as it is read again
+    assert ReceivedRun(run).judged.evidence["codec_block"] == block
 
 
 def test_a_network_without_the_block_is_not_compared(tmp_path: Path) -> None:
