@@ -242,3 +242,23 @@ def test_the_cache_keeps_the_fingerprint(tmp_path: Path, make_clip: MakeClip, to
     assert first.fingerprint is not None
     assert again.fingerprint == first.fingerprint
     assert again == first
+
+
+@pytest.mark.parametrize("level", [0, 16])
+def test_bars_do_not_make_clips_alike(level: int) -> None:
+    generator = np.random.default_rng(3)
+
+    def letterboxed() -> Fingerprint:
+        picture = generator.integers(60, 200, (12, 20)).repeat(15, axis=0).repeat(16, axis=1)
+        frame = np.full((180 + 2 * 45, 320 + 2 * 40), level)
+        frame[45:-45, 40:-40] = picture
+        signs = frame_hash(frame.astype(np.uint8))
+        assert not signs[:4].any()
+        assert not signs[-4:].any()
+        assert not signs[:, :2].any()
+        assert signs[6:-6, 6:-6].any()
+        return made([signs] * 30)
+
+    prints = {name: letterboxed() for name in "abcd"}
+    assert pairs_of(prints).pairs == ()
+    assert len(pairs_of(prints | {"copy of a": prints["a"]}).pairs) == 1

@@ -3,7 +3,7 @@
 Two clips are compared at every shift of up to 8 frames, aligned by time: each as it is, mirrored, and cropped by 10 %
 at any side or corner. Their similarity is the correlation of the signs of their hashes over all frames that overlap, -1
 to 1. Chance makes clips that stand still more similar than clips that move, so the threshold rises with their
-stillness, from 0.20 to 0.64. The numbers were measured, see docs/adr/0028. All sums are of integers, so that every
+stillness, from 0.23 to 0.68. The numbers were measured, see docs/adr/0028. All sums are of integers, so that every
 machine computes the same similarity.
 """
 
@@ -21,7 +21,7 @@ from kit.video.fingerprints.fingerprint import GRID, Fingerprint
 
 Floats = NDArray[np.float32]
 #: Similarity from which two clips show the same content: a constant, and what is added for clips that stand still.
-THRESHOLD, FOR_STILLNESS = 0.20, 0.44
+THRESHOLD, FOR_STILLNESS = 0.23, 0.45
 #: Fewest frames with contrast, and smallest share of the shorter clip, that two clips must have in common.
 LEAST_FRAMES, LEAST_SHARE = 8, 0.5
 #: Largest shift in frames of the clip with fewer frames per second.

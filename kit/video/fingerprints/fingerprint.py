@@ -3,7 +3,8 @@
 A hash is a picture of 24 x 24 signs. The luma is averaged over 24 x 24 blocks; each block is compared with its
 surroundings: the mean of 3 x 3 blocks around it with that of 9 x 9. Lighter gives 1, darker -1, and 0 if the difference
 is below 0.3 of its root mean square in the frame. Brightness, contrast and gamma change few of these signs, scaling and
-compression hardly any. A frame without contrast has zeros only: it does not take part in comparisons.
+compression hardly any. Black bars are left out. A frame without contrast has zeros only: it takes part in no
+comparison.
 
 Only integers decide, so that every machine makes the same fingerprint.
 """
@@ -37,6 +38,8 @@ _NEAR, _FAR = 1, 4
 _DEAD = (3, 10)
 #: A frame whose differences have a smaller root mean square has no contrast; in levels of 8 bits.
 _LEAST_CONTRAST = 0.5
+#: Blocks of a bar differ by less than so many levels of 8 bits.
+_BAR_RANGE = 2
 #: Fixed-point units of a block's mean in a level of 8 bits.
 _UNIT = 256
 #: Five signs in a byte.
@@ -151,9 +154,13 @@ def frame_hash(luma: NDArray[Any], levels: int = 1) -> NDArray[np.int8]:
         levels: of its values in one level of 8 bits.
     """
     blocks = _block_means(luma, levels)
-    # 81 times the difference of the two means, an integer
-    near, far = _box_sums(blocks, _NEAR), _box_sums(blocks, _FAR)
-    difference = near * ((2 * _FAR + 1) ** 2 // (2 * _NEAR + 1) ** 2) - far
+    inside = _inside_bars(blocks)
+    shown = blocks[inside]
+    difference = np.zeros(blocks.shape, dtype=np.int64)
+    if shown.size:
+        # 81 times the difference of the two means, an integer
+        far, near = _box_sums(shown, _FAR), _box_sums(shown, _NEAR)
+        difference[inside] = near * ((2 * _FAR + 1) ** 2 // (2 * _NEAR + 1) ** 2) - far
     scale, squares = (2 * _FAR + 1) ** 2 * _UNIT, int((difference**2).sum())
     if squares < (_LEAST_CONTRAST * scale) ** 2 * difference.size:
         return np.zeros(difference.shape, dtype=np.int8)
@@ -169,6 +176,27 @@ def _block_means(luma: NDArray[Any], levels: int) -> NDArray[np.int64]:
     counts = np.outer(*(np.diff([*own, size]) for own, size in zip(starts, luma.shape, strict=True)))
     means: NDArray[np.int64] = sums * _UNIT // (counts * levels)
     return means
+
+
+def _inside_bars(blocks: NDArray[np.int64]) -> tuple[slice, slice]:
+    """Return the rows and columns of the picture within bars.
+
+    Bars are rows at the top and the bottom, and columns at the sides, whose blocks are all alike; the next row or
+    column is left out too, since a bar may end within it. Else letterboxed clips would be alike by their bars.
+    """
+    rows = slice(_bar(blocks), max(len(blocks) - _bar(blocks[::-1]), 0))
+    inner = blocks[rows].T
+    return rows, slice(_bar(inner), max(len(inner) - _bar(inner[::-1]), 0))
+
+
+def _bar(rows: NDArray[np.int64]) -> int:
+    """Return how many rows a bar at the top covers, with the one where it ends; 0 without a bar."""
+    if rows.size == 0:
+        return 0
+    highest, lowest = np.maximum.accumulate(rows.max(axis=1)), np.minimum.accumulate(rows.min(axis=1))
+    alike = highest - lowest < _BAR_RANGE * _UNIT
+    bar = len(rows) if alike.all() else int(np.argmin(alike))
+    return min(bar + 1, len(rows)) if bar else 0
 
 
 def _starts(size: int) -> NDArray[np.int64]:
