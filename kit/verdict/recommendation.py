@@ -80,7 +80,7 @@ def _headline(verdict: Mapping[str, Any], failures: Sequence[str], encoders: Seq
         )
     if word == "HOLD":
         if not failures:  # only where the expert gate decides
-            return f"HOLD, {_insufficient(expert)}", f"Do not ship yet: {_insufficient(expert)}. Add sources."
+            return f"HOLD, {_insufficient(expert)}", "Do not ship yet: add sources, or merge the shards of other boxes."
         return f"HOLD: {named}", "A gate did not pass: do not ship the ensemble."
     if demo:
         return (
@@ -95,7 +95,7 @@ def _headline(verdict: Mapping[str, Any], failures: Sequence[str], encoders: Seq
     if expert["status"] == INSUFFICIENT:
         return (
             f"PROMOTE, {_insufficient(expert)}",
-            f"Do not ship yet: {_insufficient(expert)}. Add sources, or merge the shards of other boxes.",
+            "Do not ship yet: add sources, or merge the shards of other boxes.",
         )
     after = "after the lead has verified the bundle"
     if len(encoders) == 1:
