@@ -1,6 +1,8 @@
 """What a verdict recommends: may the models ship, why, and for which encoders. Pure.
 
 PROMOTE is the contract's gate; models may ship only when the expert gate passes too, and never from demo clips.
+``verify`` computes these texts again, so that nobody can write another headline into a bundle: a change of wording
+needs a new version of the verdict, or bundles made before it are refused.
 """
 
 from __future__ import annotations
