@@ -71,7 +71,7 @@ def _scores(run: ReceivedRun) -> str:
 
 
 def _demo(run: ReceivedRun) -> str:
-    """Recognise the demo clips by the hashes of their frames, whatever their label."""
+    """Recognise the demo clips by the hashes of their frames, under any label."""
     clips = demo_clips(entry.src_sha256 for entry in run.shard.cells)
     if clips and not run.shard.demo:
         raise CheckFailed(f"demo is false, and the sources are demo clips: {', '.join(clips)}")
