@@ -134,6 +134,11 @@ def _computed(run: ReceivedRun) -> str:
         score, (low, high) = outputs[seed][contract.SCORE_OUTPUT], contract.SCORE_RANGE
         if score.shape != chosen.shape or not ((score >= low) & (score <= high)).all():
             raise CheckFailed(f"{path.name}: scores outside {low:g} to {high:g}, or of shape {score.shape}")
+    for seed, path in _files(run).items():
+        if seed is not None:
+            score = outputs[seed][contract.SCORE_OUTPUT]
+            _compare_with_unseen(run, path.name, chosen, score, _out_of_fold(run, seed)[chosen])
+    _compare_companion(run, chosen)
     members = np.stack([outputs[seed][contract.SCORE_OUTPUT] for seed in outputs if seed is not None]).astype(
         np.float64
     )
@@ -144,11 +149,6 @@ def _computed(run: ReceivedRun) -> str:
         spread = np.abs(outputs[None][contract.SPREAD_OUTPUT] - members.std(axis=0, ddof=1))[inside].max(initial=0.0)
         if not max(mean, spread) <= contract.EXPORT_TOLERANCE:
             raise CheckFailed(f"the ensemble differs from its members: mean by {mean:.3g}, spread by {spread:.3g}")
-    for seed, path in _files(run).items():
-        if seed is not None:
-            score = outputs[seed][contract.SCORE_OUTPUT]
-            _compare_with_unseen(run, path.name, chosen, score, _out_of_fold(run, seed)[chosen])
-    _compare_companion(run, chosen)
     result = agreement(members.mean(axis=0), run.rows.target[chosen].astype(np.float64), what="models on the corpus")
     least = contract.GATE_THRESHOLDS["mean_plcc_min"]
     if result.plcc < least:
