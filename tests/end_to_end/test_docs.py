@@ -100,6 +100,7 @@ RUN_ELSEWHERE = {
     "python3 run_full_pipeline.py --corpus corpus": "corpus/test_merge.py",
     "python3 -m kit platform": "platforms/test_options.py",
     "python3 -m kit clean": "cli/test_clean.py",
+    "python3 -m kit verify RUN": "verify/test_tampering.py",
     "python3 -m kit verify BUNDLE --retrain 3": "verify/test_verify.py",
     "python3 -m kit compare BUNDLE BUNDLE": "verify/test_compare.py",
     "python3 -m kit report RUN": "page/test_page.py",
