@@ -464,6 +464,9 @@ def test_a_model_without_the_codec_block_has_no_vocabulary(tmp_path: Path) -> No
     ]
     assert document["corpus"]["demo"] is True
     assert "demo clips" in document["notes"]
+    card = (config.out_dir / layout.EXPORTS / f"mlp_small_{contract.ENSEMBLE}_ensemble.md").read_text()
+    assert "No model for measurements" in card
+    assert "codec_onehot" not in card
     registry = load(config.out_dir / layout.REGISTRY)
     assert all(model["smoke"] for model in registry["models"])
 
