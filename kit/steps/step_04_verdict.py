@@ -86,6 +86,7 @@ def _figure_rows(result: Mapping[str, Any]) -> list[Row]:
         Row(cells=("spread over seeds", f"{gate['plcc_spread']:.4f} (at most {gate['plcc_spread_max']})")),
         Row(cells=("PLCC by seed", f"{seeds} (at least {gate['per_seed_min']})")),
         Row(cells=("ensemble mean", f"RMSE {mean['rmse']:.2f}, bias {mean['bias']:+.2f} VMAF points")),
+        Row(cells=("target", evidence["target"]["sentence"])),
         Row(cells=("worst source", f"{worst['name']}: RMSE {worst['rmse']:.2f}, bias {worst['bias']:+.2f}")),
         _expert_row(result["expert_gate"], result["decided_by"]),
     ]
