@@ -58,9 +58,10 @@ def _summary(history: Mapping[str, Any]) -> Iterator[str | Table]:
         yield "Initial weights: not fitted to any rows."
         return
     losses = history["training_loss"]
+    course = f"{losses[0]:.2f} after the first epoch, {losses[-1]:.2f} after the last"
     yield (
-        f"{history['rows_trained']} rows trained on, {history['rows_held_out']} held out; loss {losses[0]:.2f} "
-        f"after the first epoch, {losses[-1]:.2f} after the last"
+        f"{history['rows_trained']} rows trained on, {history['rows_held_out']} held out; loss "
+        + (course if len(losses) > 1 else f"{losses[0]:.2f}")
     )
     groups = [f"{group} ({', '.join(sources)})" for group, sources in history["held_out"].items() if len(sources) > 1]
     if groups:

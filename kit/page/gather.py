@@ -110,8 +110,7 @@ class RunFacts:
     @property
     def losses(self) -> dict[int, Sequence[float]]:
         """The training loss of each seed by epoch, of reports that have it."""
-        reports = self.seed_reports.items()
-        return {seed: report["training_loss"] for seed, report in reports if report.get("training_loss")}
+        return _by_epoch(self.seed_reports)
 
     @property
     def encoders(self) -> tuple[str, ...]:
@@ -172,7 +171,13 @@ def losses(folder: Path, seeds: Sequence[int]) -> dict[int, Sequence[float]]:
         BadInput: a report cannot be read.
     """
     reports = {seed: _optional(folder / report_file(seed)) for seed in seeds}
-    return {seed: report["training_loss"] for seed, report in reports.items() if report.get("training_loss")}
+    return _by_epoch(reports)
+
+
+def _by_epoch(reports: Mapping[int, Mapping[str, Any]]) -> dict[int, Sequence[float]]:
+    """Return the losses of trainings in epochs: least squares have a single one."""
+    losses = {seed: report["training_loss"] for seed, report in reports.items() if report.get("training_loss")}
+    return {seed: loss for seed, loss in losses.items() if len(loss) == reports[seed]["epochs"]}
 
 
 def gather(folder: Path) -> RunFacts:

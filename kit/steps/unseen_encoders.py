@@ -85,6 +85,7 @@ def unseen_rows(rows: Table, encoder: str, fold: Fold) -> Fold:
 def scores_of(
     rows: Table, fold: Fold, recipe: Recipe, arrays: Mapping[str, NDArray[np.float32]]
 ) -> NDArray[np.float32]:
+    """Return the scores of the fold's held-out rows, float32 [held], by the network of a checkpoint's arrays."""
     from kit.training.loop import inputs_for  # late: these need torch
     from kit.training.model import restored
 
