@@ -69,6 +69,8 @@ def write_training(config: RunConfig, session: Session, shard: Shard, noise: flo
     """Write a training whose predictions are the targets with noise (VMAF points), as step 3 writes it."""
     from kit.steps import loso_folder
     from kit.training import predictions, table
+    from kit.training.closed_form import fit_member
+    from kit.training.loop import inputs_for
     from kit.training.run_members import run_recipe
     from kit.verdict.baselines import Baseline, expected_baselines, unseen_archs
     from kit.verdict.judge import Training, cell_facts
@@ -89,11 +91,25 @@ def write_training(config: RunConfig, session: Session, shard: Shard, noise: flo
         predictions.write(config.out_dir / path, result)
         return result
 
+    def line(path: str, seeds: Sequence[int]) -> Predictions:
+        solved = run_recipe(config, "linear")
+        fitted = {fold.held_out: fit_member(rows, fold, solved) for fold in parts}
+        members = [
+            (seed, fold, network.scores(inputs_for(rows, fold.held, scale, codec_aware=False)))
+            for seed in seeds
+            for fold in parts
+            for network, scale, _ in [fitted[fold.held_out]]
+        ]
+        result = predictions.from_members(shard.corpus_sha256, rows, members)
+        predictions.write(config.out_dir / path, result)
+        return result
+
     scores = noisy(layout.PREDICTIONS, noise, config.seeds)
     sizes = zip(expected_baselines(config.arch), (2 * noise, 2 * noise, noise), strict=True)
     baselines = {}
     for name, size in sizes:
-        trained = noisy(layout.baseline_predictions(name), size, config.seeds[: contract.BASELINE_SEEDS.get(name)])
+        path, seeds = layout.baseline_predictions(name), config.seeds[: contract.BASELINE_SEEDS.get(name)]
+        trained = line(path, seeds) if name == "linear" else noisy(path, size, seeds)
         baselines[name] = Baseline(predictions=trained, problems=(), model=None)
     unseen = {
         arch: Baseline(
