@@ -23,6 +23,7 @@ from kit.system.fsio import read_json, sha256_file, write_json
 from kit.system.proc import Processes
 from kit.system.ui import Ui
 from kit.training import checkpoint, predictions
+from kit.verify.bundle import UNPROVEN, verify
 from kit.verify.check import Check
 from kit.verify.checks import run_checks
 from kit.verify.received_run import ReceivedRun
@@ -102,9 +103,14 @@ def test_predictions_better_than_the_models_are_found(run: Path, tmp_path: Path,
 
 def test_forged_errors_of_an_honest_size_are_found_by_training_alone(run: Path, tmp_path: Path) -> None:
     forge_members(run, contract.ARCH, noisy)
-    assert failed(run) == []
-    again = trained_again(run, tmp_path / "members")
-    assert [name for name, check in again.items() if not check.passed] == ["training"]
+    bundle = bundle_of(run, tmp_path / "b.tar.gz")
+    result = verify(bundle, tmp_path / "a", Processes())
+    assert result.valid
+    assert UNPROVEN in result.labels
+    options = Retraining(count=3, device="cpu", workers=2, folder=tmp_path / "members", ui=Ui())
+    result = verify(bundle, tmp_path / "b", Processes(), retraining=options)
+    assert [check.name for check in result.checks if not check.passed] == ["training"]
+    assert UNPROVEN in result.labels
 
 
 def test_a_worse_line_is_found_without_and_other_worse_baselines_with_training(run: Path, tmp_path: Path) -> None:

@@ -24,15 +24,13 @@ from kit.options.session import KIT_ROOT
 from kit.steps import step_03_train, step_04_verdict
 from kit.system.fsio import sha256_file, write_json
 from kit.system.proc import Processes
-from kit.system.ui import Ui
-from kit.training import checkpoint, predictions
+from kit.training import predictions
 from kit.training.predictions import Predictions
 from kit.verify.bundle import UNPROVEN, UNSIGNED, verify
 from kit.verify.check import Check
 from kit.verify.checks import run_checks
 from kit.verify.differences import differences
 from kit.verify.received_run import ReceivedRun
-from kit.verify.retrain import Retraining
 from tests.cli.builders import Command
 from tests.models.builders import STEM
 from tests.options.builders import run_in
@@ -370,46 +368,6 @@ def test_each_forgery_fails_its_check(run: Path, forgery: Change, check: str) ->
     result = checked(run)
     assert not result[check].passed, result[check].found
     assert result[check].found
-
-
-def test_forged_predictions_pass_every_replay_and_no_training(run: Path, tmp_path: Path) -> None:
-    """Put the teacher's scores with a little noise into the checkpoints."""
-    config, session = run_in(run)
-    stored = predictions.read(run / layout.PREDICTIONS)
-    targets = {fold: stored.target[rows] for _, fold, rows in stored.members()}
-    noise = np.random.default_rng(1)
-    for path in (run / layout.CHECKPOINTS).glob("*.safetensors"):
-        forge(path, targets, noise)
-    trained = step_03_train.run(config, read_manifest(run / layout.CORPUS), session)
-    assert step_04_verdict.run(config, trained, session).word == "PROMOTE"
-    assert failed(run) == []
-    result = verify(bundle_of(run, tmp_path / "b.tar.gz"), tmp_path / "a", Processes())
-    assert result.valid
-    assert UNPROVEN in result.labels
-
-
-def forge(path: Path, targets: dict[str, Any], noise: np.random.Generator) -> None:
-    """Put scores close to the teacher's into the checkpoint of a member of any fold."""
-    member = checkpoint.read(path)
-    predicted = member.arrays["predictions"]
-    if len(predicted) == 0:
-        return
-    fold = min(targets, key=lambda name: float(np.abs(targets[name] - predicted).mean()))
-    close = targets[fold] + noise.normal(0, 0.3, len(targets[fold]))
-    forged = {"predictions": np.clip(close, 0, 100).astype(np.float32)}
-    checkpoint.write(path, replace(member, arrays=dict(member.arrays) | forged))
-
-
-def test_members_trained_again_expose_forged_predictions(run: Path, tmp_path: Path) -> None:
-    stored = predictions.read(run / layout.PREDICTIONS)
-    targets = {fold: stored.target[rows] for _, fold, rows in stored.members()}
-    for path in (run / layout.CHECKPOINTS).glob("*.safetensors"):
-        forge(path, targets, np.random.default_rng(1))
-    config, session = run_in(run)
-    step_04_verdict.run(config, step_03_train.run(config, read_manifest(run / layout.CORPUS), session), session)
-    retraining = Retraining(count=None, device="cpu", workers=2, folder=tmp_path / "members", ui=Ui())
-    result = verify(bundle_of(run, tmp_path / "b.tar.gz"), tmp_path / "a", Processes(), retraining=retraining)
-    assert [check.name for check in result.checks if not check.passed] == ["training"]
 
 
 # ------------------------------------------------------------------------------------------------------- archives
