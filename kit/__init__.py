@@ -1,3 +1,3 @@
 """The ensemble training kit: from reference clips to a verdict on a tiny VMAF ensemble."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

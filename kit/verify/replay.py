@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kit import __version__
 from kit.core import contract, layout
 from kit.core.errors import CheckFailed, InvalidEvidence
 from kit.core.texts import correlation
@@ -188,9 +189,12 @@ def _evidence(run: ReceivedRun) -> str:
     computed = document(run.trained, run.judged, run.verdict["decided_by"])
     names: tuple[str, ...] = ("corpus", "seeds", "demo")
     first = run.verdict["schema_version"] == 1
-    names += () if first else _RECOMMENDED
+    own_texts = run.verdict["run_provenance"]["kit_version"] == __version__
+    names += () if first else _RECOMMENDED + (_RECOMMENDED_TEXTS if own_texts else ())
     problems = differences({name: run.verdict[name] for name in names}, {name: computed[name] for name in names})
     received, expected = _reworded(run.verdict["evidence"]), _reworded(computed["evidence"])
+    if not own_texts:
+        received, expected = _without_texts(received), _without_texts(expected)
     if first:
         received, expected = _of_version_1(received), _of_version_1(expected)
     problems += differences(_without_formula(received), _without_formula(expected), where="evidence")
@@ -201,11 +205,16 @@ def _evidence(run: ReceivedRun) -> str:
         problems.append(f"manifest.json, demo: {run.manifest['demo']}, computed again {run.shard.demo}")
     _raise(problems)
     left_out = f"; of version 1, so not computed again: {', '.join(_CHANGED_SINCE_1)}" if first else ""
+    if not first and not own_texts:
+        left_out = f"; texts are another kit version's, this one's headline: {computed['headline']}"
     return f"every field follows from the corpus and the predictions{left_out}"
 
 
-#: What a verdict recommends, since version 2.
-_RECOMMENDED = ("may_ship", "headline", "ship_reasons", "ship_encoders", "recommendation")
+#: What a verdict recommends, since version 2, and in which words.
+_RECOMMENDED = ("may_ship", "ship_encoders")
+_RECOMMENDED_TEXTS = ("headline", "ship_reasons", "recommendation")
+#: Explanations in the evidence: another version of the kit may word them otherwise.
+_TEXTS = frozenset({"applies", "caution", "conclusion", "leaked_reason", "sentence", "what"})
 #: Fields of the evidence that verdicts of version 1 lack, or that had another meaning or wording: not compared.
 _CHANGED_SINCE_1 = (
     "baselines.p1401",
@@ -235,6 +244,13 @@ def _of_version_1(evidence: Mapping[str, Any]) -> dict[str, Any]:
             if name != contract.TEACHER_FORMULA
         }
     return result
+
+
+def _without_texts(value: Any) -> Any:
+    """Leave out the explanations at every level."""
+    if isinstance(value, Mapping):
+        return {name: _without_texts(part) for name, part in value.items() if name not in _TEXTS}
+    return [_without_texts(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _formula_part(evidence: Mapping[str, Any], name: str) -> Any:

@@ -147,6 +147,19 @@ def test_the_wording_of_kit_0_1_is_still_valid(run: Path) -> None:
     assert failed(run) == []
 
 
+def test_texts_of_another_kit_version_may_differ_but_not_what_may_ship(run: Path) -> None:
+    def reword(value: Any) -> None:
+        value["recommendation"] = "another wording"
+        value["evidence"]["target"]["sentence"] = "another explanation"
+
+    edit(run / "PROMOTE.json", reword)
+    assert failed(run) == ["evidence"]
+    edit(run / "PROMOTE.json", lambda value: value["run_provenance"].update(kit_version="0.0.1"))
+    assert failed(run) == []
+    edit(run / "PROMOTE.json", lambda value: value.update(may_ship=not value["may_ship"]))
+    assert failed(run) == ["evidence"]
+
+
 # ------------------------------------------------------------------------------------------------------ forgeries
 
 
