@@ -255,4 +255,9 @@ def resolve(given: Mapping[str, Raw | None], file: Texts) -> tuple[FitConfig, di
     idle = [FIT[name].spelling for name in (*_HELD_OUT, "max_pairs", "combined") if settings.get(name)]
     if config.epochs == 0 and idle:
         raise BadInput(f"{', '.join(idle)}: no effect with --epochs 0, which reads no corpus", hint="Leave them out.")
+    steps = ("epochs", "batch_size", "lr") if config.epochs and config.recipe.solver == contract.LEAST_SQUARES else ()
+    if idle := [FIT[name].spelling for name in steps if name in named]:
+        raise BadInput(
+            f"{', '.join(idle)}: no effect on the least squares of --arch {config.arch}", hint="Leave it out."
+        )
     return config, origins

@@ -153,6 +153,13 @@ def test_all_bad_values_of_a_fit_are_reported_together() -> None:
     assert [problem.message.split(":")[0] for problem in error.value.problems] == ["--epochs", "--lr"]
 
 
+def test_options_without_effect_on_least_squares_are_refused_unless_a_file_lists_them() -> None:
+    with pytest.raises(BadInput, match=r"--epochs, --lr"):
+        resolve({"arch": "linear", "lr": "0.1", "epochs": "9"}, {})
+    assert resolve({"arch": "linear"}, read_yaml("lr: 0.1"))[0].arch == "linear"
+    assert resolve({"arch": "linear", "epochs": "0"}, {})[0].epochs == 0
+
+
 def test_an_architecture_is_named_after_its_widths_and_old_members_keep_their_names() -> None:
     assert architecture(head("mlp-32-16")).widths == (6, 32, 16, 1)
     assert scaled("mlp_small", 32) == "mlp-32-16"
