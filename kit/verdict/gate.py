@@ -215,12 +215,11 @@ def expert_checks(evidence: Mapping[str, Any], thresholds: Mapping[str, float]) 
     yield check("ensemble_rmse_max", {None: frame["overall"]["rmse"]})
     yield check("source_rmse_max", {name: figures["rmse"] for name, figures in frame["per_source"].items()})
     yield check("clip_p95_max", {None: clip["overall"]["p95"]})
-    if len(frame["per_encoder"]) > 1 and isinstance(evidence.get("codec_block"), Mapping):
+    if len(frame["per_encoder"]) > 1:
         yield check("unseen_rmse_max", _unseen(evidence["codec_block"]))
     yield check("encoder_bias_max", {name: abs(figures["bias"]) for name, figures in frame["per_encoder"].items()})
     yield check("seed_rmse_max", {f"seed {seed}": figures["rmse"] for seed, figures in frame["per_seed"].items()})
-    if "linear" in evidence["baselines"]:
-        yield check("linear_ratio_max", {None: _ratio(frame["overall"]["rmse"], evidence["baselines"]["linear"])})
+    yield check("linear_ratio_max", {None: _ratio(frame["overall"]["rmse"], evidence["baselines"].get("linear"))})
     yield check(EVIDENCE_CHECK, {None: evidence["uncertainty"]["groups"]})
 
 
@@ -241,14 +240,24 @@ def near_duplicates_check(
     return worst_check("near_duplicates_max", {names: len(pairs)}, thresholds["near_duplicates_max"])
 
 
-def _unseen(codec_block: Mapping[str, Any]) -> dict[str | None, float | None]:
-    """Return the RMSE, with the codec block, of each encoder that was held out; undefined where that failed."""
+def _unseen(codec_block: Mapping[str, Any] | None) -> dict[str | None, float | None]:
+    """Return the RMSE, with the codec block, of each encoder that was held out; undefined where that was not measured.
+
+    Args:
+        codec_block: None for an architecture without the block, whose encoders are not held out.
+    """
+    if codec_block is None:
+        return {None: None}
     return {name: figures["rmse_with"] for name, figures in codec_block["unseen"].items()} or {None: None}
 
 
-def _ratio(rmse: float, linear: Mapping[str, Any]) -> float | None:
-    """Return the ensemble's RMSE over that of the least-squares line; None where the line has none, or 0."""
-    other = linear["rmse"]
+def _ratio(rmse: float, linear: Mapping[str, Any] | None) -> float | None:
+    """Return the ensemble's RMSE over that of the least-squares line; None where there is no line, or it has none or 0.
+
+    Args:
+        linear: None for an architecture without baselines.
+    """
+    other = None if linear is None else linear["rmse"]
     return rmse / other if other else None
 
 

@@ -26,7 +26,8 @@ class Recommendation:
     """The fields of a verdict that say what to do.
 
     Attributes:
-        may_ship: PROMOTE, the expert gate passed, and no demo.
+        may_ship: PROMOTE, the expert gate passed, the scores follow from the teacher's formula if it is known, and no
+            demo.
         headline: verdict and recommendation in one line, with what fails.
         ship_reasons: why the models may be shipped, or not; a sentence each.
         ship_encoders: that the recommendation is about; empty where nothing may be shipped.
@@ -43,9 +44,10 @@ class Recommendation:
 def recommended(verdict: Mapping[str, Any]) -> Recommendation:
     """Return the recommendation of a verdict document, which has everything but its recommendation."""
     word, expert = verdict["verdict"], verdict["expert_gate"]
-    may_ship = word == "PROMOTE" and expert["passed"] and not verdict["demo"]
+    contradicted = _contradicted(verdict["evidence"])
+    may_ship = word == "PROMOTE" and expert["passed"] and not contradicted and not verdict["demo"]
     encoders = tuple(verdict["corpus"]["encoders"]) if may_ship else ()
-    failures = [*_gate_failures(verdict["gate"]), *_expert_failures(expert)]
+    failures = [*_gate_failures(verdict["gate"]), *_expert_failures(expert), *contradicted]
     # a HOLD is explained by the gate that decided; near-duplicates are in every headline
     deciding = [*_gate_failures(verdict["gate"]), *_expert_failures(expert, _EVERYWHERE)]
     named = deciding if word == "HOLD" and verdict["decided_by"] != expert["name"] else failures
@@ -90,9 +92,10 @@ def _headline(verdict: Mapping[str, Any], failures: Sequence[str], encoders: Seq
             "Built-in demo clips: the run shows that the kit works, it is no recommendation.",
         )
     if failures:
+        against = "the scores are in doubt" if expert["passed"] else "the expert gate did not"
         return (
             f"PROMOTE, but do not ship: {named}",
-            "The contract's gate passed, the expert gate did not: do not ship the ensemble.",
+            f"The contract's gate passed, {against}: do not ship the ensemble.",
         )
     if expert["status"] == INSUFFICIENT:
         return (
@@ -142,11 +145,26 @@ def _expert_failures(expert: Mapping[str, Any], only: Sequence[str] | None = Non
         "seed_rmse_max": "RMSE of {where} {value} > {limit}",
         "linear_ratio_max": "RMSE {value} times that of the least-squares line > {limit}",
     }
+    undefined = {
+        "unseen_rmse_max": "RMSE of an unseen encoder was not measured",
+        "linear_ratio_max": "RMSE was not compared with a least-squares line",
+    }
     for check in expert["checks"]:
         if check["name"] in expert["failing"] and (only is None or check["name"] in only):
+            if check["value"] is None and check["name"] in undefined:
+                yield undefined[check["name"]]
+                continue
             value = "undefined" if check["value"] is None else beside(check["value"], check["threshold"])
             phrase = phrases.get(check["name"], check["name"] + " {value}, limit {limit}")
             yield phrase.format(value=value, limit=f"{check['threshold']:g}", where=check["where"])
+
+
+def _contradicted(evidence: Mapping[str, Any]) -> list[str]:
+    """Return a phrase if the scores are not those of the teacher's formula, though the kit knows it."""
+    target = evidence.get("target")
+    if target is None or target["formula_known"] or target["largest_difference"] is None:
+        return []
+    return [f"scores differ from the teacher's formula by up to {target['largest_difference']:.3g} points"]
 
 
 def _left_out(gate: Mapping[str, Any]) -> list[str]:
@@ -160,7 +178,7 @@ def _left_out(gate: Mapping[str, Any]) -> list[str]:
 def _possible_duplicates(evidence: Mapping[str, Any]) -> str:
     """Return a warning of pairs that only their features show; empty without one."""
     found = evidence.get("coverage", {}).get("near_duplicates", {})
-    pairs = found.get("pairs", ()) if found.get("method") != "fingerprints" else ()
+    pairs = found.get("suspected" if found.get("method") == "fingerprints" else "pairs", ())
     if not pairs:
         return ""
     return "possible near-duplicates, by features alone: " + _listed([" and ".join(pair["sources"]) for pair in pairs])

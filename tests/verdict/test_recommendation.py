@@ -81,8 +81,20 @@ def test_many_failures_are_counted_in_the_headline_and_all_in_the_reasons() -> N
     result = recommended(verdict(*(check(name, 9.0, 2.0, "x") for name in names)))
     assert result.headline.endswith("; and 2 more")
     assert len(result.ship_reasons) == len(names)
-    undefined = recommended(verdict(check("linear_ratio_max", None, 0.9)))
-    assert "undefined" in undefined.headline
+    assert "undefined" in recommended(verdict(check("source_rmse_max", None, 3.0, "x"))).headline
+
+
+@pytest.mark.parametrize(("name", "text"), [("linear_ratio_max", "not compared"), ("unseen_rmse_max", "not measured")])
+def test_what_was_not_measured_is_said_so(name: str, text: str) -> None:
+    assert text in recommended(verdict(check(name, None, 0.9))).headline
+
+
+@pytest.mark.parametrize(("difference", "known"), [(6.0, False), (1e-4, True), (None, False)])
+def test_scores_that_contradict_the_formula_of_their_teacher_do_not_ship(difference: float | None, known: bool) -> None:
+    target = {"formula_known": known, "largest_difference": difference}
+    result = recommended(verdict(evidence={"problems": [], "target": target}))
+    assert result.may_ship == (difference != 6.0)
+    assert ("by up to 6 points" in result.headline) == (difference == 6.0)
 
 
 def test_too_few_groups_are_insufficient_evidence() -> None:
@@ -131,6 +143,13 @@ def test_near_duplicates_are_in_every_headline(word: str, decided_by: str) -> No
     result = recommended(by_features)
     assert result.headline.endswith("; possible near-duplicates, by features alone: bear and blocks")
     assert result.may_ship == (word == "PROMOTE")
+
+
+def test_pairs_of_which_one_has_no_fingerprint_warn_too() -> None:
+    near = {"method": "fingerprints", "pairs": [], "suspected": PAIR["pairs"]}
+    result = recommended(verdict(evidence={"problems": [], "coverage": {"near_duplicates": near}}))
+    assert result.headline.endswith("; possible near-duplicates, by features alone: bear and blocks")
+    assert result.may_ship
 
 
 def test_an_invalid_verdict_names_its_first_problem() -> None:

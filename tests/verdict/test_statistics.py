@@ -644,11 +644,11 @@ def test_fewer_than_nine_groups_are_insufficient_evidence_and_no_failure() -> No
     [
         ({"baselines": {"linear": {"rmse": 0.6}}}, ("linear_ratio_max",), None),
         ({"baselines": {"linear": {"rmse": None}}}, ("linear_ratio_max",), None),
-        ({"baselines": {}}, (), None),
+        ({"baselines": {}}, ("linear_ratio_max",), None),
         ({"codec_block": unseen(3.01)}, ("unseen_rmse_max",), "libx265"),
         ({"codec_block": unseen(None)}, ("unseen_rmse_max",), "libx265"),
         ({"codec_block": {"unseen": {}}}, ("unseen_rmse_max",), None),
-        ({"codec_block": None}, (), None),
+        ({"codec_block": None}, ("unseen_rmse_max",), None),
         ({"coverage": duplicates("fingerprints")}, ("near_duplicates_max",), "s00 and s01"),
         ({"coverage": duplicates("features")}, (), None),
     ],
@@ -675,7 +675,7 @@ def test_each_error_has_a_limit_that_a_tie_meets(path: tuple[str, ...], check: s
         (contract.EXPERT_THRESHOLDS[check] + 0.01, (check,)),
     ):
         result = evidence()
-        result["baselines"] = {}
+        result["baselines"] = {"linear": {"rmse": 100.0}}
         place = result["errors"]
         for name in path[:-1]:
             place = place[name]
