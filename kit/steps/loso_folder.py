@@ -84,13 +84,18 @@ def load(config: RunConfig) -> Training:
 
     Raises:
         Missing: the folder has no training.
-        BadInput: it was made from another corpus or with other options, or a file has changed since.
+        BadInput: it was made by an earlier version of the kit, from another corpus or with other options, or a file has
+            changed since.
     """
     path = config.out_dir / layout.TRAINING
     summary: Any = read_json(path, written_by="train")
     shard = shards.read_manifest(config.out_dir / layout.CORPUS)
     if problems := validation.problems("training", summary):
         raise BadInput(f"{path} does not fit its schema: {problems[0]}", hint=_AGAIN)
+    if "recipe" not in summary:  # its line is no least squares, and no encoder was held out
+        raise BadInput(
+            f"{path} was written by an earlier version of the kit, which trained other baselines", hint=_AGAIN
+        )
     trained, current = summary["corpus_sha256"], shard.corpus_sha256
     if trained != current:
         raise BadInput(f"the corpus has changed: trained with {trained[:12]}, now {current[:12]}", hint=_AGAIN)
@@ -150,9 +155,8 @@ def read_unseen(run_dir: Path, summary: Mapping[str, Any]) -> dict[str, Baseline
 
 def _check_options(config: RunConfig, summary: Mapping[str, Any]) -> None:
     """Refuse a training with other options than requested; the order of seeds and hold-outs does not matter."""
-    unnamed = {"recipe": contract.UNNAMED_RECIPE}
     for name in ("epochs", "arch", "recipe", "folds", "seeds", "holdout", "max_rows_per_source"):
-        trained: Any = summary.get(name, unnamed.get(name))
+        trained: Any = summary.get(name)
         requested: Any = getattr(config, name)
         same = set(trained) == set(requested) if name in ("seeds", "holdout") else trained == requested
         if not same:

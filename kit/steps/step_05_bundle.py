@@ -128,7 +128,7 @@ def _trained(config: RunConfig, seeds: Sequence[int]) -> list[str]:
         names += [layout.holdout_predictions(by), layout.holdout_report(by)]
     summary: Any = read_json(config.out_dir / layout.TRAINING, written_by="train")
     predicted = [name for name, entry in summary["baselines"].items() if entry["predictions_sha256"] is not None]
-    unseen = [arch for arch, entry in (summary["unseen"] or {}).items() if entry["predictions_sha256"] is not None]
+    unseen = [arch for arch, entry in (summary.get("unseen") or {}).items() if entry["predictions_sha256"] is not None]
     names += [layout.unseen_predictions(arch) for arch in unseen]
     return names + [layout.baseline_predictions(name) for name in predicted]
 

@@ -87,15 +87,20 @@ def _older_format(run: Path) -> None:
     edit(run / layout.TRAINING, lambda value: value.pop("baselines"))
 
 
+def _earlier_kit(run: Path) -> None:
+    edit(run / layout.TRAINING, lambda value: (value.pop("recipe"), value.pop("unseen")))
+
+
 @pytest.mark.parametrize(
     ("change", "value"),
     [
+        (_earlier_kit, "earlier version"),
         (_other_predictions, "predictions.parquet"),
         (_no_baseline, "baseline_linear.parquet"),
         (_other_corpus, "000000000000"),
         (_older_format, "baselines"),
     ],
-    ids=["predictions", "baseline", "corpus", "format"],
+    ids=["earlier kit", "predictions", "baseline", "corpus", "format"],
 )
 def test_changed_files_are_refused(run: Path, change: Callable[[Path], Any], value: str) -> None:
     change(run)
