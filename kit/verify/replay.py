@@ -85,6 +85,8 @@ def _recipe(run: ReceivedRun) -> str:
         raise CheckFailed(
             f"{layout.TRAINING} asks for {epochs} epochs, expected {run.most_epochs} at most (--max-epochs)"
         )
+    if run.rules.version > 1 and "recipe" not in run.training:  # else the line would not be computed again
+        raise CheckFailed(f"{layout.TRAINING} names no recipe, which every verdict since version 2 has")
     return f"{run.recipe.name}, {epochs} epochs"
 
 

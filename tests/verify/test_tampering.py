@@ -77,6 +77,12 @@ def forge_members(run: Path, arch: str, change: Forge) -> None:
     assert step_04_verdict.run(config, trained, session).word == "PROMOTE"
 
 
+def test_a_verdict_of_today_needs_the_recipe_of_its_training(run: Path) -> None:
+    assert "recipe" not in failed(run)
+    edit(run / layout.TRAINING, lambda value: value.pop("recipe"))
+    assert "recipe" in failed(run)
+
+
 def noisy(scores: Scores, target: Scores) -> Scores:
     """Return the targets with errors as large as the honest ones."""
     size = float(np.sqrt(np.mean((scores - target) ** 2)))
