@@ -162,7 +162,10 @@ def listed(config: RunConfig, seeds: Sequence[int], corpus_sha256: str) -> list[
         hashes = {"sha256": model["sha256"], "corpus": corpus_sha256}
         if sidecar_problems(sidecar) or {"sha256": sidecar["sha256"], "corpus": sidecar["corpus"]["sha256"]} != hashes:
             raise Missing(f"{sidecar_name} does not describe {model['onnx']} and this corpus", hint=_AGAIN)
+        names += [f"{layout.EXPORTS}/{model['onnx']}", sidecar_name]
+        if verdict["schema_version"] == 1:  # its models have no cards
+            continue
         if not (config.out_dir / card_name).is_file():
             raise Missing(f"{card_name} is missing", hint=_AGAIN)
-        names += [f"{layout.EXPORTS}/{model['onnx']}", sidecar_name, card_name]
+        names.append(card_name)
     return names

@@ -22,6 +22,7 @@ from kit.verify.checks import run_checks
 from kit.verify.received_run import ReceivedRun
 from tests.corpus.builders import plan, shard_of
 from tests.options.builders import run_in
+from tests.verify.builders import edit
 
 ENCODERS = ("libx264", "libx265", "libsvtav1")
 SOURCES = ("Crowd", "Highway", "Park", "Sea", "Tango")
@@ -119,6 +120,14 @@ def test_the_bundle_has_the_predictions(run: Path) -> None:
     config = replace(config, corpus=run)
     names = step_05_bundle.contents(config, layout.verdicts_in(run)[0], (0, 1, 2))
     assert {layout.unseen_predictions(arch) for arch in (contract.ARCH, contract.WITHOUT_BLOCK)} <= set(names)
+
+
+def test_a_run_of_an_earlier_version_of_the_kit_is_bundled(run: Path) -> None:
+    edit(run / layout.TRAINING, lambda value: (value.pop("unseen"), value.pop("recipe")))
+    config, _ = run_in(run, epochs=2, corpus=run)
+    names = step_05_bundle.contents(config, layout.verdicts_in(run)[0], (0, 1, 2))
+    assert layout.PREDICTIONS in names
+    assert layout.unseen_predictions(contract.ARCH) not in names
 
 
 def test_changed_predictions_for_unseen_encoders_are_found(run: Path) -> None:
