@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kit.core import contract
 from kit.core.values import Cell
 from kit.corpus.store.cellfile import CellRows
 from kit.training import table
@@ -216,6 +217,8 @@ def judged(folder: Path, planted: Planted) -> tuple[Judgement, dict[str, Any]]:
     rows = table.load(shard)
     line = trained(rows, shard.corpus_sha256, unchanged, features_alone(rows))
     linear = Baseline(predictions=line, problems=(), model=None)
+    own = trained(rows, shard.corpus_sha256, unchanged, everything(rows))
+    held_out = Baseline(predictions=own, problems=(), model=None)
     training = Training(
         shard=shard,
         seeds=SEEDS,
@@ -224,6 +227,7 @@ def judged(folder: Path, planted: Planted) -> tuple[Judgement, dict[str, Any]]:
         predictions=trained(rows, shard.corpus_sha256, planted.change, planted.inputs(rows)),
         problems=(),
         baselines={"linear": linear},
+        unseen={contract.ARCH: held_out, contract.WITHOUT_BLOCK: held_out},
         rows=rows,
         formula=None,
     )
