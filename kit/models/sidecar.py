@@ -130,7 +130,9 @@ def sidecar_problems(document: Any) -> list[str]:
     if document.get("codec_block_dim") is not None:
         lengths["codec_block_dim"] = (document["codec_block_dim"], inputs.codec_width)
         lengths["codec_block_layout"] = (len(document["codec_block_layout"]), inputs.codec_width)
-    return [f"$.{name}: {length}; expected {wanted}" for name, (length, wanted) in lengths.items() if length != wanted]
+    problems = [f"$.{name}: {own}; expected {wanted}" for name, (own, wanted) in lengths.items() if own != wanted]
+    ranges = document.get("input_ranges", {}).items()
+    return problems + [f"$.input_ranges.{name}: {low} is above {high}" for name, (low, high) in ranges if low > high]
 
 
 def inputs_of(document: Mapping[str, Any]) -> Inputs:

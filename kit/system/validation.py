@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import islice
@@ -14,9 +14,11 @@ from kit.core.errors import BadInput
 from kit.system.fsio import read_json
 
 _SCHEMAS = Path(__file__).parent / "schemas"
-#: A line may quote names and values of a file that the kit did not write; it is cut after so many characters.
+#: A line may quote names and values of a file that the kit did not write; so many characters of it are kept.
 _LONGEST_LINE = 400
+_FIRST_PART = 300
 _MOST_PROBLEMS = 5
+_INTEGERS = 1 << 63
 
 
 def problems(name: str, value: object, *, most: int | None = None) -> list[str]:
@@ -65,16 +67,18 @@ def read_valid(path: Path, name: str, *, written_by: str = "", hint: str = "") -
 
 def printable(text: str) -> str:
     """Return a text without characters that would act on a terminal, cut to a readable length."""
-    line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text[:_LONGEST_LINE])
-    return f"{line}…" if len(text) > _LONGEST_LINE else line
+    if len(text) > _LONGEST_LINE:  # what is wrong with a value stands behind it
+        text = f"{text[:_FIRST_PART]} … {text[_FIRST_PART - _LONGEST_LINE :]}"
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 @cache
 def _validator(name: str) -> Any:
     """Return a validator for a schema, stricter than jsonschema's own.
 
-    A number is finite and ``25.0`` is no integer, since Python formats it otherwise; ``$`` in a pattern does not match
-    before a final newline and ``\\w`` is ASCII, as in ECMA 262; the format ``printable`` is asserted.
+    A number is one that a double can hold, and finite; an integer has at most 64 bits; ``25.0`` is no integer, since
+    Python formats it otherwise; ``$`` in a pattern does not match before a final newline and ``\\w`` is ASCII, as in
+    ECMA 262; the format ``printable`` is asserted.
     """
     from jsonschema import Draft202012Validator, FormatChecker
     from jsonschema.validators import extend
@@ -84,8 +88,8 @@ def _validator(name: str) -> Any:
     types = Draft202012Validator.TYPE_CHECKER.redefine_many(
         {
             "array": lambda _, value: isinstance(value, list | tuple),
-            "integer": lambda _, value: type(value) is int,
-            "number": lambda _, value: type(value) is int or (type(value) is float and math.isfinite(value)),
+            "integer": lambda _, value: type(value) is int and -_INTEGERS <= value < _INTEGERS,
+            "number": lambda _, value: type(value) in (int, float) and abs(value) <= sys.float_info.max,
         }
     )
     strict = extend(Draft202012Validator, {"pattern": _pattern}, type_checker=types)

@@ -153,7 +153,7 @@ def test_a_clip_has_an_interval_around_its_mean(models: Path, promoted: Path, as
 def test_what_is_outside_of_the_training_is_flagged(models: Path, promoted: Path, tmp_path: Path, ask: Ask) -> None:
     path = models / f"{STEM}_ensemble.onnx"
     ranges = json.loads(path.with_suffix(".json").read_text())["input_ranges"]
-    narrow = ranges | {"motion2": [ranges["motion2"][0], 0.5], "crf_norm": [19 / 63, 31 / 63]}
+    narrow = ranges | {"motion2": [0.0, 0.5], "crf_norm": [19 / 63, 31 / 63]}
     changed(path, input_ranges=narrow, resolutions=["640x360"])
     found, err = ask("--model", path, "--corpus", promoted, "--csv", tmp_path / "f.csv", "--json")
     motion, beyond = {}, 0
@@ -211,12 +211,28 @@ def test_a_model_without_a_sidecar_says_so(plain: Path, promoted: Path, ask: Ask
 # ------------------------------------------------------------------------------------------ a model file
 
 
+#: A number that no double can hold.
+WIDTHS = {"0.95": {"half_width": 10**400, "method": "m", "groups": 3, "worst_group": None, "coverage": None}}
+
+
+def recorded(name: str, value: object) -> Callable[[Path], object]:
+    """Return a change of a field of a model's sidecar."""
+
+    def change(path: Path) -> None:
+        sidecar = path.with_suffix(".json")
+        sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {name: value}))
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "error", "value"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0"), (CheckFailed, BadInput), "sha256|load"),
         (lambda path: path.with_suffix(".json").write_text("{}"), BadInput, "required property"),
         (lambda path: path.with_suffix(".json").write_text("{"), BadInput, "_seed0.json"),
+        (recorded("half_widths", {"frame": WIDTHS, "clip": WIDTHS}), BadInput, "half_width: .* is not of type"),
+        (recorded("input_ranges", {"motion2": [5.0, 1.0]}), BadInput, "motion2: 5.0 is above 1.0"),
         (lambda path: path.write_text("no model"), BadInput, "_seed0.onnx"),
         (lambda path: path.unlink(), BadInput, "_seed0.onnx"),
         (

@@ -49,7 +49,15 @@ def test_a_number_is_finite() -> None:
     assert any("nan" in line for line in validation.problems("merge", {"overlap": [{"vmaf": float("nan")}]}))
 
 
+def test_a_number_is_one_that_a_double_can_hold() -> None:
+    lines = validation.problems("merge", {"overlap": [{"vmaf": 10**400}]})
+    assert any("000 is not of type 'number'" in line for line in lines)
+    (line,) = problems(opset=1 << 63)
+    assert "is not of type 'integer'" in line
+
+
 def test_lines_and_their_number_are_limited() -> None:
     (problem,) = problems(description="x" * 100_000)
     assert len(problem) < 1000
+    assert "too long" in problem
     assert len(validation.problems("registry", {"schema_version": 1, "models": [7] * 1000}, most=5)) == 5
