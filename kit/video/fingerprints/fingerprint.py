@@ -88,11 +88,15 @@ def read_fingerprint(value: Mapping[str, Any], geometry: Mapping[str, Any]) -> F
     except binascii.Error as error:
         raise CheckFailed(f"a fingerprint is not base64: {error}", hint=_HINT) from error
     count = -(-frames // every)
-    if every != spacing(frames) or len(packed) != count * HASH_BYTES or packed.max() >= 3 ** len(_POWERS):
+    if every != spacing(frames) or len(packed) != count * HASH_BYTES:
         raise CheckFailed(
-            f"a fingerprint has {len(packed)} bytes for each {every}. of {frames} frames, expected "
-            f"{-(-frames // spacing(frames)) * HASH_BYTES} for each {spacing(frames)}.",
+            f"a fingerprint of {frames} frames has {len(packed)} bytes and one hash in {every} frames, expected "
+            f"{-(-frames // spacing(frames)) * HASH_BYTES} bytes and one in {spacing(frames)}",
             hint=_HINT,
+        )
+    if (largest := int(packed.max())) >= 3 ** len(_POWERS):
+        raise CheckFailed(
+            f"a fingerprint has the byte {largest}, expected {3 ** len(_POWERS) - 1} at most: five signs", hint=_HINT
         )
     digits = packed.reshape(count, HASH_BYTES, 1).astype(np.int64) // _POWERS % 3
     signs = (digits.reshape(count, -1)[:, : GRID * GRID] - 1).astype(np.int8)
