@@ -116,3 +116,10 @@ def test_a_run_may_name_the_teacher_of_rows_that_name_none(tmp_path: Path) -> No
     shard = step_02_adopt.run(named, None, session)
     assert shard.teacher == Teacher(id="vmaf_4k_v0.6.1")
     assert (tmp_path / "named" / layout.CORPUS / "shard.json").is_file()
+
+
+def test_features_that_are_too_large_for_the_formula_are_refused() -> None:
+    check = ScoreCheck(CANONICAL)
+    check.add(CellId(source="Sea", encoder="libx264", cq=19), np.full((2, 6), 1e308), np.array([50.0, 60.0]))
+    assert check.problem is not None
+    assert "2 of 2" in check.problem

@@ -62,7 +62,7 @@ class ScoreCheck:
         deviation = Deviation(
             cell=cell,
             rows=len(sizes),
-            wrong=int((sizes > contract.FORMULA_TOLERANCE).sum()),
+            wrong=int((~(sizes <= contract.FORMULA_TOLERANCE)).sum()),  # also NaN, of features that are too large
             largest=float(sizes.max()),
             mean=float(differences.mean()),
         )

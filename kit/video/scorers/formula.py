@@ -52,13 +52,14 @@ class Formula:
     intercept: float
 
     def scores(self, features: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Return the score of each row of features [n, 6], in VMAF points [n]."""
+        """Return the score of each row of features [n, 6], in VMAF points [n]; NaN where a feature is too large."""
         scores = np.empty(len(features))
         norms = (self.vectors**2).sum(axis=1)
-        for begin in range(0, len(features), _CHUNK):
-            x = features[begin : begin + _CHUNK].astype(np.float64) * self.slopes + self.intercepts
-            squares = (x**2).sum(axis=1)[:, None] + norms - 2 * x @ self.vectors.T
-            scores[begin : begin + _CHUNK] = np.exp(-self.gamma * squares) @ self.coefficients
+        with np.errstate(over="ignore", invalid="ignore"):
+            for begin in range(0, len(features), _CHUNK):
+                x = features[begin : begin + _CHUNK].astype(np.float64) * self.slopes + self.intercepts
+                squares = (x**2).sum(axis=1)[:, None] + norms - 2 * x @ self.vectors.T
+                scores[begin : begin + _CHUNK] = np.exp(-self.gamma * squares) @ self.coefficients
         low, high = contract.SCORE_RANGE
         clipped: NDArray[np.float64] = np.clip((scores - self.rho - self.intercept) / self.slope, low, high)
         return clipped
