@@ -63,7 +63,7 @@ def _pack(run: Path, scratch: Path) -> Path:
     if not (run / layout.CONFIG).is_file():
         raise BadInput(f"{run} is no run folder: no {layout.CONFIG}", hint="Give a run folder, or its bundle.")
     config = run_config({}, {}, out_dir=run, remembered=pipeline.remembered(run))
-    target = scratch / "packed" / f"{run.name}.tar.gz"
+    target = scratch / "packed" / "run.tar.gz"  # a run folder may have a name that no bundle has
     target.parent.mkdir()
     pipeline.pack(config, session_of(config), target)
     return target

@@ -50,7 +50,8 @@ def _unseen(run: ReceivedRun) -> str:
     encoders = folds.unseen_encoders(run.shard.cells)
     expected = unseen_archs(run.training["arch"], encoders) if run.training.get("recipe") else None
     if (None if entries is None else set(entries)) != (None if expected is None else set(expected)):
-        raise CheckFailed(f"unseen encoders: the bundle has {_names(entries or ())}, expected {_names(expected or ())}")
+        found, wanted = ("null" if names is None else _names(names) for names in (entries, expected))
+        raise CheckFailed(f"{layout.TRAINING}, unseen: the bundle has {found}, expected {wanted}")
     seeds = run.training["seeds"][: contract.UNSEEN_SEEDS]
     sets = folds.unseen_sets(run.shard.cells) if entries else {}
     for arch, entry in (entries or {}).items():

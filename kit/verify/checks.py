@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from kit.core.errors import KitError
 from kit.verify import models
@@ -12,7 +13,17 @@ from kit.verify.replay import ALWAYS, JUDGED, PREDICTED
 
 
 def run_checks(run: ReceivedRun) -> Iterator[Check]:
-    """Yield the result of every check that applies, in order; an error within a check is its result."""
+    """Yield the result of every check that applies, in order; an error within a check is its result.
+
+    A file that cannot be used fails every check that reads it: its error is given once.
+    """
+    first: dict[str, str] = {}
+    for check in _all(run):
+        name = check.name if check.passed else first.setdefault(check.found, check.name)
+        yield check if name == check.name else replace(check, found=f"not possible, see {name}")
+
+
+def _all(run: ReceivedRun) -> Iterator[Check]:
     yield from (_result(run, *check) for check in ALWAYS)
     try:
         word = run.word

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from kit.core import exits, layout
+from kit.core import contract, exits, layout
 from kit.corpus.store.shard import read_manifest
 from kit.options.session import KIT_ROOT
 from kit.steps import step_03_train, step_04_verdict
@@ -381,6 +381,27 @@ def test_each_forgery_fails_its_check(run: Path, forgery: Change, check: str) ->
     result = checked(run)
     assert not result[check].passed, result[check].found
     assert result[check].found
+
+
+def test_an_error_of_a_file_that_several_checks_read_is_given_once(run: Path) -> None:
+    document(layout.TRAINING, lambda value: value.update(arch="unknown"))(run)
+    failed = [check.found for check in checked(run).values() if not check.passed]
+    assert len(failed) > 3
+    assert [found for found in failed if "'unknown'" in found] == failed[:1]
+
+
+def test_a_sidecar_of_this_version_says_everything(run: Path) -> None:
+    def cut(sidecar: dict[str, Any]) -> None:
+        for name in ("schema_version", "half_widths", "resolutions"):
+            del sidecar[name]
+
+    document(f"{layout.EXPORTS}/{contract.ARCH}_{contract.ENSEMBLE}_seed0.json", cut)(run)
+    assert "half_widths" in checked(run)["model descriptions"].found
+
+
+def test_a_run_folder_may_have_any_name(finished: Path, tmp_path: Path, command: Command) -> None:
+    folder = shutil.copytree(finished, tmp_path / "my run, née 3")
+    assert command(["verify", str(folder)]) == exits.OK
 
 
 # ------------------------------------------------------------------------------------------------------- archives
