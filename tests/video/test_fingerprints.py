@@ -222,6 +222,12 @@ def test_a_damaged_fingerprint_is_refused(change: dict[str, Any]) -> None:
         read_fingerprint({**written, **change}, {"fps": "25/1", "frames": 4})
 
 
+@pytest.mark.parametrize("fps", ["25/0", "0/1"])
+def test_a_fingerprint_of_no_frames_per_second_is_refused(fps: str) -> None:
+    with pytest.raises(CheckFailed, match=fps):
+        read_fingerprint(made(np.ones((4, GRID, GRID))).as_dict(), {"fps": fps, "frames": 4})
+
+
 def test_only_the_frames_that_are_kept_are_hashed() -> None:
     frames = 3 * MOST
     geometry = Geometry(width=64, height=64, pix_fmt="yuv420p10le", range="tv", fps=Fraction(50), frames=frames)

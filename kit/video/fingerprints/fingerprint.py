@@ -87,7 +87,7 @@ def read_fingerprint(value: Mapping[str, Any], geometry: Mapping[str, Any]) -> F
         packed = np.frombuffer(base64.b64decode(value["hashes"], validate=True), dtype=np.uint8)
     except binascii.Error as error:
         raise CheckFailed(f"a fingerprint is not base64: {error}", hint=_HINT) from error
-    count = -(-frames // every)
+    count, fps = -(-frames // every), _fps(geometry["fps"])
     if every != spacing(frames) or len(packed) != count * HASH_BYTES:
         raise CheckFailed(
             f"a fingerprint of {frames} frames has {len(packed)} bytes and one hash in {every} frames, expected "
@@ -100,7 +100,15 @@ def read_fingerprint(value: Mapping[str, Any], geometry: Mapping[str, Any]) -> F
         )
     digits = packed.reshape(count, HASH_BYTES, 1).astype(np.int64) // _POWERS % 3
     signs = (digits.reshape(count, -1)[:, : GRID * GRID] - 1).astype(np.int8)
-    return Fingerprint(fps=Fraction(geometry["fps"]), every=every, hashes=signs.reshape(count, GRID, GRID))
+    return Fingerprint(fps=fps, every=every, hashes=signs.reshape(count, GRID, GRID))
+
+
+def _fps(text: str) -> Fraction:
+    """Read ``num/den``; 0 frames per second are refused."""
+    numerator, _, denominator = text.partition("/")
+    if not (int(numerator) and int(denominator)):
+        raise CheckFailed(f"a clip with a fingerprint has {text} frames per second, expected more than 0", hint=_HINT)
+    return Fraction(int(numerator), int(denominator))
 
 
 def fingerprint_of(source: Mapping[str, Any]) -> Fingerprint | None:
