@@ -15,7 +15,9 @@ from kit.corpus.store.score_check import HINT, ScoreCheck
 from kit.corpus.store.shard import UNKNOWN, Shard
 from kit.options.resolve import RunConfig
 from kit.options.session import Session
+from kit.system import validation
 from kit.system.ui import Row
+from kit.video.fingerprints.fingerprint import fingerprints_of
 from kit.video.scorers import teachers
 from kit.video.sources.demo import demo_clips
 
@@ -26,13 +28,14 @@ def run(config: RunConfig, previous: None, session: Session) -> Shard:
     """Copy a shard into the run folder and check its cells.
 
     Raises:
-        BadInput: no corpus, another teacher than the requested one, or another corpus in the run folder.
-        CheckFailed: a cell is damaged, or scores do not follow from their features.
+        BadInput: no corpus, a manifest that does not fit its schema, another teacher than the requested one, or another
+            corpus in the run folder.
+        CheckFailed: a fingerprint or a cell is damaged, or scores do not follow from their features.
     """
     if config.corpus is None:
         raise BadInput("no corpus to adopt", hint="Give one with --corpus.")
     given_folder, folder = shard_folder(config.corpus), config.out_dir / layout.CORPUS
-    given = shards.read_manifest(given_folder)
+    given = _read(given_folder)
     shard = replace(
         given,
         folder=folder,
@@ -51,6 +54,15 @@ def run(config: RunConfig, previous: None, session: Session) -> Shard:
         raise CheckFailed(f"{config.corpus}: {check.problem}", hint=HINT)
     _report(shard, session)
     session.ui.say(check.agreed)
+    return shard
+
+
+def _read(folder: Path) -> Shard:
+    """Read a manifest, which another box may have written."""
+    document = shards.read_document(folder)
+    validation.require("shard", document, where=folder / shards.MANIFEST)
+    shard = shards.from_document(folder, document)
+    fingerprints_of(shard.sources)  # raises if one is damaged
     return shard
 
 

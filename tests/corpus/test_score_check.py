@@ -123,3 +123,18 @@ def test_features_that_are_too_large_for_the_formula_are_refused() -> None:
     check.add(CellId(source="Sea", encoder="libx264", cq=19), np.full((2, 6), 1e308), np.array([50.0, 60.0]))
     assert check.problem is not None
     assert "2 of 2" in check.problem
+
+
+def test_a_run_refuses_a_given_corpus_with_a_damaged_manifest(tmp_path: Path) -> None:
+    config, session = run_in(tmp_path / "run", corpus=made(tmp_path / "given"))
+    path = tmp_path / "given" / "shard.json"
+    honest = json.loads(path.read_text())
+    clip = {"width": 64, "height": 64, "pix_fmt": "yuv420p", "range": "tv", "fps": "25/1", "frames": 4}
+    for fingerprint, error in (
+        ({"version": 1, "every": 1, "hashes": "QUJD"}, CheckFailed),
+        ({"version": 1, "every": 1}, BadInput),
+    ):
+        first = honest["sources"][0] | {"geometry": clip, "fingerprint": fingerprint}
+        path.write_text(json.dumps(honest | {"sources": [first, *honest["sources"][1:]]}))
+        with pytest.raises(error, match="fingerprint"):
+            step_02_adopt.run(config, None, session)
