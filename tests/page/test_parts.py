@@ -118,8 +118,14 @@ def test_hold_outs_and_the_unseen_encoder_are_shown(page_with: Callable[[Callabl
     assert two[0] == "libx265"
     assert "The block harms." in text
     assert cells_of(text, "Each encoder and content group held out together")[0] == [
-        "libx265", "0.90", "0.50", "1.80", "+0.40", "+0.10", "+0.70"
-    ]  # fmt: skip
+        "libx265",
+        "0.90",
+        "0.50",
+        "1.80",
+        "+0.40",
+        "+0.10",
+        "+0.70",
+    ]
 
 
 def test_the_shipped_model_and_one_that_has_not_converged_are_marked(
